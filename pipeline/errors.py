@@ -1,0 +1,104 @@
+"""Every error that leaves the pipeline, and the exit code the command ends with.
+
+::
+
+    PipelineError            1
+     ├ ConfigError           2   a bad flag or an unknown key in pipeline.toml
+     ├ InputError            3   a bad model, data set or file: what, where, how to mend it
+     ├ ToolchainError        4   a tool or version is missing: the command that mends it
+     ├ DeviceError           5   a device refused, vanished or has the wrong ABI
+     ├ IntegrityError        6   a hash does not match
+     ├ GateFailed            1   metric, got, allowed
+     └ StageError            1   stage, cause, hint
+    interrupted            130
+
+The leaf packages raise errors of their own; ``LEAF_ERRORS`` says which of the above each becomes.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar
+
+from calibration.errors import CalibrationError
+from deploy.errors import DeployError
+from models.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INTERRUPTED_EXIT_CODE = 130
+
+
+class PipelineError(Exception):
+    """A failure the user is told about in one line; ``exit_code`` is what the command ends with."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(PipelineError):
+    """A flag or a key in ``pipeline.toml`` that cannot be used."""
+
+    exit_code = 2
+
+
+class InputError(PipelineError):
+    """A model, data set or file that cannot be used."""
+
+    exit_code = 3
+
+
+class ToolchainError(PipelineError):
+    """A tool or version that is missing from the environment."""
+
+    exit_code = 4
+
+
+class DeviceError(PipelineError):
+    """A device that cannot be reached or used."""
+
+    exit_code = 5
+
+
+class IntegrityError(PipelineError):
+    """Bytes that are not the ones that were promised."""
+
+    exit_code = 6
+
+
+class GateFailed(PipelineError):
+    """A measured figure that is outside what its gate allows."""
+
+
+class StageError(PipelineError):
+    """A stage that could not finish.
+
+    Args:
+        stage: the stage's name.
+        cause: what went wrong, in one line.
+        hint: what the user can do about it.
+    """
+
+    def __init__(self, stage: str, cause: str, hint: str) -> None:
+        super().__init__(f"{stage}: {cause}; {hint}")
+        self.stage, self.cause, self.hint = stage, cause, hint
+
+    def __reduce__(self) -> tuple[type[StageError], tuple[str, str, str]]:
+        return type(self), (self.stage, self.cause, self.hint)
+
+
+LEAF_ERRORS: dict[type[Exception], type[PipelineError]] = {
+    ModelError: InputError,
+    CalibrationError: InputError,
+    DeployError: InputError,
+}
+
+
+@contextmanager
+def leaf_errors_mapped() -> Iterator[None]:
+    """Turn an error of a leaf package into the pipeline's own, keeping its text."""
+    try:
+        yield
+    except tuple(LEAF_ERRORS) as error:
+        mapped = next(LEAF_ERRORS[kind] for kind in type(error).__mro__ if kind in LEAF_ERRORS)
+        raise mapped(str(error)) from error
