@@ -1,0 +1,175 @@
+"""What a .tflite file must satisfy beyond being well-formed: shapes, quantization, order of execution."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+import numpy as np
+
+from pipeline.flatbuffer import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipeline.flatbuffer.model import Operator, Subgraph, Tensor, TfliteModel
+    from pipeline.flatbuffer.reader import Table
+
+MAX_INT32 = 2**31 - 1
+# Divisors and window sizes: kernels divide by them without looking.
+_POSITIVE_OPTIONS = frozenset(
+    {
+        "StrideW", "StrideH", "StrideD", "FilterWidth", "FilterHeight", "BlockSize", "NumSplits",
+        "DilationWFactor", "DilationHFactor", "DilationDFactor",
+    }
+)  # fmt: skip
+
+
+class Refuse(Protocol):
+    """Raises an InputError that names the file."""
+
+    def __call__(self, what: str, mend: str = ...) -> NoReturn: ...
+
+
+def check_model(model: TfliteModel, root: Table, refuse: Refuse, allowed_custom: frozenset[str]) -> None:
+    """Refuse a model that a runtime would crash on, hang on, or misread.
+
+    Args:
+        model: the decoded file.
+        root: its ``Model`` table.
+        refuse: raises the InputError.
+        allowed_custom: names of custom operators that may occur.
+    """
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            _check_shape(tensor, refuse)
+            _check_quantization(tensor, refuse)
+        for operator in graph.operators:
+            _check_operator(operator, refuse, allowed_custom)
+        _check_order(graph, refuse)
+        _check_zero_dimensions(graph, refuse)
+    _check_calls(model, refuse)
+    _check_signatures(model, root, refuse)
+
+
+def _label(tensor: Tensor) -> str:
+    return f"tensor {tensor.index} ({tensor.name})"
+
+
+def _check_shape(tensor: Tensor, refuse: Refuse) -> None:
+    shape, signature = tensor.shape, tensor.shape_signature
+    if any(size < 0 for size in shape) or any(size < -1 for size in signature):
+        refuse(f"{_label(tensor)} has a negative dimension in shape {list(shape)}")
+    pairs = zip(signature, shape, strict=False)
+    if len(shape) != len(signature) or any(size not in (known, -1) for size, known in pairs):
+        refuse(f"{_label(tensor)} has shape {list(shape)} but signature {list(signature)}")
+    if tensor.elements > MAX_INT32:
+        refuse(f"{_label(tensor)} has more than 2^31 - 1 elements in shape {list(shape)}")
+    if tensor.dtype in layout.UNSIZED or tensor.is_sparse or not tensor.is_constant:
+        return
+    if (expected := -(-tensor.elements * layout.bits(tensor.dtype) // 8)) != tensor.size_bytes:
+        refuse(f"{_label(tensor)} has {tensor.size_bytes} bytes where shape {list(shape)} needs {expected}")
+
+
+def _check_quantization(tensor: Tensor, refuse: Refuse) -> None:
+    if not tensor.scales:
+        return
+    for scale in tensor.scales:
+        if not (math.isfinite(scale) and scale > 0):
+            refuse(f"{_label(tensor)} has the quantization scale {scale}", "quantize the model again")
+    if len(tensor.zero_points) != len(tensor.scales):
+        refuse(f"{_label(tensor)} has {len(tensor.scales)} scales but {len(tensor.zero_points)} zero points")
+    if tensor.dtype in ("int8", "uint8", "int16", "int32"):
+        limits = np.iinfo(tensor.dtype)
+        if not all(limits.min <= zero_point <= limits.max for zero_point in tensor.zero_points):
+            refuse(f"{_label(tensor)} has a zero point outside {tensor.dtype}")
+    if len(tensor.scales) > 1:
+        if not 0 <= tensor.axis < len(tensor.shape):
+            refuse(
+                f"{_label(tensor)} is quantized along axis {tensor.axis} of {len(tensor.shape)} dimensions"
+            )
+        if len(tensor.scales) != tensor.shape[tensor.axis]:
+            refuse(
+                f"{_label(tensor)} has {len(tensor.scales)} scales for {tensor.shape[tensor.axis]} channels"
+            )
+
+
+def _check_operator(operator: Operator, refuse: Refuse, allowed_custom: frozenset[str]) -> None:
+    what = f"operator {operator.index} ({operator.name})"
+    if operator.is_custom and operator.name not in allowed_custom:
+        kind = "Flex (TensorFlow)" if operator.name.startswith("Flex") else "custom"
+        refuse(
+            f"{what} is a {kind} operator, which needs code outside the runtime",
+            "convert with TFLite builtins only, or replace the layer",
+        )
+    for name, value in operator.options.items():
+        if name in _POSITIVE_OPTIONS and value < 1:
+            refuse(f"{what} has {name} {value}, which must be at least 1")
+
+
+def _check_order(graph: Subgraph, refuse: Refuse) -> None:
+    """Refuse operators that read what nothing wrote before, which is what a cycle comes to."""
+    ready = {t.index for t in graph.tensors if t.is_constant or t.is_variable or 0 in t.shape}
+    constant = {t.index for t in graph.tensors if t.is_constant}
+    if taken := constant.intersection(graph.inputs):
+        refuse(f"{_label(graph.tensors[min(taken)])} is both an input and a constant")
+    written = set(graph.inputs)
+    for operator in graph.operators:
+        what = f"operator {operator.index} ({operator.name})"
+        for index in operator.inputs:
+            if index >= 0 and index not in ready and index not in written:
+                refuse(f"{what} reads {_label(graph.tensors[index])}, which nothing before it writes")
+        for index in operator.outputs:
+            if index in constant or index in written:
+                refuse(f"{what} writes {_label(graph.tensors[index])}, which already has a value")
+            written.add(index)
+    for index in graph.outputs:
+        if index not in ready and index not in written:
+            refuse(f"the output {_label(graph.tensors[index])} is written by no operator")
+
+
+def _check_zero_dimensions(graph: Subgraph, refuse: Refuse) -> None:
+    """Refuse empty tensors, other than a constant empty list such as the shape of a scalar."""
+    computed = {*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)}
+    for tensor in graph.tensors:
+        if 0 in tensor.shape and (tensor.index in computed or tensor.is_float):
+            refuse(
+                f"{_label(tensor)} has a zero dimension in shape {list(tensor.shape)}", "fix the input shape"
+            )
+
+
+def _called(operator: Operator) -> Iterator[int]:
+    """Yield the indices of the subgraphs that an operator runs."""
+    for name, value in operator.options.items():
+        if name.endswith("SubgraphIndex") or name == "Subgraph":
+            yield value
+        elif name.endswith("SubgraphIndices"):
+            yield from value
+
+
+def _check_calls(model: TfliteModel, refuse: Refuse) -> None:
+    """Refuse calls of subgraphs that do not exist or that lead back to their caller."""
+    calls: dict[int, set[int]] = {}
+    for index, graph in enumerate(model.subgraphs):
+        calls[index] = {called for operator in graph.operators for called in _called(operator)}
+        for called in calls[index]:
+            if not 0 <= called < len(model.subgraphs):
+                refuse(f"subgraph {index} calls subgraph {called} of {len(model.subgraphs)}")
+    while leaves := [index for index, called in calls.items() if not called]:
+        for leaf in leaves:
+            del calls[leaf]
+        for others in calls.values():
+            others.difference_update(leaves)
+    if calls:
+        refuse(f"subgraph {min(calls)} calls itself through others")
+
+
+def _check_signatures(model: TfliteModel, root: Table, refuse: Refuse) -> None:
+    for signature in root["SignatureDefs"]:
+        what = f"the signature {signature['SignatureKey']!r}"
+        if not signature["SubgraphIndex"] < len(model.subgraphs):
+            refuse(f"{what} names subgraph {signature['SubgraphIndex']} of {len(model.subgraphs)}")
+        tensors = model.subgraphs[signature["SubgraphIndex"]].tensors
+        for entry in (*signature["Inputs"], *signature["Outputs"]):
+            if not entry["TensorIndex"] < len(tensors):
+                refuse(f"{what} names tensor {entry['TensorIndex']} of {len(tensors)}")
