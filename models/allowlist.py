@@ -1,0 +1,171 @@
+"""The layers that a model file may name, and all that is read of each: one dict.
+
+A layer outside ``LAYERS`` is refused by name. Of a layer's configuration only the keys listed here survive:
+initialisers, regularisers and constraints matter to nothing after training and are dropped unread, so that
+no object of the file is ever deserialised.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Weight(NamedTuple):
+    """One array that a layer keeps in the file."""
+
+    name: str
+    given_if: str | None = None  # the boolean configuration key that switches it on
+    trainable: bool = True
+
+
+class LayerRule(NamedTuple):
+    """What is read of one class of layer.
+
+    Attributes:
+        config: the configuration keys that survive.
+        weights: its arrays, in the order in which both kinds of Keras write them.
+        merges: whether it is called on a list of tensors.
+        wraps: whether it holds another layer, in ``config["layer"]``.
+    """
+
+    config: tuple[str, ...] = ()
+    weights: tuple[Weight, ...] = ()
+    merges: bool = False
+    wraps: bool = False
+
+
+_BIAS = Weight("bias", "use_bias")
+_KERNEL = (Weight("kernel"), _BIAS)
+_WINDOW = ("kernel_size", "strides", "padding", "data_format", "dilation_rate", "activation", "use_bias")
+_CONVOLUTION = ("filters", "groups", *_WINDOW)
+_DEPTHWISE = ("depth_multiplier", *_WINDOW)
+_SEPARABLE = ("filters", *_DEPTHWISE)
+_TRANSPOSED = ("filters", "output_padding", *_WINDOW)
+_POOLING = ("pool_size", "strides", "padding", "data_format")
+_GLOBAL = ("data_format", "keepdims")
+_RECURRENT = (
+    *("units", "activation", "use_bias", "dropout", "recurrent_dropout"),
+    *("return_sequences", "return_state", "go_backwards", "stateful", "unroll"),
+)
+_RECURRENT_WEIGHTS = (Weight("kernel"), Weight("recurrent_kernel"), _BIAS)
+_SEPARABLE_WEIGHTS = (Weight("depthwise_kernel"), Weight("pointwise_kernel"), _BIAS)
+_MERGE = LayerRule(merges=True)
+
+LAYERS: dict[str, LayerRule] = {
+    "InputLayer": LayerRule(("batch_shape", "batch_input_shape", "dtype", "sparse", "ragged")),
+    # with weights
+    "Dense": LayerRule(("units", "activation", "use_bias"), _KERNEL),
+    "Conv1D": LayerRule(_CONVOLUTION, _KERNEL),
+    "Conv2D": LayerRule(_CONVOLUTION, _KERNEL),
+    "Conv1DTranspose": LayerRule(_TRANSPOSED, _KERNEL),
+    "Conv2DTranspose": LayerRule(_TRANSPOSED, _KERNEL),
+    "DepthwiseConv1D": LayerRule(_DEPTHWISE, (Weight("depthwise_kernel"), _BIAS)),
+    "DepthwiseConv2D": LayerRule(_DEPTHWISE, (Weight("depthwise_kernel"), _BIAS)),
+    "SeparableConv1D": LayerRule(_SEPARABLE, _SEPARABLE_WEIGHTS),
+    "SeparableConv2D": LayerRule(_SEPARABLE, _SEPARABLE_WEIGHTS),
+    "BatchNormalization": LayerRule(
+        ("axis", "momentum", "epsilon", "center", "scale", "renorm"),
+        (
+            Weight("gamma", "scale"),
+            Weight("beta", "center"),
+            Weight("moving_mean", trainable=False),
+            Weight("moving_variance", trainable=False),
+        ),
+    ),
+    "LayerNormalization": LayerRule(
+        ("axis", "epsilon", "center", "scale", "rms_scaling"),
+        (Weight("gamma", "scale"), Weight("beta", "center")),
+    ),
+    "Normalization": LayerRule(
+        ("axis", "invert", "mean", "variance"),
+        tuple(Weight(name, "adapted", trainable=False) for name in ("mean", "variance", "count")),
+    ),
+    "PReLU": LayerRule(("shared_axes",), (Weight("alpha"),)),
+    "Embedding": LayerRule(("input_dim", "output_dim", "mask_zero"), (Weight("embeddings"),)),
+    "SimpleRNN": LayerRule(_RECURRENT, _RECURRENT_WEIGHTS),
+    "LSTM": LayerRule((*_RECURRENT, "recurrent_activation"), _RECURRENT_WEIGHTS),
+    "GRU": LayerRule((*_RECURRENT, "recurrent_activation", "reset_after"), _RECURRENT_WEIGHTS),
+    # around another layer
+    "Bidirectional": LayerRule(("merge_mode",), wraps=True),
+    "TimeDistributed": LayerRule(wraps=True),
+    # pooling
+    "MaxPooling1D": LayerRule(_POOLING),
+    "MaxPooling2D": LayerRule(_POOLING),
+    "AveragePooling1D": LayerRule(_POOLING),
+    "AveragePooling2D": LayerRule(_POOLING),
+    "GlobalMaxPooling1D": LayerRule(_GLOBAL),
+    "GlobalMaxPooling2D": LayerRule(_GLOBAL),
+    "GlobalAveragePooling1D": LayerRule(_GLOBAL),
+    "GlobalAveragePooling2D": LayerRule(_GLOBAL),
+    # shape
+    "Flatten": LayerRule(("data_format",)),
+    "Reshape": LayerRule(("target_shape",)),
+    "Permute": LayerRule(("dims",)),
+    "RepeatVector": LayerRule(("n",)),
+    "ZeroPadding1D": LayerRule(("padding", "data_format")),
+    "ZeroPadding2D": LayerRule(("padding", "data_format")),
+    "Cropping1D": LayerRule(("cropping", "data_format")),
+    "Cropping2D": LayerRule(("cropping", "data_format")),
+    "UpSampling1D": LayerRule(("size",)),
+    "UpSampling2D": LayerRule(("size", "data_format", "interpolation")),
+    # merging
+    "Add": _MERGE,
+    "Subtract": _MERGE,
+    "Multiply": _MERGE,
+    "Average": _MERGE,
+    "Maximum": _MERGE,
+    "Minimum": _MERGE,
+    "Concatenate": LayerRule(("axis",), merges=True),
+    # activation
+    "Activation": LayerRule(("activation",)),
+    "ReLU": LayerRule(("max_value", "negative_slope", "threshold")),
+    "LeakyReLU": LayerRule(("negative_slope", "alpha")),
+    "ELU": LayerRule(("alpha",)),
+    "Softmax": LayerRule(("axis",)),
+    # preprocessing
+    "Rescaling": LayerRule(("scale", "offset")),
+    "Resizing": LayerRule(("height", "width", "interpolation", "crop_to_aspect_ratio", "data_format")),
+    "CenterCrop": LayerRule(("height", "width", "data_format")),
+    # training only
+    "Dropout": LayerRule(("rate", "noise_shape")),
+    "SpatialDropout1D": LayerRule(("rate",)),
+    "SpatialDropout2D": LayerRule(("rate", "data_format")),
+    "GaussianDropout": LayerRule(("rate",)),
+    "GaussianNoise": LayerRule(("stddev",)),
+    "AlphaDropout": LayerRule(("rate",)),
+}
+
+DO_NOTHING = frozenset(
+    {
+        *("Identity", "ActivityRegularization", "RandomBrightness", "RandomContrast", "RandomFlip"),
+        *("RandomRotation", "RandomTranslation", "RandomZoom", "RandomShear", "RandomGaussianBlur"),
+        *("RandomColorJitter", "RandomErasing", "RandomGrayscale", "RandomHue", "RandomSaturation"),
+        *("RandomSharpness", "RandomPosterization", "RandomInvert"),
+    }
+)
+"""Layers that pass their input on at inference: augmentation and the like. The bridge leaves them out."""
+
+MODELS = frozenset({"Functional", "Sequential", "Model"})
+"""Classes whose configuration is a graph of layers."""
+
+ACTIVATIONS = frozenset(
+    {
+        *("linear", "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "sigmoid", "hard_sigmoid", "tanh"),
+        *("softmax", "softplus", "softsign", "swish", "exponential", "mish"),
+    }
+)
+"""Activations that tf_keras knows by name."""
+
+ACTIVATION_SYNONYMS = {"silu": "swish", "hard_swish": "hard_silu"}
+
+REASONS: dict[str, str] = {
+    "Lambda": "it carries Python code, which is never run; replace it with built-in layers",
+    "TFSMLayer": "it runs a SavedModel from outside the file; rebuild that part from built-in layers",
+    "StringLookup": "it reads a vocabulary and gives no int8 op; look strings up before the model",
+    "IntegerLookup": "it reads a vocabulary and gives no int8 op; look values up before the model",
+    "TextVectorization": "it reads a vocabulary and gives no int8 op; tokenise before the model",
+    "Hashing": "it gives no int8 op; hash before the model",
+    "Masking": "it gives no int8 op; pad and mask before the model",
+    "RandomCrop": "it changes the image at inference too; replace it with CenterCrop",
+}
+"""Why well-known layers are refused and what to do; any other gets a general answer."""

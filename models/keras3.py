@@ -1,0 +1,309 @@
+"""The bridge: the configuration of a Keras 3 or tf_keras model to a :class:`Graph` that tf_keras can build.
+
+The two disagree on how a graph is written (``inbound_nodes``), on the names of some arguments and on the
+formula of some activations. Nested models are laid out flat on the way. What follows is of keras 3.15 and
+tf_keras 2.21, each checked against the real one in the tests.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from models.allowlist import DO_NOTHING, LAYERS, MODELS
+from models.errors import ModelError
+from models.graph import Call, Graph, Layer
+from models.nodes import Arguments, Ref, Tensor, read_node, read_refs
+from models.operations import is_operation, operation_layer
+from models.translate import Config, activation_layers, class_of, read_layer, weight_flags
+from models.weights import Entry
+
+if TYPE_CHECKING:
+    from models.weights import WeightsByPath
+
+Place = tuple[str, ...]
+
+# What tf_keras accepts as a layer's name, less the components that mean another folder.
+_NAME = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._][A-Za-z0-9_.\\/>-]{0,199}")
+_INPUT_DTYPES = frozenset({"float32", "int8", "uint8", "int16", "int32", "int64", "bool"})
+_MAX_DEPTH = 16
+_MAX_CALLS = 20_000
+
+
+def read_entries(config: Config) -> Entry:
+    """Return the layers of a model, for finding their arrays.
+
+    Raises:
+        ModelError: a layer is not in the allowlist, or the configuration is damaged.
+    """
+    return _entry(config, "model", frozen=False, depth=0)
+
+
+def read_graph(config: Config, weights: WeightsByPath, *, is_keras3: bool) -> Graph:
+    """Translate a model's configuration.
+
+    Args:
+        config: ``{"class_name": ..., "config": ...}`` as a file has it.
+        weights: each layer's arrays, by its path of names.
+        is_keras3: whether Keras 3 wrote it; else tf_keras or an older Keras.
+
+    Raises:
+        ModelError: it holds a layer or a connection that is not supported.
+    """
+    reader = _Reader(weights, is_keras3)
+    outputs = reader.model(config, (), None)
+    name = str(_fields(config).get("name", ""))
+    return Graph(
+        name if _NAME.fullmatch(name) else "model",
+        reader.layers,
+        tuple(reader.calls),
+        tuple(reader.inputs),
+        tuple(outputs),
+    )
+
+
+def _entry(config: Config, name: str, *, frozen: bool, depth: int) -> Entry:
+    kind = class_of(config, name)
+    fields = _fields(config)
+    frozen = frozen or fields.get("trainable") is False
+    if kind not in MODELS:
+        if depth == 0:
+            msg = (
+                f"{kind!r} is a subclassed model, whose Python code is not in the file; rebuild it as "
+                "keras.Model(inputs, outputs) or Sequential of built-in layers and save that"
+            )
+            raise ModelError(msg)
+        if kind in DO_NOTHING or is_operation(config):
+            return Entry(name, kind)
+        return Entry(name, kind, tuple(flag and not frozen for flag in weight_flags(name, kind, fields)))
+    if depth > _MAX_DEPTH:
+        msg = f"model {name!r} is nested more than {_MAX_DEPTH} deep; flatten it"
+        raise ModelError(msg)
+    layers = [layer for layer in _layers(config) if _kind(layer) != "InputLayer"]
+    children = tuple(_entry(layer, _name(layer), frozen=frozen, depth=depth + 1) for layer in layers)
+    if len({child.name for child in children}) != len(children):
+        msg = f"model {name!r} has two layers of one name; save the model again"
+        raise ModelError(msg)
+    return Entry(name, kind, children=children, is_model=True)
+
+
+@dataclass
+class _Reader:
+    """Lays the graph out flat: every call of every layer, in order."""
+
+    weights: WeightsByPath
+    is_keras3: bool
+    layers: dict[str, Layer] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+    inputs: list[int] = field(default_factory=list)
+    names: dict[Place, str] = field(default_factory=dict)
+
+    def model(self, config: Config, place: Place, given: list[int] | None) -> list[int]:
+        """Lay out one model, applied to ``given`` or, outermost, to inputs of its own."""
+        read = self._sequential if _kind(config) == "Sequential" else self._functional
+        return read(config, place, given)
+
+    def _sequential(self, config: Config, place: Place, given: list[int] | None) -> list[int]:
+        layers = _layers(config)
+        if given is None:
+            source = _input_of(config)
+            if source is None:
+                msg = "the Sequential model was never built; call it once or give it an Input, then save it"
+                raise ModelError(msg)
+            given = [self._input(*source)]
+        tensors = given
+        for layer in layers:
+            if _kind(layer) != "InputLayer":
+                arguments = Arguments(tuple(map(Tensor, tensors)))
+                tensors = self._apply(layer, (*place, _name(layer)), arguments)
+        return tensors
+
+    def _functional(self, config: Config, place: Place, given: list[int] | None) -> list[int]:
+        fields = _fields(config)
+        produced: dict[str, list[list[int]]] = {}
+        first: dict[str, int] = {}
+        waiting: list[tuple[Config, str, int, Arguments]] = []
+        sources = read_refs(fields.get("input_layers"))
+        if given is not None and len(given) != len(sources):
+            msg = f"model {place[-1]!r} is called on {len(given)} tensors and has {len(sources)} inputs"
+            raise ModelError(msg)
+        for layer in _layers(config):
+            name = _name(layer)
+            produced[name] = []
+            first[name] = 0 if self.is_keras3 or not _starts_with_input(layer) else 1
+            if _kind(layer) == "InputLayer":
+                produced[name].append([])
+            for index, node in enumerate(layer.get("inbound_nodes") or []):
+                waiting.append((layer, name, index, read_node(node, name)))
+        inputs_by_name = {_name(layer): layer for layer in _layers(config) if _kind(layer) == "InputLayer"}
+        for position, source in enumerate(sources):
+            if source.layer not in inputs_by_name:
+                msg = f"input {source.layer!r} is not an InputLayer; save the model again"
+                raise ModelError(msg)
+            tensor = (
+                self._input(source.layer, _fields(inputs_by_name[source.layer]))
+                if given is None
+                else given[position]
+            )
+            produced[source.layer][0] = [tensor]
+
+        def resolve(ref: Ref) -> int | None:
+            nodes = produced.get(ref.layer)
+            if nodes is None:
+                msg = f"a layer reads {ref.layer!r}, which is not in the model; save the model again"
+                raise ModelError(msg)
+            node = ref.node - first[ref.layer]
+            exists = 0 <= node < len(nodes) and ref.tensor < len(nodes[node])
+            return nodes[node][ref.tensor] if exists else None
+
+        while waiting:
+            left = []
+            for layer, name, index, arguments in waiting:
+                resolved = arguments.resolved(resolve) if len(produced[name]) == index else None
+                if resolved is None:
+                    left.append((layer, name, index, arguments))
+                else:
+                    produced[name].append(self._apply(layer, (*place, name), resolved))
+            if len(left) == len(waiting):
+                msg = f"layer {left[0][1]!r} is part of a cycle or reads nothing; save the model again"
+                raise ModelError(msg)
+            waiting = left
+        outputs = [resolve(ref) for ref in read_refs(fields.get("output_layers"))]
+        if not outputs or None in outputs:
+            msg = "the model's outputs lead nowhere; save the model again"
+            raise ModelError(msg)
+        return [tensor for tensor in outputs if tensor is not None]
+
+    def _apply(self, config: Config, place: Place, arguments: Arguments) -> list[int]:
+        """Apply one layer, or lay out the nested model that it is, and return its results."""
+        name = place[-1]
+        kind = class_of(config, name)
+        if is_operation(config):
+            layer, tensors = operation_layer(name, config, arguments)
+            return [self._call(place, layer, tensors)]
+        tensors = arguments.tensors(name)
+        if kind in MODELS:
+            return self.model(config, place, list(tensors))
+        if kind in DO_NOTHING:
+            return list(tensors)
+        fields = _fields(config)
+        layer = read_layer(name, kind, fields, self.weights.get(place, ()), self.is_keras3)
+        start = tensor = self._call(place, layer, tensors)
+        for step in activation_layers(name, kind, fields, self.is_keras3):
+            tensor = self._call(
+                (*place, step.name), step, (start, tensor) if LAYERS[step.kind].merges else (tensor,)
+            )
+        return [tensor]
+
+    def _call(self, place: Place, layer: Layer, tensors: tuple[int, ...]) -> int:
+        if place not in self.names:
+            name = self._unique(place, layer.name)
+            self.names[place] = name
+            self.layers[name] = replace(layer, name=name)
+        if not LAYERS[layer.kind].merges and len(tensors) != 1:
+            msg = f"layer {layer.name!r} ({layer.kind}) is called on {len(tensors)} tensors; it takes one"
+            raise ModelError(msg)
+        return self._append(Call(self.names[place], tensors))
+
+    def _append(self, call: Call) -> int:
+        if len(self.calls) >= _MAX_CALLS:
+            msg = f"the model makes more than {_MAX_CALLS} calls of layers; use a smaller model"
+            raise ModelError(msg)
+        self.calls.append(call)
+        return len(self.calls) - 1
+
+    def _input(self, name: str, fields: Config) -> int:
+        """Add an InputLayer; the batch size that it may fix is left open."""
+        shape = fields.get("batch_shape", fields.get("batch_input_shape"))
+        if not isinstance(shape, list | tuple) or not shape or not all(map(_is_dimension, shape)):
+            msg = f"input {name!r}: shape {shape!r} is not usable; save the model with a fixed input shape"
+            raise ModelError(msg)
+        dtype = _dtype(fields.get("dtype"))
+        if dtype not in _INPUT_DTYPES or fields.get("sparse") or fields.get("ragged"):
+            msg = f"input {name!r}: not a dense tensor of numbers ({dtype}); change the model's Input"
+            raise ModelError(msg)
+        unique = self._unique((name,), name)
+        self.layers[unique] = Layer(unique, "InputLayer", {"shape": tuple(shape[1:]), "dtype": dtype})
+        tensor = self._append(Call(unique))
+        self.inputs.append(tensor)
+        return tensor
+
+    def _unique(self, place: Place, name: str) -> str:
+        """Return ``name``, with the nested models' names before it where it is taken."""
+        if not _NAME.fullmatch(name):
+            msg = f"layer {name[:80]!r}: the name is not usable; use letters, digits, '_', '-', '.' and '/'"
+            raise ModelError(msg)
+        candidate, count = name, 0
+        while candidate in self.layers:
+            candidate = "_".join((*place[:-1], name)) + (f"_{count}" if count else "")
+            count += 1
+        return candidate
+
+
+def _input_of(config: Config) -> tuple[str, Config] | None:
+    """Return the name and configuration of a Sequential's input, wherever its writer kept them."""
+    fields, layers = _fields(config), _layers(config)
+    built = config.get("build_config")
+    shapes = [fields.get("build_input_shape"), built.get("input_shape") if isinstance(built, dict) else None]
+    if layers:
+        first = _fields(layers[0])
+        if _kind(layers[0]) == "InputLayer":
+            return _name(layers[0]), first
+        if _kind(layers[0]) == "Sequential":
+            return _input_of(layers[0])
+        if _kind(layers[0]) in MODELS:
+            inner = (layer for layer in _layers(layers[0]) if _kind(layer) == "InputLayer")
+            return next(((_name(layer), _fields(layer)) for layer in inner), None)
+        shapes = [first.get("batch_input_shape"), *shapes]
+    shape = next((shape for shape in shapes if shape), None)
+    return ("input", {"batch_shape": shape, "dtype": "float32"}) if shape else None
+
+
+def _starts_with_input(config: Config) -> bool:
+    """Say whether this is a nested model whose own first call tf_keras counts, so that uses begin at 1."""
+    layers = _layers(config) if _kind(config) in MODELS else []
+    return bool(layers) and _kind(layers[0]) == "InputLayer"
+
+
+def _is_dimension(value: Any) -> bool:
+    return value is None or (type(value) is int and 0 < value < 1 << 31)
+
+
+def _dtype(value: Any) -> str:
+    """Return an input's dtype; reduced and doubled precision are read as float32."""
+    if isinstance(value, dict):
+        value = _fields(value).get("name")
+    name = str(value or "float32")
+    is_float = name in {"float16", "bfloat16", "float64"} or name.startswith("mixed_")
+    return "float32" if is_float else name
+
+
+def _kind(config: Any) -> str:
+    return str(config.get("class_name")) if isinstance(config, dict) else ""
+
+
+def _name(config: Config) -> str:
+    name = config.get("name") or _fields(config).get("name")
+    if not isinstance(name, str):
+        msg = "a layer has no name; save the model again"
+        raise ModelError(msg)
+    return name
+
+
+def _fields(config: Any) -> Config:
+    fields = config.get("config") if isinstance(config, dict) else None
+    if isinstance(fields, list):  # a Sequential of Keras before 2.2.3
+        return {"layers": fields}
+    if not isinstance(fields, dict):
+        msg = "damaged configuration; save the model again"
+        raise ModelError(msg)
+    return fields
+
+
+def _layers(config: Config) -> list[Config]:
+    layers = _fields(config).get("layers")
+    if not isinstance(layers, list):
+        msg = "damaged configuration: no list of layers; save the model again"
+        raise ModelError(msg)
+    return layers

@@ -1,0 +1,132 @@
+"""How each kind of Keras writes down what a layer was called on (``inbound_nodes``), read into one form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from models.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Arguments that change nothing at inference when they have these values; tf_keras adds the name of the op.
+_HARMLESS: dict[str, tuple[object, ...]] = {"training": (None, False), "mask": (None,)}
+
+
+class Ref(NamedTuple):
+    """A tensor as a file names it: the layer, which of its calls, which of that call's results."""
+
+    layer: str
+    node: int
+    tensor: int
+
+
+class Tensor(NamedTuple):
+    """A tensor as :class:`models.graph.Graph` names it."""
+
+    place: int
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a layer was called with: references or tensors, lists laid out flat, and constants."""
+
+    positional: tuple[Any, ...]
+    keywords: dict[str, Any] = field(default_factory=dict)
+
+    def resolved(self, resolve: Callable[[Ref], int | None]) -> Arguments | None:
+        """Replace each reference by its tensor; None where one does not exist yet."""
+        complete = True
+
+        def look_up(value: Any) -> Any:
+            nonlocal complete
+            if not isinstance(value, Ref):
+                return value
+            index = resolve(value)
+            complete = complete and index is not None
+            return Tensor(index or 0)
+
+        positional = tuple(look_up(value) for value in self.positional)
+        keywords = {key: look_up(value) for key, value in self.keywords.items()}
+        return Arguments(positional, keywords) if complete else None
+
+    def tensors(self, name: str) -> tuple[int, ...]:
+        """Return the tensors that layer ``name`` is called on.
+
+        Raises:
+            ModelError: it is called with something else as well.
+        """
+        for key, value in self.keywords.items():
+            if value not in _HARMLESS.get(key, (None,)):
+                msg = f"layer {name!r} is called with {key}={value!r}; only tensors are supported"
+                raise ModelError(msg)
+        if not self.positional or not all(isinstance(value, Tensor) for value in self.positional):
+            msg = f"layer {name!r} is called with a constant; only tensors are supported"
+            raise ModelError(msg)
+        return tuple(value.place for value in self.positional)
+
+
+def read_node(node: Any, name: str) -> Arguments:
+    """Read one call of layer ``name``, as Keras 3 (a dict) or tf_keras (nested lists) wrote it."""
+    try:
+        if isinstance(node, dict):
+            keywords = {key: _keras3_value(value) for key, value in dict(node.get("kwargs") or {}).items()}
+            positional = _flat([_keras3_value(value) for value in node["args"]])
+            if "inputs" in keywords:
+                positional += _flat([keywords.pop("inputs")])
+            return Arguments(tuple(positional), keywords)
+        items = [node] if isinstance(node[0], str) else list(node)
+        keywords = {}
+        positional = []
+        for item in items:
+            if len(item) > 3:
+                keywords |= {key: _legacy_value(value) for key, value in dict(item[3]).items()}
+            positional.append(item[2] if item[0] == "_CONSTANT_VALUE" else _ref(item[:3]))
+        return Arguments(tuple(positional), keywords)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        msg = f"layer {name!r}: damaged inbound_nodes; save the model again"
+        raise ModelError(msg) from error
+
+
+def read_refs(value: Any) -> list[Ref]:
+    """Read ``input_layers`` or ``output_layers``: one reference, a list or a dict of them."""
+    try:
+        if isinstance(value, dict):
+            return [ref for key in sorted(value) for ref in read_refs(value[key])]
+        if not value:
+            return []
+        if isinstance(value[0], str):
+            return [_ref(value)]
+        return [ref for item in value for ref in read_refs(item)]
+    except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
+        msg = "damaged input_layers or output_layers; save the model again"
+        raise ModelError(msg) from error
+
+
+def _ref(value: Any) -> Ref:
+    layer, node, tensor = value
+    if not isinstance(layer, str) or int(node) < 0 or int(tensor) < 0:
+        raise ValueError(layer)
+    return Ref(layer, int(node), int(tensor))
+
+
+def _keras3_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.get("class_name") == "__keras_tensor__":
+            return _ref(value["config"]["keras_history"])
+        if value.get("class_name") in {"__numpy__", "__tensor__"}:
+            return value["config"]["value"]
+    if isinstance(value, list):
+        return [_keras3_value(item) for item in value]
+    return value
+
+
+def _legacy_value(value: Any) -> Any:
+    """A tensor among the keyword arguments is ``[name, node, tensor]``."""
+    is_ref = isinstance(value, list | tuple) and len(value) == 3 and isinstance(value[0], str)
+    return _ref(value) if is_ref else value
+
+
+def _flat(values: list[Any]) -> list[Any]:
+    return [leaf for value in values for leaf in (_flat(value) if isinstance(value, list) else [value])]

@@ -1,0 +1,198 @@
+"""One layer's configuration: checked against the allowlist, reduced to it, put in tf_keras's words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from models.allowlist import ACTIVATION_SYNONYMS, ACTIVATIONS, DO_NOTHING, LAYERS, MODELS, REASONS
+from models.errors import ModelError
+from models.graph import Layer
+from models.operations import is_operation
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Arrays = tuple[NDArray[np.generic], ...]
+
+Config = dict[str, Any]
+
+_KERAS_MODULES = frozenset({"keras", "tf_keras"})
+_ACTIVATION_KEYS = ("activation", "recurrent_activation")
+_ACTIVATION_LAYERS = frozenset({"Activation", "ReLU", "LeakyReLU", "ELU", "Softmax"})
+# Settings that change what a layer computes, of which only the usual values are supported.
+_REQUIRED: dict[str, tuple[object, ...]] = {
+    "renorm": (None, False),
+    "rms_scaling": (None, False),
+    "return_state": (None, False),
+    "stateful": (None, False),
+    "data_format": (None, "channels_last"),
+}
+# Keras 3's formulas that tf_keras means otherwise (its hard_sigmoid is 0.2 x + 0.5) or does not have.
+_SPELLED_OUT = frozenset({"hard_sigmoid", "hard_silu"})
+_LISTED = ", ".join(sorted(ACTIVATIONS))
+
+
+def class_of(config: Any, name: str) -> str:
+    """Return the class of a layer's entry in a model's configuration.
+
+    Raises:
+        ModelError: it is not supported; the message says why and what to do instead.
+    """
+    kind = config.get("class_name") if isinstance(config, dict) else None
+    if not isinstance(kind, str):
+        msg = f"layer {name!r}: damaged configuration; save the model again"
+        raise ModelError(msg)
+    module = str(config.get("module") or "keras")
+    if kind in REASONS:
+        reason = REASONS[kind]
+    elif is_operation(config):
+        return kind
+    elif module.split(".")[0] not in _KERAS_MODULES:
+        reason = f"it is not of Keras but of {module!r}, which is never imported; use built-in layers"
+    elif kind in LAYERS or kind in DO_NOTHING or kind in MODELS:
+        return kind
+    else:
+        reason = "it is not among the supported layers; rebuild that part from built-in layers"
+    msg = f"layer {name!r} ({kind[:80]}): {reason}"
+    raise ModelError(msg)
+
+
+def weight_flags(name: str, kind: str, fields: Config) -> tuple[bool, ...]:
+    """Say for each array that a layer keeps whether it is trainable, in the order of ``layer.weights``."""
+    rule = LAYERS[kind]
+    if rule.wraps:
+        inner_kind, inner_fields = _inner(name, fields.get("layer"))
+        return weight_flags(name, inner_kind, inner_fields) * (2 if kind == "Bidirectional" else 1)
+    adapted = {"adapted": fields.get("mean") is None}
+    kept = (w for w in rule.weights if w.given_if is None or (fields | adapted).get(w.given_if, True))
+    return tuple(weight.trainable for weight in kept)
+
+
+def read_layer(name: str, kind: str, fields: Config, arrays: Arrays, is_keras3: bool) -> Layer:
+    """Return the layer in tf_keras's words.
+
+    Args:
+        name: the layer's name.
+        kind: its class, from :func:`class_of`.
+        fields: its configuration.
+        arrays: its weights.
+        is_keras3: whether Keras 3 wrote it.
+
+    Raises:
+        ModelError: a setting is not supported.
+    """
+    rule = LAYERS[kind]
+    config: Config = {}
+    for key in rule.config:
+        if key not in fields:
+            continue
+        value = fields[key]
+        if key in _REQUIRED:
+            if value not in _REQUIRED[key]:
+                usual = _REQUIRED[key][-1]
+                msg = f"layer {name!r} ({kind}): {key}={value!r} is not supported; export it with {usual!r}"
+                raise ModelError(msg)
+        elif key in _ACTIVATION_KEYS:
+            config[key] = _built_in_activation(name, kind, value, is_keras3)
+        else:
+            config[key] = _plain(name, kind, key, value)
+    if rule.wraps:
+        return _wrapper(name, kind, config, fields, arrays, is_keras3)
+    if "negative_slope" in config and kind == "LeakyReLU":
+        config["alpha"] = config.pop("negative_slope")
+    if kind == "Normalization" and arrays:
+        config |= {"mean": arrays[0].tolist(), "variance": arrays[1].tolist()}
+        arrays = ()
+    return Layer(name, kind, config, arrays)
+
+
+def activation_layers(name: str, kind: str, fields: Config, is_keras3: bool) -> tuple[Layer, ...]:
+    """Return the layers that follow because the activation is a layer itself or has to be spelled out.
+
+    Each is applied to the result of the one before it; one that merges, to the result of the layer ``name``
+    and to that of the one before it.
+    """
+    value = fields.get("activation") if "activation" in LAYERS[kind].config else None
+    if isinstance(value, dict) and value.get("class_name") in _ACTIVATION_LAYERS:
+        inner_kind, inner_fields = _inner(name, value)
+        after = f"{name}_activation"
+        return (
+            read_layer(after, inner_kind, inner_fields, (), is_keras3),
+            *activation_layers(after, inner_kind, inner_fields, is_keras3),
+        )
+    spelled = _activation_name(value)
+    if not is_keras3 or spelled not in _SPELLED_OUT:
+        return ()
+    gate = (
+        Layer(f"{name}_shift", "Rescaling", {"scale": 1.0, "offset": 3.0}),
+        Layer(f"{name}_clip", "ReLU", {"max_value": 6.0}),
+        Layer(f"{name}_scale", "Rescaling", {"scale": 1.0 / 6.0, "offset": 0.0}),
+    )
+    return gate if spelled == "hard_sigmoid" else (*gate, Layer(f"{name}_gate", "Multiply"))
+
+
+def _wrapper(name: str, kind: str, config: Config, fields: Config, arrays: Arrays, is_keras3: bool) -> Layer:
+    inner_kind, inner_fields = _inner(name, fields.get("layer"))
+    inner_name = str(inner_fields.get("name") or f"{name}_inner")
+    inner = read_layer(inner_name, inner_kind, inner_fields, (), is_keras3)
+    if activation_layers(name, inner_kind, inner_fields, is_keras3) and "activation" in inner.config:
+        msg = f"layer {name!r} ({kind}): an activation that is a layer is not supported inside; put it after"
+        raise ModelError(msg)
+    backward = None
+    if kind == "Bidirectional":
+        if inner_kind not in {"LSTM", "GRU", "SimpleRNN"}:
+            msg = f"layer {name!r} ({kind}): {inner_kind} inside is not supported; use LSTM, GRU or SimpleRNN"
+            raise ModelError(msg)
+        backward_kind, backward_fields = _inner(name, fields.get("backward_layer") or fields.get("layer"))
+        backward = read_layer(f"backward_{inner.name}", backward_kind, backward_fields, (), is_keras3)
+        if not fields.get("backward_layer"):
+            backward.config["go_backwards"] = not backward.config.get("go_backwards", False)
+    return Layer(name, kind, config, arrays, inner, backward)
+
+
+def _inner(name: str, value: Any) -> tuple[str, Config]:
+    kind = class_of(value, name)
+    if kind not in LAYERS or LAYERS[kind].wraps or LAYERS[kind].merges or kind == "InputLayer":
+        msg = f"layer {name!r}: {kind} inside another layer is not supported; apply it as a layer of its own"
+        raise ModelError(msg)
+    fields = value.get("config")
+    if not isinstance(fields, dict):
+        msg = f"layer {name!r}: damaged configuration; save the model again"
+        raise ModelError(msg)
+    return kind, fields
+
+
+def _activation_name(value: Any) -> str | None:
+    if value is None:
+        return "linear"
+    if isinstance(value, dict):  # a function: {"class_name": "function", "config": its name}
+        value = value.get("config")
+    return ACTIVATION_SYNONYMS.get(value, value) if isinstance(value, str) else None
+
+
+def _built_in_activation(name: str, kind: str, value: Any, is_keras3: bool) -> str:
+    """Return the activation for tf_keras; linear where :func:`activation_layers` gives layers instead."""
+    if isinstance(value, dict) and value.get("class_name") in _ACTIVATION_LAYERS:
+        return "linear"
+    activation = _activation_name(value)
+    recurrent = "recurrent_activation" in LAYERS[kind].config or kind == "SimpleRNN"
+    if is_keras3 and activation in _SPELLED_OUT and not recurrent:
+        return "linear"
+    if activation not in ACTIVATIONS or (is_keras3 and activation in _SPELLED_OUT):
+        shown = activation or (value.get("class_name") if isinstance(value, dict) else value)
+        msg = f"layer {name!r} ({kind}): activation {shown!r} is not supported; use one of {_LISTED}"
+        raise ModelError(msg)
+    return str(activation)
+
+
+def _plain(name: str, kind: str, key: str, value: Any) -> Any:
+    """Return ``value`` if it is made of numbers, strings, None and lists only."""
+    if isinstance(value, dict) and value.get("class_name") in {"__numpy__", "__tensor__"}:
+        value = value["config"]["value"] if isinstance(value.get("config"), dict) else None
+    if isinstance(value, list | tuple):
+        return [_plain(name, kind, key, item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    msg = f"layer {name!r} ({kind}): {key} is not a plain value; save the model again"
+    raise ModelError(msg)
