@@ -152,8 +152,8 @@ def main() -> int:
                 verdict = "unchanged" if damaged == content else "passed"
             except InputError:
                 verdict = "refused"
-            except Exception as error:  # noqa: BLE001 - the finding that this program exists for
-                verdict = f"ESCAPED {type(error).__name__} (mutant {number}, {kind})"
+            except Exception as error:  # the finding that this program exists for
+                verdict = f"ESCAPED {type(error).__name__}"
             slowest_s = max(slowest_s, time.perf_counter() - started)
             verdicts[verdict] += 1
             if verdict == "passed" or arguments.unverified:
@@ -162,7 +162,7 @@ def main() -> int:
                     outcome = child.run(path)
                     outcomes[child.module][outcome] += 1
                     if outcome in ("crashed", "hung") and arguments.keep:
-                        arguments.keep.mkdir(exist_ok=True)
+                        arguments.keep.mkdir(parents=True, exist_ok=True)
                         (arguments.keep / f"{child.module}-{outcome}-{kind}-{number}.tflite").write_bytes(
                             damaged
                         )

@@ -1,5 +1,27 @@
 """Read .tflite files that may be damaged or hostile, without TensorFlow and without a runtime."""
 
 from pipeline.flatbuffer.model import Operator, Subgraph, Tensor, TfliteModel, read_tflite
+from pipeline.flatbuffer.weights import (
+    ZeroCount,
+    compressed_size,
+    count_zeros,
+    float_operators,
+    integer_io,
+    kernel,
+    weight_sparsity,
+)
 
-__all__ = ["Operator", "Subgraph", "Tensor", "TfliteModel", "read_tflite"]
+__all__ = [
+    "Operator",
+    "Subgraph",
+    "Tensor",
+    "TfliteModel",
+    "ZeroCount",
+    "compressed_size",
+    "count_zeros",
+    "float_operators",
+    "integer_io",
+    "kernel",
+    "read_tflite",
+    "weight_sparsity",
+]

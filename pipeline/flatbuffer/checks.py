@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import numpy as np
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from pipeline.flatbuffer.reader import Table
 
 MAX_INT32 = 2**31 - 1
+# A product of scales outside float32 aborts a kernel while it prepares its fixed-point multiplier.
+MIN_SCALE, MAX_SCALE = 2.0**-60, 2.0**60
 # Divisors and window sizes: kernels divide by them without looking.
 _POSITIVE_OPTIONS = frozenset(
     {
@@ -23,6 +24,16 @@ _POSITIVE_OPTIONS = frozenset(
         "DilationWFactor", "DilationHFactor", "DilationDFactor",
     }
 )  # fmt: skip
+# Kernels that read the scale of an 8-bit tensor without looking whether there is one.
+_SCALED_OPERATORS = frozenset(
+    {
+        "ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "DIV", "FULLY_CONNECTED", "HARD_SWISH",
+        "LEAKY_RELU", "LOGISTIC", "LOG_SOFTMAX", "MAX_POOL_2D", "MEAN", "MUL", "PRELU", "RELU", "RELU6",
+        "SOFTMAX", "SQUARED_DIFFERENCE", "SUB", "TANH", "TRANSPOSE_CONV",
+    }
+)  # fmt: skip
+# Recurrent kernels leave out inputs anywhere; the others only their bias, which is the third or later.
+_OPTIONAL_FIRST_INPUTS = ("LSTM", "RNN", "SVDF")
 
 
 class Refuse(Protocol):
@@ -45,7 +56,7 @@ def check_model(model: TfliteModel, root: Table, refuse: Refuse, allowed_custom:
             _check_shape(tensor, refuse)
             _check_quantization(tensor, refuse)
         for operator in graph.operators:
-            _check_operator(operator, refuse, allowed_custom)
+            _check_operator(operator, graph.tensors, refuse, allowed_custom)
         _check_order(graph, refuse)
         _check_zero_dimensions(graph, refuse)
     _check_calls(model, refuse)
@@ -75,7 +86,7 @@ def _check_quantization(tensor: Tensor, refuse: Refuse) -> None:
     if not tensor.scales:
         return
     for scale in tensor.scales:
-        if not (math.isfinite(scale) and scale > 0):
+        if not MIN_SCALE < scale < MAX_SCALE:  # NaN is not, either
             refuse(f"{_label(tensor)} has the quantization scale {scale}", "quantize the model again")
     if len(tensor.zero_points) != len(tensor.scales):
         refuse(f"{_label(tensor)} has {len(tensor.scales)} scales but {len(tensor.zero_points)} zero points")
@@ -94,17 +105,34 @@ def _check_quantization(tensor: Tensor, refuse: Refuse) -> None:
             )
 
 
-def _check_operator(operator: Operator, refuse: Refuse, allowed_custom: frozenset[str]) -> None:
+def _check_operator(
+    operator: Operator, tensors: tuple[Tensor, ...], refuse: Refuse, allowed_custom: frozenset[str]
+) -> None:
     what = f"operator {operator.index} ({operator.name})"
-    if operator.is_custom and operator.name not in allowed_custom:
-        kind = "Flex (TensorFlow)" if operator.name.startswith("Flex") else "custom"
-        refuse(
-            f"{what} is a {kind} operator, which needs code outside the runtime",
-            "convert with TFLite builtins only, or replace the layer",
-        )
-    for name, value in operator.options.items():
-        if name in _POSITIVE_OPTIONS and value < 1:
-            refuse(f"{what} has {name} {value}, which must be at least 1")
+    if operator.is_custom:
+        if operator.name not in allowed_custom:
+            kind = "Flex (TensorFlow)" if operator.name.startswith("Flex") else "custom"
+            refuse(
+                f"{what} is a {kind} operator, which needs code outside the runtime",
+                "convert with TFLite builtins only, or replace the layer",
+            )
+        return
+    _check_options(operator, what, refuse)
+    if -1 in operator.inputs[:2] and not operator.name.endswith(_OPTIONAL_FIRST_INPUTS):
+        refuse(f"{what} lacks an input")
+    if operator.name in _SCALED_OPERATORS:
+        for index in (*operator.inputs[:2], *operator.outputs):
+            if tensors[index].dtype in ("int8", "uint8") and not tensors[index].scales:
+                refuse(f"{what} needs a scale on {_label(tensors[index])}", "quantize the model again")
+
+
+def _check_options(operator: Operator, what: str, refuse: Refuse) -> None:
+    expected = layout.options_table(operator.name)
+    if operator.options_table and expected not in ("", operator.options_table):
+        refuse(f"{what} has {operator.options_table} where {expected} belongs")
+    for field in layout.fields(expected) if expected else ():
+        if field.name in _POSITIVE_OPTIONS and (value := operator.options.get(field.name, 0)) < 1:
+            refuse(f"{what} has {field.name} {value}, which must be at least 1")
 
 
 def _check_order(graph: Subgraph, refuse: Refuse) -> None:

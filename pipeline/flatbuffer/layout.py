@@ -56,6 +56,12 @@ _ELEMENTS = {1: "b", 2: "h", 4: "i", 8: "q"}
 # TFLite's element types that NumPy lacks.
 _BITS = {"int2": 2, "int4": 4, "uint4": 4, "bfloat16": 16, "float8_e4m3fn": 8, "float8_e5m2": 8}
 UNSIZED = frozenset({"string", "resource", "variant"})
+# Those that come out as an array; int4 as int8.
+NUMPY_DTYPES = frozenset(name.lower() for name in vars(schema.TensorType)) & {"int4", *np.sctypeDict}
+# Operators whose options are not called after them, where it matters.
+_SHARED_OPTIONS = dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), "Pool2DOptions") | {
+    "CONV_3D_TRANSPOSE": "Conv3DOptions"
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +139,16 @@ def names(enumeration: str) -> dict[int, str]:
     """Return value -> name of one of the schema's enumerations, e.g. of ``"BuiltinOperator"``."""
     members = vars(getattr(schema, enumeration))
     return {value: name for name, value in members.items() if isinstance(value, int)}
+
+
+@cache
+def options_table(operator: str) -> str:
+    """Return the table of a builtin's options, e.g. ``"Conv2DOptions"`` for ``"CONV_2D"``; "" if unknown.
+
+    The schema does not say which options belong to which operator, but their names agree.
+    """
+    if operator in _SHARED_OPTIONS:
+        return _SHARED_OPTIONS[operator]
+    wanted = operator.replace("_", "").lower() + "options"
+    tables = (*names("BuiltinOptions").values(), *names("BuiltinOptions2").values())
+    return next((table for table in tables if table.lower() == wanted), "")

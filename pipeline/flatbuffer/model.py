@@ -71,6 +71,11 @@ class Tensor:
         return "float" in self.dtype or "complex" in self.dtype
 
     @property
+    def is_readable(self) -> bool:
+        """Whether it is a constant that ``TfliteModel.constant`` can turn into an array."""
+        return self.is_constant and not self.is_sparse and self.dtype in layout.NUMPY_DTYPES
+
+    @property
     def quantization(self) -> str:
         """``"per-channel"``, ``"per-tensor"`` or ``""``."""
         return ("", "per-tensor")[len(self.scales)] if len(self.scales) < 2 else "per-channel"
@@ -86,7 +91,8 @@ class Operator:
         version: the version of the builtin that the file asks for.
         inputs: indices of tensors; -1 for an optional input that is left out.
         outputs: indices of tensors.
-        options: the schema's fields of its options, e.g. ``{"StrideW": 2, ...}``.
+        options_table: the schema's name of its options, e.g. ``"Conv2DOptions"``; "" where it has none.
+        options: their fields, e.g. ``{"StrideW": 2, ...}``.
         is_custom: not a builtin; needs code that no plain runtime has.
     """
 
@@ -95,6 +101,7 @@ class Operator:
     version: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    options_table: str = ""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
     is_custom: bool = False
 
@@ -156,18 +163,17 @@ class TfliteModel:
         """Return a constant's values in its own dtype and shape; int4 as int8.
 
         Raises:
-            ValueError: if the tensor is computed, sparsely encoded, or has no dtype in NumPy.
+            ValueError: if the tensor is computed, sparsely encoded, or of a type that NumPy lacks.
         """
-        raw = self.content[tensor.data.start : tensor.data.start + tensor.data.length]
-        if not tensor.is_constant or tensor.is_sparse or tensor.dtype in layout.UNSIZED:
-            message = f"tensor {tensor.index} ({tensor.name}) has no dense constant"
+        if not tensor.is_readable:
+            message = f"tensor {tensor.index} ({tensor.name}) has no constant to read"
             raise ValueError(message)
+        raw = self.content[tensor.data.start : tensor.data.start + tensor.data.length]
         if tensor.dtype == "int4":
             pairs = np.frombuffer(raw, np.int8)
-            nibbles = np.stack([np.left_shift(pairs, 4) >> 4, pairs >> 4], axis=-1).ravel()
+            nibbles: NDArray[np.int8] = np.stack([np.left_shift(pairs, 4) >> 4, pairs >> 4], axis=-1).ravel()
             return nibbles[: tensor.elements].reshape(tensor.shape)
-        values: NDArray[Any] = np.frombuffer(raw, np.dtype(tensor.dtype)).reshape(tensor.shape)
-        return values
+        return np.frombuffer(raw, np.dtype(tensor.dtype)).reshape(tensor.shape)
 
 
 def read_tflite(source: Path | bytes, *, name: str = "", allow_custom: Collection[str] = ()) -> TfliteModel:
@@ -269,9 +275,11 @@ class _Decoder:
             what = f"operator {i} ({name})"
             indices(operator["Intermediates"], what, optional=True)
             inputs = indices(operator["Inputs"], what, optional=True)
-            options = operator["BuiltinOptions"] or operator["BuiltinOptions2"] or {}
             outputs = indices(operator["Outputs"], what)
-            operators.append(Operator(i, name, version, inputs, outputs, options, is_custom))
+            union = "BuiltinOptions" if operator["BuiltinOptions"] else "BuiltinOptions2"
+            table = layout.names(union)[operator[f"{union}Type"]] if operator[union] else ""
+            options = operator[union] or {}
+            operators.append(Operator(i, name, version, inputs, outputs, table, options, is_custom))
             if operator["LargeCustomOptionsOffset"] > 1:
                 start, length = operator["LargeCustomOptionsOffset"], operator["LargeCustomOptionsSize"]
                 self.reader.claim(start, length, f"the options of {what}")

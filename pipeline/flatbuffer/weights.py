@@ -1,0 +1,104 @@
+"""What a verified .tflite file says about itself: float operators, sparsity of its kernels, download size."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from pipeline.flatbuffer import layout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.flatbuffer.model import Operator, Subgraph, Tensor, TfliteModel
+
+# Operator -> which of its inputs is the kernel.
+KERNEL_INPUTS = {
+    "CONV_2D": 1,
+    "CONV_3D": 1,
+    "DEPTHWISE_CONV_2D": 1,
+    "FULLY_CONNECTED": 1,
+    "TRANSPOSE_CONV": 1,
+}
+
+
+class ZeroCount(NamedTuple):
+    """How many of a kernel's weights are exactly zero."""
+
+    zeros: int
+    total: int
+
+    @property
+    def fraction(self) -> float:
+        """Zeros in 0..1 of all."""
+        return self.zeros / self.total
+
+
+def float_operators(model: TfliteModel) -> tuple[str, ...]:
+    """Name the operators that read or write floating-point numbers; none in a full-integer model.
+
+    Returns:
+        One line each, e.g. ``"3 CONV_2D (float32 model/conv/Relu)"``, in order of execution.
+    """
+    found = []
+    for number, graph in enumerate(model.subgraphs):
+        for operator in graph.operators:
+            touched = [graph.tensors[i] for i in (*operator.outputs, *operator.inputs) if i >= 0]
+            if floating := next((tensor for tensor in touched if tensor.is_float), None):
+                where = f"{number}/{operator.index}" if number else str(operator.index)
+                found.append(f"{where} {operator.name} ({floating.dtype} {floating.name})")
+    return tuple(found)
+
+
+def integer_io(model: TfliteModel) -> bool:
+    """Return whether no input and no output is floating-point."""
+    return not any(tensor.is_float for tensor in (*model.inputs, *model.outputs))
+
+
+def kernel(graph: Subgraph, operator: Operator) -> Tensor | None:
+    """Return the constant kernel of an operator, or None where it has none.
+
+    A float16 kernel is found behind the DEQUANTIZE that widens it.
+    """
+    position = KERNEL_INPUTS.get(operator.name)
+    if position is None or len(operator.inputs) <= position:
+        return None
+    tensor = graph.tensors[operator.inputs[position]]
+    if not tensor.is_constant:
+        sources = (
+            graph.tensors[other.inputs[0]]
+            for other in graph.operators[: operator.index]
+            if other.name in ("DEQUANTIZE", "DENSIFY") and tensor.index in other.outputs
+        )
+        tensor = next(sources, tensor)
+    return tensor if tensor.is_constant else None
+
+
+def count_zeros(model: TfliteModel, tensor: Tensor) -> ZeroCount:
+    """Count the weights of a constant that stand for exactly zero.
+
+    That is the zero point where the tensor is quantized, the channel's own where it is per-channel. Of a
+    sparsely encoded constant the weights that are not stored count, and nothing of a type NumPy lacks.
+    """
+    if not tensor.is_readable:
+        stored = tensor.size_bytes * 8 // (layout.bits(tensor.dtype) or 8)
+        return ZeroCount(max(tensor.elements - stored, 0), tensor.elements)
+    values = model.constant(tensor)
+    zero: np.ndarray[tuple[int, ...], np.dtype[np.int64]] = np.asarray(tensor.zero_points or (0,))
+    if len(zero) > 1:
+        zero = zero.reshape([-1 if axis == tensor.axis else 1 for axis in range(values.ndim)])
+    return ZeroCount(int(np.count_nonzero(values == zero)), values.size)
+
+
+def weight_sparsity(model: TfliteModel) -> dict[str, ZeroCount]:
+    """Return kernel's tensor name -> its zeros, for each convolution and dense layer of the main graph."""
+    graph = model.subgraphs[0]
+    kernels = (kernel(graph, operator) for operator in graph.operators)
+    return {tensor.name: count_zeros(model, tensor) for tensor in kernels if tensor}
+
+
+def compressed_size(path: Path) -> int:
+    """Return the bytes of the file as a compressed download: zlib at level 9."""
+    return len(zlib.compress(path.read_bytes(), 9))
