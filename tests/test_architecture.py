@@ -1,0 +1,179 @@
+"""The rules of the house, held on the source itself."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import LEAF_ERRORS, PipelineError
+
+ROOT = Path(__file__).resolve().parents[1]
+LEAVES = ("models", "calibration", "deploy")
+PACKAGES = ("pipeline", *LEAVES)
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+PROGRAMS = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
+MOST_LINES_IN_A_FILE = 400
+MOST_LINES_IN_A_FUNCTION = 50
+
+HEAVY = (
+    "tensorflow",
+    "tf_keras",
+    "keras",
+    "tensorflow_model_optimization",
+    "ai_edge_litert",
+    "tflite_runtime",
+)
+NOT_NEEDED_FOR_HELP = (*HEAVY, "numpy", "h5py", "PIL", "pydantic")
+
+
+def _relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _loaded_after(statements: str) -> set[str]:
+    """Top-level modules in memory after a fresh interpreter has run the statements in the root folder."""
+    program = (
+        f"{statements}\nimport sys, json; print(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(json.loads(run.stdout.splitlines()[-1]))
+
+
+def _functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def _lines_without_docstring(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first = function.body[0]
+    documented = ast.get_docstring(function, clean=False) is not None
+    docstring = (first.end_lineno or 0) - first.lineno + 1 if documented else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - docstring
+
+
+def test_import_contracts_are_kept():
+    run = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_help_loads_nothing_that_it_does_not_need():
+    loaded = _loaded_after(
+        "from click.testing import CliRunner\n"
+        "from pipeline.cli import main\n"
+        "assert CliRunner().invoke(main, ['--help']).exit_code == 0"
+    )
+    assert loaded.isdisjoint(NOT_NEEDED_FOR_HELP), loaded.intersection(NOT_NEEDED_FOR_HELP)
+
+
+def test_no_module_imports_a_runtime_or_tensorflow_at_its_top():
+    modules = [
+        module.name
+        for package in PACKAGES
+        for module in pkgutil.walk_packages([str(ROOT / package)], f"{package}.")
+        if not module.name.endswith("__main__")
+    ]
+    loaded = _loaded_after("\n".join(f"import {name}" for name in modules))
+    assert loaded.isdisjoint(HEAVY), loaded.intersection(HEAVY)
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_every_error_of_a_leaf_becomes_one_of_the_pipelines(leaf):
+    package = importlib.import_module(leaf)
+    modules = [
+        package,
+        *(
+            importlib.import_module(module.name)
+            for module in pkgutil.walk_packages(package.__path__, f"{leaf}.")
+        ),
+    ]
+    raised = {
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if inspect.isclass(kind) and issubclass(kind, BaseException) and kind.__module__.split(".")[0] == leaf
+    }
+    assert raised, f"{leaf} has errors of its own"
+    assert [kind for kind in raised if not issubclass(kind, tuple(LEAF_ERRORS))] == []
+
+
+def test_leaf_errors_map_to_errors_of_the_pipeline():
+    assert all(issubclass(kind, PipelineError) for kind in LEAF_ERRORS.values())
+
+
+def test_tfmot_is_imported_in_one_file():
+    importers = [
+        _relative(path)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Import) and node.names[0].name.startswith("tensorflow_model_optimization"))
+        or (
+            isinstance(node, ast.ImportFrom)
+            and (node.module or "").startswith("tensorflow_model_optimization")
+        )
+    ]
+    assert set(importers) == {"pipeline/tfmot.py"}
+
+
+def test_no_relative_imports():
+    assert [
+        f"{_relative(path)}:{node.lineno}"
+        for path in PROGRAMS
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ] == []
+
+
+def test_every_package_has_an_init_file():
+    folders = {path.parent for path in SOURCES}
+    assert [_relative(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_no_file_is_too_long():
+    lines = {_relative(path): len(path.read_text(encoding="utf-8").splitlines()) for path in PROGRAMS}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES_IN_A_FILE} == {}
+
+
+def test_no_function_is_too_long():
+    lines = {
+        f"{_relative(path)}:{function.lineno} {function.name}": _lines_without_docstring(function)
+        for path in SOURCES
+        for function in _functions(path)
+    }
+    assert {name: count for name, count in lines.items() if count > MOST_LINES_IN_A_FUNCTION} == {}
+
+
+def test_no_file_names_this_machine():
+    places = {f"{ROOT}/", f"{Path.home()}/"} - {"//"}
+    texts = [*PROGRAMS, *ROOT.glob("*.toml"), *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    texts += [ROOT / "Makefile", ROOT / "requirements.lock", *(ROOT / ".ci").iterdir()]
+    assert [
+        f"{_relative(path)}: {place}"
+        for path in texts
+        for place in places
+        if place in path.read_text(encoding="utf-8")
+    ] == []
+
+
+def test_the_lock_names_no_index_and_hashes_every_package():
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert "://" not in lock
+    assert "--index" not in lock
+    assert "--find-links" not in lock
+    entries = [entry for entry in lock.split("\n") if entry and not entry.startswith(("#", " "))]
+    assert entries
+    assert [entry for entry in entries if not entry.endswith(" \\") or "==" not in entry] == []

@@ -1,0 +1,166 @@
+"""The documents agree with the code: commands, settings, exit codes, devices, links."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from pydantic import BaseModel
+
+from pipeline import errors
+from pipeline.cli import main
+from pipeline.config import BuildConfig, make_config
+from pipeline.targets import load_devices, load_targets
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = ROOT / "docs" / "reference"
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+
+
+def _fenced(language: str) -> list[tuple[str, str]]:
+    """Every fenced block in the language, with the page it is on."""
+    block = re.compile(rf"^```{language}\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    return [
+        (page.relative_to(ROOT).as_posix(), text)
+        for page in PAGES
+        for text in block.findall(page.read_text())
+    ]
+
+
+def _commands(program: str) -> list[tuple[str, str]]:
+    """Every line of a shell block that runs the program, with the page it is on."""
+    return [
+        (page, line.partition("#")[0].strip())
+        for page, text in _fenced("sh")
+        for line in text.replace("\\\n", " ").splitlines()
+        if line.removeprefix(".venv/bin/").split()[:1] == [program]
+    ]
+
+
+def _resolve(words: list[str]) -> tuple[click.Command, list[str]]:
+    """Follow group after group; return the command and the words that are left for it."""
+    command: click.Command = main
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        command = command.get_command(click.Context(command), words[0]) or pytest.fail(f"no {words[0]}")
+        words = words[1:]
+    return command, words
+
+
+def _leaves(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if not isinstance(command, click.Group):
+        return [path]
+    context = click.Context(command)
+    names = command.list_commands(context)
+    return [leaf for name in names for leaf in _leaves(command.get_command(context, name), (*path, name))]
+
+
+def _table(page: Path, heading: str) -> list[list[str]]:
+    """The rows of the first table below the heading, backquotes removed."""
+    section = page.read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in rows]
+
+
+def _settings(model: type[BaseModel], section: str = "") -> dict[tuple[str, str], str]:
+    """Map (section, key) to the default as TOML writes it, "" where there is none."""
+    found = {}
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= _settings(field.annotation, field.alias or name)
+        else:
+            default = None if field.is_required() else field.default
+            found[section, name] = "" if default is None else json.dumps(default)
+    return found
+
+
+def test_every_command_in_the_documents_exists_with_its_flags():
+    commands = _commands("pipeline")
+    assert commands
+    for page, line in commands:
+        command, words = _resolve(shlex.split(line.removeprefix(".venv/bin/"))[1:])
+        known = {
+            flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)
+        }
+        unknown = {word.partition("=")[0] for word in words if word.startswith("-")} - known - {"--help"}
+        assert not unknown, f"{page}: {line}"
+
+
+def test_every_make_target_in_the_documents_exists():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page, line in _commands("make"):
+        wanted = {word for word in line.split()[1:] if "=" not in word and not word.startswith("-")}
+        assert wanted <= targets, f"{page}: {line}"
+
+
+@pytest.mark.parametrize("path", _leaves(main), ids=" ".join)
+def test_every_command_explains_itself(path):
+    shown = CliRunner().invoke(main, [*path, "--help"])
+    assert shown.exit_code == 0
+    assert len(shown.output.splitlines()) > 4
+
+
+@pytest.mark.parametrize("path", _leaves(main), ids=" ".join)
+def test_every_command_is_in_the_readme(path):
+    assert f"pipeline {' '.join(path)}" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("page", "text"), _fenced("toml"))
+def test_every_configuration_in_the_documents_is_valid(page, text):
+    make_config(tomllib.loads(text), page)
+
+
+def test_the_configuration_page_lists_every_setting_and_its_default():
+    page = REFERENCE / "configuration.md"
+    sections = {section for section, _ in _settings(BuildConfig)}
+    documented = {
+        (section, row[0]): row[1]
+        for section in sections
+        for row in _table(page, f"`[{section}]`" if section else "Top level")
+    }
+    assert documented == _settings(BuildConfig)
+
+
+def test_the_exit_code_page_lists_every_error():
+    kinds = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.PipelineError)
+    ]
+    expected = {(str(kind.exit_code), kind.__name__) for kind in kinds}
+    expected |= {("0", ""), (str(errors.INTERRUPTED_EXIT_CODE), "")}
+    assert {(row[0], row[1]) for row in _table(REFERENCE / "exit-codes.md", "Codes")} == expected
+
+
+def test_the_device_page_lists_every_device():
+    expected = [
+        [
+            device.name,
+            device.title,
+            device.arch,
+            device.cpu,
+            "yes" if device.has_dot_product else "no",
+            ", ".join(name for name, target in load_targets().items() if device in target.devices),
+        ]
+        for device in load_devices().values()
+    ]
+    assert _table(REFERENCE / "devices.md", "Devices") == expected
+
+
+def test_the_device_page_lists_every_target():
+    expected = [
+        [target.name, target.title, ", ".join(device.name for device in target.devices), target.runtime]
+        for target in load_targets().values()
+    ]
+    assert _table(REFERENCE / "devices.md", "Targets") == expected
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_to_a_file_leads_somewhere(page):
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
