@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import stat
 import zipfile
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -93,7 +94,7 @@ def _open_zip(path: Path) -> Iterator[Archive]:
             config = _parse(path, _read_member(path, archive, "config.json", MAX_CONFIG_BYTES))
             metadata = _parse(path, _read_member(path, archive, "metadata.json", MAX_CONFIG_BYTES))
             raw = _read_member(path, archive, "model.weights.h5", MAX_WEIGHT_BYTES)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError) as error:
         msg = f"{path}: damaged archive: {_one_line(error)}; copy or save it again"
         raise ModelError(msg) from error
     with _hdf5(path, BytesIO(raw)) as weights:
