@@ -21,7 +21,7 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
     """The wheel, built without a network from a copy of the source, so that the source stays clean."""
     source = tmp_path_factory.mktemp("source")
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     target = tmp_path_factory.mktemp("wheel")
@@ -43,12 +43,17 @@ def test_the_wheel_holds_four_packages_and_its_metadata_only(wheel):
 
 def test_the_wheel_holds_every_file_of_the_packages(wheel):
     files = {
-        path.relative_to(ROOT).as_posix()
+        path.relative_to(ROOT)
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file()
     }
-    assert files - set(wheel.namelist()) == set()
+    shipped = {
+        path.as_posix()
+        for path in files
+        if not any(part[0] == "." or part == "__pycache__" for part in path.parts)
+    }
+    assert shipped - set(wheel.namelist()) == set()
 
 
 @pytest.mark.parametrize(
