@@ -1,0 +1,36 @@
+"""Between real numbers and a tensor's integers: ``real = scale * (integer - zero point)``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+
+def quantize_inputs(
+    inputs: NDArray[Any], scale: float, zero_point: int, dtype: DTypeLike
+) -> NDArray[np.integer[Any]]:
+    """Return ``inputs`` as the integers that LiteRT's QUANTIZE operator would feed the model.
+
+    The operator (XNNPACK and builtin kernels of LiteRT 2.3 alike) multiplies by the float32 inverse of the
+    scale and rounds half to even; this does the same, to the bit. The reference kernels divide and round
+    half away from zero instead, so they differ where an input lies midway between two steps.
+
+    Args:
+        inputs: real numbers of any shape; taken as float32.
+        scale: real width of one step.
+        zero_point: the integer that stands for 0.0.
+        dtype: int8, uint8 or int16.
+    """
+    limits = np.iinfo(dtype)
+    steps = np.rint(np.asarray(inputs, np.float32) * (np.float32(1) / np.float32(scale)))
+    integers: NDArray[np.integer[Any]] = np.clip(steps + np.float32(zero_point), limits.min, limits.max)
+    return integers.astype(dtype)
+
+
+def dequantize(outputs: NDArray[Any], scale: float, zero_point: int) -> NDArray[np.float32]:
+    """Return a tensor's integers, of any shape, as the float32 numbers that they stand for."""
+    return (outputs.astype(np.int32) - np.int32(zero_point)).astype(np.float32) * np.float32(scale)
