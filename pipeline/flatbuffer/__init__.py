@@ -1,6 +1,7 @@
 """Read .tflite files that may be damaged or hostile, without TensorFlow and without a runtime."""
 
 from pipeline.flatbuffer.model import Operator, Subgraph, Tensor, TfliteModel, read_tflite
+from pipeline.flatbuffer.reader import printable
 from pipeline.flatbuffer.weights import (
     ZeroCount,
     compressed_size,
@@ -22,6 +23,7 @@ __all__ = [
     "float_operators",
     "integer_io",
     "kernel",
+    "printable",
     "read_tflite",
     "weight_sparsity",
 ]

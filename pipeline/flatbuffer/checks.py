@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.flatbuffer import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from pipeline.flatbuffer.model import Operator, Subgraph, Tensor, TfliteModel
     from pipeline.flatbuffer.reader import Table
@@ -42,14 +42,16 @@ class Refuse(Protocol):
     def __call__(self, what: str, mend: str = ...) -> NoReturn: ...
 
 
-def check_model(model: TfliteModel, root: Table, refuse: Refuse, allowed_custom: frozenset[str]) -> None:
+def check_model(
+    model: TfliteModel, root: Table, refuse: Refuse, allowed_custom: Collection[str] | None
+) -> None:
     """Refuse a model that a runtime would crash on, hang on, or misread.
 
     Args:
         model: the decoded file.
         root: its ``Model`` table.
         refuse: raises the InputError.
-        allowed_custom: names of custom operators that may occur.
+        allowed_custom: names of custom operators that may occur; None for any.
     """
     for graph in model.subgraphs:
         for tensor in graph.tensors:
@@ -106,11 +108,11 @@ def _check_quantization(tensor: Tensor, refuse: Refuse) -> None:
 
 
 def _check_operator(
-    operator: Operator, tensors: tuple[Tensor, ...], refuse: Refuse, allowed_custom: frozenset[str]
+    operator: Operator, tensors: tuple[Tensor, ...], refuse: Refuse, allowed_custom: Collection[str] | None
 ) -> None:
     what = f"operator {operator.index} ({operator.name})"
     if operator.is_custom:
-        if operator.name not in allowed_custom:
+        if allowed_custom is not None and operator.name not in allowed_custom:
             kind = "Flex (TensorFlow)" if operator.name.startswith("Flex") else "custom"
             refuse(
                 f"{what} is a {kind} operator, which needs code outside the runtime",

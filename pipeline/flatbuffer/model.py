@@ -176,7 +176,9 @@ class TfliteModel:
         return np.frombuffer(raw, np.dtype(tensor.dtype)).reshape(tensor.shape)
 
 
-def read_tflite(source: Path | bytes, *, name: str = "", allow_custom: Collection[str] = ()) -> TfliteModel:
+def read_tflite(
+    source: Path | bytes, *, name: str = "", allow_custom: Collection[str] | None = ()
+) -> TfliteModel:
     """Verify a .tflite file and return what it holds.
 
     Nothing but this reader sees the bytes before they were verified: tflite-runtime 2.14 follows
@@ -185,7 +187,7 @@ def read_tflite(source: Path | bytes, *, name: str = "", allow_custom: Collectio
     Args:
         source: the file's path or its content.
         name: what errors call the file; its path by default.
-        allow_custom: names of the custom and Flex operators that the caller's runtime has.
+        allow_custom: names of the custom and Flex operators that the caller's runtime has; None for any.
 
     Raises:
         InputError: in one line, what is wrong, where, and how to mend it.
@@ -199,7 +201,7 @@ def read_tflite(source: Path | bytes, *, name: str = "", allow_custom: Collectio
     root = reader.root()
     model = _Decoder(reader, root).model()
     reader.check_end()
-    check_model(model, root, reader.refuse, frozenset(allow_custom))
+    check_model(model, root, reader.refuse, allow_custom)
     return model
 
 

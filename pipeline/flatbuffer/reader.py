@@ -23,6 +23,7 @@ MAX_ELEMENTS = 4_000_000
 MAX_PADDING_BYTES = 64
 _ZIP_MAGIC = b"PK\x03\x04"
 
+MAX_MESSAGE = 300
 DAMAGED = "the file is damaged, copy it or convert the model again"
 
 
@@ -64,8 +65,8 @@ class Reader:
         return self._table(self._reference(0, "the root"), "Model")
 
     def refuse(self, what: str, mend: str = DAMAGED) -> NoReturn:
-        """Raise an InputError that names the file."""
-        message = f"{self.name}: {what}; {mend}"
+        """Raise an InputError of one line that names the file; names out of the file are made harmless."""
+        message = f"{self.name}: {printable(what)[:MAX_MESSAGE]}; {mend}"
         raise InputError(message)
 
     def claim(self, start: int, length: int, what: str) -> Span:
@@ -190,6 +191,11 @@ UPDATE = "update ai-edge-litert, or convert with an older TensorFlow"
 _ABSENT: dict[layout.Kind, Any] = {
     "numbers": (), "bytes": Span(0, 0), "string": "", "table": None, "tables": [], "union": None,
 }  # fmt: skip
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with control characters escaped, so that a name cannot drive the terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _resemblance(content: bytes) -> str:

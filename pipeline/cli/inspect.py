@@ -1,0 +1,217 @@
+"""``pipeline inspect``: what a model file holds, told without running it and without TensorFlow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipeline.flatbuffer import Operator, Tensor, TfliteModel
+
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+# From this width on, operators are listed with the names of their outputs.
+WIDE_COLUMNS = 100
+NO_OUTPUT = {"name": "", "shape": (), "dtype": ""}
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+def inspect(file: Path, as_json: bool) -> None:
+    """List a model's layers or operators, their quantization and their sizes.
+
+    FILE is a .tflite, a .keras or a Keras .h5 file.
+    """
+    found = _keras(file) if _is_keras(file) else _tflite(file)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(_summary(found))
+    console.print()
+    console.print(_layers(found) if "layers" in found else _operators(found, console))
+
+
+def _is_keras(file: Path) -> bool:
+    """Tell by the suffix, and by the first bytes where the suffix says nothing."""
+    if file.suffix.lower() in (*KERAS_SUFFIXES, ".tflite") or not file.is_file():
+        return file.suffix.lower() in KERAS_SUFFIXES
+    with file.open("rb") as stream:
+        return stream.read(4) in (b"PK\x03\x04", b"\x89HDF")
+
+
+def _tflite(file: Path) -> dict[str, Any]:
+    """Return what ``--json`` prints for a .tflite file."""
+    from pipeline.flatbuffer import compressed_size, float_operators, integer_io, read_tflite, weight_sparsity
+
+    # Listing runs nothing, so operators that a runtime lacks are no reason to refuse.
+    model = read_tflite(file, allow_custom=None)
+    kernels = weight_sparsity(model).values()
+    zeros, weights = sum(count.zeros for count in kernels), sum(count.total for count in kernels)
+    float_left = float_operators(model)
+    return {
+        "file": str(file),
+        "format": "tflite",
+        "description": model.description,
+        "size_bytes": model.size_bytes,
+        "compressed_bytes": compressed_size(file),
+        "sha256": model.sha256,
+        "full_integer": not float_left and integer_io(model),
+        "float_operators": float_left,
+        "kernel_weights": weights,
+        "kernel_zeros": zeros,
+        "subgraphs": len(model.subgraphs),
+        "metadata": model.metadata,
+        "signatures": model.signatures,
+        "inputs": [_tensor(tensor) for tensor in model.inputs],
+        "outputs": [_tensor(tensor) for tensor in model.outputs],
+        "operators": [_operator(model, operator) for operator in model.operators],
+    }
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "shape": tensor.shape,
+        "shape_signature": tensor.shape_signature,
+        "dtype": tensor.dtype,
+        "scale": tensor.scales[0] if tensor.scales else None,
+        "zero_point": tensor.zero_points[0] if tensor.zero_points else None,
+    }
+
+
+def _operator(model: TfliteModel, operator: Operator) -> dict[str, Any]:
+    from pipeline.flatbuffer import count_zeros, kernel
+
+    constants = [model.tensors[index] for index in operator.inputs if index >= 0]
+    weights = kernel(model.subgraphs[0], operator)
+    return {
+        "index": operator.index,
+        "name": operator.name,
+        "version": operator.version,
+        "outputs": [_tensor(model.tensors[index]) for index in operator.outputs],
+        "constant_bytes": sum(tensor.size_bytes for tensor in constants),
+        "weights": weights
+        and {
+            "name": weights.name,
+            "dtype": weights.dtype,
+            "quantization": weights.quantization,
+            "shape": weights.shape,
+            "zeros": count_zeros(model, weights).fraction,
+        },
+    }
+
+
+def _keras(file: Path) -> dict[str, Any]:
+    """Return what ``--json`` prints for a Keras file."""
+    from dataclasses import asdict
+
+    from models.load import describe_model
+    from pipeline.errors import leaf_errors_mapped
+
+    with leaf_errors_mapped():
+        summary = describe_model(file)
+    return {"file": str(file), **asdict(summary)}
+
+
+def _summary(found: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    from pipeline.flatbuffer import printable
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+
+    def row(name: str, value: str) -> None:
+        table.add_row(name, printable(value))
+
+    row("file", found["file"])
+    if "layers" in found:
+        row("written by", found["keras"])
+        row("size", f"{found['size_bytes']:,} bytes")
+        row("parameters", f"{found['parameters']:,} in {len(found['layers'])} layers")
+        return table
+    row("size", f"{found['size_bytes']:,} bytes, {found['compressed_bytes']:,} compressed")
+    row("sha256", found["sha256"])
+    total, left = len(found["operators"]), len(found["float_operators"])
+    row(
+        "arithmetic",
+        "full integer" if found["full_integer"] else f"floating point in {left} of {total} operators",
+    )
+    if found["kernel_weights"]:
+        share = found["kernel_zeros"] / found["kernel_weights"]
+        row("sparsity", f"{share:.1%} of {found['kernel_weights']:,} kernel weights are zero")
+    for kind in ("input", "output"):
+        for tensor in found[f"{kind}s"]:
+            scale, zero_point = tensor["scale"], tensor["zero_point"]
+            scaling = "" if scale is None else f", scale {scale:.6g}, zero point {zero_point}"
+            row(kind, f"{tensor['dtype']} {_shape(tensor['shape_signature'])}{scaling} ({tensor['name']})")
+    return table
+
+
+def _operators(found: dict[str, Any], console: Console) -> Table:
+    from pipeline.flatbuffer import printable
+
+    wide = console.width >= WIDE_COLUMNS
+    table = _listing(
+        ">#", "operator", ">v", "output", "dtype", "weights", ">bytes", ">zeros", *["tensor"] * wide
+    )
+    for operator in found["operators"]:
+        output = (operator["outputs"] or [NO_OUTPUT])[0]
+        weights = operator["weights"]
+        table.add_row(
+            str(operator["index"]),
+            printable(operator["name"]),
+            str(operator["version"]),
+            _shape(output["shape"]),
+            output["dtype"],
+            f"{weights['dtype']} {weights['quantization']}" if weights else "",
+            f"{operator['constant_bytes']:,}" if operator["constant_bytes"] else "",
+            f"{weights['zeros']:.1%}" if weights else "",
+            *[printable(output["name"])] * wide,
+        )
+    return table
+
+
+def _layers(found: dict[str, Any]) -> Table:
+    from pipeline.flatbuffer import printable
+
+    table = _listing("layer", "class", "output", "dtype", ">parameters")
+    for layer in found["layers"]:
+        shape = layer["output_shape"]
+        table.add_row(
+            printable(layer["name"]),
+            layer["class_name"],
+            "" if shape is None else _shape(shape),
+            layer["dtype"],
+            f"{layer['parameters']:,}" if layer["parameters"] else "",
+        )
+    return table
+
+
+def _listing(*columns: str) -> Table:
+    """Return an empty table: ``>`` before a column's name aligns it right, ``~`` gives it the width left."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
+        table.add_column(column.lstrip(">~"), justify=justify, no_wrap=True, overflow="ellipsis")
+        if column.startswith("~"):
+            table.expand, table.columns[-1].ratio = True, 1
+    return table
+
+
+def _shape(shape: tuple[int | None, ...]) -> str:
+    """Return e.g. ``"?x28x28x1"``; a free dimension is a question mark."""
+    return "x".join("?" if size in (-1, None) else str(size) for size in shape) or "scalar"
