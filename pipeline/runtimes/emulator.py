@@ -42,6 +42,7 @@ LAYOUT = 1
 """Raise it when what is laid out below changes."""
 
 GUEST_PACKAGES = ("python3.11-minimal:arm64", "libpython3.11-stdlib:arm64", "libstdc++6:arm64")
+GUEST_PYTHON = "/usr/bin/python3.11"
 HOST_PACKAGES = ("qemu-user", "tcc", "python3-pip-whl")
 
 DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -71,13 +72,13 @@ class Emulator:
             *("-plugin", f"{self.folder / 'icount.so'},out={marks}"),
             *("-cpu", device.cpu),
             *("-L", str(self.device_root(device))),
-            str(self.folder / "roots/arm64/usr/bin/python3.11"),
-            *("-S", "-s", "-B"),
+            *("-0", GUEST_PYTHON, str(self.folder / "roots/arm64") + GUEST_PYTHON),
+            *("-S", "-s", "-B", "-P"),
         )
 
     def environment(self) -> dict[str, str]:
         """Return the guest's whole environment: fixed, so that two runs execute the same instructions."""
-        return {"PYTHONPATH": str(self.folder / "site"), "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
+        return {"PYTHONPATH": "/site", "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
 
     def device_root(self, device: Device) -> Path:
         """Return the root that ``device`` sees; made when it is first asked for."""
@@ -93,8 +94,8 @@ class Emulator:
             (cores / name).write_text(f"0-{device.cores - 1}\n", encoding="ascii")
         (staging / "proc").mkdir()
         (staging / "proc/cpuinfo").write_text(text, encoding="ascii")
-        for entry in (self.folder / "roots/arm64").iterdir():
-            (staging / entry.name).symlink_to(Path("../../roots/arm64") / entry.name)
+        for entry in (*(self.folder / "roots/arm64").iterdir(), self.folder / "site"):
+            (staging / entry.name).symlink_to(Path("../..") / entry.relative_to(self.folder))
         try:
             staging.rename(root)
         except OSError:  # another process made the same one first
@@ -145,6 +146,15 @@ def find_emulator() -> Emulator:
         raise ToolchainError(message)
     _require_intact(emulator, hashes=False)
     return emulator
+
+
+def is_provisioned() -> bool:
+    """Whether ``find_emulator`` would find one."""
+    try:
+        find_emulator()
+    except ToolchainError:
+        return False
+    return True
 
 
 def provision() -> Emulator:

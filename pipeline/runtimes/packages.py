@@ -30,13 +30,12 @@ DOWNLOADS = re.compile(r"^'[^']+' (?P<name>\S+\.deb) (?P<size>\d+)", re.MULTILIN
 WHEEL_PLATFORMS = ("manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
 
 
-def require_debian() -> None:
+def require_debian(release: Path = Path("/etc/os-release")) -> None:
     """Check that this system's packages are those that the emulator is made of.
 
     Raises:
         ToolchainError: it is not Debian 12, or apt is missing.
     """
-    release = Path("/etc/os-release")
     system = release.read_text(encoding="utf-8") if release.exists() else ""
     if f"VERSION_CODENAME={DEBIAN_RELEASE}\n" not in system:
         message = (

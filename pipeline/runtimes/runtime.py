@@ -46,24 +46,20 @@ class Runtime:
         where = f"{self.kind} {self.device.cpu}" if self.device else f"host {platform.machine()}"
         return f"{self.package} {self.version}, {where}"
 
-    def command(self, worker: Path, marks: Path) -> list[str]:
-        """Return the command that starts ``worker`` here; counts are appended to ``marks`` if emulated.
+    def command(self, script: str, marks: Path) -> list[str]:
+        """Return the command that runs the worker ``script`` here; emulated, it appends counts to ``marks``.
 
         Raises:
             ToolchainError: the emulator is needed and not provisioned.
         """
-        python = [sys.executable]
+        python = [sys.executable, "-P"]
         if self.kind == "emulated" and self.device is not None:
             python = [*find_emulator().command(self.device, marks)]
-        return [*python, str(worker), str(os.getpid()), self.package]
+        return [*python, script, self.package]
 
     def environment(self) -> dict[str, str]:
         """Return the worker's environment."""
-        return (
-            find_emulator().environment()
-            if self.kind == "emulated"
-            else {**os.environ, "PYTHONHASHSEED": "0"}
-        )
+        return find_emulator().environment() if self.kind == "emulated" else dict(os.environ)
 
 
 def host_runtime(package: Package) -> Runtime:

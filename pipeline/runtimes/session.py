@@ -123,32 +123,36 @@ class Counts(TypedDict):
 
 
 class Session:
-    """A worker on ``runtime``, for the length of a ``with`` block in one thread.
+    """A model on ``runtime``, for the length of a ``with`` block in one thread.
 
-    Load a model, then ask; another ``load`` replaces the model. Models are only read, and are expected to
-    have passed ``pipeline.flatbuffer``.
+    The model is only read, and is expected to have passed ``pipeline.flatbuffer``.
 
     Args:
         runtime: where to run.
+        model: a .tflite file.
+        threads: how many the runtime may use.
         timeout_s: the seconds that any one request may take.
 
     Raises:
-        InputError: from ``load``: the runtime refuses the model.
-        StageError: from any method: the worker crashed, hung or could not do what was asked.
+        InputError: the runtime refuses the model, or the arrays are not what it takes.
+        StageError: the worker crashed, hung or could not do what was asked.
         ToolchainError: the emulator is not provisioned.
     """
 
-    def __init__(self, runtime: Runtime, *, timeout_s: float = 600.0) -> None:
+    def __init__(self, runtime: Runtime, model: Path, *, threads: int = 1, timeout_s: float = 600.0) -> None:
         self.runtime, self.timeout_s = runtime, timeout_s
+        self._model, self._threads = model, threads
 
     def __enter__(self) -> Session:
         self._folder = Path(tempfile.mkdtemp(prefix="edge-session-"))
+        self._marks = self._folder / "marks.jsonl"
+        self._pending = b""
         try:
-            self._marks = self._folder / "marks.jsonl"
+            (self._folder / WORKER.name).symlink_to(WORKER)
+            command = self.runtime.command(WORKER.name, self._marks)
             self._log = (self._folder / "log").open("w+b")
-            self._pending = b""
             self._worker = subprocess.Popen(
-                self.runtime.command(WORKER, self._marks),
+                command,
                 env=self.runtime.environment(),
                 cwd=self._folder,
                 stdin=subprocess.PIPE,
@@ -161,6 +165,7 @@ class Session:
             raise
         try:
             self._receive("start")
+            self.load(self._model, threads=self._threads)
         except BaseException:
             self._end(grace_s=0.0)
             raise
@@ -171,24 +176,31 @@ class Session:
     ) -> None:
         self._end(grace_s=GRACE_S if kind is None else 0.0)
 
-    def load(self, model: Path, *, threads: int = 1) -> ModelDetails:
-        """Load a .tflite file on ``threads`` threads and return what is in it and where each node runs."""
+    def describe(self) -> ModelDetails:
+        """Return what is in the model and where each node runs."""
+        return self._details
+
+    def load(self, model: Path, *, threads: int = 1) -> None:
+        """Replace the model, in the same worker: to start another one takes seconds when emulated."""
         self._model, self._threads = model, threads
-        reply = self._exchange("load", model=str(model.resolve()), threads=threads)
+        # The worker is given names in its own folder: where things lie must not show in instruction counts.
+        link = self._folder / "model.tflite"
+        link.unlink(missing_ok=True)
+        link.symlink_to(model.resolve())
+        reply = self._exchange("load", model=link.name, threads=threads)
         if "error" in reply:
             message = (
                 f"{self.runtime.title} cannot load {model}: {_one_line(reply['error'])}; convert it again"
             )
             raise InputError(message)
         found = reply["ok"]
-        self.details = ModelDetails(
+        self._details = ModelDetails(
             inputs=tuple(_tensor(row) for row in found["inputs"]),
             outputs=tuple(_tensor(row) for row in found["outputs"]),
             nodes=tuple(_node(row) for row in found["nodes"]),
             partitions=found["partitions"],
             init_us=found["init_us"],
         )
-        return self.details
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """Infer every sample, one at a time, as a device does.
@@ -201,14 +213,14 @@ class Session:
         """
         import numpy as np
 
-        outputs = [str(self._folder / f"output-{index}.npy") for index in range(len(self.details.outputs))]
+        outputs = [f"output-{index}.npy" for index in range(len(self._details.outputs))]
         self._ask("run", inputs=self._written(inputs), outputs=outputs)
-        return [np.load(path, allow_pickle=False) for path in outputs]
+        return [np.load(self._folder / name, allow_pickle=False) for name in outputs]
 
     def time(self, inputs: Sequence[NDArray[Any]], *, runs: int = 100, warmup_runs: int = 10) -> Timing:
-        """Time ``runs`` inferences after one first and ``warmup_runs`` more; ask right after ``load``."""
+        """Time ``runs`` inferences after one first and ``warmup_runs`` more; ask it first."""
         found = self._ask("time", inputs=self._written(inputs), runs=runs, warmup_runs=warmup_runs)
-        return Timing(self.details.init_us, found["first_us"], tuple(found["latencies_us"]))
+        return Timing(self._details.init_us, found["first_us"], tuple(found["latencies_us"]))
 
     def soak(self, inputs: Sequence[NDArray[Any]], *, inferences: int = 1000) -> Soak:
         """Infer the samples round and round and watch outputs, memory and open files."""
@@ -246,10 +258,10 @@ class Session:
         return _settle([json.loads(line) for line in lines])
 
     def _written(self, inputs: Sequence[NDArray[Any]]) -> list[str]:
-        """Write the arrays where the worker can read them, if they are what the model takes."""
+        """Write the arrays where the worker finds them, if they are what the model takes."""
         import numpy as np
 
-        wanted = self.details.inputs
+        wanted = self._details.inputs
         fits = len(inputs) == len(wanted) and all(
             array.dtype.name == tensor.dtype
             and array.shape[1:] == tensor.shape[1:]
@@ -261,10 +273,10 @@ class Session:
             given = ", ".join(_signature(array.dtype.name, array.shape[1:]) for array in inputs)
             message = f"{self._model.name} takes {takes}, not {given}; inspect it with: pipeline inspect"
             raise InputError(message)
-        paths = [self._folder / f"input-{index}.npy" for index in range(len(inputs))]
-        for path, array in zip(paths, inputs, strict=True):
-            np.save(path, array)
-        return [str(path) for path in paths]
+        names = [f"input-{index}.npy" for index in range(len(inputs))]
+        for name, array in zip(names, inputs, strict=True):
+            np.save(self._folder / name, array)
+        return names
 
     def _ask(self, do: str, **arguments: Any) -> Any:
         reply = self._exchange(do, **arguments)
@@ -307,12 +319,8 @@ class Session:
         except subprocess.TimeoutExpired:
             return StageError(do, f"{self.runtime.title} closed its replies", "run: pipeline doctor")
         if code < 0:
-            model = getattr(self, "_model", None)
-            what = f" on {model.name}" if model else ""
-            cause = f"{self.runtime.title} was killed by {signal.Signals(-code).name}{what}"
-            return StageError(
-                do, cause, "the runtime cannot run this; check the model with: pipeline inspect"
-            )
+            cause = f"{self.runtime.title} was killed by {signal.Signals(-code).name} on {self._model.name}"
+            return StageError(do, cause, "check the model with: pipeline inspect")
         self._log.seek(0)
         last = _one_line(self._log.read().decode(errors="replace").strip().rpartition("\n")[2])
         return StageError(

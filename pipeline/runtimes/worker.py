@@ -7,7 +7,7 @@ It reads one JSON request a line from standard input and answers each with one J
 ``{"error": "what went wrong"}`` where the runtime raised an exception. Arrays travel as paths of ``.npy``
 files. What the runtimes print goes to standard error. The worker ends when its input does, or its parent.
 
-Usage: ``worker.py PARENT_PID PACKAGE`` with PACKAGE ``litert`` or ``tflite-runtime``.
+Usage: ``worker.py PACKAGE`` with PACKAGE ``litert`` or ``tflite-runtime``.
 """
 
 from __future__ import annotations
@@ -229,17 +229,14 @@ def count_open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def die_with_parent(parent: int) -> None:
+def die_with_parent() -> None:
     """Have the kernel kill this process when its parent ends: a hung worker cannot see its input end."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if os.getppid() != parent:
-        sys.exit("the parent is gone")
 
 
 def main() -> None:
-    parent, package = sys.argv[1:]
-    die_with_parent(int(parent))
+    die_with_parent()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -247,7 +244,7 @@ def main() -> None:
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
 
-    worker = Worker(package)
+    worker = Worker(sys.argv[1])
     requests: dict[str, Callable[..., dict[str, Any]]] = {
         "load": worker.load,
         "run": worker.run,

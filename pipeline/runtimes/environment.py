@@ -1,0 +1,173 @@
+"""What the pipeline needs of this machine, checked without importing any of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import PipelineError, ToolchainError
+from pipeline.runtimes.emulator import PROVISION, cache_folder, find_emulator
+from pipeline.targets import load_devices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from packaging.requirements import Requirement
+
+DISTRIBUTION = "edge-deploy-pipeline"
+SIBLINGS = ("models", "calibration", "deploy")
+PYTHON = (3, 11)
+FREE_BYTES = 2_000_000_000
+"""Free space that a build of the default model and its cache want, with room to spare."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what was looked at.
+        found: what was found, e.g. a version.
+        problem: what is wrong with it; None where nothing is.
+        remedy: the command, or the step, that mends it; None where nothing is wrong.
+    """
+
+    name: str
+    found: str
+    problem: str | None = None
+    remedy: str | None = None
+
+
+def check_environment(*, emulator: bool = True) -> None:
+    """Refuse to start in an environment in which a build would fail half-way.
+
+    Args:
+        emulator: whether the devices are wanted as well.
+
+    Raises:
+        ToolchainError: names the first problem and the command that mends it.
+    """
+    for check in (check_python(), *check_packages()):
+        if check.problem is not None:
+            message = f"{check.name} {check.found}: {check.problem}; run: {check.remedy}"
+            raise ToolchainError(message)
+    if emulator and not _runs_natively():
+        find_emulator()
+
+
+def check_everything() -> Iterator[Check]:
+    """Yield all checks, in the order in which problems are best mended."""
+    yield check_python()
+    yield from check_packages()
+    yield check_siblings()
+    yield check_cpu()
+    yield check_disk()
+    yield check_emulator()
+
+
+def check_python() -> Check:
+    """Check Python's version: tflite-runtime's wheels end with 3.11, and TF-MOT needs nothing newer."""
+    found = platform.python_version()
+    if sys.version_info[:2] == PYTHON:
+        return Check("python", found)
+    wanted = ".".join(map(str, PYTHON))
+    return Check("python", found, f"Python {wanted} is needed", f"python{wanted} -m venv .venv")
+
+
+def check_packages() -> Iterator[Check]:
+    """Check every package that the project's metadata asks for, by its installed version."""
+    from packaging.requirements import Requirement
+
+    try:
+        requirements = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        yield Check(
+            DISTRIBUTION, "not installed", "its metadata is needed", "python -m pip install --no-deps -e ."
+        )
+        return
+    for text in requirements:
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate():
+            yield _check_package(requirement)
+
+
+def check_siblings() -> Check:
+    """Check that ``models``, ``calibration`` and ``deploy`` are this project's: the names are common ones."""
+    home = Path(__file__).resolve().parents[2]
+    for name in SIBLINGS:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None or Path(spec.origin).resolve().parents[1] != home:
+            found = "missing" if spec is None or spec.origin is None else spec.origin
+            remedy = f"python -m pip uninstall {name}"
+            return Check("own packages", found, f"{name} is not the one beside pipeline", remedy)
+    return Check("own packages", ", ".join(SIBLINGS))
+
+
+def check_cpu() -> Check:
+    """Check the instructions that TensorFlow's wheels are built with, and name those that speed int8 up."""
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "").split()
+    fast = [flag for flag in ("avx2", "avx512_vnni", "avx_vnni", "asimddp", "i8mm") if flag in flags]
+    found = " ".join((platform.machine(), *fast))
+    if platform.machine() == "x86_64" and "avx" not in flags:
+        return Check("cpu", found, "TensorFlow's wheels need AVX", "use a machine that has it")
+    return Check("cpu", found)
+
+
+def check_disk() -> Check:
+    """Check the free space where the caches are."""
+    folder = cache_folder()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    found = f"{free / 1e9:.1f} GB free"
+    if free < FREE_BYTES:
+        return Check("disk", found, f"{FREE_BYTES / 1e9:.0f} GB are wanted", f"make room in {existing}")
+    return Check("disk", found)
+
+
+def check_emulator() -> Check:
+    """Check every file of the emulator by hash, and that an emulated Python answers under the plugin."""
+    name = "emulator"
+    if _runs_natively():
+        return Check(name, "not needed: this host is arm64")
+    try:
+        emulator = find_emulator()
+    except PipelineError as error:
+        return Check(name, "not usable", str(error).partition(";")[0], PROVISION)
+    damaged = next(emulator.damaged_files(hashes=True), None)
+    if damaged is not None:
+        return Check(name, "damaged", f"{damaged} is not as provisioned", PROVISION)
+    device = next(iter(load_devices().values()))
+    command = [*emulator.command(device, Path("/dev/null")), "-c", "print(end='ready')"]
+    try:
+        answer = subprocess.run(
+            command, env=emulator.environment(), capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check(name, "not usable", str(error), PROVISION)
+    if answer.stdout != "ready":
+        trouble = " ".join(answer.stderr.split()) or f"exit code {answer.returncode}"
+        return Check(name, "not usable", trouble, f"rm -r {emulator.folder} && {PROVISION}")
+    return Check(name, f"qemu-user with plugin, {len(load_devices())} devices")
+
+
+def _check_package(requirement: Requirement) -> Check:
+    remedy = f"python -m pip install '{requirement.name}{requirement.specifier}'"
+    try:
+        found = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(requirement.name, "not installed", f"{requirement.specifier} is needed", remedy)
+    if requirement.specifier.contains(found, prereleases=True):
+        return Check(requirement.name, found)
+    return Check(requirement.name, found, f"{requirement.specifier} is needed", remedy)
+
+
+def _runs_natively() -> bool:
+    return platform.machine() == "aarch64"

@@ -1,0 +1,129 @@
+"""Models on the emulated devices, against the host: bits, instruction counts, and the cores' identity."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from pipeline.errors import StageError
+from pipeline.runtimes.emulator import provision
+from pipeline.runtimes.runtime import emulated_runtime, host_runtime
+from pipeline.runtimes.session import InstructionCount, Session
+from pipeline.targets import get_device, load_devices
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.runtimes.emulator import Emulator
+
+CONVERT = """
+import sys
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers
+
+tf_keras.utils.set_random_seed(1)
+inputs = layers.Input((16, 16, 3))
+x = layers.Conv2D(16, 3, padding="same", activation="relu")(inputs)
+x = layers.DepthwiseConv2D(3, strides=2, padding="same", activation="relu")(x)
+x = layers.Add()([layers.Conv2D(16, 1)(x), x])
+x = layers.GlobalAveragePooling2D()(x)
+model = tf_keras.Model(inputs, layers.Dense(10, activation="softmax")(x))
+samples = np.random.default_rng(1).normal(size=(32, 1, 16, 16, 3)).astype(np.float32)
+
+converter = tf.lite.TFLiteConverter.from_keras_model(model)
+open(sys.argv[1] + "/float.tflite", "wb").write(converter.convert())
+converter.optimizations = [tf.lite.Optimize.DEFAULT]
+converter.representative_dataset = lambda: ([sample] for sample in samples)
+converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+converter.inference_input_type = converter.inference_output_type = tf.int8
+open(sys.argv[1] + "/int8.tflite", "wb").write(converter.convert())
+"""
+
+pytestmark = pytest.mark.xdist_group("emulated")
+
+SAMPLES = np.random.default_rng(2).integers(-128, 128, (8, 16, 16, 3), dtype=np.int8)
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Emulator:
+    return provision()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with float.tflite and int8.tflite: a small network with a residual."""
+    folder = tmp_path_factory.mktemp("models")
+    environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([sys.executable, "-c", CONVERT, str(folder)], env=environment, check=True, timeout=300)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def on_host(models: Path) -> np.ndarray:
+    with Session(host_runtime("litert"), models / "int8.tflite") as session:
+        return session.run([SAMPLES])[0]
+
+
+@pytest.mark.parametrize("name", load_devices())
+def test_a_device_gives_the_hosts_bits_on_xnnpack(
+    name: str, emulator: Emulator, models: Path, on_host: np.ndarray
+) -> None:
+    with Session(emulated_runtime(get_device(name)), models / "int8.tflite") as session:
+        details = session.describe()
+        [outputs] = session.run([SAMPLES])
+    placements = {node.op: node.placement for node in details.nodes}
+    assert placements["CONV_2D"] == placements["DEPTHWISE_CONV_2D"] == "xnnpack-int8"
+    assert placements["SOFTMAX"] == "builtin"
+    np.testing.assert_array_equal(outputs, on_host)
+
+
+def test_counts_are_the_same_in_every_run(emulator: Emulator, models: Path) -> None:
+    def count() -> tuple[InstructionCount, InstructionCount]:
+        with Session(emulated_runtime(get_device("rpi5")), models / "int8.tflite") as session:
+            quantized = session.count_instructions([SAMPLES], runs=3)
+            session.load(models / "float.tflite")
+            return quantized, session.count_instructions([SAMPLES.astype(np.float32)], runs=3)
+
+    first, second = count(), count()
+    assert first == second
+    quantized, baseline = first
+    assert 10_000 < quantized.instructions < baseline.instructions
+    assert 0 < quantized.store_bytes < quantized.load_bytes < baseline.load_bytes
+
+
+@pytest.mark.parametrize("name", load_devices())
+def test_the_guest_sees_the_devices_own_cpuinfo(name: str, emulator: Emulator, tmp_path: Path) -> None:
+    device = get_device(name)
+    code = "import os; print(open('/proc/cpuinfo').read() + os.uname().machine, end='')"
+    answer = subprocess.run(
+        [*emulator.command(device, tmp_path / "marks"), "-c", code],
+        env=emulator.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert answer.stdout == device.cpuinfo_text() + "aarch64"
+
+
+def test_threads_share_no_counter(emulator: Emulator, models: Path) -> None:
+    runtime = emulated_runtime(get_device("rpi4"))
+    with (
+        Session(runtime, models / "int8.tflite", threads=2) as session,
+        pytest.raises(StageError, match="cannot count"),
+    ):
+        session.count_instructions([SAMPLES])
+
+
+def test_a_provisioned_emulator_is_whole_and_left_as_it_is(emulator: Emulator) -> None:
+    made = (emulator.folder / "manifest.json").stat().st_mtime_ns
+    assert list(emulator.damaged_files(hashes=True)) == []
+    assert provision() == emulator
+    assert (emulator.folder / "manifest.json").stat().st_mtime_ns == made
