@@ -64,7 +64,7 @@ LAYERS: dict[str, LayerRule] = {
     "SeparableConv1D": LayerRule(_SEPARABLE, _SEPARABLE_WEIGHTS),
     "SeparableConv2D": LayerRule(_SEPARABLE, _SEPARABLE_WEIGHTS),
     "BatchNormalization": LayerRule(
-        ("axis", "momentum", "epsilon", "center", "scale", "renorm"),
+        ("axis", "momentum", "epsilon", "center", "scale", "renorm", "trainable"),  # frozen: as at inference
         (
             Weight("gamma", "scale"),
             Weight("beta", "center"),

@@ -80,6 +80,22 @@ def build_model(graph: Graph) -> tf_keras.Model:
     """
     import tf_keras
 
+    tensors, instances = build_tensors(graph)
+    for layer in graph.layers.values():
+        if layer.weights:
+            _set_weights(layer, instances[layer.name])
+    inputs = _single([tensors[index] for index in graph.inputs])
+    return tf_keras.Model(inputs, _single([tensors[index] for index in graph.outputs]), name=graph.name)
+
+
+def build_tensors(graph: Graph) -> tuple[list[Any], dict[str, tf_keras.layers.Layer]]:
+    """Make every call of ``graph`` symbolically: its tensors, and the layers with weights yet to be set.
+
+    Raises:
+        ModelError: a layer cannot be built so.
+    """
+    import tf_keras
+
     instances: dict[str, tf_keras.layers.Layer] = {}
     tensors: list[Any] = []
     for call in graph.calls:
@@ -95,11 +111,7 @@ def build_model(graph: Graph) -> tf_keras.Model:
         except (ValueError, TypeError, OverflowError, IndexError, ArithmeticError) as error:
             msg = f"layer {layer.name!r} ({layer.kind}) cannot be built: {_first_line(error)}"
             raise ModelError(msg) from error
-    for layer in graph.layers.values():
-        if layer.weights:
-            _set_weights(layer, instances[layer.name])
-    inputs = _single([tensors[index] for index in graph.inputs])
-    return tf_keras.Model(inputs, _single([tensors[index] for index in graph.outputs]), name=graph.name)
+    return tensors, instances
 
 
 def _instance(layer: Layer) -> tf_keras.layers.Layer:

@@ -30,7 +30,7 @@ class Data:
         train_labels: int64 ``(n,)``, class ids.
         test_inputs: ``(m, *input_shape)``.
         test_labels: int64 ``(m,)``.
-        class_names: the name of each class id.
+        class_names: the name of each class id, empty where the source has none.
     """
 
     train_inputs: Array
@@ -57,7 +57,7 @@ def make_data(
         where: the source, for messages.
         seed: of the split.
         test_fraction: between 0 and 1.
-        class_names: the name of each id; None for those of the labels, or the ids themselves.
+        class_names: the name of each id; None for those that the labels give, if any.
 
     Raises:
         DataError: inputs and labels do not match, or the labels are not classes.
@@ -76,8 +76,7 @@ def make_data(
         arrays.append(inputs)
         raw_labels.append(labels)
     ids, found = _class_ids(raw_labels, where)
-    count = 1 + max(int(part.max(initial=0)) for part in ids)
-    names = tuple(class_names or found or map(str, range(count)))
+    names = tuple(class_names or found or ())
     if test is not None:
         return Data(arrays[0], ids[0], arrays[1], ids[1], names)
     chosen = stratified_split(ids[0], test_fraction, seed)

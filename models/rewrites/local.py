@@ -1,0 +1,106 @@
+"""Rewrites that look at one layer alone: one form of each activation, separable convolutions in two parts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from models.graph import Call, Graph, Layer
+from models.rewrites.edit import Edit, Rewrite
+
+if TYPE_CHECKING:
+    from models.rewrites.edit import Shapes
+
+NOISE = frozenset({"GaussianNoise", "GaussianDropout", "AlphaDropout"})
+# Layers whose activation TF-MOT quantizes together with them, and the activations it then knows. It knows
+# swish too, but TFLite does not fuse it, so that its input would be left without a range.
+_WITH_ACTIVATION = frozenset({"Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense"})
+_FUSED = frozenset({"linear", "relu", "softmax", "sigmoid", "tanh"})
+
+
+def normalise_layers(graph: Graph, shapes: Shapes) -> tuple[Graph, list[Rewrite]]:
+    """Rewrite each layer that has a form which TF-MOT covers better.
+
+    Args:
+        graph: the model.
+        shapes: of each tensor, the batch first.
+    """
+    del shapes
+    edit = Edit(graph)
+    shared: dict[str, tuple[Layer, ...]] = {}
+    for call in graph.calls:
+        layer = graph.layers[call.layer]
+        if layer.kind == "InputLayer":
+            edit.moved.append(edit.keep(call))
+            continue
+        if layer.kind in NOISE or (layer.kind == "Activation" and layer.config.get("activation") == "linear"):
+            edit.note(layer.name, f"{layer.kind} was left out", "it does nothing at inference")
+            edit.moved.append(edit.moved[call.inputs[0]])
+            continue
+        if call.layer not in shared:
+            shared[call.layer] = _steps(layer, edit)
+        edit.moved.append(_chain(edit, shared, call))
+    return edit.finish(), edit.rewrites
+
+
+def _chain(edit: Edit, shared: dict[str, tuple[Layer, ...]], call: Call) -> int:
+    """Apply the steps that stand for a layer, one after another; a second time, the same ones."""
+    sources = tuple(edit.moved[tensor] for tensor in call.inputs)
+    steps = []
+    for step in shared[call.layer]:
+        if step.name in edit.layers and edit.layers[step.name] == step:
+            sources = (edit.again(step.name, *sources),)
+        else:
+            sources = (edit.add(step, *sources),)
+        steps.append(edit.layers[edit.calls[sources[0]].layer])
+    shared[call.layer] = tuple(steps)
+    return sources[0]
+
+
+def _steps(layer: Layer, edit: Edit) -> tuple[Layer, ...]:
+    if layer.kind == "TimeDistributed" and layer.inner is not None and layer.inner.kind == "Dense":
+        edit.note(layer.name, "TimeDistributed(Dense) became Dense", "it is the same for the last axis")
+        return _split_activation(Layer(layer.name, "Dense", layer.inner.config, layer.weights), edit)
+    if layer.kind in {"SeparableConv1D", "SeparableConv2D"}:
+        edit.note(layer.name, "was split into its two convolutions", "so that masks and ranges hold for each")
+        depthwise, pointwise = _split_separable(layer)
+        return (depthwise, *_split_activation(pointwise, edit))
+    if layer.kind in {"Activation", "ReLU"}:
+        return (_activation(layer, edit),)
+    return _split_activation(layer, edit)
+
+
+def _split_activation(layer: Layer, edit: Edit) -> tuple[Layer, ...]:
+    activation = layer.config.get("activation", "linear")
+    if layer.kind not in _WITH_ACTIVATION or activation in _FUSED:
+        return (layer,)
+    edit.note(
+        layer.name, f"its {activation} became a layer", "TF-MOT does not quantize it inside another one"
+    )
+    after = Layer(f"{layer.name}_{activation}", "Activation", {"activation": activation})
+    return replace(layer, config=layer.config | {"activation": "linear"}), _activation(after, edit)
+
+
+def _activation(layer: Layer, edit: Edit) -> Layer:
+    """Give a rectifier the one form for it: ReLU, or LeakyReLU where it leaks and does nothing else."""
+    config = layer.config
+    if layer.kind == "Activation":
+        limits = {"relu": {}, "relu6": {"max_value": 6.0}}
+        activation = config["activation"]
+        return Layer(layer.name, "ReLU", limits[activation]) if activation in limits else layer
+    if config.get("negative_slope") and config.get("max_value") is None and not config.get("threshold"):
+        edit.note(layer.name, "ReLU became LeakyReLU", "TF-MOT skips the weights before any ReLU layer")
+        return Layer(layer.name, "LeakyReLU", {"alpha": config["negative_slope"]})
+    return layer
+
+
+def _split_separable(layer: Layer) -> tuple[Layer, Layer]:
+    dimension = layer.kind[-2:]
+    config = layer.config
+    window = ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
+    depthwise = {key: config[key] for key in window if key in config} | {"use_bias": False}
+    pointwise = {key: config[key] for key in ("filters", "activation", "use_bias") if key in config}
+    return (
+        Layer(f"{layer.name}_depthwise", f"DepthwiseConv{dimension}", depthwise, layer.weights[:1]),
+        Layer(layer.name, f"Conv{dimension}", pointwise | {"kernel_size": 1}, layer.weights[1:]),
+    )
