@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 
 from pipeline import errors
-from pipeline.cli import main
+from pipeline.cli import cli
 from pipeline.config import BuildConfig, make_config
 from pipeline.targets import load_devices, load_targets
 
@@ -45,7 +45,7 @@ def _commands(program: str) -> list[tuple[str, str]]:
 
 def _resolve(words: list[str]) -> tuple[click.Command, list[str]]:
     """Follow group after group; return the command and the words that are left for it."""
-    command: click.Command = main
+    command: click.Command = cli
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         command = command.get_command(click.Context(command), words[0]) or pytest.fail(f"no {words[0]}")
         words = words[1:]
@@ -98,14 +98,14 @@ def test_every_make_target_in_the_documents_exists():
         assert wanted <= targets, f"{page}: {line}"
 
 
-@pytest.mark.parametrize("path", _leaves(main), ids=" ".join)
+@pytest.mark.parametrize("path", _leaves(cli), ids=" ".join)
 def test_every_command_explains_itself(path):
-    shown = CliRunner().invoke(main, [*path, "--help"])
+    shown = CliRunner().invoke(cli, [*path, "--help"])
     assert shown.exit_code == 0
     assert len(shown.output.splitlines()) > 4
 
 
-@pytest.mark.parametrize("path", _leaves(main), ids=" ".join)
+@pytest.mark.parametrize("path", _leaves(cli), ids=" ".join)
 def test_every_command_is_in_the_readme(path):
     assert f"pipeline {' '.join(path)}" in (ROOT / "README.md").read_text()
 

@@ -6,10 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pipeline", "models", "calibration", "deploy")
@@ -72,6 +75,19 @@ def test_the_wheel_holds_the_licences(wheel):
 def test_the_wheel_has_one_command(wheel):
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt"))
     assert wheel.read(name).decode().split("\n")[:2] == ["[console_scripts]", "pipeline = pipeline.cli:main"]
+
+
+def test_the_lock_satisfies_every_requirement_of_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [
+        *project["build-system"]["requires"],
+        *project["project"]["dependencies"],
+        *project["project"]["optional-dependencies"]["dev"],
+    ]
+    entries = [line.split() for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line]
+    locked = dict(entry[0].split("==") for entry in entries)
+    for requirement in map(Requirement, wanted):
+        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), requirement
 
 
 @pytest.mark.parametrize("sibling", ["models", "calibration", "deploy"])
