@@ -162,9 +162,8 @@ def _operators(found: dict[str, Any], console: Console) -> Table:
     from pipeline.flatbuffer import printable
 
     wide = console.width >= WIDE_COLUMNS
-    table = _listing(
-        ">#", "operator", ">v", "output", "dtype", "weights", ">bytes", ">zeros", *["tensor"] * wide
-    )
+    columns = (">#", "operator", ">v", "output", "dtype", "weights", ">bytes", ">zeros")
+    table = _listing(*columns, *["~tensor"] * wide)
     for operator in found["operators"]:
         output = (operator["outputs"] or [NO_OUTPUT])[0]
         weights = operator["weights"]

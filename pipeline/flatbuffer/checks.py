@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from pipeline.flatbuffer.reader import Table
 
 MAX_INT32 = 2**31 - 1
-# A product of scales outside float32 aborts a kernel while it prepares its fixed-point multiplier.
-MIN_SCALE, MAX_SCALE = 2.0**-60, 2.0**60
+# A scale far from its neighbours' aborts a kernel that prepares its fixed-point multiplier. A bias has the
+# product of two scales, and a dead channel's kernel a tiny one, so constants get twice the room.
+MAX_SCALE_EXPONENT = 30
 # Divisors and window sizes: kernels divide by them without looking.
 _POSITIVE_OPTIONS = frozenset(
     {
@@ -32,8 +33,22 @@ _SCALED_OPERATORS = frozenset(
         "SOFTMAX", "SQUARED_DIFFERENCE", "SUB", "TANH", "TRANSPOSE_CONV",
     }
 )  # fmt: skip
-# Recurrent kernels leave out inputs anywhere; the others only their bias, which is the third or later.
-_OPTIONAL_FIRST_INPUTS = ("LSTM", "RNN", "SVDF")
+# From which input on -1 may say that there is none, as for a bias; recurrent kernels have it anywhere.
+_FIRST_OPTIONAL_INPUT = {
+    "CONV_2D": 2, "CONV_3D": 2, "CONV_3D_TRANSPOSE": 3, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2,
+    "TRANSPOSE_CONV": 3,
+}  # fmt: skip
+_RECURRENT = ("LSTM", "RNN", "SVDF")
+# Operators that make their output from nothing, or from what they call.
+_SOURCES = (
+    "VAR_HANDLE",
+    "HASHTABLE",
+    "CALL_ONCE",
+    "CALL",
+    "WHILE",
+    "STABLEHLO_COMPOSITE",
+    "STABLEHLO_CUSTOM_CALL",
+)
 
 
 class Refuse(Protocol):
@@ -73,8 +88,9 @@ def _check_shape(tensor: Tensor, refuse: Refuse) -> None:
     shape, signature = tensor.shape, tensor.shape_signature
     if any(size < 0 for size in shape) or any(size < -1 for size in signature):
         refuse(f"{_label(tensor)} has a negative dimension in shape {list(shape)}")
-    pairs = zip(signature, shape, strict=False)
-    if len(shape) != len(signature) or any(size not in (known, -1) for size, known in pairs):
+    # A free dimension is stored as 1; a runtime would allocate and compute whatever stands there instead.
+    pairs = zip(shape, signature, strict=False)
+    if len(shape) != len(signature) or any(size != (1 if free == -1 else free) for size, free in pairs):
         refuse(f"{_label(tensor)} has shape {list(shape)} but signature {list(signature)}")
     if tensor.elements > MAX_INT32:
         refuse(f"{_label(tensor)} has more than 2^31 - 1 elements in shape {list(shape)}")
@@ -87,8 +103,9 @@ def _check_shape(tensor: Tensor, refuse: Refuse) -> None:
 def _check_quantization(tensor: Tensor, refuse: Refuse) -> None:
     if not tensor.scales:
         return
+    limit = 2.0 ** (MAX_SCALE_EXPONENT * (2 if tensor.is_constant else 1))
     for scale in tensor.scales:
-        if not MIN_SCALE < scale < MAX_SCALE:  # NaN is not, either
+        if not 1 / limit < scale < limit:  # not-a-number is not, either
             refuse(f"{_label(tensor)} has the quantization scale {scale}", "quantize the model again")
     if len(tensor.zero_points) != len(tensor.scales):
         refuse(f"{_label(tensor)} has {len(tensor.scales)} scales but {len(tensor.zero_points)} zero points")
@@ -120,7 +137,9 @@ def _check_operator(
             )
         return
     _check_options(operator, what, refuse)
-    if -1 in operator.inputs[:2] and not operator.name.endswith(_OPTIONAL_FIRST_INPUTS):
+    required = _FIRST_OPTIONAL_INPUT.get(operator.name, len(operator.inputs))
+    lacks_one = -1 in operator.inputs[:required] and not operator.name.endswith(_RECURRENT)
+    if lacks_one or (not operator.inputs and operator.name not in _SOURCES):
         refuse(f"{what} lacks an input")
     if operator.name in _SCALED_OPERATORS:
         for index in (*operator.inputs[:2], *operator.outputs):
@@ -161,11 +180,11 @@ def _check_order(graph: Subgraph, refuse: Refuse) -> None:
 def _check_zero_dimensions(graph: Subgraph, refuse: Refuse) -> None:
     """Refuse empty tensors, other than a constant empty list such as the shape of a scalar."""
     computed = {*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)}
+    read = {index for operator in graph.operators for index in operator.inputs}
     for tensor in graph.tensors:
-        if 0 in tensor.shape and (tensor.index in computed or tensor.is_float):
-            refuse(
-                f"{_label(tensor)} has a zero dimension in shape {list(tensor.shape)}", "fix the input shape"
-            )
+        if 0 in tensor.shape and (tensor.index in computed or (tensor.is_float and tensor.index in read)):
+            what = f"{_label(tensor)} has a zero dimension in shape {list(tensor.shape)}"
+            refuse(what, "convert the model with a fixed input shape")
 
 
 def _called(operator: Operator) -> Iterator[int]:

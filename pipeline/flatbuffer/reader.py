@@ -73,9 +73,7 @@ class Reader:
         """Return the span as one that is in use; refuse it where it leaves the file."""
         end = start + length
         if start < 0 or length < 0 or end > len(self.content):
-            self.refuse(
-                f"{what} at byte {start} of {length} bytes reaches outside the file's {len(self.content)}"
-            )
+            self.refuse(f"{what}, {length} bytes at byte {start}, reaches past byte {len(self.content)}")
         self.end = max(self.end, end)
         return Span(start, length)
 
