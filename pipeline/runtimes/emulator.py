@@ -286,17 +286,10 @@ def _compile(staging: Emulator) -> None:
     source.write_text(_resource("icount.c"), encoding="utf-8")
     plugin = [*staging._host_tool("tcc"), f"-B{tcc}", "-nostdinc", f"-I{tcc}/include", "-nostdlib", "-shared"]
     _compiled([*plugin, "-o", str(folder / "icount.so"), str(source)])
-    python = [
-        sys.executable,
-        "-m",
-        "compileall",
-        "-q",
-        "-j2",
-        "--invalidation-mode=unchecked-hash",
-        "-x",
-        "/tests?/",
-    ]
-    _compiled([*python, str(folder / "roots/arm64/usr/lib/python3.11"), str(folder / "site")])
+    python = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash"]
+    _compiled(
+        [*python, "-x", "/tests?/", str(folder / "roots/arm64/usr/lib/python3.11"), str(folder / "site")]
+    )
 
 
 def _compiled(command: list[str]) -> None:

@@ -53,7 +53,7 @@ class PrivateApt:
 
     def __init__(self, folder: Path, architectures: Sequence[str]) -> None:
         self.archives = folder / "cache/archives"
-        for path in ("lists/partial", "cache/archives/partial", "conf.d"):
+        for path in ("lists/partial", "cache/archives/partial", "cache/archives/none/partial", "conf.d"):
             (folder / path).mkdir(parents=True, exist_ok=True)
         (folder / "status").touch()
         listed = " ".join(f'"{name}";' for name in architectures)
@@ -90,7 +90,8 @@ class PrivateApt:
         install = ("install", "--yes", "--no-install-recommends", *packages)
         trouble = self._update()
         try:
-            listing = self._run(*install, "--print-uris")
+            # Against an empty cache: apt does not list what an interrupted run downloaded already.
+            listing = self._run(*install, "--print-uris", "-o", f"Dir::Cache::archives={self.archives}/none")
         except ToolchainError as error:
             if trouble is None:
                 raise
@@ -118,15 +119,12 @@ class PrivateApt:
 
 
 def _system_acquire_settings() -> list[str]:
-    """Return the machine's own proxies, certificates and time-outs, as lines of apt.conf."""
+    """Return how this machine fetches from its sources, proxies and all, as lines of apt.conf."""
     dump = subprocess.run(
         ["apt-config", "dump"], capture_output=True, text=True, check=False, timeout=60
     ).stdout
-    return [
-        line
-        for line in dump.splitlines()
-        if line.startswith(("Acquire::http", "Acquire::ftp", "Acquire::socks"))
-    ]
+    ours = ("Acquire::Languages", "Acquire::Retries", "Acquire::IndexTargets")
+    return [line for line in dump.splitlines() if line.startswith("Acquire::") and not line.startswith(ours)]
 
 
 def unpack_debs(debs: Sequence[Path], destination: Path) -> None:
