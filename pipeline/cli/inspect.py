@@ -114,25 +114,23 @@ def _keras(file: Path) -> dict[str, Any]:
     """Return what ``--json`` prints for a Keras file."""
     from dataclasses import asdict
 
-    from models.load import describe_model
+    from models.summary import describe_model
     from pipeline.errors import leaf_errors_mapped
 
     with leaf_errors_mapped():
         summary = describe_model(file)
-    return {"file": str(file), **asdict(summary)}
+    return {"file": str(file), "format": "keras", **asdict(summary)}
 
 
 def _summary(found: dict[str, Any]) -> Table:
     from rich.table import Table
-
-    from pipeline.flatbuffer import printable
 
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
 
     def row(name: str, value: str) -> None:
-        table.add_row(name, printable(value))
+        table.add_row(name, _literal(value))
 
     row("file", found["file"])
     if "layers" in found:
@@ -159,8 +157,6 @@ def _summary(found: dict[str, Any]) -> Table:
 
 
 def _operators(found: dict[str, Any], console: Console) -> Table:
-    from pipeline.flatbuffer import printable
-
     wide = console.width >= WIDE_COLUMNS
     columns = (">#", "operator", ">v", "output", "dtype", "weights", ">bytes", ">zeros")
     table = _listing(*columns, *["~tensor"] * wide)
@@ -169,28 +165,26 @@ def _operators(found: dict[str, Any], console: Console) -> Table:
         weights = operator["weights"]
         table.add_row(
             str(operator["index"]),
-            printable(operator["name"]),
+            _literal(operator["name"]),
             str(operator["version"]),
             _shape(output["shape"]),
             output["dtype"],
             f"{weights['dtype']} {weights['quantization']}" if weights else "",
             f"{operator['constant_bytes']:,}" if operator["constant_bytes"] else "",
             f"{weights['zeros']:.1%}" if weights else "",
-            *[printable(output["name"])] * wide,
+            *[_literal(output["name"])] * wide,
         )
     return table
 
 
 def _layers(found: dict[str, Any]) -> Table:
-    from pipeline.flatbuffer import printable
-
-    table = _listing("layer", "class", "output", "dtype", ">parameters")
+    table = _listing("layer", "class", "output", "dtype", ">params")
     for layer in found["layers"]:
         shape = layer["output_shape"]
         table.add_row(
-            printable(layer["name"]),
+            _literal(layer["name"]),
             layer["class_name"],
-            "" if shape is None else _shape(shape),
+            _shape(shape) if shape else "",
             layer["dtype"],
             f"{layer['parameters']:,}" if layer["parameters"] else "",
         )
@@ -209,6 +203,15 @@ def _listing(*columns: str) -> Table:
         if column.startswith("~"):
             table.expand, table.columns[-1].ratio = True, 1
     return table
+
+
+def _literal(text: str) -> str:
+    """Return text out of a file such that neither the terminal nor rich's markup obeys it."""
+    from rich.markup import escape
+
+    from pipeline.flatbuffer import printable
+
+    return escape(printable(text))
 
 
 def _shape(shape: tuple[int | None, ...]) -> str:
