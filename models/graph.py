@@ -80,7 +80,7 @@ def build_model(graph: Graph) -> tf_keras.Model:
     """
     import tf_keras
 
-    tensors, instances = build_tensors(graph)
+    tensors, instances = _tensors(graph)
     for layer in graph.layers.values():
         if layer.weights:
             _set_weights(layer, instances[layer.name])
@@ -88,12 +88,8 @@ def build_model(graph: Graph) -> tf_keras.Model:
     return tf_keras.Model(inputs, _single([tensors[index] for index in graph.outputs]), name=graph.name)
 
 
-def build_tensors(graph: Graph) -> tuple[list[Any], dict[str, tf_keras.layers.Layer]]:
-    """Make every call of ``graph`` symbolically: its tensors, and the layers with weights yet to be set.
-
-    Raises:
-        ModelError: a layer cannot be built so.
-    """
+def _tensors(graph: Graph) -> tuple[list[Any], dict[str, tf_keras.layers.Layer]]:
+    """Make every call of ``graph`` symbolically: its tensors, and the layers with weights yet to be set."""
     import tf_keras
 
     instances: dict[str, tf_keras.layers.Layer] = {}

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from models.archive import open_archive
 from models.errors import ModelError
 from models.graph import build_model
 from models.keras3 import read_entries, read_graph
+from models.shapes import check_weights, infer_shapes
+from models.summary import summarise
 from models.weights import read_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import tf_keras
 
     from models.graph import Graph
+    from models.summary import ModelSummary
 
 
 def load_model(path: Path) -> tf_keras.Model:
     """Load a model that Keras 3 or tf_keras saved, as a flat, trainable, float32 tf_keras model.
 
     The file is read against the allowlist of ``models.allowlist`` and rebuilt; Keras's own loaders, which
-    resolve names from the file, are not used. Nested models are laid out flat, layers that act in training
-    only by changing the input (augmentation) are left out, a fixed batch size is left open.
+    resolve names from the file, are not used. Nested models are laid out flat, layers that do nothing at
+    inference (augmentation) are left out, a fixed batch size is left open.
 
     Args:
         path: a ``.keras`` archive of Keras 3 or tf_keras, or the one-file HDF5 of either.
@@ -31,29 +36,42 @@ def load_model(path: Path) -> tf_keras.Model:
     Raises:
         ModelError: the file is damaged or dangerous, or holds something that is not supported.
     """
-    graph = read_model(path)
-    try:
+    graph, _ = read_file(path)
+    with _named(path):
         return build_model(graph)
-    except ModelError as error:
-        msg = f"{path}: {error}"
-        raise ModelError(msg) from error
 
 
-def read_model(path: Path) -> Graph:
-    """Read a model file as plain data; imports no TensorFlow.
+def describe_model(path: Path) -> ModelSummary:
+    """Summarise a model file; imports no TensorFlow.
+
+    Raises:
+        ModelError: as :func:`load_model`.
+    """
+    graph, keras_version = read_file(path)
+    return summarise(graph, keras_version, path.stat().st_size)
+
+
+def read_file(path: Path) -> tuple[Graph, str]:
+    """Read a model file as plain data, and the version of Keras that wrote it; imports no TensorFlow.
 
     Raises:
         ModelError: as :func:`load_model`.
     """
     with open_archive(path) as archive:
-        try:
+        with _named(path):
             entries = read_entries(archive.config)
-        except ModelError as error:
-            msg = f"{path}: {error}"
-            raise ModelError(msg) from error
         weights = read_weights(path, archive, entries)
-        try:
-            return read_graph(archive.config, weights, is_keras3=archive.is_keras3)
-        except ModelError as error:
-            msg = f"{path}: {error}"
-            raise ModelError(msg) from error
+        with _named(path):
+            graph = read_graph(archive.config, weights, is_keras3=archive.is_keras3)
+            check_weights(graph, infer_shapes(graph))
+        return graph, archive.keras_version
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Put the file's name before an error about what is in it."""
+    try:
+        yield
+    except ModelError as error:
+        msg = f"{path}: {error}"
+        raise ModelError(msg) from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.errors import ModelError
-from models.graph import Graph, build_model, build_tensors
+from models.graph import Graph, build_model
 from models.keras3 import read_graph
 from models.rewrites.covering import cover_rectifiers, cover_scalings
 from models.rewrites.local import normalise_layers
@@ -66,8 +66,7 @@ def prepare(model: tf_keras.Model) -> tuple[tf_keras.Model, list[Rewrite]]:
     graph = graph_of(model)
     rewrites: list[Rewrite] = []
     for rewrite_graph in _PASSES:
-        tensors, _ = build_tensors(graph)
-        graph, done = rewrite_graph(graph, [tuple(tensor.shape) for tensor in tensors])
+        graph, done = rewrite_graph(graph)
         rewrites += done
     prepared = build_model(graph)
     _check_equal(model, prepared)

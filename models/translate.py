@@ -141,6 +141,9 @@ def _wrapper(name: str, kind: str, config: Config, fields: Config, arrays: Array
         raise ModelError(msg)
     backward = None
     if kind == "Bidirectional":
+        if config.get("merge_mode", "concat") is None:
+            msg = f"layer {name!r} ({kind}): two separate results are not supported; set merge_mode"
+            raise ModelError(msg)
         if inner_kind not in {"LSTM", "GRU", "SimpleRNN"}:
             msg = f"layer {name!r} ({kind}): {inner_kind} inside is not supported; use LSTM, GRU or SimpleRNN"
             raise ModelError(msg)

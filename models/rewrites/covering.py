@@ -7,15 +7,13 @@ BatchNormalization elsewhere is refused, and the weights before a separate ReLU 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from models.graph import Call, Graph, Layer
 from models.rewrites.edit import Edit, Rewrite, affine, identity_depthwise
-
-if TYPE_CHECKING:
-    from models.rewrites.edit import Shapes
+from models.shapes import infer_shapes
 
 _CONVOLUTIONS = frozenset({"Conv2D", "DepthwiseConv2D", "Conv2DTranspose"})
 _SCALINGS = frozenset({"BatchNormalization", "Rescaling", "Normalization"})
@@ -23,17 +21,13 @@ _DEFAULT_EPSILON = 1e-3  # of tf_keras's BatchNormalization
 _NORMALIZATION_EPSILON = 1e-7  # tf_keras.backend.epsilon()
 
 
-def cover_scalings(graph: Graph, shapes: Shapes) -> tuple[Graph, list[Rewrite]]:
+def cover_scalings(graph: Graph) -> tuple[Graph, list[Rewrite]]:
     """Fold BatchNormalization into Dense; put a 1x1 depthwise convolution before what has none.
 
     The convolution is the identity, and a BatchNormalization after it stays one, so that training goes on as
     it would have; it is folded at conversion. Rescaling and Normalization become a frozen one.
-
-    Args:
-        graph: the model.
-        shapes: of each tensor, the batch first.
     """
-    edit = Edit(graph)
+    edit, shapes = Edit(graph), infer_shapes(graph)
     linear = _linear_calls(graph)
     for index, call in enumerate(graph.calls):
         layer = graph.layers[call.layer]
@@ -56,14 +50,9 @@ def cover_scalings(graph: Graph, shapes: Shapes) -> tuple[Graph, list[Rewrite]]:
     return edit.finish(), edit.rewrites
 
 
-def cover_rectifiers(graph: Graph, shapes: Shapes) -> tuple[Graph, list[Rewrite]]:
-    """Fuse ReLU into the convolution or Dense before it; put a frozen identity before a ReLU6.
-
-    Args:
-        graph: the model.
-        shapes: of each tensor, the batch first.
-    """
-    edit = Edit(graph)
+def cover_rectifiers(graph: Graph) -> tuple[Graph, list[Rewrite]]:
+    """Fuse ReLU into the convolution or Dense before it; put a frozen identity before a ReLU6."""
+    edit, shapes = Edit(graph), infer_shapes(graph)
     linear = _linear_calls(graph)
     for index, call in enumerate(graph.calls):
         layer = graph.layers[call.layer]

@@ -12,8 +12,6 @@ from models.graph import Call, Graph, Layer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Shapes = list[tuple[int | None, ...]]
-
 EPSILON = 1e-3
 
 

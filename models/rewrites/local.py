@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
+from models.errors import ModelError
 from models.graph import Call, Graph, Layer
 from models.rewrites.edit import Edit, Rewrite
-
-if TYPE_CHECKING:
-    from models.rewrites.edit import Shapes
 
 NOISE = frozenset({"GaussianNoise", "GaussianDropout", "AlphaDropout"})
 # Layers whose activation TF-MOT quantizes together with them, and the activations it then knows. It knows
 # swish too, but TFLite does not fuse it, so that its input would be left without a range.
 _WITH_ACTIVATION = frozenset({"Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense"})
 _FUSED = frozenset({"linear", "relu", "softmax", "sigmoid", "tanh"})
+_LEAK = 0.2  # of the activation called leaky_relu
 
 
-def normalise_layers(graph: Graph, shapes: Shapes) -> tuple[Graph, list[Rewrite]]:
+def normalise_layers(graph: Graph) -> tuple[Graph, list[Rewrite]]:
     """Rewrite each layer that has a form which TF-MOT covers better.
 
-    Args:
-        graph: the model.
-        shapes: of each tensor, the batch first.
+    Raises:
+        ModelError: an activation has no int8 form.
     """
-    del shapes
     edit = Edit(graph)
     shared: dict[str, tuple[Layer, ...]] = {}
     for call in graph.calls:
@@ -65,7 +62,7 @@ def _steps(layer: Layer, edit: Edit) -> tuple[Layer, ...]:
         edit.note(layer.name, "was split into its two convolutions", "so that masks and ranges hold for each")
         depthwise, pointwise = _split_separable(layer)
         return (depthwise, *_split_activation(pointwise, edit))
-    if layer.kind in {"Activation", "ReLU"}:
+    if layer.kind in {"Activation", "ReLU", "ELU"}:
         return (_activation(layer, edit),)
     return _split_activation(layer, edit)
 
@@ -82,15 +79,24 @@ def _split_activation(layer: Layer, edit: Edit) -> tuple[Layer, ...]:
 
 
 def _activation(layer: Layer, edit: Edit) -> Layer:
-    """Give a rectifier the one form for it: ReLU, or LeakyReLU where it leaks and does nothing else."""
-    config = layer.config
+    """Give an activation its one form: a layer of its own class, where there is one."""
+    config, name = layer.config, layer.name
+    if layer.kind == "ELU" or config.get("activation") == "elu":
+        msg = (
+            f"layer {name!r}: TFLite computes ELU in float only; train with ReLU, LeakyReLU or swish instead"
+        )
+        raise ModelError(msg)
     if layer.kind == "Activation":
-        limits = {"relu": {}, "relu6": {"max_value": 6.0}}
+        classes: dict[str, tuple[str, dict[str, Any]]] = {
+            "relu": ("ReLU", {}),
+            "relu6": ("ReLU", {"max_value": 6.0}),
+            "leaky_relu": ("LeakyReLU", {"alpha": _LEAK}),
+        }
         activation = config["activation"]
-        return Layer(layer.name, "ReLU", limits[activation]) if activation in limits else layer
+        return Layer(name, *classes[activation]) if activation in classes else layer
     if config.get("negative_slope") and config.get("max_value") is None and not config.get("threshold"):
-        edit.note(layer.name, "ReLU became LeakyReLU", "TF-MOT skips the weights before any ReLU layer")
-        return Layer(layer.name, "LeakyReLU", {"alpha": config["negative_slope"]})
+        edit.note(name, "ReLU became LeakyReLU", "TF-MOT skips the weights before any ReLU layer")
+        return Layer(name, "LeakyReLU", {"alpha": config["negative_slope"]})
     return layer
 
 

@@ -13,9 +13,10 @@ import numpy as np
 
 from models.graph import Call, Graph, Layer
 from models.rewrites.edit import Edit, Rewrite
+from models.shapes import infer_shapes
 
 if TYPE_CHECKING:
-    from models.rewrites.edit import Shapes
+    from models.shapes import Shape
 
 _WHY = "TF-MOT quantizes and prunes two-dimensional convolutions only"
 _POOLING = frozenset({"MaxPooling1D", "AveragePooling1D"})
@@ -32,14 +33,9 @@ _ELEMENTWISE = frozenset(
 _CHANNEL_AXES = (None, -1, 2, [-1], [2])
 
 
-def lift_sequences(graph: Graph, shapes: Shapes) -> tuple[Graph, list[Rewrite]]:
-    """Rewrite every one-dimensional convolution and pooling.
-
-    Args:
-        graph: the model.
-        shapes: of each tensor, the batch first.
-    """
-    lift = _Lift(graph, shapes)
+def lift_sequences(graph: Graph) -> tuple[Graph, list[Rewrite]]:
+    """Rewrite every one-dimensional convolution and pooling."""
+    lift = _Lift(graph, infer_shapes(graph))
     for index, call in enumerate(graph.calls):
         lift.visit(index, call)
     edit = lift.edit
@@ -48,7 +44,7 @@ def lift_sequences(graph: Graph, shapes: Shapes) -> tuple[Graph, list[Rewrite]]:
 
 
 class _Lift:
-    def __init__(self, graph: Graph, shapes: Shapes) -> None:
+    def __init__(self, graph: Graph, shapes: list[Shape]) -> None:
         self.graph, self.shapes, self.edit = graph, shapes, Edit(graph)
         self.flat_form: dict[int, int] = {}
         self.lifted_form: dict[int, int] = {}
