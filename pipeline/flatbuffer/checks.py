@@ -18,8 +18,9 @@ MAX_INT32 = 2**31 - 1
 # A scale far from its neighbours' aborts a kernel that prepares its fixed-point multiplier. A bias has the
 # product of two scales, and a dead channel's kernel a tiny one, so constants get twice the room.
 MAX_SCALE_EXPONENT = 30
-# Divisors and window sizes: kernels divide by them without looking.
-_POSITIVE_OPTIONS = frozenset(
+# Strides, windows and counts, which kernels divide by and multiply with unchecked.
+MAX_STEP = 2**15
+_STEP_OPTIONS = frozenset(
     {
         "StrideW", "StrideH", "StrideD", "FilterWidth", "FilterHeight", "BlockSize", "NumSplits",
         "DilationWFactor", "DilationHFactor", "DilationDFactor",
@@ -152,8 +153,11 @@ def _check_options(operator: Operator, what: str, refuse: Refuse) -> None:
     if operator.options_table and expected not in ("", operator.options_table):
         refuse(f"{what} has {operator.options_table} where {expected} belongs")
     for field in layout.fields(expected) if expected else ():
-        if field.name in _POSITIVE_OPTIONS and (value := operator.options.get(field.name, 0)) < 1:
-            refuse(f"{what} has {field.name} {value}, which must be at least 1")
+        if (
+            field.name in _STEP_OPTIONS
+            and not 1 <= (value := operator.options.get(field.name, 0)) <= MAX_STEP
+        ):
+            refuse(f"{what} has {field.name} {value}, which must be from 1 to {MAX_STEP}")
 
 
 def _check_order(graph: Subgraph, refuse: Refuse) -> None:
