@@ -50,12 +50,19 @@ def _is_keras(file: Path) -> bool:
 
 def _tflite(file: Path) -> dict[str, Any]:
     """Return what ``--json`` prints for a .tflite file."""
-    from pipeline.flatbuffer import compressed_size, float_operators, integer_io, read_tflite, weight_sparsity
+    from pipeline.flatbuffer import (
+        compressed_size,
+        count_zeros,
+        float_operators,
+        integer_io,
+        kernels,
+        read_tflite,
+    )
 
     # Listing runs nothing, so operators that a runtime lacks are no reason to refuse.
     model = read_tflite(file, allow_custom=None)
-    kernels = weight_sparsity(model).values()
-    zeros, weights = sum(count.zeros for count in kernels), sum(count.total for count in kernels)
+    kernel_of = kernels(model.subgraphs[0])
+    counts = [count_zeros(model, tensor) for tensor in kernel_of.values()]
     float_left = float_operators(model)
     return {
         "file": str(file),
@@ -66,14 +73,16 @@ def _tflite(file: Path) -> dict[str, Any]:
         "sha256": model.sha256,
         "full_integer": not float_left and integer_io(model),
         "float_operators": float_left,
-        "kernel_weights": weights,
-        "kernel_zeros": zeros,
+        "kernel_weights": sum(count.total for count in counts),
+        "kernel_zeros": sum(count.zeros for count in counts),
         "subgraphs": len(model.subgraphs),
         "metadata": model.metadata,
         "signatures": model.signatures,
         "inputs": [_tensor(tensor) for tensor in model.inputs],
         "outputs": [_tensor(tensor) for tensor in model.outputs],
-        "operators": [_operator(model, operator) for operator in model.operators],
+        "operators": [
+            _operator(model, operator, kernel_of.get(operator.index)) for operator in model.operators
+        ],
     }
 
 
@@ -88,11 +97,10 @@ def _tensor(tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def _operator(model: TfliteModel, operator: Operator) -> dict[str, Any]:
-    from pipeline.flatbuffer import count_zeros, kernel
+def _operator(model: TfliteModel, operator: Operator, weights: Tensor | None) -> dict[str, Any]:
+    from pipeline.flatbuffer import count_zeros
 
     constants = [model.tensors[index] for index in operator.inputs if index >= 0]
-    weights = kernel(model.subgraphs[0], operator)
     return {
         "index": operator.index,
         "name": operator.name,

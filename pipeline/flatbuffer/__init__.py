@@ -8,7 +8,7 @@ from pipeline.flatbuffer.weights import (
     count_zeros,
     float_operators,
     integer_io,
-    kernel,
+    kernels,
     weight_sparsity,
 )
 
@@ -22,7 +22,7 @@ __all__ = [
     "count_zeros",
     "float_operators",
     "integer_io",
-    "kernel",
+    "kernels",
     "printable",
     "read_tflite",
     "weight_sparsity",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pipeline.flatbuffer.reader import Table
 
 MAX_INT32 = 2**31 - 1
+MAX_RANK = 32
+MAX_SUBGRAPHS = 1000
 # A scale far from its neighbours' aborts a kernel that prepares its fixed-point multiplier. A bias has the
 # product of two scales, and a dead channel's kernel a tiny one, so constants get twice the room.
 MAX_SCALE_EXPONENT = 30
@@ -87,6 +89,8 @@ def _label(tensor: Tensor) -> str:
 
 def _check_shape(tensor: Tensor, refuse: Refuse) -> None:
     shape, signature = tensor.shape, tensor.shape_signature
+    if len(shape) > MAX_RANK:
+        refuse(f"{_label(tensor)} has {len(shape)} dimensions")
     if any(size < 0 for size in shape) or any(size < -1 for size in signature):
         refuse(f"{_label(tensor)} has a negative dimension in shape {list(shape)}")
     # A free dimension is stored as 1; a runtime would allocate and compute whatever stands there instead.
@@ -202,6 +206,8 @@ def _called(operator: Operator) -> Iterator[int]:
 
 def _check_calls(model: TfliteModel, refuse: Refuse) -> None:
     """Refuse calls of subgraphs that do not exist or that lead back to their caller."""
+    if len(model.subgraphs) > MAX_SUBGRAPHS:
+        refuse(f"it holds {len(model.subgraphs)} subgraphs")
     calls: dict[int, set[int]] = {}
     for index, graph in enumerate(model.subgraphs):
         calls[index] = {called for operator in graph.operators for called in _called(operator)}

@@ -2,7 +2,7 @@
 
 Every offset, length and alignment is checked before it is followed, as FlatBuffers' C++ ``Verifier``
 does, so what comes out is a plain tree of Python values and nothing outside the file was looked at.
-Work is bounded: each table is decoded once, and the elements of vectors are counted.
+Work is bounded: whatever is decoded is counted, as often as it is referred to.
 
 Format: https://flatbuffers.dev/internals/
 """
@@ -18,12 +18,15 @@ from pipeline.flatbuffer import layout
 Table = dict[str, Any]
 
 IDENTIFIER = b"TFL3"
-MAX_ELEMENTS = 4_000_000
+# In numbers decoded; a table counts for many. Enough for 100,000 tensors, or 2,000,000 quantized channels.
+MAX_WORK = 4_000_000
+TABLE_WORK = 16
 # Builders pad a file to its largest alignment, and converters align external buffers to 16 bytes.
 MAX_PADDING_BYTES = 64
 _ZIP_MAGIC = b"PK\x03\x04"
 
 MAX_MESSAGE = 300
+UPDATE = "update ai-edge-litert, or convert with an older TensorFlow"
 DAMAGED = "the file is damaged, copy it or convert the model again"
 
 
@@ -48,8 +51,7 @@ class Reader:
     def __init__(self, content: bytes, name: str) -> None:
         self.content, self.name = content, name
         self.end = 0
-        self._elements = 0
-        self._decoded: dict[tuple[int, str], Any] = {}
+        self._work = 0
 
     def root(self) -> Table:
         """Return the decoded ``Model`` table.
@@ -66,7 +68,7 @@ class Reader:
 
     def refuse(self, what: str, mend: str = DAMAGED) -> NoReturn:
         """Raise an InputError of one line that names the file; names out of the file are made harmless."""
-        message = f"{self.name}: {printable(what)[:MAX_MESSAGE]}; {mend}"
+        message = f"{self.name}: {printable(what[:MAX_MESSAGE])}; {mend}"
         raise InputError(message)
 
     def claim(self, start: int, length: int, what: str) -> Span:
@@ -101,19 +103,12 @@ class Reader:
         self.claim(position + 4, length * size, what)
         return Span(position + 4, length)
 
-    def _spend(self, elements: int, what: str) -> None:
-        self._elements += elements
-        if self._elements > MAX_ELEMENTS:
-            self.refuse(f"more than {MAX_ELEMENTS} elements by {what}")
+    def _spend(self, work: int, what: str) -> None:
+        self._work += work
+        if self._work > MAX_WORK:
+            self.refuse(f"{what} is one too many: no model of a sensible size refers to so much")
 
     def _table(self, position: int, table: str) -> Table:
-        key = position, table
-        if key not in self._decoded:
-            self._decoded[key] = self._decode(position, table)
-        decoded: Table = self._decoded[key]
-        return decoded
-
-    def _decode(self, position: int, table: str) -> Table:
         what = f"the table {table}"
         vtable = position - self._number("i", position, what)
         vtable_size = self._number("H", vtable, f"the vtable of {what}")
@@ -122,7 +117,7 @@ class Reader:
             self.refuse(f"the vtable of {what} at byte {vtable} has impossible sizes")
         self.claim(vtable, vtable_size, f"the vtable of {what}")
         self.claim(position, table_size, what)
-        self._spend(1 + vtable_size // 2, what)
+        self._spend(TABLE_WORK + 2 * vtable_size, what)
 
         values: Table = {}
         for field in layout.fields(table):
@@ -160,17 +155,12 @@ class Reader:
                 return self._tables(target, field.refers_to, what)
 
     def _numbers(self, position: int, code: str, what: str) -> tuple[int | float, ...]:
-        key = position, code
-        if key not in self._decoded:
-            start, length = self._count(position, struct.calcsize(code), what)
-            self._spend(length, what)
-            self._decoded[key] = struct.unpack_from(f"<{length}{code}", self.content, start)
-        numbers: tuple[int | float, ...] = self._decoded[key]
-        return numbers
+        start, length = self._count(position, struct.calcsize(code), what)
+        self._spend(length, what)
+        return struct.unpack_from(f"<{length}{code}", self.content, start)
 
     def _tables(self, position: int, table: str, what: str) -> list[Table]:
         start, length = self._count(position, 4, what)
-        self._spend(length, what)
         return [self._table(self._reference(start + 4 * i, what), table) for i in range(length)]
 
     def _string(self, position: int, what: str) -> str:
@@ -185,7 +175,6 @@ class Reader:
             self.refuse(f"{what} at byte {start} is not UTF-8")
 
 
-UPDATE = "update ai-edge-litert, or convert with an older TensorFlow"
 _ABSENT: dict[layout.Kind, Any] = {
     "numbers": (), "bytes": Span(0, 0), "string": "", "table": None, "tables": [], "union": None,
 }  # fmt: skip

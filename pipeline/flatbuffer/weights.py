@@ -12,7 +12,7 @@ from pipeline.flatbuffer import layout
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipeline.flatbuffer.model import Operator, Subgraph, Tensor, TfliteModel
+    from pipeline.flatbuffer.model import Subgraph, Tensor, TfliteModel
 
 # Operator -> which of its inputs is the kernel.
 KERNEL_INPUTS = {
@@ -57,23 +57,27 @@ def integer_io(model: TfliteModel) -> bool:
     return not any(tensor.is_float for tensor in (*model.inputs, *model.outputs))
 
 
-def kernel(graph: Subgraph, operator: Operator) -> Tensor | None:
-    """Return the constant kernel of an operator, or None where it has none.
+def kernels(graph: Subgraph) -> dict[int, Tensor]:
+    """Return the operator's index -> its constant kernel, for each convolution and dense layer that has one.
 
-    A float16 kernel is found behind the DEQUANTIZE that widens it.
+    A float16 or sparse kernel is found behind the operator that widens it.
     """
-    position = KERNEL_INPUTS.get(operator.name)
-    if position is None or len(operator.inputs) <= position:
-        return None
-    tensor = graph.tensors[operator.inputs[position]]
-    if not tensor.is_constant:
-        sources = (
-            graph.tensors[other.inputs[0]]
-            for other in graph.operators[: operator.index]
-            if other.name in ("DEQUANTIZE", "DENSIFY") and tensor.index in other.outputs
-        )
-        tensor = next(sources, tensor)
-    return tensor if tensor.is_constant else None
+    widened = {
+        output: graph.tensors[operator.inputs[0]]
+        for operator in graph.operators
+        if operator.name in ("DEQUANTIZE", "DENSIFY")
+        for output in operator.outputs
+    }
+    found = {}
+    for operator in graph.operators:
+        position = KERNEL_INPUTS.get(operator.name)
+        if position is None or len(operator.inputs) <= position:
+            continue
+        tensor = graph.tensors[operator.inputs[position]]
+        tensor = widened.get(tensor.index, tensor)
+        if tensor.is_constant:
+            found[operator.index] = tensor
+    return found
 
 
 def count_zeros(model: TfliteModel, tensor: Tensor) -> ZeroCount:
@@ -94,9 +98,7 @@ def count_zeros(model: TfliteModel, tensor: Tensor) -> ZeroCount:
 
 def weight_sparsity(model: TfliteModel) -> dict[str, ZeroCount]:
     """Return kernel's tensor name -> its zeros, for each convolution and dense layer of the main graph."""
-    graph = model.subgraphs[0]
-    kernels = (kernel(graph, operator) for operator in graph.operators)
-    return {tensor.name: count_zeros(model, tensor) for tensor in kernels if tensor}
+    return {tensor.name: count_zeros(model, tensor) for tensor in kernels(model.subgraphs[0]).values()}
 
 
 def compressed_size(path: Path) -> int:

@@ -70,6 +70,7 @@ REFUSED = {
     "axis of another size": (_axis(1), "4 scales for 3 channels"),
     "zero point": (_zero_point(500), "zero point outside int8"),
     "zero dimension": (_shape(3, 1, 0, 4, 4), "tensor 3 .conv/relu. has a zero dimension"),
+    "rank": (_shape(3, *[2] * 1000), "has 1000 dimensions"),
     "negative dimension": (_shape(3, 1, -4, 4, 4), "negative dimension"),
     "product over int32": (_shape(3, 1, 65536, 65536, 4), "more than 2.31 - 1 elements"),
     "free dimension not stored as 1": (lambda m: setattr(_tensors(m)[0], "shape", [9, 4, 4, 1]), "signature"),
