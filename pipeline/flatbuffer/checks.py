@@ -18,7 +18,7 @@ MAX_INT32 = 2**31 - 1
 MAX_RANK = 32
 MAX_SUBGRAPHS = 1000
 # A scale far from its neighbours' aborts a kernel that prepares its fixed-point multiplier. A bias has the
-# product of two scales, and a dead channel's kernel a tiny one, so constants get twice the room.
+# product of two scales, and converters give a dead channel 4e-9, so constants get twice the room.
 MAX_SCALE_EXPONENT = 30
 # Strides, windows and counts, which kernels divide by and multiply with unchecked.
 MAX_STEP = 2**15
