@@ -27,6 +27,7 @@ Place = tuple[str, ...]
 # What tf_keras accepts as a layer's name, less the components that mean another folder.
 _NAME = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._][A-Za-z0-9_.\\/>-]{0,199}")
 _INPUT_DTYPES = frozenset({"float32", "int8", "uint8", "int16", "int32", "int64", "bool"})
+_DIFFER_IN_TRAINING = MODELS | {"BatchNormalization", "Dropout", "SpatialDropout1D", "SpatialDropout2D"}
 _MAX_DEPTH = 16
 _MAX_CALLS = 20_000
 
@@ -37,7 +38,10 @@ def read_entries(config: Config) -> Entry:
     Raises:
         ModelError: a layer is not in the allowlist, or the configuration is damaged.
     """
-    return _entry(config, "model", frozen=False, depth=0)
+    entry = _entry(config, "model", frozen=False, depth=0)
+    if entry.kind == "Sequential":
+        _input_of(config)
+    return entry
 
 
 def read_graph(config: Config, weights: WeightsByPath, *, is_keras3: bool) -> Graph:
@@ -64,18 +68,18 @@ def read_graph(config: Config, weights: WeightsByPath, *, is_keras3: bool) -> Gr
 
 
 def _entry(config: Config, name: str, *, frozen: bool, depth: int) -> Entry:
+    if depth == 0 and _kind(config) not in MODELS:
+        msg = (
+            f"{_kind(config)[:80]!r} is a subclassed model, whose Python code is not in the file; rebuild it as "
+            "keras.Model(inputs, outputs) or Sequential of built-in layers and save that"
+        )
+        raise ModelError(msg)
     kind = class_of(config, name)
     fields = _fields(config)
     frozen = frozen or fields.get("trainable") is False
+    if kind in DO_NOTHING or is_operation(config):
+        return Entry(name, kind)
     if kind not in MODELS:
-        if depth == 0:
-            msg = (
-                f"{kind!r} is a subclassed model, whose Python code is not in the file; rebuild it as "
-                "keras.Model(inputs, outputs) or Sequential of built-in layers and save that"
-            )
-            raise ModelError(msg)
-        if kind in DO_NOTHING or is_operation(config):
-            return Entry(name, kind)
         return Entry(name, kind, tuple(flag and not frozen for flag in weight_flags(name, kind, fields)))
     if depth > _MAX_DEPTH:
         msg = f"model {name!r} is nested more than {_MAX_DEPTH} deep; flatten it"
@@ -107,11 +111,7 @@ class _Reader:
     def _sequential(self, config: Config, place: Place, given: list[int] | None) -> list[int]:
         layers = _layers(config)
         if given is None:
-            source = _input_of(config)
-            if source is None:
-                msg = "the Sequential model was never built; call it once or give it an Input, then save it"
-                raise ModelError(msg)
-            given = [self._input(*source)]
+            given = [self._input(*_input_of(config))]
         tensors = given
         for layer in layers:
             if _kind(layer) != "InputLayer":
@@ -183,6 +183,9 @@ class _Reader:
             layer, tensors = operation_layer(name, config, arguments)
             return [self._call(place, layer, tensors)]
         tensors = arguments.tensors(name)
+        if arguments.keywords.get("training") is True and kind in _DIFFER_IN_TRAINING:
+            msg = f"layer {name!r} ({kind}) is called with training=True; build the model without"
+            raise ModelError(msg)
         if kind in MODELS:
             return self.model(config, place, list(tensors))
         if kind in DO_NOTHING:
@@ -241,8 +244,12 @@ class _Reader:
         return candidate
 
 
-def _input_of(config: Config) -> tuple[str, Config] | None:
-    """Return the name and configuration of a Sequential's input, wherever its writer kept them."""
+def _input_of(config: Config) -> tuple[str, Config]:
+    """Return the name and configuration of a Sequential's input, wherever its writer kept them.
+
+    Raises:
+        ModelError: the model was saved before it knew its input.
+    """
     fields, layers = _fields(config), _layers(config)
     built = config.get("build_config")
     shapes = [fields.get("build_input_shape"), built.get("input_shape") if isinstance(built, dict) else None]
@@ -253,11 +260,15 @@ def _input_of(config: Config) -> tuple[str, Config] | None:
         if _kind(layers[0]) == "Sequential":
             return _input_of(layers[0])
         if _kind(layers[0]) in MODELS:
-            inner = (layer for layer in _layers(layers[0]) if _kind(layer) == "InputLayer")
-            return next(((_name(layer), _fields(layer)) for layer in inner), None)
+            for layer in _layers(layers[0]):
+                if _kind(layer) == "InputLayer":
+                    return _name(layer), _fields(layer)
         shapes = [first.get("batch_input_shape"), *shapes]
     shape = next((shape for shape in shapes if shape), None)
-    return ("input", {"batch_shape": shape, "dtype": "float32"}) if shape else None
+    if shape is None:
+        msg = "the Sequential model was never built; call it once or give it an Input, then save it"
+        raise ModelError(msg)
+    return "input", {"batch_shape": shape, "dtype": "float32"}
 
 
 def _starts_with_input(config: Config) -> bool:

@@ -10,7 +10,6 @@ from models.errors import ModelError
 from models.graph import build_model
 from models.keras3 import read_entries, read_graph
 from models.shapes import check_weights, infer_shapes
-from models.summary import summarise
 from models.weights import read_weights
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     import tf_keras
 
     from models.graph import Graph
-    from models.summary import ModelSummary
 
 
 def load_model(path: Path) -> tf_keras.Model:
@@ -39,16 +37,6 @@ def load_model(path: Path) -> tf_keras.Model:
     graph, _ = read_file(path)
     with _named(path):
         return build_model(graph)
-
-
-def describe_model(path: Path) -> ModelSummary:
-    """Summarise a model file; imports no TensorFlow.
-
-    Raises:
-        ModelError: as :func:`load_model`.
-    """
-    graph, keras_version = read_file(path)
-    return summarise(graph, keras_version, path.stat().st_size)
 
 
 def read_file(path: Path) -> tuple[Graph, str]:

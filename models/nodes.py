@@ -10,8 +10,8 @@ from models.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Arguments that change nothing at inference when they have these values; tf_keras adds the name of the op.
-_HARMLESS: dict[str, tuple[object, ...]] = {"training": (None, False), "mask": (None,)}
+# Keras 3 writes training=True for layers that preprocess; where it would matter the bridge refuses it.
+_HARMLESS: dict[str, tuple[object, ...]] = {"training": (None, False, True)}
 
 
 class Ref(NamedTuple):

@@ -34,9 +34,9 @@ def is_operation(config: dict[str, Any]) -> bool:
         return True
     if isinstance(module, str):
         return module.startswith("keras.src.ops.")
-    # In HDF5, Keras 3 leaves modules out; of what it calls, only a layer has the setting ``trainable``.
+    # In HDF5, Keras 3 leaves modules out; of what it calls, only a layer has these settings.
     is_call = isinstance(nodes, list) and bool(nodes) and isinstance(nodes[0], dict)
-    return is_call and isinstance(fields, dict) and "trainable" not in fields
+    return is_call and isinstance(fields, dict) and not {"trainable", "dtype"} & fields.keys()
 
 
 def operation_layer(name: str, config: dict[str, Any], arguments: Arguments) -> tuple[Layer, tuple[int, ...]]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from models.load import read_file
 from models.shapes import infer_shapes
 
 if TYPE_CHECKING:
-    from models.graph import Graph, Layer
+    from pathlib import Path
+
+    from models.graph import Layer
     from models.shapes import Shape
 
 
@@ -48,15 +51,20 @@ class ModelSummary:
     layers: tuple[LayerSummary, ...]
 
 
-def summarise(graph: Graph, keras_version: str, size_bytes: int) -> ModelSummary:
-    """Summarise a model that was read from a file of ``size_bytes``."""
+def describe_model(path: Path) -> ModelSummary:
+    """Summarise a model file.
+
+    Raises:
+        ModelError: as :func:`models.load.load_model`.
+    """
+    graph, keras_version = read_file(path)
     first: dict[str, Shape] = {}
     for call, shape in zip(graph.calls, infer_shapes(graph), strict=True):
         first.setdefault(call.layer, shape)
     layers = tuple(_layer_summary(graph.layers[name], shape) for name, shape in first.items())
     writer = "Keras" if keras_version.startswith("3.") else "tf_keras"
     total = sum(layer.parameters for layer in layers)
-    return ModelSummary(f"{writer} {keras_version}".strip(), size_bytes, total, layers)
+    return ModelSummary(f"{writer} {keras_version}".strip(), path.stat().st_size, total, layers)
 
 
 def _layer_summary(layer: Layer, shape: Shape) -> LayerSummary:

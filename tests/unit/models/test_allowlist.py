@@ -1,0 +1,190 @@
+"""Every layer of the allowlist, saved by the real Keras 3 and the real tf_keras, comes back as it was."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+from models.allowlist import ACTIVATIONS, DO_NOTHING, LAYERS
+from models.load import load_model, read_file
+from models.shapes import infer_shapes
+
+IMAGE, SERIES, VECTOR = (8, 6, 4), (10, 4), (5,)
+LEGACY = "tf_keras"
+
+# Layer: the input it is tried on, and its arguments; one or more of these.
+CASES = {
+    "Dense": [(VECTOR, {"units": 3, "activation": "relu"}), (SERIES, {"units": 3, "use_bias": False})],
+    "Conv1D": [
+        (SERIES, {"filters": 3, "kernel_size": 3, "padding": "causal", "dilation_rate": 2}),
+        (SERIES, {"filters": 6, "kernel_size": 3, "strides": 2, "groups": 2, "activation": "tanh"}),
+    ],
+    "Conv2D": [
+        (
+            IMAGE,
+            {"filters": 3, "kernel_size": (3, 2), "strides": 2, "padding": "same", "activation": "relu6"},
+        ),
+        (IMAGE, {"filters": 4, "kernel_size": 3, "dilation_rate": 2, "use_bias": False, "groups": 2}),
+    ],
+    "Conv1DTranspose": [
+        (SERIES, {"filters": 3, "kernel_size": 3, "strides": 2}),
+        (SERIES, {"filters": 3, "kernel_size": 3, "strides": 2, "padding": "same"}),
+    ],
+    "Conv2DTranspose": [
+        (IMAGE, {"filters": 3, "kernel_size": 3, "strides": 2, "padding": "same", "output_padding": 1}),
+        (IMAGE, {"filters": 3, "kernel_size": 3, "strides": 2}),
+    ],
+    "DepthwiseConv1D": [(SERIES, {"kernel_size": 3, "depth_multiplier": 2})],
+    "DepthwiseConv2D": [
+        (IMAGE, {"kernel_size": 3, "strides": 2, "depth_multiplier": 2, "activation": "relu"})
+    ],
+    "SeparableConv1D": [(SERIES, {"filters": 3, "kernel_size": 3, "padding": "same", "activation": "relu"})],
+    "SeparableConv2D": [(IMAGE, {"filters": 3, "kernel_size": 3, "depth_multiplier": 2})],
+    "BatchNormalization": [(IMAGE, {}), (SERIES, {"center": False, "scale": False, "epsilon": 0.1})],
+    "LayerNormalization": [(SERIES, {}), (IMAGE, {"axis": [2, 3], "epsilon": 0.1})],
+    "Normalization": [(IMAGE, {}), (VECTOR, {"mean": 2.0, "variance": 3.0, "axis": None})],
+    "PReLU": [(IMAGE, {"shared_axes": [1, 2]}), (SERIES, {})],
+    "Embedding": [((7,), {"input_dim": 11, "output_dim": 3})],
+    "SimpleRNN": [(SERIES, {"units": 3})],
+    "LSTM": [(SERIES, {"units": 3, "return_sequences": True, "dropout": 0.2}), (SERIES, {"units": 3})],
+    "GRU": [(SERIES, {"units": 3}), (SERIES, {"units": 3, "reset_after": False, "go_backwards": True})],
+    "Bidirectional": [
+        (SERIES, {"layer": ("LSTM", {"units": 3, "return_sequences": True})}),
+        (SERIES, {"layer": ("GRU", {"units": 3}), "merge_mode": "sum"}),
+    ],
+    "TimeDistributed": [(SERIES, {"layer": ("Dense", {"units": 3})})],
+    "MaxPooling1D": [(SERIES, {"pool_size": 3, "strides": 2, "padding": "same"})],
+    "MaxPooling2D": [(IMAGE, {}), (IMAGE, {"pool_size": (2, 3), "strides": 1})],
+    "AveragePooling1D": [(SERIES, {"pool_size": 2})],
+    "AveragePooling2D": [(IMAGE, {"pool_size": 2, "padding": "same"})],
+    **{f"Global{kind}Pooling1D": [(SERIES, {}), (SERIES, {"keepdims": True})] for kind in ("Max", "Average")},
+    **{f"Global{kind}Pooling2D": [(IMAGE, {}), (IMAGE, {"keepdims": True})] for kind in ("Max", "Average")},
+    "Flatten": [(IMAGE, {})],
+    "Reshape": [(IMAGE, {"target_shape": (-1, 2)})],
+    "Permute": [(IMAGE, {"dims": (2, 1, 3)})],
+    "RepeatVector": [(VECTOR, {"n": 3})],
+    "ZeroPadding1D": [(SERIES, {"padding": (1, 2)}), (SERIES, {"padding": 2})],
+    "ZeroPadding2D": [(IMAGE, {"padding": ((1, 0), (2, 1))}), (IMAGE, {"padding": (1, 2)})],
+    "Cropping1D": [(SERIES, {"cropping": 2})],
+    "Cropping2D": [(IMAGE, {"cropping": ((1, 0), (2, 1))})],
+    "UpSampling1D": [(SERIES, {"size": 3})],
+    "UpSampling2D": [(IMAGE, {"size": (2, 3)}), (IMAGE, {"interpolation": "bilinear"})],
+    **{
+        kind: [([IMAGE, IMAGE], {})]
+        for kind in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
+    },
+    "Concatenate": [([IMAGE, IMAGE], {"axis": 1}), ([SERIES, SERIES], {})],
+    "Activation": [(IMAGE, {"activation": name}) for name in sorted(ACTIVATIONS)],
+    "ReLU": [(IMAGE, {}), (IMAGE, {"max_value": 6.0}), (IMAGE, {"negative_slope": 0.1, "threshold": 0.2})],
+    "LeakyReLU": [(IMAGE, {"slope": 0.1})],
+    "ELU": [(IMAGE, {"alpha": 0.5})],
+    "Softmax": [(IMAGE, {})],
+    "Rescaling": [(IMAGE, {"scale": 1 / 127.5, "offset": -1.0}), (SERIES, {"scale": [0.5, 1.0, 2.0, 3.0]})],
+    "Resizing": [
+        (IMAGE, {"height": 5, "width": 7}),
+        (IMAGE, {"height": 4, "width": 3, "interpolation": "nearest"}),
+    ],
+    "CenterCrop": [(IMAGE, {"height": 4, "width": 4})],
+    "Dropout": [(IMAGE, {"rate": 0.5})],
+    "SpatialDropout1D": [(SERIES, {"rate": 0.5})],
+    "SpatialDropout2D": [(IMAGE, {"rate": 0.5})],
+    "GaussianDropout": [(IMAGE, {"rate": 0.5})],
+    "GaussianNoise": [(IMAGE, {"stddev": 0.5})],
+    "AlphaDropout": [(IMAGE, {"rate": 0.5})],
+}
+NOTHING = {
+    "Identity": {},
+    "ActivityRegularization": {"l2": 0.1},
+    "RandomFlip": {},
+    "RandomRotation": {"factor": 0.1},
+    "RandomZoom": {"height_factor": 0.1},
+    "RandomTranslation": {"height_factor": 0.1, "width_factor": 0.1},
+    "RandomContrast": {"factor": 0.1},
+}
+ALL = [(kind, index) for kind, cases in CASES.items() for index in range(len(cases))]
+IDS = [f"{kind}-{index}" for kind, index in ALL]
+FILES = [("keras", ".keras"), ("keras", ".h5"), (LEGACY, ".keras"), (LEGACY, ".h5")]
+
+
+def make_layer(library, kind, arguments):
+    """Build a layer of either Keras, with the few arguments that the two name differently."""
+    arguments = dict(arguments)
+    if "layer" in arguments:
+        arguments["layer"] = make_layer(library, *arguments["layer"])
+    if "slope" in arguments:
+        arguments["alpha" if library.__name__ == LEGACY else "negative_slope"] = arguments.pop("slope")
+    return getattr(library.layers, kind)(**arguments)
+
+
+def make_model(library, shape, layer):
+    if isinstance(shape, list):
+        inputs = [library.Input(part) for part in shape]
+        return library.Model(inputs, layer(inputs))
+    dtype = "int32" if type(layer).__name__ == "Embedding" else "float32"
+    inputs = library.Input(shape, dtype=dtype)
+    return library.Model(inputs, layer(inputs))
+
+
+def samples(shape, *, integers=False):
+    rng = np.random.default_rng(1)
+    if isinstance(shape, list):
+        return [samples(part) for part in shape]
+    if integers:
+        return rng.integers(0, 11, (3, *shape)).astype(np.int32)
+    return rng.normal(size=(3, *shape)).astype(np.float32) * 3
+
+
+@pytest.mark.parametrize(("library_name", "suffix"), FILES)
+@pytest.mark.parametrize(("kind", "index"), ALL, ids=IDS)
+def test_an_allowed_layer_computes_the_same_after_loading(
+    kind, index, library_name, suffix, randomised, save, outputs
+):
+    library = import_module(library_name)
+    shape, arguments = CASES[kind][index]
+    model = randomised(make_model(library, shape, make_layer(library, kind, arguments)))
+    path = save(model, suffix)
+    x = samples(shape, integers=kind == "Embedding")
+    if kind == "Normalization" and not arguments:
+        model = library.models.load_model(path)  # Keras takes the mean that was set only after a reload
+
+    loaded = load_model(path)
+
+    for expected, got in zip(outputs(model, x), outputs(loaded, x), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+    graph, _ = read_file(path)
+    inferred = [infer_shapes(graph)[tensor] for tensor in graph.outputs]
+    assert inferred == [tuple(tensor.shape) for tensor in loaded.outputs]
+
+
+@pytest.mark.parametrize(("library_name", "suffix"), FILES)
+@pytest.mark.parametrize("kind", NOTHING)
+def test_a_layer_that_does_nothing_at_inference_is_left_out(kind, library_name, suffix, save, outputs):
+    library = import_module(library_name)
+    layer = make_layer(library, kind, NOTHING[kind])
+    path = save(library.Sequential([library.Input((8, 8, 3)), layer, library.layers.Flatten()]), suffix)
+
+    loaded = load_model(path)
+
+    assert [type(layer).__name__ for layer in loaded.layers] == ["InputLayer", "Flatten"]
+
+
+def test_every_layer_of_the_allowlist_is_tried():
+    assert set(CASES) | {"InputLayer"} == set(LAYERS)
+    assert set(NOTHING) <= DO_NOTHING
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("activation", ["hard_sigmoid", "hard_silu", "hard_swish", "silu"])
+def test_an_activation_that_tf_keras_means_otherwise_is_spelled_out(activation, suffix, save, outputs):
+    import keras
+
+    inputs = keras.Input(IMAGE)
+    x = keras.layers.Conv2D(3, 3, activation=activation)(inputs)
+    model = keras.Model(inputs, keras.layers.Activation(activation)(x))
+
+    loaded = load_model(save(model, suffix))
+
+    x = samples(IMAGE)
+    np.testing.assert_allclose(outputs(loaded, x)[0], outputs(model, x)[0], rtol=0, atol=1e-5)
