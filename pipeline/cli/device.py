@@ -43,7 +43,7 @@ def list_devices(*, as_json: bool) -> None:
 
 @device.command("provision")
 def provision_devices() -> None:
-    """Provision the emulator in the user's cache: about 95 MB to download, no root."""
+    """Provision the emulator in the user's cache: about 90 MB to download, no root needed."""
     from pipeline.runtimes.emulator import provision
 
     click.echo(provision().folder)

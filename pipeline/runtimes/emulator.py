@@ -24,6 +24,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -61,15 +62,16 @@ class Emulator:
     folder: Path
     architecture: str
 
-    def command(self, device: Device, marks: Path) -> tuple[str, ...]:
+    def command(self, device: Device, marks: str) -> tuple[str, ...]:
         """Return what to put before a Python script's path to run it on ``device``.
 
         Args:
-            marks: the file that the instruction counts are appended to.
+            marks: the file, in the guest's folder, that the instruction counts are appended to.
         """
+        plugin = str(self.folder / "icount.so")
         return (
             *self._host_tool("qemu-aarch64"),
-            *("-plugin", f"{self.folder / 'icount.so'},out={marks}"),
+            *("-plugin", f"{plugin.replace(',', ',,')},out={marks}"),
             *("-cpu", device.cpu),
             *("-L", str(self.device_root(device))),
             *("-0", GUEST_PYTHON, str(self.folder / "roots/arm64") + GUEST_PYTHON),
@@ -87,7 +89,7 @@ class Emulator:
         root = self.folder / "devices" / f"{device.name}-{digest}"
         if root.is_dir():
             return root
-        staging = root.with_name(f".{root.name}.{os.getpid()}")
+        staging = root.with_name(f".{root.name}.{os.getpid()}.{threading.get_ident()}")
         cores = staging / "sys/devices/system/cpu"
         cores.mkdir(parents=True)
         for name in ("possible", "present", "online"):
@@ -144,7 +146,13 @@ def find_emulator() -> Emulator:
     if not (emulator.folder / "manifest.json").is_file():
         message = f"the emulator is not provisioned; run: {PROVISION}"
         raise ToolchainError(message)
-    _require_intact(emulator, hashes=False)
+    try:
+        damaged = next(emulator.damaged_files(hashes=False), None)
+    except (ValueError, KeyError, TypeError):
+        damaged = "manifest.json"
+    if damaged is not None:
+        message = f"the emulator's file {damaged} is damaged; run: {PROVISION}"
+        raise ToolchainError(message)
     return emulator
 
 
@@ -166,17 +174,22 @@ def provision() -> Emulator:
     from filelock import FileLock
 
     emulator = _expected()
-    emulator.folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{emulator.folder}.lock"):
-        if not _is_intact(emulator):
-            staging = Emulator(
-                emulator.folder.with_name(f"{emulator.folder.name}.partial"), emulator.architecture
-            )
-            _make(staging)
-            shutil.rmtree(emulator.folder, ignore_errors=True)
-            staging.folder.rename(emulator.folder)
-        for device in load_devices().values():
-            emulator.device_root(device)
+    try:
+        emulator.folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{emulator.folder}.lock"):
+            if not _is_intact(emulator):
+                staging = Emulator(emulator.folder.with_suffix(".partial"), emulator.architecture)
+                _make(staging)
+                shutil.rmtree(emulator.folder, ignore_errors=True)
+                staging.folder.rename(emulator.folder)
+            for device in load_devices().values():
+                emulator.device_root(device)
+    except OSError as error:
+        message = (
+            f"cannot write to {cache_folder()}: {error.strerror or error}; "
+            f"make room, or name another folder in EDGE_PIPELINE_CACHE, and run: {PROVISION}"
+        )
+        raise ToolchainError(message) from error
     return emulator
 
 
@@ -199,18 +212,8 @@ def _resource(name: str) -> str:
 def _is_intact(emulator: Emulator) -> bool:
     try:
         return not any(emulator.damaged_files(hashes=True))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _require_intact(emulator: Emulator, *, hashes: bool) -> None:
-    try:
-        damaged = next(emulator.damaged_files(hashes=hashes), None)
-    except (ValueError, KeyError, TypeError):
-        damaged = "manifest.json"
-    if damaged is not None:
-        message = f"the emulator's file {damaged} is damaged; run: {PROVISION}"
-        raise ToolchainError(message)
 
 
 def _make(staging: Emulator) -> None:
@@ -230,11 +233,11 @@ def _make(staging: Emulator) -> None:
         debs = apt.download(wanted, _reporter(advance))
     with track("provision: unpack", total=len(debs), unit="packages") as advance:
         for deb in debs:
-            owner = host if deb.name.endswith(f"_{host}.deb") or "pip-whl" in deb.name else "arm64"
+            owner = host if deb.name.endswith(f"_{host}.deb") else "arm64"
             packages.unpack_debs([deb], folder / "roots" / owner)
             advance(1, deb.name.partition("_")[0])
     with track("provision: wheels", unit="bytes") as advance:
-        pip = next((folder / "roots" / host).glob("usr/share/python-wheels/pip-*.whl"))
+        pip = next((folder / "roots").glob("*/usr/share/python-wheels/pip-*.whl"))
         requirements = folder / "wheels-aarch64.txt"
         requirements.write_text(_resource("wheels-aarch64.txt"), encoding="utf-8")
         wheels = packages.download_wheels(pip, requirements, folder / "wheels", _reporter(advance))
@@ -286,17 +289,17 @@ def _compile(staging: Emulator) -> None:
     source.write_text(_resource("icount.c"), encoding="utf-8")
     plugin = [*staging._host_tool("tcc"), f"-B{tcc}", "-nostdinc", f"-I{tcc}/include", "-nostdlib", "-shared"]
     _compiled([*plugin, "-o", str(folder / "icount.so"), str(source)])
-    python = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash"]
-    _compiled(
-        [*python, "-x", "/tests?/", str(folder / "roots/arm64/usr/lib/python3.11"), str(folder / "site")]
-    )
+    python = [sys.executable, "-m", "compileall", "-qx", "/tests?/", "--invalidation-mode=unchecked-hash"]
+    for root, code in ((folder / "roots/arm64", "usr/lib/python3.11"), (folder, "site")):
+        _compiled([*python, "-s", str(root), "-p", "/", str(root / code)])
 
 
 def _compiled(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode != 0:
         output = (done.stderr or done.stdout).strip().splitlines()
-        message = f"{Path(command[-1]).name} does not compile: {output[-1] if output else done.returncode}"
+        reason = output[-1] if output else f"exit code {done.returncode}"
+        message = f"{Path(command[-1]).name} does not compile: {reason}; free the cache and run: {PROVISION}"
         raise ToolchainError(message)
 
 

@@ -145,7 +145,7 @@ def check_emulator() -> Check:
     if damaged is not None:
         return Check(name, "damaged", f"{damaged} is not as provisioned", PROVISION)
     device = next(iter(load_devices().values()))
-    command = [*emulator.command(device, Path("/dev/null")), "-c", "print(end='ready')"]
+    command = [*emulator.command(device, "/dev/null"), "-c", "print(end='ready')"]
     try:
         answer = subprocess.run(
             command, env=emulator.environment(), capture_output=True, text=True, timeout=60

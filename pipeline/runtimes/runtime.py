@@ -46,7 +46,7 @@ class Runtime:
         where = f"{self.kind} {self.device.cpu}" if self.device else f"host {platform.machine()}"
         return f"{self.package} {self.version}, {where}"
 
-    def command(self, script: str, marks: Path) -> list[str]:
+    def command(self, script: str, marks: str) -> list[str]:
         """Return the command that runs the worker ``script`` here; emulated, it appends counts to ``marks``.
 
         Raises:

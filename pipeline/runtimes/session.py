@@ -123,9 +123,10 @@ class Counts(TypedDict):
 
 
 class Session:
-    """A model on ``runtime``, for the length of a ``with`` block in one thread.
+    """A model on ``runtime``, for the length of a ``with`` block.
 
-    The model is only read, and is expected to have passed ``pipeline.flatbuffer``.
+    The model is only read, and is expected to have passed ``pipeline.flatbuffer``. A session belongs to the
+    thread that opened it: the kernel ends the worker together with that thread.
 
     Args:
         runtime: where to run.
@@ -149,7 +150,7 @@ class Session:
         self._pending = b""
         try:
             (self._folder / WORKER.name).symlink_to(WORKER)
-            command = self.runtime.command(WORKER.name, self._marks)
+            command = self.runtime.command(WORKER.name, self._marks.name)
             self._log = (self._folder / "log").open("w+b")
             self._worker = subprocess.Popen(
                 command,
@@ -246,7 +247,7 @@ class Session:
     ) -> InstructionCount:
         """Count what ``runs`` warm inferences execute; emulated runtimes only, one thread.
 
-        The same model, inputs and emulator give the same counts, to the instruction.
+        The same model, inputs and emulator give the same counts, within about a millionth.
         """
         if self.runtime.kind != "emulated" or self._threads != 1:
             stage = "count instructions"

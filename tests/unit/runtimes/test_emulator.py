@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pipeline.errors import ToolchainError
 from pipeline.runtimes.emulator import Emulator, cache_folder, find_emulator
 from pipeline.targets import get_device
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def test_a_device_sees_its_own_cores_and_the_shared_files(emulator: Emulator) ->
 
 def test_the_command_names_the_devices_core_and_root(emulator: Emulator) -> None:
     device = get_device("rpi4")
-    command = emulator.command(device, Path("marks"))
+    command = emulator.command(device, "marks")
     assert command[command.index("-cpu") + 1] == "cortex-a72"
     assert command[command.index("-L") + 1] == str(emulator.device_root(device))
 

@@ -35,7 +35,7 @@ class Scripted(Runtime):
 
     code: str = ""
 
-    def command(self, script: str, marks: Path) -> list[str]:
+    def command(self, script: str, marks: str) -> list[str]:
         return [sys.executable, "-c", self.code]
 
 
