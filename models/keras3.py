@@ -70,7 +70,7 @@ def read_graph(config: Config, weights: WeightsByPath, *, is_keras3: bool) -> Gr
 def _entry(config: Config, name: str, *, frozen: bool, depth: int) -> Entry:
     if depth == 0 and _kind(config) not in MODELS:
         msg = (
-            f"{_kind(config)[:80]!r} is a subclassed model, whose Python code is not in the file; rebuild it as "
+            f"{_kind(config)[:80]!r} is a subclassed model, whose code is not in the file; rebuild it as "
             "keras.Model(inputs, outputs) or Sequential of built-in layers and save that"
         )
         raise ModelError(msg)

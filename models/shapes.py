@@ -36,9 +36,7 @@ def infer_shapes(graph: Graph) -> list[Shape]:
             msg = f"layer {layer.name!r} ({layer.kind}) does not fit its input {inputs}: {reason}"
             raise ModelError(msg) from error
         if any(length is not None and not (type(length) is int and length > 0) for length in shapes[-1]):
-            msg = (
-                f"layer {layer.name!r} ({layer.kind}) leaves nothing of its input {inputs}; enlarge the input"
-            )
+            msg = f"layer {layer.name!r} ({layer.kind}) makes {shapes[-1]} of {inputs}; enlarge the input"
             raise ModelError(msg)
     return shapes
 

@@ -116,7 +116,7 @@ def test_a_layer_outside_the_allowlist_is_refused_by_name(layer, reason, members
         ({"activation": "os.system"}, "activation 'os.system'"),
         ({"units": 10**12}, "do not fit its configuration"),
         ({"units": {"class_name": "Popen"}}, "units is not a plain value"),
-        ({"units": "many"}, "do not fit"),
+        ({"units": "many"}, "makes (None, 4, 4, 'many')"),
     ],
 )
 def test_a_hostile_setting_is_refused(config, reason, members, written):
