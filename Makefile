@@ -9,7 +9,7 @@ export LC_ALL := C.UTF-8
 demo: provision            ## build the default model for arm64 into build/
 	$(BIN)/pipeline build --target arm64
 
-test: provision check      ## every check and test; ends with pytest's summary
+test: check provision      ## every check and test; ends with pytest's summary
 	$(BIN)/pytest -n 2 --dist worksteal
 
 check: env                 ## the checks that need no emulator, in seconds

@@ -23,15 +23,8 @@ PROGRAMS = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmar
 MOST_LINES_IN_A_FILE = 400
 MOST_LINES_IN_A_FUNCTION = 50
 
-HEAVY = (
-    "tensorflow",
-    "tf_keras",
-    "keras",
-    "tensorflow_model_optimization",
-    "ai_edge_litert",
-    "tflite_runtime",
-)
-NOT_NEEDED_FOR_HELP = (*HEAVY, "numpy", "h5py", "PIL", "pydantic")
+TENSORFLOW = ("tensorflow", "tf_keras", "keras", "tensorflow_model_optimization")
+NOT_NEEDED_FOR_HELP = (*TENSORFLOW, "ai_edge_litert", "tflite_runtime", "numpy", "h5py", "PIL", "pydantic")
 
 
 def _relative(path: Path) -> str:
