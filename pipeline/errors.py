@@ -66,7 +66,7 @@ class IntegrityError(PipelineError):
     exit_code = 6
 
 
-class GateFailed(PipelineError):
+class GateFailed(PipelineError):  # noqa: N818 - a verdict, not a mishap
     """A measured figure that is outside what its gate allows."""
 
 

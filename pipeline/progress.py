@@ -48,6 +48,6 @@ def track(description: str, total: float | None = None, unit: str = "") -> Itera
         task = progress.add_task(description, total=total, unit=unit, note="")
 
         def advance(amount: float = 1, note: str = "") -> None:
-            progress.update(task, advance=amount, **({"note": note} if note else {}))
+            progress.update(task, advance=amount, note=note)
 
         yield advance

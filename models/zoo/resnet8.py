@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 if TYPE_CHECKING:
     import keras
@@ -79,7 +80,8 @@ def read_split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.
 def augment(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
     """Shift each image by up to two pixels and mirror half of them; scale to 0..1."""
     margin = ((0, 0), (SHIFT_PIXELS, SHIFT_PIXELS), (SHIFT_PIXELS, SHIFT_PIXELS), (0, 0))
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(images, margin), images.shape[1:3], axis=(1, 2))
+    height, width = images.shape[1:3]
+    windows = sliding_window_view(np.pad(images, margin), (height, width), (1, 2))  # type: ignore[call-overload]
     rows, columns = rng.integers(0, 2 * SHIFT_PIXELS + 1, (2, len(images)))
     shifted = np.moveaxis(windows[np.arange(len(images)), rows, columns], 1, -1)
     mirrored = rng.random(len(images)) < 0.5
@@ -107,7 +109,9 @@ def train(data: Path, out: Path, epochs: int = EPOCHS) -> float:
         print(f"epoch {epoch + 1}/{epochs}")
         model.fit(augment(images, rng), labels, batch_size=BATCH_SIZE, verbose=2)
     _, accuracy = model.evaluate(test_images.astype(np.float32) / np.float32(255), test_labels, verbose=0)
-    model.save(out)
+    trained = build()
+    trained.set_weights(model.get_weights())
+    trained.save(out)  # without the optimizer's state, which is two thirds of the file
     return float(accuracy)
 
 

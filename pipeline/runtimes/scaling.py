@@ -9,6 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
+    from pipeline.runtimes.session import Tensor
+
 
 def quantize_inputs(
     inputs: NDArray[Any], scale: float, zero_point: int, dtype: DTypeLike
@@ -34,3 +36,17 @@ def quantize_inputs(
 def dequantize(outputs: NDArray[Any], scale: float, zero_point: int) -> NDArray[np.float32]:
     """Return a tensor's integers, of any shape, as the float32 numbers that they stand for."""
     return (outputs.astype(np.int32) - np.int32(zero_point)).astype(np.float32) * np.float32(scale)
+
+
+def as_input(samples: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
+    """Return real samples (n, ...) in the dtype of a model's input."""
+    if tensor.scale is None or tensor.zero_point is None:
+        return samples.astype(tensor.dtype, copy=False)
+    return quantize_inputs(samples, tensor.scale, tensor.zero_point, tensor.dtype)
+
+
+def as_real(outputs: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
+    """Return a model's outputs (n, ...) as real numbers."""
+    if tensor.scale is None or tensor.zero_point is None:
+        return outputs
+    return dequantize(outputs, tensor.scale, tensor.zero_point)

@@ -1,0 +1,29 @@
+"""What a calibration set was: enough to prove it later, without the samples themselves."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from calibration.sampling import sample_hashes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+def write_manifest(path: Path, samples: NDArray[Any], labels: NDArray[np.int64], seed: int) -> None:
+    """Write the seed, the classes' counts, the values' range and every sample's sha256 as JSON."""
+    classes, counts = np.unique(labels, return_counts=True)
+    manifest = {
+        "seed": seed,
+        "samples": len(samples),
+        "per_class": {str(c): int(n) for c, n in zip(classes, counts, strict=True)},
+        "minimum": float(samples.min()),
+        "maximum": float(samples.max()),
+        "sha256": sample_hashes(samples),
+    }
+    path.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

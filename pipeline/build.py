@@ -1,0 +1,85 @@
+"""The whole build on one page: Keras model in, release out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deploy.bundle import release_name
+from models.data.sources import fingerprint
+from pipeline.artifacts import Source
+from pipeline.compress.prune import prune
+from pipeline.errors import InputError, leaf_errors_mapped
+from pipeline.intake import choose_calibration, choose_preprocessing, load_data, load_model
+from pipeline.quantize.aware import train_quantization_aware
+from pipeline.quantize.convert import convert_float, convert_int8
+from pipeline.release import judge, publish, release, require_passed
+from pipeline.runtimes.environment import check_environment
+from pipeline.validate.report import read_report
+from pipeline.validate.stage import validate
+from pipeline.workspace import file_sha256
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.config import BuildConfig
+    from pipeline.targets import Target
+    from pipeline.validate.report import Report
+    from pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished build: the release's folder and the report that it stands on."""
+
+    folder: Path
+    reproducible_digest: str
+    report: Report
+
+
+def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
+    """Take a trained Keras model to a validated release for ``target``.
+
+    The report is published whether or not the gates pass.
+
+    Raises:
+        GateFailed: a gate was not passed; there is no release.
+        PipelineError: a stage could not finish.
+    """
+    check_environment()
+    with leaf_errors_mapped():
+        name = release_name(config.project.name, config.project.version, target.name)
+        given_model = Source(location=str(config.model.path), digest=_model_digest(config.model.path))
+        given_data = Source(location=config.data.source, digest=fingerprint(config.data.source))
+    step, seed, timeout_s = workspace.step, config.seed, config.quantize.convert_timeout_s
+
+    model = step(load_model, given_model)
+    baseline = step(convert_float, model, timeout_s=timeout_s)
+    data = step(load_data, given_data, model, config=config.data, seed=seed)
+    preprocessing = step(choose_preprocessing, baseline, data, config=config.data)
+    samples = step(choose_calibration, data, config=config.calibration, seed=seed)
+    compressed = step(prune, model, data, preprocessing, config=config.prune, seed=seed)
+    aware = step(
+        train_quantization_aware, compressed, model, data, preprocessing, config=config.quantize, seed=seed
+    )
+    quantized = step(convert_int8, aware, samples, data, preprocessing, timeout_s=timeout_s)
+    measured = step(
+        validate, quantized, baseline, model, aware, data, preprocessing,
+        target=target, config=config.validation, seed=seed,
+    )  # fmt: skip
+    judged = step(judge, measured, name=name, gates=config.gates)
+    publish(judged.folder, workspace.root / "report" / name)
+    released = step(
+        release, quantized, require_passed(judged), measured, samples, data, preprocessing,
+        project=config.project, target=target,
+    )  # fmt: skip
+    folder = workspace.root / "release" / name
+    publish(released.folder / name, folder)
+    return Built(folder, released.reproducible_digest, read_report(judged.report))
+
+
+def _model_digest(path: Path) -> str:
+    if not path.is_file():
+        msg = f"{path}: no such file; give a model that Keras saved as .keras or .h5"
+        raise InputError(msg)
+    return file_sha256(path)

@@ -1,0 +1,96 @@
+"""Magnitude pruning with TF-MOT (Zhu and Gupta, 2017, arXiv:1710.01878)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.artifacts import CompressedModel
+from pipeline.tfmot import tensorflow_model_optimization
+from pipeline.training import choose_samples, fine_tune, open_model, save_model, start_tensorflow, total_steps
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.artifacts import Dataset, FloatModel, Preprocessing
+    from pipeline.config import PruneConfig
+
+VERSION = 1
+# Below this a kernel's zeros save nothing that a download would show, and cost the most accuracy.
+SMALLEST_KERNEL = 1000
+# The polynomial schedule reaches the final sparsity here; the rest of the training heals.
+RAMP_SHARE = 0.5
+UPDATE_EVERY_STEPS = 20
+
+
+def prune(
+    model: FloatModel,
+    data: Dataset,
+    preprocessing: Preprocessing,
+    *,
+    config: PruneConfig,
+    seed: int,
+    out: Path,
+) -> CompressedModel:
+    """Zero the smallest weights of every large kernel while fine-tuning.
+
+    Raises:
+        ToolchainError: TF-MOT cannot run in this process.
+    """
+    tfmot = tensorflow_model_optimization()
+    start_tensorflow(seed)
+    student = open_model(model.prepared)
+    names = prunable_layers(student)
+    if names and config.sparsity:
+        steps = total_steps(len(choose_samples(data, config, seed)), config)
+        schedule = tfmot.sparsity.keras.PolynomialDecay(
+            initial_sparsity=0.0,
+            final_sparsity=config.sparsity,
+            begin_step=0,
+            end_step=max(int(steps * RAMP_SHARE), 1),
+            frequency=min(UPDATE_EVERY_STEPS, max(steps // 10, 1)),
+        )
+        student = _wrapped(student, names, schedule, tfmot)
+        callback = tfmot.sparsity.keras.UpdatePruningStep()
+        fine_tune("prune", student, model, data, preprocessing, config, seed, (callback,))
+        student = tfmot.sparsity.keras.strip_pruning(student)
+    save_model(student, out / "model")
+    pruned = names if config.sparsity else ()
+    zeros = sum(int(np.count_nonzero(student.get_layer(name).kernel.numpy() == 0)) for name in pruned)
+    return CompressedModel(pruned_layers=pruned, zero_weights=zeros)
+
+
+def prunable_layers(model: Any) -> tuple[str, ...]:
+    """Names of the layers whose kernels TF-MOT prunes and which are large enough to pay."""
+    import tf_keras
+
+    kinds = (tf_keras.layers.Conv2D, tf_keras.layers.Dense)
+    exempt = (tf_keras.layers.DepthwiseConv2D, tf_keras.layers.Conv2DTranspose)
+    return tuple(
+        layer.name
+        for layer in model.layers
+        if isinstance(layer, kinds)
+        and not isinstance(layer, exempt)
+        and layer.count_params() >= SMALLEST_KERNEL
+    )
+
+
+def _wrapped(model: Any, names: tuple[str, ...], schedule: Any, tfmot: Any) -> Any:
+    import tf_keras
+
+    def wrap(layer: Any) -> Any:
+        clone = layer.__class__.from_config(layer.get_config())
+        if layer.name not in names:
+            return clone
+        return tfmot.sparsity.keras.prune_low_magnitude(clone, pruning_schedule=schedule)
+
+    wrapped = tf_keras.models.clone_model(model, clone_function=wrap)
+    for layer in model.layers:
+        twin = (
+            wrapped.get_layer(f"prune_low_magnitude_{layer.name}").layer
+            if layer.name in names
+            else wrapped.get_layer(layer.name)
+        )
+        twin.set_weights(layer.get_weights())
+    return wrapped

@@ -1,0 +1,228 @@
+"""The settings of a build: one frozen model a section of ``pipeline.toml``."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from pipeline.errors import ConfigError
+
+# Names become file names and shell words on a device: letters, digits, dot, dash and underscore only.
+SafeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+DEFAULT_FILE = Path("pipeline.toml")
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProjectConfig(Section):
+    """What the release is called: ``NAME-VERSION-TARGET``."""
+
+    name: SafeName = "model"
+    version: SafeName = "0.1.0"
+
+
+class ModelConfig(Section):
+    """The trained Keras model."""
+
+    path: Path
+
+
+class DataConfig(Section):
+    """Training and test samples, and how they become the model's float input.
+
+    The model sees ``raw * scale + offset``. Where ``scale`` is "auto", raw float data goes in as it is
+    and raw integer data in the usual range under which the float model is best on training samples.
+    """
+
+    source: str
+    labels: tuple[str, ...] = ()
+    test_fraction: Fraction = 0.2
+    scale: float | Literal["auto"] = "auto"
+    offset: float = 0.0
+
+
+class TrainingConfig(Section):
+    """Fine-tuning, shared by pruning and quantization-aware training.
+
+    ``distillation`` is the share of the loss that compares with the unchanged float model's outputs;
+    the rest compares with the labels.
+    """
+
+    epochs: Count = 3
+    batch_size: Count = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    distillation: Annotated[float, Field(ge=0, le=1)] = 0.9
+    samples: Count | None = None
+
+
+class PruneConfig(TrainingConfig):
+    """TF-MOT magnitude pruning; ``sparsity`` is the final share of zeros in every pruned kernel."""
+
+    sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.8
+
+
+class QuantizeConfig(TrainingConfig):
+    """Sparsity-preserving quantization-aware training, then full-integer int8 conversion."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    convert_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+
+
+class CalibrationConfig(Section):
+    """How many training samples the converter's representative data set has."""
+
+    samples: Count = 256
+
+
+class ValidateConfig(Section):
+    """What is measured on the runtimes.
+
+    ``device_samples`` are evaluated on an emulated device whose output bits are not the host's.
+    """
+
+    golden_samples: Annotated[int, Field(ge=64)] = 64
+    device_samples: Count = 1000
+    stability_inferences: Annotated[int, Field(ge=1000)] = 1000
+    threads: tuple[Count, ...] = (1, 2, 4)
+    latency_pairs: Annotated[int, Field(ge=9)] = 9
+    latency_inferences: Annotated[int, Field(ge=64)] = 100
+
+
+class GatesConfig(Section):
+    """What a release is allowed; every gate prints what it got and what it allows.
+
+    Attributes:
+        accuracy_drop_points: non-inferiority margin of int8 against float, in percentage points.
+        size_ratio: most bytes of the int8 file, as a share of the float file.
+        xnnpack_share: least share of multiply-accumulates that run in XNNPACK int8 kernels.
+        bit_exact: whether every device must return the host's bits.
+        memory_growth_bytes: most growth of the resident set during the stability run.
+        inconclusive: whether a gate without enough evidence warns or fails the build.
+    """
+
+    accuracy_drop_points: Annotated[float, Field(gt=0)] = 1.0
+    size_ratio: Annotated[float, Field(gt=0)] = 0.5
+    xnnpack_share: Annotated[float, Field(ge=0, le=1)] = 0.9
+    bit_exact: bool = True
+    memory_growth_bytes: Annotated[int, Field(ge=0)] = 1 << 20
+    inconclusive: Literal["warn", "fail"] = "warn"
+
+
+class BuildConfig(Section):
+    """Everything one build depends on besides the bytes of the model and the data."""
+
+    project: ProjectConfig = ProjectConfig()
+    model: ModelConfig
+    data: DataConfig
+    prune: PruneConfig = PruneConfig()
+    quantize: QuantizeConfig = QuantizeConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    validation: Annotated[ValidateConfig, Field(alias="validate")] = ValidateConfig()
+    gates: GatesConfig = GatesConfig()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reject_unknown_keys(cls, raw: Any) -> Any:
+        if isinstance(raw, dict):
+            _reject_unknown(cls, raw, "")
+        return raw
+
+
+def _reject_unknown(section: type[BaseModel], raw: dict[str, Any], prefix: str) -> None:
+    """Name an unknown key together with the nearest known one."""
+    known = {field.alias or name: field.annotation for name, field in section.model_fields.items()}
+    for key, value in raw.items():
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            advice = f'did you mean "{nearest[0]}"?' if nearest else f"known keys: {', '.join(sorted(known))}"
+            msg = f'unknown key "{prefix}{key}": {advice}'
+            raise ConfigError(msg)
+        kind = known[key]
+        if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
+            _reject_unknown(kind, value, f"{prefix}{key}.")
+
+
+def make_config(raw: dict[str, Any], where: str) -> BuildConfig:
+    """Validate plain settings.
+
+    Args:
+        raw: nested settings as read from TOML.
+        where: what to name in an error, such as the file's path.
+
+    Raises:
+        ConfigError: a key is unknown or a value is not allowed.
+    """
+    try:
+        return BuildConfig.model_validate(raw)
+    except ConfigError as error:
+        msg = f"{where}: {error}"
+        raise ConfigError(msg) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        got = "" if first["type"] == "missing" else f", got {first['input']!r}"
+        msg = f"{where}: {key}: {first['msg'][:1].lower()}{first['msg'][1:]}{got}"
+        raise ConfigError(msg) from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read settings; relative model and data paths are taken from the file's own folder.
+
+    Raises:
+        ConfigError: the file is missing or is not TOML.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        msg = f"{path}: no such file; write one (see docs/reference/configuration.md) or drop --config"
+        raise ConfigError(msg) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        msg = f"{path}: not a TOML file that can be read: {error}"
+        raise ConfigError(msg) from error
+    for section, key in (("model", "path"), ("data", "source")):
+        table = raw.get(section)
+        value = table.get(key) if isinstance(table, dict) else None
+        if isinstance(value, str) and not _is_import_path(value):
+            raw[section][key] = str(path.parent / value)
+    return raw
+
+
+def read_validation(path: Path | None) -> tuple[ValidateConfig, GatesConfig]:
+    """The sections of a settings file that judge a model; the defaults where there is no file.
+
+    Raises:
+        ConfigError: as ``make_config``.
+    """
+    if path is None:
+        return ValidateConfig(), GatesConfig()
+    raw = read_toml(path)
+    raw.setdefault("model", {"path": ""})
+    raw.setdefault("data", {"source": ""})
+    config = make_config(raw, str(path))
+    return config.validation, config.gates
+
+
+def default_settings() -> dict[str, Any]:
+    """The embedded default: ResNet-8 and Fashion-MNIST, in the package ``models.zoo``."""
+    folder = Path(str(files("models.zoo")))
+    raw = tomllib.loads((folder / "resnet8.toml").read_text(encoding="utf-8"))
+    raw["model"]["path"] = str(folder / raw["model"]["path"])
+    raw["data"]["source"] = str(folder / raw["data"]["source"])
+    return raw
+
+
+def _is_import_path(source: str) -> bool:
+    """Tell ``package.module:function`` from a path."""
+    module, colon, function = source.partition(":")
+    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))

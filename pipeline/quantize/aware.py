@@ -1,0 +1,107 @@
+"""Quantization-aware training with TF-MOT (Jacob et al., 2018, arXiv:1712.05877), keeping pruned zeros."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from models.prepare import unsupported_by_qat
+from pipeline.artifacts import AwareModel, LayerTreatment
+from pipeline.tfmot import tensorflow_model_optimization
+from pipeline.training import fine_tune, open_model, open_weights, save_weights, start_tensorflow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pipeline.artifacts import CompressedModel, Dataset, FloatModel, Preprocessing, Treatment
+    from pipeline.config import QuantizeConfig
+
+VERSION = 1
+
+
+def train_quantization_aware(
+    compressed: CompressedModel,
+    model: FloatModel,
+    data: Dataset,
+    preprocessing: Preprocessing,
+    *,
+    config: QuantizeConfig,
+    seed: int,
+    out: Path,
+) -> AwareModel:
+    """Insert fake quantization where TF-MOT supports it and fine-tune with it.
+
+    Layers that TF-MOT does not support are left to the converter's post-training quantization, each
+    named with the reason.
+
+    Raises:
+        ToolchainError: TF-MOT cannot run in this process.
+    """
+    tensorflow_model_optimization()
+    start_tensorflow(seed)
+    pruned = open_model(compressed.model)
+    student = fake_quantized(pruned)
+    fine_tune("quantization-aware", student, model, data, preprocessing, config, seed)
+    aware = AwareModel(
+        folder=out,
+        zero_weights=compressed.zero_weights,
+        layers=tuple(_treatments(pruned, student, compressed.pruned_layers)),
+    )
+    shutil.copytree(compressed.model, aware.pruned)
+    save_weights(student, aware.weights)
+    return aware
+
+
+def fake_quantized(model: Any) -> Any:
+    """A copy of ``model`` with TF-MOT's 8-bit fake quantization on every layer that it supports."""
+    import tf_keras
+
+    tfmot = tensorflow_model_optimization()
+    left_out = unsupported_by_qat(model)
+
+    def annotate(layer: Any) -> Any:
+        if isinstance(layer, tf_keras.layers.InputLayer) or layer.name in left_out:
+            return layer
+        return tfmot.quantization.keras.quantize_annotate_layer(layer)
+
+    weights = model.get_weights()
+    copy = tf_keras.models.clone_model(model)
+    copy.set_weights(weights)
+    annotated = tf_keras.models.clone_model(copy, clone_function=annotate)
+    with tfmot.quantization.keras.quantize_scope():
+        return tfmot.quantization.keras.quantize_apply(
+            annotated, tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme()
+        )
+
+
+def open_aware_model(aware: AwareModel) -> Any:
+    """Build the model with fake quantization again and give it the trained weights.
+
+    TF-MOT's own round trip through the architecture's JSON comes back with other weights than it had.
+    """
+    student = fake_quantized(open_model(aware.pruned))
+    open_weights(student, aware.weights)
+    return student
+
+
+def _treatments(model: Any, student: Any, pruned: tuple[str, ...]) -> Iterator[LayerTreatment]:
+    """Say what happened to each layer, looking at what TF-MOT did and not at what it was asked."""
+    left_out = unsupported_by_qat(model)
+    wrappers = {layer.layer.name: layer for layer in student.layers if hasattr(layer, "quantize_config")}
+    for layer in model.layers:
+        kind, wrapper = type(layer).__name__, wrappers.get(layer.name)
+        treatment: Treatment = "quantization-aware"
+        reason = ""
+        if kind == "InputLayer":
+            treatment = "none"
+        elif wrapper is None:
+            treatment = "post-training"
+            reason = left_out.get(layer.name, "TF-MOT left it out")
+        elif hasattr(layer, "kernel") and not wrapper.quantize_config.get_weights_and_quantizers(
+            wrapper.layer
+        ):
+            treatment, reason = "post-training", "TF-MOT skips its weights where an activation follows"
+        elif layer.name in pruned:
+            treatment = "pruned, quantization-aware"
+        yield LayerTreatment(name=layer.name, kind=kind, treatment=treatment, reason=reason)

@@ -1,0 +1,106 @@
+"""Keras models to .tflite: the float32 baseline, and full-integer int8.
+
+The converter runs in a child process: it segfaults on some recurrent layers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline import sandbox
+from pipeline.artifacts import Baseline, QuantizedModel
+from pipeline.errors import StageError
+from pipeline.flatbuffer import float_operators, integer_io, read_tflite, weight_sparsity
+from pipeline.tfmot import tensorflow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pipeline.artifacts import AwareModel, CalibrationSet, Dataset, FloatModel, Preprocessing
+
+VERSION = 1
+INT8_STAGE = "convert_int8"
+# int8 rounding adds zeros and takes none away, but folding a batch normalisation may flip a tie.
+LOST_ZEROS_TOLERANCE = 1e-3
+
+
+def convert_float(model: FloatModel, *, timeout_s: float, out: Path) -> Baseline:
+    """Convert the unchanged model to float32, the reference of every comparison.
+
+    Raises:
+        StageError: the converter failed, crashed or took too long.
+    """
+    written = out / "float.tflite"
+    sandbox.run("convert_float", _write_float, model.original, written, timeout_s=timeout_s)
+    return Baseline(size_bytes=written.stat().st_size)
+
+
+def convert_int8(
+    aware: AwareModel,
+    samples: CalibrationSet,
+    data: Dataset,
+    preprocessing: Preprocessing,
+    *,
+    timeout_s: float,
+    out: Path,
+) -> QuantizedModel:
+    """Convert to int8 with int8 input and output, and look into the file whether it is so.
+
+    Raises:
+        StageError: the converter failed, crashed or took too long; or a float operator is left, or
+            zeros were lost on the way.
+    """
+    written = out / "int8.tflite"
+    sandbox.run(
+        "convert_int8", _write_int8, aware, samples, data, preprocessing, written, timeout_s=timeout_s
+    )
+    flat = read_tflite(written)
+    left = float_operators(flat)
+    if left or not integer_io(flat):
+        cause = f"float operators are left: {', '.join(left)}" if left else "its input or output is not int8"
+        hint = "replace these layers by ones with an int8 kernel"
+        raise StageError(INT8_STAGE, cause, hint)
+    kernels = weight_sparsity(flat).values()
+    zeros, weights = sum(count.zeros for count in kernels), sum(count.total for count in kernels)
+    if zeros < aware.zero_weights * (1 - LOST_ZEROS_TOLERANCE):
+        cause = f"{aware.zero_weights:,} weights were zero before the conversion and {zeros:,} after"
+        hint = "report this model: zeros must survive quantization"
+        raise StageError(INT8_STAGE, cause, hint)
+    return QuantizedModel(size_bytes=flat.size_bytes, sha256=flat.sha256, sparsity=zeros / max(weights, 1))
+
+
+def _write_float(model: Path, written: Path) -> None:
+    from pipeline.training import open_model, start_tensorflow
+
+    start_tensorflow(0)
+    tf = tensorflow()
+    written.write_bytes(tf.lite.TFLiteConverter.from_keras_model(open_model(model)).convert())
+
+
+def _write_int8(
+    aware: AwareModel, samples: CalibrationSet, data: Dataset, preprocessing: Preprocessing, written: Path
+) -> None:
+    from pipeline.quantize.aware import open_aware_model
+    from pipeline.training import start_tensorflow
+
+    start_tensorflow(0)
+    tf = tensorflow()
+    raw = np.load(data.train_inputs, mmap_mode="r")
+    chosen = np.load(samples.indices)
+
+    def representative() -> Iterator[list[NDArray[np.float32]]]:
+        for index in chosen:
+            yield [preprocessing.apply(raw[index : index + 1])]
+
+    converter: Any = tf.lite.TFLiteConverter.from_keras_model(open_aware_model(aware))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = representative
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.int8
+    converter.inference_output_type = tf.int8
+    written.write_bytes(converter.convert())

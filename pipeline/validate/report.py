@@ -1,0 +1,169 @@
+"""What validation found: one record, of which report.json, the text and the gates are views."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import TypeAdapter
+
+from pipeline.artifacts import LayerTreatment
+from pipeline.runtimes.session import InstructionCount, Tensor
+from pipeline.validate.accuracy import AccuracyComparison
+from pipeline.validate.delegation import Delegation
+from pipeline.validate.latency import LatencyComparison
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Outcome = Literal["passed", "failed", "warning", "inconclusive", "not judged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A gate's answer."""
+
+    gate: str
+    outcome: Outcome
+    got: str
+    allowed: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFile:
+    """A .tflite file; ``compressed_bytes`` is what a user downloads."""
+
+    sha256: str
+    size_bytes: int
+    compressed_bytes: int
+    sparsity: float
+    float_operators: tuple[str, ...]
+    integer_io: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceResult:
+    """One device, emulated or the host's own core.
+
+    Attributes:
+        title: the runtime in words.
+        kind: how the model ran: "emulated" (qemu-user) or "native".
+        differing_samples: golden samples whose output bits are not the host's.
+        largest_difference: in steps of the output's scale.
+        quantized: what one inference of the int8 model executes; emulated cores only.
+        accuracy: on this device's own outputs; measured where they are not the host's.
+    """
+
+    device: str
+    title: str
+    kind: str
+    golden_samples: int
+    differing_samples: int
+    largest_difference: float
+    quantized: InstructionCount | None
+    baseline: InstructionCount | None
+    accuracy: AccuracyComparison | None
+
+    @property
+    def instruction_ratio(self) -> float | None:
+        """Float instructions per int8 instruction: above 1 int8 is cheaper."""
+        if self.quantized is None or self.baseline is None:
+            return None
+        return self.baseline.instructions / self.quantized.instructions
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeAccuracy:
+    """The int8 model on one of the host's runtimes; differences are to LiteRT on XNNPACK, in steps."""
+
+    runtime: str
+    accuracy: float | None
+    samples: int
+    golden_samples: int
+    differing_samples: int
+    largest_difference: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StabilityResult:
+    """Repeated inference of the same samples in one process."""
+
+    runtime: str
+    threads: int
+    inferences: int
+    changed_outputs: int
+    output_sha256: str
+    growth_bytes_per_inference: float
+    leaked_files: int
+
+    @property
+    def growth_bytes(self) -> float:
+        """Growth of the resident set over the whole run, by its slope once it has settled."""
+        return self.growth_bytes_per_inference * self.inferences
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything that validation measured.
+
+    Attributes:
+        name: ``NAME-VERSION-TARGET``, or the file's own where it is not a build's.
+        preprocessing: how raw samples become the model's input, and who decided.
+        delegation: on the host's LiteRT first, then on its tflite-runtime and on the devices.
+        runtimes: the host's: LiteRT, on which the accuracy is compared, then tflite-runtime.
+    """
+
+    name: str
+    target: str
+    tools: dict[str, str]
+    quantized: ModelFile
+    baseline: ModelFile | None
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    delegation: tuple[Delegation, ...]
+    accuracy: AccuracyComparison | None
+    runtimes: tuple[RuntimeAccuracy, ...]
+    devices: tuple[DeviceResult, ...]
+    stability: tuple[StabilityResult, ...]
+    latency: LatencyComparison | None
+    classes: tuple[str, ...] = ()
+    preprocessing: str = ""
+    rewrites: tuple[str, ...] = ()
+    layers: tuple[LayerTreatment, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether there are gates and none failed."""
+        return bool(self.verdicts) and all(verdict.outcome != "failed" for verdict in self.verdicts)
+
+    def plain(self) -> dict[str, Any]:
+        """The report as JSON-like values, with the ratios that are computed from it."""
+        values: dict[str, Any] = TypeAdapter(Report).dump_python(self, mode="json")
+        values["passed"] = self.passed
+        return values
+
+
+def write_report(report: Report, path: Path) -> None:
+    path.write_text(json.dumps(report.plain(), indent=1) + "\n", encoding="utf-8")
+
+
+def read_report(path: Path) -> Report:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values.pop("passed")
+    return TypeAdapter(Report).validate_python(values)
+
+
+def deterministic(report: Report) -> dict[str, Any]:
+    """The part of a report that the same inputs on the same machine give again, to the bit.
+
+    Times, memory and instruction counts are measured and left out.
+    """
+    values = report.plain()
+    for measured in ("latency", "stability", "verdicts"):
+        values.pop(measured)
+    for device in values["devices"]:
+        device.pop("quantized")
+        device.pop("baseline")
+    return values

@@ -1,0 +1,200 @@
+"""Content-addressed steps: the only place that caches, logs and records provenance."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from pipeline.artifacts import Artifact, Source
+from pipeline.errors import PipelineError, StageError, leaf_errors_mapped
+
+A = TypeVar("A", bound=Artifact)
+Notify = Callable[[str, str], None]
+
+RECORD = "artifact.json"
+# A step's result depends on these; another version is another key.
+TOOLS = (
+    "tensorflow",
+    "tf_keras",
+    "tensorflow-model-optimization",
+    "numpy",
+    "ai-edge-litert",
+    "tflite-runtime",
+)
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def folder_digests(folder: Path) -> dict[str, str]:
+    """Map every file below ``folder`` (posix path, sorted) to its sha256; the record itself is left out."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): file_sha256(path) for path in files if path != folder / RECORD
+    }
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values have equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Artifact | Source):
+        return value.digest
+    return TypeAdapter(type(value)).dump_python(value, mode="json")
+
+
+def sha256_of(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+@dataclass
+class Workspace:
+    """The folder in which a build's steps live; ``notify(level, text)`` hears what happens."""
+
+    root: Path
+    notify: Notify = lambda level, text: None
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.root = self.root.absolute()
+        self._store.mkdir(parents=True, exist_ok=True)
+        self._tools = {name: metadata.version(name) for name in TOOLS}
+
+    @property
+    def _store(self) -> Path:
+        return self.root / "steps"
+
+    def step(self, stage: Callable[..., A], *inputs: Artifact | Source, **settings: Any) -> A:
+        """Return the stage's artifact, from the store where these inputs and settings were seen before.
+
+        The key covers the stage's name, its module's ``VERSION``, the inputs' digests, the settings and
+        the tools' versions. A stage writes into a private folder that is renamed when it is complete, so
+        a killed build leaves nothing half-written, and of two builds with one key either one wins.
+
+        Args:
+            stage: ``stage(*inputs, **settings, out=folder) -> artifact``.
+            inputs: what earlier stages returned.
+            settings: JSON-like values or config sections.
+
+        Raises:
+            PipelineError: what the stage raised; anything else becomes a ``StageError``.
+        """
+        name = stage.__name__
+        version = getattr(sys.modules[stage.__module__], "VERSION", 1)
+        key = sha256_of([stage.__module__, name, version, inputs, settings, self._tools])[:24]
+        folder = self._store / f"{name}-{key}"
+        started = time.monotonic()
+        artifact = self._stored(folder, stage)
+        cached = artifact is not None
+        if artifact is None:
+            self.notify("start", name)
+            artifact = self._run(stage, name, inputs, settings, folder)
+        seconds = time.monotonic() - started
+        self.steps.append(
+            {
+                "stage": name,
+                "key": key,
+                "digest": artifact.digest,
+                "cached": cached,
+                "seconds": round(seconds, 3),
+            }
+        )
+        self._record()
+        self.notify("cached" if cached else "done", f"{name}  {seconds:.1f} s")
+        return artifact
+
+    def _stored(self, folder: Path, stage: Callable[..., A]) -> A | None:
+        """Load a published step, or None where there is none or its bytes are not the ones published."""
+        if not folder.is_dir():
+            return None
+        # Only the return type: the other annotations may not be importable at run time.
+        kind: type[A] = vars(sys.modules[stage.__module__])[stage.__annotations__["return"]]
+        try:
+            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            artifact = TypeAdapter(kind).validate_python(record["artifact"])
+            intact = record["files"] == folder_digests(folder) and artifact.digest == _digest(
+                artifact, record["files"]
+            )
+        except (OSError, ValueError, KeyError, ValidationError):
+            intact = False
+        if intact:
+            return replace(artifact, folder=folder)
+        self.notify("warning", f"the stored step {folder.name} is damaged; it is made again")
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+    def _run(
+        self,
+        stage: Callable[..., A],
+        name: str,
+        inputs: tuple[Any, ...],
+        settings: dict[str, Any],
+        folder: Path,
+    ) -> A:
+        private = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self._store))
+        try:
+            with leaf_errors_mapped():
+                artifact = stage(*inputs, **settings, out=private)
+            files = folder_digests(private)
+            artifact = replace(artifact, folder=Path(), digest=_digest(artifact, files))
+            record = {
+                "artifact": TypeAdapter(type(artifact)).dump_python(artifact, mode="json"),
+                "files": files,
+            }
+            (private / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+            private.chmod(0o755)
+            _publish(private, folder)
+        except PipelineError:
+            raise
+        except OSError as error:
+            raise StageError(
+                name, str(error), "free space or mend the permissions, then build again"
+            ) from error
+        except Exception as error:
+            lines = str(error).strip().splitlines() or ["no message"]
+            cause = f"{type(error).__name__}: {lines[0]}"
+            raise StageError(name, cause, "run again with --debug for the traceback") from error
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+        return replace(artifact, folder=folder)
+
+    def _record(self) -> None:
+        """Write ``run.json``: which steps this build took, and from where."""
+        text = json.dumps({"tools": self._tools, "steps": self.steps}, indent=1)
+        partial = self.root / f".run.json.{os.getpid()}"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.root / "run.json")
+
+
+def _digest(artifact: Artifact, files: dict[str, str]) -> str:
+    facts = {
+        f.name: getattr(artifact, f.name) for f in fields(artifact) if f.name not in {"folder", "digest"}
+    }
+    return sha256_of([type(artifact).__name__, facts, files])
+
+
+def _publish(private: Path, folder: Path) -> None:
+    """Rename into place; where another build was quicker, its equal result stands."""
+    try:
+        private.rename(folder)
+    except OSError:
+        if not (folder / RECORD).is_file():
+            raise
