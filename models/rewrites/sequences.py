@@ -30,7 +30,8 @@ _ELEMENTWISE = frozenset(
         *("GaussianNoise", "GaussianDropout", "AlphaDropout", *_MERGING),
     }
 )
-_CHANNEL_AXES = (None, -1, 2, [-1], [2])
+_SCALINGS = frozenset({"BatchNormalization", "Normalization", "Rescaling"})
+_CHANNEL_AXES = (-1, 2, [-1], [2])
 
 
 def lift_sequences(graph: Graph) -> tuple[Graph, list[Rewrite]]:
@@ -58,7 +59,8 @@ class _Lift:
         is_lifted = any(tensor in self.lifted_form for tensor in inputs)
         new = None
         if ranks == {3}:
-            new = _two_dimensional(layer) or (_carried(layer) if is_lifted else None)
+            wanted = is_lifted or layer.kind in _SCALINGS  # those need a convolution, if only of themselves
+            new = _two_dimensional(layer) or (_carried(layer) if wanted else None)
         if new is None:
             sources = tuple(self.flat(tensor) for tensor in inputs)
             self.flat_form[index] = self._call(layer, sources, "flat")
@@ -164,7 +166,8 @@ def _carried(layer: Layer) -> Layer | None:
         scales = (config.get("scale", 0.0), config.get("offset", 0.0))
         plain = kind != "Rescaling" or all(isinstance(value, int | float) for value in scales)
         return layer if plain and not is_softmax else None
-    if kind in {"BatchNormalization", "LayerNormalization"} and config.get("axis") in _CHANNEL_AXES:
+    normalizes = kind in {"BatchNormalization", "LayerNormalization", "Normalization"}
+    if normalizes and config.get("axis", -1) in _CHANNEL_AXES:
         return Layer(layer.name, kind, config | {"axis": -1}, weights)
     if kind == "Dropout" and config.get("noise_shape") is None:
         return layer

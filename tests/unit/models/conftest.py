@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pipeline.tfmot import prepare_legacy_keras
+from pipeline.tfmot import tensorflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-prepare_legacy_keras()
 
 
 def _randomise(model: Any) -> Any:
@@ -33,14 +31,20 @@ def _randomise(model: Any) -> Any:
     return model
 
 
+@pytest.fixture(scope="session")
+def legacy_keras() -> None:
+    """Let ``tf.keras`` be tf_keras before anything imports TensorFlow; TF-MOT needs it in this process."""
+    tensorflow()
+
+
 @pytest.fixture
-def randomised() -> Callable[[Any], Any]:
+def randomised(legacy_keras: None) -> Callable[[Any], Any]:
     """A model with random weights instead of its initial ones."""
     return _randomise
 
 
 @pytest.fixture
-def save(tmp_path: Path) -> Callable[[Any, str], Path]:
+def save(tmp_path: Path, legacy_keras: None) -> Callable[[Any, str], Path]:
     """Save a model as ``model.keras`` or ``model.h5`` and return the path."""
 
     def save_model(model: Any, suffix: str) -> Path:
@@ -54,7 +58,7 @@ def save(tmp_path: Path) -> Callable[[Any, str], Path]:
 
 
 @pytest.fixture
-def outputs() -> Callable[[Any, Any], list[Any]]:
+def outputs(legacy_keras: None) -> Callable[[Any, Any], list[Any]]:
     """What a model returns at inference, as a list of arrays."""
 
     def call(model: Any, inputs: Any) -> list[Any]:

@@ -265,3 +265,13 @@ def test_what_quantization_aware_training_leaves_out_has_a_reason(sequential, li
     reasons = unsupported_by_qat(prepared)
     assert list(reasons) == [layer.name for layer in model.layers]
     assert all(reasons.values())
+
+
+def test_a_series_that_is_scaled_first_is_reshaped_once(sequential, library):
+    layers = library.layers
+    scale = layers.Normalization(mean=[0.5] * 3, variance=[2.0] * 3)
+    model = sequential(SERIES, scale, layers.BatchNormalization(), layers.Conv1D(4, 3), layers.Flatten())
+
+    prepared, _ = prepare(model)
+
+    assert kinds(prepared).count("Reshape") == 1
