@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +11,14 @@ from pipeline.progress import track
 from pipeline.tfmot import tensorflow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from pipeline.artifacts import Dataset, FloatModel, Preprocessing
     from pipeline.config import TrainingConfig
+
+PREDICT_BATCH = 256
 
 
 def start_tensorflow(seed: int) -> None:
@@ -80,21 +80,18 @@ def fine_tune(
 ) -> None:
     """Train ``student`` in place towards the unchanged float model and the labels, showing progress.
 
-    Adam with a cosine learning-rate schedule. The float model's outputs are learnt on random mixtures of
-    two samples (Beyer et al., 2022, arXiv:2106.05237): they are answers for inputs that the training set
-    does not have, so a small one does not overfit.
+    Adam with a cosine learning-rate schedule. The targets mix the float model's probabilities with the
+    labels; cross-entropy is linear in its target, so this equals a weighted sum of the distillation loss
+    (Hinton et al., 2015, arXiv:1503.02531, at temperature 1) and the loss on the labels.
     """
     import tf_keras
 
     chosen = choose_samples(data, config, seed)
     steps = total_steps(len(chosen), config)
-    teacher = open_model(model.prepared)
-    source = Batches(model, data, preprocessing, config, chosen, mixable(teacher))
-    loss = (
-        tf_keras.losses.BinaryCrossentropy
-        if model.task == "binary"
-        else tf_keras.losses.CategoricalCrossentropy
-    )
+    raw = np.load(data.train_inputs, mmap_mode="r")
+    targets = soft_targets(model, data, preprocessing, config.distillation, chosen)
+    binary = model.task == "binary"
+    loss = tf_keras.losses.BinaryCrossentropy if binary else tf_keras.losses.CategoricalCrossentropy
     student.compile(
         tf_keras.optimizers.Adam(tf_keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)),
         loss=loss(from_logits=model.from_logits),
@@ -105,54 +102,43 @@ def fine_tune(
     with track(name, steps, "steps") as advance:
         for epoch in range(config.epochs):
             heard.on_epoch_begin(epoch)
-            for step, (inputs, hard) in enumerate(source.epoch(rng)):
-                targets = hard
-                if config.distillation:
-                    soft = probabilities(teacher.predict_on_batch(inputs), model)
-                    targets = config.distillation * soft + (1 - config.distillation) * hard
+            order = rng.permutation(len(chosen))
+            for step, start in enumerate(range(0, len(order), config.batch_size)):
+                batch = order[start : start + config.batch_size]
                 heard.on_train_batch_begin(step)
-                found = student.train_on_batch(inputs, targets)
+                found = student.train_on_batch(preprocessing.apply(raw[chosen[batch]]), targets[batch])
                 heard.on_train_batch_end(step)
                 advance(1, f"epoch {epoch + 1} of {config.epochs}, loss {found:.4f}")
             heard.on_epoch_end(epoch)
     heard.on_train_end()
 
 
-def mixable(model: Any) -> bool:
-    """Whether a weighted sum of two inputs is an input: not where they are indices into a table."""
-    return not any(type(layer).__name__ == "Embedding" for layer in model.layers)
+def soft_targets(
+    model: FloatModel, data: Dataset, preprocessing: Preprocessing, share: float, chosen: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """``share`` of the float model's probabilities and the rest of the labels, for the chosen samples.
 
-
-@dataclass(frozen=True)
-class Batches:
-    """The chosen training samples, a shuffled epoch at a time, mixed in pairs where ``mix`` is set."""
-
-    model: FloatModel
-    data: Dataset
-    preprocessing: Preprocessing
-    config: TrainingConfig
-    chosen: NDArray[np.int64]
-    mix: bool
-
-    def epoch(self, rng: np.random.Generator) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Yield float32 inputs (batch, ...) and their labels as probabilities (batch, classes)."""
-        raw = np.load(self.data.train_inputs, mmap_mode="r")
-        labels = np.load(self.data.train_labels)
-        order = self.chosen[rng.permutation(len(self.chosen))]
-        for start in range(0, len(order), self.config.batch_size):
-            batch = order[start : start + self.config.batch_size]
-            inputs, hard = self.preprocessing.apply(raw[batch]), self._one_hot(labels[batch])
-            if self.mix:
-                share = rng.random((len(batch), *(1,) * (inputs.ndim - 1)), np.float32)
-                inputs = share * inputs + (1 - share) * inputs[::-1]
-                share = share.reshape(-1, 1)
-                hard = share * hard + (1 - share) * hard[::-1]
-            yield inputs, hard
-
-    def _one_hot(self, labels: NDArray[np.int64]) -> NDArray[np.float32]:
-        if self.model.task == "binary":
-            return labels[:, np.newaxis].astype(np.float32)
-        return np.eye(self.model.output_shape[-1], dtype=np.float32)[labels]
+    Returns:
+        float32 (len(chosen), classes), or (len(chosen), 1) for a binary task.
+    """
+    labels = np.load(data.train_labels)[chosen]
+    hard: NDArray[np.float32] = (
+        labels[:, np.newaxis].astype(np.float32)
+        if model.task == "binary"
+        else np.eye(model.output_shape[-1], dtype=np.float32)[labels]
+    )
+    if not share:
+        return hard
+    teacher = open_model(model.prepared)
+    raw = np.load(data.train_inputs, mmap_mode="r")
+    soft = np.empty_like(hard)
+    with track("float model's outputs", len(chosen), "samples") as advance:
+        for start in range(0, len(chosen), PREDICT_BATCH):
+            batch = chosen[start : start + PREDICT_BATCH]
+            outputs = teacher.predict_on_batch(preprocessing.apply(raw[batch]))
+            soft[start : start + len(batch)] = probabilities(outputs, model)
+            advance(len(batch))
+    return np.asarray(share * soft + (1 - share) * hard, np.float32)
 
 
 def probabilities(outputs: NDArray[np.float32], model: FloatModel) -> NDArray[np.float32]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from models.prepare import unsupported_by_qat
 from pipeline.artifacts import AwareModel, LayerTreatment
 from pipeline.tfmot import tensorflow_model_optimization
@@ -14,10 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from pipeline.artifacts import CompressedModel, Dataset, FloatModel, Preprocessing, Treatment
     from pipeline.config import QuantizeConfig
 
 VERSION = 1
+RANGE_BATCHES = 16
+RANGE_BATCH_SIZE = 16
 
 
 def train_quantization_aware(
@@ -42,6 +48,7 @@ def train_quantization_aware(
     start_tensorflow(seed)
     pruned = open_model(compressed.model)
     student = fake_quantized(pruned)
+    set_activation_ranges(student, pruned, data, preprocessing, seed)
     fine_tune("quantization-aware", student, model, data, preprocessing, config, seed)
     aware = AwareModel(
         folder=out,
@@ -73,6 +80,62 @@ def fake_quantized(model: Any) -> Any:
         return tfmot.quantization.keras.quantize_apply(
             annotated, tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme()
         )
+
+
+def set_activation_ranges(
+    student: Any, pruned: Any, data: Dataset, preprocessing: Preprocessing, seed: int
+) -> None:
+    """Start the moving averages of the activations' ranges at what the pruned model's activations are.
+
+    TF-MOT starts all of them at -6..6 and forgets that at 0.1 % a step, so that after a thousand steps a
+    third of a range is still its initial value.
+    """
+    import tf_keras
+
+    observed = {"": pruned.inputs[0]}
+    limits = []
+    for layer in student.layers:
+        name = layer.layer.name if hasattr(layer, "quantize_config") else ""
+        for variable in layer.weights:
+            kind = variable.name.rpartition("/")[2]
+            if (
+                variable.shape.rank == 0
+                and not kind.startswith("kernel")
+                and kind.endswith(("_min:0", "_max:0"))
+            ):
+                key = f"{name}/linear" if kind.startswith("pre_activation") else name
+                if key not in observed:
+                    observed[key] = _observed(pruned, key)
+                limits.append((variable, key, kind.endswith("_max:0")))
+    probe = tf_keras.Model(pruned.inputs, list(observed.values()))
+    seen = [
+        [(o.min(), o.max()) for o in probe.predict_on_batch(batch)]
+        for batch in _batches(data, preprocessing, seed)
+    ]
+    ranges = dict(zip(observed, np.mean(seen, axis=0).tolist(), strict=True))
+    for variable, key, is_maximum in limits:
+        low, high = ranges[key]
+        # Zero has a code of its own, as in the converter.
+        variable.assign(max(high, 0.0) if is_maximum else min(low, 0.0))
+
+
+def _observed(model: Any, key: str) -> Any:
+    """The tensor that a range is of: a layer's output, or what it is before the activation."""
+    name, _, before = key.partition("/")
+    layer = model.get_layer(name)
+    if not before:
+        return layer.output
+    linear = type(layer).from_config({**layer.get_config(), "name": f"{name}_linear", "activation": "linear"})
+    output = linear(layer.input)
+    linear.set_weights(layer.get_weights())
+    return output
+
+
+def _batches(data: Dataset, preprocessing: Preprocessing, seed: int) -> Iterator[NDArray[np.float32]]:
+    raw = np.load(data.train_inputs, mmap_mode="r")
+    chosen = np.random.default_rng(seed).permutation(len(raw))[: RANGE_BATCHES * RANGE_BATCH_SIZE]
+    for start in range(0, len(chosen), RANGE_BATCH_SIZE):
+        yield preprocessing.apply(raw[np.sort(chosen[start : start + RANGE_BATCH_SIZE])])
 
 
 def open_aware_model(aware: AwareModel) -> Any:

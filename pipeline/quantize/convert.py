@@ -79,7 +79,7 @@ def _write_float(model: Path, written: Path) -> None:
 
     start_tensorflow(0)
     tf = tensorflow()
-    written.write_bytes(tf.lite.TFLiteConverter.from_keras_model(open_model(model)).convert())
+    written.write_bytes(_converter(tf, open_model(model)).convert())
 
 
 def _write_int8(
@@ -97,10 +97,20 @@ def _write_int8(
         for index in chosen:
             yield [preprocessing.apply(raw[index : index + 1])]
 
-    converter: Any = tf.lite.TFLiteConverter.from_keras_model(open_aware_model(aware))
+    converter = _converter(tf, open_aware_model(aware))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.int8
     converter.inference_output_type = tf.int8
     written.write_bytes(converter.convert())
+
+
+def _converter(tf: Any, model: Any) -> Any:
+    """A converter of the model for one sample at a time.
+
+    An open batch dimension would leave shape arithmetic around every reshape, which no delegate takes.
+    """
+    sample = tf.TensorSpec((1, *model.inputs[0].shape[1:]), model.inputs[0].dtype, name=model.input_names[0])
+    infer = tf.function(lambda inputs: model(inputs, training=False)).get_concrete_function(sample)
+    return tf.lite.TFLiteConverter.from_concrete_functions([infer], model)
