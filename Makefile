@@ -6,36 +6,36 @@ export LC_ALL := C.UTF-8
 .PHONY: demo test check env provision lock bench image clean
 .DEFAULT_GOAL := demo
 
-demo: provision            ## build the default model for arm64 into build/
+demo: provision            # build the default model for arm64 into build/
 	$(BIN)/pipeline build --target arm64
 
-test: check provision      ## every check and test; ends with pytest's summary
+test: check provision      # every check and test; ends with pytest's summary
 	$(BIN)/pytest -n 2 --dist worksteal
 
-check: env                 ## the checks that need no emulator, in seconds
+check: env                 # the checks that need no emulator, in seconds
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-env:                       ## .venv from requirements.lock
+env:                       # .venv from requirements.lock
 	@.ci/environment
 
-provision: env             ## the emulator, into the user's cache
+provision: env             # the emulator, into the user's cache
 	$(BIN)/pipeline device provision
 
-lock: env                  ## pin the newest versions that pyproject.toml allows
+lock: env                  # pin the newest versions that pyproject.toml allows
 	CUSTOM_COMPILE_COMMAND="make lock" PIP_CONFIG_FILE=/dev/null \
 	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL $(BIN)/pip-compile --quiet --upgrade --extra dev \
 	    --all-build-deps --allow-unsafe --strip-extras --generate-hashes --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    --output-file requirements.lock pyproject.toml
 
-bench: provision           ## the figures in README.md
+bench: provision           # the figures in README.md
 	$(BIN)/python benchmarks/startup.py
 
-image:                     ## the container image edge-deploy-pipeline
+image:                     # the container image edge-deploy-pipeline
 	$(ENGINE) build --tag edge-deploy-pipeline .
 
-clean:                     ## everything a target here made in this folder
+clean:                     # everything a target here made in this folder
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
