@@ -60,7 +60,7 @@ class TrainingConfig(Section):
 
     epochs: Count = 3
     batch_size: Count = 32
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     distillation: Annotated[float, Field(ge=0, le=1)] = 0.9
     samples: Count | None = None
 
@@ -68,13 +68,13 @@ class TrainingConfig(Section):
 class PruneConfig(TrainingConfig):
     """TF-MOT magnitude pruning; ``sparsity`` is the final share of zeros in every pruned kernel."""
 
-    sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.8
+    sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.75
 
 
 class QuantizeConfig(TrainingConfig):
     """Sparsity-preserving quantization-aware training, then full-integer int8 conversion."""
 
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
     convert_timeout_s: Annotated[float, Field(gt=0)] = 600.0
 
 
@@ -105,7 +105,8 @@ class GatesConfig(Section):
         accuracy_drop_points: non-inferiority margin of int8 against float, in percentage points.
         size_ratio: most bytes of the int8 file, as a share of the float file.
         xnnpack_share: least share of multiply-accumulates that run in XNNPACK int8 kernels.
-        bit_exact: whether every device must return the host's bits.
+        bit_difference_steps: largest difference from the host's output, in steps of its scale, on a device
+            that is then evaluated itself; 0 demands equal bits.
         memory_growth_bytes: most growth of the resident set during the stability run.
         inconclusive: whether a gate without enough evidence warns or fails the build.
     """
@@ -113,7 +114,7 @@ class GatesConfig(Section):
     accuracy_drop_points: Annotated[float, Field(gt=0)] = 1.0
     size_ratio: Annotated[float, Field(gt=0)] = 0.5
     xnnpack_share: Annotated[float, Field(ge=0, le=1)] = 0.9
-    bit_exact: bool = True
+    bit_difference_steps: Annotated[int, Field(ge=0)] = 1
     memory_growth_bytes: Annotated[int, Field(ge=0)] = 1 << 20
     inconclusive: Literal["warn", "fail"] = "warn"
 

@@ -8,18 +8,29 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 console = Console(stderr=True, highlight=False)
+
+
+class _Done(ProgressColumn):
+    """How much is done of what; nothing where the total is not known."""
+
+    def render(self, task: Task) -> Text:
+        return Text(
+            "" if task.total is None else f"{task.completed:.0f}/{task.total:.0f} {task.fields['unit']}"
+        )
 
 
 @contextmanager
@@ -38,8 +49,7 @@ def track(description: str, total: float | None = None, unit: str = "") -> Itera
         SpinnerColumn(),
         TextColumn("{task.description:<26}"),
         BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}"),
+        _Done(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[note]}"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import PipelineError, StageError
+from pipeline.progress import track
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,8 @@ def run(stage: str, function: Callable[..., T], *arguments: Any, timeout_s: floa
     """
     with tempfile.NamedTemporaryFile(prefix="edge-sandbox-") as log:
         try:
-            return _run(stage, function, arguments, timeout_s, log.name)
+            with track(stage):
+                return _run(stage, function, arguments, timeout_s, log.name)
         except StageError as error:
             error.add_note(Path(log.name).read_text(encoding="utf-8", errors="replace"))  # for --debug
             raise

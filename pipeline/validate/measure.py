@@ -21,7 +21,7 @@ from pipeline.validate.report import DeviceResult, Report, RuntimeAccuracy, Stab
 from pipeline.validate.subject import Golden, Samples, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -93,6 +93,7 @@ class Measurement:
         on_devices: list[OnRuntime] = results[: len(devices)]
         on_other, on_host, on_baseline = results[len(devices) : len(devices) + 3]
         baseline = on_baseline.outputs if on_baseline else None
+        judged = [partial(self._device_result, found, on_host, baseline) for found in on_devices]
         report = Report(
             name=name,
             target=self.target.name,
@@ -104,7 +105,7 @@ class Measurement:
             delegation=tuple(found.placed for found in (on_host, on_other, *on_devices)),
             accuracy=self._compare(baseline, on_host.outputs),
             runtimes=tuple(self._accuracy(found, on_host) for found in (on_host, on_other)),
-            devices=tuple(self._device_result(found, on_host, baseline) for found in on_devices),
+            devices=tuple(run_all("compare devices", judged)),
             stability=tuple(results[len(devices) + 3 :]),
             latency=self._latency(host),
             **described,
@@ -233,7 +234,7 @@ def differences(outputs: list[NDArray[Any]], reference: list[NDArray[Any]]) -> t
     return int(np.count_nonzero(gap)), float(gap.max())
 
 
-def run_all(name: str, jobs: list[Callable[[], Any]]) -> list[Any]:
+def run_all(name: str, jobs: Sequence[Callable[[], Any]]) -> list[Any]:
     """Run the jobs, as many at a time as there are cores; results come in the order of the jobs."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool, track(name, len(jobs), "measurements") as advance:
         futures = [pool.submit(job) for job in jobs]
