@@ -68,6 +68,7 @@ class TrainingConfig(Section):
 class PruneConfig(TrainingConfig):
     """TF-MOT magnitude pruning; ``sparsity`` is the final share of zeros in every pruned kernel."""
 
+    epochs: Count = 4
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.75
 
 

@@ -11,6 +11,7 @@ import calibration.sampling
 from pipeline.artifacts import CalibrationSet, Dataset, FloatModel, Preprocessing, Source
 from pipeline.errors import InputError
 from pipeline.preprocessing import usual_range
+from pipeline.progress import track
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,10 +34,11 @@ def load_model(source: Source, *, out: Path) -> FloatModel:
     from models.prepare import prepare
     from pipeline.training import save_model, start_tensorflow
 
-    start_tensorflow(0)
-    original = rebuild(Path(source.location))
-    input_shape, output_shape = _sample_shapes(original, source.location)
-    prepared, rewrites = prepare(original)
+    with track("load_model"):
+        start_tensorflow(0)
+        original = rebuild(Path(source.location))
+        input_shape, output_shape = _sample_shapes(original, source.location)
+        prepared, rewrites = prepare(original)
     save_model(original, out / "original")
     save_model(prepared, out / "prepared")
     return FloatModel(

@@ -97,18 +97,16 @@ def bit_exactness(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     limit = f"equal, or off by {most} and evaluated there" if most else "equal"
     verdicts = []
     for device in report.devices:
-        got = f"{device.golden_samples - device.differing_samples} of {device.golden_samples} golden samples equal"
+        equal = device.golden_samples - device.differing_samples
+        got = f"{equal} of {device.golden_samples} golden samples equal"
         outcome: Outcome = "passed"
         if device.differing_samples:
             got += f", off by {device.largest_difference:g}"
             outcome = "warning" if device.largest_difference <= most else "failed"
-            if device.accuracy is not None:
-                got += (
-                    f"; {device.accuracy.quantized_accuracy:.2%} on {device.accuracy.samples:,} samples there"
-                )
-        verdicts.append(
-            Verdict(gate=f"same bits on {device.device}", outcome=outcome, got=got, allowed=limit)
-        )
+        if there := device.accuracy:
+            got += f"; {there.quantized_accuracy:.2%} on {there.samples:,} samples there"
+        gate = f"same bits on {device.device}"
+        verdicts.append(Verdict(gate=gate, outcome=outcome, got=got, allowed=limit))
     return tuple(verdicts)
 
 
