@@ -33,6 +33,7 @@ lock: env                  # pin the newest versions that pyproject.toml allows
 
 bench: provision           # the figures in README.md
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/build.py
 
 image:                     # the container image edge-deploy-pipeline
 	$(ENGINE) build --tag edge-deploy-pipeline .

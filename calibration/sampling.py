@@ -31,8 +31,9 @@ def choose(
 ) -> NDArray[np.int64]:
     """Choose a representative data set.
 
-    Training samples that are also test samples are never chosen. Every class gets its share of ``count`` by largest remainder, and at least one sample where ``count``
-    allows it; within a class the choice is random under ``seed``.
+    Training samples that are also test samples are never chosen. Every class gets its share of ``count`` by
+    largest remainder, and at least one sample where ``count`` allows it; within a class the choice is random
+    under ``seed``.
 
     Args:
         train_inputs: (n, ...) training samples.
@@ -86,18 +87,20 @@ def check(samples: NDArray[Any], test_inputs: NDArray[Any]) -> None:
         msg = f"the calibration samples are {samples.dtype}: give numbers"
         raise CalibrationError(msg)
     if samples.shape[1:] != test_inputs.shape[1:]:
-        msg = f"the calibration samples are {samples.shape[1:]} and the test samples {test_inputs.shape[1:]}: give one shape"
+        shapes = f"{samples.shape[1:]} and the test samples {test_inputs.shape[1:]}"
+        msg = f"the calibration samples are {shapes}: give one shape"
         raise CalibrationError(msg)
     if samples.dtype.kind == "f" and not np.isfinite(samples).all():
         bad = int(np.flatnonzero(~np.isfinite(samples.reshape(len(samples), -1)).all(axis=1))[0])
         msg = f"calibration sample {bad} holds NaN or Inf: remove or mend it"
         raise CalibrationError(msg)
     if samples.min() == samples.max():
-        msg = f"every calibration value is {samples.flat[0]}: a range cannot be told from constant samples; give real ones"
+        msg = f"every calibration value is {samples.flat[0]}: constant samples have no range; give real ones"
         raise CalibrationError(msg)
     shared = set(sample_hashes(samples)) & set(sample_hashes(test_inputs))
     if shared:
-        msg = f"{len(shared)} of {len(samples)} calibration samples are also test samples: keep the two sets apart"
+        overlap = f"{len(shared)} of {len(samples)} calibration samples"
+        msg = f"{overlap} are also test samples: keep the two sets apart"
         raise CalibrationError(msg)
 
 

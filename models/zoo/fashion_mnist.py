@@ -22,12 +22,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TRAIN_PER_CLASS = 1100
+INSTALLED = Path("/usr/share/datasets/fashion-mnist")
 
 
 def first_of_each_class(labels: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
     """Indices of the first ``count`` samples of every class, in the order of the data set."""
     chosen = [np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]
     return np.sort(np.concatenate(chosen))
+
+
+def whole() -> tuple[NDArray[np.uint8], ...]:
+    """All 60,000 training samples and the test set, for ``data.source``; needs the Debian package.
+
+    Returns:
+        x_train uint8 (60000, 28, 28, 1), y_train uint8 (60000,), x_test, y_test.
+    """
+    return (*read_split(INSTALLED, "train"), *read_split(INSTALLED, "t10k"))
 
 
 def write(data: Path, out: Path) -> None:
@@ -50,7 +60,7 @@ def write(data: Path, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the compact Fashion-MNIST.")
-    parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
+    parser.add_argument("--data", type=Path, default=INSTALLED)
     parser.add_argument("--out", type=Path, default=Path("fashion_mnist.npz"))
     options = parser.parse_args()
     write(options.data, options.out)

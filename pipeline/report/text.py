@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -138,17 +138,17 @@ def _gates(report: Report) -> Table:
     return table
 
 
-def _classes(report: Report) -> Table:
+def _classes(report: Report) -> Group:
     found = report.accuracy
     assert found is not None
     flips = f"{found.right_to_wrong} right to wrong, {found.wrong_to_right} wrong to right"
     flips += f", McNemar p = {found.mcnemar_p:.3f}"
-    table = _table(f"Recall per class ({flips})", "class", "float", "int8", numbers=2)
+    table = _table("Recall per class", "class", "float", "int8", numbers=2)
     for name, before, after in zip(
         report.classes, found.baseline_recall, found.quantized_recall, strict=False
     ):
         table.add_row(name, _share(before), _share(after))
-    return table
+    return Group(table, Text(flips))
 
 
 def _share(value: float | None) -> str:

@@ -1,0 +1,124 @@
+"""What a build from nothing costs and what it makes: time, memory, accuracy, size and instructions.
+
+Usage: python benchmarks/build.py [--config benchmarks/whole.toml] [--out FOLDER]
+
+Prints two Markdown tables: the build against its bars, and the seconds that each stage took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+COMMAND = str(Path(sys.executable).with_name("pipeline"))
+SAMPLE_EVERY_S = 0.25
+
+
+class PeakMemory(threading.Thread):
+    """Watches the proportional set size of a process and all its descendants."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid, self.peak_bytes = pid, 0
+
+    def run(self) -> None:
+        while Path(f"/proc/{self.pid}").exists():
+            self.peak_bytes = max(self.peak_bytes, sum(map(_resident, _family(self.pid))))
+            time.sleep(SAMPLE_EVERY_S)
+
+
+def _family(pid: int) -> list[int]:
+    """The process and its descendants, those that ended meanwhile left out."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:
+        return []
+    return [pid, *(member for child in children for member in _family(child))]
+
+
+def _resident(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+
+
+def build(config: Path | None, out: str) -> tuple[dict[str, Any], float, int]:
+    """Run one build; returns its JSON result, its wall time in seconds and its peak memory in bytes."""
+    arguments = [COMMAND, "build", "--target", "arm64", "--out", out, "--json"]
+    arguments += ["--config", str(config)] if config else []
+    began = time.perf_counter()
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
+    memory = PeakMemory(process.pid)
+    memory.start()
+    printed, _ = process.communicate()
+    seconds = time.perf_counter() - began
+    if process.returncode:
+        sys.exit(process.returncode)
+    return json.loads(printed), seconds, memory.peak_bytes
+
+
+def rows(result: dict[str, Any], seconds: float, peak_bytes: int, validation_s: float) -> list[str]:
+    report = result["report"]
+    accuracy, float_file, int8_file = report["accuracy"], report["baseline"], report["quantized"]
+    drop, low, high = (-accuracy[key] for key in ("difference_points", "high_points", "low_points"))
+    samples = accuracy["samples"]
+    download = float_file["size_bytes"] / int8_file["compressed_bytes"]
+    lines = [
+        f"| build from nothing, wall | <= 6 min | {seconds / 60:.1f} min |",
+        f"| peak memory of all its processes | <= 3 GB | {peak_bytes / 1e9:.2f} GB |",
+        f"| validation, both cores | <= 90 s | {validation_s:.0f} s |",
+        f"| float accuracy, {samples:,} test images | >= 91 % | {accuracy['baseline_accuracy']:.2%} |",
+        f"| int8 accuracy | | {accuracy['quantized_accuracy']:.2%} |",
+        f"| drop, points [95 % interval] | <= 0.5 (whole set 0.3) | {drop:.2f} [{low:.2f}, {high:.2f}] |",
+        f"| weights that are zero | >= 70 % | {int8_file['sparsity']:.1%} |",
+        f"| int8 file, bytes | | {int8_file['size_bytes']:,} |",
+        f"| compressed download against the fp32 file | >= 8x smaller | {download:.1f}x |",
+    ]
+    for device in report["devices"]:
+        before, after = device["baseline"]["instructions"], device["quantized"]["instructions"]
+        bar = ">= 2.5x fewer" if device["device"] == "rpi5" else "as it is"
+        figure = f"{before:,} -> {after:,}, {before / after:.2f}x fewer"
+        lines.append(f"| emulated instructions per inference, {device['device']} | {bar} | {figure} |")
+    latency = report["latency"]
+    ratio = f"{latency['speedup']:.2f}x [{latency['low']:.2f}, {latency['high']:.2f}]"
+    control = f"control {latency['control']:.2f}"
+    return [*lines, f"| host latency, float / int8, paired | | {ratio}, {latency['verdict']}, {control} |"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--out", type=Path, help="keep the build here; must be new")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        out = options.out or Path(folder)
+        result, seconds, peak_bytes = build(options.config, str(out))
+        steps = json.loads((out / "run.json").read_text())["steps"]
+    if any(step["cached"] for step in steps):
+        sys.exit(f"{out} holds an earlier build; give a new folder")
+    validation_s = next(step["seconds"] for step in steps if step["stage"] == "validate")
+    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
+    print(f"{machine}, {datetime.now(UTC):%Y-%m-%d}, load at the end {os.getloadavg()[0]:.1f}\n")
+    print("| what | bar | measured |\n|---|---|---|")
+    print("\n".join(rows(result, seconds, peak_bytes, validation_s)))
+    print("\n| stage | seconds |\n|---|---|")
+    print("\n".join(f"| {step['stage']} | {step['seconds']:.1f} |" for step in steps))
+
+
+if __name__ == "__main__":
+    main()
