@@ -21,7 +21,7 @@ DEFAULT_FILE = Path("pipeline.toml")
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ProjectConfig(Section):

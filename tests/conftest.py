@@ -1,0 +1,168 @@
+"""What tests of several packages use: the command as a user runs it, and a report written by hand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def message(self) -> str:
+        """The one line that an error is."""
+        lines = self.err.splitlines()
+        assert len(lines) == 1, f"not one line: {self.err}"
+        return lines[0]
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Run ``pipeline ARGUMENTS`` in this process, its own streams included, and say how it ended."""
+    from pipeline.cli import main
+
+    def run(*arguments: Any) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["pipeline", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        return Ended(int(ended.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def report() -> Any:
+    """A report of a build that all gates pass; tests change what they are about."""
+    from pipeline.artifacts import LayerTreatment
+    from pipeline.runtimes.session import InstructionCount, Node, Tensor
+    from pipeline.validate.accuracy import AccuracyComparison
+    from pipeline.validate.delegation import Delegation
+    from pipeline.validate.latency import LatencyComparison, summarize
+    from pipeline.validate.report import (
+        DeviceResult,
+        ModelFile,
+        Report,
+        RuntimeAccuracy,
+        StabilityResult,
+        Verdict,
+    )
+
+    accuracy = AccuracyComparison(
+        task="classification",
+        samples=2000,
+        baseline_accuracy=0.9215,
+        quantized_accuracy=0.9205,
+        difference_points=-0.10,
+        low_points=-0.45,
+        high_points=0.25,
+        right_to_wrong=7,
+        wrong_to_right=5,
+        mcnemar_p=0.774,
+        agreement=0.99,
+        confidence_drift=0.01,
+        baseline_recall=(0.931, 0.912),
+        quantized_recall=(0.927, 0.914),
+        baseline_calibration_error=0.02,
+        quantized_calibration_error=0.03,
+        baseline_loss=0.24,
+        quantized_loss=0.26,
+    )
+    nodes = (
+        Node(0, "CONV_2D", ("int8",), ("int8",), "xnnpack-int8"),
+        Node(1, "SOFTMAX", ("int8",), ("int8",), "builtin"),
+    )
+    work = {"builtin": 40, "xnnpack-int8": 960}
+    devices = tuple(
+        DeviceResult(
+            device=name,
+            title=f"{name} core",
+            kind="emulated",
+            golden_samples=64,
+            differing_samples=0,
+            largest_difference=0.0,
+            quantized=InstructionCount(instructions, 2_000_111, 300_222, (instructions,)),
+            baseline=InstructionCount(4_600_777, 9_000_111, 800_222, (4_600_777,)),
+            accuracy=None,
+        )
+        for name, instructions in (("rpi4", 4_100_321), ("rpi5", 1_500_654))
+    )
+    stability = tuple(
+        StabilityResult(
+            runtime="host",
+            threads=threads,
+            inferences=1000,
+            changed_outputs=0,
+            output_sha256="5e" * 32,
+            growth_bytes_per_inference=8.192,
+            leaked_files=0,
+        )
+        for threads in (1, 2)
+    )
+    return Report(
+        name="tiny-1.0-arm64",
+        target="arm64",
+        tools={"numpy": "1.26.4"},
+        quantized=ModelFile(
+            sha256="1a" * 32,
+            size_bytes=95_712,
+            compressed_bytes=32_993,
+            sparsity=0.803,
+            float_operators=(),
+            integer_io=True,
+        ),
+        baseline=ModelFile(
+            sha256="2b" * 32,
+            size_bytes=318_004,
+            compressed_bytes=290_217,
+            sparsity=0.001,
+            float_operators=("0 CONV_2D",),
+            integer_io=False,
+        ),
+        inputs=(Tensor("image", (1, 8, 8, 1), "int8", 1 / 255, -128),),
+        outputs=(Tensor("classes", (1, 2), "int8", 1 / 256, -128),),
+        delegation=tuple(
+            Delegation(runtime=where, nodes=nodes, partitions=1, multiply_accumulates=work)
+            for where in ("host", "rpi4 core", "rpi5 core")
+        ),
+        accuracy=accuracy,
+        runtimes=(
+            RuntimeAccuracy(
+                runtime="host",
+                accuracy=0.9205,
+                samples=2000,
+                golden_samples=64,
+                differing_samples=0,
+                largest_difference=0.0,
+            ),
+        ),
+        devices=devices,
+        stability=stability,
+        latency=LatencyComparison(
+            pairs=9,
+            speedup=2.14,
+            low=2.01,
+            high=2.33,
+            control=1.0,
+            control_low=0.99,
+            control_high=1.02,
+            verdict="faster",
+            baseline=summarize([210.0, 214.0, 218.0]),
+            quantized=summarize([99.0, 100.0, 101.0]),
+        ),
+        classes=("left", "right"),
+        preprocessing="raw x 0.00392157 +0 (declared)",
+        layers=(LayerTreatment(name="conv", kind="Conv2D", treatment="pruned, quantization-aware"),),
+        verdicts=(Verdict(gate="size", outcome="passed", got="0.30 of float", allowed="0.50 of float"),),
+    )

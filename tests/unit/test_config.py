@@ -1,0 +1,180 @@
+"""Settings: defaults, paths, and how a wrong key, value or name is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import (
+    BuildConfig,
+    default_settings,
+    make_config,
+    read_toml,
+    read_validation,
+)
+from pipeline.errors import ConfigError
+
+LEAST = {"model": {"path": "model.keras"}, "data": {"source": "data.npz"}}
+
+
+def refusal(**sections):
+    with pytest.raises(ConfigError) as caught:
+        make_config(LEAST | sections, "pipeline.toml")
+    message = str(caught.value)
+    assert message.startswith("pipeline.toml: ")
+    assert "\n" not in message
+    return message
+
+
+def test_a_model_and_data_are_all_that_must_be_said():
+    config = make_config(LEAST, "pipeline.toml")
+
+    assert config.model.path == Path("model.keras")
+    assert (config.project.name, config.seed) == ("model", 0)
+    assert config.prune.sparsity > 0.5
+    assert config.validation.golden_samples >= 64
+    assert config.gates.accuracy_drop_points == 1
+
+
+@pytest.mark.parametrize("section", ["model", "data"])
+def test_what_is_missing_is_named(section):
+    with pytest.raises(ConfigError, match=f"{section}: field required"):
+        make_config({key: value for key, value in LEAST.items() if key != section}, "pipeline.toml")
+
+
+@pytest.mark.parametrize(
+    ("sections", "unknown", "nearest"),
+    [
+        ({"prunee": {}}, "prunee", "prune"),
+        ({"sed": 1}, "sed", "seed"),
+        ({"prune": {"sparcity": 0.5}}, "prune.sparcity", "sparsity"),
+        ({"quantize": {"epoch": 1}}, "quantize.epoch", "epochs"),
+        ({"validate": {"latency_pair": 9}}, "validate.latency_pair", "latency_pairs"),
+        ({"gates": {"accuracy_drop": 1}}, "gates.accuracy_drop", "accuracy_drop_points"),
+        ({"project": {"nmae": "x"}}, "project.nmae", "name"),
+        ({"data": {"source": "d", "lables": []}}, "data.lables", "labels"),
+    ],
+)
+def test_an_unknown_key_comes_with_the_nearest_one(sections, unknown, nearest):
+    assert f'unknown key "{unknown}": did you mean "{nearest}"?' in refusal(**sections)
+
+
+def test_a_key_like_no_other_comes_with_all_of_them():
+    assert refusal(project={"zzz": 1}).endswith("known keys: name, version")
+
+
+@pytest.mark.parametrize(
+    ("sections", "key", "value"),
+    [
+        ({"prune": {"sparsity": 1.0}}, "prune.sparsity", "1.0"),
+        ({"prune": {"sparsity": "much"}}, "prune.sparsity", "'much'"),
+        ({"prune": {"epochs": 0}}, "prune.epochs", "0"),
+        ({"quantize": {"learning_rate": -1}}, "quantize.learning_rate", "-1"),
+        ({"quantize": {"learning_rate": float("nan")}}, "quantize.learning_rate", "nan"),
+        ({"gates": {"accuracy_drop_points": float("nan")}}, "gates.accuracy_drop_points", "nan"),
+        ({"gates": {"accuracy_drop_points": float("inf")}}, "gates.accuracy_drop_points", "inf"),
+        ({"data": {"source": "d", "scale": float("nan")}}, "data.scale", "nan"),
+        ({"validate": {"golden_samples": 8}}, "validate.golden_samples", "8"),
+        ({"validate": {"threads": [1, 0]}}, "validate.threads.1", "0"),
+        ({"gates": {"inconclusive": "maybe"}}, "gates.inconclusive", "'maybe'"),
+        ({"seed": 2**32}, "seed", str(2**32)),
+        ({"seed": -1}, "seed", "-1"),
+        ({"project": "tiny"}, "project", "'tiny'"),
+        ({"prune": 3}, "prune", "3"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named_with_its_key(sections, key, value):
+    message = refusal(**sections)
+
+    assert message.startswith(f"pipeline.toml: {key}")
+    assert message.endswith(f"got {value}")
+
+
+@pytest.mark.parametrize("key", ["name", "version"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a;reboot",
+        "$(x)",
+        "`x`",
+        "-rf",
+        "a b",
+        "a\nb",
+        "a\n",
+        "../a",
+        "a/b",
+        "",
+        ".hidden",
+        "x" * 65,
+        "ä",
+        "a\0",
+    ],
+)
+def test_a_name_that_a_shell_or_a_file_system_could_misread_is_refused(key, name):
+    assert refusal(project={key: name}).startswith(f"pipeline.toml: project.{key}: ")
+
+
+@given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True))
+def test_any_other_name_is_taken_literally(name):
+    assert make_config(LEAST | {"project": {"name": name}}, "x").project.name == name
+
+
+def test_settings_do_not_change():
+    config = make_config(LEAST, "pipeline.toml")
+    with pytest.raises(ValueError, match="frozen"):
+        config.prune.sparsity = 0.1
+
+
+def write(folder, text):
+    path = folder / "pipeline.toml"
+    path.write_text(text)
+    return path
+
+
+def test_relative_paths_are_taken_from_the_files_own_folder(tmp_path):
+    raw = read_toml(write(tmp_path, '[model]\npath = "m.keras"\n[data]\nsource = "../data"\n'))
+
+    assert raw["model"]["path"] == str(tmp_path / "m.keras")
+    assert raw["data"]["source"] == str(tmp_path / "../data")
+
+
+@pytest.mark.parametrize("source", ["/data/set.npz", "my_project.data:load"])
+def test_absolute_paths_and_import_paths_stay(source, tmp_path):
+    assert read_toml(write(tmp_path, f'[data]\nsource = "{source}"\n'))["data"]["source"] == source
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"a = ", "not a TOML file"), (b"\xff\xfe", "not a TOML file"), (None, "no such file")],
+)
+def test_a_file_that_is_missing_or_no_toml_is_refused_by_name(content, said, tmp_path):
+    path = tmp_path / "pipeline.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"pipeline.toml: {said}"):
+        read_toml(path)
+
+
+def test_a_folder_is_no_settings_file(tmp_path):
+    with pytest.raises(ConfigError, match="not a TOML file"):
+        read_toml(tmp_path)
+
+
+def test_validation_needs_neither_model_nor_data(tmp_path):
+    path = write(tmp_path, "[gates]\nsize_ratio = 0.3\n[validate]\nthreads = [1]\n")
+
+    validate, gates = read_validation(path)
+
+    assert (validate.threads, gates.size_ratio) == ((1,), 0.3)
+    assert read_validation(None)[1].size_ratio == 0.5
+
+
+def test_the_embedded_default_is_valid_and_there():
+    config = BuildConfig.model_validate(default_settings())
+
+    assert config.model.path.is_file()
+    assert Path(config.data.source).is_file()
+    assert len(config.data.labels) == 10

@@ -1,0 +1,254 @@
+"""Steps: what is kept, what is made again, and what a crash, a full disk or a second build leaves behind."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from calibration.errors import CalibrationError
+from pipeline.artifacts import Artifact, Source
+from pipeline.config import CalibrationConfig
+from pipeline.errors import GateFailed, InputError, StageError
+from pipeline.workspace import Workspace
+
+VERSION = 1
+SOURCE = Source(location="model.keras", digest="aa")
+calls: list[str] = []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note(Artifact):
+    text: str
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "note.txt"
+
+
+def write(source: Source, *, text: str = "hello", out: Path) -> Note:
+    calls.append(text)
+    (out / "note.txt").write_text(text)
+    return Note(text=text)
+
+
+def copy(note: Note, *, out: Path) -> Note:
+    calls.append("copy")
+    (out / "note.txt").write_text(note.file.read_text())
+    return Note(text=note.text)
+
+
+def configured(source: Source, *, config: CalibrationConfig, out: Path) -> Note:
+    calls.append("configured")
+    return Note(text=str(config.samples))
+
+
+def fail(source: Source, *, error: str, out: Path) -> Note:
+    (out / "half.txt").write_text("half")
+    errors = {
+        "gate": GateFailed("too large"),
+        "leaf": CalibrationError("no samples"),
+        "disk": OSError(errno.ENOSPC, "No space left on device"),
+        "bug": KeyError("kernel"),
+        "chatter": RuntimeError("first line\nsecond line"),
+    }
+    raise errors[error]
+
+
+@pytest.fixture(autouse=True)
+def no_calls():
+    calls.clear()
+
+
+def names(workspace):
+    """What is in the store, hidden files included."""
+    return sorted(path.name for path in (workspace.root / "steps").iterdir())
+
+
+def test_a_step_runs_once_and_is_then_taken_from_the_store(tmp_path):
+    first = Workspace(tmp_path).step(write, SOURCE, text="once")
+    workspace = Workspace(tmp_path)
+    second = workspace.step(write, SOURCE, text="once")
+
+    assert calls == ["once"]
+    assert second == first
+    assert second.file.read_text() == "once"
+    assert [step["cached"] for step in workspace.steps] == [True]
+
+
+def test_the_place_of_a_source_and_of_the_workspace_is_no_part_of_the_result(tmp_path):
+    one = Workspace(tmp_path / "one").step(write, SOURCE)
+    other = Workspace(tmp_path / "other").step(write, Source(location="elsewhere.keras", digest="aa"))
+
+    assert one.digest == other.digest
+    assert one.folder.name == other.folder.name
+
+
+def test_another_setting_input_version_or_tool_is_another_step(tmp_path, monkeypatch):
+    workspace = Workspace(tmp_path)
+    workspace.step(write, SOURCE, text="a")
+    workspace.step(write, SOURCE, text="b")
+    workspace.step(write, Source(location="model.keras", digest="bb"), text="a")
+    monkeypatch.setattr(sys.modules[__name__], "VERSION", 2)
+    workspace.step(write, SOURCE, text="a")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "99")
+    Workspace(tmp_path).step(write, SOURCE, text="a")
+
+    assert len(calls) == len(names(workspace)) == 5
+
+
+def test_a_config_section_is_keyed_by_its_values(tmp_path):
+    workspace = Workspace(tmp_path)
+    for samples in (8, 8, 9):
+        workspace.step(configured, SOURCE, config=CalibrationConfig(samples=samples))
+
+    assert calls == ["configured"] * 2
+
+
+def test_a_step_follows_the_content_of_its_input(tmp_path):
+    workspace = Workspace(tmp_path)
+    for text in ("a", "b", "a"):
+        workspace.step(copy, workspace.step(write, SOURCE, text=text))
+
+    assert calls == ["a", "copy", "b", "copy"]
+
+
+@pytest.mark.parametrize("damage", ["flip", "remove", "add", "record", "no record", "other record"])
+def test_a_damaged_step_is_made_again_with_a_warning(damage, tmp_path):
+    heard = []
+    workspace = Workspace(tmp_path, lambda level, text: heard.append((level, text)))
+    made = workspace.step(write, SOURCE)
+    record = made.folder / "artifact.json"
+    match damage:
+        case "flip":
+            made.file.write_text("hellO")
+        case "remove":
+            made.file.unlink()
+        case "add":
+            (made.folder / "more").write_text("x")
+        case "record":
+            record.write_text(record.read_text()[:-20])
+        case "no record":
+            record.unlink()
+        case "other record":
+            record.write_text(record.read_text().replace('"hello"', '"other"'))
+
+    again = workspace.step(write, SOURCE)
+
+    assert again == made
+    assert again.file.read_text() == "hello"
+    assert len(calls) == 2
+    assert [text for level, text in heard if level == "warning"] == [
+        f"the stored step {made.folder.name} is damaged; it is made again"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        ("gate", GateFailed, "too large"),
+        ("leaf", InputError, "no samples"),
+        ("disk", StageError, "fail: .*No space left on device; free space"),
+        ("bug", StageError, "fail: KeyError: 'kernel'; run again with --debug"),
+        ("chatter", StageError, "fail: RuntimeError: first line;"),
+    ],
+)
+def test_a_stage_that_fails_leaves_nothing_and_is_said_in_one_line(error, kind, said, tmp_path):
+    workspace = Workspace(tmp_path)
+    kept = workspace.step(write, SOURCE)
+
+    with pytest.raises(kind, match=said) as caught:
+        workspace.step(fail, SOURCE, error=error)
+
+    assert "\n" not in str(caught.value)
+    assert names(workspace) == [kept.folder.name]
+    assert Workspace(tmp_path).step(write, SOURCE) == kept
+
+
+def test_builds_with_one_key_at_once_are_both_right(tmp_path):
+    together = Barrier(4)
+
+    def build(_):
+        together.wait()
+        return Workspace(tmp_path).step(write, SOURCE)
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(build, range(4)))
+
+    assert len(set(results)) == 1
+    assert results[0].file.read_text() == "hello"
+    assert names(Workspace(tmp_path)) == [results[0].folder.name]
+
+
+STAGE = """
+import os, signal, sys, time
+from pathlib import Path
+from pipeline.artifacts import Artifact, Source
+from pipeline.workspace import Workspace
+
+def slow(source: Source, *, out: Path) -> Artifact:
+    (out / "a").write_text("a")
+    if sys.argv[2] == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    while len(list(Path(sys.argv[1]).glob("steps/.slow-*"))) < int(sys.argv[2]):
+        time.sleep(0.01)
+    (out / "b").write_text("b")
+    return Artifact()
+
+if __name__ == "__main__":
+    print(Workspace(Path(sys.argv[1])).step(slow, Source(location="x", digest="x")).digest)
+"""
+
+
+def start(program, root, mode):
+    return subprocess.Popen([sys.executable, program, root, mode], stdout=subprocess.PIPE, text=True)
+
+
+def test_two_processes_with_one_key_both_end_with_the_same_step(tmp_path):
+    (program := tmp_path / "stage.py").write_text(STAGE)
+    builds = [start(program, tmp_path / "out", "2") for _ in range(2)]
+    digests = [build.communicate(timeout=60)[0] for build in builds]
+
+    assert [build.returncode for build in builds] == [0, 0]
+    assert digests[0] == digests[1] != ""
+    [step] = (tmp_path / "out/steps").iterdir()
+    assert sorted(path.name for path in step.iterdir()) == ["a", "artifact.json", "b"]
+
+
+def test_a_build_killed_within_a_stage_is_taken_up_with_the_same_result(tmp_path):
+    (program := tmp_path / "stage.py").write_text(STAGE)
+    killed = start(program, tmp_path / "out", "die")
+    killed.communicate(timeout=60)
+    resumed, _ = start(program, tmp_path / "out", "1").communicate(timeout=60)
+    undisturbed, _ = start(program, tmp_path / "other", "1").communicate(timeout=60)
+
+    assert killed.returncode == -9
+    assert resumed == undisturbed != ""
+
+
+def test_run_json_says_what_was_made_with_which_tools(tmp_path):
+    workspace = Workspace(tmp_path)
+    note = workspace.step(write, SOURCE)
+    workspace.step(copy, note)
+
+    run = json.loads((tmp_path / "run.json").read_text())
+
+    assert [step["stage"] for step in run["steps"]] == ["write", "copy"]
+    assert run["steps"][0]["digest"] == note.digest
+    assert run["tools"]["numpy"].startswith("1.26")
+
+
+def test_listeners_hear_the_start_the_end_and_the_cache(tmp_path):
+    heard = []
+    workspace = Workspace(tmp_path, lambda level, text: heard.append((level, text.split()[0])))
+    workspace.step(write, SOURCE)
+    workspace.step(write, SOURCE)
+
+    assert heard == [("start", "write"), ("done", "write"), ("cached", "write")]
