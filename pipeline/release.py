@@ -16,7 +16,7 @@ from pipeline.errors import GateFailed, IntegrityError
 from pipeline.report.text import report_text
 from pipeline.validate import gates as gate
 from pipeline.validate.report import deterministic, read_report, write_report
-from pipeline.workspace import sha256_of
+from pipeline.workspace import sha256_of, storing
 
 if TYPE_CHECKING:
     from pipeline.artifacts import CalibrationSet, Dataset, Measured, Preprocessing, QuantizedModel
@@ -113,13 +113,18 @@ def release(
 
 
 def publish(source: Path, destination: Path) -> None:
-    """Put a copy of a finished folder where the user looks for it, as a whole or not at all."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    private = Path(tempfile.mkdtemp(prefix=".publish-", dir=destination.parent))
-    try:
-        shutil.copytree(source, private / "new")
-        if destination.exists():
-            destination.rename(private / "old")
-        (private / "new").rename(destination)
-    finally:
-        shutil.rmtree(private)
+    """Put a copy of a finished folder where the user looks for it, as a whole or not at all.
+
+    Raises:
+        StageError: it cannot be written there.
+    """
+    with storing("publish"):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        private = Path(tempfile.mkdtemp(prefix=".publish-", dir=destination.parent))
+        try:
+            shutil.copytree(source, private / "new")
+            if destination.exists():
+                destination.rename(private / "old")
+            (private / "new").rename(destination)
+        finally:
+            shutil.rmtree(private)

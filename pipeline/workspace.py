@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -9,7 +10,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pipeline.artifacts import Artifact, Source
-from pipeline.errors import PipelineError, StageError, leaf_errors_mapped
+from pipeline.errors import ConfigError, PipelineError, StageError, leaf_errors_mapped
 
 A = TypeVar("A", bound=Artifact)
 Notify = Callable[[str, str], None]
@@ -75,7 +77,11 @@ class Workspace:
 
     def __post_init__(self) -> None:
         self.root = self.root.absolute()
-        self._store.mkdir(parents=True, exist_ok=True)
+        try:
+            self._store.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"{self._store}: {error.strerror}; build into another folder with --out"
+            raise ConfigError(msg) from error
         self._tools = {name: metadata.version(name) for name in TOOLS}
 
     @property
@@ -149,39 +155,72 @@ class Workspace:
         settings: dict[str, Any],
         folder: Path,
     ) -> A:
-        private = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self._store))
         try:
-            with leaf_errors_mapped():
+            with storing(name), leaf_errors_mapped(), self._private_folder(name) as private:
                 artifact = stage(*inputs, **settings, out=private)
-            files = folder_digests(private)
-            artifact = replace(artifact, folder=Path(), digest=_digest(artifact, files))
-            record = {
-                "artifact": TypeAdapter(type(artifact)).dump_python(artifact, mode="json"),
-                "files": files,
-            }
-            (private / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
-            private.chmod(0o755)
-            _publish(private, folder)
+                files = folder_digests(private)
+                artifact = replace(artifact, folder=Path(), digest=_digest(artifact, files))
+                record = {
+                    "artifact": TypeAdapter(type(artifact)).dump_python(artifact, mode="json"),
+                    "files": files,
+                }
+                (private / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+                private.chmod(0o755)
+                _publish(private, folder)
         except PipelineError:
             raise
-        except OSError as error:
-            raise StageError(
-                name, str(error), "free space or mend the permissions, then build again"
-            ) from error
         except Exception as error:
             lines = str(error).strip().splitlines() or ["no message"]
             cause = f"{type(error).__name__}: {lines[0]}"
             raise StageError(name, cause, "run again with --debug for the traceback") from error
-        finally:
-            shutil.rmtree(private, ignore_errors=True)
         return replace(artifact, folder=folder)
+
+    @contextmanager
+    def _private_folder(self, name: str) -> Iterator[Path]:
+        """A folder for this process alone; those that killed builds left are removed on the way."""
+        with ExitStack() as held:
+            with _locked(self._store):
+                for left in self._store.glob(".*"):
+                    with suppress(OSError), _locked(left, wait=False):
+                        shutil.rmtree(left, ignore_errors=True)
+                private = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self._store))
+                held.enter_context(_locked(private))
+            try:
+                yield private
+            finally:
+                shutil.rmtree(private, ignore_errors=True)
 
     def _record(self) -> None:
         """Write ``run.json``: which steps this build took, and from where."""
         text = json.dumps({"tools": self._tools, "steps": self.steps}, indent=1)
         partial = self.root / f".run.json.{os.getpid()}"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.root / "run.json")
+        with storing("run.json"):
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self.root / "run.json")
+
+
+@contextmanager
+def storing(stage: str) -> Iterator[None]:
+    """Turn a full disk or a missing permission into an error that says how to mend it.
+
+    Raises:
+        StageError: the block raised an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StageError(stage, str(error), "free space or mend the permissions, then build again") from error
+
+
+@contextmanager
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a folder's lock, which the kernel drops when its holder dies."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _digest(artifact: Artifact, files: dict[str, str]) -> str:

@@ -142,12 +142,13 @@ def _show(built: Built, as_json: bool) -> None:
         click.echo(json.dumps(result))
         return
     from rich.console import Console
+    from rich.text import Text
 
     from pipeline.report.text import summary
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for part in summary(built.report):
         console.print(part)
         console.print()
-    console.print(f"[bold]release[/bold] {built.folder}", soft_wrap=True)
-    console.print(f"[bold]digest[/bold]  {built.reproducible_digest}", soft_wrap=True)
+    console.print(Text.assemble(("release ", "bold"), str(built.folder)), soft_wrap=True)
+    console.print(Text.assemble(("digest  ", "bold"), built.reproducible_digest), soft_wrap=True)

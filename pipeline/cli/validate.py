@@ -96,7 +96,7 @@ def _show(report: Report, as_json: bool) -> None:
 
     from pipeline.report.text import details, summary
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for part in (*summary(report), *details(report)):
         console.print(part)
         console.print()

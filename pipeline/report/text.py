@@ -30,7 +30,8 @@ STYLES = {
 def report_text(report: Report) -> str:
     """The whole report as plain text."""
     stream = io.StringIO()
-    console = Console(file=stream, width=TEXT_WIDTH, color_system=None, highlight=False)
+    # Names come from the user's files: a bracket in one is a bracket, and no style.
+    console = Console(file=stream, width=TEXT_WIDTH, color_system=None, highlight=False, markup=False)
     console.print(Text(f"{report.name}: {'passed' if report.passed else 'FAILED'}"))
     for part in (*summary(report), *details(report)):
         console.print()

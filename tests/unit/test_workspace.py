@@ -8,16 +8,19 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Barrier
+from typing import TYPE_CHECKING
 
 import pytest
 
 from calibration.errors import CalibrationError
 from pipeline.artifacts import Artifact, Source
 from pipeline.config import CalibrationConfig
-from pipeline.errors import GateFailed, InputError, StageError
+from pipeline.errors import ConfigError, GateFailed, InputError, StageError
 from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VERSION = 1
 SOURCE = Source(location="model.keras", digest="aa")
@@ -231,6 +234,25 @@ def test_a_build_killed_within_a_stage_is_taken_up_with_the_same_result(tmp_path
 
     assert killed.returncode == -9
     assert resumed == undisturbed != ""
+    assert [path.name for path in (tmp_path / "out/steps").glob(".*")] == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ConfigError, match="file/out/steps: Not a directory; build into another folder"):
+        Workspace(tmp_path / "file/out")
+
+
+def test_a_store_that_is_full_before_a_stage_starts_is_an_error_of_that_stage(tmp_path, monkeypatch):
+    workspace = Workspace(tmp_path)
+
+    def full(**options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+    with pytest.raises(StageError, match=r"write: .*No space left on device"):
+        workspace.step(write, SOURCE)
 
 
 def test_run_json_says_what_was_made_with_which_tools(tmp_path):

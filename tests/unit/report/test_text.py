@@ -1,0 +1,135 @@
+"""The report for people: it says what report.json says, number for number."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from pipeline.config import GatesConfig
+from pipeline.report.text import report_text
+from pipeline.validate.gates import judge
+
+NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?")
+
+
+@pytest.fixture
+def judged(report):
+    return replace(report, verdicts=judge(report, GatesConfig()))
+
+
+def leaves(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+def row(text, start):
+    """The cells of the first line that starts so."""
+    line = next(line for line in text.splitlines() if line.startswith(start))
+    return re.split(r" {2,}", line.strip())
+
+
+def test_every_printed_number_is_one_of_the_report_or_a_ratio_that_it_names(judged):
+    text = report_text(judged)
+    found = list(leaves(judged.plain()))
+    for said in sorted((leaf for leaf in found if leaf and isinstance(leaf, str)), key=len, reverse=True):
+        text = text.replace(said, " ")
+    int8, baseline = judged.quantized, judged.baseline
+    known = [leaf for leaf in found if isinstance(leaf, int | float)]
+    known += [100 * value for value in known]
+    known += [device.instruction_ratio for device in judged.devices]
+    known += [
+        baseline.size_bytes / int8.size_bytes,
+        baseline.compressed_bytes / int8.compressed_bytes,
+        baseline.size_bytes / int8.compressed_bytes,
+        *(100 * place.share("xnnpack-int8") for place in judged.delegation),
+        8,  # of "int8"
+    ]
+
+    def is_known(number):
+        digits = len(number.partition(".")[2])
+        printed = float(number.replace(",", ""))
+        return any(abs(abs(value) - abs(printed)) <= 0.501 * 10**-digits for value in known)
+
+    numbers = NUMBER.findall(text)
+    assert len(numbers) > 40
+    assert [number for number in numbers if not is_known(number)] == []
+
+
+def test_float_stands_beside_int8(judged):
+    text = report_text(judged)
+
+    assert row(text, "accuracy, 2,000 samples")[1:3] == ["92.15%", "92.05%"]
+    assert row(text, "size, bytes")[1:] == ["318,004", "95,712", "3.3x smaller"]
+    assert row(text, "compressed, bytes")[1:] == ["290,217", "32,993", "8.8x smaller"]
+    assert row(text, "weights that are zero")[1:] == ["0.1%", "80.3%"]
+    assert row(text, "emulated instructions, rpi4")[1:] == ["4,600,777", "4,100,321", "1.12x fewer"]
+
+
+def test_instructions_are_called_emulated_and_never_a_time(judged):
+    lines = [line for line in report_text(judged).splitlines() if line.startswith("emulated instructions")]
+
+    assert len(lines) == 2
+    assert not any(re.search(r"\b(ms|µs|s)\b", line) for line in lines)
+
+
+def test_more_instructions_than_float_read_as_more(judged):
+    device = judged.devices[0]
+    costly = replace(device, quantized=replace(device.quantized, instructions=9_201_554))
+    text = report_text(replace(judged, devices=(costly,)))
+
+    assert row(text, "emulated instructions, rpi4")[-1] == "2.00x more"
+
+
+def test_every_gate_is_there_with_its_outcome(judged):
+    text = report_text(judged)
+
+    assert text.startswith("tiny-1.0-arm64: passed\n")
+    for verdict in judged.verdicts:
+        assert row(text, f"{verdict.gate} ")[1] == verdict.outcome
+
+
+def test_a_failed_gate_is_the_first_thing_said(report):
+    failed = replace(report, verdicts=judge(report, GatesConfig(size_ratio=0.1)))
+
+    assert report_text(failed).startswith("tiny-1.0-arm64: FAILED\n")
+
+
+def test_layers_nodes_and_classes_are_listed(judged):
+    text = report_text(judged)
+
+    assert row(text, "conv ") == ["conv", "Conv2D", "pruned, quantization-aware"]
+    assert row(text, "0  ") == ["0", "CONV_2D", *["xnnpack-int8"] * 3]
+    assert row(text, "left ") == ["left", "93.1%", "92.7%"]
+
+
+def test_names_of_others_drive_neither_colours_nor_the_terminal(judged):
+    text = report_text(replace(judged, classes=("[bold]a[/bold]", "[link=x]b"), preprocessing="[red]raw"))
+
+    assert "[bold]a[/bold]" in text
+    assert "[link=x]b" in text
+    assert "preprocessing: [red]raw" in text
+    assert "\x1b" not in text
+
+
+def test_a_model_without_baseline_data_or_devices_has_a_report_too(judged):
+    bare = replace(
+        judged,
+        baseline=None,
+        accuracy=None,
+        latency=None,
+        devices=(),
+        layers=(),
+        classes=(),
+        preprocessing="",
+    )
+    text = report_text(replace(bare, verdicts=judge(bare, GatesConfig())))
+
+    assert row(text, "size, bytes")[1] == "95,712"
+    assert row(text, "accuracy ")[1] == "not judged"

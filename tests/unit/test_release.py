@@ -1,0 +1,195 @@
+"""Judging and releasing: only of what passed, only of the model that was judged, and as a whole."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.artifacts import (
+    CalibrationSet,
+    Dataset,
+    JudgedReport,
+    Measured,
+    PassedReport,
+    Preprocessing,
+    QuantizedModel,
+)
+from pipeline.config import GatesConfig, ProjectConfig
+from pipeline.errors import GateFailed, IntegrityError, StageError
+from pipeline.release import judge, publish, release, require_passed
+from pipeline.targets import get_target
+from pipeline.validate.report import deterministic, read_report, write_report
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def measured(report, tmp_path):
+    folder = tmp_path / "measured"
+    folder.mkdir()
+    measured = Measured(folder=folder, model_sha256="1a" * 32)
+    write_report(replace(report, verdicts=()), measured.report)
+    np.save(measured.golden_inputs, np.arange(128, dtype=np.int8).reshape(64, 2))
+    np.save(measured.golden_outputs, np.zeros((64, 2), np.int8))
+    return measured
+
+
+@pytest.fixture
+def judged(measured, tmp_path):
+    (folder := tmp_path / "judged").mkdir()
+    return judge(measured, name="tiny-1.0-arm64", gates=GatesConfig(), out=folder)
+
+
+@pytest.fixture
+def make(measured, tmp_path):
+    """Release a model of these bytes with a report."""
+    (folder := tmp_path / "parts").mkdir()
+    samples = CalibrationSet(folder=folder, samples=2)
+    samples.manifest.write_text("{}\n")
+
+    def make(passed, sha256="1a" * 32, name="release"):
+        quantized = QuantizedModel(folder=folder, size_bytes=5, sha256=sha256, sparsity=0.8)
+        quantized.tflite.write_bytes(b"model")
+        data = Dataset(classes=("left", "right"), train_samples=10, test_samples=5)
+        (out := tmp_path / name).mkdir()
+        made = release(
+            quantized,
+            passed,
+            measured,
+            samples,
+            data,
+            Preprocessing(scale=0.5, offset=-1.0, reason="declared"),
+            project=ProjectConfig(name="tiny", version="1.0"),
+            target=get_target("arm64"),
+            out=out,
+        )
+        return replace(made, folder=out)
+
+    return make
+
+
+def test_a_report_without_a_failed_gate_is_passed(judged):
+    passed = require_passed(judged)
+
+    assert isinstance(passed, PassedReport)
+    assert passed.report == judged.report
+    assert judged.failed == ()
+    assert "tiny-1.0-arm64: passed" in judged.text.read_text()
+
+
+def test_a_failed_gate_is_refused_with_what_it_got_and_what_it_allows(measured, tmp_path):
+    judged = judge(measured, name="x", gates=GatesConfig(size_ratio=0.1, xnnpack_share=1), out=tmp_path)
+
+    assert judged.failed == ("size", "XNNPACK int8")
+    with pytest.raises(GateFailed, match=r"size: got 0\.30 of float, allowed 0\.10 of float; XNNPACK"):
+        require_passed(judged)
+    assert not read_report(judged.report).passed
+    assert "x: FAILED" in judged.text.read_text()
+
+
+def test_the_type_checker_refuses_a_release_from_a_report_that_was_not_passed(tmp_path):
+    (program := tmp_path / "program.py").write_text(
+        "from typing import Any\n"
+        "from pipeline.artifacts import JudgedReport\n"
+        "from pipeline.release import release\n"
+        "def attempt(judged: JudgedReport, any_: Any) -> None:\n"
+        "    release(any_, judged, any_, any_, any_, any_, project=any_, target=any_, out=any_)\n"
+    )
+    mypy = [sys.executable, "-m", "mypy", "--no-error-summary", str(program)]
+    said = subprocess.run(mypy, cwd=ROOT, capture_output=True, text=True).stdout
+
+    assert said.count("\n") == 1
+    assert said.partition(": error: ")[2].strip() == (
+        'Argument 2 to "release" has incompatible type "JudgedReport"; expected "PassedReport"  [arg-type]'
+    )
+
+
+def test_a_report_about_another_model_is_refused(judged, make):
+    with pytest.raises(IntegrityError, match="about another model"):
+        make(require_passed(judged), sha256="ff" * 32)
+
+
+def test_the_metadata_say_how_to_feed_and_read_the_model(judged, make):
+    made = make(require_passed(judged))
+    metadata = json.loads((made.folder / made.name / "model.json").read_text())
+
+    assert made.name == "tiny-1.0-arm64"
+    assert metadata["input"] == {
+        "shape": [1, 8, 8, 1],
+        "dtype": "int8",
+        "scale": pytest.approx(1 / 255),
+        "zero_point": -128,
+    }
+    assert metadata["output"]["scale"] == 1 / 256
+    assert metadata["preprocessing"] == {"scale": 0.5, "offset": -1.0}
+    assert metadata["labels"] == ["left", "right"]
+    assert metadata["devices"] == ["rpi4", "rpi5"]
+
+
+def with_report(passed, folder, **changes):
+    """The same report with other figures in it."""
+    (folder := folder / "changed").mkdir()
+    changed = replace(passed, folder=folder)
+    write_report(replace(read_report(passed.report), **changes), changed.report)
+    changed.text.write_text("other times\n")
+    return changed
+
+
+def test_measured_times_are_no_part_of_the_reproducible_digest(judged, make, tmp_path):
+    passed = require_passed(judged)
+    report = read_report(passed.report)
+    slower = replace(report.latency, speedup=1.0)
+
+    first = make(passed, name="first")
+    again = make(with_report(passed, tmp_path, latency=slower, stability=()), name="again")
+
+    assert again.reproducible_digest == first.reproducible_digest
+
+
+def test_accuracy_and_bits_are_part_of_it(judged, make, tmp_path):
+    passed = require_passed(judged)
+    accuracy = replace(read_report(passed.report).accuracy, quantized_accuracy=0.9)
+
+    first = make(passed, name="first")
+    other = make(with_report(passed, tmp_path, accuracy=accuracy), name="other")
+
+    assert other.reproducible_digest != first.reproducible_digest
+
+
+def test_what_the_digest_leaves_out_is_what_is_measured(report):
+    assert set(report.plain()) - set(deterministic(report)) == {"latency", "stability", "verdicts"}
+
+
+def test_a_report_reads_back_as_it_was_written(report, tmp_path):
+    write_report(report, tmp_path / "report.json")
+
+    assert read_report(tmp_path / "report.json") == report
+
+
+def test_publishing_replaces_the_whole_folder_and_leaves_nothing_beside_it(tmp_path):
+    for round_ in ("old", "new"):
+        (source := tmp_path / round_).mkdir()
+        (source / f"{round_}.txt").write_text(round_)
+        publish(source, tmp_path / "out/release/tiny")
+
+    assert [path.name for path in (tmp_path / "out/release").iterdir()] == ["tiny"]
+    assert [path.name for path in (tmp_path / "out/release/tiny").iterdir()] == ["new.txt"]
+
+
+def test_a_copy_that_fails_leaves_the_old_folder(tmp_path):
+    (source := tmp_path / "new").mkdir()
+    (source / "broken").symlink_to("nowhere")
+    (old := tmp_path / "release/tiny").mkdir(parents=True)
+    (old / "old.txt").write_text("old")
+
+    with pytest.raises(StageError, match=r"publish: .*broken.*; free space or mend the permissions"):
+        publish(source, old)
+
+    assert [path.name for path in (tmp_path / "release").iterdir()] == ["tiny"]
+    assert (old / "old.txt").exists()
