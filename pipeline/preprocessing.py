@@ -43,6 +43,9 @@ def usual_range(tflite: Path, raw: NDArray[Any], labels: NDArray[np.int64]) -> P
     candidates = [Preprocessing(scale=s, offset=offset, reason=what) for s, offset, what in USUAL_RANGES]
     with Session(host_runtime("litert"), tflite) as session:
         details = session.describe()
+        taken = details.inputs[0]
+        if taken.scale is None and not taken.dtype.startswith("float"):  # indices, not quantized numbers
+            return Preprocessing(scale=1.0, offset=0.0, reason="the model takes integers")
         outputs = [
             as_real(
                 session.run([as_input(candidate.apply(raw[chosen]), details.inputs[0])])[0],

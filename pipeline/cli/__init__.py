@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 import click
 
-from pipeline.errors import INTERRUPTED_EXIT_CODE, PipelineError, ToolchainError, leaf_errors_mapped
+from pipeline.errors import INTERRUPTED_EXIT_CODE, PipelineError, leaf_errors_mapped
+from pipeline.runtimes.environment import check_siblings
 
 COMMANDS = {
     "build": "Take a Keras model to a validated int8 release.",
@@ -17,7 +16,6 @@ COMMANDS = {
     "device": "List the devices, provision the emulator.",
     "doctor": "Check this environment.",
 }
-SIBLINGS = ("models", "calibration", "deploy")
 
 
 class Commands(click.Group):
@@ -41,45 +39,19 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="edge-deploy-pipeline", prog_name="pipeline")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.pass_context
-def cli(ctx: click.Context, debug: bool) -> None:
+def cli(debug: bool) -> None:
     """Keras models to pruned, full-integer int8 TFLite, validated on emulated edge devices."""
-    ctx.obj = {"debug": debug}
-
-
-def check_siblings() -> None:
-    """Refuse to run where another project's ``models``, ``calibration`` or ``deploy`` is in the way.
-
-    Raises:
-        ToolchainError: names the package and where it was found.
-    """
-    home = Path(__file__).resolve().parent.parent.parent
-    for name in SIBLINGS:
-        spec = find_spec(name)
-        places = (
-            [Path(place).resolve().parent for place in (spec.submodule_search_locations or [])]
-            if spec
-            else []
-        )
-        if places != [home]:
-            found = f"resolves to {places[0] / name}" if places else "is missing"
-            mend = "install edge-deploy-pipeline in an environment of its own"
-            msg = f'the package "{name}" {found} and not to {home / name}: {mend}'
-            raise ToolchainError(msg)
 
 
 def main() -> None:
     """Run the command; errors end as one line and their exit code."""
     debug = "--debug" in sys.argv
     try:
-        check_siblings()
+        check_siblings().require()
         with leaf_errors_mapped():
             result = cli(standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
-    except click.exceptions.Abort:
-        click.echo("pipeline: interrupted; the same command goes on where it was", err=True)
-        sys.exit(INTERRUPTED_EXIT_CODE)
-    except KeyboardInterrupt:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("pipeline: interrupted; the same command goes on where it was", err=True)
         sys.exit(INTERRUPTED_EXIT_CODE)
     except click.ClickException as error:

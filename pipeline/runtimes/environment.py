@@ -44,6 +44,16 @@ class Check:
     problem: str | None = None
     remedy: str | None = None
 
+    def require(self) -> None:
+        """Refuse to go on where something is wrong.
+
+        Raises:
+            ToolchainError: what is wrong, and what mends it.
+        """
+        if self.problem is not None:
+            message = f"{self.name} {self.found}: {self.problem}; run: {self.remedy}"
+            raise ToolchainError(message)
+
 
 def check_environment(*, emulator: bool = True) -> None:
     """Refuse to start in an environment in which a build would fail half-way.
@@ -55,9 +65,7 @@ def check_environment(*, emulator: bool = True) -> None:
         ToolchainError: names the first problem and the command that mends it.
     """
     for check in (check_python(), *check_packages()):
-        if check.problem is not None:
-            message = f"{check.name} {check.found}: {check.problem}; run: {check.remedy}"
-            raise ToolchainError(message)
+        check.require()
     if emulator and not _runs_natively():
         find_emulator()
 
@@ -105,7 +113,7 @@ def check_siblings() -> Check:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None or Path(spec.origin).resolve().parents[1] != home:
             found = "missing" if spec is None or spec.origin is None else spec.origin
-            remedy = f"python -m pip uninstall {name}"
+            remedy = f"unset PYTHONPATH; python -m pip uninstall {name}"
             return Check("own packages", found, f"{name} is not the one beside pipeline", remedy)
     return Check("own packages", ", ".join(SIBLINGS))
 
