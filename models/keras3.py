@@ -20,6 +20,8 @@ from models.translate import Config, activation_layers, class_of, read_layer, we
 from models.weights import Entry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from models.weights import WeightsByPath
 
 Place = tuple[str, ...]
@@ -93,6 +95,23 @@ def _entry(config: Config, name: str, *, frozen: bool, depth: int) -> Entry:
 
 
 @dataclass
+class _Results:
+    """The tensors of each call of each layer so far; ``first`` is the number of a layer's first call."""
+
+    calls: dict[str, list[list[int]]]
+    first: dict[str, int]
+
+    def find(self, ref: Ref) -> int | None:
+        """The tensor that ``ref`` names, or None where it was not computed yet."""
+        calls = self.calls.get(ref.layer)
+        if calls is None:
+            msg = f"a layer reads {ref.layer!r}, which is not in the model; save the model again"
+            raise ModelError(msg)
+        call = ref.node - self.first[ref.layer]
+        return calls[call][ref.tensor] if 0 <= call < len(calls) and ref.tensor < len(calls[call]) else None
+
+
+@dataclass
 class _Reader:
     """Lays the graph out flat: every call of every layer, in order."""
 
@@ -120,60 +139,48 @@ class _Reader:
         return tensors
 
     def _functional(self, config: Config, place: Place, given: list[int] | None) -> list[int]:
-        fields = _fields(config)
-        produced: dict[str, list[list[int]]] = {}
-        first: dict[str, int] = {}
+        results = _Results({}, {})
         waiting: list[tuple[Config, str, int, Arguments]] = []
-        sources = read_refs(fields.get("input_layers"))
-        if given is not None and len(given) != len(sources):
-            msg = f"model {place[-1]!r} is called on {len(given)} tensors and has {len(sources)} inputs"
-            raise ModelError(msg)
         for layer in _layers(config):
             name = _name(layer)
-            produced[name] = []
-            first[name] = 0 if self.is_keras3 or not _starts_with_input(layer) else 1
-            if _kind(layer) == "InputLayer":
-                produced[name].append([])
+            results.calls[name] = [[]] if _kind(layer) == "InputLayer" else []
+            results.first[name] = 0 if self.is_keras3 or not _starts_with_input(layer) else 1
             for index, node in enumerate(layer.get("inbound_nodes") or []):
                 waiting.append((layer, name, index, read_node(node, name)))
-        inputs_by_name = {_name(layer): layer for layer in _layers(config) if _kind(layer) == "InputLayer"}
-        for position, source in enumerate(sources):
-            if source.layer not in inputs_by_name:
-                msg = f"input {source.layer!r} is not an InputLayer; save the model again"
-                raise ModelError(msg)
-            tensor = (
-                self._input(source.layer, _fields(inputs_by_name[source.layer]))
-                if given is None
-                else given[position]
-            )
-            produced[source.layer][0] = [tensor]
-
-        def resolve(ref: Ref) -> int | None:
-            nodes = produced.get(ref.layer)
-            if nodes is None:
-                msg = f"a layer reads {ref.layer!r}, which is not in the model; save the model again"
-                raise ModelError(msg)
-            node = ref.node - first[ref.layer]
-            exists = 0 <= node < len(nodes) and ref.tensor < len(nodes[node])
-            return nodes[node][ref.tensor] if exists else None
+        for name, tensor in self._sources(config, place, given):
+            results.calls[name][0] = [tensor]
 
         while waiting:
             left = []
             for layer, name, index, arguments in waiting:
-                resolved = arguments.resolved(resolve) if len(produced[name]) == index else None
+                resolved = arguments.resolved(results.find) if len(results.calls[name]) == index else None
                 if resolved is None:
                     left.append((layer, name, index, arguments))
                 else:
-                    produced[name].append(self._apply(layer, (*place, name), resolved))
+                    results.calls[name].append(self._apply(layer, (*place, name), resolved))
             if len(left) == len(waiting):
                 msg = f"layer {left[0][1]!r} is part of a cycle or reads nothing; save the model again"
                 raise ModelError(msg)
             waiting = left
-        outputs = [resolve(ref) for ref in read_refs(fields.get("output_layers"))]
+        outputs = [results.find(ref) for ref in read_refs(_fields(config).get("output_layers"))]
         if not outputs or None in outputs:
             msg = "the model's outputs lead nowhere; save the model again"
             raise ModelError(msg)
         return [tensor for tensor in outputs if tensor is not None]
+
+    def _sources(self, config: Config, place: Place, given: list[int] | None) -> Iterator[tuple[str, int]]:
+        """Yield each InputLayer's name and the tensor that it stands for."""
+        sources = read_refs(_fields(config).get("input_layers"))
+        if given is not None and len(given) != len(sources):
+            msg = f"model {place[-1]!r} is called on {len(given)} tensors and has {len(sources)} inputs"
+            raise ModelError(msg)
+        input_layers = {_name(layer): layer for layer in _layers(config) if _kind(layer) == "InputLayer"}
+        for position, source in enumerate(sources):
+            if source.layer not in input_layers:
+                msg = f"input {source.layer!r} is not an InputLayer; save the model again"
+                raise ModelError(msg)
+            fields = _fields(input_layers[source.layer])
+            yield source.layer, self._input(source.layer, fields) if given is None else given[position]
 
     def _apply(self, config: Config, place: Place, arguments: Arguments) -> list[int]:
         """Apply one layer, or lay out the nested model that it is, and return its results."""

@@ -11,6 +11,7 @@ from models.graph import Graph, build_model
 from models.keras3 import read_graph
 from models.rewrites.covering import cover_rectifiers, cover_scalings
 from models.rewrites.local import normalise_layers
+from models.rewrites.recurrent import unroll_recurrent
 from models.rewrites.sequences import lift_sequences
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     Arrays = list[NDArray[Any]]
 
 TOLERANCE = 1e-5  # of the outputs, relative to the largest of them where that is above 1
-_PASSES = (normalise_layers, lift_sequences, cover_scalings, cover_rectifiers)
+_PASSES = (normalise_layers, unroll_recurrent, lift_sequences, cover_scalings, cover_rectifiers)
 _PROBES = 4  # random samples on which the outputs are compared
 _OPEN_LENGTH = 32  # what stands for an open dimension then
 
@@ -108,7 +109,7 @@ def unsupported_by_qat(model: tf_keras.Model) -> dict[str, str]:
 
 
 def _check_equal(model: tf_keras.Model, prepared: tf_keras.Model) -> None:
-    samples = _random_inputs(model)
+    samples = random_inputs(model, _PROBES)
     expected, got = (_outputs(candidate, samples) for candidate in (model, prepared))
     for before, after in zip(expected, got, strict=True):
         allowed = TOLERANCE * max(1.0, float(np.abs(before).max()))
@@ -121,12 +122,13 @@ def _check_equal(model: tf_keras.Model, prepared: tf_keras.Model) -> None:
             raise ModelError(msg)
 
 
-def _random_inputs(model: tf_keras.Model) -> Arrays:
+def random_inputs(model: tf_keras.Model, count: int) -> Arrays:
+    """Return ``count`` random samples for each input: 0..1, or integers that every table of the model has."""
     rng = np.random.default_rng(0)
     rows = [layer.input_dim for layer in model.layers if type(layer).__name__ == "Embedding"]
     samples: Arrays = []
     for tensor in model.inputs:
-        shape = (_PROBES, *(length or _OPEN_LENGTH for length in tensor.shape[1:]))
+        shape = (count, *(length or _OPEN_LENGTH for length in tensor.shape[1:]))
         if tensor.dtype.is_floating:
             samples.append(rng.random(shape, np.float32))
         else:

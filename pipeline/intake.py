@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.config import CalibrationConfig, DataConfig
 
 VERSION = 1
+LOGITS_PROBES = 16
 
 
 def load_model(source: Source, *, out: Path) -> FloatModel:
@@ -45,7 +46,7 @@ def load_model(source: Source, *, out: Path) -> FloatModel:
         input_shape=input_shape,
         output_shape=output_shape,
         task="binary" if output_shape[-1] == 1 else "classification",
-        from_logits=_outputs_logits(original, input_shape),
+        from_logits=_outputs_logits(original),
         parameters=int(original.count_params()),
         rewrites=tuple(f"{rewrite.layer}: {rewrite.what}" for rewrite in rewrites),
     )
@@ -69,9 +70,13 @@ def _sample_shapes(model: Any, path: str) -> tuple[tuple[int, ...], tuple[int, .
     return input_shape, output_shape
 
 
-def _outputs_logits(model: Any, input_shape: tuple[int, ...]) -> bool:
+def _outputs_logits(model: Any) -> bool:
     """Tell logits from probabilities by what the model returns for random inputs."""
-    inputs = np.random.default_rng(0).normal(size=(16, *input_shape)).astype(np.float32)
+    from models.prepare import random_inputs
+
+    inputs = random_inputs(model, LOGITS_PROBES)[0]
+    if inputs.dtype.kind == "f":
+        inputs = inputs * 8 - 4  # wide: the logits of a narrow range may all look like probabilities
     outputs = model.predict_on_batch(inputs)
     in_range = bool((outputs >= 0).all() and (outputs <= 1).all())
     return not (in_range and (outputs.shape[-1] == 1 or np.allclose(outputs.sum(axis=-1), 1, atol=1e-3)))

@@ -66,8 +66,14 @@ def fake_quantized(model: Any) -> Any:
 
     tfmot = tensorflow_model_optimization()
     left_out = unsupported_by_qat(model)
+    # TF-MOT raises on an activation that it does not know even where the layer is left out; the scheme of a
+    # layer without weights, which quantizes nothing but the output, serves any.
+    registry = tfmot.quantization.keras.default_8bit.Default8BitQuantizeRegistry()
+    output_only = registry.get_quantize_config(tf_keras.layers.Add())
 
     def annotate(layer: Any) -> Any:
+        if isinstance(layer, tf_keras.layers.Activation) and layer.name in left_out:
+            return tfmot.quantization.keras.quantize_annotate_layer(layer, output_only)
         if isinstance(layer, tf_keras.layers.InputLayer) or layer.name in left_out:
             return layer
         return tfmot.quantization.keras.quantize_annotate_layer(layer)
@@ -92,7 +98,7 @@ def set_activation_ranges(
     """
     import tf_keras
 
-    observed = {"": pruned.inputs[0]}
+    observed = {"": list(pruned.inputs)}
     limits = []
     for layer in student.layers:
         name = layer.layer.name if hasattr(layer, "quantize_config") else ""
@@ -109,7 +115,10 @@ def set_activation_ranges(
                 limits.append((variable, key, kind.endswith("_max:0")))
     probe = tf_keras.Model(pruned.inputs, list(observed.values()))
     seen = [
-        [(o.min(), o.max()) for o in probe.predict_on_batch(batch)]
+        [
+            (min(o.min() for o in of_key), max(o.max() for o in of_key))
+            for of_key in probe.predict_on_batch(batch)
+        ]
         for batch in _batches(data, preprocessing, seed)
     ]
     ranges = dict(zip(observed, np.mean(seen, axis=0).tolist(), strict=True))
@@ -119,16 +128,16 @@ def set_activation_ranges(
         variable.assign(max(high, 0.0) if is_maximum else min(low, 0.0))
 
 
-def _observed(model: Any, key: str) -> Any:
-    """The tensor that a range is of: a layer's output, or what it is before the activation."""
+def _observed(model: Any, key: str) -> list[Any]:
+    """The tensors that a range is of, one a use: a layer's outputs, or these before the activation."""
     name, _, before = key.partition("/")
     layer = model.get_layer(name)
     if not before:
-        return layer.output
+        return [node.outputs for node in layer.inbound_nodes]
     linear = type(layer).from_config({**layer.get_config(), "name": f"{name}_linear", "activation": "linear"})
-    output = linear(layer.input)
+    outputs = [linear(node.keras_inputs[0]) for node in layer.inbound_nodes]
     linear.set_weights(layer.get_weights())
-    return output
+    return outputs
 
 
 def _batches(data: Dataset, preprocessing: Preprocessing, seed: int) -> Iterator[NDArray[np.float32]]:
@@ -158,7 +167,7 @@ def _treatments(model: Any, student: Any, pruned: tuple[str, ...]) -> Iterator[L
         reason = ""
         if kind == "InputLayer":
             treatment = "none"
-        elif wrapper is None:
+        elif wrapper is None or layer.name in left_out:
             treatment = "post-training"
             reason = left_out.get(layer.name, "TF-MOT left it out")
         elif hasattr(layer, "kernel") and not wrapper.quantize_config.get_weights_and_quantizers(

@@ -92,18 +92,43 @@ def _write_int8(
     tf = tensorflow()
     raw = np.load(data.train_inputs, mmap_mode="r")
     chosen = np.load(samples.indices)
+    model = open_aware_model(aware)
+    dtype = model.inputs[0].dtype.as_numpy_dtype
 
-    def representative() -> Iterator[list[NDArray[np.float32]]]:
+    def representative() -> Iterator[list[NDArray[Any]]]:
         for index in chosen:
-            yield [preprocessing.apply(raw[index : index + 1])]
+            yield [preprocessing.apply(raw[index : index + 1]).astype(dtype, copy=False)]
 
-    converter = _converter(tf, open_aware_model(aware))
+    converter = _converter(tf, model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.int8
     converter.inference_output_type = tf.int8
-    written.write_bytes(converter.convert())
+    written.write_bytes(_constants_once(converter.convert()))
+
+
+def _constants_once(tflite: bytes) -> bytes:
+    """Keep one copy of equal constants: the converter writes a kernel as often as it is used."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(tflite)
+    first: dict[bytes, int] = {}
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            data = model.buffers[tensor.buffer].data
+            if data is not None and len(data):
+                tensor.buffer = first.setdefault(bytes(data), tensor.buffer)
+    used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
+    used |= {entry.buffer for entry in model.metadata or ()}
+    doubles = [
+        buffer for at, buffer in enumerate(model.buffers) if at not in used and buffer.data is not None
+    ]
+    if not doubles:
+        return tflite
+    for buffer in doubles:
+        buffer.data = None
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def _converter(tf: Any, model: Any) -> Any:

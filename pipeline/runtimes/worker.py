@@ -137,6 +137,8 @@ class Worker:
             yield clock() - began
 
     def set_inputs(self, samples: list[NDArray[Any]], index: int) -> None:
+        """Set a sample, going round them, and clear what a recurrent layer remembers of the one before."""
+        self.interpreter.reset_all_variables()
         at = index % len(samples[0])
         for tensor, array in zip(self.input_indices, samples, strict=True):
             self.interpreter.set_tensor(tensor, array[at : at + 1])
