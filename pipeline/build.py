@@ -79,6 +79,9 @@ def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
 
 
 def _model_digest(path: Path) -> str:
+    if path.is_dir():
+        msg = f"{path}: a folder, perhaps a SavedModel; save the model with Keras as one .keras or .h5 file"
+        raise InputError(msg)
     if not path.is_file():
         msg = f"{path}: no such file; give a model that Keras saved as .keras or .h5"
         raise InputError(msg)

@@ -14,7 +14,6 @@ import pytest
 from pipeline.artifacts import (
     CalibrationSet,
     Dataset,
-    JudgedReport,
     Measured,
     PassedReport,
     Preprocessing,

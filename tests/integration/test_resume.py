@@ -1,0 +1,148 @@
+"""A build that is interrupted again and again ends like one that was not; a finished one costs nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("tiny build")
+
+MEASURED = {"report.json", "report.txt", "SHA256SUMS"}
+
+
+def wait_for(what, process, seconds=300):
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def descendants(process):
+    """Ids of all processes below ``process``."""
+    below, parents = [], [process.pid]
+    while parents:
+        parent = parents.pop()
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            found = [int(child) for child in task.read_text().split()]
+            below += found
+            parents += found
+    return below
+
+
+def alive(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class Interrupted:
+    """What one interruption found: how the build ended, and which of its processes outlived it."""
+
+    def __init__(self, process, out, stage, ending, least_children):
+        wait_for(lambda: [*out.glob(f"steps/.{stage}-*")], process)
+        wait_for(lambda: len(descendants(process)) >= least_children, process)
+        time.sleep(0.5)
+        children, began = descendants(process), time.monotonic()
+        if ending == signal.SIGINT:
+            os.killpg(process.pid, ending)  # as a terminal does
+        else:
+            process.send_signal(ending)
+        _, self.stderr = process.communicate(timeout=120)
+        self.code, self.seconds = process.returncode, time.monotonic() - began
+        deadline = time.monotonic() + 10
+        while [child for child in children if alive(child)] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.orphans = [child for child in children if alive(child)]
+        self.children = children
+
+
+@pytest.fixture(scope="module")
+def journey(tiny, start, build, tmp_path_factory):
+    """A build stopped by Ctrl-C and by SIGKILL in several stages, then left to finish."""
+    out = tmp_path_factory.mktemp("journey")
+    command = ("build", "--target", "arm64", "--out", out)
+    stops = {}
+    for stage, ending, children in (
+        ("convert_float", signal.SIGINT, 1),
+        ("prune", signal.SIGKILL, 0),
+        ("validate", signal.SIGINT, 2),
+        ("validate", signal.SIGKILL, 2),
+    ):
+        process = start(*command, cwd=tiny)
+        stops[stage, ending] = Interrupted(process, out, stage, ending, children)
+    return stops, build(out, cwd=tiny)
+
+
+@pytest.mark.parametrize("stage", ["convert_float", "validate"])
+def test_ctrl_c_ends_with_130_one_line_and_no_child_left(stage, journey):
+    stop = journey[0][stage, signal.SIGINT]
+
+    assert stop.code == 130
+    assert stop.stderr.strip() == "pipeline: interrupted; the same command goes on where it was"
+    assert stop.children
+    assert stop.orphans == []
+
+
+@pytest.mark.parametrize("stage", ["prune", "validate"])
+def test_no_process_outlives_a_killed_build(stage, journey):
+    stop = journey[0][stage, signal.SIGKILL]
+
+    assert stop.code == -signal.SIGKILL
+    assert stop.orphans == []
+
+
+def test_the_resumed_build_has_the_same_digest_and_bytes_in_another_folder(journey, built):
+    resumed = journey[1]
+
+    assert resumed.result["reproducible_digest"] == built.result["reproducible_digest"]
+    for path in built.release.iterdir():
+        if path.name not in MEASURED:
+            assert (resumed.release / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_nothing_half_written_stays(journey):
+    out = journey[1].out
+
+    assert sorted(path.name for path in out.iterdir()) == ["release", "report", "run.json", "steps"]
+    assert [path.name for path in out.glob("**/.*")] == []
+
+
+def test_a_second_build_takes_every_step_from_the_store_without_tensorflow(built, build, tiny):
+    again = build(built.out, cwd=tiny, python=("-X", "importtime"))
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in again.stderr.splitlines()}
+
+    assert again.stdout == built.stdout
+    assert all(step["cached"] for step in json.loads((built.out / "run.json").read_text())["steps"])
+    assert "pipeline" in imported
+    assert not imported & {"tensorflow", "keras", "tf_keras", "tensorflow_model_optimization"}
+
+
+def test_a_failed_gate_ends_with_1_the_whole_report_and_no_release(built, tiny, tmp_path, start):
+    """Only the gates differ from the finished build, so everything that was measured is taken from it."""
+    strict = (tiny / "pipeline.toml").read_text().replace('name = "tiny"', 'name = "strict"')
+    strict = strict.replace('"model.keras"', f'"{tiny}/model.keras"').replace(
+        '"data.npz"', f'"{tiny}/data.npz"'
+    )
+    (tmp_path / "strict.toml").write_text(strict + "\n[gates]\nsize_ratio = 0.01\n")
+    command = ("build", "--target", "arm64", "--out", built.out, "--config", "strict.toml", "--json")
+
+    process = start(*command, cwd=tmp_path)
+    stdout, stderr = process.communicate(timeout=120)
+
+    assert process.returncode == 1
+    assert stdout == ""
+    assert stderr.startswith("pipeline: no release: size: got 0.")
+    assert stderr.count("\n") == 1
+    report = json.loads((built.out / "report/strict-1.0-arm64/report.json").read_text())
+    assert not report["passed"]
+    assert len(report["verdicts"]) >= 9
+    assert "FAILED" in (built.out / "report/strict-1.0-arm64/report.txt").read_text()
+    assert not (built.out / "release/strict-1.0-arm64").exists()
+    assert built.release.is_dir()

@@ -1,0 +1,103 @@
+"""Pruning: the sparsity that was asked for, in the layers that pay, and nothing else touched."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.artifacts import Dataset, FloatModel, Preprocessing
+from pipeline.compress.prune import prunable_layers, prune
+from pipeline.config import PruneConfig
+from pipeline.training import open_model, save_model, start_tensorflow
+
+CONFIG = PruneConfig(sparsity=0.75, epochs=2, batch_size=16, learning_rate=1e-3)
+RAW = Preprocessing(scale=1.0, offset=0.0, reason="declared")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    data = Dataset(folder=folder, classes=("a", "b"), train_samples=64, test_samples=0)
+    labels = np.arange(64) % 2
+    np.save(
+        data.train_inputs, np.random.default_rng(0).normal(size=(64, 8, 8, 2)) + labels[:, None, None, None]
+    )
+    np.save(data.train_labels, labels)
+    return data
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Kernels of 144, 2304 and 256 weights, a depthwise and a transposed one."""
+    start_tensorflow(0)
+    import tf_keras
+
+    layers = tf_keras.layers
+    inputs = layers.Input((8, 8, 2))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="small")(inputs)
+    x = layers.Conv2D(32, 3, padding="same", use_bias=False, name="large")(x)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.ReLU(name="relu")(x)
+    x = layers.DepthwiseConv2D(7, padding="same", name="depthwise")(x)
+    x = layers.Conv2DTranspose(16, 3, padding="same", name="transposed")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return tf_keras.Model(inputs, layers.Dense(2, activation="softmax", name="class")(x))
+
+
+@pytest.fixture(scope="module")
+def stored(network, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    save_model(network, folder / "prepared")
+    return FloatModel(
+        folder=folder,
+        input_shape=(8, 8, 2),
+        output_shape=(2,),
+        task="classification",
+        from_logits=False,
+        parameters=network.count_params(),
+        rewrites=(),
+    )
+
+
+def pruned(stored, data, folder, **changes):
+    folder.mkdir()
+    config = CONFIG.model_copy(update=changes)
+    found = prune(stored, data, RAW, config=config, seed=0, out=folder)
+    return found, open_model(folder / "model")
+
+
+def test_only_large_convolutions_and_dense_layers_pay(network):
+    assert prunable_layers(network) == ("large",)
+
+
+@pytest.fixture(scope="module")
+def twice(stored, data, tmp_path_factory):
+    """Prune twice with one seed."""
+    folder = tmp_path_factory.mktemp("twice")
+    return [pruned(stored, data, folder / name) for name in ("one", "two")]
+
+
+def test_every_pruned_kernel_has_the_share_of_zeros_that_was_asked(twice, network):
+    found, model = twice[0]
+    kernel = model.get_layer("large").kernel.numpy()
+
+    assert found.pruned_layers == ("large",)
+    assert np.mean(kernel == 0) == pytest.approx(0.75, abs=0.001)
+    assert found.zero_weights == np.count_nonzero(kernel == 0)
+    assert np.count_nonzero(model.get_layer("small").kernel.numpy() == 0) == 0
+    assert [layer.name for layer in model.layers] == [layer.name for layer in network.layers]
+
+
+def test_the_same_seed_prunes_to_the_same_weights(twice):
+    one, two = (model.get_weights() for _, model in twice)
+
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_no_sparsity_leaves_the_model_as_it_was(stored, data, tmp_path):
+    found, _ = pruned(stored, data, tmp_path / "out", sparsity=0.0)
+
+    assert (found.pruned_layers, found.zero_weights) == ((), 0)
+    kept = (tmp_path / "out/model/weights.npz").read_bytes()
+    assert kept == (stored.prepared / "weights.npz").read_bytes()
