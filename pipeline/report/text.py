@@ -56,6 +56,10 @@ def details(report: Report) -> Iterator[RenderableType]:
         yield _layers(report)
     yield _nodes(report)
     yield _runtimes(report)
+    if report.latency is not None:
+        # The lines of TFLite's benchmark_model, which other tools parse.
+        yield Text(f"host latency, float\n{report.latency.baseline}")
+        yield Text(f"host latency, int8\n{report.latency.quantized}")
 
 
 def _table(title: str, *columns: str, numbers: int = 0) -> Table:

@@ -63,29 +63,6 @@ class AccuracyComparison:
     quantized_loss: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class RegressionComparison:
-    """Paired errors of two regressors, in the units of the targets.
-
-    Attributes:
-        difference: mean absolute error of int8 minus that of float; positive where int8 is worse.
-        low: lower end of the difference's 95 % interval.
-        high: upper end.
-        baseline_r2: share of the targets' variance that is explained; None for constant targets.
-    """
-
-    samples: int
-    baseline_mae: float
-    quantized_mae: float
-    difference: float
-    low: float
-    high: float
-    baseline_rmse: float
-    quantized_rmse: float
-    baseline_r2: float | None
-    quantized_r2: float | None
-
-
 def compare(
     baseline_outputs: NDArray[Any],
     quantized_outputs: NDArray[Any],
@@ -182,57 +159,6 @@ def calibration_error(confidence: NDArray[Any], right: NDArray[np.bool_]) -> flo
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     gaps = np.bincount(bins, weights=confidence - right, minlength=CALIBRATION_BINS)
     return float(np.abs(gaps).sum() / len(confidence))
-
-
-def compare_regression(
-    baseline_outputs: NDArray[Any],
-    quantized_outputs: NDArray[Any],
-    targets: NDArray[Any],
-    *,
-    seed: int,
-    bootstrap: int = 2000,
-) -> RegressionComparison:
-    """Compare two regressors on the samples that both judged.
-
-    Args:
-        baseline_outputs: float (n, k).
-        quantized_outputs: the int8 model's, dequantized, of the same shape.
-        targets: float (n, k), or (n,) where k is 1.
-        seed: of the bootstrap.
-        bootstrap: how many resamples the interval is made of.
-
-    Raises:
-        InputError: if shapes disagree or outputs are not finite.
-    """
-    _check(baseline_outputs, quantized_outputs, len(targets))
-    truth = np.asarray(targets, np.float64).reshape(len(targets), -1)
-    if truth.shape != baseline_outputs.shape:
-        message = (
-            f"targets of shape {truth.shape} for outputs of shape {baseline_outputs.shape}; give one a sample"
-        )
-        raise InputError(message)
-    baseline, quantized = baseline_outputs - truth, quantized_outputs - truth
-    worse = (np.abs(quantized) - np.abs(baseline)).mean(axis=1)
-    rng = np.random.default_rng(seed)
-    means = [rng.choice(worse, len(worse)).mean() for _ in range(bootstrap)]
-    low, high = _central(np.asarray(means))
-    spread = float(((truth - truth.mean(axis=0)) ** 2).sum())
-
-    def r2(errors: NDArray[Any]) -> float | None:
-        return 1 - float((errors**2).sum()) / spread if spread else None
-
-    return RegressionComparison(
-        samples=len(truth),
-        baseline_mae=float(np.abs(baseline).mean()),
-        quantized_mae=float(np.abs(quantized).mean()),
-        difference=float(worse.mean()),
-        low=low,
-        high=high,
-        baseline_rmse=float(np.sqrt((baseline**2).mean())),
-        quantized_rmse=float(np.sqrt((quantized**2).mean())),
-        baseline_r2=r2(baseline),
-        quantized_r2=r2(quantized),
-    )
 
 
 def _check(baseline: NDArray[Any], quantized: NDArray[Any], samples: int) -> None:

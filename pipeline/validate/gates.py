@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
+from pipeline.validate.accuracy import non_inferior
 from pipeline.validate.report import Verdict
 
 if TYPE_CHECKING:
@@ -49,11 +50,11 @@ def accuracy(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     for gate, compared in found.items():
         interval = f"[{compared.low_points:+.2f}, {compared.high_points:+.2f}]"
         got = f"{compared.difference_points:+.2f} points {interval}"
-        outcome: Outcome = "passed"
+        outcome: Outcome = "passed" if non_inferior(compared, margin) else "inconclusive"
         if compared.difference_points <= -margin:
             outcome = "failed"
-        elif compared.low_points <= -margin:
-            outcome = "failed" if allowed.inconclusive == "fail" else "inconclusive"
+        elif outcome == "inconclusive":
+            outcome = "failed" if allowed.inconclusive == "fail" else outcome
             got += f", {compared.samples:,} samples are too few to tell"
         verdicts.append(Verdict(gate=gate, outcome=outcome, got=got, allowed=limit))
     return tuple(verdicts)

@@ -14,7 +14,6 @@ from pipeline.validate.accuracy import (
     AccuracyComparison,
     calibration_error,
     compare,
-    compare_regression,
     mcnemar_exact,
     non_inferior,
 )
@@ -173,26 +172,3 @@ def test_what_cannot_be_paired_is_refused():
         compare(good, good, np.array([0, 4]), seed=0)
     with pytest.raises(InputError, match="the int8 model's output for sample 1 is not finite"):
         compare(good, np.where(np.arange(2)[:, None] == 1, np.nan, good), labels, seed=0)
-
-
-def test_regression_errors_are_paired_too():
-    rng = np.random.default_rng(0)
-    targets = rng.normal(size=(400, 2))
-    baseline = targets + rng.normal(size=targets.shape) * 0.1
-    quantized = baseline + rng.normal(size=targets.shape) * 0.05
-
-    found = compare_regression(baseline, quantized, targets, seed=0)
-
-    assert found.baseline_mae == pytest.approx(np.abs(baseline - targets).mean())
-    assert found.quantized_rmse == pytest.approx(np.sqrt(((quantized - targets) ** 2).mean()))
-    assert found.difference == pytest.approx(found.quantized_mae - found.baseline_mae)
-    assert found.low < found.difference < found.high
-    assert found.high - found.low < found.baseline_mae / 4
-    residual, spread = ((baseline - targets) ** 2).sum(), ((targets - targets.mean(axis=0)) ** 2).sum()
-    assert found.baseline_r2 == pytest.approx(1 - residual / spread)
-
-
-def test_constant_targets_have_no_r2():
-    outputs = np.array([[1.0], [2.0]])
-
-    assert compare_regression(outputs, outputs, np.array([1.0, 1.0]), seed=0).baseline_r2 is None
