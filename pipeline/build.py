@@ -13,7 +13,7 @@ from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.intake import choose_calibration, choose_preprocessing, load_data, load_model
 from pipeline.quantize.aware import train_quantization_aware
 from pipeline.quantize.convert import convert_float, convert_int8
-from pipeline.release import judge, publish, release, require_passed
+from pipeline.release import judge, publish, release, require_passed, withdraw
 from pipeline.runtimes.environment import check_environment
 from pipeline.validate.report import read_report
 from pipeline.validate.stage import validate
@@ -68,12 +68,15 @@ def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
         target=target, config=config.validation, seed=seed,
     )  # fmt: skip
     judged = step(judge, measured, name=name, gates=config.gates)
-    publish(judged.folder, workspace.root / "report" / name)
+    report, folder = workspace.root / "report" / name, workspace.root / "release" / name
+    publish(judged.folder, report)
+    if judged.failed:
+        withdraw(folder)
+    passed = require_passed(judged, report)
     released = step(
-        release, quantized, require_passed(judged), measured, samples, data, preprocessing,
+        release, quantized, passed, measured, samples, data, preprocessing,
         project=config.project, target=target,
     )  # fmt: skip
-    folder = workspace.root / "release" / name
     publish(released.folder / name, folder)
     return Built(folder, released.reproducible_digest, read_report(judged.report))
 

@@ -39,8 +39,12 @@ def judge(measured: Measured, *, name: str, gates: GatesConfig, out: Path) -> Ju
     return judged
 
 
-def require_passed(judged: JudgedReport) -> PassedReport:
+def require_passed(judged: JudgedReport, published: Path) -> PassedReport:
     """Hand out the report that a release needs.
+
+    Args:
+        judged: the report with its verdicts.
+        published: where the user finds it.
 
     Raises:
         GateFailed: a gate was not passed.
@@ -50,7 +54,7 @@ def require_passed(judged: JudgedReport) -> PassedReport:
         what = "; ".join(
             f"{v.gate}: got {v.got}, allowed {v.allowed}" for v in report.verdicts if v.outcome == "failed"
         )
-        msg = f"no release: {what}"
+        msg = f"no release: {what}; the whole report is in {published}"
         raise GateFailed(msg)
     return PassedReport(**{field.name: getattr(judged, field.name) for field in fields(judged)})
 
@@ -110,6 +114,15 @@ def release(
     write_bundle(folder, name, quantized.tflite, metadata, arrays, texts)
     files = {file: digest for file, digest in checksums(folder).items() if file not in REPORTS}
     return Release(name=name, reproducible_digest=sha256_of([files, deterministic(report)]))
+
+
+def withdraw(folder: Path) -> None:
+    """Take back an earlier release of the same name, so that none stands that the last build refused."""
+    if folder.is_dir():
+        with storing("withdraw"):
+            private = Path(tempfile.mkdtemp(prefix=".withdraw-", dir=folder.parent))
+            folder.rename(private / "old")
+            shutil.rmtree(private)
 
 
 def publish(source: Path, destination: Path) -> None:

@@ -38,14 +38,14 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="edge-deploy-pipeline", prog_name="pipeline")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def cli() -> None:
     """Keras models to pruned, full-integer int8 TFLite, validated on emulated edge devices."""
 
 
 def main() -> None:
     """Run the command; errors end as one line and their exit code."""
-    debug = "--debug" in sys.argv
+    debug = "--debug" in sys.argv  # of the group or of any command
     try:
         check_siblings().require()
         with leaf_errors_mapped():

@@ -44,7 +44,7 @@ FAST_SPARSITY = 0.5
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more about each stage.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def build(
     target: str,
     config: Path | None,
@@ -57,7 +57,6 @@ def build(
     fast: bool,
     as_json: bool,
     verbose: bool,
-    debug: bool,
 ) -> None:
     """Take a trained Keras model to a validated int8 release.
 

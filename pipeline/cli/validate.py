@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def validate(
     file: Path,
     target: str,
@@ -40,7 +40,6 @@ def validate(
     config: Path | None,
     seed: int,
     as_json: bool,
-    debug: bool,
 ) -> None:
     """Measure FILE on every runtime of the target and ask the gates; without data all but accuracy."""
     from dataclasses import replace

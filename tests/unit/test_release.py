@@ -74,7 +74,7 @@ def make(measured, tmp_path):
 
 
 def test_a_report_without_a_failed_gate_is_passed(judged):
-    passed = require_passed(judged)
+    passed = require_passed(judged, judged.folder)
 
     assert isinstance(passed, PassedReport)
     assert passed.report == judged.report
@@ -87,7 +87,7 @@ def test_a_failed_gate_is_refused_with_what_it_got_and_what_it_allows(measured, 
 
     assert judged.failed == ("size", "XNNPACK int8")
     with pytest.raises(GateFailed, match=r"size: got 0\.30 of float, allowed 0\.10 of float; XNNPACK"):
-        require_passed(judged)
+        require_passed(judged, judged.folder)
     assert not read_report(judged.report).passed
     assert "x: FAILED" in judged.text.read_text()
 
@@ -111,11 +111,11 @@ def test_the_type_checker_refuses_a_release_from_a_report_that_was_not_passed(tm
 
 def test_a_report_about_another_model_is_refused(judged, make):
     with pytest.raises(IntegrityError, match="about another model"):
-        make(require_passed(judged), sha256="ff" * 32)
+        make(require_passed(judged, judged.folder), sha256="ff" * 32)
 
 
 def test_the_metadata_say_how_to_feed_and_read_the_model(judged, make):
-    made = make(require_passed(judged))
+    made = make(require_passed(judged, judged.folder))
     metadata = json.loads((made.folder / made.name / "model.json").read_text())
 
     assert made.name == "tiny-1.0-arm64"
@@ -141,7 +141,7 @@ def with_report(passed, folder, **changes):
 
 
 def test_measured_times_are_no_part_of_the_reproducible_digest(judged, make, tmp_path):
-    passed = require_passed(judged)
+    passed = require_passed(judged, judged.folder)
     report = read_report(passed.report)
     slower = replace(report.latency, speedup=1.0)
 
@@ -152,7 +152,7 @@ def test_measured_times_are_no_part_of_the_reproducible_digest(judged, make, tmp
 
 
 def test_accuracy_and_bits_are_part_of_it(judged, make, tmp_path):
-    passed = require_passed(judged)
+    passed = require_passed(judged, judged.folder)
     accuracy = replace(read_report(passed.report).accuracy, quantized_accuracy=0.9)
 
     first = make(passed, name="first")
