@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from pipeline.build import Built
     from pipeline.config import BuildConfig
 
-FAST_SAMPLES = 1024
+FAST_SAMPLES = 2048
 FAST_SPARSITY = 0.5
+# Small batches and steps: one epoch of few samples must still heal what pruning and rounding did.
+FAST = {"epochs": 1, "samples": FAST_SAMPLES, "batch_size": 16, "learning_rate": 1e-3}
 
 
 @click.command()
@@ -106,7 +108,7 @@ def _overlay(raw: dict[str, Any], flags: dict[str, Any]) -> None:
     training = [raw.setdefault("prune", {}), raw.setdefault("quantize", {})]
     for section in training:
         if flags["fast"]:
-            section |= {"epochs": 1, "samples": FAST_SAMPLES}
+            section |= FAST
         if flags["epochs"] is not None:
             section["epochs"] = flags["epochs"]
     if flags["fast"]:

@@ -1,0 +1,80 @@
+"""``pipeline build``: how flags, a settings file and the default become one set of settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.cli.build import FAST_SAMPLES, FAST_SPARSITY, _settings
+from pipeline.errors import ConfigError
+
+NO_FLAGS = {"name": None, "seed": None, "epochs": None, "fast": False}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """An empty folder to stand in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def settings(config=None, model=None, data=None, **flags):
+    return _settings(config, model, data, NO_FLAGS | flags)
+
+
+def test_with_nothing_said_the_embedded_default_is_built():
+    assert settings().project.name == "fashion-resnet8"
+
+
+def test_a_pipeline_toml_that_lies_here_is_taken(folder):
+    (folder / "pipeline.toml").write_text(
+        '[project]\nname = "mine"\n[model]\npath = "m"\n[data]\nsource = "d"\n'
+    )
+
+    assert settings().project.name == "mine"
+
+
+def test_a_model_and_data_need_no_settings_file_and_name_the_release(folder):
+    found = settings(model=folder / "net.keras", data="set.npz")
+
+    assert found.project.name == "net"
+    assert found.model.path == folder / "net.keras"
+    assert found.data.source == "set.npz"
+
+
+def test_a_model_and_data_leave_a_settings_file_that_is_not_asked_for_alone(folder):
+    (folder / "pipeline.toml").write_text("[prune]\nsparsity = 0.1\n")
+
+    assert settings(model=folder / "net.keras", data="set.npz").prune.sparsity > 0.1
+
+
+def test_flags_lie_over_the_file(folder):
+    path = folder / "my.toml"
+    path.write_text(
+        'seed = 1\n[model]\npath = "m"\n[data]\nsource = "d"\n[prune]\nepochs = 9\nsparsity = 0.3\n'
+    )
+
+    found = settings(path, folder / "net.keras", "set.npz", name="flag", seed=7, epochs=2)
+
+    assert (found.project.name, found.seed) == ("flag", 7)
+    assert (found.prune.epochs, found.quantize.epochs) == (2, 2)
+    assert found.prune.sparsity == 0.3
+    assert found.model.path == folder / "net.keras"
+
+
+def test_fast_goes_through_every_stage_with_less_of_everything():
+    found = settings(fast=True)
+
+    assert found.prune.samples == found.quantize.samples == FAST_SAMPLES
+    assert (found.prune.epochs, found.prune.sparsity) == (1, FAST_SPARSITY)
+    assert settings(fast=True, epochs=3).prune.epochs == 3
+
+
+@pytest.mark.parametrize("given", [{"model": "m.keras"}, {"data": "d.npz"}])
+def test_a_model_without_data_is_refused_and_the_other_way_round(given):
+    with pytest.raises(ConfigError, match="--model and --data go together"):
+        settings(**given)
+
+
+def test_a_model_whose_file_name_is_no_release_name_asks_for_another(folder):
+    with pytest.raises(ConfigError, match=r"--model: project\.name"):
+        settings(model=folder / "my net.keras", data="d.npz")

@@ -1,0 +1,91 @@
+"""The command's one boundary: an error is one line and an exit code."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+import pipeline.cli.build as build_command
+from pipeline.errors import (
+    ConfigError,
+    DeviceError,
+    GateFailed,
+    InputError,
+    IntegrityError,
+    PipelineError,
+    StageError,
+    ToolchainError,
+)
+from models.errors import DataError, ModelError
+
+
+@pytest.fixture
+def failing(pipeline, monkeypatch):
+    """Run ``pipeline build`` with a body that raises."""
+
+    def run(error, *arguments):
+        def fail(*options, **flags):
+            raise error
+
+        monkeypatch.setattr(build_command.build, "callback", fail)
+        return pipeline(*arguments, "build", "--target", "arm64")
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (PipelineError("x"), 1),
+        (GateFailed("x"), 1),
+        (StageError("prune", "x", "y"), 1),
+        (ConfigError("x"), 2),
+        (InputError("x"), 3),
+        (ModelError("x"), 3),
+        (DataError("x"), 3),
+        (ToolchainError("x"), 4),
+        (DeviceError("x"), 5),
+        (IntegrityError("x"), 6),
+    ],
+)
+def test_every_error_has_its_exit_code_and_one_line(error, code, failing):
+    ended = failing(error)
+
+    assert ended.code == code
+    assert ended.message == f"pipeline: {error}"
+    assert ended.out == ""
+
+
+def test_an_error_of_several_lines_is_put_on_one(failing):
+    assert failing(InputError("a bad\nfile\tname")).message == "pipeline: a bad file name"
+
+
+def test_ctrl_c_ends_with_130(failing):
+    ended = failing(KeyboardInterrupt())
+
+    assert ended.code == 130
+    assert ended.err.strip() == "pipeline: interrupted; the same command goes on where it was"
+
+
+def test_debug_shows_the_traceback(monkeypatch, capfd):
+    monkeypatch.setattr("sys.argv", ["pipeline", "--debug", "build", "--target", "amr64"])
+    with pytest.raises(ConfigError, match="did you mean"):
+        build_command_main()
+
+
+def build_command_main():
+    from pipeline.cli import main
+
+    main()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["build"], ["build", "--taget", "arm64"], ["bild"], ["build", "--target", "arm64", "--seed", "x"]],
+)
+def test_a_usage_error_ends_with_2(arguments, pipeline):
+    ended = pipeline(*arguments)
+
+    assert ended.code == 2
+    assert ended.out == ""
+    assert click.unstyle(ended.err).strip()
