@@ -10,7 +10,7 @@ demo: provision            # build the default model for arm64 into build/
 	$(BIN)/pipeline build --target arm64
 
 test: check provision      # every check and test; ends with pytest's summary
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 check: env                 # the checks that need no emulator, in seconds
 	$(BIN)/ruff check
