@@ -39,7 +39,7 @@ def accuracy(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     In between the samples are too few to tell.
     """
     margin = allowed.accuracy_drop_points
-    limit = f"drop under {margin:g} points"
+    limit = f"above -{margin:g} points"
     if report.accuracy is None:
         alone = report.runtimes[0].accuracy
         got = "no labelled data" if alone is None else f"{alone:.2%}, no float baseline to compare with"
@@ -84,7 +84,7 @@ def size(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
 def xnnpack(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """Share of the arithmetic that runs in XNNPACK int8 kernels."""
     share = report.delegation[0].share("xnnpack-int8")
-    limit = f"at least {allowed.xnnpack_share:.0%} of multiply-accumulates"
+    limit = f"at least {allowed.xnnpack_share:.0%} of MACs"
     return (_verdict("XNNPACK int8", share >= allowed.xnnpack_share, f"{share:.1%}", limit),)
 
 
@@ -95,17 +95,17 @@ def bit_exactness(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     so. XNNPACK kernels agree to the bit; builtin ones such as SOFTMAX have tables of their own on Arm.
     """
     most = allowed.bit_difference_steps
-    limit = f"equal, or off by {most} and evaluated there" if most else "equal"
+    limit = f"all equal, or within {most}" if most else "all equal"
     verdicts = []
     for device in report.devices:
         equal = device.golden_samples - device.differing_samples
-        got = f"{equal} of {device.golden_samples} golden samples equal"
+        got = f"{equal} of {device.golden_samples} equal"
         outcome: Outcome = "passed"
         if device.differing_samples:
             got += f", off by {device.largest_difference:g}"
             outcome = "warning" if device.largest_difference <= most else "failed"
         if there := device.accuracy:
-            got += f"; {there.quantized_accuracy:.2%} on {there.samples:,} samples there"
+            got += f"; {there.quantized_accuracy:.2%} of {there.samples:,} there"
         gate = f"same bits on {device.device}"
         verdicts.append(Verdict(gate=gate, outcome=outcome, got=got, allowed=limit))
     return tuple(verdicts)
