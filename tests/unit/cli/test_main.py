@@ -6,6 +6,7 @@ import click
 import pytest
 
 import pipeline.cli.build as build_command
+from models.errors import DataError, ModelError
 from pipeline.errors import (
     ConfigError,
     DeviceError,
@@ -16,7 +17,6 @@ from pipeline.errors import (
     StageError,
     ToolchainError,
 )
-from models.errors import DataError, ModelError
 
 
 @pytest.fixture
