@@ -1,0 +1,135 @@
+"""The embedded default, built once from end to end, and what its release promises."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+from calibration.sampling import sample_hashes
+from pipeline.config import default_settings
+from pipeline.flatbuffer import float_operators, integer_io, read_tflite, weight_sparsity
+from pipeline.runtimes.runtime import host_runtime
+from pipeline.runtimes.session import Session
+from pipeline.validate.report import read_report
+
+pytestmark = pytest.mark.xdist_group("default build")
+
+NAME = "fashion-resnet8-1.0.0-arm64"
+
+
+@pytest.fixture(scope="module")
+def default(build, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("default")
+    return build(folder / "out", "--fast", cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def metadata(default):
+    return json.loads((default.release / "model.json").read_text())
+
+
+def test_the_release_holds_all_that_a_board_an_app_or_an_auditor_needs(default):
+    assert default.release == default.out / "release" / NAME
+    assert sorted(path.name for path in default.release.iterdir()) == [
+        "SHA256SUMS",
+        "calibration.json",
+        f"{NAME}.tflite",
+        "golden_inputs.npy",
+        "golden_outputs.npy",
+        "labels.txt",
+        "model.json",
+        "report.json",
+        "report.txt",
+    ]
+
+
+def test_sha256sum_agrees(default):
+    result = subprocess.run(
+        ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"],
+        cwd=default.release,
+        capture_output=True,
+    )
+    assert result.returncode == 0
+
+
+def test_stdout_is_the_result_as_json_and_a_pipe_hears_nothing_of_the_progress(default):
+    assert set(default.result) == {"release", "reproducible_digest", "report"}
+    assert default.stdout.count("\n") == 1
+    assert default.stderr == ""
+
+
+def test_report_json_is_the_report_that_was_printed(default):
+    written = json.loads((default.release / "report.json").read_text())
+
+    assert written == default.result["report"]
+    assert written["passed"]
+    assert read_report(default.release / "report.json").plain() == written
+    assert written["name"] == NAME
+    assert {device["device"] for device in written["devices"]} == {"rpi4", "rpi5"}
+    assert all(device["kind"] in ("emulated", "native") for device in written["devices"])
+    assert written["accuracy"]["samples"] == 10_000
+    assert written["accuracy"]["baseline_accuracy"] > 0.91
+
+
+def test_the_model_is_integer_throughout_and_as_sparse_as_asked(default):
+    model = read_tflite(default.release / f"{NAME}.tflite")
+    pruned = [count for count in weight_sparsity(model).values() if count.total >= 2000]
+
+    assert float_operators(model) == ()
+    assert integer_io(model)
+    assert pruned
+    assert min(count.zeros / count.total for count in pruned) == pytest.approx(0.5, abs=0.002)
+
+
+def test_the_metadata_describe_the_model(default, metadata):
+    model = read_tflite(default.release / f"{NAME}.tflite")
+
+    assert metadata["sha256"] == model.sha256
+    assert metadata["devices"] == ["rpi4", "rpi5"]
+    assert metadata["input"]["shape"] == [1, 28, 28, 1]
+    assert metadata["input"]["dtype"] == metadata["output"]["dtype"] == "int8"
+    assert metadata["output"]["scale"] == 1 / 256
+    assert metadata["output"]["zero_point"] == -128
+    assert metadata["preprocessing"]["scale"] == pytest.approx(1 / 255)
+    labels = (default.release / "labels.txt").read_text().splitlines()
+    assert labels == metadata["labels"]
+    assert labels[:2] == ["T-shirt/top", "Trouser"]
+
+
+def test_the_golden_samples_reproduce_on_litert(default):
+    inputs = np.load(default.release / "golden_inputs.npy")
+    with Session(host_runtime("litert"), default.release / f"{NAME}.tflite") as session:
+        [outputs] = session.run([inputs])
+
+    assert len(inputs) >= 64
+    np.testing.assert_array_equal(outputs, np.load(default.release / "golden_outputs.npy"))
+
+
+def test_a_host_that_reads_only_the_metadata_gets_the_reported_accuracy(default, metadata):
+    """Preprocess raw test samples by hand, as an app would, and look at the share of right answers."""
+    with np.load(default_settings()["data"]["source"]) as data:
+        raw, labels = data["x_test"][:500], data["y_test"][:500]
+    real = raw * metadata["preprocessing"]["scale"] + metadata["preprocessing"]["offset"]
+    steps = np.rint(real / metadata["input"]["scale"]) + metadata["input"]["zero_point"]
+    with Session(host_runtime("litert"), default.release / f"{NAME}.tflite") as session:
+        [outputs] = session.run([np.clip(steps, -128, 127).astype(np.int8)])
+
+    assert (outputs.argmax(axis=1) == labels).mean() > 0.85
+
+
+def test_the_calibration_manifest_has_no_test_sample(default):
+    manifest = json.loads((default.release / "calibration.json").read_text())
+    assert manifest["samples"] == len(set(manifest["sha256"])) == 256
+    assert len(manifest["per_class"]) == 10
+    with np.load(default_settings()["data"]["source"]) as data:
+        assert not set(manifest["sha256"]) & set(sample_hashes(data["x_test"]))
+
+
+def test_a_second_build_is_taken_from_the_store(default, build):
+    again = build(default.out, "--fast", cwd=default.out)
+
+    assert again.stdout == default.stdout
+    assert all(step["cached"] for step in json.loads((default.out / "run.json").read_text())["steps"])

@@ -1,0 +1,49 @@
+"""``pipeline validate`` on a finished release: the same file gets the same figures as in its build."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("tiny build")
+
+
+@pytest.fixture
+def files(built):
+    return next(built.release.glob("*.tflite")), next(built.out.glob("steps/convert_float-*/float.tflite"))
+
+
+def test_with_data_and_baseline_it_says_what_the_build_said(files, built, tiny, pipeline):
+    quantized, baseline = files
+    ended = pipeline(
+        "validate",
+        quantized,
+        "--baseline",
+        baseline,
+        "--data",
+        tiny / "data.npz",
+        "--scale",
+        1 / 255,
+        "--json",
+    )
+    found, expected = json.loads(ended.out), built.result["report"]
+
+    assert ended.code == 0
+    assert ended.err == ""
+    assert found["quantized"] == expected["quantized"]
+    assert found["accuracy"] == expected["accuracy"]
+    assert [d["differing_samples"] for d in found["devices"]] == [
+        d["differing_samples"] for d in expected["devices"]
+    ]
+    assert {v["gate"] for v in found["verdicts"]} == {v["gate"] for v in expected["verdicts"]}
+
+
+def test_without_data_a_person_reads_a_table_of_everything_but_accuracy(files, pipeline, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "150")
+    ended = pipeline("validate", files[0])
+
+    assert ended.code == 0
+    assert ended.err == ""
+    for words in ("Gates", "not judged", "Nodes and where they run", "CONV_2D", "xnnpack-int8", "cortex-a76"):
+        assert words in ended.out
