@@ -125,6 +125,7 @@ class Workspace:
         )
         self._record()
         self.notify("cached" if cached else "done", f"{name}  {seconds:.1f} s")
+        self.notify("detail", f"{artifact.digest[:16]}  {folder}")
         return artifact
 
     def _stored(self, folder: Path, stage: Callable[..., A]) -> A | None:
@@ -193,10 +194,11 @@ class Workspace:
     def _record(self) -> None:
         """Write ``run.json``: which steps this build took, and from where."""
         text = json.dumps({"tools": self._tools, "steps": self.steps}, indent=1)
-        partial = self.root / f".run.json.{os.getpid()}"
         with storing("run.json"):
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(self.root / "run.json")
+            handle, partial = tempfile.mkstemp(prefix=".run.json.", dir=self.root)
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(text)
+            Path(partial).replace(self.root / "run.json")
 
 
 @contextmanager

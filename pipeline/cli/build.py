@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FAST_SAMPLES = 2048
 FAST_SPARSITY = 0.5
+MARKS = {"done": ("✓", "green"), "cached": ("=", "dim")}
 # Small batches and steps: one epoch of few samples must still heal what pruning and rounding did.
 FAST = {"epochs": 1, "samples": FAST_SAMPLES, "batch_size": 16, "learning_rate": 1e-3}
 
@@ -45,7 +46,7 @@ FAST = {"epochs": 1, "samples": FAST_SAMPLES, "batch_size": 16, "learning_rate":
     help=f"Every stage on {FAST_SAMPLES} training samples, one epoch, half the sparsity.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-@click.option("-v", "--verbose", is_flag=True, help="Say more about each stage.")
+@click.option("-v", "--verbose", is_flag=True, help="Name each stage's digest and folder.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def build(
     target: str,
@@ -128,9 +129,10 @@ class Narrator:
 
         if level == "warning":
             console.print(Text(f"warning: {text}", "yellow"))
-        elif level != "start" and (console.is_terminal or self.verbose):
-            mark = {"done": ("✓", "green"), "cached": ("=", "dim")}[level]
-            console.print(Text.assemble(mark, f" {text}"))
+        elif level == "detail" and self.verbose:
+            console.print(Text(f"  {text}", "dim"), soft_wrap=True)
+        elif level in MARKS and (console.is_terminal or self.verbose):
+            console.print(Text.assemble(MARKS[level], f" {text}"))
 
 
 def _show(built: Built, as_json: bool) -> None:

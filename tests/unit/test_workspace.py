@@ -270,7 +270,14 @@ def test_run_json_says_what_was_made_with_which_tools(tmp_path):
 def test_listeners_hear_the_start_the_end_and_the_cache(tmp_path):
     heard = []
     workspace = Workspace(tmp_path, lambda level, text: heard.append((level, text.split()[0])))
-    workspace.step(write, SOURCE)
+    made = workspace.step(write, SOURCE)
     workspace.step(write, SOURCE)
 
-    assert heard == [("start", "write"), ("done", "write"), ("cached", "write")]
+    digest = made.digest[:16]
+    assert heard == [
+        ("start", "write"),
+        ("done", "write"),
+        ("detail", digest),
+        ("cached", "write"),
+        ("detail", digest),
+    ]
