@@ -15,6 +15,13 @@ NOISE = frozenset({"GaussianNoise", "GaussianDropout", "AlphaDropout"})
 _WITH_ACTIVATION = frozenset({"Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense"})
 _FUSED = frozenset({"linear", "relu", "softmax", "sigmoid", "tanh"})
 _LEAK = 0.2  # of the activation called leaky_relu
+# Measured with TensorFlow 2.21: one scale for exp(x) over all x leaves nothing of its values below 1.
+_NO_INT8 = {
+    "elu": "TFLite computes ELU in float only",
+    "selu": "TFLite's int8 SELU loses everything below 0",
+    "softplus": "TFLite's int8 softplus needs a LOG that tflite-runtime 2.14 does not have",
+    "mish": "TFLite's int8 mish needs a LOG that tflite-runtime 2.14 does not have",
+}
 
 
 def normalise_layers(graph: Graph) -> tuple[Graph, list[Rewrite]]:
@@ -81,10 +88,9 @@ def _split_activation(layer: Layer, edit: Edit) -> tuple[Layer, ...]:
 def _activation(layer: Layer, edit: Edit) -> Layer:
     """Give an activation its one form: a layer of its own class, where there is one."""
     config, name = layer.config, layer.name
-    if layer.kind == "ELU" or config.get("activation") == "elu":
-        msg = (
-            f"layer {name!r}: TFLite computes ELU in float only; train with ReLU, LeakyReLU or swish instead"
-        )
+    no_int8 = _NO_INT8.get("elu" if layer.kind == "ELU" else config.get("activation", ""))
+    if no_int8 is not None:
+        msg = f"layer {name!r}: {no_int8}; train with ReLU, LeakyReLU, gelu or swish instead"
         raise ModelError(msg)
     if layer.kind == "Activation":
         classes: dict[str, tuple[str, dict[str, Any]]] = {

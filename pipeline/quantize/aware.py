@@ -61,7 +61,7 @@ def train_quantization_aware(
 
 
 def fake_quantized(model: Any) -> Any:
-    """A copy of ``model`` with TF-MOT's 8-bit fake quantization on every layer that it supports."""
+    """A copy of ``model`` with TF-MOT's 8-bit fake quantization on every layer that it supports, if any."""
     import tf_keras
 
     tfmot = tensorflow_model_optimization()
@@ -81,6 +81,8 @@ def fake_quantized(model: Any) -> Any:
     weights = model.get_weights()
     copy = tf_keras.models.clone_model(model)
     copy.set_weights(weights)
+    if not {layer.name for layer in model.layers} - {*model.input_names, *left_out}:
+        return copy
     annotated = tf_keras.models.clone_model(copy, clone_function=annotate)
     with tfmot.quantization.keras.quantize_scope():
         return tfmot.quantization.keras.quantize_apply(

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.artifacts import AwareModel, CalibrationSet, Dataset, FloatModel, Preprocessing
+    from pipeline.flatbuffer import TfliteModel
 
 VERSION = 1
 INT8_STAGE = "convert_int8"
 # int8 rounding adds zeros and takes none away, but folding a batch normalisation may flip a tie.
 LOST_ZEROS_TOLERANCE = 1e-3
+NAMED_OPERATORS = 3  # in an error, which is one line
 
 
 def convert_float(model: FloatModel, *, timeout_s: float, out: Path) -> Baseline:
@@ -60,11 +62,7 @@ def convert_int8(
         "convert_int8", _write_int8, aware, samples, data, preprocessing, written, timeout_s=timeout_s
     )
     flat = read_tflite(written)
-    left = float_operators(flat)
-    if left or not integer_io(flat):
-        cause = f"float operators are left: {', '.join(left)}" if left else "its input or output is not int8"
-        hint = "replace these layers by ones with an int8 kernel"
-        raise StageError(INT8_STAGE, cause, hint)
+    _check_integer(flat, aware)
     kernels = weight_sparsity(flat).values()
     zeros, weights = sum(count.zeros for count in kernels), sum(count.total for count in kernels)
     if zeros < aware.zero_weights * (1 - LOST_ZEROS_TOLERANCE):
@@ -72,6 +70,18 @@ def convert_int8(
         hint = "report this model: zeros must survive quantization"
         raise StageError(INT8_STAGE, cause, hint)
     return QuantizedModel(size_bytes=flat.size_bytes, sha256=flat.sha256, sparsity=zeros / max(weights, 1))
+
+
+def _check_integer(flat: TfliteModel, aware: AwareModel) -> None:
+    left = float_operators(flat)
+    if not left and integer_io(flat):
+        return
+    named = ", ".join(f"{name:.80}" for name in left[:NAMED_OPERATORS])
+    more = f" and {len(left) - NAMED_OPERATORS} more" if len(left) > NAMED_OPERATORS else ""
+    cause = f"float operators are left: {named}{more}" if left else "its input or output is not int8"
+    kinds = {layer.kind for layer in aware.layers if layer.treatment == "post-training"}
+    without = f", of these kinds perhaps: {', '.join(sorted(kinds))}" if kinds else ""
+    raise StageError(INT8_STAGE, cause, f"replace layers that have no int8 kernel{without}")
 
 
 def _write_float(model: Path, written: Path) -> None:

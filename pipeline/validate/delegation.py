@@ -66,6 +66,9 @@ def multiply_accumulates(operator: Operator, flat: TfliteModel) -> int:
     if operator.name == "TRANSPOSE_CONV":
         source = flat.tensors[operator.inputs[2]]
         return source.elements * prod(flat.tensors[operator.inputs[1]].shape[:3])
+    if operator.name == "UNIDIRECTIONAL_SEQUENCE_LSTM":  # four gates: of the input, and of the state
+        gates = [flat.tensors[index] for index in operator.inputs[1:9] if index >= 0]
+        return output // gates[-1].shape[0] * sum(gate.elements for gate in gates)
     if operator.name == "BATCH_MATMUL":
         return output * flat.tensors[operator.inputs[0]].shape[-1]
     return 0

@@ -257,7 +257,8 @@ def test_preparing_leaves_the_model_alone_and_a_second_time_changes_nothing(sequ
 def test_what_quantization_aware_training_leaves_out_has_a_reason(sequential, library):
     layers = library.layers
     model = sequential(
-        SERIES, layers.LSTM(4, return_sequences=True), layers.LayerNormalization(), layers.Activation("selu")
+        *(SERIES, layers.LSTM(4, return_sequences=True), layers.LayerNormalization()),
+        layers.Activation("softsign"),
     )
 
     prepared, _ = prepare(model)
@@ -275,3 +276,33 @@ def test_a_series_that_is_scaled_first_is_reshaped_once(sequential, library):
     prepared, _ = prepare(model)
 
     assert kinds(prepared).count("Reshape") == 1
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+def test_recurrent_layers_are_unrolled(sequential, library, kind):
+    layers = library.layers
+    make = getattr(layers, kind)
+    model = sequential(SERIES, layers.Bidirectional(make(4, return_sequences=True)), make(3))
+
+    prepared, rewrites = prepare(model)
+
+    both, one = prepared.layers[1:]
+    assert both.forward_layer.unroll
+    assert both.backward_layer.unroll
+    assert one.unroll
+    assert [rewrite.what for rewrite in rewrites] == ["was unrolled over 16 steps"] * 2
+
+
+def test_a_recurrent_layer_with_too_many_steps_to_unroll_is_refused_by_name(sequential, library):
+    model = sequential((200, 2), library.layers.GRU(3, name="memory"))
+
+    with pytest.raises(ModelError, match=r"'memory' \(GRU\): 200 steps, at most 128"):
+        prepare(model)
+
+
+@pytest.mark.parametrize("activation", ["elu", "selu", "softplus", "mish"])
+def test_an_activation_without_a_usable_int8_form_is_refused_by_name(sequential, library, activation):
+    model = sequential(VECTOR, library.layers.Dense(3, name="hidden"), library.layers.Activation(activation))
+
+    with pytest.raises(ModelError, match=r"layer 'activation.*int8|float only"):
+        prepare(model)
