@@ -186,6 +186,9 @@ def _runtimes(report: Report) -> Table:
     columns = ("runtime", "golden samples", "differing", "by up to", "accuracy")
     table = _table("The same file on every runtime, against the host's LiteRT", *columns, numbers=4)
     for host in report.runtimes:
+        if host.problem:
+            table.add_row(host.runtime, "", "", "", "cannot run it")
+            continue
         accuracy = "" if host.accuracy is None else f"{host.accuracy:.2%} of {host.samples:,}"
         table.add_row(host.runtime, *_bits(host), accuracy)
     for device in report.devices:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pipeline.validate.report import Outcome, Report
 
 
+SMALL_FILE_BYTES = 32 * 1024
+
+
 def judge(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """Ask every gate.
 
@@ -70,14 +73,22 @@ def full_integer(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
 
 
 def size(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
-    """The int8 file against the float file."""
+    """The int8 file against the float file; a file of few kilobytes is mostly structure and only warns."""
     if report.baseline is None:
         return ()
-    ratio = report.quantized.size_bytes / report.baseline.size_bytes
-    return (
-        _verdict(
-            "size", ratio <= allowed.size_ratio, f"{ratio:.2f} of float", f"{allowed.size_ratio:.2f} of float"
-        ),
+    got, limit = report.quantized.size_bytes, allowed.size_ratio * report.baseline.size_bytes
+    small: Outcome = "warning" if got < SMALL_FILE_BYTES else "failed"
+    outcome = "passed" if got <= limit else small
+    ratio = f"{got / report.baseline.size_bytes:.2f} of float"
+    return (Verdict(gate="size", outcome=outcome, got=ratio, allowed=f"{allowed.size_ratio:.2f} of float"),)
+
+
+def other_runtime(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """A warning where a runtime that devices may still carry cannot run the model."""
+    return tuple(
+        Verdict(gate=found.runtime.partition(",")[0], outcome="warning", got=found.problem, allowed="runs it")
+        for found in report.runtimes
+        if found.problem
     )
 
 
@@ -157,4 +168,5 @@ GATES: tuple[Callable[[Report, GatesConfig], tuple[Verdict, ...]], ...] = (
     bit_exactness,
     stability,
     instructions,
+    other_runtime,
 )

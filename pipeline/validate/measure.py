@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.errors import InputError, StageError
 from pipeline.progress import track
 from pipeline.runtimes.runtime import runtimes_for
 from pipeline.runtimes.scaling import as_input, as_real
@@ -58,6 +59,14 @@ class OnRuntime:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """A runtime that cannot run the model, and why."""
+
+    runtime: Runtime
+    reason: str
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One validation: what is measured and with what; ``baseline`` and ``samples`` may be missing."""
 
@@ -86,8 +95,8 @@ class Measurement:
         """
         host, other, *devices = runtimes_for(self.target)
         jobs: list[Callable[[], Any]] = [partial(self._on_device, device) for device in devices]
-        jobs += [partial(self._on_host, runtime, self.quantized) for runtime in (other, host)]
-        jobs += [partial(self._on_host, host, self.baseline)]
+        jobs += [partial(self._tried, other)]
+        jobs += [partial(self._on_host, host, subject) for subject in (self.quantized, self.baseline)]
         jobs += [partial(self._soak, host, threads) for threads in self.config.threads]
         results = run_all("validate", jobs)
         on_devices: list[OnRuntime] = results[: len(devices)]
@@ -102,7 +111,9 @@ class Measurement:
             baseline=self.baseline.facts if self.baseline else None,
             inputs=on_host.details.inputs,
             outputs=on_host.details.outputs,
-            delegation=tuple(found.placed for found in (on_host, on_other, *on_devices)),
+            delegation=tuple(
+                found.placed for found in (on_host, on_other, *on_devices) if isinstance(found, OnRuntime)
+            ),
             accuracy=self._compare(baseline, on_host.outputs),
             runtimes=tuple(self._accuracy(found, on_host) for found in (on_host, on_other)),
             devices=tuple(run_all("compare devices", judged)),
@@ -119,6 +130,13 @@ class Measurement:
         with Session(runtime, subject.path) as session:
             found = self._start(session, subject)
             return OnRuntime(**{**vars(found), "outputs": self._outputs(session, self.samples)})
+
+    def _tried(self, runtime: Runtime) -> OnRuntime | Refused:
+        """Answer on a runtime that the target does not need: where it cannot, that is a result."""
+        try:
+            return self._on_host(runtime, self.quantized) or Refused(runtime, "")
+        except (InputError, StageError) as error:
+            return Refused(runtime, str(error))
 
     def _on_device(self, runtime: Runtime) -> OnRuntime:
         """Answer the golden set and, on an emulated core, count the instructions of both models."""
@@ -171,7 +189,9 @@ class Measurement:
         labels = self.samples.labels[: len(quantized)]
         return accuracy.compare(baseline[: len(quantized)], quantized, labels, seed=self.seed)
 
-    def _accuracy(self, found: OnRuntime, host: OnRuntime) -> RuntimeAccuracy:
+    def _accuracy(self, found: OnRuntime | Refused, host: OnRuntime) -> RuntimeAccuracy:
+        if isinstance(found, Refused):
+            return RuntimeAccuracy(runtime=found.runtime.title, problem=found.reason)
         differing, steps = differences(found.golden.outputs, host.golden.outputs)
         compared = self._compare(host.outputs, found.outputs)
         return RuntimeAccuracy(

@@ -75,14 +75,19 @@ class DeviceResult:
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeAccuracy:
-    """The int8 model on one of the host's runtimes; differences are to LiteRT on XNNPACK, in steps."""
+    """The int8 model on one of the host's runtimes; differences are to LiteRT on XNNPACK, in steps.
+
+    Attributes:
+        problem: why the runtime cannot run the model; "" where it can.
+    """
 
     runtime: str
-    accuracy: float | None
-    samples: int
-    golden_samples: int
-    differing_samples: int
-    largest_difference: float
+    accuracy: float | None = None
+    samples: int = 0
+    golden_samples: int = 0
+    differing_samples: int = 0
+    largest_difference: float = 0.0
+    problem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

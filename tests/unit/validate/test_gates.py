@@ -118,6 +118,17 @@ def test_size_is_a_share_of_the_float_file(report):
     assert "size" not in outcomes(replace(report, baseline=None))
 
 
+def test_a_file_of_few_kilobytes_that_is_not_smaller_is_a_warning(report):
+    tiny = replace(report.quantized, size_bytes=2360)
+    small = replace(report, quantized=tiny, baseline=replace(tiny, size_bytes=2212))
+    assert outcomes(small)["size"] == "warning"
+
+
+def test_a_host_runtime_that_cannot_run_the_model_is_a_warning(report):
+    refused = replace(report.runtimes[-1], runtime="tflite-runtime 2.14.0, host", problem="no such operator")
+    assert outcomes(replace(report, runtimes=(refused,)))["tflite-runtime 2.14.0"] == "warning"
+
+
 def test_xnnpack_is_a_share_of_the_arithmetic_on_the_host(report):
     assert outcomes(report, GatesConfig(xnnpack_share=0.96))["XNNPACK int8"] == "passed"
     assert outcomes(report, GatesConfig(xnnpack_share=0.97))["XNNPACK int8"] == "failed"
