@@ -31,6 +31,7 @@ def load_model(source: Source, *, out: Path) -> FloatModel:
     """
     from pathlib import Path
 
+    from models.errors import ModelError
     from models.load import load_model as rebuild
     from models.prepare import prepare
     from pipeline.training import save_model, start_tensorflow
@@ -39,7 +40,11 @@ def load_model(source: Source, *, out: Path) -> FloatModel:
         start_tensorflow(0)
         original = rebuild(Path(source.location))
         input_shape, output_shape = _sample_shapes(original, source.location)
-        prepared, rewrites = prepare(original)
+        try:
+            prepared, rewrites = prepare(original)
+        except ModelError as error:
+            msg = f"{source.location}: {error}"
+            raise ModelError(msg) from error
     save_model(original, out / "original")
     save_model(prepared, out / "prepared")
     return FloatModel(
