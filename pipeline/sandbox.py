@@ -60,7 +60,9 @@ def _run(stage: str, function: Callable[..., T], arguments: tuple[Any, ...], tim
     except EOFError:
         child.join()
         raise StageError(
-            stage, _ending(child.exitcode), "this model crashes the converter: see docs/reference/errors.md"
+            stage,
+            _ending(child.exitcode),
+            "this model crashes it: run again with --debug for what it printed",
         ) from None
     finally:
         child.kill()
