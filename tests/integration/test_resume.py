@@ -130,7 +130,8 @@ def test_a_failed_gate_ends_with_1_the_whole_report_and_no_release(built, tiny, 
     strict = strict.replace('"model.keras"', f'"{tiny}/model.keras"').replace(
         '"data.npz"', f'"{tiny}/data.npz"'
     )
-    (tmp_path / "strict.toml").write_text(strict + "\n[gates]\nsize_ratio = 0.01\n")
+    gates = '\n[gates]\naccuracy_drop_points = 0.01\ninconclusive = "fail"\n'
+    (tmp_path / "strict.toml").write_text(strict + gates)
     command = ("build", "--target", "arm64", "--out", built.out, "--config", "strict.toml", "--json")
 
     process = start(*command, cwd=tmp_path)
@@ -138,7 +139,7 @@ def test_a_failed_gate_ends_with_1_the_whole_report_and_no_release(built, tiny, 
 
     assert process.returncode == 1
     assert stdout == ""
-    assert stderr.startswith("pipeline: no release: size: got 0.")
+    assert stderr.startswith("pipeline: no release: accuracy: got ")
     assert stderr.count("\n") == 1
     report = json.loads((built.out / "report/strict-1.0-arm64/report.json").read_text())
     assert not report["passed"]
