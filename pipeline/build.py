@@ -54,8 +54,8 @@ def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
     step, seed, timeout_s = workspace.step, config.seed, config.quantize.convert_timeout_s
 
     model = step(load_model, given_model)
-    baseline = step(convert_float, model, timeout_s=timeout_s)
     data = step(load_data, given_data, model, config=config.data, seed=seed)
+    baseline = step(convert_float, model, timeout_s=timeout_s)
     preprocessing = step(choose_preprocessing, baseline, data, config=config.data)
     samples = step(choose_calibration, data, config=config.calibration, seed=seed)
     compressed = step(prune, model, data, preprocessing, config=config.prune, seed=seed)

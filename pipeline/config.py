@@ -54,11 +54,14 @@ class DataConfig(Section):
 class TrainingConfig(Section):
     """Fine-tuning, shared by pruning and quantization-aware training.
 
+    Few samples are passed over more than ``epochs`` times, until ``least_steps`` batches were seen: fewer do
+    not heal what pruning and rounding do.
     ``distillation`` is the share of the loss that compares with the unchanged float model's outputs;
     the rest compares with the labels.
     """
 
     epochs: Count = 3
+    least_steps: Count = 500
     batch_size: Count = 32
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     distillation: Annotated[float, Field(ge=0, le=1)] = 0.9

@@ -64,8 +64,17 @@ def choose_samples(data: Dataset, config: TrainingConfig, seed: int) -> NDArray[
     return np.sort(np.random.default_rng(seed).permutation(data.train_samples)[:count])
 
 
+def steps_per_epoch(samples: int, config: TrainingConfig) -> int:
+    return -(-samples // config.batch_size)
+
+
+def total_epochs(samples: int, config: TrainingConfig) -> int:
+    """Passes over the samples: as many as asked for, and more where that is too few steps."""
+    return max(config.epochs, -(-config.least_steps // steps_per_epoch(samples, config)))
+
+
 def total_steps(samples: int, config: TrainingConfig) -> int:
-    return config.epochs * -(-samples // config.batch_size)
+    return total_epochs(samples, config) * steps_per_epoch(samples, config)
 
 
 def fine_tune(
@@ -87,7 +96,7 @@ def fine_tune(
     import tf_keras
 
     chosen = choose_samples(data, config, seed)
-    steps = total_steps(len(chosen), config)
+    epochs, steps = total_epochs(len(chosen), config), total_steps(len(chosen), config)
     raw = np.load(data.train_inputs, mmap_mode="r")
     targets = soft_targets(model, data, preprocessing, config.distillation, chosen)
     binary = model.task == "binary"
@@ -100,7 +109,7 @@ def fine_tune(
     rng = np.random.default_rng(seed)
     heard.on_train_begin()
     with track(name, steps, "steps") as advance:
-        for epoch in range(config.epochs):
+        for epoch in range(epochs):
             heard.on_epoch_begin(epoch)
             order = rng.permutation(len(chosen))
             for step, start in enumerate(range(0, len(order), config.batch_size)):
@@ -108,7 +117,7 @@ def fine_tune(
                 heard.on_train_batch_begin(step)
                 found = student.train_on_batch(preprocessing.apply(raw[chosen[batch]]), targets[batch])
                 heard.on_train_batch_end(step)
-                advance(1, f"epoch {epoch + 1} of {config.epochs}, loss {found:.4f}")
+                advance(1, f"epoch {epoch + 1} of {epochs}, loss {found:.4f}")
             heard.on_epoch_end(epoch)
     heard.on_train_end()
 

@@ -55,7 +55,9 @@ def main() -> None:
         click.echo("pipeline: interrupted; the same command goes on where it was", err=True)
         sys.exit(INTERRUPTED_EXIT_CODE)
     except click.ClickException as error:
-        error.show()
+        context = getattr(error, "ctx", None)
+        hint = f"; see: {context.command_path} --help" if context else ""
+        click.echo(f"pipeline: {' '.join(error.format_message().split()).rstrip('.')}{hint}", err=True)
         sys.exit(error.exit_code)
     except PipelineError as error:
         if debug:

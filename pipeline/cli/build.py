@@ -16,7 +16,7 @@ FAST_SAMPLES = 2048
 FAST_SPARSITY = 0.5
 MARKS = {"done": ("✓", "green"), "cached": ("=", "dim")}
 # Small batches and steps: one epoch of few samples must still heal what pruning and rounding did.
-FAST = {"epochs": 1, "samples": FAST_SAMPLES, "batch_size": 16, "learning_rate": 1e-3}
+FAST = {"epochs": 1, "least_steps": 1, "samples": FAST_SAMPLES, "batch_size": 16, "learning_rate": 1e-3}
 
 
 @click.command()
@@ -111,7 +111,7 @@ def _overlay(raw: dict[str, Any], flags: dict[str, Any]) -> None:
         if flags["fast"]:
             section |= FAST
         if flags["epochs"] is not None:
-            section["epochs"] = flags["epochs"]
+            section |= {"epochs": flags["epochs"], "least_steps": 1}
     if flags["fast"]:
         training[0]["sparsity"] = FAST_SPARSITY
 

@@ -31,12 +31,14 @@ source = "data.npz"
 
 [prune]
 epochs = 6
+least_steps = 1
 batch_size = 16
 learning_rate = 1e-3
 sparsity = 0.5
 
 [quantize]
 epochs = 2
+least_steps = 1
 batch_size = 16
 learning_rate = 3e-4
 

@@ -161,7 +161,7 @@ def accuracy(tflite, data, preprocessing):
 def test_a_model_becomes_int8_and_stays_as_good(family, tmp_path):
     step = Workspace(tmp_path / "out", lambda level, text: None).step
     path, place = save_trained(family, tmp_path), save_data(family, tmp_path)
-    training = {"epochs": 2, "batch_size": 16}
+    training = {"epochs": 2, "least_steps": 1, "batch_size": 16}
 
     model = step(load_model, Source(location=str(path), digest="model"))
     baseline = step(convert_float, model, timeout_s=TIMEOUT_S)

@@ -15,6 +15,7 @@ from pipeline.training import (
     save_model,
     soft_targets,
     start_tensorflow,
+    total_epochs,
     total_steps,
 )
 
@@ -86,7 +87,14 @@ def test_samples_are_all_or_a_seeded_choice_in_order(data):
 
 @pytest.mark.parametrize(("samples", "expected"), [(1, 2), (32, 2), (33, 4), (64, 4)])
 def test_the_last_batch_of_an_epoch_may_be_short(samples, expected):
-    assert total_steps(samples, TrainingConfig(epochs=2, batch_size=32)) == expected
+    assert total_steps(samples, TrainingConfig(epochs=2, least_steps=1, batch_size=32)) == expected
+
+
+def test_few_samples_are_passed_over_until_there_were_enough_steps():
+    few = TrainingConfig(epochs=3, least_steps=500, batch_size=32)
+    assert total_epochs(64, few) == 250
+    assert total_steps(64, few) == 500
+    assert total_epochs(11_000, few) == 3
 
 
 def test_without_distillation_the_targets_are_the_labels_and_no_model_is_opened(tmp_path, data):
@@ -120,7 +128,7 @@ def test_equal_models_have_equal_bytes(network, tmp_path):
 def trained(network, data, seed):
     start_tensorflow(seed)
     student = open_model(network.prepared)
-    config = TrainingConfig(epochs=12, batch_size=8, learning_rate=0.03, distillation=0.0)
+    config = TrainingConfig(epochs=12, least_steps=1, batch_size=8, learning_rate=0.03, distillation=0.0)
     fine_tune("train", student, network, data, RAW, config, seed)
     return student
 

@@ -10,7 +10,7 @@ from pipeline.compress.prune import prunable_layers, prune
 from pipeline.config import PruneConfig
 from pipeline.training import open_model, save_model, start_tensorflow
 
-CONFIG = PruneConfig(sparsity=0.75, epochs=2, batch_size=16, learning_rate=1e-3)
+CONFIG = PruneConfig(sparsity=0.75, epochs=2, least_steps=1, batch_size=16, learning_rate=1e-3)
 RAW = Preprocessing(scale=1.0, offset=0.0, reason="declared")
 
 

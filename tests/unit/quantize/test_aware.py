@@ -46,7 +46,7 @@ def trained(tmp_path_factory):
     np.save(data.train_labels, np.arange(64) % 2)
     compressed = CompressedModel(folder=folder, pruned_layers=("pruned",), zero_weights=144)
     (out := folder / "out").mkdir()
-    config = QuantizeConfig(epochs=1, batch_size=16)
+    config = QuantizeConfig(epochs=1, least_steps=1, batch_size=16)
     aware = train_quantization_aware(compressed, model, data, RAW, config=config, seed=0, out=out)
     return aware, network
 
