@@ -1,6 +1,6 @@
 """How long the command takes where it has nothing to compute: its help, and a rebuild from the cache.
 
-Usage: python benchmarks/startup.py [--runs 9]
+Usage: python benchmarks/startup.py [--runs 9] [--out FOLDER]
 
 Prints a Markdown table: the median and range of whole processes, started one after another.
 """
@@ -39,9 +39,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=9)
-    runs = parser.parse_args().runs
+    parser.add_argument("--out", help="a folder with a finished build of the default; else one is made")
+    options = parser.parse_args()
+    runs = options.runs
     with tempfile.TemporaryDirectory() as folder:
-        build = [COMMAND, "build", "--target", "arm64", "--out", folder]
+        build = [COMMAND, "build", "--target", "arm64", "--out", options.out or folder]
         seconds(build)  # fills the cache
         rows = [
             row("`pipeline --help`", 0.3, [COMMAND, "--help"], runs),
