@@ -1,6 +1,7 @@
 """Read .tflite files that may be damaged or hostile, without TensorFlow and without a runtime."""
 
-from pipeline.flatbuffer.model import Operator, Subgraph, Tensor, TfliteModel, read_tflite
+from pipeline.flatbuffer.model import Operator, Subgraph, Tensor, TfliteModel
+from pipeline.flatbuffer.read import read_tflite
 from pipeline.flatbuffer.reader import printable
 from pipeline.flatbuffer.weights import (
     ZeroCount,

@@ -97,7 +97,7 @@ def sequence(layers):
 def recurrent(layers):
     return [
         layers.AveragePooling1D(4),
-        layers.Bidirectional(layers.LSTM(12, return_sequences=True)),
+        layers.LSTM(12, return_sequences=True),
         *(layers.GRU(12), layers.Dense(3, activation="softmax")),
     ]
 
