@@ -58,9 +58,7 @@ def convert_int8(
             zeros were lost on the way.
     """
     written = out / "int8.tflite"
-    sandbox.run(
-        "convert_int8", _write_int8, aware, samples, data, preprocessing, written, timeout_s=timeout_s
-    )
+    sandbox.run(INT8_STAGE, _write_int8, aware, samples, data, preprocessing, written, timeout_s=timeout_s)
     flat = read_tflite(written)
     _check_integer(flat, aware)
     kernels = weight_sparsity(flat).values()
