@@ -9,7 +9,10 @@ import numpy as np
 from models.errors import ModelError
 from models.graph import Graph, build_model
 from models.keras3 import read_graph
+from models.rewrites.coverage import unsupported_by_qat, without_int8
 from models.rewrites.covering import cover_rectifiers, cover_scalings
+from models.rewrites.exponential import spell_exponentials
+from models.rewrites.folding import fold_scalings
 from models.rewrites.local import normalise_layers
 from models.rewrites.recurrent import unroll_recurrent
 from models.rewrites.sequences import lift_sequences
@@ -22,38 +25,24 @@ if TYPE_CHECKING:
 
     Arrays = list[NDArray[Any]]
 
-TOLERANCE = 1e-5  # of the outputs, relative to the largest of them where that is above 1
-_PASSES = (normalise_layers, unroll_recurrent, lift_sequences, cover_scalings, cover_rectifiers)
-_PROBES = 4  # random samples on which the outputs are compared
-_OPEN_LENGTH = 32  # what stands for an open dimension then
+__all__ = ["graph_of", "prepare", "random_inputs", "unsupported_by_qat", "without_int8"]
 
-# What TF-MOT 0.8's default 8-bit registry refuses, of the layers that models may have after `prepare`.
-_UNSUPPORTED = {
-    "LSTM": "recurrent layers are converted by post-training quantization",
-    "GRU": "recurrent layers are converted by post-training quantization",
-    "SimpleRNN": "recurrent layers are converted by post-training quantization",
-    "Bidirectional": "recurrent layers are converted by post-training quantization",
-    "Embedding": "a table is looked up, not multiplied",
-    "TimeDistributed": "TF-MOT does not look inside a wrapper",
-}
-_NO_CONFIG = "TF-MOT has no quantization scheme for it"
-_SUPPORTED = frozenset(
-    {
-        *("InputLayer", "Activation", "Add", "AveragePooling1D", "AveragePooling2D", "BatchNormalization"),
-        *("Concatenate", "Conv2D", "Conv2DTranspose", "Cropping1D", "Cropping2D", "Dense", "DepthwiseConv2D"),
-        *("Dropout", "Flatten", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalMaxPooling1D"),
-        *("GlobalMaxPooling2D", "LeakyReLU", "MaxPooling2D", "Permute", "ReLU", "Reshape", "Softmax"),
-        *("SpatialDropout1D", "SpatialDropout2D", "UpSampling2D", "ZeroPadding1D", "ZeroPadding2D"),
-    }
+TOLERANCE = 1e-5  # of the outputs, relative to the largest of them where that is above 1
+_PASSES = (
+    *(normalise_layers, spell_exponentials, lift_sequences, unroll_recurrent),
+    *(fold_scalings, cover_scalings, cover_rectifiers),
 )
-_SUPPORTED_ACTIVATIONS = frozenset({"linear", "relu", "relu6", "softmax", "sigmoid", "tanh", "swish", "gelu"})
+_PROBES = 4  # random samples on which the outputs are compared
+_OPEN_LENGTHS = {4: 96, 5: 16}  # what stands for an open dimension then, by the number of dimensions
+_OPEN_LENGTH = 32  # of any other
+_INDICES = 128  # what integers that no table is indexed with stay below
 
 
 def prepare(model: tf_keras.Model) -> tuple[tf_keras.Model, list[Rewrite]]:
     """Return a new model that computes the same and of which TF-MOT covers as much as it can.
 
-    The given model is not touched (TF-MOT shares the layers it wraps). Dropout stays, as quantization-aware
-    training has a use for it; noise layers go.
+    The given model is not touched (TF-MOT shares the layers it wraps). A layer without a better form stays as
+    it is: ``unsupported_by_qat`` and ``without_int8`` name those of the prepared model.
 
     Args:
         model: a functional or Sequential tf_keras model.
@@ -95,25 +84,14 @@ def graph_of(model: tf_keras.Model) -> Graph:
     return read_graph({"class_name": kind, "config": model.get_config()}, weights, is_keras3=False)
 
 
-def unsupported_by_qat(model: tf_keras.Model) -> dict[str, str]:
-    """Say of each layer that TF-MOT's default scheme does not quantize why not, by the layer's name."""
-    found = {}
-    for layer in model.layers:
-        kind = type(layer).__name__
-        activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
-        if kind not in _SUPPORTED:
-            found[layer.name] = _UNSUPPORTED.get(kind, _NO_CONFIG)
-        elif activation not in _SUPPORTED_ACTIVATIONS:
-            found[layer.name] = f"TF-MOT does not know the activation {activation}"
-    return found
-
-
 def _check_equal(model: tf_keras.Model, prepared: tf_keras.Model) -> None:
     samples = random_inputs(model, _PROBES)
     expected, got = (_outputs(candidate, samples) for candidate in (model, prepared))
     for before, after in zip(expected, got, strict=True):
-        allowed = TOLERANCE * max(1.0, float(np.abs(before).max()))
-        difference = float(np.abs(before - after).max())
+        finite = before[np.isfinite(before)]
+        allowed = TOLERANCE * max(1.0, float(np.abs(finite).max(initial=0.0)))
+        differs = ~((before == after) | (np.isnan(before) & np.isnan(after)))
+        difference = float(np.abs(before[differs] - after[differs]).max(initial=0.0))
         if not difference <= allowed:
             msg = (
                 f"model {model.name!r}: preparing it would change its outputs by {difference:.1e}, "
@@ -123,17 +101,40 @@ def _check_equal(model: tf_keras.Model, prepared: tf_keras.Model) -> None:
 
 
 def random_inputs(model: tf_keras.Model, count: int) -> Arrays:
-    """Return ``count`` random samples for each input: 0..1, or integers that every table of the model has."""
-    rng = np.random.default_rng(0)
-    rows = [layer.input_dim for layer in model.layers if type(layer).__name__ == "Embedding"]
+    """Return ``count`` random samples for each input, in the model's order.
+
+    Floats are in 0..1, integers are rows that every table which the input indexes has. A length stands for
+    each open dimension.
+    """
+    rng, rows = np.random.default_rng(0), _table_rows(model)
     samples: Arrays = []
-    for tensor in model.inputs:
-        shape = (count, *(length or _OPEN_LENGTH for length in tensor.shape[1:]))
-        if tensor.dtype.is_floating:
+    for name, tensor in zip(model.input_names, model.inputs, strict=True):
+        length = _OPEN_LENGTHS.get(len(tensor.shape), _OPEN_LENGTH)
+        shape = (count, *(known or length for known in tensor.shape[1:]))
+        if tensor.dtype.is_floating and name not in rows:
             samples.append(rng.random(shape, np.float32))
         else:
-            samples.append(rng.integers(0, min([*rows, 128]), shape).astype(tensor.dtype.as_numpy_dtype))
+            whole = rng.integers(0, rows.get(name, _INDICES), shape)
+            samples.append(whole.astype(tensor.dtype.as_numpy_dtype))
     return samples
+
+
+def _table_rows(model: tf_keras.Model) -> dict[str, int]:
+    """Return the number of rows of the smallest table that each input indexes, by the input's name."""
+    found: dict[str, int] = {}
+    for table in model.layers:
+        if type(table).__name__ != "Embedding":
+            continue
+        waiting, seen = [table], set()
+        while waiting:
+            layer = waiting.pop()
+            if layer.name in seen:
+                continue
+            seen.add(layer.name)
+            if type(layer).__name__ == "InputLayer":
+                found[layer.name] = min(found.get(layer.name, table.input_dim), table.input_dim)
+            waiting += [parent.layer for node in layer.inbound_nodes for parent in node.parent_nodes]
+    return found
 
 
 def _outputs(model: tf_keras.Model, samples: Arrays) -> Arrays:

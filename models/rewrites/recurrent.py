@@ -2,58 +2,100 @@
 
 The converter makes one operator of an LSTM, which XNNPACK does not take and which remembers the sample before
 until a program resets it; on a GRU it crashes. Unrolled, either is matrix products and activations.
+
+The unrolled cell computes each gate by itself (tf_keras's ``implementation=1``): of the products of all gates
+at once the converter leaves the SPLIT in float in some models. A Bidirectional becomes its two layers, and
+what it reverses is put together anew step by step: through REVERSE_V2, int8 outputs came out wrong.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from models.errors import ModelError
+from models.graph import Layer
 from models.rewrites.edit import Edit, Rewrite
 from models.shapes import infer_shapes
 
 if TYPE_CHECKING:
-    from models.graph import Graph, Layer
+    from models.graph import Graph
 
 MAX_STEPS = 128  # each is some twenty operators
-_RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN"})
+RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN"})
+_WHY = "int8 kernels have no loops or state"
+_MERGES = {"concat": "Concatenate", "sum": "Add", "mul": "Multiply", "ave": "Average"}
 
 
 def unroll_recurrent(graph: Graph) -> tuple[Graph, list[Rewrite]]:
-    """Unroll every recurrent layer.
-
-    Raises:
-        ModelError: one has too many steps, or an open number of them.
-    """
+    """Unroll every recurrent layer whose number of steps is known and at most ``MAX_STEPS``."""
     edit, shapes = Edit(graph), infer_shapes(graph)
+    split: dict[str, tuple[str, ...]] = {}
     for call in graph.calls:
-        edit.moved.append(edit.keep(call))
         layer = graph.layers[call.layer]
-        if _is_recurrent(layer):
-            steps = shapes[call.inputs[0]][1]
-            if steps is None or steps > MAX_STEPS:
-                found = "an open number of" if steps is None else str(steps)
-                msg = (
-                    f"layer {layer.name!r} ({layer.kind}): {found} steps, at most {MAX_STEPS} are unrolled; "
-                    "shorten the sequence first, e.g. with a Conv1D with strides"
-                )
-                raise ModelError(msg)
+        steps = shapes[call.inputs[0]][1] if is_recurrent(layer) else None
+        if steps is None or steps > MAX_STEPS:
+            edit.moved.append(edit.keep(call))
+        elif layer.kind == "Bidirectional":
+            edit.note(layer.name, f"was split into its two directions, unrolled over {steps} steps", _WHY)
+            edit.moved.append(_both_directions(edit, layer, split, steps, edit.moved[call.inputs[0]]))
+        else:
+            edit.moved.append(edit.keep(call))
             edit.layers[layer.name] = _unrolled(layer)
-            edit.note(layer.name, f"was unrolled over {steps} steps", "int8 kernels have no loops or state")
+            if not (layer.inner or layer).config.get("unroll"):
+                edit.note(layer.name, f"was unrolled over {steps} steps", _WHY)
     return edit.finish(), edit.rewrites
 
 
-def _is_recurrent(layer: Layer) -> bool:
-    return layer.kind in _RECURRENT or (layer.inner is not None and layer.inner.kind in _RECURRENT)
+def is_recurrent(layer: Layer) -> bool:
+    """Whether it is a recurrent layer, or one around it."""
+    return layer.kind in RECURRENT or (layer.kind == "Bidirectional" and layer.inner is not None)
 
 
 def _unrolled(layer: Layer) -> Layer:
-    if layer.inner is None:
-        return replace(layer, config=layer.config | {"unroll": True})
-    backward = layer.inner_backward
-    return replace(
-        layer,
-        inner=_unrolled(layer.inner),
-        inner_backward=None if backward is None else _unrolled(backward),
+    wanted: dict[str, Any] = {"unroll": True}
+    if layer.kind != "SimpleRNN":
+        wanted["implementation"] = 1
+    return replace(layer, config=layer.config | wanted)
+
+
+def _both_directions(
+    edit: Edit, layer: Layer, split: dict[str, tuple[str, ...]], steps: int, tensor: int
+) -> int:
+    if layer.name not in split:
+        parts = [replace(part, name=edit.fresh(part.name)) for part in _directions(layer)]
+        results = [edit.add(part, tensor) for part in parts]
+        split[layer.name] = tuple(part.name for part in parts)
+    else:
+        results = [edit.again(name, tensor) for name in split[layer.name]]
+    if edit.layers[split[layer.name][0]].config.get("return_sequences"):
+        results[1] = _reversed(edit, f"{layer.name}_reversed", steps, results[1])
+    merge = _MERGES[layer.config.get("merge_mode", "concat")]
+    return edit.add(Layer(layer.name, merge), *results)
+
+
+def _directions(layer: Layer) -> tuple[Layer, ...]:
+    """Return the two layers of a Bidirectional, unrolled."""
+    ahead, back = layer.inner, layer.inner_backward
+    if ahead is None:
+        return ()
+    if back is None:
+        back = replace(ahead, config=ahead.config | {"go_backwards": not ahead.config.get("go_backwards")})
+    half = len(layer.weights) // 2
+    return tuple(
+        _unrolled(Layer(f"{layer.name}_{way}", part.kind, part.config, weights))
+        for part, way, weights in (
+            (ahead, "forward", layer.weights[:half]),
+            (back, "backward", layer.weights[half:]),
+        )
     )
+
+
+def _reversed(edit: Edit, name: str, steps: int, tensor: int) -> int:
+    """Put the steps of ``tensor``, ``(n, steps, units)``, together in reverse order."""
+    if steps == 1:
+        return tensor
+    cuts = []
+    for step in reversed(range(steps)):
+        cut = Layer(edit.fresh(f"{name}_{step}"), "Cropping1D", {"cropping": [step, steps - 1 - step]})
+        cuts.append(edit.add(cut, tensor))
+    return edit.add(Layer(edit.fresh(name), "Concatenate", {"axis": 1}), *cuts)

@@ -7,8 +7,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from models.errors import ModelError
-from models.prepare import prepare, unsupported_by_qat
+from models.prepare import prepare, random_inputs, unsupported_by_qat, without_int8
 from pipeline.tfmot import tensorflow_model_optimization
 
 IMAGE, SERIES, VECTOR = (12, 12, 3), (16, 3), (6,)
@@ -188,7 +187,7 @@ def test_a_scaling_without_a_convolution_gets_one(shape, sequential, library):
             layers.Normalization(mean=[1.0] * shape[-1], variance=[4.0] * shape[-1]),
             layers.Rescaling(2.0, -1.0),
         ),
-        *(layers.ReLU(), layers.BatchNormalization(), layers.Flatten(), layers.Dense(2)),
+        *(layers.ReLU(), layers.BatchNormalization(), layers.ReLU(), layers.Flatten(), layers.Dense(2)),
     )
 
     prepared, _ = prepare(model)
@@ -197,7 +196,7 @@ def test_a_scaling_without_a_convolution_gets_one(shape, sequential, library):
     assert unsupported_by_qat(prepared) == {}
     assert kernels_left_out(prepared, library) == set()
     scales = [layer for layer in prepared.layers if type(layer).__name__ == "BatchNormalization"]
-    assert [layer.trainable for layer in scales] == [False, False, True]
+    assert [layer.trainable for layer in scales] == [False, True]
 
 
 def test_an_integer_image_input_becomes_float(sequential, library):
@@ -219,20 +218,38 @@ def test_indices_stay_integers(sequential, library):
     assert list(unsupported_by_qat(prepared)) == [model.layers[0].name]
 
 
-def test_noise_goes_and_dropout_stays(sequential, library):
+def test_what_only_training_uses_goes(sequential, library):
     layers = library.layers
-    model = sequential(VECTOR, layers.GaussianNoise(0.1), layers.Dense(3), layers.Dropout(0.1))
+    model = sequential(
+        *(IMAGE, layers.GaussianNoise(0.1), layers.SpatialDropout2D(0.1), layers.Flatten()),
+        *(layers.Dropout(0.1), layers.Dense(3), layers.Activation("linear")),
+    )
+
+    prepared, rewrites = prepare(model)
+
+    assert kinds(prepared) == ["Flatten", "Dense"]
+    assert len(rewrites) == 4
+
+
+@pytest.mark.parametrize("activation", ["elu", "selu"])
+def test_exponential_units_are_spelled_out(sequential, library, activation):
+    model = sequential(VECTOR, library.layers.Dense(5, activation=activation), library.layers.Dense(2))
+
+    prepared, rewrites = prepare(model)
+
+    assert {"ReLU", "Subtract", "Activation", "Add"} <= set(kinds(prepared))
+    assert any("relu and exp" in rewrite.what for rewrite in rewrites)
+    assert without_int8(prepared) == {}
+
+
+@pytest.mark.parametrize("activation", ["softplus", "mish", "softsign"])
+def test_an_activation_without_int8_form_stays_and_is_named(sequential, library, activation):
+    model = sequential(VECTOR, library.layers.Dense(3), library.layers.Activation(activation, name="odd"))
 
     prepared, _ = prepare(model)
 
-    assert kinds(prepared) == ["Dense", "Dropout"]
-
-
-def test_an_activation_without_int8_kernel_is_refused_by_name(sequential, library):
-    model = sequential(VECTOR, library.layers.Dense(3, activation="elu", name="hidden"))
-
-    with pytest.raises(ModelError, match=r"'hidden_elu'.*ELU in float only"):
-        prepare(model)
+    assert list(without_int8(prepared)) == ["odd"]
+    assert "odd" in unsupported_by_qat(prepared)
 
 
 def test_preparing_leaves_the_model_alone_and_a_second_time_changes_nothing(sequential, library):
@@ -278,31 +295,105 @@ def test_a_series_that_is_scaled_first_is_reshaped_once(sequential, library):
     assert kinds(prepared).count("Reshape") == 1
 
 
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("merge", ["concat", "sum", "mul", "ave"])
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
-def test_recurrent_layers_are_unrolled(sequential, library, kind):
+def test_recurrent_layers_are_unrolled_in_both_directions(sequential, library, kind, merge, sequences):
     layers = library.layers
     make = getattr(layers, kind)
-    model = sequential(SERIES, layers.Bidirectional(make(4, return_sequences=True)), make(3))
+    both = layers.Bidirectional(make(4, return_sequences=sequences), merge_mode=merge)
+    model = sequential((6, 3), make(3, return_sequences=True, go_backwards=True), both)
 
     prepared, rewrites = prepare(model)
 
-    both, one = prepared.layers[1:]
-    assert both.forward_layer.unroll
-    assert both.backward_layer.unroll
-    assert one.unroll
-    assert [rewrite.what for rewrite in rewrites] == ["was unrolled over 16 steps"] * 2
+    recurrent = [layer for layer in prepared.layers if type(layer).__name__ == kind]
+    assert "Bidirectional" not in kinds(prepared)
+    assert [layer.unroll for layer in recurrent] == [True] * 3
+    assert len(rewrites) == 2
+    assert without_int8(prepared) == {}
 
 
-def test_a_recurrent_layer_with_too_many_steps_to_unroll_is_refused_by_name(sequential, library):
-    model = sequential((200, 2), library.layers.GRU(3, name="memory"))
+def test_a_bidirectional_layer_used_twice_keeps_one_set_of_weights(library, randomised):
+    layers = library.layers
+    both, inputs = layers.Bidirectional(layers.GRU(3, return_sequences=True)), library.Input((5, 6))
+    model = randomised(library.Model(inputs, both(both(inputs))))
 
-    with pytest.raises(ModelError, match=r"'memory' \(GRU\): 200 steps, at most 128"):
-        prepare(model)
+    prepared, _ = prepare(model)
+
+    assert prepared.count_params() == model.count_params()
 
 
-@pytest.mark.parametrize("activation", ["elu", "selu", "softplus", "mish"])
-def test_an_activation_without_a_usable_int8_form_is_refused_by_name(sequential, library, activation):
-    model = sequential(VECTOR, library.layers.Dense(3, name="hidden"), library.layers.Activation(activation))
+@pytest.mark.parametrize("steps", [200, None])
+def test_a_long_recurrent_layer_stays_and_is_named(sequential, library, steps):
+    layers = library.layers
+    loop = sequential((steps, 2), layers.GRU(3, name="memory"))
+    pair = sequential((steps, 2), layers.LSTM(3, return_sequences=True), layers.LSTM(3))
+    both = sequential((steps, 2), layers.Bidirectional(layers.LSTM(3)))
+    one = sequential((steps, 2), layers.LSTM(3))
 
-    with pytest.raises(ModelError, match=r"layer 'activation.*int8|float only"):
-        prepare(model)
+    named = [list(without_int8(prepare(model)[0])) for model in (loop, pair, both, one)]
+
+    assert named == [["memory"], [layer.name for layer in pair.layers], [both.layers[0].name], []]
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_normalization_goes_into_convolutions_that_tfmot_does_not_fold_it_into(sequential, library, after):
+    layers = library.layers
+    convolutions = [layers.Conv2D(4, 3, groups=2), layers.Dense(4)]
+    if after:
+        convolutions += [layers.Conv2DTranspose(4, 3)]
+    else:
+        convolutions += [layers.Conv2D(4, 3), layers.DepthwiseConv2D(3)]
+    for convolution in convolutions:
+        norm = layers.BatchNormalization()
+        model = sequential((8, 8, 4), *((convolution, norm) if after else (norm, convolution)))
+
+        prepared, rewrites = prepare(model)
+
+        assert kinds(prepared) == [type(convolution).__name__]
+        assert [rewrite.what for rewrite in rewrites] == [f"was folded into {convolution.name!r}"]
+
+
+def test_normalization_before_a_convolution_that_pads_is_not_folded(sequential, library):
+    layers = library.layers
+    model = sequential(IMAGE, layers.BatchNormalization(), layers.Conv2D(4, 3, padding="same"))
+
+    prepared, _ = prepare(model)
+
+    assert kinds(prepared) == ["DepthwiseConv2D", "BatchNormalization", "Conv2D"]
+
+
+def test_a_scaling_that_would_shrink_a_kernel_is_not_folded(sequential, library):
+    model = sequential(IMAGE, library.layers.Rescaling(1 / 255), library.layers.Conv2D(4, 3))
+
+    prepared, _ = prepare(model)
+
+    assert kinds(prepared) == ["DepthwiseConv2D", "BatchNormalization", "Conv2D"]
+
+
+def test_a_name_that_a_rewrite_would_choose_may_be_taken(library, randomised):
+    layers, inputs = library.layers, library.Input(IMAGE)
+    x = layers.Conv2D(3, 1, activation="swish", name="a")(inputs)
+    model = randomised(library.Model(inputs, layers.Conv2D(3, 1, name="a_swish")(x)))
+
+    prepared, _ = prepare(model)
+
+    assert kinds(prepared) == ["Conv2D", "Activation", "Conv2D"]
+
+
+def test_random_inputs_fit_every_input(library, randomised):
+    layers = library.layers
+    word, image = library.Input((None,), dtype="int32"), library.Input((None, None, 3))
+    number = library.Input((4,))
+    table = layers.GlobalAveragePooling1D()(layers.Embedding(5, 2)(word))
+    pooled = layers.GlobalMaxPooling2D()(layers.Conv2D(2, 3)(image))
+    merged = layers.Concatenate()([table, pooled, number])
+    model = randomised(library.Model([word, image, number], [merged, table]))
+
+    samples = random_inputs(model, 3)
+    prepared, _ = prepare(model)
+
+    assert [sample.shape for sample in samples] == [(3, 32), (3, 96, 96, 3), (3, 4)]
+    assert samples[0].dtype == np.int32
+    assert samples[0].max() < 5
+    assert len(prepared.outputs) == 2
