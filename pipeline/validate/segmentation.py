@@ -45,7 +45,7 @@ def reduce_segmentation(chunk: Chunk) -> Reduced:
         right = said[model] == ids
         rows[f"{model}_found"] = _count(np.where(right, ids, classes), classes + 1)[:, :classes]
         rows[f"{model}_said"] = _count(said[model], classes)
-        rows[f"{model}_loss"] = loss(of_label).mean(axis=1)
+        rows[f"{model}_loss"] = loss(of_label).mean(axis=1, dtype=np.float64)
     rows["same"] = (said["baseline"] == said["quantized"]).mean(axis=1)
     return Reduced(rows, classes=classes)
 
