@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deploy.bundle import checksums, release_name, write_bundle
+from deploy.device import predict
 from pipeline.artifacts import JudgedReport, PassedReport, Release
 from pipeline.errors import GateFailed, IntegrityError
 from pipeline.report.text import report_text
@@ -116,6 +117,7 @@ def release(
     arrays = {f"golden_input_{i}": np.load(measured.golden_input(i)) for i in range(measured.inputs)}
     arrays |= {f"golden_output_{i}": np.load(measured.golden_output(i)) for i in range(measured.outputs)}
     texts = {"calibration.json": samples.manifest.read_text(encoding="utf-8")}
+    texts["predict.py"] = Path(predict.__file__).read_text(encoding="utf-8")
     texts |= {file: (passed.folder / file).read_text(encoding="utf-8") for file in REPORTS}
     write_bundle(folder, name, quantized.tflite, metadata, arrays, texts)
     files = {file: digest for file, digest in checksums(folder).items() if file not in REPORTS}
@@ -137,6 +139,7 @@ def _steps(transform: Transform, port: Port, interpolation: str) -> dict[str, An
     is_image = len(port.shape) == 3 and port.shape[-1] in (1, 3, 4)
     return {
         "resize": {"size": port.shape[:2], "interpolation": interpolation} if is_image else None,
+        "indices": transform.indices,
         "reverse_channels": transform.reverse_channels,
         "scale": list(transform.scale),
         "offset": list(transform.offset),

@@ -52,6 +52,8 @@ def summary(report: Report) -> tuple[RenderableType, ...]:
 
 def details(report: Report) -> Iterator[RenderableType]:
     """What only the report shows: classes, layers, nodes and runtimes."""
+    if report.notes:
+        yield Text("notes:\n" + "\n".join(f"  {line}" for line in report.notes))
     if report.preprocessing:
         yield Text(f"preprocessing: {report.preprocessing}")
     if report.rewrites:

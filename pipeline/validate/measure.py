@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pipeline.runtimes.session import InstructionCount, ModelDetails
     from pipeline.samples import Samples
     from pipeline.targets import Target
-    from pipeline.validate.accuracy import Comparison
+    from pipeline.validate.comparison import Comparison
     from pipeline.validate.delegation import Delegation
     from pipeline.validate.latency import LatencyComparison
 
@@ -204,7 +204,7 @@ class Measurement:
             return ()
         judging, count = self.judging, len(quantized.outputs[0])
         judges = [
-            Judge(task, output=name, from_logits=from_logits, classes=judging.classes)
+            Judge(task, seed=self.seed, output=name, from_logits=from_logits, classes=judging.classes)
             for task, name, from_logits in zip(
                 judging.tasks, judging.outputs, judging.from_logits, strict=True
             )
@@ -218,7 +218,7 @@ class Measurement:
                 judge.add(
                     baseline.real(index, place), quantized.real(index, place), chunk.target(index), inputs
                 )
-        return tuple(judge.finish(seed=self.seed) for judge in judges)
+        return tuple(judge.finish() for judge in judges)
 
     def _accuracy(self, found: OnRuntime | Refused, host: OnRuntime) -> RuntimeAccuracy:
         if isinstance(found, Refused):
@@ -228,7 +228,7 @@ class Measurement:
         return RuntimeAccuracy(
             runtime=found.runtime.title,
             metric=compared[0].metrics[0].name if compared else "",
-            accuracy=compared[0].metrics[0].quantized if compared else None,
+            value=compared[0].metrics[0].quantized if compared else None,
             samples=compared[0].samples if compared else 0,
             golden_samples=len(found.golden.outputs[0]),
             differing_samples=differing,

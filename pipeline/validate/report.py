@@ -123,6 +123,7 @@ class Report:
         runtimes: the host's: LiteRT, on which the accuracy is compared, then tflite-runtime.
         format: what the model could become: "int8", "int8 with float operators", "float16" or "float32".
         format_reason: why it is not "int8" throughout; "" where it is.
+        notes: what a user should know about model and data, one line each.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Report:
     verdicts: tuple[Verdict, ...] = ()
     format: str = "int8"
     format_reason: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def degraded(self) -> bool:
