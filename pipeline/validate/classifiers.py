@@ -19,9 +19,12 @@ from pipeline.validate.probabilities import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from pipeline.validate.evidence import Chunk
+    from pipeline.validate.ranking import Ranking
 
 MOST_CLASSES_OF_TOP_3 = 9
 
@@ -31,7 +34,10 @@ def reduce_classification(chunk: Chunk) -> Reduced:
     classes = chunk.baseline.shape[1]
     baseline = exclusive_probabilities(chunk.baseline, from_logits=chunk.from_logits)
     quantized = exclusive_probabilities(chunk.quantized, from_logits=chunk.from_logits)
-    return Reduced(_said(baseline, quantized, class_ids(chunk.targets, classes)), classes=classes)
+    rows = _said(baseline, quantized, class_ids(chunk.targets, classes))
+    if classes == 2:
+        rows |= {"baseline_score": baseline[:, 1], "quantized_score": quantized[:, 1]}
+    return Reduced(rows, classes=classes)
 
 
 def reduce_binary(chunk: Chunk) -> Reduced:
@@ -49,12 +55,14 @@ def reduce_binary(chunk: Chunk) -> Reduced:
 
 
 def judge_classification(kept: Reduced, names: tuple[str, ...]) -> Findings:
-    """Top-1, top-k, macro F1 and cross-entropy."""
+    """Top-1, top-k or of two classes AUC, macro F1 and cross-entropy."""
     rows, classes = kept.rows, kept.classes
     figures = [share("top-1", rows["baseline_rank"] == 0, rows["quantized_rank"] == 0)]
     if classes >= 4:
         most = 3 if classes <= MOST_CLASSES_OF_TOP_3 else 5
         figures.append(share(f"top-{most}", rows["baseline_rank"] < most, rows["quantized_rank"] < most))
+    if classes == 2 and ranking.has_both(rows["label"] == 1):
+        figures.append(_ranked("AUC", ranking.auc, rows))
     figures += [_macro_f1(rows, classes), _loss(rows)]
     return _findings(rows, classes, names, figures, _at_chance(rows, classes))
 
@@ -63,12 +71,11 @@ def judge_binary(kept: Reduced, names: tuple[str, ...]) -> Findings:
     """Accuracy at 0.5, AUC, average precision, F1 of class 1 and cross-entropy."""
     rows = kept.rows
     positive = rows["label"] == 1
-    scores = (rows["baseline_score"], rows["quantized_score"], positive)
     figures = [share("accuracy", rows["baseline_rank"] == 0, rows["quantized_rank"] == 0)]
     notes = []
     if ranking.has_both(positive):
-        area = ranking.figure("AUC", ranking.auc, *scores)
-        figures += [area, ranking.figure("average precision", ranking.average_precision, *scores)]
+        area = _ranked("AUC", ranking.auc, rows)
+        figures += [area, _ranked("average precision", ranking.average_precision, rows)]
         if area.baseline <= 100 * ranking.chance_area(positive):
             notes.append(f"the float model is not measurably better than chance (AUC {area.baseline:.1f} %)")
     else:
@@ -152,6 +159,10 @@ def _rank(probabilities: NDArray[np.float64], labels: NDArray[Any]) -> NDArray[n
 
 def _loss(rows: dict[str, NDArray[Any]]) -> Figure:
     return mean("loss", rows["baseline_loss"], rows["quantized_loss"], unit="nats")
+
+
+def _ranked(name: str, by: Callable[..., Ranking], rows: dict[str, NDArray[Any]]) -> Figure:
+    return ranking.figure(name, by, rows["baseline_score"], rows["quantized_score"], rows["label"] == 1)
 
 
 def _macro_f1(rows: dict[str, NDArray[Any]], classes: int) -> Figure:

@@ -113,8 +113,8 @@ class Comparison:
 
     @property
     def gated(self) -> tuple[Metric, ...]:
-        """The metrics that the accuracy gate judges: the primary one, and a binary classifier's AUC."""
-        also = [metric for metric in self.metrics[1:] if self.task == "binary" and metric.name == "AUC"]
+        """The metrics that the accuracy gate judges: the primary one, and the AUC of two classes."""
+        also = [metric for metric in self.metrics[1:] if metric.name == "AUC"]
         return (self.primary, *also)
 
     def metric(self, name: str) -> Metric | None:

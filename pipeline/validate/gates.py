@@ -41,7 +41,7 @@ def accuracy(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
 
     It passes where the whole 95 % interval is within the margin, and fails where the estimate is beyond it.
     In between the samples are too few to tell. Every output is judged by its primary metric, which is on a
-    scale to 100 whatever the task, and a binary classifier by its AUC too.
+    scale to 100 whatever the task, and a classifier of two classes by its AUC too.
     """
     if not report.accuracy:
         alone = report.runtimes[0]

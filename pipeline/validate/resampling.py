@@ -7,6 +7,7 @@ F1 stays defined in a resample that misses a rare class, which a plain bootstrap
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95
 # More samples are drawn in random groups: the variance of a mean is the same, the work is bounded.
 MOST_UNITS = 10_000
+SIGNIFICANT_DIGITS = 10
 WEIGHTS_AT_A_TIME = 1_000_000
 
 
@@ -40,23 +42,30 @@ def with_intervals(figures: Sequence[Figure], *, seed: int, bootstrap: int) -> t
     metrics = []
     for figure in figures:
         difference = figure.quantized - figure.baseline
-        low = high = None
+        interval: tuple[float, ...] = ()
         if figure.influence is not None:
-            below, above = next(ends)
-            low, high = difference + below, difference + above
+            interval = tuple(difference + end for end in next(ends))
+        values = _rounded(figure.baseline, figure.quantized, difference, *interval)
         metrics.append(
             Metric(
                 name=figure.name,
                 unit=figure.unit,
                 better=figure.better,
-                baseline=figure.baseline,
-                quantized=figure.quantized,
-                difference=difference,
-                low=low,
-                high=high,
+                baseline=values[0],
+                quantized=values[1],
+                difference=values[2],
+                low=values[3] if interval else None,
+                high=values[4] if interval else None,
             )
         )
     return tuple(metrics)
+
+
+def _rounded(*values: float) -> tuple[float, ...]:
+    """Keep what does not depend on the order of additions, which is another on another processor."""
+    size = max(abs(value) for value in values[:2])
+    digits = SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(size)) if size else SIGNIFICANT_DIGITS
+    return tuple(round(value, digits) for value in values)
 
 
 def _ends(

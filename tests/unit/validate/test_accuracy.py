@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -49,6 +51,18 @@ def test_every_task_gives_a_primary_metric_in_points_a_loss_and_json(task):
     assert any(metric.name.startswith("loss") for metric in found.metrics) or task == "embedding"
     adapter = TypeAdapter(Comparison)
     assert adapter.validate_json(adapter.dump_json(found)) == found
+
+
+@pytest.mark.parametrize("task", get_args(Task))
+def test_the_page_on_metrics_lists_every_metric_of_the_task_in_order(task):
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
+    section = page.split(f"\n## {task.capitalize()}\n")[1].split("\n## ")[0]
+    listed = re.findall(r"^\| `(.+?)`", section, re.MULTILINE)
+    baseline, quantized, targets, inputs = drawn(task)
+    found = compare(task, baseline, quantized, targets, inputs=inputs, seed=0, classes=("NAME", "other"))
+
+    told = [metric.name for metric in found.metrics]
+    assert [name for name in listed if name in told] == told
 
 
 @pytest.mark.parametrize("task", get_args(Task))

@@ -188,6 +188,16 @@ def test_a_binary_model_that_cannot_rank_is_noted():
     assert compare("binary", labels[:, None] * 0.8, scores, labels, seed=0).note == ""
 
 
+def test_two_classes_by_two_outputs_have_an_auc_as_well():
+    scores = np.linspace(0, 1, 20)[:, None]
+    labels = np.arange(20) % 3 % 2
+    one = compare("binary", scores, scores**2, labels, seed=0)
+    two = compare("classification", *(np.hstack([1 - s, s]) for s in (scores, scores**2)), labels, seed=0)
+
+    assert two.metric("AUC") == one.metric("AUC")
+    assert two.gated == (two.primary, two.metric("AUC"))
+
+
 def test_with_one_class_only_there_is_no_auc_and_that_is_said():
     scores = np.linspace(0.6, 0.9, 8)[:, None]
     found = compare("binary", scores, scores, np.ones(8, int), seed=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pydantic import TypeAdapter
 
@@ -35,11 +37,12 @@ def test_a_gain_is_above_zero_where_int8_is_better():
     assert metric(2.0, None, None).gain == (2.0, 2.0, 2.0)
 
 
-def test_a_binary_classifier_alone_is_gated_by_its_auc_too():
-    metrics = (metric(0, 0, 0), metric(1, 0, 2))
+def test_the_primary_metric_is_gated_and_an_auc_beside_it():
+    area = metric(0, 0, 0)
+    other = replace(area, name="accuracy")
 
-    for task, gated in (("binary", 2), ("anomaly", 1), ("classification", 1)):
-        assert len(Comparison(output="", task=task, samples=9, metrics=metrics).gated) == gated
+    for metrics, gated in (((area,), 1), ((other, area), 2), ((other, other), 1)):
+        assert len(Comparison(output="", task="binary", samples=9, metrics=metrics).gated) == gated
 
 
 def test_a_comparison_survives_json(report):

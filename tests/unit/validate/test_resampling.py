@@ -110,3 +110,12 @@ def test_a_figure_without_influence_has_no_interval():
 
     assert (largest.difference, largest.low, largest.high) == (2.0, None, None)
     assert top.low is not None
+
+
+def test_equal_models_differ_by_nothing_and_not_by_the_order_of_additions():
+    before = np.random.default_rng(0).random(1000)
+    figures = [mean("loss", before, np.nextafter(before, 1), unit="nats")]
+    (metric,) = with_intervals(figures, seed=0, bootstrap=100)
+
+    assert metric.baseline == metric.quantized
+    assert metric.difference == metric.low == metric.high == 0
