@@ -53,12 +53,12 @@ class ModelConfig(Section):
 
 
 class FeatureConfig(Section):
-    """One feature of a TFRecord's examples; ``role`` is an input's name, "target", or None: passed over."""
+    """One feature of a TFRecord's examples; ``role`` is an input's name, "target", or "": passed over."""
 
     kind: Literal["image", "bytes", "float32", "int64"]
     shape: tuple[Count, ...] = ()
     dtype: Literal["uint8", "int8", "int16", "uint16", "int32", "int64", "float16", "float32"] = "uint8"
-    role: str | None = None
+    role: str = ""
 
 
 class DataConfig(Section):

@@ -16,10 +16,13 @@ from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.preprocessing import PROBE_SAMPLES, check_range, usual_range
 from pipeline.progress import track
 from pipeline.samples import Samples
+from pipeline.training import OF_CLASSES
 from pipeline.workspace import file_sha256, folder_digests, sha256_of
 
 if TYPE_CHECKING:
-    from models.ports import Port
+    from models.data.options import DataOptions, StoredData
+
+    from models.ports import Port, Task
     from pipeline.config import CalibrationConfig, DataConfig, ModelConfig, PreprocessingConfig
 
     Affines = dict[str, tuple[Any, Any]]
@@ -145,12 +148,12 @@ def load_data(source: Source, model: FloatModel, *, config: DataConfig, seed: in
             options=data_options(config),
             seed=seed,
         )
-    return stored_dataset(found, out, len(model.inputs))
+    return stored_dataset(found, out, len(model.inputs), model.outputs)
 
 
-def data_options(config: DataConfig) -> Any:
+def data_options(config: DataConfig) -> DataOptions:
     """The settings as the reader of data takes them."""
-    from models.data.sources import DataOptions, Feature
+    from models.data.options import DataOptions, Feature
 
     return DataOptions(
         test_fraction=config.test_fraction,
@@ -163,18 +166,27 @@ def data_options(config: DataConfig) -> Any:
     )
 
 
-def stored_dataset(found: Any, folder: Path, inputs: int) -> Dataset:
-    """The record of what ``models.data`` stored in ``folder``."""
+def stored_dataset(found: StoredData, folder: Path, inputs: int, outputs: tuple[Port, ...]) -> Dataset:
+    """The record of what ``models.data`` stored in ``folder``; classes without a name are numbered."""
     shapes = tuple(np.load(folder / f"input_{i}.npy", mmap_mode="r").shape[1:] for i in range(inputs))
     return Dataset(
         folder=folder,
         tasks=found.tasks,
-        classes=found.class_names,
+        classes=found.class_names or _numbered(found.tasks, outputs),
         shapes=shapes,
         train_samples=found.train_samples,
         test_samples=found.test_samples,
         notes=found.notes,
     )
+
+
+def _numbered(tasks: tuple[Task, ...], outputs: tuple[Port, ...]) -> tuple[str, ...]:
+    counts = [
+        max(port.shape[-1] or 1, 2) if task != "multi-label" else port.shape[-1] or 1
+        for task, port in zip(tasks, outputs, strict=True)
+        if task in OF_CLASSES
+    ]
+    return tuple(str(label) for label in range(counts[0])) if counts else ()
 
 
 def prepare_model(

@@ -97,7 +97,7 @@ def _samples(
     found = load_data(
         settings.data.source, folder, inputs=inputs, outputs=outputs, options=options, seed=seed
     )
-    data = stored_dataset(found, folder, len(inputs))
+    data = stored_dataset(found, folder, len(inputs), outputs)
     transforms = declared_transforms(inputs, settings.preprocessing)
     notes = data.notes
     if len(inputs) == 1 and settings.preprocessing.scale == "auto" and not transforms[0].indices:
