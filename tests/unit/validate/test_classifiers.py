@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.validate.accuracy import compare
 
-I = np.arange(40)  # noqa: E741 - an index
+ROWS = np.arange(40)
 
 
 def probabilities(classes, top=0.9, count=4):
@@ -22,9 +22,9 @@ def values(found):
 
 
 def test_a_classifier_has_the_metrics_that_scikit_learn_gives():
-    logits = np.sin(1.7 * I[:, None] * (1 + np.arange(5)) + np.arange(5)) * 2
-    labels = (I * I + I // 3) % 5
-    logits[I, labels] += 1.1
+    logits = np.sin(1.7 * ROWS[:, None] * (1 + np.arange(5)) + np.arange(5)) * 2
+    labels = (ROWS * ROWS + ROWS // 3) % 5
+    logits[ROWS, labels] += 1.1
     found = compare("classification", logits, logits, labels, seed=0)
 
     assert values(found) == pytest.approx(
@@ -40,8 +40,8 @@ def test_a_classifier_has_the_metrics_that_scikit_learn_gives():
 
 
 def test_a_binary_classifier_has_the_metrics_that_scikit_learn_gives():
-    labels = ((I * 7) % 5 < 2).astype(int)
-    scores = np.round(0.5 + 0.45 * np.sin(2.3 * I), 1)
+    labels = ((ROWS * 7) % 5 < 2).astype(int)
+    scores = np.round(0.5 + 0.45 * np.sin(2.3 * ROWS), 1)
     scores = np.clip(scores + 0.2 * labels, 0.05, 0.95).round(2)[:, None]  # ten values, so that many tie
     found = compare("binary", scores, scores, labels, seed=0)
 

@@ -7,9 +7,9 @@ import pytest
 
 from pipeline.validate.accuracy import compare
 
-I, L = np.arange(40)[:, None], np.arange(3)  # noqa: E741 - an index
-SCORES = np.round(0.5 + 0.45 * np.sin(1.3 * I * (L + 1) + L), 2)
-TRUTH = ((I * (L + 3) + L) % (L + 4) < 2).astype(np.uint8)
+ROWS, LABELS = np.arange(40)[:, None], np.arange(3)
+SCORES = np.round(0.5 + 0.45 * np.sin(1.3 * ROWS * (LABELS + 1) + LABELS), 2)
+TRUTH = ((ROWS * (LABELS + 3) + LABELS) % (LABELS + 4) < 2).astype(np.uint8)
 
 
 def test_the_metrics_are_those_that_scikit_learn_gives():

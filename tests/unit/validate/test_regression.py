@@ -8,9 +8,9 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.validate.accuracy import compare
 
-I = np.arange(40)  # noqa: E741 - an index
-TARGETS = np.stack([np.sin(I), 100 + 10 * np.cos(0.7 * I)], axis=1)
-OUTPUTS = TARGETS + np.stack([0.2 * np.sin(3 * I + 1), 3 * np.cos(5 * I)], axis=1)
+ROWS = np.arange(40)
+TARGETS = np.stack([np.sin(ROWS), 100 + 10 * np.cos(0.7 * ROWS)], axis=1)
+OUTPUTS = TARGETS + np.stack([0.2 * np.sin(3 * ROWS + 1), 3 * np.cos(5 * ROWS)], axis=1)
 
 
 def values(found):
