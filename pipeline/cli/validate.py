@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from models.ports import Port
     from pipeline.config import BuildConfig
     from pipeline.samples import Samples
     from pipeline.validate.measure import Judging
@@ -88,7 +89,7 @@ def _samples(
     from pipeline.runtimes.scaling import as_input, as_real
     from pipeline.runtimes.session import Session
     from pipeline.samples import Samples
-    from pipeline.validate.measure import Judging
+    from pipeline.validate.measure import Judging, output_names
 
     if not settings.data.source:
         return None, Judging((), (), ()), ()
@@ -112,9 +113,14 @@ def _samples(
             chosen, warning = usual_range(predict, probe.raw(0), probe.target(0), data.tasks[0])
         transforms, notes = (chosen,), (*notes, *filter(None, (warning,)))
     judging = Judging(
-        data.tasks, tuple(port.name for port in outputs), tuple(None for _ in outputs), data.classes
+        data.tasks, output_names(outputs), tuple(_is_logits(port) for port in outputs), data.classes
     )
     return Samples.of(data, "test", transforms), judging, notes
+
+
+def _is_logits(port: Port) -> bool | None:
+    """What the last operator tells; a linear one may give anything."""
+    return False if port.activation in {"softmax", "sigmoid"} else None
 
 
 def _show(report: Report, as_json: bool) -> None:

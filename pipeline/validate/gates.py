@@ -39,9 +39,10 @@ def _verdict(gate: str, ok: bool, got: str, allowed: str) -> Verdict:
 def accuracy(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """Non-inferiority of int8 on paired samples: on the host, and on each device whose bits differ from it.
 
-    It passes where the whole 95 % interval is within the margin, and fails where the estimate is beyond it.
-    In between the samples are too few to tell. Every output is judged by its primary metric, which is on a
-    scale to 100 whatever the task, and a classifier of two classes by its AUC too.
+    It passes where the whole 95 % interval is within the margin, and fails where int8 is shown to be worse
+    (the whole interval is below 0) and the estimate is beyond the margin. In between the samples are too few to
+    tell. Every output is judged by its primary metric, which is on a scale to 100 whatever the task, and a
+    classifier of two classes by its AUC too.
     """
     if not report.accuracy:
         alone = report.runtimes[0]
@@ -67,7 +68,8 @@ def _non_inferiority(gate: str, metric: Metric, samples: int, allowed: GatesConf
     margin = allowed.accuracy_drop_points
     got = f"{metric.name} {change(metric)}"
     outcome: Outcome = "passed" if non_inferior(metric, margin) else "inconclusive"
-    if metric.gain[0] <= -margin:
+    estimate, _, high = metric.gain
+    if estimate <= -margin and high < 0:
         outcome = "failed"
     elif outcome == "inconclusive":
         outcome = "failed" if allowed.inconclusive == "fail" else outcome

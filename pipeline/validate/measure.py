@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from models.ports import Task
+    from models.ports import Port, Task
     from pipeline.config import ValidateConfig
     from pipeline.runtimes.runtime import Runtime
     from pipeline.runtimes.session import InstructionCount, ModelDetails
@@ -50,7 +50,7 @@ class GoldenSet:
 
 @dataclass(frozen=True)
 class Judging:
-    """How outputs are judged: for each output its task, name and kind, and the classes' names."""
+    """How outputs are judged: for each its task, its name ("" of a single one), whether it is of logits."""
 
     tasks: tuple[Task, ...]
     outputs: tuple[str, ...]
@@ -271,6 +271,11 @@ class Measurement:
                 return taken
 
             return latency.compare(measure, seed=self.seed, pairs=self.config.latency_pairs)
+
+
+def output_names(outputs: Sequence[Port]) -> tuple[str, ...]:
+    """The outputs' names, which matter where there are several."""
+    return tuple(port.name for port in outputs) if len(outputs) > 1 else ("",)
 
 
 def differences(outputs: list[NDArray[Any]], reference: list[NDArray[Any]]) -> tuple[int, float]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.artifacts import Measured
 from pipeline.samples import Samples
-from pipeline.validate.measure import Judging, Measurement
+from pipeline.validate.measure import Judging, Measurement, output_names
 from pipeline.validate.report import write_report
 from pipeline.validate.subject import Subject
 
@@ -41,7 +41,7 @@ def validate(
     """
     judging = Judging(
         tasks=data.tasks,
-        outputs=tuple(port.name for port in model.outputs),
+        outputs=output_names(model.outputs),
         from_logits=model.from_logits,
         classes=data.classes,
     )

@@ -74,7 +74,9 @@ def test_every_verdict_says_what_it_got_and_what_it_allows(report):
         (-0.5, -0.99, 0.0, "passed"),
         (-0.5, -1.0, 0.0, "inconclusive"),
         (0.0, -3.0, 3.0, "inconclusive"),
-        (-1.0, -2.0, 0.0, "failed"),
+        (-1.0, -2.0, -0.1, "failed"),
+        (-1.0, -2.0, 0.0, "inconclusive"),
+        (-2.8, -8.3, 2.8, "inconclusive"),
         (-5.0, -6.0, -4.0, "failed"),
     ],
 )
