@@ -149,9 +149,9 @@ def _nearly(shape: tuple[int, ...], port: tuple[int | None, ...]) -> bool:
 
 
 def _stack(samples: list[tuple[tuple[Array, ...], tuple[Array, ...]]], source: str) -> Batch:
-    inputs, targets = (list(zip(*column, strict=True)) for column in zip(*samples, strict=True))
     try:
+        inputs, targets = (list(zip(*column, strict=True)) for column in zip(*samples, strict=True))
         return tuple(map(np.stack, inputs)), tuple(map(np.stack, targets))
     except ValueError as error:
-        msg = f"{source}: samples of different shapes; pad them to one length"
+        msg = f"{source}: samples of different shapes, or some without targets; give all the same"
         raise DataError(msg) from error
