@@ -78,7 +78,7 @@ def to_real(values: NDArray[Any], contract: dict[str, Any]) -> NDArray[Any]:
     """Return an output tensor as the numbers that it stands for."""
     if contract["scale"] is None:
         return values
-    return (values.astype(np.float32) - contract["zero_point"]) * np.float32(contract["scale"])
+    return np.asarray((values.astype(np.float32) - contract["zero_point"]) * np.float32(contract["scale"]))
 
 
 def describe(values: NDArray[Any], contract: dict[str, Any], labels: list[str]) -> str:

@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from pipeline.build import Built
+    from pipeline.config import BuildConfig
 
 DATA_HELP = "The data: a file, a folder or module:function; see docs/reference/data.md."
 FAST_SAMPLES = 2048
@@ -74,36 +75,54 @@ def build(
     With neither --config nor --model the embedded default is built: ResNet-8 on Fashion-MNIST.
     """
     from pipeline.build import build as run
-    from pipeline.config import make_config
     from pipeline.targets import get_target
     from pipeline.workspace import Workspace
 
     chosen = get_target(target)
-    given = {
-        "path": model,
-        "weights": weights,
-        "custom_objects": custom_objects,
-        "trust": trust_model or None,
+    flags = {
+        "project": {"name": name},
+        "model": {
+            "path": model,
+            "weights": weights,
+            "custom_objects": custom_objects,
+            "trust": trust_model or None,
+        },
+        "data": {"source": data, "task": task or None},
+        "": {"seed": seed, "epochs": epochs, "fast": fast},
     }
-    training = {"epochs": epochs, "fast": fast}
-    raw, where = _settings(config, model, data)
-    _lay_over(raw, "project", {"name": name})
-    _lay_over(raw, "model", {} if _is_zoo(model) else given)
-    _lay_over(raw, "data", {"source": data, "task": task or None})
-    _overlay_training(raw, training)
-    if seed is not None:
-        raw["seed"] = seed
-    settings = make_config(raw, where)
+    settings = _settings(config, flags)
     built = run(chosen, settings, Workspace(out, Narrator(verbose)))
     _show(built, as_json)
 
 
-def _settings(config: Path | None, model: str | None, data: str | None) -> tuple[dict[str, Any], str]:
-    """Settings from a file, the zoo or the default, and what to name in an error about them."""
+def _settings(config: Path | None, flags: dict[str, dict[str, Any]]) -> BuildConfig:
+    """Settings from a file, the zoo or the default, with the flags of each section laid over them."""
+    from pipeline.config import ZOO, make_config
+
+    model = flags["model"]["path"]
+    is_zoo = model is not None and model.startswith(ZOO) and not Path(model).exists()
+    raw, where = _base(config, model, flags["data"]["source"], is_zoo)
+    for section in ("project", "model", "data"):
+        given = {key: value for key, value in flags[section].items() if value is not None}
+        if is_zoo:
+            given.pop("path", None)
+        table = raw.setdefault(section, {})
+        if isinstance(table, dict):  # anything else is refused when the settings are made
+            table.update(given)
+    _overlay_training(raw, flags[""])
+    if flags[""]["seed"] is not None:
+        raw["seed"] = flags[""]["seed"]
+    return make_config(raw, where)
+
+
+def _base(
+    config: Path | None, model: str | None, data: str | None, is_zoo: bool
+) -> tuple[dict[str, Any], str]:
+    """What the flags are laid over, and what to name in an error about it."""
     from pipeline.config import DEFAULT_FILE, ZOO, read_toml, zoo_settings
     from pipeline.errors import ConfigError
 
-    if model is not None and _is_zoo(model):
+    if is_zoo and model is not None:
         return zoo_settings(model.removeprefix(ZOO)), model
     if (model is None) != (data is None) and config is None:
         msg = "--model and --data go together: give both, or neither for the embedded default"
@@ -114,18 +133,6 @@ def _settings(config: Path | None, model: str | None, data: str | None) -> tuple
         return {"project": {"name": Path(model).stem}}, "--model"
     path = config or DEFAULT_FILE
     return read_toml(path), str(path)
-
-
-def _is_zoo(model: str | None) -> bool:
-    from pipeline.config import ZOO
-
-    return model is not None and model.startswith(ZOO) and not Path(model).exists()
-
-
-def _lay_over(raw: dict[str, Any], section: str, flags: dict[str, Any]) -> None:
-    """Let flags that were given win over a section of the settings."""
-    given = {key: str(value) if isinstance(value, Path) else value for key, value in flags.items()}
-    raw.setdefault(section, {}).update((key, value) for key, value in given.items() if value is not None)
 
 
 def _overlay_training(raw: dict[str, Any], flags: dict[str, Any]) -> None:

@@ -40,8 +40,8 @@ def accuracy(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """Non-inferiority of int8 on paired samples: on the host, and on each device whose bits differ from it.
 
     It passes where the whole 95 % interval is within the margin, and fails where int8 is shown to be worse
-    (the whole interval is below 0) and the estimate is beyond the margin. In between the samples are too few to
-    tell. Every output is judged by its primary metric, which is on a scale to 100 whatever the task, and a
+    (the whole interval is below 0) and the estimate is beyond the margin. In between the samples are too few
+    to tell. Every output is judged by its primary metric, which is on a scale to 100 whatever the task, and a
     classifier of two classes by its AUC too.
     """
     if not report.accuracy:
