@@ -66,12 +66,13 @@ def to_input(raw: NDArray[Any], contract: dict[str, Any]) -> NDArray[Any]:
         return raw.astype(contract["dtype"])
     values = raw[..., ::-1] if steps["reverse_channels"] else raw
     scale, offset = (np.asarray(steps[key], np.float32) for key in ("scale", "offset"))
-    real = values.astype(np.float32) * scale + offset
+    real: NDArray[Any] = values.astype(np.float32) * scale + offset
     if contract["scale"] is None:
         return real.astype(contract["dtype"])
     limits = np.iinfo(contract["dtype"])
-    rounded = np.rint(real * (np.float32(1) / np.float32(contract["scale"]))) + contract["zero_point"]
-    return np.clip(rounded, limits.min, limits.max).astype(contract["dtype"])
+    steps_of_scale = np.rint(real * (np.float32(1) / np.float32(contract["scale"])))
+    integers: NDArray[Any] = np.clip(steps_of_scale + contract["zero_point"], limits.min, limits.max)
+    return integers.astype(contract["dtype"])
 
 
 def to_real(values: NDArray[Any], contract: dict[str, Any]) -> NDArray[Any]:

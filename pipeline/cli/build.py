@@ -79,7 +79,7 @@ def build(
     from pipeline.workspace import Workspace
 
     chosen = get_target(target)
-    flags = {
+    flags: dict[str, dict[str, Any]] = {
         "project": {"name": name},
         "model": {
             "path": model,
