@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     """What it is called in messages, and the file or its content."""
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
-MAX_FILE_BYTES = 256 << 20
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _DEEP_MODES = ("I", "F")  # 16 and 32 bits a channel: a conversion to 8 would clip without a word
 _RESAMPLING = {
@@ -92,7 +91,9 @@ class Decoder:
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             msg = f"{where}: more than {Image.MAX_IMAGE_PIXELS} pixels; scale it down"
             raise DataError(msg) from error
-        except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        except DataError:
+            raise
+        except Exception as error:  # Pillow's decoders raise almost any kind
             reason = " ".join(str(error).split())[:200]
             msg = f"{where}: cannot be decoded: {reason}; replace or remove it"
             raise DataError(msg) from error

@@ -141,6 +141,6 @@ def test_a_source_larger_than_the_memory_allowed_is_read(tmp_path):
 def test_a_packed_file_that_unpacks_to_too_much_is_refused(tmp_path, refusal):
     path = tmp_path / "bomb.csv.gz"
     with gzip.open(path, "wb", compresslevel=9) as file:
-        file.write(b"1,2,3\n" + b" " * (64 << 20))
+        file.write((b"1,2,0" + b" " * 60_000 + b"\n") * 1000)
 
     assert "refused as too large" in refusal(path, {"inputs": [Port("x", (2,))], "outputs": OUTPUTS})
