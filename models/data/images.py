@@ -39,6 +39,7 @@ _RESAMPLING = {
 }
 _BATCH_BYTES = 8 << 20
 _MAX_BATCH = 256
+_MAX_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def _batched(rows: Iterable[Any], count: int) -> Iterator[list[Any]]:
 
 def _in_order(function: Callable[[Any], Any], batches: Iterator[Any]) -> Iterator[Any]:
     """Map over batches in threads; at most two for each core wait."""
-    workers = os.cpu_count() or 1
+    workers = min(os.cpu_count() or 1, _MAX_WORKERS)
     waiting: deque[Any] = deque()
     pool = ThreadPoolExecutor(workers)
     try:

@@ -39,7 +39,7 @@ def record_files(folder: Path) -> list[Path]:
 
 def is_record_file(path: Path) -> bool:
     """Tell a TFRecord file by its name: also a shard's or a packed one's."""
-    return path.is_file() and any(word in path.name.lower() for word in WORDS)
+    return any(word in path.name.lower() for word in WORDS) and path.is_file()
 
 
 def read_tfrecord(path: Path, inputs: Sequence[Port], outputs: Sequence[Port], options: DataOptions) -> Parts:
