@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from models.data.records import masked_crc
-from models.data.sources import load_data
+from models.data.sources import fingerprint, load_data
 from models.ports import Port
 
 CLASSES = 10
@@ -91,7 +91,7 @@ def _changed(image: bytes, rng: np.random.Generator) -> bytes:
 
 
 def child(source: str, size: int) -> None:
-    """Read one source and print the seconds, the samples and the peak memory in MB."""
+    """Read one source; print the seconds, those of its fingerprint, the samples and the peak memory in MB."""
     with tempfile.TemporaryDirectory(dir=Path(source).parent) as folder:
         start = time.perf_counter()
         data = load_data(
@@ -101,8 +101,11 @@ def child(source: str, size: int) -> None:
             outputs=[Port("class", (CLASSES,), activation="softmax")],
         )
         seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    fingerprint(source)
+    hashing = time.perf_counter() - start
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{seconds:.1f} {data.train_samples + data.test_samples} {peak_mb:.0f}")
+    print(f"{seconds:.1f} {hashing:.1f} {data.train_samples + data.test_samples} {peak_mb:.0f}")
 
 
 def main() -> None:
@@ -119,14 +122,17 @@ def main() -> None:
         return
     machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
     print(f"{machine}, {datetime.now(UTC):%Y-%m-%d}\n")
-    print("| source | images | seconds | images/s | peak memory, MB |\n|---|---|---|---|---|")
+    print("| source | images | seconds | images/s | fingerprint, s | peak memory, MB |")
+    print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for source in make_sources(Path(folder), options.images, options.size):
             command = [sys.executable, __file__, "--source", str(source), "--size", str(options.size)]
             run = subprocess.run(command, check=True, capture_output=True, text=True)
-            seconds, samples, peak_mb = run.stdout.split()
+            seconds, hashing, samples, peak_mb = run.stdout.split()
             rate = float(samples) / float(seconds)
-            print(f"| {source.name} | {samples} | {seconds} | {rate:.0f} | {peak_mb} |", flush=True)
+            print(
+                f"| {source.name} | {samples} | {seconds} | {rate:.0f} | {hashing} | {peak_mb} |", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -59,8 +59,10 @@ def parts_of_arrays(
         DataError: the names found, and those that are understood.
     """
     by_name = {name.lower(): array for name, array in arrays.items()}
-    train = _find_part(by_name, ("train",), inputs, outputs) or _find_part(by_name, ("",), inputs, outputs)
-    test = _find_part(by_name, TEST_NAMES, inputs, outputs)
+    train = _find_part(by_name, ("train",), inputs, outputs, where) or _find_part(
+        by_name, ("",), inputs, outputs, where
+    )
+    test = _find_part(by_name, TEST_NAMES, inputs, outputs, where)
     if train is None:
         wanted = "x_train, y_train, x_test, y_test, or x and y to have them split"
         if len(inputs) > 1 or len(outputs) > 1:
@@ -116,7 +118,11 @@ def _batches(found: Found) -> Iterator[Batch]:
 
 
 def _find_part(
-    arrays: Mapping[str, Rows], parts: tuple[str, ...], inputs: Sequence[Port], outputs: Sequence[Port]
+    arrays: Mapping[str, Rows],
+    parts: tuple[str, ...],
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    where: str,
 ) -> Found | None:
     for part in parts:
         found = [_find_port(arrays, port, _INPUTS if len(inputs) == 1 else (), part) for port in inputs]
@@ -124,7 +130,14 @@ def _find_part(
         present = tuple(array for array in found if array is not None)
         if len(present) == len(inputs):
             given = tuple(array for array in targets if array is not None)
-            return present, given if len(given) == len(outputs) else ()
+            if given and len(given) < len(outputs):
+                lacking = next(
+                    port.name for port, array in zip(outputs, targets, strict=True) if array is None
+                )
+                end = f"_{part}" if part else ""
+                msg = f"{where}: no array {lacking + end!r} for that output of the model; add it"
+                raise DataError(msg)
+            return present, given
     return None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.data.images import SUFFIXES, decode_all, image_decoder, mask_decoder
-from models.data.options import TEST_NAMES, Parts
+from models.data.options import TEST_NAMES, TRAIN_NAMES, Parts
 from models.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def read_folder(root: Path, inputs: Sequence[Port], outputs: Sequence[Port], int
         raise DataError(msg)
     decoder = image_decoder(inputs[0], interpolation, str(root))
     folders = {folder.name.lower(): folder for folder in _subfolders(root)}
-    train = folders.get("train", root)
-    tests = [folders[name] for name in TEST_NAMES if name in folders and "train" in folders]
+    train = next((folders[name] for name in TRAIN_NAMES if name in folders), root)
+    tests = [folders[name] for name in TEST_NAMES if name in folders and train != root]
     notes = [f"{unused} is not used: {tests[0].name} is there to test on" for unused in tests[1:]]
     test = tests[0] if tests else None
     pair = _image_and_mask_folders(train)
@@ -62,6 +62,13 @@ def image_files(root: Path) -> list[Path]:
     for folder, _, names in os.walk(root):  # much faster than Path.rglob on many files
         found += [Path(folder, name) for name in names if _is_image(name)]
     return sorted(found)
+
+
+def has_class_folders(root: Path) -> bool:
+    """Tell whether images are in folders below: a table beside them is then not the data."""
+    return any(_is_image(path.name) for folder in _subfolders(root) for path in folder.iterdir()) or any(
+        folder.name.lower() in TRAIN_NAMES for folder in _subfolders(root)
+    )
 
 
 def _is_image(name: str) -> bool:

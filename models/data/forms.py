@@ -84,6 +84,7 @@ def source_files(path: Path) -> list[Path]:
 
 
 def _kind(path: Path) -> str:
+    from models.data.folders import has_class_folders
     from models.data.idx import is_idx
     from models.data.series import is_series
     from models.data.table import SUFFIXES as TABLES
@@ -99,7 +100,7 @@ def _kind(path: Path) -> str:
             return "idx"
         if is_series(file):
             return "series"
-        if name.endswith(TABLES):
+        if name.endswith(TABLES) and not (path.is_dir() and has_class_folders(path)):
             return "table"
         if name.endswith((".npz", ".npy")):
             return name[-3:]

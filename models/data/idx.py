@@ -30,7 +30,7 @@ _MAX_AXES = 8
 
 def is_idx(path: Path) -> bool:
     """Tell an IDX file by its name."""
-    return path.is_file() and _NAME.search(path.name) is not None
+    return _NAME.search(path.name) is not None and path.is_file()
 
 
 def idx_files(path: Path) -> list[Path]:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     """What it is called in messages, and the file or its content."""
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
-MAX_FILE_BYTES = 256 << 20
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _DEEP_MODES = ("I", "F")  # 16 and 32 bits a channel: a conversion to 8 would clip without a word
 _RESAMPLING = {
@@ -40,6 +39,7 @@ _RESAMPLING = {
 }
 _BATCH_BYTES = 8 << 20
 _MAX_BATCH = 256
+_MAX_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,9 @@ class Decoder:
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             msg = f"{where}: more than {Image.MAX_IMAGE_PIXELS} pixels; scale it down"
             raise DataError(msg) from error
-        except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        except DataError:
+            raise
+        except Exception as error:  # Pillow's decoders raise almost any kind
             reason = " ".join(str(error).split())[:200]
             msg = f"{where}: cannot be decoded: {reason}; replace or remove it"
             raise DataError(msg) from error
@@ -185,7 +187,7 @@ def _batched(rows: Iterable[Any], count: int) -> Iterator[list[Any]]:
 
 def _in_order(function: Callable[[Any], Any], batches: Iterator[Any]) -> Iterator[Any]:
     """Map over batches in threads; at most two for each core wait."""
-    workers = os.cpu_count() or 1
+    workers = min(os.cpu_count() or 1, _MAX_WORKERS)
     waiting: deque[Any] = deque()
     pool = ThreadPoolExecutor(workers)
     try:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     """One array for each input, one for each output or none at all; as many rows in each."""
 
 Kind = Literal["image", "bytes", "float32", "int64"]
-TEST_NAMES = ("test", "val", "valid", "validation")
+TRAIN_NAMES = ("train", "training")
+TEST_NAMES = ("test", "testing", "val", "valid", "validation")
 
 
 @dataclass(frozen=True)

@@ -80,10 +80,11 @@ def store_target(
         notes += [note] if note else []
         return task, ()
     words = target.stored.words.get(target.index, ())
+    labels = options.labels if names else ()  # they are of the first output with classes
     if words:
-        names = _write_ids(target.raw, words, names, options.labels)
+        names = _write_ids(target.raw, words, names, labels)
     facts = scan(target.raw, words=bool(words))
-    normal = normal_class(names, options.labels, _only_class(target) if words else None)
+    normal = normal_class(names, labels, _only_class(target) if words else None)
     if given is None:
         equal = _is_input(target) and not words
         task, note = infer(

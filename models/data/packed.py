@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_RATIO = 1000  # of the content to the packed file, beyond 16 MiB
+MAX_LINE = 16 << 20
 _SMALL_BYTES = 16 << 20
 
 
@@ -71,18 +72,26 @@ def open_bytes(path: Path, *, packed: bool | None = None) -> Iterator[IO[bytes]]
 
 
 @contextlib.contextmanager
-def open_text(path: Path) -> Iterator[IO[str]]:
-    """Open a text file in UTF-8, with or without a byte order mark.
+def open_lines(path: Path) -> Iterator[Iterator[str]]:
+    """Read the lines of a text file in UTF-8, with or without a byte order mark.
 
     Raises:
-        DataError: as :func:`open_bytes`, or it is no text.
+        DataError: as :func:`open_bytes`, or it is no text, or a line is too long to be one.
     """
     with open_bytes(path) as file:
         text = io.TextIOWrapper(file, "utf-8-sig", newline="")
         try:
-            yield text
+            yield _lines(text, path)
         except UnicodeDecodeError as error:
             msg = f"{path}: no text in UTF-8: byte {error.object[error.start]:#x}; save it as UTF-8"
             raise DataError(msg) from error
         finally:
             text.detach()
+
+
+def _lines(file: IO[str], path: Path) -> Iterator[str]:
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            msg = f"{path}: a line of more than {MAX_LINE} characters; this is no table"
+            raise DataError(msg)
+        yield line

@@ -6,6 +6,7 @@ import contextlib
 import lzma
 import math
 import shutil
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ _DAMAGE = (
     NotImplementedError,
     MemoryError,
     RuntimeError,
+    SyntaxError,  # this and the next two: of numpy, for a damaged header
+    TypeError,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.data.options import Parts
-from models.data.packed import open_text
+from models.data.packed import open_lines
 from models.errors import DataError
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ def _header(path: Path) -> Header:
     if path.suffix.lower() != ".ts":
         return Header(labelled=True)
     header = Header()
-    with open_text(path) as file:
-        for line in file:
+    with open_lines(path) as lines:
+        for line in lines:
             words = line.split()
             if not words or words[0].startswith(("#", "%")):
                 continue
@@ -142,18 +142,20 @@ def _header(path: Path) -> Header:
 
 
 def _lines(path: Path, header: Header) -> Iterator[Line]:
-    with open_text(path) as file:
+    with open_lines(path) as lines:
         if path.suffix.lower() != ".ts":
-            for row, line in enumerate(text for text in file if text.strip()):
+            for row, line in enumerate(text for text in lines if text.strip()):
                 label, *values = line.replace(",", " ").split()
                 while values and values[-1].lower() == "nan":  # how these files fill up shorter series
                     values.pop()
                 yield row, _plain_number(label), [",".join(values)]
             return
-        for line in file:
+        for line in lines:
             if line.strip().lower() == "@data":
                 break
-        for row, line in enumerate(text for text in file if text.strip() and not text.startswith(("#", "%"))):
+        for row, line in enumerate(
+            text for text in lines if text.strip() and not text.startswith(("#", "%"))
+        ):
             dimensions = line.strip().split(":")
             label = dimensions.pop().strip() if header.labelled or header.valued else ""
             if not dimensions:

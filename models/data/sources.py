@@ -55,7 +55,21 @@ def load_data(
     Raises:
         DataError: the source cannot be used; the message says what, where and how to mend it.
     """
-    options = options or DataOptions()
+    try:
+        return _load(source, folder, tuple(inputs), tuple(outputs), options or DataOptions(), seed)
+    except DataError as error:
+        named = str(error) if str(source) in str(error) else f"{source}: {error}"
+        raise DataError(_printable(named)) from error
+
+
+def _load(
+    source: str | Path,
+    folder: Path,
+    inputs: tuple[Port, ...],
+    outputs: tuple[Port, ...],
+    options: DataOptions,
+    seed: int,
+) -> StoredData:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # about bombs and palettes: judged here
         parts = read(source, inputs, outputs, options)
@@ -68,14 +82,21 @@ def load_data(
     names = options.labels or parts.class_names
     class_names: tuple[str, ...] = ()
     for index, output in enumerate(outputs):
-        target = Target(index, output, tuple(inputs), folder, stored)
+        target = Target(index, output, inputs, folder, stored)
         task, found = store_target(target, () if class_names else names, options, notes)
         tasks.append(task)
         class_names = class_names or found
     train, test = _choose_rows(folder, tuple(tasks), stored, options.test_fraction, seed, notes)
     np.save(folder / "train.npy", train)
     np.save(folder / "test.npy", test)
-    return StoredData(tuple(tasks), class_names, len(train), len(test), tuple(dict.fromkeys(notes)))
+    return StoredData(
+        tuple(tasks), class_names, len(train), len(test), tuple(dict.fromkeys(map(_printable, notes)))
+    )
+
+
+def _printable(text: str) -> str:
+    """Names from a user's file may hold anything, also what a terminal obeys."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _choose_rows(
@@ -93,7 +114,9 @@ def _choose_rows(
         train, test = make_split(strata, stored.digests, test_fraction, seed)
         repeated = count - len(np.unique(stored.digests))
         if repeated:
-            notes.append(f"{repeated} samples repeat others; equal ones were kept on one side of the split")
+            notes.append(
+                f"samples that repeat others: {repeated}; equal ones were kept on one side of the split"
+            )
         test = np.union1d(test, np.flatnonzero(anomalous))
     else:
         train, test = np.arange(stored.train_rows), np.arange(stored.train_rows, count)

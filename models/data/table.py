@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.data.options import TEST_NAMES, Parts
-from models.data.packed import open_text
+from models.data.packed import open_lines
 from models.errors import DataError
 
 if TYPE_CHECKING:
@@ -94,9 +95,10 @@ def _tables(folder: Path) -> list[Path]:
 def _rows(path: Path) -> Iterator[Row]:
     """Read rows that are not blank."""
     csv.field_size_limit(MAX_CELL)
-    delimiter = "\t" if ".tsv" in path.name.lower() else ","
-    with open_text(path) as file:
-        reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
+    with open_lines(path) as lines:
+        first = next(lines, "")
+        delimiter = "\t" if ".tsv" in path.name.lower() else max(",;\t", key=first.count)
+        reader = csv.reader(itertools.chain([first], lines), delimiter=delimiter, skipinitialspace=True)
         try:
             for row in reader:
                 if row:

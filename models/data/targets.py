@@ -145,9 +145,9 @@ def _change(task: Task, output: Port, facts: Facts, normal: int | None) -> Chang
         ids = _to_ids(task, facts, 0)
         return lambda rows: (ids(rows) != (normal or 0)).astype(np.int64)
     if task == "multi-label":
-        if facts.shape != (classes_of(output),) or not facts.zero_one:
+        if facts.shape not in ((classes_of(output),), (classes_of(output), 1)) or not facts.zero_one:
             raise DataError(_wrong(task, facts, f"rows of {classes_of(output)} zeros and ones"))
-        return lambda rows: rows.astype(np.uint8)
+        return lambda rows: rows.reshape(len(rows), -1).astype(np.uint8)
     if task == "embedding":
         return _to_ids(task, facts, 0)
     return lambda rows: fit(rows, output.shape, reshape=False, name="targets").astype(np.float32)

@@ -59,7 +59,10 @@ def _without_targets(output: Port, rebuilds: bool) -> Answer:
         return "reconstruction", ""
     if len(output.shape) == 1 and output.activation not in ("softmax", "sigmoid") and output.shape != (1,):
         return "embedding", "no labels: the outputs are compared as embeddings"
-    msg = f"no labels for the output {output.name!r} of shape {output.shape}; add them to the data"
+    msg = (
+        f"no labels for the output {output.name!r} of shape {output.shape}; "
+        "add them to the data, of several outputs each under its name"
+    )
     raise DataError(msg)
 
 
@@ -106,7 +109,8 @@ def _of_vectors(facts: Facts, output: Port) -> Answer:
     classes = classes_of(output)
     if classes == 1 and facts.shape == (2,) and facts.soft:
         return "binary", ""
-    if not matches(facts.shape, output.shape):
+    squeezed = facts.shape[:-1] if facts.shape[-1:] == (1,) else facts.shape
+    if not matches(squeezed, output.shape):
         raise DataError(_both(facts, output))
     if facts.one_hot or (facts.soft and len(facts.distinct) == 2):  # the second: smoothed labels
         return "classification", ""

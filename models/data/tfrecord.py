@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +39,7 @@ def record_files(folder: Path) -> list[Path]:
 
 def is_record_file(path: Path) -> bool:
     """Tell a TFRecord file by its name: also a shard's or a packed one's."""
-    return path.is_file() and any(word in path.name.lower() for word in WORDS)
+    return any(word in path.name.lower() for word in WORDS) and path.is_file()
 
 
 def read_tfrecord(path: Path, inputs: Sequence[Port], outputs: Sequence[Port], options: DataOptions) -> Parts:
@@ -82,12 +83,17 @@ def split_files(path: Path) -> tuple[list[Path], list[Path] | None]:
     if not path.is_dir():
         return _shards(path), None
     files = record_files(path)
-    train = [file for file in files if "train" in file.name.lower()]
+    train = [file for file in files if _says(file, "train")]
     for word in ("test", "val"):
-        test = [file for file in files if word in file.name.lower() and file not in train]
+        test = [file for file in files if _says(file, word) and file not in train]
         if train and test:
             return train, test
     return train or files, None
+
+
+def _says(file: Path, word: str) -> bool:
+    """Tell whether a part of the name begins with the word: not the ``test`` of ``latest``."""
+    return re.search(rf"(?<![a-z]){word}", file.name.lower()) is not None
 
 
 def _shards(path: Path) -> list[Path]:

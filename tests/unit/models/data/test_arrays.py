@@ -62,6 +62,17 @@ def test_arrays_of_several_inputs_and_outputs_have_their_names(npz, load):
     np.testing.assert_array_equal(loaded.targets[1], price.astype(np.float32)[:, None])
 
 
+def test_an_output_without_its_array_is_named(npz, refusal):
+    ports = {
+        "inputs": [Port("image", (4, 5, 1))],
+        "outputs": [Port("kind", (3,), activation="softmax"), Port("price", (1,), activation="linear")],
+    }
+
+    reason = refusal(npz(image_train=X, kind_train=Y), ports)
+
+    assert "no array 'price_train' for that output" in reason
+
+
 def test_one_npy_holds_inputs_alone(load, tmp_path):
     np.save(tmp_path / "signals.npy", RNG.random((20, 8)))
 
@@ -138,6 +149,16 @@ def test_a_damaged_file_is_refused(content, suffix, tmp_path, refusal):
     path.write_bytes(content)
 
     assert "damaged" in refusal(path, MODEL)
+
+
+@pytest.mark.parametrize("old", [b"}", b"(", b"'descr'", b"|u1", b"30"])
+@pytest.mark.parametrize("new", [b"]", b"\0", b"\n ", b"\xff", b"((", b"-9"])
+def test_a_damaged_header_is_refused(old, new, tmp_path, refusal):
+    np.save(tmp_path / "x.npy", X)
+    content = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(content.replace(old, new, 1))
+
+    refusal(tmp_path / "x.npy", MODEL)
 
 
 def test_no_truncation_of_an_npz_gets_past_the_errors(npz, tmp_path, refusal):

@@ -27,6 +27,13 @@ def test_class_folders_become_images_of_the_model_size(folder, load):
     np.testing.assert_array_equal(loaded.x[:, 0, 0, 0], loaded.y * 200)
 
 
+def test_a_table_beside_class_folders_is_not_the_data(folder, load):
+    root = folder()
+    (root / "about.csv").write_text("a,b\n1,2\n")
+
+    assert len(load(root, model(7, 9, 3)).x) == 8
+
+
 def test_train_and_test_folders_are_kept_apart(folder, load):
     loaded = load(folder("train", "val"), model(7, 9, 3))
 

@@ -47,7 +47,11 @@ def changed(index, value):
 def test_bad_data_are_refused_with_the_place(change, reason, npz, refusal):
     good = {"x_train": X, "y_train": Y, "x_test": X + 1, "y_test": Y}
 
-    assert reason in refusal(npz(**(good | change)), MODEL)
+    path = npz(**(good | change))
+    message = refusal(path, MODEL)
+
+    assert reason in message
+    assert message.startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize(
@@ -141,6 +145,16 @@ def test_a_source_larger_than_the_memory_allowed_is_read(tmp_path):
 def test_a_packed_file_that_unpacks_to_too_much_is_refused(tmp_path, refusal):
     path = tmp_path / "bomb.csv.gz"
     with gzip.open(path, "wb", compresslevel=9) as file:
-        file.write(b"1,2,3\n" + b" " * (64 << 20))
+        file.write((b"1,2,0" + b" " * 1_000_000 + b"\n") * 100)
 
     assert "refused as too large" in refusal(path, {"inputs": [Port("x", (2,))], "outputs": OUTPUTS})
+
+
+def test_names_from_the_data_cannot_write_to_the_terminal(npz, refusal):
+    words = np.array(["a\nb", "c\x1b[31m", "d\u202e"])[Y]
+    ports = {"inputs": MODEL["inputs"], "outputs": [Port("y", (9,), activation="softmax")]}
+
+    message = refusal(npz(x=X, y=words), ports)
+
+    assert "(a b, c [31m, d )" in message
+    assert message.isprintable()

@@ -49,6 +49,17 @@ def test_header_delimiter_and_labels_are_told(header, name, labels, table, load)
     assert loaded.data.class_names == (() if labels is Y else tuple(np.unique(KINDS)))
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_another_delimiter_is_told_from_the_first_row(delimiter, table, load):
+    path = table(rows(*X.T, Y, header=("a, b", "c", "d", "e", "label"), delimiter=delimiter))
+
+    np.testing.assert_array_equal(load(path, MODEL).y, Y)
+
+
+def test_a_line_without_end_is_refused(table, refusal):
+    assert "a line of more than" in refusal(table("1," * (9 << 20)), MODEL)
+
+
 def test_a_column_of_a_usual_name_is_the_target(table, load):
     path = table(rows(Y, *X.T, header=("Label", "a", "b", "c", "d")))
 

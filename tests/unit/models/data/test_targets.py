@@ -66,3 +66,20 @@ def test_names_may_be_given_to_ids(npz, load, refusal):
 
     assert load(path, MODEL, labels=("a", "b", "c")).data.class_names == ("a", "b", "c")
     assert "2 class names (a, b) for 3 classes" in refusal(path, MODEL, labels=("a", "b"))
+
+
+def test_names_are_those_of_the_first_output_with_classes(npz, load):
+    outputs = [
+        Port("size", (1,), activation="linear"),
+        Port("kind", (3,), activation="softmax"),
+        Port("other", (3,), activation="softmax"),
+    ]
+    arrays = {"x": X, "size": X[:, 0], "kind": WORDS, "other": np.array(["p", "q", "r"] * 4)}
+
+    loaded = load(
+        npz(**arrays), {"inputs": MODEL["inputs"], "outputs": outputs}, labels=("dog", "cat", "ant")
+    )
+
+    assert loaded.data.class_names == ("dog", "cat", "ant")
+    np.testing.assert_array_equal(loaded.targets[1][:3], [0, 2, 1])
+    np.testing.assert_array_equal(loaded.targets[2][:3], [0, 1, 2])

@@ -40,6 +40,7 @@ CASES = {
     "two columns for one output": (np.eye(2)[BITS], SCALAR, "sigmoid", "binary", BITS),
     "several bits": (FLOATS > 0.5, VECTOR, "sigmoid", "multi-label", (FLOATS > 0.5).astype(np.uint8)),
     "numbers": (FLOATS, VECTOR, "linear", "regression", FLOATS),
+    "numbers with a channel": (FLOATS[..., None], VECTOR, "linear", "regression", FLOATS),
     "one number": (FLOATS[:, 0], SCALAR, "linear", "regression", FLOATS[:, :1]),
     "counts": (np.arange(N), SCALAR, "linear", "regression", np.arange(N)[:, None]),
     "shares for a sigmoid": (FLOATS[:, 0], SCALAR, "sigmoid", "regression", FLOATS[:, :1]),
