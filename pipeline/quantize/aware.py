@@ -9,6 +9,7 @@ import numpy as np
 
 from models.prepare import unsupported_by_qat
 from pipeline.artifacts import AwareModel, LayerTreatment
+from pipeline.samples import Samples
 from pipeline.tfmot import tensorflow_model_optimization
 from pipeline.training import fine_tune, open_model, open_weights, save_weights, start_tensorflow
 
@@ -16,21 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from pipeline.artifacts import CompressedModel, Dataset, FloatModel, Preprocessing, Treatment
+    from pipeline.artifacts import CompressedModel, Dataset, PreparedModel, Treatment
     from pipeline.config import QuantizeConfig
 
-VERSION = 1
+VERSION = 2
 RANGE_BATCHES = 16
 RANGE_BATCH_SIZE = 16
 
 
 def train_quantization_aware(
     compressed: CompressedModel,
-    model: FloatModel,
+    model: PreparedModel,
     data: Dataset,
-    preprocessing: Preprocessing,
     *,
     config: QuantizeConfig,
     seed: int,
@@ -38,18 +36,20 @@ def train_quantization_aware(
 ) -> AwareModel:
     """Insert fake quantization where TF-MOT supports it and fine-tune with it.
 
-    Layers that TF-MOT does not support are left to the converter's post-training quantization, each
-    named with the reason.
+    Layers that TF-MOT does not support, and all of an opaque model, are left to the converter's post-training
+    quantization, each named with the reason.
 
     Raises:
         ToolchainError: TF-MOT cannot run in this process.
     """
+    if model.opaque:
+        return AwareModel(folder=out, zero_weights=0, layers=_untouched(model))
     tensorflow_model_optimization()
     start_tensorflow(seed)
     pruned = open_model(compressed.model)
     student = fake_quantized(pruned)
-    set_activation_ranges(student, pruned, data, preprocessing, seed)
-    fine_tune("quantization-aware", student, model, data, preprocessing, config, seed)
+    set_activation_ranges(student, pruned, Samples.of(data, "train", model.preprocessing), seed)
+    fine_tune("quantization-aware", student, model, data, config, seed)
     aware = AwareModel(
         folder=out,
         zero_weights=compressed.zero_weights,
@@ -90,9 +90,7 @@ def fake_quantized(model: Any) -> Any:
         )
 
 
-def set_activation_ranges(
-    student: Any, pruned: Any, data: Dataset, preprocessing: Preprocessing, seed: int
-) -> None:
+def set_activation_ranges(student: Any, pruned: Any, samples: Samples, seed: int) -> None:
     """Start the moving averages of the activations' ranges at what the pruned model's activations are.
 
     TF-MOT starts all of them at -6..6 and forgets that at 0.1 % a step, so that after a thousand steps a
@@ -100,10 +98,10 @@ def set_activation_ranges(
     """
     import tf_keras
 
-    observed = {"": list(pruned.inputs)}
+    observed: dict[str, list[Any]] = {}
     limits = []
     for layer in student.layers:
-        name = layer.layer.name if hasattr(layer, "quantize_config") else ""
+        name = layer.layer.name if hasattr(layer, "quantize_config") else _input_name(layer)
         for variable in layer.weights:
             kind = variable.name.rpartition("/")[2]
             if (
@@ -121,13 +119,19 @@ def set_activation_ranges(
             (min(o.min() for o in of_key), max(o.max() for o in of_key))
             for of_key in probe.predict_on_batch(batch)
         ]
-        for batch in _batches(data, preprocessing, seed)
+        for batch in _batches(samples, seed)
     ]
     ranges = dict(zip(observed, np.mean(seen, axis=0).tolist(), strict=True))
     for variable, key, is_maximum in limits:
         low, high = ranges[key]
         # Zero has a code of its own, as in the converter.
         variable.assign(max(high, 0.0) if is_maximum else min(low, 0.0))
+
+
+def _input_name(layer: Any) -> str:
+    """The InputLayer that TF-MOT's own layer for an input's range reads."""
+    tensors = [tensor for node in layer.inbound_nodes for tensor in node.keras_inputs]
+    return str(tensors[0].node.layer.name) if tensors else str(layer.name)
 
 
 def _observed(model: Any, key: str) -> list[Any]:
@@ -142,11 +146,10 @@ def _observed(model: Any, key: str) -> list[Any]:
     return outputs
 
 
-def _batches(data: Dataset, preprocessing: Preprocessing, seed: int) -> Iterator[NDArray[np.float32]]:
-    raw = np.load(data.train_inputs, mmap_mode="r")
-    chosen = np.random.default_rng(seed).permutation(len(raw))[: RANGE_BATCHES * RANGE_BATCH_SIZE]
-    for start in range(0, len(chosen), RANGE_BATCH_SIZE):
-        yield preprocessing.apply(raw[np.sort(chosen[start : start + RANGE_BATCH_SIZE])])
+def _batches(samples: Samples, seed: int) -> Iterator[Any]:
+    for batch in samples.choose(RANGE_BATCHES * RANGE_BATCH_SIZE, seed).chunks(RANGE_BATCH_SIZE):
+        inputs = batch.model_inputs()
+        yield inputs[0] if len(inputs) == 1 else inputs
 
 
 def open_aware_model(aware: AwareModel) -> Any:
@@ -157,6 +160,14 @@ def open_aware_model(aware: AwareModel) -> Any:
     student = fake_quantized(open_model(aware.pruned))
     open_weights(student, aware.weights)
     return student
+
+
+def _untouched(model: PreparedModel) -> tuple[LayerTreatment, ...]:
+    reason = "loaded by Keras itself: TF-MOT cannot take it apart"
+    return tuple(
+        LayerTreatment(name=name, kind=kind, treatment="post-training", reason=reason)
+        for name, kind in model.layers
+    )
 
 
 def _treatments(model: Any, student: Any, pruned: tuple[str, ...]) -> Iterator[LayerTreatment]:
