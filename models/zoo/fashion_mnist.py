@@ -79,17 +79,26 @@ def augment(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.f
     height, width = images.shape[1:3]
     windows = sliding_window_view(np.pad(images, margin), (height, width), (1, 2))  # type: ignore[call-overload]
     rows, columns = rng.integers(0, 2 * SHIFT_PIXELS + 1, (2, len(images)))
-    shifted = np.moveaxis(windows[np.arange(len(images)), rows, columns], 1, -1)
+    return mirror(np.moveaxis(windows[np.arange(len(images)), rows, columns], 1, -1), rng)
+
+
+def mirror(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Mirror half of the images; scale to 0..1."""
     mirrored = rng.random(len(images)) < 0.5
-    shifted[mirrored] = shifted[mirrored, :, ::-1]
-    return scale(shifted)
+    return scale(np.where(mirrored[:, np.newaxis, np.newaxis, np.newaxis], images[:, :, ::-1], images))
 
 
-def train_classifier(name: str, build: Callable[[], keras.Model], recipe: training.Recipe) -> None:
-    """The program of a classifier: train it on the 60,000 images and print its test accuracy."""
+def train_classifier(
+    name: str, build: Callable[[], keras.Model], recipe: training.Recipe, vary: training.Augment = augment
+) -> None:
+    """The program of a classifier: train it on the 60,000 images and print its test accuracy.
+
+    Args:
+        vary: ``augment`` for many epochs, ``mirror`` for few.
+    """
 
     def train(data: Path, out: Path, recipe: training.Recipe) -> str:
-        model = training.fit(build, *read_split(data, "train"), augment, recipe)
+        model = training.fit(build, *read_split(data, "train"), vary, recipe)
         training.save(model, build, out)
         images, labels = read_split(data, "t10k")
         return f"test accuracy {training.accuracy(model, scale(images), labels):.4f}"

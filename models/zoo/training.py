@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    # raw samples (n, ...) to the model's input
     Augment = Callable[[NDArray[Any], np.random.Generator], NDArray[np.float32]]
 
 
