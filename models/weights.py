@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 # Where Keras keeps a model's layers: the second was used by Keras 2.12 to 2.14.
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 # The sublayers of a wrapper or a recurrent layer, in the order of ``layer.weights``.
-_SUBLAYERS = ("forward_layer", "backward_layer", "layer", "cell")
+_SUBLAYERS = (
+    *("forward_layer", "backward_layer", "layer", "cell"),
+    *("query_dense", "key_dense", "value_dense", "output_dense"),
+    *("_query_dense", "_key_dense", "_value_dense", "_output_dense"),
+)
 
 
 @dataclass(frozen=True)
