@@ -56,7 +56,11 @@ def class_of(config: Any, name: str) -> str:
         msg = f"layer {name!r}: damaged configuration; save the model again"
         raise ModelError(msg)
     module = str(config.get("module") or "keras")
-    if kind in REASONS:
+    fields = config.get("config")
+    dtype = fields.get("dtype") if isinstance(fields, dict) else None
+    if isinstance(dtype, dict) and str(dtype.get("class_name")).startswith("Quantized"):
+        reason = "its weights are quantized already; save the model before model.quantize()"
+    elif kind in REASONS:
         reason = REASONS[kind]
     elif is_operation(config):
         fault = operation_fault(name, config)
