@@ -11,12 +11,12 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from models import masks
 from models.allowlist import DO_NOTHING, LAYERS, MODELS
 from models.errors import ModelError
 from models.graph import Call, Graph, Layer
-from models.masks import mask_after
 from models.nodes import Arguments, Ref, Tensor, read_node, read_refs
-from models.operations import is_operation, operation_chains
+from models.operations import is_operation, operation_chains, operation_kind
 from models.shapes import output_shape
 from models.translate import Config, activation_layers, class_of, read_layer, weight_flags
 from models.weights import Entry
@@ -33,6 +33,7 @@ Place = tuple[str, ...]
 _NAME = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._][A-Za-z0-9_.\\/>-]{0,199}")
 _INPUT_DTYPES = frozenset({"float32", "int8", "uint8", "int16", "int32", "int64", "bool"})
 _DIFFER_IN_TRAINING = MODELS | {"BatchNormalization", "Dropout", "SpatialDropout1D", "SpatialDropout2D"}
+_MASK = -1  # stands for the tensor of a mask, which no layer computes
 _MAX_DEPTH = 16
 _FAULTS_SHOWN = 4
 _MAX_CALLS = 20_000
@@ -211,6 +212,7 @@ class _Reader:
         kind = class_of(config, name)
         if is_operation(config):
             return self._operation(config, place, arguments)
+        named_mask = arguments.keywords.pop("mask", None)
         tensors = arguments.tensors(name, LAYERS[kind].spreads if kind in LAYERS else ())
         if arguments.keywords.get("training") is True and kind in _DIFFER_IN_TRAINING:
             msg = f"layer {name!r} ({kind}) is called with training=True; build the model without"
@@ -221,7 +223,8 @@ class _Reader:
             return list(tensors)
         fields = _fields(config)
         layer = read_layer(name, kind, fields, self.weights.get(place, ()), self.is_keras3)
-        mask = mask_after(name, kind, [self.masks.get(tensor, "") for tensor in tensors])
+        named = "a mask" if named_mask is not None else ""
+        mask = masks.mask_after(name, kind, [*(self.masks.get(tensor, "") for tensor in tensors), named])
         start = tensor = self._call(place, layer, tensors)
         for step in activation_layers(name, kind, fields, self.is_keras3):
             tensor = self._call(
@@ -234,6 +237,11 @@ class _Reader:
 
     def _operation(self, config: Config, place: Place, arguments: Arguments) -> list[int]:
         """Apply the layers that stand for an operation outside any layer."""
+        if operation_kind(config) in masks.OPERATIONS:
+            return [_MASK]
+        if any(isinstance(value, Tensor) and value.place == _MASK for value in arguments.positional):
+            msg = f"operation {place[-1]!r} computes with a mask; pad every sequence to one length instead"
+            raise ModelError(msg)
         results = []
         for index, chain in enumerate(operation_chains(place[-1], config, arguments, self.shapes)):
             tensors, tensor = chain.tensors, chain.tensors[0]
@@ -246,6 +254,9 @@ class _Reader:
         return results
 
     def _call(self, place: Place, layer: Layer, tensors: tuple[int, ...]) -> int:
+        if _MASK in tensors:
+            msg = f"layer {layer.name!r} ({layer.kind}) is called on a comparison; only numbers are supported"
+            raise ModelError(msg)
         if place not in self.names:
             name = self._unique(place, layer.name)
             self.names[place] = name

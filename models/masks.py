@@ -30,6 +30,10 @@ _PASSING = frozenset(
 )
 
 
+OPERATIONS = frozenset({"not_equal", "any"})
+"""With these, Keras 3 writes into a model's graph how a mask is made."""
+
+
 def mask_after(name: str, kind: str, masks: Sequence[str]) -> str:
     """Return the name of the layer whose mask the result carries, or ``""``.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from models.errors import ModelError
 from models.graph import Layer
+from models.masks import OPERATIONS as MASK_OPERATIONS
 from models.nodes import Constant, Tensor
 from models.operation_layers import READERS
 
@@ -110,7 +111,7 @@ def is_operation(config: dict[str, Any]) -> bool:
 def operation_fault(name: str, config: dict[str, Any]) -> str:
     """Say why an operation cannot be read, or nothing."""
     kind = operation_kind(config)
-    return "" if kind in READERS else _refusal(name, kind)
+    return "" if kind in READERS or kind in MASK_OPERATIONS else _refusal(name, kind)
 
 
 def operation_chains(

@@ -37,6 +37,10 @@ _REQUIRED: dict[str, tuple[object, ...]] = {
 }
 # Keras 3's formulas that tf_keras means otherwise (its hard_sigmoid is 0.2 x + 0.5) or does not have.
 _SPELLED_OUT = frozenset({"hard_sigmoid", "hard_silu"})
+_INSTEAD = (
+    "rebuild that part from built-in layers, or build with --trust-model and --custom-objects, "
+    "which quantizes after training only"
+)
 _CELLS = frozenset({"LSTMCell", "GRUCell", "SimpleRNNCell"})
 _LISTED = ", ".join(sorted(ACTIVATIONS))
 
@@ -52,7 +56,11 @@ def class_of(config: Any, name: str) -> str:
         msg = f"layer {name!r}: damaged configuration; save the model again"
         raise ModelError(msg)
     module = str(config.get("module") or "keras")
-    if kind in REASONS:
+    fields = config.get("config")
+    dtype = fields.get("dtype") if isinstance(fields, dict) else None
+    if isinstance(dtype, dict) and str(dtype.get("class_name")).startswith("Quantized"):
+        reason = "its weights are quantized already; save the model before model.quantize()"
+    elif kind in REASONS:
         reason = REASONS[kind]
     elif is_operation(config):
         fault = operation_fault(name, config)
@@ -62,11 +70,11 @@ def class_of(config: Any, name: str) -> str:
     elif kind in OWN_LAYERS and config.get("module") in (None, "models.layers"):
         return kind
     elif module.split(".")[0] not in _KERAS_MODULES:
-        reason = f"it is not of Keras but of {module!r}, which is never imported; use built-in layers"
+        reason = f"it is not of Keras but of {module[:80]!r}, which is never imported; {_INSTEAD}"
     elif kind not in OWN_LAYERS and (kind in LAYERS or kind in DO_NOTHING or kind in MODELS):
         return kind
     else:
-        reason = "it is not among the supported layers; rebuild that part from built-in layers"
+        reason = f"it is not among the supported layers; {_INSTEAD}"
     msg = f"layer {name!r} ({kind[:80]}): {reason}"
     raise ModelError(msg)
 
