@@ -46,16 +46,14 @@ class FloatModel(Artifact):
     Attributes:
         inputs: what it takes, in its own order; a length may be open.
         outputs: what it gives.
-        from_logits: for each output, whether it is of logits where it is of classes.
-        parameters: how many numbers it holds.
+        from_logits: for each output, whether it is of logits where it is of classes; None where unknown.
         opaque: whether Keras loaded it itself (``--trust-model``): a SavedModel that is converted as it is.
         layers: (name, class) of an opaque model's layers.
     """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    from_logits: tuple[bool, ...]
-    parameters: int
+    from_logits: tuple[bool | None, ...]
     opaque: bool = False
     layers: tuple[tuple[str, str], ...] = ()
 
@@ -152,7 +150,7 @@ class PreparedModel(Artifact):
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     tasks: tuple[Task, ...]
-    from_logits: tuple[bool, ...]
+    from_logits: tuple[bool | None, ...]
     preprocessing: Preprocessing
     rewrites: tuple[str, ...] = ()
     without_int8: tuple[tuple[str, str], ...] = ()

@@ -77,7 +77,6 @@ def load_model(source: Source, *, config: ModelConfig, out: Path) -> FloatModel:
         inputs=input_ports(model),
         outputs=output_ports(model),
         from_logits=_output_logits(model),
-        parameters=int(model.count_params()),
     )
     save_model(model, found.model)
     return found
@@ -96,21 +95,27 @@ def _trusted(path: Path, config: ModelConfig, out: Path) -> FloatModel:
     return FloatModel(
         inputs=trusted.inputs,
         outputs=trusted.outputs,
-        from_logits=tuple(port.activation not in {"softmax", "sigmoid"} for port in trusted.outputs),
-        parameters=trusted.parameters,
+        from_logits=tuple(
+            port.activation not in {"softmax", "sigmoid"} if port.activation else None
+            for port in trusted.outputs
+        ),
         opaque=True,
         layers=trusted.layers,
     )
 
 
 def _export_trusted(path: Path, weights: Path | None, custom_objects: str | None, folder: Path) -> Any:
-    from models.trusted import export_trusted, import_objects
-
+    from models.data.program import import_named
+    from models.trusted import export_trusted
     from pipeline.tfmot import tensorflow
 
+    tensorflow()
     with leaf_errors_mapped():
-        tensorflow()
-        return export_trusted(path, weights, import_objects(custom_objects), folder)
+        objects = import_named(custom_objects) if custom_objects else {}
+        if not isinstance(objects, dict):
+            msg = f"{custom_objects}: {type(objects).__name__}, not a dict of names to classes and functions"
+            raise InputError(msg)
+        return export_trusted(path, weights, objects, folder)
 
 
 def _output_logits(model: Any) -> tuple[bool, ...]:

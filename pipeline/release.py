@@ -107,7 +107,7 @@ def release(
             for tensor, port, transform in zip(report.inputs, model.inputs, model.preprocessing, strict=True)
         ],
         "outputs": [
-            _contract(tensor, port) | {"task": task, "logits": task in OF_CLASSES and from_logits}
+            _contract(tensor, port) | {"task": task, "logits": task in OF_CLASSES and bool(from_logits)}
             for tensor, port, task, from_logits in zip(
                 report.outputs, model.outputs, model.tasks, model.from_logits, strict=True
             )

@@ -149,9 +149,9 @@ def losses(model: PreparedModel) -> list[Any]:
         if task not in OF_CLASSES:
             chosen.append(tf_keras.losses.MeanSquaredError())
         elif is_sigmoid(task, port.shape[-1], port.activation):
-            chosen.append(tf_keras.losses.BinaryCrossentropy(from_logits=from_logits))
+            chosen.append(tf_keras.losses.BinaryCrossentropy(from_logits=bool(from_logits)))
         else:
-            chosen.append(tf_keras.losses.CategoricalCrossentropy(from_logits=from_logits))
+            chosen.append(tf_keras.losses.CategoricalCrossentropy(from_logits=bool(from_logits)))
     return chosen
 
 

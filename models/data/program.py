@@ -38,11 +38,9 @@ def call_program(source: str, inputs: Sequence[Port], outputs: Sequence[Port]) -
     Raises:
         DataError: it is not there, it failed, or it returned something else.
     """
-    name = source.rpartition(":")[2]
-    module = _import(source)
-    function = getattr(module, name, None)
+    function = import_named(source)
     if not callable(function):
-        msg = f"{source}: no function {name!r} in {module.__name__}; name one that returns the data"
+        msg = f"{source}: not a function; name one that returns the data"
         raise DataError(msg)
     reader = _Reader(source, tuple(inputs), tuple(outputs))
     if "split" in inspect.signature(function).parameters:
@@ -137,6 +135,20 @@ def program_file(source: str) -> Path:
         msg = f"{source}: no module {module!r} here; give module:function or file.py:function"
         raise DataError(msg)
     return path
+
+
+def import_named(source: str) -> Any:
+    """Return what ``module:name`` or ``file.py:name`` names, by importing the module.
+
+    Raises:
+        DataError: there is no such module or name, or importing it failed.
+    """
+    name = source.rpartition(":")[2]
+    module = _import(source)
+    if not hasattr(module, name):
+        msg = f"{source}: no {name!r} in {module.__name__}; give module:name or file.py:name"
+        raise DataError(msg)
+    return getattr(module, name)
 
 
 def _import(source: str) -> ModuleType:

@@ -27,7 +27,7 @@ def write_float32(model: PreparedModel, written: Path) -> None:
         converter = _saved_converter(tf, model)
     else:
         converter = _keras_converter(tf, open_model(model.reference))
-    written.write_bytes(converter.convert())
+    written.write_bytes(_in_order(converter.convert(), model))
 
 
 def write_quantized(
@@ -51,12 +51,12 @@ def write_quantized(
             converter.inference_output_type = tf.int8
         else:
             converter.target_spec.supported_ops += [tf.lite.OpsSet.TFLITE_BUILTINS]
-    written.write_bytes(_constants_once(converter.convert()))
+    written.write_bytes(_in_order(converter.convert(), model))
 
 
-def _representative(samples: Samples) -> Iterator[list[NDArray[Any]]]:
+def _representative(samples: Samples) -> Iterator[dict[str, NDArray[Any]]]:
     for sample in samples.chunks(1):
-        yield sample.model_inputs()
+        yield {f"input_{index}": values for index, values in enumerate(sample.model_inputs())}
 
 
 def _aware_converter(tf: Any, aware: AwareModel, wanted: Format) -> Any:
@@ -74,8 +74,8 @@ def _keras_converter(tf: Any, model: Any) -> Any:
     An open batch dimension would leave shape arithmetic around every reshape, which no delegate takes.
     """
     specs = [
-        tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, name=name)
-        for tensor, name in zip(model.inputs, model.input_names, strict=True)
+        tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, name=f"input_{index}")
+        for index, tensor in enumerate(model.inputs)
     ]
 
     def infer(*inputs: Any) -> Any:
@@ -89,7 +89,10 @@ def _saved_converter(tf: Any, model: PreparedModel) -> Any:
     """A converter of an opaque model's SavedModel, its inputs and outputs in the order of the ports."""
     saved = tf.saved_model.load(str(model.reference / "saved"))
     serve = saved.signatures["serving_default"]
-    specs = [tf.TensorSpec((1, *port.shape), port.dtype, name=port.name) for port in model.inputs]
+    specs = [
+        tf.TensorSpec((1, *port.shape), port.dtype, name=f"input_{index}")
+        for index, port in enumerate(model.inputs)
+    ]
 
     def infer(*inputs: Any) -> Any:
         found = serve(**{port.name: value for port, value in zip(model.inputs, inputs, strict=True)})
@@ -100,24 +103,39 @@ def _saved_converter(tf: Any, model: PreparedModel) -> Any:
     return tf.lite.TFLiteConverter.from_concrete_functions([concrete], saved)
 
 
-def _constants_once(tflite: bytes) -> bytes:
-    """Keep one copy of equal constants: the converter writes a kernel as often as it is used."""
+def _in_order(tflite: bytes, model: PreparedModel) -> bytes:
+    """Put inputs and outputs into the model's order and under its names, which the converter does not keep.
+
+    Of equal constants one copy is kept: the converter writes a kernel as often as it is used.
+    """
     from tensorflow.lite.tools import flatbuffer_utils
 
-    model = flatbuffer_utils.convert_bytearray_to_object(tflite)
+    flat = flatbuffer_utils.convert_bytearray_to_object(tflite)
+    graph, signature = flat.subgraphs[0], flat.signatureDefs[0]
+    graph.inputs = _renamed(graph, signature.inputs, [port.name for port in model.inputs])
+    graph.outputs = _renamed(graph, signature.outputs, [port.name for port in model.outputs])
+    _keep_constants_once(flat)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(flat))
+
+
+def _renamed(graph: Any, entries: list[Any], names: list[str]) -> list[int]:
+    """Give the signature's ``input_0`` or ``output_0`` and so on their names; returns their tensors."""
+    by_place = sorted(entries, key=lambda entry: int(entry.name.decode().rpartition("_")[2]))
+    for entry, name in zip(by_place, names, strict=True):
+        entry.name = name.encode()
+        graph.tensors[entry.tensorIndex].name = name.encode()
+    return [entry.tensorIndex for entry in by_place]
+
+
+def _keep_constants_once(flat: Any) -> None:
     first: dict[bytes, int] = {}
-    for graph in model.subgraphs:
+    for graph in flat.subgraphs:
         for tensor in graph.tensors:
-            data = model.buffers[tensor.buffer].data
+            data = flat.buffers[tensor.buffer].data
             if data is not None and len(data):
                 tensor.buffer = first.setdefault(bytes(data), tensor.buffer)
-    used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
-    used |= {entry.buffer for entry in model.metadata or ()}
-    doubles = [
-        buffer for at, buffer in enumerate(model.buffers) if at not in used and buffer.data is not None
-    ]
-    if not doubles:
-        return tflite
-    for buffer in doubles:
-        buffer.data = None
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    used = {tensor.buffer for graph in flat.subgraphs for tensor in graph.tensors}
+    used |= {entry.buffer for entry in flat.metadata or ()}
+    for at, buffer in enumerate(flat.buffers):
+        if at not in used:
+            buffer.data = None
