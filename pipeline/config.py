@@ -281,11 +281,11 @@ def zoo_settings(name: str = "resnet8") -> dict[str, Any]:
     Raises:
         ConfigError: there is no such model.
     """
-    from models.zoo import catalogue
+    from models.zoo.catalogue import ZOO as REFERENCE_MODELS
 
-    if name not in catalogue.ZOO:
-        nearest = difflib.get_close_matches(name, catalogue.ZOO, n=1)
-        advice = f"did you mean zoo:{nearest[0]}?" if nearest else f"there are: {', '.join(catalogue.ZOO)}"
+    if name not in REFERENCE_MODELS:
+        nearest = difflib.get_close_matches(name, REFERENCE_MODELS, n=1)
+        advice = f"did you mean zoo:{nearest[0]}?" if nearest else f"there are: {', '.join(REFERENCE_MODELS)}"
         msg = f"zoo:{name}: no such reference model; {advice}"
         raise ConfigError(msg)
     folder = Path(str(files("models.zoo")))

@@ -21,7 +21,6 @@ from pipeline.workspace import file_sha256, folder_digests, sha256_of
 
 if TYPE_CHECKING:
     from models.data.options import DataOptions, StoredData
-
     from models.ports import Port, Task
     from pipeline.config import CalibrationConfig, DataConfig, ModelConfig, PreprocessingConfig
 
@@ -64,8 +63,8 @@ def load_model(source: Source, *, config: ModelConfig, out: Path) -> FloatModel:
     Raises:
         InputError: the model is refused; says which layer and why.
     """
+    from models.describe import input_ports, output_ports
     from models.load import load_model as rebuild
-    from models.summary import input_ports, output_ports
     from pipeline.training import save_model, start_tensorflow
 
     if config.trust:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.layers import own_layers
 from pipeline.progress import track
 from pipeline.samples import Samples
 from pipeline.tfmot import tensorflow
@@ -54,7 +55,9 @@ def open_model(folder: Path) -> Any:
     """Read what ``save_model`` wrote."""
     import tf_keras
 
-    model = tf_keras.models.model_from_json((folder / "architecture.json").read_text(encoding="utf-8"))
+    model = tf_keras.models.model_from_json(
+        (folder / "architecture.json").read_text(encoding="utf-8"), custom_objects=own_layers()
+    )
     open_weights(model, folder / "weights.npz")
     return model
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.layers import own_layers
 from models.prepare import unsupported_by_qat
 from pipeline.artifacts import AwareModel, LayerTreatment
 from pipeline.samples import Samples
@@ -84,7 +85,7 @@ def fake_quantized(model: Any) -> Any:
     if not {layer.name for layer in model.layers} - {*model.input_names, *left_out}:
         return copy
     annotated = tf_keras.models.clone_model(copy, clone_function=annotate)
-    with tfmot.quantization.keras.quantize_scope():
+    with tfmot.quantization.keras.quantize_scope(own_layers()):
         return tfmot.quantization.keras.quantize_apply(
             annotated, tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme()
         )
