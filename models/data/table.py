@@ -200,7 +200,9 @@ def _is_number(cell: str) -> bool:
 
 
 def _is_header(first: list[str], second: list[str]) -> bool:
-    """Tell a header by a word above a number, or by a usual name of the target."""
+    """Tell a header by a word above a number, a usual name of the target, or a count from 0."""
+    if first == [str(number) for number in range(len(first))] and first != second:
+        return True
     return any(
         (not _is_number(top) and _is_number(below)) or (top.lower() in _TARGET_NAMES[:3] and top != below)
         for top, below in zip(first, second, strict=False)

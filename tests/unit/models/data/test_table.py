@@ -34,7 +34,9 @@ def table(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("header", [None, ("a", "b", "c", "d", "kind"), ("0", "1", "2", "3", "label")])
+@pytest.mark.parametrize(
+    "header", [None, ("a", "b", "c", "d", "kind"), ("0", "1", "2", "3", "label"), ("0", "1", "2", "3", "4")]
+)
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
 @pytest.mark.parametrize("labels", [Y, KINDS])
 def test_header_delimiter_and_labels_are_told(header, name, labels, table, load):
