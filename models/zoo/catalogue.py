@@ -57,6 +57,22 @@ ZOO = {
         metric="accuracy",
         score=0.9029,
     ),
+    "mobilenet_v1_025": Entry(
+        description="MobileNetV1 at a quarter of its width",
+        task="classification",
+        input_shape=_IMAGE,
+        data=_FASHION,
+        metric="accuracy",
+        score=0.8858,
+    ),
+    "mobilenet_v2_micro": Entry(
+        description="seven narrow inverted residual blocks",
+        task="classification",
+        input_shape=_IMAGE,
+        data=_FASHION,
+        metric="accuracy",
+        score=0.9158,
+    ),
     "autoencoder": Entry(
         description="dense autoencoder; footwear is normal",
         task="anomaly",

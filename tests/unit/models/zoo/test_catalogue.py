@@ -16,6 +16,7 @@ import models.zoo
 from models.load import load_model
 from models.zoo import autoencoder, fashion_mnist, series
 from models.zoo.catalogue import ZOO
+from pipeline.config import make_config, zoo_settings
 
 FOLDER = Path(models.zoo.__file__).parent
 ROOT = FOLDER.parents[1]
@@ -63,6 +64,14 @@ def test_the_settings_name_files_beside_them(name):
     assert found["model"]["path"] == f"{name}.keras"
     assert (FOLDER / source).is_file() or source == "models.zoo.autoencoder:data"
     assert found["project"].keys() == {"name", "version"}
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_build_understands_the_settings(name):
+    config = make_config(zoo_settings(name), name)
+
+    assert config.model.path == FOLDER / f"{name}.keras"
+    assert config.project.name == settings(name)["project"]["name"]
 
 
 def test_the_project_names_differ():

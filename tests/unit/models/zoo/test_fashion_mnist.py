@@ -12,6 +12,7 @@ from models.zoo.fashion_mnist import (
     LABELS,
     augment,
     first_of_each_class,
+    mirror,
     read_idx,
     read_split,
     scale,
@@ -61,6 +62,17 @@ def test_augmented_images_are_the_same_pixels_elsewhere_in_0_to_1(data):
     assert (shifted.sum(axis=(1, 2, 3)) == 1).all()
     assert set(rows) == set(range(11, 16))
     assert set(columns) == {*range(8, 13), *range(15, 20)}
+
+
+def test_half_of_the_images_are_mirrored_and_the_given_ones_stay_as_they_are():
+    images = np.zeros((200, 28, 28, 1), np.uint8)
+    images[:, 13, 10] = 255
+    mirrored = mirror(images, np.random.default_rng(0))
+    columns = np.nonzero(mirrored)[2]
+
+    assert set(columns) == {10, 17}
+    assert 70 < (columns == 17).sum() < 130
+    assert (images[:, 13, 10] == 255).all()
 
 
 def test_the_compact_data_set_is_the_first_of_each_class_and_the_whole_test_set(data, tmp_path):
