@@ -235,7 +235,8 @@ def _built_in_activation(name: str, kind: str, value: Any, is_keras3: bool) -> s
         return "linear"
     if activation not in ACTIVATIONS or (is_keras3 and activation in _SPELLED_OUT):
         shown = activation or (value.get("class_name") if isinstance(value, dict) else value)
-        msg = f"layer {name!r} ({kind}): activation {shown!r} is not supported; use one of {_LISTED}"
+        why = "is code that is not in the file" if shown == "<lambda>" else "is not supported"
+        msg = f"layer {name!r} ({kind}): activation {str(shown)[:80]!r} {why}; use one of {_LISTED}"
         raise ModelError(msg)
     return str(activation)
 
