@@ -106,6 +106,8 @@ LAYERS: dict[str, LayerRule] = {
     "SimpleRNN": LayerRule(_RECURRENT, _RECURRENT_WEIGHTS),
     "LSTM": LayerRule((*_RECURRENT, "recurrent_activation"), _RECURRENT_WEIGHTS),
     "GRU": LayerRule((*_RECURRENT, "recurrent_activation", "reset_after"), _RECURRENT_WEIGHTS),
+    "CuDNNLSTM": LayerRule(("units", *_RECURRENT[5:-1]), _RECURRENT_WEIGHTS),  # read as LSTM
+    "CuDNNGRU": LayerRule(("units", *_RECURRENT[5:-1]), _RECURRENT_WEIGHTS),  # read as GRU
     "ConvLSTM1D": LayerRule(_CONVOLUTIONAL_RECURRENT, _RECURRENT_WEIGHTS),
     "ConvLSTM2D": LayerRule(_CONVOLUTIONAL_RECURRENT, _RECURRENT_WEIGHTS),
     "ConvLSTM3D": LayerRule(_CONVOLUTIONAL_RECURRENT, _RECURRENT_WEIGHTS),

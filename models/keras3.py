@@ -67,6 +67,7 @@ def read_graph(config: Config, weights: WeightsByPath, *, is_keras3: bool) -> Gr
     """
     reader = _Reader(weights, is_keras3)
     outputs = reader.model(config, (), None)
+    reader.take_indices_as_integers()
     name = str(_fields(config).get("name", ""))
     return Graph(
         name if _NAME.fullmatch(name) else "model",
@@ -289,6 +290,17 @@ class _Reader:
         tensor = self._append(Call(unique))
         self.inputs.append(tensor)
         return tensor
+
+    def take_indices_as_integers(self) -> None:
+        """Give an input that only tables are looked up with the dtype of what it takes.
+
+        Keras 2 writes float32 there, and casts.
+        """
+        for tensor in self.inputs:
+            kinds = {self.layers[call.layer].kind for call in self.calls if tensor in call.inputs}
+            layer = self.layers[self.calls[tensor].layer]
+            if kinds == {"Embedding"} and layer.config["dtype"] == "float32":
+                layer.config["dtype"] = "int32"
 
     def _unique(self, place: Place, name: str) -> str:
         """Return ``name``, with the nested models' names before it where it is taken."""

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 # Layers whose result depends on the mask of what they are called on.
 _LOOKING = frozenset(
     {
-        *("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
+        *("LSTM", "GRU", "CuDNNLSTM", "CuDNNGRU", "SimpleRNN", "RNN"),
+        *("Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
         *("GlobalAveragePooling1D", "Attention", "AdditiveAttention", "MultiHeadAttention", "Softmax"),
     }
 )

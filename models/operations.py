@@ -103,9 +103,11 @@ def is_operation(config: dict[str, Any]) -> bool:
         return True
     if isinstance(module, str):
         return module.startswith("keras.src.ops.")
-    # In HDF5, Keras 3 leaves modules out; of what it calls, only a layer has this setting.
+    # In HDF5, Keras 3 leaves modules out; of what it calls, only a layer has these settings.
     is_call = isinstance(nodes, list) and bool(nodes) and isinstance(nodes[0], dict)
-    return is_call and isinstance(fields, dict) and "trainable" not in fields
+    if not is_call or not isinstance(fields, dict):
+        return False
+    return not {"trainable", "dtype"} & fields.keys() or config.get("class_name") == "Cast"
 
 
 def operation_fault(name: str, config: dict[str, Any]) -> str:

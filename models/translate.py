@@ -41,6 +41,7 @@ _INSTEAD = (
     "rebuild that part from built-in layers, or build with --trust-model and --custom-objects, "
     "which quantizes after training only"
 )
+_CUDNN = frozenset({"CuDNNLSTM", "CuDNNGRU"})
 _CELLS = frozenset({"LSTMCell", "GRUCell", "SimpleRNNCell"})
 _LISTED = ", ".join(sorted(ACTIVATIONS))
 
@@ -104,6 +105,8 @@ def read_layer(name: str, kind: str, fields: Config, arrays: Arrays, is_keras3: 
     Raises:
         ModelError: a setting is not supported.
     """
+    if kind in _CUDNN and len(arrays) == 3:
+        arrays = _from_cudnn(kind, arrays)
     kind, fields = known_form(name, kind, fields)
     if kind == "LayerScale":
         kernel = arrays[0].reshape(1, 1, -1, 1)
@@ -143,6 +146,10 @@ def known_form(name: str, kind: str, fields: Config) -> tuple[str, Config]:
     Raises:
         ModelError: an RNN's cell is not one of Keras's three.
     """
+    if kind == "GRU":
+        return kind, {"reset_after": False, **fields}  # Keras before 2.1.3 had no other and did not say so
+    if kind in _CUDNN:
+        return kind.removeprefix("CuDNN"), _cudnn_fields(kind, fields)
     if kind != "RNN":
         return kind, fields
     cell = fields.get("cell")
@@ -156,6 +163,27 @@ def known_form(name: str, kind: str, fields: Config) -> tuple[str, Config]:
         raise ModelError(msg)
     own = {key: fields[key] for key in LAYERS["RNN"].config if key in fields}
     return cell_kind.removesuffix("Cell"), inner | own
+
+
+def _cudnn_fields(kind: str, fields: Config) -> Config:
+    """What a layer that runs on a GPU only leaves out of its configuration."""
+    fixed = {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True}
+    return {**fields, **fixed} | ({"reset_after": True} if kind == "CuDNNGRU" else {})
+
+
+def _from_cudnn(kind: str, arrays: Arrays) -> Arrays:
+    """Lay out the arrays of a CuDNN layer as those of the layer that computes the same.
+
+    Each gate's matrices are transposed there, and the biases of the input and of the state apart.
+    """
+    import numpy as np
+
+    gates = 4 if kind == "CuDNNLSTM" else 3
+    kernel, recurrent, bias = arrays
+    kernel = np.hstack([part.T.reshape(part.shape, order="F") for part in np.hsplit(kernel, gates)])
+    recurrent = np.hstack([part.T for part in np.hsplit(recurrent, gates)])
+    both = bias.reshape(2, -1)
+    return kernel, recurrent, both.sum(axis=0, dtype=both.dtype) if gates == 4 else both
 
 
 def activation_layers(name: str, kind: str, fields: Config, is_keras3: bool) -> tuple[Layer, ...]:
@@ -190,6 +218,10 @@ def _wrapper(name: str, kind: str, config: Config, fields: Config, arrays: Array
     if activation_layers(name, inner_kind, inner_fields, is_keras3) and "activation" in inner.config:
         msg = f"layer {name!r} ({kind}): an activation that is a layer is not supported inside; put it after"
         raise ModelError(msg)
+    stored_kind = str(fields["layer"]["class_name"])
+    if stored_kind in _CUDNN:
+        each = [arrays[start : start + 3] for start in range(0, len(arrays), 3)]
+        arrays = tuple(array for own in each for array in _from_cudnn(stored_kind, own))
     backward = None
     if kind == "Bidirectional":
         if config.get("merge_mode", "concat") is None:
@@ -235,7 +267,8 @@ def _built_in_activation(name: str, kind: str, value: Any, is_keras3: bool) -> s
         return "linear"
     if activation not in ACTIVATIONS or (is_keras3 and activation in _SPELLED_OUT):
         shown = activation or (value.get("class_name") if isinstance(value, dict) else value)
-        msg = f"layer {name!r} ({kind}): activation {shown!r} is not supported; use one of {_LISTED}"
+        why = "is code that is not in the file" if shown == "<lambda>" else "is not supported"
+        msg = f"layer {name!r} ({kind}): activation {str(shown)[:80]!r} {why}; use one of {_LISTED}"
         raise ModelError(msg)
     return str(activation)
 
@@ -244,6 +277,8 @@ def _plain(name: str, kind: str, key: str, value: Any) -> Any:
     """Return ``value`` if it is made of numbers, strings, None and lists only."""
     if isinstance(value, dict) and value.get("class_name") in {"__numpy__", "__tensor__"}:
         value = value["config"]["value"] if isinstance(value.get("config"), dict) else None
+    if isinstance(value, dict) and value.keys() == {"type", "value"}:  # an array, of Keras 2.0 to 2.3
+        value = value["value"]
     if isinstance(value, list | tuple):
         return [_plain(name, kind, key, item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):

@@ -136,16 +136,25 @@ def _export(path: Path, model: Any, folder: Path) -> Trusted:
     if len(holder.kept) != len(kept) or is_functions:
         holder.model = model
     tf.saved_model.save(holder, str(folder / _SAVED), signatures={_FUNCTION: function})
-    outputs = tuple(
-        Port(
-            name,
-            tuple(function.structured_outputs[name].shape[1:]),
-            function.structured_outputs[name].dtype.name,
-        )
-        for name in names
-    )
+    activations = _activations(model)
+    if len(activations) != len(names):
+        activations = [""] * len(names)
+    outputs = []
+    for name, activation in zip(names, activations, strict=True):
+        result = function.structured_outputs[name]
+        outputs.append(Port(name, tuple(result.shape[1:]), result.dtype.name, activation))
     layers = () if is_functions else tuple((layer.name, type(layer).__name__) for layer in model.layers)
-    return Trusted(inputs, outputs, layers)
+    return Trusted(inputs, tuple(outputs), layers)
+
+
+def _activations(model: Any) -> list[str]:
+    """What the layer behind each output applies last, ``""`` where that is unknown."""
+    found = []
+    for tensor in getattr(model, "outputs", None) or []:
+        layer = tensor._keras_history[0]
+        own = "softmax" if type(layer).__name__ == "Softmax" else ""
+        found.append(own or str(getattr(getattr(layer, "activation", None), "__name__", "")))
+    return found
 
 
 def _of_keras(path: Path, model: Any) -> tuple[Callable[..., dict[str, Any]], tuple[Port, ...]]:

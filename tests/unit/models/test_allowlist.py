@@ -140,6 +140,7 @@ NOTHING = {
     "RandomContrast": {"factor": 0.1},
 }
 ONLY_LEGACY = {"LocallyConnected1D", "LocallyConnected2D", "ThresholdedReLU", "Operation"}
+ON_GPU_ONLY = ("CuDNNLSTM", "CuDNNGRU")
 ONLY_KERAS3 = {"LayerScale"}
 ALL = [(kind, index) for kind, cases in CASES.items() for index in range(len(cases))]
 IDS = [f"{kind}-{index}" for kind, index in ALL]
@@ -216,8 +217,46 @@ def test_a_layer_that_does_nothing_at_inference_is_left_out(kind, library_name, 
 
 
 def test_every_layer_of_the_allowlist_is_tried():
-    assert set(CASES) | {"InputLayer"} == set(LAYERS)
+    assert set(CASES) | {"InputLayer", *ON_GPU_ONLY} == set(LAYERS)
     assert set(NOTHING) <= DO_NOTHING
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("kind", ON_GPU_ONLY)
+def test_a_layer_for_gpus_is_read_as_the_one_that_computes_the_same(kind, wrapped, randomised, save, outputs):
+    import tensorflow as tf
+    import tf_keras
+
+    def build(layer):
+        layer = tf_keras.layers.Bidirectional(layer, name="both") if wrapped else layer
+        return tf_keras.Sequential([tf_keras.Input(SERIES), layer])
+
+    path = save(randomised(build(getattr(tf.compat.v1.keras.layers, kind)(3, name="r"))), ".h5")
+    twin = build(getattr(tf_keras.layers, kind.removeprefix("CuDNN"))(3, name="r"))
+    twin.load_weights(path)  # Keras converts the arrays
+
+    x = samples(SERIES)
+    np.testing.assert_allclose(outputs(load_model(path), x)[0], outputs(twin, x)[0], rtol=0, atol=1e-5)
+
+
+def test_settings_that_old_versions_wrote_otherwise_are_read(save, outputs):
+    import json
+
+    import h5py
+    import tf_keras
+
+    layers = [tf_keras.layers.LeakyReLU(alpha=0.1), tf_keras.layers.GRU(3, reset_after=False)]
+    model = tf_keras.Sequential([tf_keras.Input(SERIES), *layers])
+    path = save(model, ".h5")
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        leaky, gru = config["config"]["layers"][1:]
+        leaky["config"]["alpha"] = {"type": "ndarray", "value": leaky["config"]["alpha"]}
+        del gru["config"]["reset_after"]
+        file.attrs["model_config"] = json.dumps(config)
+
+    x = samples(SERIES)
+    np.testing.assert_allclose(outputs(load_model(path), x)[0], outputs(model, x)[0], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

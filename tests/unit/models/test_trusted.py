@@ -43,13 +43,15 @@ def test_a_lambda_runs_and_is_converted(library_name, file, tmp_path, legacy_ker
 
     library = import_module(library_name)
     double = library.layers.Lambda(lambda x: x * 2.0, output_shape=(4,), name="double")
-    model = library.Sequential([library.Input((4,), name="given"), double, library.layers.Dense(2)])
+    dense = library.layers.Dense(2, activation="softmax")
+    model = library.Sequential([library.Input((4,), name="given"), double, dense])
     save_quietly(model.save, tmp_path / file, **({"save_format": "tf"} if file == "dir" else {}))
 
     trusted = export_trusted(tmp_path / file, None, {}, tmp_path)
 
     assert [port.shape for port in trusted.inputs] == [(4,)]
-    assert [(port.name, port.shape) for port in trusted.outputs] == [("output", (2,))]
+    assert [port.shape for port in trusted.outputs] == [(2,)]
+    assert trusted.outputs[0].activation == "softmax"
     assert ("double", "Lambda") in trusted.layers
     np.testing.assert_allclose(convert_and_run(tmp_path, X), np.asarray(model(X)), atol=1e-5)
 
