@@ -104,8 +104,10 @@ LAYERS: dict[str, LayerRule] = {
     "PReLU": LayerRule(("shared_axes",), (Weight("alpha"),)),
     "Embedding": LayerRule(("input_dim", "output_dim", "mask_zero"), (Weight("embeddings"),)),
     "SimpleRNN": LayerRule(_RECURRENT, _RECURRENT_WEIGHTS),
-    "LSTM": LayerRule((*_RECURRENT, "recurrent_activation"), _RECURRENT_WEIGHTS),
-    "GRU": LayerRule((*_RECURRENT, "recurrent_activation", "reset_after"), _RECURRENT_WEIGHTS),
+    "LSTM": LayerRule((*_RECURRENT, "recurrent_activation", "implementation"), _RECURRENT_WEIGHTS),
+    "GRU": LayerRule(
+        (*_RECURRENT, "recurrent_activation", "implementation", "reset_after"), _RECURRENT_WEIGHTS
+    ),
     "CuDNNLSTM": LayerRule(("units", *_RECURRENT[5:-1]), _RECURRENT_WEIGHTS),  # read as LSTM
     "CuDNNGRU": LayerRule(("units", *_RECURRENT[5:-1]), _RECURRENT_WEIGHTS),  # read as GRU
     "ConvLSTM1D": LayerRule(_CONVOLUTIONAL_RECURRENT, _RECURRENT_WEIGHTS),

@@ -10,6 +10,8 @@ from models.errors import ModelError
 from models.graph import Graph, build_model
 from models.keras3 import read_graph
 from models.rewrites.covering import cover_rectifiers, cover_scalings
+from models.rewrites.exponential import spell_exponentials
+from models.rewrites.folding import fold_scalings
 from models.rewrites.local import normalise_layers
 from models.rewrites.recurrent import unroll_recurrent
 from models.rewrites.sequences import lift_sequences
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
     Arrays = list[NDArray[Any]]
 
 TOLERANCE = 1e-5  # of the outputs, relative to the largest of them where that is above 1
-_PASSES = (normalise_layers, unroll_recurrent, lift_sequences, cover_scalings, cover_rectifiers)
+_PASSES = (
+    *(normalise_layers, spell_exponentials, unroll_recurrent, lift_sequences),
+    *(fold_scalings, cover_scalings, cover_rectifiers),
+)
 _PROBES = 4  # random samples on which the outputs are compared
 _OPEN_LENGTH = 32  # what stands for an open dimension then
 
@@ -52,8 +57,8 @@ _SUPPORTED_ACTIVATIONS = frozenset({"linear", "relu", "relu6", "softmax", "sigmo
 def prepare(model: tf_keras.Model) -> tuple[tf_keras.Model, list[Rewrite]]:
     """Return a new model that computes the same and of which TF-MOT covers as much as it can.
 
-    The given model is not touched (TF-MOT shares the layers it wraps). Dropout stays, as quantization-aware
-    training has a use for it; noise layers go.
+    The given model is not touched (TF-MOT shares the layers it wraps). Layers that matter in training only,
+    Dropout among them, go: what they widen would be quantized.
 
     Args:
         model: a functional or Sequential tf_keras model.
@@ -62,7 +67,7 @@ def prepare(model: tf_keras.Model) -> tuple[tf_keras.Model, list[Rewrite]]:
         The model, and what was rewritten in it.
 
     Raises:
-        ModelError: a layer is not supported, or the outputs would differ by more than ``TOLERANCE``.
+        ModelError: the outputs would differ by more than ``TOLERANCE``.
     """
     graph = graph_of(model)
     rewrites: list[Rewrite] = []

@@ -16,8 +16,8 @@ from pipeline.intake import (
     load_data,
     load_model,
     model_digest,
-    prepare_model,
 )
+from pipeline.preparation import prepare_model
 from pipeline.quantize.aware import train_quantization_aware
 from pipeline.quantize.convert import convert_float, convert_quantized
 from pipeline.release import judge, publish, release, require_passed, withdraw

@@ -1,8 +1,7 @@
-"""The first stages: the user's model and data, read safely, and how the one becomes the other's input."""
+"""The first stages: the user's model and data, read safely."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,26 +10,21 @@ import numpy as np
 import calibration.manifest
 import calibration.sampling
 from pipeline import sandbox
-from pipeline.artifacts import CalibrationSet, Dataset, FloatModel, PreparedModel, Source, Transform
+from pipeline.artifacts import CalibrationSet, Dataset, FloatModel, Source
 from pipeline.errors import InputError, leaf_errors_mapped
-from pipeline.preprocessing import PROBE_SAMPLES, check_range, usual_range
 from pipeline.progress import track
-from pipeline.samples import Samples
 from pipeline.training import OF_CLASSES
 from pipeline.workspace import file_sha256, folder_digests, sha256_of
 
 if TYPE_CHECKING:
     from models.data.options import DataOptions, StoredData
     from models.ports import Port, Task
-    from pipeline.config import CalibrationConfig, DataConfig, ModelConfig, PreprocessingConfig
+    from pipeline.config import CalibrationConfig, DataConfig, ModelConfig
 
-    Affines = dict[str, tuple[Any, Any]]
 
 VERSION = 2
 LOGITS_PROBES = 16
 LOAD_TIMEOUT_S = 600.0
-# One scale for a whole input leaves a feature with a 16th of the largest range 4 bits of its 8.
-UNEVEN_RANGES = 16.0
 
 
 def model_digest(config: ModelConfig) -> str:
@@ -191,166 +185,6 @@ def _numbered(tasks: tuple[Task, ...], outputs: tuple[Port, ...]) -> tuple[str, 
         if task in OF_CLASSES
     ]
     return tuple(str(label) for label in range(counts[0])) if counts else ()
-
-
-def prepare_model(
-    model: FloatModel, data: Dataset, *, config: PreprocessingConfig, out: Path
-) -> PreparedModel:
-    """Decide how raw samples become the model's input, and bring the model into a form that TF-MOT covers.
-
-    A declared scale is taken; raw floats go in as they are; for raw integers the usual range is taken under
-    which the model is best on training samples. Features of a vector or series whose ranges differ much get a
-    scale each, with its inverse folded into the model.
-
-    Raises:
-        InputError: a rewrite would change what the model computes.
-    """
-    if model.opaque:
-        return _as_it_is(model, data, config, out)
-    from models.graph import build_model
-    from models.prepare import fold_inputs, graph_of, lift_normalization, prepare, without_int8
-    from pipeline.training import open_model, save_model, start_tensorflow
-
-    with track("prepare_model"):
-        start_tensorflow(0)
-        graph = _fixed_lengths(graph_of(open_model(model.model)), data.shapes)
-        original = build_model(graph)
-        graph, lifted, lifts = lift_normalization(graph)
-        transforms, notes = _transforms(original, model, data, config)
-        transforms = tuple(
-            _then(t, lifted.get(port.name)) for t, port in zip(transforms, model.inputs, strict=True)
-        )
-        if config.balance:
-            balanced = _balancing(model, data, transforms)
-            folded = fold_inputs(graph, balanced) if balanced else None
-            if folded is not None:
-                graph = folded
-                transforms = tuple(
-                    _then(t, balanced.get(port.name))
-                    for t, port in zip(transforms, model.inputs, strict=True)
-                )
-        reference = build_model(graph)
-        prepared, rewrites = prepare(reference)
-    save_model(reference, out / "reference")
-    save_model(prepared, out / "prepared")
-    return PreparedModel(
-        inputs=_fixed_ports(model, data),
-        outputs=tuple(
-            replace(port, shape=tuple(tensor.shape[1:]))
-            for port, tensor in zip(model.outputs, reference.outputs, strict=True)
-        ),
-        tasks=data.tasks,
-        from_logits=model.from_logits,
-        preprocessing=transforms,
-        rewrites=tuple(f"{rewrite.layer}: {rewrite.what}" for rewrite in (*lifts, *rewrites)),
-        without_int8=tuple(without_int8(prepared).items()),
-        notes=notes,
-    )
-
-
-def _as_it_is(model: FloatModel, data: Dataset, config: PreprocessingConfig, out: Path) -> PreparedModel:
-    """An opaque model: only the preprocessing is decided."""
-    import shutil
-
-    shutil.copytree(model.model, out / "reference")
-    transforms = declared_transforms(model.inputs, config)
-    note = "loaded by Keras itself: post-training quantization only, and neither pruned nor trained"
-    return PreparedModel(
-        inputs=_fixed_ports(model, data),
-        outputs=model.outputs,
-        tasks=data.tasks,
-        from_logits=model.from_logits,
-        preprocessing=transforms,
-        notes=(note,),
-        opaque=True,
-        layers=model.layers,
-    )
-
-
-def _fixed_ports(model: FloatModel, data: Dataset) -> tuple[Port, ...]:
-    return tuple(replace(port, shape=shape) for port, shape in zip(model.inputs, data.shapes, strict=True))
-
-
-def _fixed_lengths(graph: Any, shapes: tuple[tuple[int, ...], ...]) -> Any:
-    """Give open lengths of the inputs those of the data: a device's memory is laid out once."""
-    layers = dict(graph.layers)
-    for tensor, shape in zip(graph.inputs, shapes, strict=True):
-        name = graph.calls[tensor].layer
-        layers[name] = replace(layers[name], config=layers[name].config | {"shape": shape})
-    return replace(graph, layers=layers)
-
-
-def _transforms(
-    original: Any, model: FloatModel, data: Dataset, config: PreprocessingConfig
-) -> tuple[tuple[Transform, ...], tuple[str, ...]]:
-    """For each input its transform, and warnings."""
-    from pipeline.training import predict
-
-    transforms = declared_transforms(model.inputs, config)
-    if len(transforms) != 1 or transforms[0].indices:
-        return transforms, ()
-    samples = Samples.of(data, "train", transforms).choose(PROBE_SAMPLES, seed=0)
-    raw, target, task = samples.raw(0), samples.target(0), data.tasks[0]
-
-    def infer(inputs: Any) -> Any:
-        return predict(original, [inputs])[0]
-
-    if config.scale != "auto" or config.mean or config.std:
-        warning = check_range(infer, raw, target, task, transforms[0])
-    else:
-        chosen, warning = usual_range(infer, raw, target, task)
-        transforms = (replace(chosen, reverse_channels=transforms[0].reverse_channels),)
-    return transforms, (warning,) if warning else ()
-
-
-def declared_transforms(inputs: tuple[Port, ...], config: PreprocessingConfig) -> tuple[Transform, ...]:
-    """For each input the transform that the settings say; of integer inputs, indices go in as they are."""
-    return tuple(_declared(port, config) for port in inputs)
-
-
-def _declared(port: Port, config: PreprocessingConfig) -> Transform:
-    if not port.dtype.startswith("float"):
-        return Transform(indices=True, reason="the model takes integers")
-    scale, offset = (1.0 if config.scale == "auto" else config.scale), config.offset
-    std = np.asarray(config.std or (1.0,), np.float64)
-    mean = np.asarray(config.mean or (0.0,), np.float64)
-    scales, offsets = scale / std, (offset - mean) / std
-    return Transform(
-        scale=tuple(scales.tolist()),
-        offset=tuple(offsets.tolist()),
-        reverse_channels=config.channel_order == "reversed",
-        reason="floats go in as they are" if config == type(config)() else "declared",
-    )
-
-
-def _then(transform: Transform, affine: tuple[Any, Any] | None) -> Transform:
-    """Apply another scale and offset after those of ``transform``."""
-    if affine is None:
-        return transform
-    factor, shift = (np.asarray(values, np.float64) for values in affine)
-    scale, offset = np.asarray(transform.scale), np.asarray(transform.offset)
-    return replace(
-        transform,
-        scale=tuple(np.atleast_1d(scale * factor).tolist()),
-        offset=tuple(np.atleast_1d(offset * factor + shift).tolist()),
-        reason=f"{transform.reason}, then each feature scaled",
-    )
-
-
-def _balancing(model: FloatModel, data: Dataset, transforms: tuple[Transform, ...]) -> Affines:
-    """For vectors and series whose features differ much in range, what standardises each of them."""
-    found: Affines = {}
-    samples = Samples.of(data, "train", transforms).choose(16 * PROBE_SAMPLES, seed=0)
-    for index, (port, shape) in enumerate(zip(model.inputs, data.shapes, strict=True)):
-        if transforms[index].indices or len(shape) not in (1, 2) or shape[-1] == 1:
-            continue
-        values = transforms[index].apply(samples.raw(index)).reshape(-1, shape[-1]).astype(np.float64)
-        reach = np.abs(values).max(axis=0)
-        if reach.max() > UNEVEN_RANGES * max(reach.min(), 1e-12):
-            deviation = values.std(axis=0)
-            deviation = np.where(deviation > 1e-9 * reach.max(), deviation, 1.0)
-            found[port.name] = (1 / deviation, -values.mean(axis=0) / deviation)
-    return found
 
 
 def choose_calibration(data: Dataset, *, config: CalibrationConfig, seed: int, out: Path) -> CalibrationSet:

@@ -11,18 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from models.graph import Call, Graph, Layer
+from models.graph import Graph, Layer
 from models.rewrites.edit import Edit, Rewrite, affine, identity_depthwise
+from models.rewrites.scalings import SCALINGS, as_normalization
 from models.shapes import infer_shapes
 
 _CONVOLUTIONS = frozenset({"Conv2D", "DepthwiseConv2D", "Conv2DTranspose"})
-_SCALINGS = frozenset({"BatchNormalization", "Rescaling", "Normalization"})
-_DEFAULT_EPSILON = 1e-3  # of tf_keras's BatchNormalization
-_NORMALIZATION_EPSILON = 1e-7  # tf_keras.backend.epsilon()
 
 
 def cover_scalings(graph: Graph) -> tuple[Graph, list[Rewrite]]:
-    """Fold BatchNormalization into Dense; put a 1x1 depthwise convolution before what has none.
+    """Put a 1x1 depthwise convolution before each scaling that has no convolution to be folded into.
 
     The convolution is the identity, and a BatchNormalization after it stays one, so that training goes on as
     it would have; it is folded at conversion. Rescaling and Normalization become a frozen one.
@@ -36,13 +34,13 @@ def cover_scalings(graph: Graph) -> tuple[Graph, list[Rewrite]]:
             edit.layers[layer.name] = layer
             edit.moved.append(edit.again(layer.name))
             continue
-        scaling = _scaling(layer, shapes[index]) if layer.kind in _SCALINGS else None
+        scaling = None
+        if layer.kind in SCALINGS and len(shapes[index]) in {2, 3, 4}:
+            scaling = as_normalization(layer, shapes[index])
         source = call.inputs[0] if call.inputs else -1
         before = linear.get(source) if layer.kind == "BatchNormalization" else None
         if scaling is None or before in _CONVOLUTIONS:
             edit.moved.append(edit.keep(call))
-        elif before == "Dense":
-            edit.moved.append(_fold_into_dense(edit, graph.calls[source], layer, edit.moved[source]))
         else:
             why = f"TF-MOT covers a {layer.kind} only after a convolution"
             edit.note(layer.name, "a 1x1 depthwise identity was put before it", why)
@@ -69,7 +67,7 @@ def cover_rectifiers(graph: Graph) -> tuple[Graph, list[Rewrite]]:
             continue
         ones = np.ones(shapes[index][-1] or 1, np.float32)
         edit.note(layer.name, "a frozen identity BatchNormalization was put before it", why)
-        middle = edit.add(affine(f"{before.name}_identity", ones, ones * 0), edit.moved[source])
+        middle = edit.add(affine(edit.fresh(f"{before.name}_identity"), ones, ones * 0), edit.moved[source])
         edit.layers[layer.name] = layer
         edit.moved.append(edit.again(layer.name, middle))
     return edit.finish(), edit.rewrites
@@ -97,63 +95,19 @@ def _float_input(layer: Layer, index: int, graph: Graph) -> Layer:
     return layer if "Embedding" in readers else replace(layer, config=layer.config | {"dtype": "float32"})
 
 
-def _scaling(layer: Layer, shape: tuple[int | None, ...]) -> Layer | None:
-    """Return the BatchNormalization over the last axis that does the work of ``layer``, or None."""
-    config, channels = layer.config, shape[-1]
-    axis = config.get("axis", -1)
-    axes = axis if isinstance(axis, list | tuple) else [axis]
-    if channels is None or len(shape) not in {2, 3, 4}:
-        return None
-    if layer.kind == "BatchNormalization":
-        return layer if axes in ([-1], [len(shape) - 1]) else None
-    if layer.kind == "Rescaling":
-        scale, offset = (np.asarray(config.get(key, 0.0), np.float32) for key in ("scale", "offset"))
-        if not {scale.size, offset.size} <= {1, channels}:
-            return None
-        return affine(layer.name, *(np.broadcast_to(x.ravel(), (channels,)) for x in (scale, offset)))
-    mean, variance = (np.asarray(config.get(key), np.float64).ravel() for key in ("mean", "variance"))
-    if axes not in ([-1], [len(shape) - 1], [None], []) or not {mean.size, variance.size} <= {1, channels}:
-        return None
-    deviation = np.maximum(np.sqrt(np.broadcast_to(variance, (channels,))), _NORMALIZATION_EPSILON)
-    mean = np.broadcast_to(mean, (channels,))
-    if config.get("invert"):
-        return affine(layer.name, deviation, mean)
-    return affine(layer.name, 1 / deviation, np.zeros(channels), mean)
-
-
 def _covered(edit: Edit, scaling: Layer, shape: tuple[int | None, ...], tensor: int) -> int:
     """Apply identity and scaling, in four dimensions whatever ``shape`` has."""
     name, channels = scaling.name, int(shape[-1] or 1)
     lengths = [-1 if length is None else length for length in shape[1:]]
     if len(shape) < 4:
         square = {"target_shape": [1] * (4 - len(shape)) + lengths}
-        tensor = edit.add(Layer(f"{name}_2d", "Reshape", square), tensor)
-    tensor = edit.add(identity_depthwise(f"{name}_depthwise", channels), tensor)
+        tensor = edit.add(Layer(edit.fresh(f"{name}_2d"), "Reshape", square), tensor)
+    tensor = edit.add(identity_depthwise(edit.fresh(f"{name}_depthwise"), channels), tensor)
     tensor = edit.add(replace(scaling, config=_last_axis(scaling.config)), tensor)
     if len(shape) < 4:
-        tensor = edit.add(Layer(f"{name}_back", "Reshape", {"target_shape": lengths}), tensor)
+        tensor = edit.add(Layer(edit.fresh(f"{name}_back"), "Reshape", {"target_shape": lengths}), tensor)
     return tensor
 
 
 def _last_axis(config: dict[str, Any]) -> dict[str, Any]:
     return config | {"axis": -1}
-
-
-def _fold_into_dense(edit: Edit, call: Call, norm: Layer, tensor: int) -> int:
-    """Multiply the normalization into the kernel: later it would move it off the grid of its one scale."""
-    dense = edit.layers[edit.calls[tensor].layer]
-    arrays = iter(array.astype(np.float64) for array in norm.weights)
-    gamma = next(arrays) if norm.config.get("scale", True) else 1.0
-    beta = next(arrays) if norm.config.get("center", True) else 0.0
-    mean, variance = arrays
-    gain = gamma / np.sqrt(variance + norm.config.get("epsilon", _DEFAULT_EPSILON))
-    bias = np.asarray(dense.weights[1] if len(dense.weights) > 1 else 0.0, np.float64)
-    weights = (dense.weights[0] * gain, (bias - mean) * gain + beta)
-    edit.layers[dense.name] = Layer(
-        dense.name,
-        "Dense",
-        dense.config | {"use_bias": True},
-        tuple(array.astype(np.float32) for array in weights),
-    )
-    edit.note(norm.name, f"was folded into {call.layer!r}", "the kernel has one scale for all its columns")
-    return tensor

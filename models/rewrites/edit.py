@@ -40,13 +40,21 @@ class Edit:
         return self._append(Call(call.layer, tuple(self.moved[tensor] for tensor in call.inputs)))
 
     def add(self, layer: Layer, *inputs: int) -> int:
-        """Call a new layer on tensors of the new graph; its name is made unique."""
-        name, count = layer.name, 0
-        while name in self.layers or (name in self.graph.layers and name != layer.name):
-            count += 1
-            name = f"{layer.name}_{count}"
+        """Call a new layer on tensors of the new graph; its name is made unique.
+
+        The name may be that of the layer which it replaces; any other has to be ``fresh``.
+        """
+        name = self.fresh(layer.name) if layer.name in self.layers else layer.name
         self.layers[name] = replace(layer, name=name)
         return self._append(Call(name, inputs))
+
+    def fresh(self, wanted: str) -> str:
+        """Return ``wanted``, or what comes nearest to it, as a name that neither graph has."""
+        name, count = wanted, 0
+        while name in self.layers or name in self.graph.layers:
+            count += 1
+            name = f"{wanted}_{count}"
+        return name
 
     def again(self, name: str, *inputs: int) -> int:
         """Call a layer of the new graph once more."""

@@ -5,31 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from models.errors import ModelError
 from models.graph import Call, Graph, Layer
 from models.rewrites.edit import Edit, Rewrite
 
-NOISE = frozenset({"GaussianNoise", "GaussianDropout", "AlphaDropout"})
+# Dropout goes too: in training it widens the ranges that quantization-aware training learns, twofold at a
+# rate of a half, and the int8 steps with them.
+_TRAINING_ONLY = frozenset(
+    {
+        *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianDropout"),
+        *("GaussianNoise", "AlphaDropout"),
+    }
+)
 # Layers whose activation TF-MOT quantizes together with them, and the activations it then knows. It knows
 # swish too, but TFLite does not fuse it, so that its input would be left without a range.
 _WITH_ACTIVATION = frozenset({"Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense"})
 _FUSED = frozenset({"linear", "relu", "softmax", "sigmoid", "tanh"})
 _LEAK = 0.2  # of the activation called leaky_relu
-# Measured with TensorFlow 2.21: one scale for exp(x) over all x leaves nothing of its values below 1.
-_NO_INT8 = {
-    "elu": "TFLite computes ELU in float only",
-    "selu": "TFLite's int8 SELU loses everything below 0",
-    "softplus": "TFLite's int8 softplus needs a LOG that tflite-runtime 2.14 does not have",
-    "mish": "TFLite's int8 mish needs a LOG that tflite-runtime 2.14 does not have",
-}
 
 
 def normalise_layers(graph: Graph) -> tuple[Graph, list[Rewrite]]:
-    """Rewrite each layer that has a form which TF-MOT covers better.
-
-    Raises:
-        ModelError: an activation has no int8 form.
-    """
+    """Rewrite each layer that has a form which TF-MOT covers better, and drop those that do nothing."""
     edit = Edit(graph)
     shared: dict[str, tuple[Layer, ...]] = {}
     for call in graph.calls:
@@ -37,7 +32,9 @@ def normalise_layers(graph: Graph) -> tuple[Graph, list[Rewrite]]:
         if layer.kind == "InputLayer":
             edit.moved.append(edit.keep(call))
             continue
-        if layer.kind in NOISE or (layer.kind == "Activation" and layer.config.get("activation") == "linear"):
+        if layer.kind in _TRAINING_ONLY or (
+            layer.kind == "Activation" and layer.config.get("activation") == "linear"
+        ):
             edit.note(layer.name, f"{layer.kind} was left out", "it does nothing at inference")
             edit.moved.append(edit.moved[call.inputs[0]])
             continue
@@ -67,7 +64,7 @@ def _steps(layer: Layer, edit: Edit) -> tuple[Layer, ...]:
         return _split_activation(Layer(layer.name, "Dense", layer.inner.config, layer.weights), edit)
     if layer.kind in {"SeparableConv1D", "SeparableConv2D"}:
         edit.note(layer.name, "was split into its two convolutions", "so that masks and ranges hold for each")
-        depthwise, pointwise = _split_separable(layer)
+        depthwise, pointwise = _split_separable(layer, edit.fresh(f"{layer.name}_depthwise"))
         return (depthwise, *_split_activation(pointwise, edit))
     if layer.kind in {"Activation", "ReLU", "ELU"}:
         return (_activation(layer, edit),)
@@ -81,22 +78,19 @@ def _split_activation(layer: Layer, edit: Edit) -> tuple[Layer, ...]:
     edit.note(
         layer.name, f"its {activation} became a layer", "TF-MOT does not quantize it inside another one"
     )
-    after = Layer(f"{layer.name}_{activation}", "Activation", {"activation": activation})
+    after = Layer(edit.fresh(f"{layer.name}_{activation}"), "Activation", {"activation": activation})
     return replace(layer, config=layer.config | {"activation": "linear"}), _activation(after, edit)
 
 
 def _activation(layer: Layer, edit: Edit) -> Layer:
     """Give an activation its one form: a layer of its own class, where there is one."""
     config, name = layer.config, layer.name
-    no_int8 = _NO_INT8.get("elu" if layer.kind == "ELU" else config.get("activation", ""))
-    if no_int8 is not None:
-        msg = f"layer {name!r}: {no_int8}; train with ReLU, LeakyReLU, gelu or swish instead"
-        raise ModelError(msg)
     if layer.kind == "Activation":
         classes: dict[str, tuple[str, dict[str, Any]]] = {
             "relu": ("ReLU", {}),
             "relu6": ("ReLU", {"max_value": 6.0}),
             "leaky_relu": ("LeakyReLU", {"alpha": _LEAK}),
+            "elu": ("ELU", {"alpha": 1.0}),
         }
         activation = config["activation"]
         return Layer(name, *classes[activation]) if activation in classes else layer
@@ -106,13 +100,13 @@ def _activation(layer: Layer, edit: Edit) -> Layer:
     return layer
 
 
-def _split_separable(layer: Layer) -> tuple[Layer, Layer]:
+def _split_separable(layer: Layer, name: str) -> tuple[Layer, Layer]:
     dimension = layer.kind[-2:]
     config = layer.config
     window = ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
     depthwise = {key: config[key] for key in window if key in config} | {"use_bias": False}
     pointwise = {key: config[key] for key in ("filters", "activation", "use_bias") if key in config}
     return (
-        Layer(f"{layer.name}_depthwise", f"DepthwiseConv{dimension}", depthwise, layer.weights[:1]),
+        Layer(name, f"DepthwiseConv{dimension}", depthwise, layer.weights[:1]),
         Layer(layer.name, f"Conv{dimension}", pointwise | {"kernel_size": 1}, layer.weights[1:]),
     )

@@ -2,58 +2,96 @@
 
 The converter makes one operator of an LSTM, which XNNPACK does not take and which remembers the sample before
 until a program resets it; on a GRU it crashes. Unrolled, either is matrix products and activations.
+
+The unrolled cell computes each gate by itself (tf_keras's ``implementation=1``): of the products of all gates
+at once the converter leaves the SPLIT in float in some models. A Bidirectional becomes its two layers, and
+what it reverses is put together anew step by step, because the int8 REVERSE_V2 does not adapt the scale of
+what it moves.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from models.errors import ModelError
+from models.graph import Layer
 from models.rewrites.edit import Edit, Rewrite
 from models.shapes import infer_shapes
 
 if TYPE_CHECKING:
-    from models.graph import Graph, Layer
+    from models.graph import Graph
 
 MAX_STEPS = 128  # each is some twenty operators
-_RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN"})
+RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN"})
+_WHY = "int8 kernels have no loops or state"
+_MERGES = {"concat": "Concatenate", "sum": "Add", "mul": "Multiply", "ave": "Average"}
 
 
 def unroll_recurrent(graph: Graph) -> tuple[Graph, list[Rewrite]]:
-    """Unroll every recurrent layer.
-
-    Raises:
-        ModelError: one has too many steps, or an open number of them.
-    """
+    """Unroll every recurrent layer whose number of steps is known and at most ``MAX_STEPS``."""
     edit, shapes = Edit(graph), infer_shapes(graph)
+    split: dict[str, tuple[str, str]] = {}
     for call in graph.calls:
-        edit.moved.append(edit.keep(call))
         layer = graph.layers[call.layer]
-        if _is_recurrent(layer):
-            steps = shapes[call.inputs[0]][1]
-            if steps is None or steps > MAX_STEPS:
-                found = "an open number of" if steps is None else str(steps)
-                msg = (
-                    f"layer {layer.name!r} ({layer.kind}): {found} steps, at most {MAX_STEPS} are unrolled; "
-                    "shorten the sequence first, e.g. with a Conv1D with strides"
-                )
-                raise ModelError(msg)
+        steps = shapes[call.inputs[0]][1] if is_recurrent(layer) else None
+        if steps is None or steps > MAX_STEPS:
+            edit.moved.append(edit.keep(call))
+        elif layer.kind == "Bidirectional":
+            edit.note(layer.name, f"was split into its two directions, unrolled over {steps} steps", _WHY)
+            edit.moved.append(_both_directions(edit, layer, split, steps, edit.moved[call.inputs[0]]))
+        else:
+            edit.moved.append(edit.keep(call))
             edit.layers[layer.name] = _unrolled(layer)
-            edit.note(layer.name, f"was unrolled over {steps} steps", "int8 kernels have no loops or state")
+            if not (layer.inner or layer).config.get("unroll"):
+                edit.note(layer.name, f"was unrolled over {steps} steps", _WHY)
     return edit.finish(), edit.rewrites
 
 
-def _is_recurrent(layer: Layer) -> bool:
-    return layer.kind in _RECURRENT or (layer.inner is not None and layer.inner.kind in _RECURRENT)
+def is_recurrent(layer: Layer) -> bool:
+    """Whether it is a recurrent layer, or one around it."""
+    return layer.kind in RECURRENT or (layer.kind == "Bidirectional" and layer.inner is not None)
 
 
 def _unrolled(layer: Layer) -> Layer:
-    if layer.inner is None:
-        return replace(layer, config=layer.config | {"unroll": True})
-    backward = layer.inner_backward
-    return replace(
-        layer,
-        inner=_unrolled(layer.inner),
-        inner_backward=None if backward is None else _unrolled(backward),
-    )
+    wanted: dict[str, Any] = {"unroll": True}
+    if layer.kind != "SimpleRNN":
+        wanted["implementation"] = 1
+    return replace(layer, config=layer.config | wanted)
+
+
+def _both_directions(
+    edit: Edit, layer: Layer, split: dict[str, tuple[str, str]], steps: int, tensor: int
+) -> int:
+    ahead, back = layer.inner, layer.inner_backward
+    assert ahead is not None
+    if back is None:
+        back = replace(ahead, config=ahead.config | {"go_backwards": not ahead.config.get("go_backwards")})
+    if layer.name in split:
+        results = [edit.again(name, tensor) for name in split[layer.name]]
+    else:
+        half = len(layer.weights) // 2
+        parts = ((ahead, "forward", layer.weights[:half]), (back, "backward", layer.weights[half:]))
+        results = [
+            edit.add(
+                _unrolled(Layer(edit.fresh(f"{layer.name}_{way}"), part.kind, part.config, weights)), tensor
+            )
+            for part, way, weights in parts
+        ]
+        first, second = (edit.calls[result].layer for result in results)
+        split[layer.name] = (first, second)
+    if ahead.config.get("return_sequences"):
+        results[1] = _reversed(edit, f"{layer.name}_reversed", steps, results[1])
+    return edit.add(Layer(layer.name, _MERGES[layer.config.get("merge_mode", "concat")]), *results)
+
+
+def _reversed(edit: Edit, name: str, steps: int, tensor: int) -> int:
+    """Put the steps of ``tensor``, ``(n, steps, units)``, together in reverse order."""
+    if steps == 1:
+        return tensor
+    cuts = [
+        edit.add(
+            Layer(edit.fresh(f"{name}_{step}"), "Cropping1D", {"cropping": [step, steps - 1 - step]}), tensor
+        )
+        for step in reversed(range(steps))
+    ]
+    return edit.add(Layer(edit.fresh(name), "Concatenate", {"axis": 1}), *cuts)

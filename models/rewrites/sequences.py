@@ -7,6 +7,7 @@ alone stay in the two-dimensional form.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +24,12 @@ _POOLING = frozenset({"MaxPooling1D", "AveragePooling1D"})
 _GLOBAL = frozenset({"GlobalMaxPooling1D", "GlobalAveragePooling1D"})
 _CONVOLUTIONS = frozenset({"Conv1D", "DepthwiseConv1D", "SeparableConv1D", "Conv1DTranspose"})
 _RESIZING = {"ZeroPadding1D": "padding", "Cropping1D": "cropping", "UpSampling1D": "size"}
+_COVERED_AS_THEY_ARE = frozenset({"ZeroPadding1D", "Cropping1D"})
 _MERGING = frozenset({"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"})
 _ELEMENTWISE = frozenset(
     {
         *("ReLU", "LeakyReLU", "ELU", "Activation", "Rescaling"),
-        *("GaussianNoise", "GaussianDropout", "AlphaDropout", *_MERGING),
+        *_MERGING,
     }
 )
 _SCALINGS = frozenset({"BatchNormalization", "Normalization", "Rescaling"})
@@ -60,7 +62,8 @@ class _Lift:
         new = None
         if ranks == {3}:
             wanted = is_lifted or layer.kind in _SCALINGS  # those need a convolution, if only of themselves
-            new = _two_dimensional(layer) or (_carried(layer) if wanted else None)
+            wanted_alone = is_lifted or layer.kind not in _COVERED_AS_THEY_ARE
+            new = (_two_dimensional(layer) if wanted_alone else None) or (_carried(layer) if wanted else None)
         if new is None:
             sources = tuple(self.flat(tensor) for tensor in inputs)
             self.flat_form[index] = self._call(layer, sources, "flat")
@@ -69,11 +72,14 @@ class _Lift:
             self.edit.note(layer.name, f"{layer.kind} became {new.kind}", _WHY)
         sources = tuple(self.lifted(tensor) for tensor in inputs)
         if padding := _causal_padding(layer):
+            padding = replace(padding, name=self.edit.fresh(padding.name))
             sources = (self.edit.add(padding, *sources),)
         result = self._call(new, sources, "lifted")
         if layer.kind in _GLOBAL or layer.kind == "Flatten":
             if layer.config.get("keepdims"):
-                result = self.edit.add(_reshape(f"{layer.name}_1d", self.shapes[index]), result)
+                result = self.edit.add(
+                    _reshape(self.edit.fresh(f"{layer.name}_1d"), self.shapes[index]), result
+                )
             self.flat_form[index] = result
         else:
             self.lifted_form[index] = result
@@ -89,14 +95,14 @@ class _Lift:
         """Return the tensor as ``(n, 1, steps, channels)``."""
         if tensor not in self.lifted_form:
             shape = self.shapes[tensor]
-            name = f"{self.graph.calls[tensor].layer}_2d"
+            name = self.edit.fresh(f"{self.graph.calls[tensor].layer}_2d")
             self.lifted_form[tensor] = self.edit.add(_reshape(name, (None, 1, *shape[1:])), self.flat(tensor))
         return self.lifted_form[tensor]
 
     def flat(self, tensor: int) -> int:
         """Return the tensor as ``(n, steps, channels)``."""
         if tensor not in self.flat_form:
-            name = f"{self.graph.calls[tensor].layer}_1d"
+            name = self.edit.fresh(f"{self.graph.calls[tensor].layer}_1d")
             self.flat_form[tensor] = self.edit.add(
                 _reshape(name, self.shapes[tensor]), self.lifted_form[tensor]
             )
@@ -169,10 +175,6 @@ def _carried(layer: Layer) -> Layer | None:
     normalizes = kind in {"BatchNormalization", "LayerNormalization", "Normalization"}
     if normalizes and config.get("axis", -1) in _CHANNEL_AXES:
         return Layer(layer.name, kind, config | {"axis": -1}, weights)
-    if kind == "Dropout" and config.get("noise_shape") is None:
-        return layer
-    if kind == "SpatialDropout1D":
-        return Layer(layer.name, "SpatialDropout2D", config)
     if kind == "Concatenate":
         axis = config.get("axis", -1)
         return (

@@ -83,7 +83,8 @@ def _samples(
 ) -> tuple[Samples | None, Judging, tuple[str, ...]]:
     """Test samples, or all where the source has no split, and how outputs are judged with them."""
     from models.data.sources import load_data
-    from pipeline.intake import data_options, declared_transforms, stored_dataset
+    from pipeline.intake import data_options, stored_dataset
+    from pipeline.preparation import declared_transforms
     from pipeline.preprocessing import PROBE_SAMPLES, usual_range
     from pipeline.runtimes.runtime import host_runtime
     from pipeline.runtimes.scaling import as_input, as_real

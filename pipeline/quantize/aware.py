@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pipeline.config import QuantizeConfig
 
 VERSION = 2
+# Without weights, and with an output of another range than their inputs': that range can be learned. TF-MOT
+# stumbles where one of these is the only input of a layer that it quantizes.
+OUTPUT_ONLY = frozenset({"Activation", "Multiply", "Subtract", "Average", "Operation"})
 RANGE_BATCHES = 16
 RANGE_BATCH_SIZE = 16
 
@@ -73,10 +76,14 @@ def fake_quantized(model: Any) -> Any:
     output_only = registry.get_quantize_config(tf_keras.layers.Add())
 
     def annotate(layer: Any) -> Any:
-        if isinstance(layer, tf_keras.layers.Activation) and layer.name in left_out:
+        if type(layer).__name__ in OUTPUT_ONLY and layer.name in left_out:
             return tfmot.quantization.keras.quantize_annotate_layer(layer, output_only)
         if isinstance(layer, tf_keras.layers.InputLayer) or layer.name in left_out:
             return layer
+        if isinstance(layer, tf_keras.layers.Conv2DTranspose):  # the scheme that keeps zeros knows none
+            return tfmot.quantization.keras.quantize_annotate_layer(
+                layer, registry.get_quantize_config(layer)
+            )
         return tfmot.quantization.keras.quantize_annotate_layer(layer)
 
     weights = model.get_weights()
@@ -181,7 +188,9 @@ def _treatments(model: Any, student: Any, pruned: tuple[str, ...]) -> Iterator[L
         reason = ""
         if kind == "InputLayer":
             treatment = "none"
-        elif wrapper is None or layer.name in left_out:
+        elif wrapper is not None and layer.name in left_out:
+            reason = f"its output alone: {left_out[layer.name]}"
+        elif wrapper is None:
             treatment = "post-training"
             reason = left_out.get(layer.name, "TF-MOT left it out")
         elif hasattr(layer, "kernel") and not wrapper.quantize_config.get_weights_and_quantizers(

@@ -9,44 +9,49 @@ from typing import TYPE_CHECKING
 from pipeline.flatbuffer import float_operators
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pipeline.artifacts import LayerTreatment
     from pipeline.config import Format
     from pipeline.flatbuffer import TfliteModel
 
+_AT_THE_EDGE = frozenset({"QUANTIZE", "DEQUANTIZE"})
+
 
 def final_treatments(
-    layers: tuple[LayerTreatment, ...], written: Format, flat: TfliteModel, without_int8: Mapping[str, str]
+    layers: tuple[LayerTreatment, ...], written: Format, flat: TfliteModel
 ) -> tuple[LayerTreatment, ...]:
-    """Correct what training meant to happen by what is in the file.
-
-    Args:
-        layers: after quantization-aware training.
-        written: the file's format.
-        flat: the file.
-        without_int8: layers whose operators have no int8 kernel, and why.
-    """
+    """Correct what training meant to happen by what is in the file, which is of format ``written``."""
     if written == "int8":
         return layers
     if written in {"float16", "float32"}:
         return tuple(_as_float(layer, f"the file is {written}") for layer in layers)
-    in_float = _layers_named("\n".join(float_operators(flat)), layers)
+    in_float = float_layers(flat, layers)
     return tuple(
-        _as_float(layer, without_int8.get(layer.name, "its operators stayed float"))
-        if layer.name in in_float or layer.name in without_int8
+        _as_float(layer, f"no int8 kernel for {', '.join(in_float[layer.name])}")
+        if layer.name in in_float
         else layer
         for layer in layers
     )
+
+
+def float_layers(flat: TfliteModel, layers: tuple[LayerTreatment, ...]) -> dict[str, list[str]]:
+    """The layers with operators that compute in float, and those operators.
+
+    A layer is told by its name, which is a part of the path that the converter gives a tensor.
+    """
+    found: dict[str, list[str]] = {}
+    for line in float_operators(flat):
+        operator, words = line.split(" ")[1], set(re.split(r"[/;:() ]+", line))
+        if operator in _AT_THE_EDGE:
+            continue
+        for layer in layers:
+            if words & {layer.name, f"quant_{layer.name}"} and layer.treatment != "none":
+                operators = found.setdefault(layer.name, [])
+                if operator not in operators:
+                    operators.append(operator)
+    return found
 
 
 def _as_float(layer: LayerTreatment, reason: str) -> LayerTreatment:
     if layer.treatment == "none":
         return layer
     return replace(layer, treatment="float", reason="; ".join(filter(None, (reason, layer.reason))))
-
-
-def _layers_named(operators: str, layers: tuple[LayerTreatment, ...]) -> set[str]:
-    """The layers whose names are a part of the path that a converter gives a tensor."""
-    words = set(re.split(r"[/;:() \n]+", operators))
-    return {layer.name for layer in layers if words & {layer.name, f"quant_{layer.name}"}}

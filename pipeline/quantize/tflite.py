@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipeline.tfmot import tensorflow
 
 if TYPE_CHECKING:
@@ -24,21 +26,52 @@ def write_float32(model: PreparedModel, written: Path) -> None:
     start_tensorflow(0)
     tf = tensorflow()
     if model.opaque:
-        converter = _saved_converter(tf, model)
+        infer, specs, keeper = _saved_function(tf, model)
     else:
-        converter = _keras_converter(tf, open_model(model.reference))
+        infer, specs, keeper = _keras_function(tf, open_model(model.reference))
+    concrete = tf.function(infer).get_concrete_function(*specs)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], keeper)
     written.write_bytes(_in_order(converter.convert(), model))
 
 
 def write_quantized(
-    aware: AwareModel, model: PreparedModel, samples: Samples, wanted: Format, written: Path
+    aware: AwareModel,
+    model: PreparedModel,
+    samples: Samples,
+    wanted: Format,
+    tried: Samples,
+    answers: Path,
+    written: Path,
 ) -> None:
-    """Convert the trained model to one format, with the samples as representative data set."""
+    """Convert the trained model to one format.
+
+    Args:
+        aware: the trained model.
+        model: what it was made of; itself converted where it is opaque.
+        samples: the representative data set.
+        wanted: the format.
+        tried: samples to answer with Keras, for a comparison with the file.
+        answers: where to write those answers: an .npz with an array (n, ...) for each output.
+        written: where to write the file.
+    """
     from pipeline.training import start_tensorflow
 
     start_tensorflow(0)
     tf = tensorflow()
-    converter = _saved_converter(tf, model) if model.opaque else _aware_converter(tf, aware, wanted)
+    if model.opaque:
+        infer, specs, keeper = _saved_function(tf, model)
+    else:
+        infer, specs, keeper = _keras_function(tf, _trained(aware, wanted))
+    concrete = tf.function(infer).get_concrete_function(*specs)
+    found = [_listed(concrete(*map(tf.constant, sample.model_inputs()))) for sample in tried.chunks(1)]
+    np.savez(
+        answers,
+        **{
+            f"{i:03d}": np.concatenate([np.asarray(v) for v in of])
+            for i, of in enumerate(zip(*found, strict=True))
+        },
+    )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], keeper)
     if wanted == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
@@ -59,17 +92,16 @@ def _representative(samples: Samples) -> Iterator[dict[str, NDArray[Any]]]:
         yield {f"input_{index}": values for index, values in enumerate(sample.model_inputs())}
 
 
-def _aware_converter(tf: Any, aware: AwareModel, wanted: Format) -> Any:
+def _trained(aware: AwareModel, wanted: Format) -> Any:
     from pipeline.quantize.aware import open_aware_model
     from pipeline.training import open_model
 
     # Fake quantization in a float file would round without saving anything.
-    is_float = wanted in {"float16", "float32"}
-    return _keras_converter(tf, open_model(aware.pruned) if is_float else open_aware_model(aware))
+    return open_model(aware.pruned) if wanted in {"float16", "float32"} else open_aware_model(aware)
 
 
-def _keras_converter(tf: Any, model: Any) -> Any:
-    """A converter of the model for one sample at a time.
+def _keras_function(tf: Any, model: Any) -> tuple[Any, list[Any], Any]:
+    """The model as a function of one sample, with what it takes and what keeps its variables.
 
     An open batch dimension would leave shape arithmetic around every reshape, which no delegate takes.
     """
@@ -77,16 +109,11 @@ def _keras_converter(tf: Any, model: Any) -> Any:
         tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, name=f"input_{index}")
         for index, tensor in enumerate(model.inputs)
     ]
-
-    def infer(*inputs: Any) -> Any:
-        return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
-
-    concrete = tf.function(infer).get_concrete_function(*specs)
-    return tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+    return lambda *x: model(x[0] if len(x) == 1 else list(x), training=False), specs, model
 
 
-def _saved_converter(tf: Any, model: PreparedModel) -> Any:
-    """A converter of an opaque model's SavedModel, its inputs and outputs in the order of the ports."""
+def _saved_function(tf: Any, model: PreparedModel) -> tuple[Any, list[Any], Any]:
+    """The same of an opaque model's SavedModel, its inputs and outputs in the order of the ports."""
     saved = tf.saved_model.load(str(model.reference / "saved"))
     serve = saved.signatures["serving_default"]
     specs = [
@@ -99,8 +126,11 @@ def _saved_converter(tf: Any, model: PreparedModel) -> Any:
         outputs = [found[port.name] for port in model.outputs]
         return outputs[0] if len(outputs) == 1 else outputs
 
-    concrete = tf.function(infer).get_concrete_function(*specs)
-    return tf.lite.TFLiteConverter.from_concrete_functions([concrete], saved)
+    return infer, specs, saved
+
+
+def _listed(outputs: Any) -> list[Any]:
+    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
 def _in_order(tflite: bytes, model: PreparedModel) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +14,8 @@ from models.ports import Port
 from pipeline import sandbox
 from pipeline.artifacts import AwareModel, CalibrationSet, LayerTreatment
 from pipeline.config import QuantizeConfig
-from pipeline.errors import StageError
-from pipeline.quantize.convert import STAGE, convert_quantized
+from pipeline.errors import PipelineError, StageError
+from pipeline.quantize.convert import STAGE, _answers, convert_quantized
 
 LAYERS = (
     LayerTreatment(name="image", kind="InputLayer", treatment="none"),
@@ -33,17 +34,21 @@ def convert(monkeypatch, tmp_path, store_dataset, prepared_model):
     samples = CalibrationSet(folder=tmp_path, samples=4)
     np.save(samples.indices, np.arange(4))
 
-    def run(*contents, aware=AWARE, without_int8=(), **config):
+    def run(*contents, aware=AWARE, answers=None, **config):
         left = list(contents)
 
         def written(*arguments, **options):
-            content = left.pop(0)
+            content, (tried, said, path) = left.pop(0), arguments[-3:]
             if isinstance(content, Exception):
                 raise content
-            arguments[-1].write_bytes(content)
+            path.write_bytes(content)
+            expected = [np.zeros((len(tried), 3))]
+            with suppress(PipelineError):
+                expected = _answers(path, tried, "litert")
+            np.savez(said, **{"000": expected[0] if answers is None else answers})
 
         monkeypatch.setattr(sandbox, "run", written)
-        model = prepared_model(tmp_path, inputs=(Port("image", (4, 4, 1)),), without_int8=without_int8)
+        model = prepared_model(tmp_path, inputs=(Port("image", (4, 4, 1)),))
         return convert_quantized(aware, model, samples, data, config=QuantizeConfig(**config), out=tmp_path)
 
     return run
@@ -66,18 +71,23 @@ def test_size_hash_and_sparsity_are_the_files_own(convert, tiny_tflite, tmp_path
     assert [path.name for path in tmp_path.glob("*.tflite")] == ["model.tflite"]
 
 
-def test_where_nothing_less_is_allowed_a_float_operator_that_is_left_is_named(convert, tiny_tflite_with):
-    with pytest.raises(StageError, match=r"int8: float operators are left: .*SOFTMAX.*; replace the layers"):
+def test_where_nothing_less_is_allowed_the_layer_that_stays_float_is_named(convert, tiny_tflite_with):
+    with pytest.raises(
+        StageError, match="int8: layer 'dense' has no int8 kernel for FULLY_CONNECTED; replace"
+    ):
         convert(tiny_tflite_with(float_softmax), formats=("int8",))
 
 
-def test_the_layer_is_named_where_it_is_known_which_has_no_int8_kernel(convert, tiny_tflite_with):
-    with pytest.raises(StageError, match="layer 'act': TFLite has no int8 kernel for it"):
-        convert(
-            tiny_tflite_with(float_softmax),
-            formats=("int8",),
-            without_int8=(("act", "TFLite has no int8 kernel for it"),),
-        )
+def test_an_operator_of_no_known_layer_is_named_itself(convert, tiny_tflite_with):
+    with pytest.raises(StageError, match=r"int8: a float operator is left: 2 FULLY_CONNECTED .*; replace"):
+        convert(tiny_tflite_with(float_softmax), formats=("int8",), aware=replace(AWARE, layers=()))
+
+
+def test_answers_that_are_not_the_models_are_a_reason(convert, tiny_tflite):
+    other = np.random.default_rng(1).random((4, 3))
+
+    with pytest.raises(StageError, match=r"its answers are not the Keras model's \(correlation"):
+        convert(tiny_tflite, answers=other, formats=("int8",))
 
 
 def test_a_crash_of_the_converter_is_a_reason_and_the_next_format_is_taken(convert, tiny_tflite):
