@@ -202,10 +202,17 @@ class CompressedModel(Artifact):
 
 @dataclass(frozen=True, kw_only=True)
 class AwareModel(Artifact):
-    """A Keras model with fake quantization, trained with it; ``zero_weights`` must survive conversion."""
+    """A Keras model with fake quantization, trained with it.
+
+    Attributes:
+        zero_weights: which must survive conversion.
+        layers: how each was treated.
+        unbounded: layers whose output has no range yet.
+    """
 
     zero_weights: int
     layers: tuple[LayerTreatment, ...]
+    unbounded: tuple[str, ...] = ()
 
     @property
     def pruned(self) -> Path:

@@ -66,11 +66,12 @@ def load_model(source: Source, *, config: ModelConfig, out: Path) -> FloatModel:
     with track("load_model"):
         start_tensorflow(0)
         model = rebuild(Path(source.location), config.weights)
+    outputs = output_ports(model)
     found = FloatModel(
         folder=out,
         inputs=input_ports(model),
-        outputs=output_ports(model),
-        from_logits=_output_logits(model),
+        outputs=outputs,
+        from_logits=_output_logits(model, outputs),
     )
     save_model(model, found.model)
     return found
@@ -112,21 +113,19 @@ def _export_trusted(path: Path, weights: Path | None, custom_objects: str | None
         return export_trusted(path, weights, objects, folder)
 
 
-def _output_logits(model: Any) -> tuple[bool, ...]:
-    """Tell logits from probabilities by what the model returns for random inputs."""
+def _output_logits(model: Any, outputs: tuple[Port, ...]) -> tuple[bool, ...]:
+    """Tell logits from probabilities: by the last activation, else by what random inputs give."""
     from models.prepare import random_inputs
     from pipeline.training import predict
 
     inputs = random_inputs(model, LOGITS_PROBES)
     # Wide: the logits of a narrow range may all look like probabilities.
     wide = [values * 8 - 4 if values.dtype.kind == "f" else values for values in inputs]
-    return tuple(not _are_probabilities(outputs) for outputs in predict(model, wide))
-
-
-def _are_probabilities(outputs: Any) -> bool:
-    in_range = bool((outputs >= 0).all() and (outputs <= 1).all())
-    sums_to_one = np.allclose(outputs.sum(axis=-1), 1, atol=1e-3)
-    return in_range and bool(outputs.shape[-1] == 1 or sums_to_one)
+    known = {"softmax": False, "sigmoid": False, "linear": True}
+    return tuple(
+        known.get(port.activation, bool((found < 0).any() or (found > 1).any()))
+        for port, found in zip(outputs, predict(model, wide), strict=True)
+    )
 
 
 def load_data(source: Source, model: FloatModel, *, config: DataConfig, seed: int, out: Path) -> Dataset:

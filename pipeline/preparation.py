@@ -12,6 +12,7 @@ from pipeline.artifacts import PreparedModel, Transform
 from pipeline.preprocessing import PROBE_SAMPLES, check_range, usual_range
 from pipeline.progress import track
 from pipeline.samples import Samples
+from pipeline.training import OF_INPUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,9 +54,10 @@ def prepare_model(
         given = _fixed_lengths(graph_of(open_model(model.model)), data.shapes)
         original = build_model(given)
         transforms, notes = _transforms(original, model, data, config)
-        graph, lifted, lifts = lift_normalization(given)
+        is_free = not OF_INPUT & set(data.tasks)  # else the output is held to the input as it is
+        graph, lifted, lifts = lift_normalization(given) if is_free else (given, {}, [])
         lifted_transforms = _each_then(transforms, model, lifted)
-        balanced = _balancing(model, data, lifted_transforms) if config.balance else {}
+        balanced = _balancing(model, data, lifted_transforms) if config.balance and is_free else {}
         folded = fold_inputs(graph, balanced) if balanced else None
         if folded is not None:
             graph, lifted_transforms = folded, _each_then(lifted_transforms, model, balanced)

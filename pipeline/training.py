@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from pipeline.config import TrainingConfig
 
     Arrays = list[NDArray[np.float32]]
+    Aim = Callable[[NDArray[np.int64], list[NDArray[Any]]], Arrays]
 
 PREDICT_BATCH = 256
 # The float model's outputs are computed once where they fit in this, else again for every batch.
 KEPT_TARGET_BYTES = 256 << 20
+SMALLEST_VARIANCE = 1e-6
 # Tasks whose outputs are classes; the others' are numbers, fitted by least squares.
 OF_CLASSES = frozenset({"classification", "binary", "multi-label", "segmentation"})
 OF_INPUT = frozenset({"reconstruction", "anomaly"})
@@ -120,6 +122,7 @@ def fine_tune(
     student.compile(
         tf_keras.optimizers.Adam(tf_keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)),
         loss=losses(model),
+        loss_weights=loss_weights(model, aim, samples),
     )
     heard = tf_keras.callbacks.CallbackList(callbacks, model=student)
     rng = np.random.default_rng(seed)
@@ -155,14 +158,27 @@ def losses(model: PreparedModel) -> list[Any]:
     return chosen
 
 
+def loss_weights(model: PreparedModel, aim: Aim, samples: Samples) -> list[float]:
+    """For each output what its loss is multiplied by.
+
+    A squared error is divided by the variance of what is aimed at, so that numbers count as much as classes
+    in whatever unit they are. Else an output of small numbers drifts out of the range that fake quantization
+    learned for it, where no gradient brings it back.
+    """
+    places = np.arange(min(len(samples), PREDICT_BATCH))
+    found = aim(places, samples.take(places).model_inputs())
+    return [
+        1.0 if task in OF_CLASSES else 1.0 / max(float(values.var()), SMALLEST_VARIANCE)
+        for task, values in zip(model.tasks, found, strict=True)
+    ]
+
+
 def is_sigmoid(task: str, classes: int | None, activation: str) -> bool:
     """Whether each number of an output is a probability of its own."""
     return task in {"binary", "multi-label"} or classes == 1 or activation == "sigmoid"
 
 
-def aims(
-    model: PreparedModel, samples: Samples, share: float
-) -> Callable[[NDArray[np.int64], list[NDArray[Any]]], Arrays]:
+def aims(model: PreparedModel, samples: Samples, share: float) -> Aim:
     """What training aims at: ``share`` of the float model's outputs and the rest of the targets.
 
     Returns:

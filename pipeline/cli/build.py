@@ -17,7 +17,7 @@ FAST_SAMPLES = 2048
 FAST_SPARSITY = 0.5
 MARKS = {"done": ("✓", "green"), "cached": ("=", "dim")}
 # Small batches and steps: one epoch of few samples must still heal what pruning and rounding did.
-FAST = {"epochs": 1, "least_steps": 128, "samples": FAST_SAMPLES, "batch_size": 16, "learning_rate": 1e-3}
+FAST = {"epochs": 1, "least_steps": 256, "samples": FAST_SAMPLES, "batch_size": 16, "learning_rate": 1e-3}
 
 
 @click.command()

@@ -12,7 +12,7 @@ from models.prepare import unsupported_by_qat
 from pipeline.artifacts import AwareModel, LayerTreatment
 from pipeline.samples import Samples
 from pipeline.tfmot import tensorflow_model_optimization
-from pipeline.training import fine_tune, open_model, open_weights, save_weights, start_tensorflow
+from pipeline.training import OF_CLASSES, fine_tune, open_model, open_weights, save_weights, start_tensorflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,21 +51,42 @@ def train_quantization_aware(
     tensorflow_model_optimization()
     start_tensorflow(seed)
     pruned = open_model(compressed.model)
-    student = fake_quantized(pruned)
+    free = unbounded_outputs(pruned, model)
+    student = fake_quantized(pruned, free)
     set_activation_ranges(student, pruned, Samples.of(data, "train", model.preprocessing), seed)
     fine_tune("quantization-aware", student, model, data, config, seed)
     aware = AwareModel(
         folder=out,
         zero_weights=compressed.zero_weights,
         layers=tuple(_treatments(pruned, student, compressed.pruned_layers)),
+        unbounded=free,
     )
     shutil.copytree(compressed.model, aware.pruned)
     save_weights(student, aware.weights)
     return aware
 
 
-def fake_quantized(model: Any) -> Any:
-    """A copy of ``model`` with TF-MOT's 8-bit fake quantization on every layer that it supports, if any."""
+def unbounded_outputs(model: Any, described: PreparedModel) -> tuple[str, ...]:
+    """Layers with a kernel that give numbers without an activation: the converter finds the range of those.
+
+    In training no gradient comes through a fake-quantized range from outside of it, and numbers that once left
+    it, as the features before them moved, would stay at its end.
+    """
+    layers = [tensor.node.layer for tensor in model.outputs]
+    return tuple(
+        layer.name
+        for layer, task in zip(layers, described.tasks, strict=True)
+        if task not in OF_CLASSES and hasattr(layer, "kernel") and layer.activation.__name__ == "linear"
+    )
+
+
+def fake_quantized(model: Any, unbounded: tuple[str, ...] = ()) -> Any:
+    """A copy of ``model`` with TF-MOT's 8-bit fake quantization on every layer that it supports, if any.
+
+    Args:
+        model: a prepared tf_keras model.
+        unbounded: layers whose weights alone are quantized.
+    """
     import tf_keras
 
     tfmot = tensorflow_model_optimization()
@@ -74,6 +95,7 @@ def fake_quantized(model: Any) -> Any:
     # layer without weights, which quantizes nothing but the output, serves any.
     registry = tfmot.quantization.keras.default_8bit.Default8BitQuantizeRegistry()
     output_only = registry.get_quantize_config(tf_keras.layers.Add())
+    scheme = tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme()
 
     def annotate(layer: Any) -> Any:
         if type(layer).__name__ in OUTPUT_ONLY and layer.name in left_out:
@@ -84,6 +106,10 @@ def fake_quantized(model: Any) -> Any:
             return tfmot.quantization.keras.quantize_annotate_layer(
                 layer, registry.get_quantize_config(layer)
             )
+        if layer.name in unbounded:
+            weights_only = scheme.get_quantize_registry().get_quantize_config(layer)
+            weights_only.activation_attrs, weights_only.quantize_output = [], False
+            return tfmot.quantization.keras.quantize_annotate_layer(layer, weights_only)
         return tfmot.quantization.keras.quantize_annotate_layer(layer)
 
     weights = model.get_weights()
@@ -93,9 +119,7 @@ def fake_quantized(model: Any) -> Any:
         return copy
     annotated = tf_keras.models.clone_model(copy, clone_function=annotate)
     with tfmot.quantization.keras.quantize_scope(own_layers()):
-        return tfmot.quantization.keras.quantize_apply(
-            annotated, tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme()
-        )
+        return tfmot.quantization.keras.quantize_apply(annotated, scheme)
 
 
 def set_activation_ranges(student: Any, pruned: Any, samples: Samples, seed: int) -> None:
@@ -165,7 +189,7 @@ def open_aware_model(aware: AwareModel) -> Any:
 
     TF-MOT's own round trip through the architecture's JSON comes back with other weights than it had.
     """
-    student = fake_quantized(open_model(aware.pruned))
+    student = fake_quantized(open_model(aware.pruned), aware.unbounded)
     open_weights(student, aware.weights)
     return student
 

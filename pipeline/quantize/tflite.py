@@ -87,9 +87,11 @@ def write_quantized(
     written.write_bytes(_in_order(converter.convert(), model))
 
 
-def _representative(samples: Samples) -> Iterator[dict[str, NDArray[Any]]]:
+def _representative(samples: Samples) -> Iterator[dict[str, NDArray[Any]] | list[NDArray[Any]]]:
+    """Samples by name where there are several inputs, whose order the converter does not keep."""
     for sample in samples.chunks(1):
-        yield {f"input_{index}": values for index, values in enumerate(sample.model_inputs())}
+        inputs = sample.model_inputs()
+        yield {f"input_{i}": values for i, values in enumerate(inputs)} if len(inputs) > 1 else inputs
 
 
 def _trained(aware: AwareModel, wanted: Format) -> Any:
@@ -141,9 +143,10 @@ def _in_order(tflite: bytes, model: PreparedModel) -> bytes:
     from tensorflow.lite.tools import flatbuffer_utils
 
     flat = flatbuffer_utils.convert_bytearray_to_object(tflite)
-    graph, signature = flat.subgraphs[0], flat.signatureDefs[0]
-    graph.inputs = _renamed(graph, signature.inputs, [port.name for port in model.inputs])
-    graph.outputs = _renamed(graph, signature.outputs, [port.name for port in model.outputs])
+    graph = flat.subgraphs[0]
+    for signature in flat.signatureDefs or ():  # one, or none of a model without variables
+        graph.inputs = _renamed(graph, signature.inputs, [port.name for port in model.inputs])
+        graph.outputs = _renamed(graph, signature.outputs, [port.name for port in model.outputs])
     _keep_constants_once(flat)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(flat))
 

@@ -149,6 +149,11 @@ class Report:
     notes: tuple[str, ...] = ()
 
     @property
+    def unrolled(self) -> bool:
+        """Whether recurrent layers were written out step by step, in a file that is larger for it."""
+        return any("unrolled" in line for line in self.rewrites)
+
+    @property
     def degraded(self) -> bool:
         """Whether the model could not become int8 throughout, and it is said why."""
         return self.format != "int8" and bool(self.format_reason)

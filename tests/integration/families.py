@@ -272,20 +272,30 @@ def two_headed(keras):
 def train(model: Any, keras: Any, inputs: Any, targets: Any, epochs: int = 10) -> None:
     """Fit a model to its data with the losses that its outputs suggest."""
     losses, chosen = keras.losses, []
-    for output in model.outputs:
+    for output, target in zip(
+        model.outputs, targets if isinstance(targets, list) else [targets], strict=True
+    ):
         node = output._keras_history
         layer = node.operation if hasattr(node, "operation") else node.layer
         last = getattr(getattr(layer, "activation", None), "__name__", "softmax")
-        if len(output.shape) == 2 and output.shape[-1] == 1 and last == "linear":
+        is_class = np.asarray(target).dtype.kind in "iu"
+        if not is_class and last == "linear":
             chosen.append(losses.MeanSquaredError())
         elif output.shape[-1] == 1 or last == "sigmoid":
-            chosen.append(losses.BinaryCrossentropy())
+            chosen.append(losses.BinaryCrossentropy(from_logits=last == "linear"))
         else:
             chosen.append(losses.SparseCategoricalCrossentropy(from_logits=last == "linear"))
     model.compile(keras.optimizers.Adam(5e-3), chosen)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.fit(inputs, targets, batch_size=16, epochs=epochs, verbose=0)
+
+
+def save(model: Any, path: Path) -> None:
+    """Save a model; that HDF5 is an old format is what is tested."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(path)
 
 
 def library(name: str) -> Any:

@@ -118,7 +118,7 @@ def test_a_family_is_built_and_stays_as_good(name, tmp_path, built):
     seen = case.seen(inputs[: f.TRAIN])
     aim = seen if targets is None or case.task == "anomaly" else targets[: f.TRAIN]
     f.train(model, keras, seen, aim, case.epochs)
-    model.save(tmp_path / f"model.{case.ending}")
+    f.save(model, tmp_path / f"model.{case.ending}")
 
     report, release = built(f"model.{case.ending}", case.store(tmp_path, inputs, targets))
 
