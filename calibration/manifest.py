@@ -10,20 +10,20 @@ import numpy as np
 from calibration.sampling import sample_hashes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
 
-def write_manifest(path: Path, samples: NDArray[Any], labels: NDArray[np.int64], seed: int) -> None:
-    """Write the seed, the classes' counts, the values' range and every sample's sha256 as JSON."""
+def write_manifest(path: Path, inputs: Sequence[NDArray[Any]], labels: NDArray[np.int64], seed: int) -> None:
+    """Write the seed, the classes' counts, each input's range and every sample's sha256 as JSON."""
     classes, counts = np.unique(labels, return_counts=True)
     manifest = {
         "seed": seed,
-        "samples": len(samples),
+        "samples": len(labels),
         "per_class": {str(c): int(n) for c, n in zip(classes, counts, strict=True)},
-        "minimum": float(samples.min()),
-        "maximum": float(samples.max()),
-        "sha256": sample_hashes(samples),
+        "ranges": [[float(values.min()), float(values.max())] for values in inputs],
+        "sha256": sample_hashes(inputs),
     }
     path.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

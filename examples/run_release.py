@@ -2,12 +2,12 @@
 
 Usage: python examples/run_release.py build/release/fashion-resnet8-1.0.0-arm64
 
-Needs numpy and ai-edge-litert only, as a board would.
+Needs numpy and ai-edge-litert only, as a board would. For raw samples of your own, run the release's
+predict.py.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -15,30 +15,28 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 
-def main(folder: Path) -> int:
-    model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    inputs = np.load(folder / "golden_inputs.npy")
-    expected = np.load(folder / "golden_outputs.npy")
+def golden(folder: Path, kind: str, count: int) -> list[np.ndarray]:
+    return [np.load(folder / f"golden_{kind}_{index}.npy") for index in range(count)]
 
+
+def main(folder: Path) -> int:
     interpreter = Interpreter(str(next(folder.glob("*.tflite"))), num_threads=1)
     interpreter.allocate_tensors()
-    input_index = interpreter.get_input_details()[0]["index"]
-    output_index = interpreter.get_output_details()[0]["index"]
+    takes, gives = interpreter.get_input_details(), interpreter.get_output_details()
+    inputs, expected = golden(folder, "input", len(takes)), golden(folder, "output", len(gives))
 
-    outputs = []
-    for sample in inputs:
-        interpreter.set_tensor(input_index, sample[np.newaxis])
+    same = 0
+    for sample in range(len(inputs[0])):
+        interpreter.reset_all_variables()
+        for detail, values in zip(takes, inputs, strict=True):
+            interpreter.set_tensor(detail["index"], values[sample : sample + 1])
         interpreter.invoke()
-        outputs.append(interpreter.get_tensor(output_index)[0])
-    same = int((np.array(outputs) == expected).all(axis=1).sum())
-
-    scale, zero_point = model["output"]["scale"], model["output"]["zero_point"]
-    scores = (np.array(outputs, np.float32) - zero_point) * scale
-    for sample in range(3):
-        best = int(scores[sample].argmax())
-        print(f"sample {sample}: {model['labels'][best]} ({scores[sample][best]:.0%})")
-    print(f"{same} of {len(expected)} golden outputs are equal to the bit")
-    return 0 if same == len(expected) else 1
+        answers = [interpreter.get_tensor(detail["index"])[0] for detail in gives]
+        same += all(
+            np.array_equal(got, wanted[sample]) for got, wanted in zip(answers, expected, strict=True)
+        )
+    print(f"{same} of {len(inputs[0])} golden outputs are equal to the bit")
+    return 0 if same == len(inputs[0]) else 1
 
 
 if __name__ == "__main__":

@@ -25,12 +25,14 @@ class LayerRule(NamedTuple):
         config: the configuration keys that survive.
         weights: its arrays, in the order in which both kinds of Keras write them.
         merges: whether it is called on a list of tensors.
+        spreads: whether these are arguments of their own instead, some perhaps by the names in ``spreads``.
         wraps: whether it holds another layer, in ``config["layer"]``.
     """
 
     config: tuple[str, ...] = ()
     weights: tuple[Weight, ...] = ()
     merges: bool = False
+    spreads: tuple[str, ...] = ()
     wraps: bool = False
 
 
@@ -49,7 +51,18 @@ _RECURRENT = (
 )
 _RECURRENT_WEIGHTS = (Weight("kernel"), Weight("recurrent_kernel"), _BIAS)
 _SEPARABLE_WEIGHTS = (Weight("depthwise_kernel"), Weight("pointwise_kernel"), _BIAS)
+_CONVOLUTIONAL_RECURRENT = (*_CONVOLUTION, *_RECURRENT[3:-1], "recurrent_activation")
+_LOCAL = ("filters", *_WINDOW[:4], "activation", "use_bias", "implementation")
+_ATTENTION_WEIGHTS = tuple(
+    weight for _ in ("query", "key", "value", "output") for weight in (Weight("kernel"), _BIAS)
+)
 _MERGE = LayerRule(merges=True)
+
+OPERATION_SETTINGS = (
+    *("function", "axis", "keepdims", "begin", "end", "strides", "low", "high", "exponent"),
+    *("paddings", "value", "multiples", "transpose_a", "transpose_b"),
+)
+"""What the project's own layer ``Operation`` (models/layers.py) is told."""
 
 LAYERS: dict[str, LayerRule] = {
     "InputLayer": LayerRule(("batch_shape", "batch_input_shape", "dtype", "sparse", "ragged")),
@@ -57,8 +70,12 @@ LAYERS: dict[str, LayerRule] = {
     "Dense": LayerRule(("units", "activation", "use_bias"), _KERNEL),
     "Conv1D": LayerRule(_CONVOLUTION, _KERNEL),
     "Conv2D": LayerRule(_CONVOLUTION, _KERNEL),
+    "Conv3D": LayerRule(_CONVOLUTION, _KERNEL),
     "Conv1DTranspose": LayerRule(_TRANSPOSED, _KERNEL),
     "Conv2DTranspose": LayerRule(_TRANSPOSED, _KERNEL),
+    "Conv3DTranspose": LayerRule(_TRANSPOSED, _KERNEL),
+    "LocallyConnected1D": LayerRule(_LOCAL, _KERNEL),
+    "LocallyConnected2D": LayerRule(_LOCAL, _KERNEL),
     "DepthwiseConv1D": LayerRule(_DEPTHWISE, (Weight("depthwise_kernel"), _BIAS)),
     "DepthwiseConv2D": LayerRule(_DEPTHWISE, (Weight("depthwise_kernel"), _BIAS)),
     "SeparableConv1D": LayerRule(_SEPARABLE, _SEPARABLE_WEIGHTS),
@@ -76,6 +93,10 @@ LAYERS: dict[str, LayerRule] = {
         ("axis", "epsilon", "center", "scale", "rms_scaling"),
         (Weight("gamma", "scale"), Weight("beta", "center")),
     ),
+    "GroupNormalization": LayerRule(
+        ("groups", "axis", "epsilon", "center", "scale"), (Weight("gamma", "scale"), Weight("beta", "center"))
+    ),
+    "LayerScale": LayerRule((), (Weight("gamma"),)),  # of keras.applications.ConvNeXt
     "Normalization": LayerRule(
         ("axis", "invert", "mean", "variance"),
         tuple(Weight(name, "adapted", trainable=False) for name in ("mean", "variance", "count")),
@@ -83,20 +104,45 @@ LAYERS: dict[str, LayerRule] = {
     "PReLU": LayerRule(("shared_axes",), (Weight("alpha"),)),
     "Embedding": LayerRule(("input_dim", "output_dim", "mask_zero"), (Weight("embeddings"),)),
     "SimpleRNN": LayerRule(_RECURRENT, _RECURRENT_WEIGHTS),
-    "LSTM": LayerRule((*_RECURRENT, "recurrent_activation"), _RECURRENT_WEIGHTS),
-    "GRU": LayerRule((*_RECURRENT, "recurrent_activation", "reset_after"), _RECURRENT_WEIGHTS),
+    "LSTM": LayerRule((*_RECURRENT, "recurrent_activation", "implementation"), _RECURRENT_WEIGHTS),
+    "GRU": LayerRule(
+        (*_RECURRENT, "recurrent_activation", "implementation", "reset_after"), _RECURRENT_WEIGHTS
+    ),
+    "CuDNNLSTM": LayerRule(("units", *_RECURRENT[5:-1]), _RECURRENT_WEIGHTS),  # read as LSTM
+    "CuDNNGRU": LayerRule(("units", *_RECURRENT[5:-1]), _RECURRENT_WEIGHTS),  # read as GRU
+    "ConvLSTM1D": LayerRule(_CONVOLUTIONAL_RECURRENT, _RECURRENT_WEIGHTS),
+    "ConvLSTM2D": LayerRule(_CONVOLUTIONAL_RECURRENT, _RECURRENT_WEIGHTS),
+    "ConvLSTM3D": LayerRule(_CONVOLUTIONAL_RECURRENT, _RECURRENT_WEIGHTS),
+    "MultiHeadAttention": LayerRule(
+        (
+            *("num_heads", "key_dim", "value_dim", "dropout", "use_bias", "output_shape", "attention_axes"),
+            *("use_gate", "sliding_window"),
+        ),
+        _ATTENTION_WEIGHTS,
+        merges=True,
+        spreads=("query", "value", "key"),
+    ),
+    "Attention": LayerRule(
+        ("use_scale", "score_mode", "dropout"), (Weight("scale", "use_scale"),), merges=True
+    ),
+    "AdditiveAttention": LayerRule(("use_scale", "dropout"), (Weight("scale", "use_scale"),), merges=True),
     # around another layer
     "Bidirectional": LayerRule(("merge_mode",), wraps=True),
     "TimeDistributed": LayerRule(wraps=True),
+    "RNN": LayerRule(_RECURRENT[5:]),  # of one cell: read as the layer of that cell
     # pooling
     "MaxPooling1D": LayerRule(_POOLING),
     "MaxPooling2D": LayerRule(_POOLING),
+    "MaxPooling3D": LayerRule(_POOLING),
     "AveragePooling1D": LayerRule(_POOLING),
     "AveragePooling2D": LayerRule(_POOLING),
+    "AveragePooling3D": LayerRule(_POOLING),
     "GlobalMaxPooling1D": LayerRule(_GLOBAL),
     "GlobalMaxPooling2D": LayerRule(_GLOBAL),
+    "GlobalMaxPooling3D": LayerRule(_GLOBAL),
     "GlobalAveragePooling1D": LayerRule(_GLOBAL),
     "GlobalAveragePooling2D": LayerRule(_GLOBAL),
+    "GlobalAveragePooling3D": LayerRule(_GLOBAL),
     # shape
     "Flatten": LayerRule(("data_format",)),
     "Reshape": LayerRule(("target_shape",)),
@@ -104,10 +150,13 @@ LAYERS: dict[str, LayerRule] = {
     "RepeatVector": LayerRule(("n",)),
     "ZeroPadding1D": LayerRule(("padding", "data_format")),
     "ZeroPadding2D": LayerRule(("padding", "data_format")),
+    "ZeroPadding3D": LayerRule(("padding", "data_format")),
     "Cropping1D": LayerRule(("cropping", "data_format")),
     "Cropping2D": LayerRule(("cropping", "data_format")),
+    "Cropping3D": LayerRule(("cropping", "data_format")),
     "UpSampling1D": LayerRule(("size",)),
     "UpSampling2D": LayerRule(("size", "data_format", "interpolation")),
+    "UpSampling3D": LayerRule(("size", "data_format")),
     # merging
     "Add": _MERGE,
     "Subtract": _MERGE,
@@ -116,13 +165,19 @@ LAYERS: dict[str, LayerRule] = {
     "Maximum": _MERGE,
     "Minimum": _MERGE,
     "Concatenate": LayerRule(("axis",), merges=True),
+    "Dot": LayerRule(("axes", "normalize"), merges=True),
+    # without weights
+    "UnitNormalization": LayerRule(("axis",)),
+    "Operation": LayerRule(OPERATION_SETTINGS, merges=True),
     # activation
     "Activation": LayerRule(("activation",)),
     "ReLU": LayerRule(("max_value", "negative_slope", "threshold")),
     "LeakyReLU": LayerRule(("negative_slope", "alpha")),
+    "ThresholdedReLU": LayerRule(("theta",)),
     "ELU": LayerRule(("alpha",)),
     "Softmax": LayerRule(("axis",)),
     # preprocessing
+    "Masking": LayerRule(("mask_value",)),
     "Rescaling": LayerRule(("scale", "offset")),
     "Resizing": LayerRule(("height", "width", "interpolation", "crop_to_aspect_ratio", "data_format")),
     "CenterCrop": LayerRule(("height", "width", "data_format")),
@@ -130,6 +185,7 @@ LAYERS: dict[str, LayerRule] = {
     "Dropout": LayerRule(("rate", "noise_shape")),
     "SpatialDropout1D": LayerRule(("rate",)),
     "SpatialDropout2D": LayerRule(("rate", "data_format")),
+    "SpatialDropout3D": LayerRule(("rate", "data_format")),
     "GaussianDropout": LayerRule(("rate",)),
     "GaussianNoise": LayerRule(("stddev",)),
     "AlphaDropout": LayerRule(("rate",)),
@@ -137,7 +193,8 @@ LAYERS: dict[str, LayerRule] = {
 
 DO_NOTHING = frozenset(
     {
-        *("Identity", "ActivityRegularization", "RandomBrightness", "RandomContrast", "RandomFlip"),
+        *("Identity", "ActivityRegularization", "StochasticDepth"),
+        *("RandomBrightness", "RandomContrast", "RandomFlip"),
         *("RandomRotation", "RandomTranslation", "RandomZoom", "RandomShear", "RandomGaussianBlur"),
         *("RandomColorJitter", "RandomErasing", "RandomGrayscale", "RandomHue", "RandomSaturation"),
         *("RandomSharpness", "RandomPosterization", "RandomInvert"),
@@ -159,13 +216,15 @@ ACTIVATIONS = frozenset(
 ACTIVATION_SYNONYMS = {"silu": "swish", "hard_swish": "hard_silu"}
 
 REASONS: dict[str, str] = {
-    "Lambda": "it carries Python code, which is never run; replace it with built-in layers",
+    "Lambda": (
+        "it carries Python code, which is never run; replace it with built-in layers, or build with "
+        "--trust-model, which runs it in a sandbox and quantizes after training only"
+    ),
     "TFSMLayer": "it runs a SavedModel from outside the file; rebuild that part from built-in layers",
     "StringLookup": "it reads a vocabulary and gives no int8 op; look strings up before the model",
     "IntegerLookup": "it reads a vocabulary and gives no int8 op; look values up before the model",
     "TextVectorization": "it reads a vocabulary and gives no int8 op; tokenise before the model",
     "Hashing": "it gives no int8 op; hash before the model",
-    "Masking": "it gives no int8 op; pad and mask before the model",
     "RandomCrop": "it changes the image at inference too; replace it with CenterCrop",
 }
 """Why well-known layers are refused and what to do; any other gets a general answer."""

@@ -1,9 +1,10 @@
 """Read what a Keras file holds, its configuration and its arrays, without running anything in it.
 
-Formats: the ``.keras`` zip archive of Keras 3 and of tf_keras (``config.json``, ``metadata.json``,
-``model.weights.h5``) and the one-file HDF5 of both (``model_config`` in an attribute). Everything in the
-file is untrusted: every declared size has a bound, nothing is extracted to disk, and HDF5 links that could
-lead out of the file are refused.
+Formats: the ``.keras`` zip archive of Keras 3 and of tf_keras, also unpacked as a folder (``config.json``,
+``metadata.json``, ``model.weights.h5``); the one-file HDF5 of both (``model_config`` in an attribute); the
+SavedModel of tf_keras; ``model.to_json()`` with a file of weights. Everything in them is untrusted: every
+declared size has a bound, nothing is extracted to disk, and HDF5 links that could lead out of the file are
+refused.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import stat
 import zipfile
 import zlib
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from models.bundle import Bundle, open_bundle
 from models.errors import ModelError
+from models.saved_model import read_saved_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,14 +46,16 @@ class Archive:
     Attributes:
         config: ``{"class_name": ..., "config": ...}`` of the model, as the file has it.
         keras_version: the version that wrote it, or ``""``.
-        weights: the HDF5 file of the arrays, checked for links.
-        zipped: whether it is a ``.keras`` archive; else a one-file HDF5.
+        weights: the HDF5 group of the arrays, checked for links, or the checkpoint of a SavedModel.
+        numbered: whether the arrays are filed under classes and counters; else under the layers' names.
+        names: of the objects of a SavedModel, by their numbers.
     """
 
     config: dict[str, Any]
     keras_version: str
-    weights: h5py.File
-    zipped: bool
+    weights: h5py.Group | Bundle
+    numbered: bool = True
+    names: dict[int, str] = field(default_factory=dict)
 
     @property
     def is_keras3(self) -> bool:
@@ -58,32 +63,103 @@ class Archive:
 
 
 @contextmanager
-def open_archive(path: Path) -> Iterator[Archive]:
-    """Open a Keras file for reading.
+def open_archive(path: Path, weights: Path | None = None) -> Iterator[Archive]:
+    """Open a Keras model for reading.
+
+    Args:
+        path: the file, or a SavedModel's folder.
+        weights: the HDF5 file of the arrays, where ``path`` is an architecture in JSON.
 
     Raises:
         ModelError: it is missing, empty, cut off, of another format, or dangerous.
     """
     if path.is_dir():
-        kind = "a SavedModel folder" if (path / "saved_model.pb").exists() else "a folder"
-        msg = f"{path}: {kind}, not a Keras file; save the model with model.save('name.keras')"
+        opened = _open_folder(path)
+    else:
+        magic = _magic(path)
+        if magic.startswith(ZIP_MAGIC):
+            opened = _open_zip(path)
+        elif magic == HDF5_MAGIC:
+            opened = _open_hdf5(path)
+        elif magic.lstrip().startswith(b"{"):
+            opened = _open_json(path, weights)
+            weights = None
+        else:
+            kind = "empty" if not magic else "none of a .keras archive, HDF5, a SavedModel folder and JSON"
+            msg = f"{path}: {kind}; save the model with model.save('name.keras')"
+            raise ModelError(msg)
+    if weights is not None:
+        msg = f"{path}: it has weights of its own; leave {weights} out, or give the architecture in JSON"
         raise ModelError(msg)
+    with opened as archive:
+        _check_version(path, archive.keras_version)
+        yield archive
+
+
+def _magic(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            magic = file.read(8)
+            return file.read(8)
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}; check the path"
         raise ModelError(msg) from error
-    if magic.startswith(ZIP_MAGIC):
-        with _open_zip(path) as archive:
-            yield archive
-    elif magic == HDF5_MAGIC:
-        with _open_hdf5(path) as archive:
-            yield archive
-    else:
-        kind = "empty" if not magic else "neither a .keras archive nor HDF5"
-        msg = f"{path}: {kind}; save the model with model.save('name.keras')"
+
+
+def _check_version(path: Path, version: str) -> None:
+    if version.startswith(("0.", "1.")):
+        msg = (
+            f"{path}: written by Keras {version[:20]}, whose layers have other settings; "
+            "load it with Keras 2.2 and save it again"
+        )
         raise ModelError(msg)
+
+
+@contextmanager
+def _open_folder(path: Path) -> Iterator[Archive]:
+    if (path / "saved_model.pb").exists():
+        config, names = read_saved_model(path)
+        yield Archive(config, "", open_bundle(path / "variables"), numbered=False, names=names)
+        return
+    if not (path / "config.json").exists():
+        msg = f"{path}: a folder without a model in it; save the model with model.save('name.keras')"
+        raise ModelError(msg)
+    config, metadata = (_parse(path, _read_file(path / name)) for name in ("config.json", "metadata.json"))
+    if _magic(path / "model.weights.h5") != HDF5_MAGIC:
+        msg = f"{path / 'model.weights.h5'}: not HDF5; save the model again"
+        raise ModelError(msg)
+    with _hdf5(path, path / "model.weights.h5") as weights:
+        yield Archive(config, str(metadata.get("keras_version", "")), weights)
+
+
+@contextmanager
+def _open_json(path: Path, weights: Path | None) -> Iterator[Archive]:
+    """Open an architecture from ``model.to_json()`` and the weights that ``model.save_weights`` wrote."""
+    config = _parse(path, _read_file(path))
+    if "class_name" not in config:
+        msg = f"{path}: JSON, but not of model.to_json(); save the model with model.save('name.keras')"
+        raise ModelError(msg)
+    if weights is None:
+        msg = f"{path}: an architecture without weights; give the file that model.save_weights wrote as well"
+        raise ModelError(msg)
+    if _magic(weights) != HDF5_MAGIC:
+        msg = f"{weights}: weights are read from HDF5 only; save them with model.save_weights('x.weights.h5')"
+        raise ModelError(msg)
+    # Keras 3 leaves its version out; tf_keras does not.
+    version = str(config.get("keras_version") or ("3." if "module" in config else ""))
+    with _hdf5(weights, weights) as file:
+        numbered = not ({"model_weights"} & file.keys() or "layer_names" in file.attrs)
+        yield Archive(config, version, file.get("model_weights", file), numbered)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            msg = f"{path}: {path.stat().st_size} bytes of configuration; not a Keras model"
+            raise ModelError(msg)
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"{path}: cannot be read: {error.strerror}; check the path"
+        raise ModelError(msg) from error
 
 
 @contextmanager
@@ -98,7 +174,7 @@ def _open_zip(path: Path) -> Iterator[Archive]:
         msg = f"{path}: damaged archive: {_one_line(error)}; copy or save it again"
         raise ModelError(msg) from error
     with _hdf5(path, BytesIO(raw)) as weights:
-        yield Archive(config, str(metadata.get("keras_version", "")), weights, zipped=True)
+        yield Archive(config, str(metadata.get("keras_version", "")), weights)
 
 
 @contextmanager
@@ -107,10 +183,13 @@ def _open_hdf5(path: Path) -> Iterator[Archive]:
         with hdf5_faults(path):
             config = _attribute(file, "model_config")
         if config is None or "model_weights" not in file:
-            msg = f"{path}: holds weights only; save the whole model with model.save('name.keras')"
+            msg = (
+                f"{path}: holds weights only; give the architecture (model.to_json()) with it, or save the "
+                "whole model with model.save('name.keras')"
+            )
             raise ModelError(msg)
         version = str(_attribute(file, "keras_version") or "")
-        yield Archive(_parse(path, config), version, file["model_weights"], zipped=False)
+        yield Archive(_parse(path, config), version, file["model_weights"], numbered=False)
 
 
 @contextmanager
@@ -133,7 +212,7 @@ def hdf5_faults(path: Path) -> Iterator[None]:
     """Turn what h5py raises on a damaged file into a ModelError."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError, ValueError, MemoryError) as error:
+    except (OSError, RuntimeError, LookupError, ValueError, MemoryError) as error:
         msg = f"{path}: damaged HDF5: {_one_line(error)}; copy or save it again"
         raise ModelError(msg) from error
 

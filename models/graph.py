@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.allowlist import LAYERS
 from models.errors import ModelError
+from models.layers import OWN_LAYERS, own_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,11 +104,18 @@ def _tensors(graph: Graph) -> tuple[list[Any], dict[str, tf_keras.layers.Layer]]
                 continue
             if layer.name not in instances:
                 instances[layer.name] = _instance(layer)
-            tensors.append(instances[layer.name](arguments if LAYERS[layer.kind].merges else arguments[0]))
+            tensors.append(_apply(layer, instances[layer.name], arguments))
         except (ValueError, TypeError, OverflowError, IndexError, ArithmeticError) as error:
             msg = f"layer {layer.name!r} ({layer.kind}) cannot be built: {_first_line(error)}"
             raise ModelError(msg) from error
     return tensors, instances
+
+
+def _apply(layer: Layer, instance: tf_keras.layers.Layer, arguments: list[Any]) -> Any:
+    rule = LAYERS[layer.kind]
+    if rule.spreads:
+        return instance(*arguments)
+    return instance(arguments if rule.merges else arguments[0])
 
 
 def _instance(layer: Layer) -> tf_keras.layers.Layer:
@@ -118,6 +126,8 @@ def _instance(layer: Layer) -> tf_keras.layers.Layer:
         arguments["layer"] = _instance(layer.inner)
     if layer.inner_backward is not None:
         arguments["backward_layer"] = _instance(layer.inner_backward)
+    if layer.kind in OWN_LAYERS:
+        return own_layers()[layer.kind](name=layer.name, **arguments)
     return getattr(tf_keras.layers, layer.kind)(name=layer.name, **arguments)
 
 

@@ -11,17 +11,20 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from models import masks
 from models.allowlist import DO_NOTHING, LAYERS, MODELS
 from models.errors import ModelError
 from models.graph import Call, Graph, Layer
 from models.nodes import Arguments, Ref, Tensor, read_node, read_refs
-from models.operations import is_operation, operation_layer
+from models.operations import is_operation, operation_chains, operation_kind
+from models.shapes import output_shape
 from models.translate import Config, activation_layers, class_of, read_layer, weight_flags
 from models.weights import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from models.shapes import Shape
     from models.weights import WeightsByPath
 
 Place = tuple[str, ...]
@@ -30,7 +33,9 @@ Place = tuple[str, ...]
 _NAME = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._][A-Za-z0-9_.\\/>-]{0,199}")
 _INPUT_DTYPES = frozenset({"float32", "int8", "uint8", "int16", "int32", "int64", "bool"})
 _DIFFER_IN_TRAINING = MODELS | {"BatchNormalization", "Dropout", "SpatialDropout1D", "SpatialDropout2D"}
+_MASK = -1  # stands for the tensor of a mask, which no layer computes
 _MAX_DEPTH = 16
+_FAULTS_SHOWN = 4
 _MAX_CALLS = 20_000
 
 
@@ -40,7 +45,10 @@ def read_entries(config: Config) -> Entry:
     Raises:
         ModelError: a layer is not in the allowlist, or the configuration is damaged.
     """
-    entry = _entry(config, "model", frozen=False, depth=0)
+    faults: list[str] = []
+    entry = _entry(config, "model", faults, frozen=False, depth=0)
+    if faults:
+        raise ModelError(_all_faults(faults))
     if entry.kind == "Sequential":
         _input_of(config)
     return entry
@@ -59,6 +67,7 @@ def read_graph(config: Config, weights: WeightsByPath, *, is_keras3: bool) -> Gr
     """
     reader = _Reader(weights, is_keras3)
     outputs = reader.model(config, (), None)
+    reader.take_indices_as_integers()
     name = str(_fields(config).get("name", ""))
     return Graph(
         name if _NAME.fullmatch(name) else "model",
@@ -69,25 +78,39 @@ def read_graph(config: Config, weights: WeightsByPath, *, is_keras3: bool) -> Gr
     )
 
 
-def _entry(config: Config, name: str, *, frozen: bool, depth: int) -> Entry:
+def _all_faults(faults: list[str]) -> str:
+    """The first refusal whole, and of the others which layers they are of."""
+    others = [fault.partition(": ")[0].partition(" is not")[0] for fault in faults[1:]]
+    if not others:
+        return faults[0]
+    shown, left = ", ".join(others[:_FAULTS_SHOWN]), len(others) - _FAULTS_SHOWN
+    return f"{faults[0]}; refused as well: {shown}" + (f" and {left} more" if left > 0 else "")
+
+
+def _entry(config: Config, name: str, faults: list[str], *, frozen: bool, depth: int) -> Entry:
+    """Read one layer; what refuses it is added to ``faults``."""
     if depth == 0 and _kind(config) not in MODELS:
         msg = (
             f"{_kind(config)[:80]!r} is a subclassed model, whose code is not in the file; rebuild it as "
             "keras.Model(inputs, outputs) or Sequential of built-in layers and save that"
         )
         raise ModelError(msg)
-    kind = class_of(config, name)
-    fields = _fields(config)
-    frozen = frozen or fields.get("trainable") is False
-    if kind in DO_NOTHING or is_operation(config):
-        return Entry(name, kind)
-    if kind not in MODELS:
-        return Entry(name, kind, tuple(flag and not frozen for flag in weight_flags(name, kind, fields)))
+    try:
+        kind = class_of(config, name)
+        fields = _fields(config)
+        frozen = frozen or fields.get("trainable") is False
+        if kind in DO_NOTHING or is_operation(config):
+            return Entry(name, kind)
+        if kind not in MODELS:
+            return Entry(name, kind, tuple(flag and not frozen for flag in weight_flags(name, kind, fields)))
+    except ModelError as error:
+        faults.append(str(error))
+        return Entry(name, "")
     if depth > _MAX_DEPTH:
         msg = f"model {name!r} is nested more than {_MAX_DEPTH} deep; flatten it"
         raise ModelError(msg)
     layers = [layer for layer in _layers(config) if _kind(layer) != "InputLayer"]
-    children = tuple(_entry(layer, _name(layer), frozen=frozen, depth=depth + 1) for layer in layers)
+    children = tuple(_entry(layer, _name(layer), faults, frozen=frozen, depth=depth + 1) for layer in layers)
     if len({child.name for child in children}) != len(children):
         msg = f"model {name!r} has two layers of one name; save the model again"
         raise ModelError(msg)
@@ -119,6 +142,8 @@ class _Reader:
     is_keras3: bool
     layers: dict[str, Layer] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
+    shapes: list[Shape] = field(default_factory=list)
+    masks: dict[int, str] = field(default_factory=dict)
     inputs: list[int] = field(default_factory=list)
     names: dict[Place, str] = field(default_factory=dict)
 
@@ -187,9 +212,9 @@ class _Reader:
         name = place[-1]
         kind = class_of(config, name)
         if is_operation(config):
-            layer, tensors = operation_layer(name, config, arguments)
-            return [self._call(place, layer, tensors)]
-        tensors = arguments.tensors(name)
+            return self._operation(config, place, arguments)
+        named_mask = arguments.keywords.pop("mask", None)
+        tensors = arguments.tensors(name, LAYERS[kind].spreads if kind in LAYERS else ())
         if arguments.keywords.get("training") is True and kind in _DIFFER_IN_TRAINING:
             msg = f"layer {name!r} ({kind}) is called with training=True; build the model without"
             raise ModelError(msg)
@@ -199,14 +224,40 @@ class _Reader:
             return list(tensors)
         fields = _fields(config)
         layer = read_layer(name, kind, fields, self.weights.get(place, ()), self.is_keras3)
+        named = "a mask" if named_mask is not None else ""
+        mask = masks.mask_after(name, kind, [*(self.masks.get(tensor, "") for tensor in tensors), named])
         start = tensor = self._call(place, layer, tensors)
         for step in activation_layers(name, kind, fields, self.is_keras3):
             tensor = self._call(
                 (*place, step.name), step, (start, tensor) if LAYERS[step.kind].merges else (tensor,)
             )
+        if kind == "Masking" or (kind == "Embedding" and fields.get("mask_zero")):
+            mask = name
+        self.masks[tensor] = mask
         return [tensor]
 
+    def _operation(self, config: Config, place: Place, arguments: Arguments) -> list[int]:
+        """Apply the layers that stand for an operation outside any layer."""
+        if operation_kind(config) in masks.OPERATIONS:
+            return [_MASK]
+        if any(isinstance(value, Tensor) and value.place == _MASK for value in arguments.positional):
+            msg = f"operation {place[-1]!r} computes with a mask; pad every sequence to one length instead"
+            raise ModelError(msg)
+        results = []
+        for index, chain in enumerate(operation_chains(place[-1], config, arguments, self.shapes)):
+            tensors, tensor = chain.tensors, chain.tensors[0]
+            for number, step in enumerate(chain.steps):
+                key = (*place, f"{index}.{number}")
+                if number:
+                    tensors = (chain.tensors[0], tensor) if step.kind == "Multiply" else (tensor,)
+                tensor = self._call(key, step, tensors)
+            results.append(tensor)
+        return results
+
     def _call(self, place: Place, layer: Layer, tensors: tuple[int, ...]) -> int:
+        if _MASK in tensors:
+            msg = f"layer {layer.name!r} ({layer.kind}) is called on a comparison; only numbers are supported"
+            raise ModelError(msg)
         if place not in self.names:
             name = self._unique(place, layer.name)
             self.names[place] = name
@@ -220,6 +271,7 @@ class _Reader:
         if len(self.calls) >= _MAX_CALLS:
             msg = f"the model makes more than {_MAX_CALLS} calls of layers; use a smaller model"
             raise ModelError(msg)
+        self.shapes.append(output_shape(self.layers[call.layer], [self.shapes[i] for i in call.inputs]))
         self.calls.append(call)
         return len(self.calls) - 1
 
@@ -238,6 +290,17 @@ class _Reader:
         tensor = self._append(Call(unique))
         self.inputs.append(tensor)
         return tensor
+
+    def take_indices_as_integers(self) -> None:
+        """Give an input that only tables are looked up with the dtype of what it takes.
+
+        Keras 2 writes float32 there, and casts.
+        """
+        for tensor in self.inputs:
+            kinds = {self.layers[call.layer].kind for call in self.calls if tensor in call.inputs}
+            layer = self.layers[self.calls[tensor].layer]
+            if kinds == {"Embedding"} and layer.config["dtype"] == "float32":
+                layer.config["dtype"] = "int32"
 
     def _unique(self, place: Place, name: str) -> str:
         """Return ``name``, with the nested models' names before it where it is taken."""

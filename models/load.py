@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models.graph import Graph
 
 
-def load_model(path: Path) -> tf_keras.Model:
+def load_model(path: Path, weights: Path | None = None) -> tf_keras.Model:
     """Load a model that Keras 3 or tf_keras saved, as a flat, trainable, float32 tf_keras model.
 
     The file is read against the allowlist of ``models.allowlist`` and rebuilt; Keras's own loaders, which
@@ -29,28 +29,30 @@ def load_model(path: Path) -> tf_keras.Model:
     inference (augmentation) are left out, a fixed batch size is left open.
 
     Args:
-        path: a ``.keras`` archive of Keras 3 or tf_keras, or the one-file HDF5 of either.
+        path: a ``.keras`` archive of Keras 3 or tf_keras, the one-file HDF5 of either, a SavedModel folder of
+            tf_keras, or an architecture in JSON.
+        weights: the file of the weights, for an architecture in JSON.
 
     Raises:
         ModelError: the file is damaged or dangerous, or holds something that is not supported.
     """
-    graph, _ = read_file(path)
+    graph, _ = read_file(path, weights)
     with _named(path):
         return build_model(graph)
 
 
-def read_file(path: Path) -> tuple[Graph, str]:
+def read_file(path: Path, weights: Path | None = None) -> tuple[Graph, str]:
     """Read a model file as plain data, and the version of Keras that wrote it; imports no TensorFlow.
 
     Raises:
         ModelError: as :func:`load_model`.
     """
-    with open_archive(path) as archive:
+    with open_archive(path, weights) as archive:
         with _named(path):
             entries = read_entries(archive.config)
-        weights = read_weights(path, archive, entries)
+        arrays = read_weights(weights or path, archive, entries)
         with _named(path):
-            graph = read_graph(archive.config, weights, is_keras3=archive.is_keras3)
+            graph = read_graph(archive.config, arrays, is_keras3=archive.is_keras3)
             check_weights(graph, infer_shapes(graph))
         return graph, archive.keras_version
 

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # Keras 3 writes training=True for layers that preprocess; where it would matter the bridge refuses it.
-_HARMLESS: dict[str, tuple[object, ...]] = {"training": (None, False, True)}
+_HARMLESS: dict[str, tuple[object, ...]] = {
+    "training": (None, False, True),
+    "return_attention_scores": (None, False),
+    "use_causal_mask": (None, False),
+}
 
 
 class Ref(NamedTuple):
@@ -26,6 +30,12 @@ class Tensor(NamedTuple):
     """A tensor as :class:`models.graph.Graph` names it."""
 
     place: int
+
+
+class Constant(NamedTuple):
+    """An array among the arguments, as nested lists of numbers."""
+
+    value: Any
 
 
 @dataclass(frozen=True)
@@ -51,20 +61,25 @@ class Arguments:
         keywords = {key: look_up(value) for key, value in self.keywords.items()}
         return Arguments(positional, keywords) if complete else None
 
-    def tensors(self, name: str) -> tuple[int, ...]:
-        """Return the tensors that layer ``name`` is called on.
+    def tensors(self, name: str, spreads: tuple[str, ...] = ()) -> tuple[int, ...]:
+        """Return the tensors that layer ``name`` is called on; ``spreads`` names its arguments.
 
         Raises:
             ModelError: it is called with something else as well.
         """
+        operands = list(self.positional)
+        named = [self.keywords[key] for key in spreads if self.keywords.get(key) is not None]
         for key, value in self.keywords.items():
-            if value not in _HARMLESS.get(key, (None,)):
-                msg = f"layer {name!r} is called with {key}={value!r}; only tensors are supported"
-                raise ModelError(msg)
-        if not self.positional or not all(isinstance(value, Tensor) for value in self.positional):
-            msg = f"layer {name!r} is called with a constant; only tensors are supported"
+            if key in spreads or value in _HARMLESS.get(key, (None,)):
+                continue
+            shown = "another tensor" if isinstance(value, Tensor) else repr(value)[:40]
+            msg = f"layer {name!r} is called with {key}={shown}; call it on its input alone"
             raise ModelError(msg)
-        return tuple(value.place for value in self.positional)
+        operands += named
+        if not operands or not all(isinstance(value, Tensor) for value in operands):
+            msg = f"layer {name!r} is called on a constant; make it an operation like x + 1 instead"
+            raise ModelError(msg)
+        return tuple(value.place for value in operands)
 
 
 def read_node(node: Any, name: str) -> Arguments:
@@ -82,7 +97,7 @@ def read_node(node: Any, name: str) -> Arguments:
         for item in items:
             if len(item) > 3:
                 keywords |= {key: _legacy_value(value) for key, value in dict(item[3]).items()}
-            positional.append(item[2] if item[0] == "_CONSTANT_VALUE" else _ref(item[:3]))
+            positional.append(Constant(item[2]) if item[0] == "_CONSTANT_VALUE" else _ref(item[:3]))
         return Arguments(tuple(positional), keywords)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         msg = f"layer {name!r}: damaged inbound_nodes; save the model again"
@@ -116,7 +131,11 @@ def _keras3_value(value: Any) -> Any:
         if value.get("class_name") == "__keras_tensor__":
             return _ref(value["config"]["keras_history"])
         if value.get("class_name") in {"__numpy__", "__tensor__"}:
-            return value["config"]["value"]
+            return Constant(value["config"]["value"])
+        if value.get("class_name") == "__slice__":
+            return _slice(value["config"])
+        if value.get("class_name") == "__ellipsis__":
+            return Ellipsis
     if isinstance(value, list):
         return [_keras3_value(item) for item in value]
     return value
@@ -124,8 +143,22 @@ def _keras3_value(value: Any) -> Any:
 
 def _legacy_value(value: Any) -> Any:
     """A tensor among the keyword arguments is ``[name, node, tensor]``."""
+    if isinstance(value, dict):
+        return Ellipsis if value.get("class_name") == "__ellipsis__" else _slice(value)
     is_ref = isinstance(value, list | tuple) and len(value) == 3 and isinstance(value[0], str)
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return [_legacy_value(item) for item in value]
     return _ref(value) if is_ref else value
+
+
+def _slice(fields: Any) -> Any:
+    """Read ``start:stop:step``; anything else that a dict may be stays one, for nobody to take."""
+    if not isinstance(fields, dict) or not fields.keys() <= {"start", "stop", "step", "class_name"}:
+        return fields
+    parts = [fields.get(key) for key in ("start", "stop", "step")]
+    if any(type(part) not in (int, type(None)) for part in parts):
+        raise ValueError(parts)
+    return slice(*parts)
 
 
 def _flat(values: list[Any]) -> list[Any]:

@@ -1,90 +1,199 @@
-"""Operations that a functional model applies outside any layer: ``x + y``, ``x / 255``, ``relu(x)``.
+"""Operations that a functional model applies outside any layer: ``x + y``, ``x / 255``, ``x[:, -1]``.
 
-Keras 3 keeps them as classes of ``keras.src.ops``, tf_keras as ``TFOpLambda`` with a function's name. The few
-that a layer can stand for become that layer; no function is ever looked up.
+Keras 3 keeps them as classes of ``keras.src.ops``, tf_keras as ``TFOpLambda`` with a function's name. Each is
+read here from its name alone and becomes the layers that stand for it; no function is ever looked up.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from models.errors import ModelError
 from models.graph import Layer
-from models.nodes import Tensor
+from models.masks import OPERATIONS as MASK_OPERATIONS
+from models.nodes import Constant, Tensor
+from models.operation_layers import READERS
 
 if TYPE_CHECKING:
-    from models.nodes import Arguments
+    from collections.abc import Sequence
 
-_MERGES = {"add": "Add", "subtract": "Subtract", "multiply": "Multiply"}
-_ACTIVATIONS = frozenset({"relu", "relu6", "sigmoid", "tanh", "softmax", "elu", "selu", "softplus", "swish"})
+    from models.nodes import Arguments
+    from models.shapes import Shape
+
+_TF_CLASSES = frozenset({"TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"})
 _SYNONYMS = {
     "add_v2": "add",
     "sub": "subtract",
     "mul": "multiply",
     "truediv": "divide",
     "true_divide": "divide",
+    "real_div": "divide",
+    "realdiv": "divide",
+    "addv2": "add",
     "silu": "swish",
+    "hard_swish": "hard_silu",
+    "absolute": "abs",
+    "neg": "negative",
+    "pow": "power",
+    "clip_by_value": "clip",
+    "concat": "concatenate",
+    "concatv2": "concatenate",
+    "pad_v2": "pad",
+    "normalize": "l2_normalize",
+    "amax": "max",
+    "amin": "min",
+    "swapaxes": "swap_axes",
+    "resize_v2": "resize",
+    "stop_gradient": "identity",
 }
+_OPERANDS = ("x", "a", "x1", "y", "b", "x2")
+# Settings of every operation that change nothing in what it computes.
+_NO_MATTER = frozenset({"name", "trainable", "function", "data_format", "conjugate", "validate_shape"})
+
+
+class Chain(NamedTuple):
+    """One result of an operation: the tensors it reads, and the layers applied one after another.
+
+    A ``Multiply`` that is not the first multiplies with the first of the tensors.
+    """
+
+    tensors: tuple[int, ...]
+    steps: tuple[Layer, ...]
+
+
+@dataclass
+class Operation:
+    """One call of an operation.
+
+    Attributes:
+        name: usable as a layer's name.
+        operands: tensors, and constants as numbers or lists of them.
+        settings: what else it is told; each reader takes what it understands.
+        shapes: of the tensors among the operands.
+    """
+
+    name: str
+    operands: list[Any]
+    settings: dict[str, Any]
+    shapes: list[Shape] = field(default_factory=list)
+
+    @property
+    def tensors(self) -> tuple[int, ...]:
+        return tuple(value.place for value in self.operands if isinstance(value, Tensor))
+
+    @property
+    def constants(self) -> list[Any]:
+        return [value for value in self.operands if not isinstance(value, Tensor)]
+
+    def take(self, *keys: str, default: Any = None) -> Any:
+        """Remove and return a setting, which is known under several names."""
+        found = [self.settings.pop(key) for key in keys if key in self.settings]
+        return next((value for value in found if value is not None), default)
+
+    def layer(self, kind: str, **config: Any) -> Layer:
+        return Layer(self.name, kind, config)
 
 
 def is_operation(config: dict[str, Any]) -> bool:
     """Say whether an entry of a model's layers is such an operation."""
     module, fields, nodes = (config.get(key) for key in ("module", "config", "inbound_nodes"))
-    if config.get("class_name") == "TFOpLambda":
+    if config.get("class_name") in _TF_CLASSES:
         return True
     if isinstance(module, str):
         return module.startswith("keras.src.ops.")
     # In HDF5, Keras 3 leaves modules out; of what it calls, only a layer has these settings.
     is_call = isinstance(nodes, list) and bool(nodes) and isinstance(nodes[0], dict)
-    return is_call and isinstance(fields, dict) and not {"trainable", "dtype"} & fields.keys()
+    if not is_call or not isinstance(fields, dict):
+        return False
+    return not {"trainable", "dtype"} & fields.keys() or config.get("class_name") == "Cast"
 
 
-def operation_layer(name: str, config: dict[str, Any], arguments: Arguments) -> tuple[Layer, tuple[int, ...]]:
-    """Return the layer that stands for an operation, and the tensors it reads.
+def operation_fault(name: str, config: dict[str, Any]) -> str:
+    """Say why an operation cannot be read, or nothing."""
+    kind = operation_kind(config)
+    return "" if kind in READERS or kind in MASK_OPERATIONS else _refusal(name, kind)
+
+
+def operation_chains(
+    name: str, config: dict[str, Any], arguments: Arguments, shapes: Sequence[Shape]
+) -> list[Chain]:
+    """Return the layers that stand for an operation, one chain for each of its results.
+
+    Args:
+        name: the operation's name in the file.
+        config: its entry among the model's layers.
+        arguments: what it is applied to.
+        shapes: of every tensor so far.
 
     Raises:
-        ModelError: no layer does.
+        ModelError: no layers do.
     """
-    operation = _operation_name(config)
-    named = {key: value for key, value in arguments.keywords.items() if key != "name" and value is not None}
-    operands = [*arguments.positional, *(named.pop(key) for key in ("x", "y", "x1", "x2") if key in named)]
-    tensors = tuple(value.place for value in operands if isinstance(value, Tensor))
-    constants = [value for value in operands if not isinstance(value, Tensor)]
-    named = {key: value for key, value in named.items() if value not in (-1, False)}
+    kind = operation_kind(config)
+    fields = config.get("config")
+    settings = dict(fields) if isinstance(fields, dict) else {}
+    if config.get("class_name") in _TF_CLASSES:
+        settings.pop("dtype", None)  # of the layer that wraps it
+    positional = list(arguments.positional)
+    if config.get("class_name") == "TensorFlowOpLayer":
+        settings, positional = _with_constants(settings, positional)
+    settings = {key: value for key, value in settings.items() if key not in _NO_MATTER}
+    settings |= {key: value for key, value in arguments.keywords.items() if key not in _NO_MATTER}
+    operands = [*positional, *(settings.pop(key) for key in _OPERANDS if key in settings)]
+    operands = [value.value if isinstance(value, Constant) else value for value in operands]
     safe_name = "".join(letter if letter.isalnum() else "_" for letter in name).strip("_") or "operation"
-    if not named and not constants:
-        if operation in _MERGES and len(tensors) == 2:
-            return Layer(safe_name, _MERGES[operation]), tensors
-        if operation in _ACTIVATIONS and len(tensors) == 1:
-            return Layer(safe_name, "Activation", {"activation": operation}), tensors
-    if not named and len(tensors) == len(constants) == 1 and isinstance(constants[0], int | float):
-        first = isinstance(operands[0], Tensor)
-        affine = _affine(operation, float(constants[0]), tensor_first=first)
-        if affine is not None:
-            return Layer(safe_name, "Rescaling", {"scale": affine[0], "offset": affine[1]}), tensors
-    msg = f"operation {name!r} ({operation}) is not supported; express it with a built-in Keras layer"
-    raise ModelError(msg)
+    operation = Operation(safe_name, operands, settings)
+    operation.shapes = [shapes[tensor] for tensor in operation.tensors]
+    chains = None
+    try:
+        if kind in READERS and operation.tensors:
+            chains = READERS[kind](kind, operation)
+    except (TypeError, ValueError, IndexError, KeyError, OverflowError) as error:
+        msg = f"{_refusal(name, kind)} ({error})"
+        raise ModelError(msg) from error
+    left = sorted(key for key, value in operation.settings.items() if value not in (None, False))
+    if chains is None or left:
+        told = f" with {', '.join(left)}" if left else ""
+        raise ModelError(_refusal(name, kind + told))
+    return [Chain(*chain) for chain in chains]
 
 
-def _operation_name(config: dict[str, Any]) -> str:
-    name = str(config.get("class_name"))
-    if name == "TFOpLambda":
-        fields = config.get("config")
+def operation_kind(config: dict[str, Any]) -> str:
+    """Return the one name of an operation that both kinds of Keras name in their own ways."""
+    name, fields = str(config.get("class_name")), config.get("config")
+    if name in {"TFOpLambda", "SlicingOpLambda"}:
         name = str(fields.get("function")) if isinstance(fields, dict) else ""
+    elif name == "TensorFlowOpLayer":
+        name = str(_node(fields if isinstance(fields, dict) else {}).get("op")).lower()
     else:
         name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).strip("_")
-    name = name.rsplit(".", 1)[-1]
+    name = name.rsplit(".", 1)[-1].removeprefix("reduce_")
     return _SYNONYMS.get(name, name)
 
 
-def _affine(operation: str, constant: float, *, tensor_first: bool) -> tuple[float, float] | None:
-    """Return scale and offset of an operation between a tensor and a constant, or None."""
-    if operation == "add":
-        return 1.0, constant
-    if operation == "multiply":
-        return constant, 0.0
-    if operation == "subtract":
-        return (1.0, -constant) if tensor_first else (-1.0, constant)
-    if operation == "divide" and tensor_first and constant != 0:
-        return 1.0 / constant, 0.0
-    return None
+def _refusal(name: str, kind: str) -> str:
+    return f"operation {name!r} ({kind[:80]}) is not supported; express it with a built-in Keras layer"
+
+
+def _node(fields: dict[str, Any]) -> dict[str, Any]:
+    """Read the node of a TensorFlowOpLayer (TensorFlow 2.0 to 2.3)."""
+    node = fields.get("node_def")
+    if isinstance(node, str):
+        try:
+            node = json.loads(node)
+        except (ValueError, RecursionError):
+            node = {}
+    return node if isinstance(node, dict) else {}
+
+
+def _with_constants(fields: dict[str, Any], tensors: list[Any]) -> tuple[dict[str, Any], list[Any]]:
+    """Put the constants of a TensorFlowOpLayer in their places among its operands."""
+    operands = list(tensors)
+    constants = fields.get("constants")
+    if isinstance(constants, dict):
+        for place in sorted(constants):
+            operands.insert(int(place), constants[place])
+    attributes = _node(fields).get("attr")
+    names = set(attributes if isinstance(attributes, dict) else {}) - {"T", "_cloned", "Tidx", "Tshape"}
+    return {name: name for name in names}, operands

@@ -45,3 +45,8 @@ class Port:
     shape: tuple[int | None, ...]
     dtype: str = "float32"
     activation: str = ""
+
+    @property
+    def fixed_shape(self) -> tuple[int, ...]:
+        """The shape, where no length is open any more."""
+        return tuple(length or 1 for length in self.shape)

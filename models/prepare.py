@@ -29,7 +29,7 @@ __all__ = ["graph_of", "prepare", "random_inputs", "unsupported_by_qat", "withou
 
 TOLERANCE = 1e-5  # of the outputs, relative to the largest of them where that is above 1
 _PASSES = (
-    *(normalise_layers, spell_exponentials, lift_sequences, unroll_recurrent),
+    *(normalise_layers, spell_exponentials, unroll_recurrent, lift_sequences),
     *(fold_scalings, cover_scalings, cover_rectifiers),
 )
 _PROBES = 4  # random samples on which the outputs are compared
@@ -51,7 +51,7 @@ def prepare(model: tf_keras.Model) -> tuple[tf_keras.Model, list[Rewrite]]:
         The model, and what was rewritten in it.
 
     Raises:
-        ModelError: a layer is not supported, or the outputs would differ by more than ``TOLERANCE``.
+        ModelError: the outputs would differ by more than ``TOLERANCE``.
     """
     graph = graph_of(model)
     rewrites: list[Rewrite] = []

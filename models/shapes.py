@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from models.errors import ModelError
+from models.operation_shapes import broadcast, operation_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,7 @@ Shape = tuple[int | None, ...]
 
 _MERGING = frozenset({"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"})
 _RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN"})
+_ATTENTION = frozenset({"Attention", "AdditiveAttention"})
 
 
 def infer_shapes(graph: Graph) -> list[Shape]:
@@ -28,17 +30,26 @@ def infer_shapes(graph: Graph) -> list[Shape]:
     shapes: list[Shape] = []
     for call in graph.calls:
         layer = graph.layers[call.layer]
-        inputs = [shapes[tensor] for tensor in call.inputs]
-        try:
-            shapes.append(_output(layer, inputs))
-        except (ValueError, IndexError, TypeError, KeyError, ZeroDivisionError) as error:
-            reason = error if str(error) else "it has another rank"
-            msg = f"layer {layer.name!r} ({layer.kind}) does not fit its input {inputs}: {reason}"
-            raise ModelError(msg) from error
-        if any(length is not None and not (type(length) is int and length > 0) for length in shapes[-1]):
-            msg = f"layer {layer.name!r} ({layer.kind}) makes {shapes[-1]} of {inputs}; enlarge the input"
-            raise ModelError(msg)
+        shapes.append(output_shape(layer, [shapes[tensor] for tensor in call.inputs]))
     return shapes
+
+
+def output_shape(layer: Layer, inputs: Sequence[Shape]) -> Shape:
+    """Return the shape of what ``layer`` makes of tensors of the shapes ``inputs``.
+
+    Raises:
+        ModelError: it cannot be applied to them.
+    """
+    try:
+        shape = _output(layer, inputs)
+    except (ValueError, IndexError, TypeError, KeyError, ZeroDivisionError, OverflowError) as error:
+        reason = error if str(error) else "it has another rank"
+        msg = f"layer {layer.name!r} ({layer.kind}) does not fit its input {list(inputs)}: {reason}"
+        raise ModelError(msg) from error
+    if any(length is not None and not (type(length) is int and length > 0) for length in shape):
+        msg = f"layer {layer.name!r} ({layer.kind}) makes {shape} of {list(inputs)}; enlarge the input"
+        raise ModelError(msg)
+    return shape
 
 
 def check_weights(graph: Graph, shapes: Sequence[Shape]) -> None:
@@ -70,6 +81,10 @@ def _kernel_shapes(layer: Layer, inputs: Shape) -> list[Shape]:
         return _kernel_shapes(layer.inner, (inputs[0], *inputs[2:]) if is_per_step else inputs)
     if kind == "Dense":
         return [(channels, config["units"])]
+    if kind in _ATTENTION or kind.startswith("LocallyConnected"):
+        return []  # as large as what goes in, not as a number in the configuration says
+    if kind == "MultiHeadAttention":
+        return [(channels, config["num_heads"], config["key_dim"])]
     if kind == "Embedding":
         return [(config["input_dim"], config["output_dim"])]
     if kind in _RECURRENT:
@@ -79,7 +94,8 @@ def _kernel_shapes(layer: Layer, inputs: Shape) -> list[Shape]:
         shared = {axis % len(inputs) for axis in config.get("shared_axes") or ()}
         return [tuple(1 if axis in shared else n for axis, n in enumerate(inputs) if axis)]
     if "Conv" in kind and channels is not None:
-        size = tuple(_each(config["kernel_size"], inputs[1:-1]))
+        gates = 4 if kind.startswith("ConvLSTM") else 1
+        size = tuple(_each(config["kernel_size"], inputs[2 if gates == 4 else 1 : -1]))
         multiplier = config.get("depth_multiplier") or 1
         if kind.startswith("Separable"):
             ones = (1,) * len(size)
@@ -88,7 +104,7 @@ def _kernel_shapes(layer: Layer, inputs: Shape) -> list[Shape]:
             return [(*size, channels, multiplier)]
         if kind.endswith("Transpose"):
             return [(*size, config["filters"], channels)]
-        return [(*size, channels // (config.get("groups") or 1), config["filters"])]
+        return [(*size, channels // (config.get("groups") or 1), gates * config["filters"])]
     axis = config.get("axis", -1)
     return [tuple(inputs[a] for a in (axis if isinstance(axis, list) else [axis]))]
 
@@ -98,10 +114,18 @@ def _output(layer: Layer, inputs: Sequence[Shape]) -> Shape:
     if kind == "InputLayer":
         return (None, *config["shape"])
     if kind in _MERGING:
-        return _broadcast(inputs)
+        return broadcast(inputs)
     if kind == "Concatenate":
         return _concatenated(inputs, config.get("axis", -1))
+    if kind == "Operation":
+        return operation_shape(config, inputs)
     shape = inputs[0]
+    if kind in _ATTENTION:
+        return (*shape[:-1], inputs[1][-1])
+    if kind == "MultiHeadAttention":
+        return _attended(config, shape)
+    if kind == "Dot":
+        return _dotted(config["axes"], inputs)
     if kind == "TimeDistributed" and layer.inner is not None:
         inner = _output(layer.inner, [(shape[0], *shape[2:])])
         return (*shape[:2], *inner[1:])
@@ -113,7 +137,10 @@ def _output(layer: Layer, inputs: Sequence[Shape]) -> Shape:
         return (*shape[: 2 if config.get("return_sequences") else 1], config["units"])
     if kind in {"Resizing", "CenterCrop"}:
         return (*shape[:-3], config["height"], config["width"], shape[-1])
-    if "Conv" in kind:
+    if kind.startswith("ConvLSTM"):
+        step = _convolved("Conv", config, (shape[0], *shape[2:]))
+        return (shape[0], shape[1], *step[1:]) if config.get("return_sequences") else step
+    if "Conv" in kind or kind.startswith("LocallyConnected"):
         return _convolved(kind, config, shape)
     if "Pooling" in kind:
         return _pooled(kind, config, shape)
@@ -223,22 +250,27 @@ def _reshaped(size: int | None, target: Sequence[int]) -> list[int | None]:
     return [open_length if n == -1 else n for n in target]
 
 
-def _broadcast(inputs: Sequence[Shape]) -> Shape:
-    rank = max(len(shape) for shape in inputs)
-    result: list[int | None] = []
-    for axis in range(rank):
-        lengths = {shape[axis - rank] for shape in inputs if len(shape) >= rank - axis}
-        wide = {n for n in lengths if n not in (1, None)}
-        if len(wide) > 1:
-            msg = f"lengths {sorted(wide)} differ"
-            raise ValueError(msg)
-        result.append(wide.pop() if wide else None if None in lengths else 1)
-    return tuple(result)
-
-
 def _concatenated(inputs: Sequence[Shape], axis: int) -> Shape:
     lengths = [shape[axis] for shape in inputs]
     joined = None if None in lengths else sum(n for n in lengths if n is not None)
     shape = list(inputs[0])
     shape[axis] = joined
     return tuple(shape)
+
+
+def _attended(config: dict[str, Any], query: Shape) -> Shape:
+    if config.get("output_shape") is None:
+        return query
+    last = config["output_shape"]
+    return (*query[:-1], *(last if isinstance(last, list | tuple) else [last]))
+
+
+def _dotted(axes: Any, inputs: Sequence[Shape]) -> Shape:
+    first, second = inputs
+    pair = axes if isinstance(axes, list | tuple) else (axes, axes)
+    left, right = (axis % len(shape) for axis, shape in zip(pair, inputs, strict=True))
+    if first[left] != second[right]:
+        msg = f"lengths {first[left]} and {second[right]} differ"
+        raise ValueError(msg)
+    kept = (*first[:left], *first[left + 1 :], *second[1:right], *second[right + 1 :])
+    return kept if len(kept) > 1 else (*kept, 1)

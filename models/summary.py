@@ -40,7 +40,7 @@ class ModelSummary:
 
     Attributes:
         keras: which Keras wrote it, e.g. ``"Keras 3.15.1"``.
-        size_bytes: of the file.
+        size_bytes: of its files.
         parameters: of all layers.
         layers: in the order in which they are applied.
     """
@@ -51,20 +51,22 @@ class ModelSummary:
     layers: tuple[LayerSummary, ...]
 
 
-def describe_model(path: Path) -> ModelSummary:
-    """Summarise a model file.
+def describe_model(path: Path, weights: Path | None = None) -> ModelSummary:
+    """Summarise a model file, or an architecture in JSON with its file of weights.
 
     Raises:
         ModelError: as :func:`models.load.load_model`.
     """
-    graph, keras_version = read_file(path)
+    graph, keras_version = read_file(path, weights)
     first: dict[str, Shape] = {}
     for call, shape in zip(graph.calls, infer_shapes(graph), strict=True):
         first.setdefault(call.layer, shape)
     layers = tuple(_layer_summary(graph.layers[name], shape) for name, shape in first.items())
     writer = "Keras" if keras_version.startswith("3.") else "tf_keras"
     total = sum(layer.parameters for layer in layers)
-    return ModelSummary(f"{writer} {keras_version}".strip(), path.stat().st_size, total, layers)
+    files = [path, *path.rglob("*"), *([weights] if weights else [])]
+    size_bytes = sum(file.stat().st_size for file in files if file.is_file())
+    return ModelSummary(f"{writer} {keras_version}".strip(), size_bytes, total, layers)
 
 
 def _layer_summary(layer: Layer, shape: Shape) -> LayerSummary:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from models.allowlist import ACTIVATION_SYNONYMS, ACTIVATIONS, DO_NOTHING, LAYERS, MODELS, REASONS
 from models.errors import ModelError
 from models.graph import Layer
-from models.operations import is_operation
+from models.layers import OWN_LAYERS
+from models.operation_layers import hard_sigmoid_layers
+from models.operations import is_operation, operation_fault
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,9 +30,19 @@ _REQUIRED: dict[str, tuple[object, ...]] = {
     "return_state": (None, False),
     "stateful": (None, False),
     "data_format": (None, "channels_last"),
+    "use_gate": (None, False),
+    "sliding_window": (None,),
+    "score_mode": (None, "dot"),
+    "mask_value": (None, 0),
 }
 # Keras 3's formulas that tf_keras means otherwise (its hard_sigmoid is 0.2 x + 0.5) or does not have.
 _SPELLED_OUT = frozenset({"hard_sigmoid", "hard_silu"})
+_INSTEAD = (
+    "rebuild that part from built-in layers, or build with --trust-model and --custom-objects, "
+    "which quantizes after training only"
+)
+_CUDNN = frozenset({"CuDNNLSTM", "CuDNNGRU"})
+_CELLS = frozenset({"LSTMCell", "GRUCell", "SimpleRNNCell"})
 _LISTED = ", ".join(sorted(ACTIVATIONS))
 
 
@@ -44,22 +57,32 @@ def class_of(config: Any, name: str) -> str:
         msg = f"layer {name!r}: damaged configuration; save the model again"
         raise ModelError(msg)
     module = str(config.get("module") or "keras")
-    if kind in REASONS:
+    fields = config.get("config")
+    dtype = fields.get("dtype") if isinstance(fields, dict) else None
+    if isinstance(dtype, dict) and str(dtype.get("class_name")).startswith("Quantized"):
+        reason = "its weights are quantized already; save the model before model.quantize()"
+    elif kind in REASONS:
         reason = REASONS[kind]
     elif is_operation(config):
+        fault = operation_fault(name, config)
+        if fault:
+            raise ModelError(fault)
+        return kind
+    elif kind in OWN_LAYERS and config.get("module") in (None, "models.layers"):
         return kind
     elif module.split(".")[0] not in _KERAS_MODULES:
-        reason = f"it is not of Keras but of {module!r}, which is never imported; use built-in layers"
-    elif kind in LAYERS or kind in DO_NOTHING or kind in MODELS:
+        reason = f"it is not of Keras but of {module[:80]!r}, which is never imported; {_INSTEAD}"
+    elif kind not in OWN_LAYERS and (kind in LAYERS or kind in DO_NOTHING or kind in MODELS):
         return kind
     else:
-        reason = "it is not among the supported layers; rebuild that part from built-in layers"
+        reason = f"it is not among the supported layers; {_INSTEAD}"
     msg = f"layer {name!r} ({kind[:80]}): {reason}"
     raise ModelError(msg)
 
 
 def weight_flags(name: str, kind: str, fields: Config) -> tuple[bool, ...]:
     """Say for each array that a layer keeps whether it is trainable, in the order of ``layer.weights``."""
+    kind, fields = known_form(name, kind, fields)
     rule = LAYERS[kind]
     if rule.wraps:
         inner_kind, inner_fields = _inner(name, fields.get("layer"))
@@ -82,6 +105,12 @@ def read_layer(name: str, kind: str, fields: Config, arrays: Arrays, is_keras3: 
     Raises:
         ModelError: a setting is not supported.
     """
+    if kind in _CUDNN and len(arrays) == 3:
+        arrays = _from_cudnn(kind, arrays)
+    kind, fields = known_form(name, kind, fields)
+    if kind == "LayerScale":
+        kernel = arrays[0].reshape(1, 1, -1, 1)
+        return Layer(name, "DepthwiseConv2D", {"kernel_size": 1, "use_bias": False}, (kernel,))
     rule = LAYERS[kind]
     config: Config = {}
     for key in rule.config:
@@ -99,12 +128,62 @@ def read_layer(name: str, kind: str, fields: Config, arrays: Arrays, is_keras3: 
             config[key] = _plain(name, kind, key, value)
     if rule.wraps:
         return _wrapper(name, kind, config, fields, arrays, is_keras3)
+    if kind == "Masking":
+        return Layer(name, "Activation", {"activation": "linear"})
+    if kind == "Embedding":
+        config.pop("mask_zero", None)  # the reader refuses it where a later layer would look at the mask
     if "negative_slope" in config and kind == "LeakyReLU":
         config["alpha"] = config.pop("negative_slope")
     if kind == "Normalization" and arrays:
         config |= {"mean": arrays[0].tolist(), "variance": arrays[1].tolist()}
         arrays = ()
     return Layer(name, kind, config, arrays)
+
+
+def known_form(name: str, kind: str, fields: Config) -> tuple[str, Config]:
+    """Return the class and configuration that mean the same: ``RNN(LSTMCell(8))`` is ``LSTM(8)``.
+
+    Raises:
+        ModelError: an RNN's cell is not one of Keras's three.
+    """
+    if kind == "GRU":
+        return kind, {"reset_after": False, **fields}  # Keras before 2.1.3 had no other and did not say so
+    if kind in _CUDNN:
+        return kind.removeprefix("CuDNN"), _cudnn_fields(kind, fields)
+    if kind != "RNN":
+        return kind, fields
+    cell = fields.get("cell")
+    cell_kind = str(cell.get("class_name")) if isinstance(cell, dict) else ""
+    inner = cell.get("config") if isinstance(cell, dict) else None
+    if cell_kind not in _CELLS or not isinstance(inner, dict):
+        msg = (
+            f"layer {name!r} (RNN): its cell {cell_kind[:80]!r} is not supported; "
+            "use LSTM, GRU or SimpleRNN, one layer for each cell"
+        )
+        raise ModelError(msg)
+    own = {key: fields[key] for key in LAYERS["RNN"].config if key in fields}
+    return cell_kind.removesuffix("Cell"), inner | own
+
+
+def _cudnn_fields(kind: str, fields: Config) -> Config:
+    """What a layer that runs on a GPU only leaves out of its configuration."""
+    fixed = {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True}
+    return {**fields, **fixed} | ({"reset_after": True} if kind == "CuDNNGRU" else {})
+
+
+def _from_cudnn(kind: str, arrays: Arrays) -> Arrays:
+    """Lay out the arrays of a CuDNN layer as those of the layer that computes the same.
+
+    Each gate's matrices are transposed there, and the biases of the input and of the state apart.
+    """
+    import numpy as np
+
+    gates = 4 if kind == "CuDNNLSTM" else 3
+    kernel, recurrent, bias = arrays
+    kernel = np.hstack([part.T.reshape(part.shape, order="F") for part in np.hsplit(kernel, gates)])
+    recurrent = np.hstack([part.T for part in np.hsplit(recurrent, gates)])
+    both = bias.reshape(2, -1)
+    return kernel, recurrent, both.sum(axis=0, dtype=both.dtype) if gates == 4 else both
 
 
 def activation_layers(name: str, kind: str, fields: Config, is_keras3: bool) -> tuple[Layer, ...]:
@@ -124,12 +203,12 @@ def activation_layers(name: str, kind: str, fields: Config, is_keras3: bool) -> 
     spelled = _activation_name(value)
     if not is_keras3 or spelled not in _SPELLED_OUT:
         return ()
-    gate = (
-        Layer(f"{name}_shift", "Rescaling", {"scale": 1.0, "offset": 3.0}),
-        Layer(f"{name}_clip", "ReLU", {"max_value": 6.0}),
-        Layer(f"{name}_scale", "Rescaling", {"scale": 1.0 / 6.0, "offset": 0.0}),
-    )
-    return gate if spelled == "hard_sigmoid" else (*gate, Layer(f"{name}_gate", "Multiply"))
+    steps = hard_sigmoid_layers(lambda kind, **config: Layer(name, kind, config))
+    gate = [
+        replace(step, name=f"{name}_{suffix}")
+        for step, suffix in zip(steps, ("shift", "clip", "scale"), strict=True)
+    ]
+    return tuple(gate) if spelled == "hard_sigmoid" else (*gate, Layer(f"{name}_gate", "Multiply"))
 
 
 def _wrapper(name: str, kind: str, config: Config, fields: Config, arrays: Arrays, is_keras3: bool) -> Layer:
@@ -139,6 +218,10 @@ def _wrapper(name: str, kind: str, config: Config, fields: Config, arrays: Array
     if activation_layers(name, inner_kind, inner_fields, is_keras3) and "activation" in inner.config:
         msg = f"layer {name!r} ({kind}): an activation that is a layer is not supported inside; put it after"
         raise ModelError(msg)
+    stored_kind = str(fields["layer"]["class_name"])
+    if stored_kind in _CUDNN:
+        each = [arrays[start : start + 3] for start in range(0, len(arrays), 3)]
+        arrays = tuple(array for own in each for array in _from_cudnn(stored_kind, own))
     backward = None
     if kind == "Bidirectional":
         if config.get("merge_mode", "concat") is None:
@@ -163,7 +246,7 @@ def _inner(name: str, value: Any) -> tuple[str, Config]:
     if not isinstance(fields, dict):
         msg = f"layer {name!r}: damaged configuration; save the model again"
         raise ModelError(msg)
-    return kind, fields
+    return known_form(name, kind, fields)
 
 
 def _activation_name(value: Any) -> str | None:
@@ -184,7 +267,8 @@ def _built_in_activation(name: str, kind: str, value: Any, is_keras3: bool) -> s
         return "linear"
     if activation not in ACTIVATIONS or (is_keras3 and activation in _SPELLED_OUT):
         shown = activation or (value.get("class_name") if isinstance(value, dict) else value)
-        msg = f"layer {name!r} ({kind}): activation {shown!r} is not supported; use one of {_LISTED}"
+        why = "is code that is not in the file" if shown == "<lambda>" else "is not supported"
+        msg = f"layer {name!r} ({kind}): activation {str(shown)[:80]!r} {why}; use one of {_LISTED}"
         raise ModelError(msg)
     return str(activation)
 
@@ -193,6 +277,8 @@ def _plain(name: str, kind: str, key: str, value: Any) -> Any:
     """Return ``value`` if it is made of numbers, strings, None and lists only."""
     if isinstance(value, dict) and value.get("class_name") in {"__numpy__", "__tensor__"}:
         value = value["config"]["value"] if isinstance(value.get("config"), dict) else None
+    if isinstance(value, dict) and value.keys() == {"type", "value"}:  # an array, of Keras 2.0 to 2.3
+        value = value["value"]
     if isinstance(value, list | tuple):
         return [_plain(name, kind, key, item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):

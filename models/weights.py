@@ -2,16 +2,17 @@
 
 A ``.keras`` archive files a layer's arrays under its class name and a counter, level by level
 (``layers/conv2d_1/vars/0``); the older one-file HDF5 keeps one list for each layer of the outermost model, in
-which a nested model's trainable arrays come before all its others.
+which a nested model's trainable arrays come before all its others. A SavedModel has an object for each layer.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.archive import hdf5_faults, read_array
+from models.bundle import Bundle
 from models.errors import ModelError
 
 if TYPE_CHECKING:
@@ -30,7 +31,11 @@ if TYPE_CHECKING:
 # Where Keras keeps a model's layers: the second was used by Keras 2.12 to 2.14.
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 # The sublayers of a wrapper or a recurrent layer, in the order of ``layer.weights``.
-_SUBLAYERS = ("forward_layer", "backward_layer", "layer", "cell")
+_SUBLAYERS = (
+    *("forward_layer", "backward_layer", "layer", "cell"),
+    *("query_dense", "key_dense", "value_dense", "output_dense"),
+    *("_query_dense", "_key_dense", "_value_dense", "_output_dense"),
+)
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,12 @@ def read_weights(path: Path, archive: Archive, model: Entry) -> WeightsByPath:
     Raises:
         ModelError: arrays are missing, there are more of them than the layer has, or one is unusable.
     """
-    found: dict[tuple[str, ...], list[h5py.Dataset]] = {}
+    found: dict[tuple[str, ...], list[Any]] = {}
     arrays: dict[tuple[str, ...], Arrays] = {}
     with hdf5_faults(path):
-        if archive.zipped:
+        if isinstance(archive.weights, Bundle):
+            _walk_bundle(archive.weights, archive.names, 0, model, (), found)
+        elif archive.numbered:
             _walk_archive(archive.weights, model, (), found)
         else:
             _walk_hdf5(archive.weights, model, found)
@@ -83,11 +90,37 @@ def read_weights(path: Path, archive: Archive, model: Entry) -> WeightsByPath:
                 )
                 raise ModelError(msg)
             try:
-                arrays[place] = tuple(read_array(dataset) for dataset in datasets)
+                arrays[place] = tuple(_array(archive, dataset) for dataset in datasets)
             except ModelError as error:
                 msg = f"{path}: layer {'/'.join(place)!r} ({entry.kind}): {error}"
                 raise ModelError(msg) from None
     return arrays
+
+
+def _array(archive: Archive, stored: Any) -> NDArray[np.generic]:
+    return archive.weights.array(stored) if isinstance(archive.weights, Bundle) else read_array(stored)
+
+
+def _walk_bundle(
+    bundle: Bundle,
+    names: Mapping[int, str],
+    number: int,
+    model: Entry,
+    place: tuple[str, ...],
+    found: dict[tuple[str, ...], list[str]],
+) -> None:
+    """Find the layers among what the model's object holds: ``layer-0``, ``layer-1`` and so on."""
+    held = bundle.nodes[number].children
+    numbers = {names.get(held[name], ""): held[name] for name in held if re.fullmatch(r"layer-\d+", name)}
+    for child in model.children:
+        if child.name not in numbers:
+            continue
+        here, node = (*place, child.name), bundle.nodes[numbers[child.name]]
+        if child.is_model:
+            _walk_bundle(bundle, names, numbers[child.name], child, here, found)
+        elif "variables" in node.children:
+            variables = bundle.nodes[node.children["variables"]].children
+            found[here] = [bundle.nodes[variables[name]].key for name in sorted(variables, key=int)]
 
 
 def _walk_archive(

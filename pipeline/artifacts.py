@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
+from models.ports import Port, Task
+from pipeline.config import Format
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-Task = Literal["classification", "binary"]
-Treatment = Literal["quantization-aware", "pruned, quantization-aware", "post-training", "none"]
+Split = Literal["train", "test"]
+Treatment = Literal["quantization-aware", "pruned, quantization-aware", "post-training", "float", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,55 +41,130 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class FloatModel(Artifact):
-    """The loaded Keras model, rebuilt and prepared.
+    """The loaded Keras model, as it was given.
 
     Attributes:
-        input_shape: one sample's shape, without the batch.
-        output_shape: one sample's output shape.
-        rewrites: what graph preparation changed, one line each.
+        inputs: what it takes, in its own order; a length may be open.
+        outputs: what it gives.
+        from_logits: for each output, whether it is of logits where it is of classes; None where unknown.
+        opaque: whether Keras loaded it itself (``--trust-model``): a SavedModel that is converted as it is.
+        layers: (name, class) of an opaque model's layers.
     """
 
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    task: Task
-    from_logits: bool
-    parameters: int
-    rewrites: tuple[str, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    from_logits: tuple[bool | None, ...]
+    opaque: bool = False
+    layers: tuple[tuple[str, str], ...] = ()
 
     @property
-    def original(self) -> Path:
-        """The model as it was given."""
-        return self.folder / "original"
+    def model(self) -> Path:
+        return self.folder / "model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Artifact):
+    """Samples in the dtype of their source, and which rows of them are for training and for testing.
+
+    Attributes:
+        tasks: for each output of the model what it is for, and with that the form of its targets.
+        classes: names of the classes, where there are any.
+        shapes: of one sample, for each input.
+        notes: what a user should know about the data, one line each.
+    """
+
+    tasks: tuple[Task, ...]
+    classes: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    train_samples: int
+    test_samples: int
+    notes: tuple[str, ...] = ()
+
+    def input(self, index: int) -> Path:
+        """All samples of one input, (n, ...)."""
+        return self.folder / f"input_{index}.npy"
+
+    def target(self, index: int) -> Path:
+        """All targets of one output, in the form that ``Task`` says; a reconstruction has none."""
+        return self.folder / f"target_{index}.npy"
+
+    def rows(self, split: Split) -> Path:
+        """int64 indices of the samples of one split."""
+        return self.folder / f"{split}.npy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transform:
+    """How one input's raw values become what the model was trained on.
+
+    Attributes:
+        scale: factor, one for all values or one for each of the last axis.
+        offset: added after scaling, likewise.
+        reverse_channels: whether the last axis is turned round first, as from RGB to BGR.
+        indices: whether values are indices that go in as they are.
+        reason: who decided.
+    """
+
+    scale: tuple[float, ...] = (1.0,)
+    offset: tuple[float, ...] = (0.0,)
+    reverse_channels: bool = False
+    indices: bool = False
+    reason: str = ""
+
+    def apply(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """Turn raw values (n, ...) into the model's input: float32, or integers where they are indices."""
+        if self.indices:
+            return raw
+        ordered = raw[..., ::-1] if self.reverse_channels else raw
+        if self.scale == (1.0,) and self.offset == (0.0,):
+            return ordered.astype("float32", copy=False)
+        scale, offset = (np.asarray(values, np.float32) for values in (self.scale, self.offset))
+        return ordered.astype(np.float32) * scale + offset
+
+    def __str__(self) -> str:
+        if self.indices:
+            return f"indices as they are ({self.reason})"
+        order = "channels reversed, " if self.reverse_channels else ""
+        if len(self.scale) == len(self.offset) == 1:
+            return f"{order}raw x {self.scale[0]:g} {self.offset[0]:+g} ({self.reason})"
+        features = max(len(self.scale), len(self.offset))
+        return f"{order}raw x scale + offset for each of {features} ({self.reason})"
+
+
+Preprocessing = tuple[Transform, ...]
+"""For each of the model's inputs, in its order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedModel(Artifact):
+    """The model with fixed lengths on preprocessed inputs, and its form for quantization-aware training.
+
+    Attributes:
+        inputs: as those of ``FloatModel``, without an open length.
+        preprocessing: what makes its inputs of raw samples.
+        rewrites: what graph preparation changed, one line each.
+        notes: what a user should know, one line each.
+    """
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    tasks: tuple[Task, ...]
+    from_logits: tuple[bool | None, ...]
+    preprocessing: Preprocessing
+    rewrites: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    opaque: bool = False
+    layers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def reference(self) -> Path:
+        """The model as it was given, on preprocessed inputs."""
+        return self.folder / "reference"
 
     @property
     def prepared(self) -> Path:
         """The same function in a form that quantization-aware training covers."""
         return self.folder / "prepared"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dataset(Artifact):
-    """Samples in the dtype of their source: (n, ...) inputs and int64 (n,) labels."""
-
-    classes: tuple[str, ...]
-    train_samples: int
-    test_samples: int
-
-    @property
-    def train_inputs(self) -> Path:
-        return self.folder / "train_inputs.npy"
-
-    @property
-    def train_labels(self) -> Path:
-        return self.folder / "train_labels.npy"
-
-    @property
-    def test_inputs(self) -> Path:
-        return self.folder / "test_inputs.npy"
-
-    @property
-    def test_labels(self) -> Path:
-        return self.folder / "test_labels.npy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,20 +179,6 @@ class Baseline(Artifact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preprocessing(Artifact):
-    """The model's float input is ``raw * scale + offset``; ``reason`` says who decided."""
-
-    scale: float
-    offset: float
-    reason: str
-
-    def apply(self, raw: NDArray[Any]) -> NDArray[np.float32]:
-        """Turn raw samples (n, ...) into the float32 input that the model was trained on."""
-        scaled = raw.astype("float32") * self.scale + self.offset
-        return scaled.astype("float32", copy=False)
-
-
-@dataclass(frozen=True, kw_only=True)
 class LayerTreatment:
     """What happened to one layer, and why."""
 
@@ -125,7 +190,7 @@ class LayerTreatment:
 
 @dataclass(frozen=True, kw_only=True)
 class CompressedModel(Artifact):
-    """A pruned Keras model; ``zero_weights`` counts the zeros of the pruned kernels."""
+    """A pruned Keras model (none of an opaque one); ``zero_weights`` counts the pruned kernels' zeros."""
 
     pruned_layers: tuple[str, ...]
     zero_weights: int
@@ -137,10 +202,17 @@ class CompressedModel(Artifact):
 
 @dataclass(frozen=True, kw_only=True)
 class AwareModel(Artifact):
-    """A Keras model with fake quantization, trained with it; ``zero_weights`` must survive conversion."""
+    """A Keras model with fake quantization, trained with it.
+
+    Attributes:
+        zero_weights: which must survive conversion.
+        layers: how each was treated.
+        unbounded: layers whose output has no range yet.
+    """
 
     zero_weights: int
     layers: tuple[LayerTreatment, ...]
+    unbounded: tuple[str, ...] = ()
 
     @property
     def pruned(self) -> Path:
@@ -170,15 +242,26 @@ class CalibrationSet(Artifact):
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizedModel(Artifact):
-    """The full-integer int8 .tflite; ``sparsity`` is the share of zeros over all its kernels."""
+    """The .tflite to release.
+
+    Attributes:
+        format: the best one that the converter and the runtimes can do: full-integer int8 where there is no
+            reason against it.
+        reason: why it is not "int8".
+        sparsity: share of zeros over all kernels.
+        layers: what became of each layer in the end.
+    """
 
     size_bytes: int
     sha256: str
     sparsity: float
+    format: Format
+    reason: str
+    layers: tuple[LayerTreatment, ...]
 
     @property
     def tflite(self) -> Path:
-        return self.folder / "int8.tflite"
+        return self.folder / "model.tflite"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,18 +269,18 @@ class Measured(Artifact):
     """What validation measured, not yet judged; golden inputs and outputs lie beside it."""
 
     model_sha256: str
+    inputs: int
+    outputs: int
 
     @property
     def report(self) -> Path:
         return self.folder / "report.json"
 
-    @property
-    def golden_inputs(self) -> Path:
-        return self.folder / "golden_inputs.npy"
+    def golden_input(self, index: int) -> Path:
+        return self.folder / f"golden_input_{index}.npy"
 
-    @property
-    def golden_outputs(self) -> Path:
-        return self.folder / "golden_outputs.npy"
+    def golden_output(self, index: int) -> Path:
+        return self.folder / f"golden_output_{index}.npy"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,15 +9,21 @@ from deploy.bundle import release_name
 from models.data.sources import fingerprint
 from pipeline.artifacts import Source
 from pipeline.compress.prune import prune
-from pipeline.errors import InputError, leaf_errors_mapped
-from pipeline.intake import choose_calibration, choose_preprocessing, load_data, load_model
+from pipeline.errors import leaf_errors_mapped
+from pipeline.intake import (
+    choose_calibration,
+    data_options,
+    load_data,
+    load_model,
+    model_digest,
+)
+from pipeline.preparation import prepare_model
 from pipeline.quantize.aware import train_quantization_aware
-from pipeline.quantize.convert import convert_float, convert_int8
+from pipeline.quantize.convert import convert_float, convert_quantized
 from pipeline.release import judge, publish, release, require_passed, withdraw
 from pipeline.runtimes.environment import check_environment
 from pipeline.validate.report import read_report
 from pipeline.validate.stage import validate
-from pipeline.workspace import file_sha256
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,22 +55,26 @@ def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
     check_environment()
     with leaf_errors_mapped():
         name = release_name(config.project.name, config.project.version, target.name)
-        given_model = Source(location=str(config.model.path), digest=_model_digest(config.model.path))
-        given_data = Source(location=config.data.source, digest=fingerprint(config.data.source))
+        given_model = Source(location=str(config.model.path), digest=model_digest(config.model))
+        given_data = Source(
+            location=config.data.source, digest=fingerprint(config.data.source, data_options(config.data))
+        )
     step, seed, timeout_s = workspace.step, config.seed, config.quantize.convert_timeout_s
 
-    model = step(load_model, given_model)
+    model = step(load_model, given_model, config=config.model)
     data = step(load_data, given_data, model, config=config.data, seed=seed)
-    baseline = step(convert_float, model, timeout_s=timeout_s)
-    preprocessing = step(choose_preprocessing, baseline, data, config=config.data)
+    prepared = step(prepare_model, model, data, config=config.preprocessing)
+    for note in (*data.notes, *prepared.notes):
+        workspace.notify("warning", note)
+    baseline = step(convert_float, prepared, timeout_s=timeout_s)
     samples = step(choose_calibration, data, config=config.calibration, seed=seed)
-    compressed = step(prune, model, data, preprocessing, config=config.prune, seed=seed)
-    aware = step(
-        train_quantization_aware, compressed, model, data, preprocessing, config=config.quantize, seed=seed
-    )
-    quantized = step(convert_int8, aware, samples, data, preprocessing, timeout_s=timeout_s)
+    compressed = step(prune, prepared, data, config=config.prune, seed=seed)
+    aware = step(train_quantization_aware, compressed, prepared, data, config=config.quantize, seed=seed)
+    quantized = step(convert_quantized, aware, prepared, samples, data, config=config.quantize)
+    if quantized.reason:
+        workspace.notify("warning", f"the release is {quantized.format}: {quantized.reason}")
     measured = step(
-        validate, quantized, baseline, model, aware, data, preprocessing,
+        validate, quantized, baseline, prepared, data,
         target=target, config=config.validation, seed=seed,
     )  # fmt: skip
     judged = step(judge, measured, name=name, gates=config.gates)
@@ -74,18 +84,8 @@ def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
         withdraw(folder)
     passed = require_passed(judged, report)
     released = step(
-        release, quantized, passed, measured, samples, data, preprocessing,
-        project=config.project, target=target,
+        release, quantized, passed, measured, samples, data, prepared,
+        project=config.project, target=target, interpolation=config.data.interpolation,
     )  # fmt: skip
     publish(released.folder / name, folder)
     return Built(folder, released.reproducible_digest, read_report(judged.report))
-
-
-def _model_digest(path: Path) -> str:
-    if path.is_dir():
-        msg = f"{path}: a folder, perhaps a SavedModel; save the model with Keras as one .keras or .h5 file"
-        raise InputError(msg)
-    if not path.is_file():
-        msg = f"{path}: no such file; give a model that Keras saved as .keras or .h5"
-        raise InputError(msg)
-    return file_sha256(path)

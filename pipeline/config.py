@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from models.ports import Task
 from pipeline.errors import ConfigError
 
 # Names become file names and shell words on a device: letters, digits, dot, dash and underscore only.
@@ -17,7 +18,11 @@ SafeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
+Format = Literal["int8", "int8 with float operators", "float16", "float32"]
+FORMATS: tuple[Format, ...] = ("int8", "int8 with float operators", "float16", "float32")
+
 DEFAULT_FILE = Path("pipeline.toml")
+ZOO = "zoo:"
 
 
 class Section(BaseModel):
@@ -32,23 +37,67 @@ class ProjectConfig(Section):
 
 
 class ModelConfig(Section):
-    """The trained Keras model."""
+    """The trained Keras model.
+
+    Attributes:
+        path: a .keras or .h5 file, a SavedModel folder, an architecture as .json, or ``zoo:NAME``.
+        weights: the weights' file where ``path`` is an architecture.
+        trust: whether Keras's own loader may run what is in the file, in a sandbox.
+        custom_objects: ``module:dict`` of the classes and functions that a trusted file names.
+    """
 
     path: Path
+    weights: Path | None = None
+    trust: bool = False
+    custom_objects: str | None = None
+
+
+class FeatureConfig(Section):
+    """One feature of a TFRecord's examples; ``role`` is an input's name, "target", or "": passed over."""
+
+    kind: Literal["image", "bytes", "float32", "int64"]
+    shape: tuple[Count, ...] = ()
+    dtype: Literal["uint8", "int8", "int16", "uint16", "int32", "int64", "float16", "float32"] = "uint8"
+    role: str = ""
 
 
 class DataConfig(Section):
-    """Training and test samples, and how they become the model's float input.
+    """Training and test samples.
 
-    The model sees ``raw * scale + offset``. Where ``scale`` is "auto", raw float data goes in as it is
-    and raw integer data in the usual range under which the float model is best on training samples.
+    Attributes:
+        source: a file, a folder or ``module:function``; see docs/reference/data.md.
+        task: what each output of the model is for; empty infers it from the model and the targets.
+        labels: the classes' names; empty takes them from the data.
+        target: columns of a table that hold the targets.
+        columns: columns of a table that are the model's input, in order; empty takes all others.
+        features: of a TFRecord, by name.
+        interpolation: of images that are scaled to the model's input.
     """
 
     source: str
+    task: tuple[Task, ...] = ()
     labels: tuple[str, ...] = ()
     test_fraction: Fraction = 0.2
+    target: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    features: dict[str, FeatureConfig] = {}
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "area"] = "bilinear"
+
+
+class PreprocessingConfig(Section):
+    """How raw values become the model's input: ``(raw * scale + offset - mean) / std``.
+
+    ``scale`` "auto" is 1 for floats; for integers it is the usual range under which the model is best.
+    ``mean`` and ``std`` are one number, or one for each channel of the last axis.
+    ``balance`` gives each feature of a vector or series a scale of its own where their ranges differ much.
+    """
+
     scale: float | Literal["auto"] = "auto"
     offset: float = 0.0
+    mean: tuple[float, ...] = ()
+    std: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    channel_order: Literal["as stored", "reversed"] = "as stored"
+    balance: bool = True
 
 
 class TrainingConfig(Section):
@@ -76,9 +125,13 @@ class PruneConfig(TrainingConfig):
 
 
 class QuantizeConfig(TrainingConfig):
-    """Sparsity-preserving quantization-aware training, then full-integer int8 conversion."""
+    """Sparsity-preserving quantization-aware training, then conversion.
+
+    ``formats`` are tried in this order until one converts and runs; ``["int8"]`` takes nothing less.
+    """
 
     learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
+    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = FORMATS
     convert_timeout_s: Annotated[float, Field(gt=0)] = 600.0
 
 
@@ -129,6 +182,7 @@ class BuildConfig(Section):
     project: ProjectConfig = ProjectConfig()
     model: ModelConfig
     data: DataConfig
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
     prune: PruneConfig = PruneConfig()
     quantize: QuantizeConfig = QuantizeConfig()
     calibration: CalibrationConfig = CalibrationConfig()
@@ -195,7 +249,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"{path}: not a TOML file that can be read: {error}"
         raise ConfigError(msg) from error
-    for section, key in (("model", "path"), ("data", "source")):
+    for section, key in (("model", "path"), ("model", "weights"), ("data", "source")):
         table = raw.get(section)
         value = table.get(key) if isinstance(table, dict) else None
         if isinstance(value, str) and not _is_import_path(value):
@@ -203,28 +257,39 @@ def read_toml(path: Path) -> dict[str, Any]:
     return raw
 
 
-def read_validation(path: Path | None) -> tuple[ValidateConfig, GatesConfig]:
-    """The sections of a settings file that judge a model; the defaults where there is no file.
+def read_validation(
+    path: Path | None, source: str | None, task: tuple[str, ...], scale: float | None, offset: float
+) -> BuildConfig:
+    """The settings that judge a .tflite file: those of a file, if any, under the flags that were given.
 
     Raises:
         ConfigError: as ``make_config``.
     """
-    if path is None:
-        return ValidateConfig(), GatesConfig()
-    raw = read_toml(path)
+    raw = read_toml(path) if path is not None else {}
     raw.setdefault("model", {"path": ""})
-    raw.setdefault("data", {"source": ""})
-    config = make_config(raw, str(path))
-    return config.validation, config.gates
+    raw["data"] = raw.get("data", {}) | {"source": source or ""}
+    if task:
+        raw["data"]["task"] = task
+    if scale is not None:
+        raw["preprocessing"] = {"scale": scale, "offset": offset}
+    return make_config(raw, str(path) if path is not None else "the flags")
 
 
-def default_settings() -> dict[str, Any]:
-    """The embedded default: ResNet-8 and Fashion-MNIST, in the package ``models.zoo``."""
+def zoo_settings(name: str = "resnet8") -> dict[str, Any]:
+    """The settings of a reference model of ``models.zoo``; the default is ResNet-8 on Fashion-MNIST.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    from models.zoo.catalogue import ZOO as REFERENCE_MODELS
+
+    if name not in REFERENCE_MODELS:
+        nearest = difflib.get_close_matches(name, REFERENCE_MODELS, n=1)
+        advice = f"did you mean zoo:{nearest[0]}?" if nearest else f"there are: {', '.join(REFERENCE_MODELS)}"
+        msg = f"zoo:{name}: no such reference model; {advice}"
+        raise ConfigError(msg)
     folder = Path(str(files("models.zoo")))
-    raw = tomllib.loads((folder / "resnet8.toml").read_text(encoding="utf-8"))
-    raw["model"]["path"] = str(folder / raw["model"]["path"])
-    raw["data"]["source"] = str(folder / raw["data"]["source"])
-    return raw
+    return read_toml(folder / f"{name}.toml")
 
 
 def _is_import_path(source: str) -> bool:

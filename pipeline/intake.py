@@ -1,143 +1,211 @@
-"""The first stages: the user's model and data, read safely, and how the one becomes the other's input."""
+"""The first stages: the user's model and data, read safely."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import calibration.manifest
 import calibration.sampling
-from pipeline.artifacts import CalibrationSet, Dataset, FloatModel, Preprocessing, Source
-from pipeline.errors import InputError
-from pipeline.preprocessing import usual_range
+from pipeline import sandbox
+from pipeline.artifacts import CalibrationSet, Dataset, FloatModel, Source
+from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.progress import track
+from pipeline.training import OF_CLASSES
+from pipeline.workspace import file_sha256, folder_digests, sha256_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from models.data.options import DataOptions, StoredData
+    from models.ports import Port, Task
+    from pipeline.config import CalibrationConfig, DataConfig, ModelConfig
 
-    from pipeline.artifacts import Baseline
-    from pipeline.config import CalibrationConfig, DataConfig
 
-VERSION = 1
+VERSION = 2
 LOGITS_PROBES = 16
+LOAD_TIMEOUT_S = 600.0
 
 
-def load_model(source: Source, *, out: Path) -> FloatModel:
-    """Rebuild the Keras model from its file without running code from it, and prepare its graph.
+def model_digest(config: ModelConfig) -> str:
+    """The content of the model's file or folder, its weights' file included.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    files = []
+    for path in filter(None, (config.path, config.weights)):
+        if not path.exists():
+            msg = f"{path}: no such file; give a model that Keras saved: .keras, .h5 or a SavedModel folder"
+            raise InputError(msg)
+        files.append(folder_digests(path) if path.is_dir() else file_sha256(path))
+    return sha256_of([files, _custom_code(config)])
+
+
+def _custom_code(config: ModelConfig) -> str:
+    """The file that custom objects come from: another version of it is another model."""
+    from models.data.program import program_file
+
+    return file_sha256(program_file(config.custom_objects)) if config.custom_objects else ""
+
+
+def load_model(source: Source, *, config: ModelConfig, out: Path) -> FloatModel:
+    """Rebuild the Keras model from its file without running code from it.
+
+    A model that the user trusts is loaded by Keras itself, in a child process.
 
     Raises:
         InputError: the model is refused; says which layer and why.
     """
-    from pathlib import Path
-
-    from models.errors import ModelError
+    from models.describe import input_ports, output_ports
     from models.load import load_model as rebuild
-    from models.prepare import prepare
     from pipeline.training import save_model, start_tensorflow
 
+    if config.trust:
+        return _trusted(Path(source.location), config, out)
     with track("load_model"):
         start_tensorflow(0)
-        original = rebuild(Path(source.location))
-        input_shape, output_shape = _sample_shapes(original, source.location)
-        try:
-            prepared, rewrites = prepare(original)
-        except ModelError as error:
-            msg = f"{source.location}: {error}"
-            raise ModelError(msg) from error
-    save_model(original, out / "original")
-    save_model(prepared, out / "prepared")
+        model = rebuild(Path(source.location), config.weights)
+    outputs = output_ports(model)
+    found = FloatModel(
+        folder=out,
+        inputs=input_ports(model),
+        outputs=outputs,
+        from_logits=_output_logits(model, outputs),
+    )
+    save_model(model, found.model)
+    return found
+
+
+def _trusted(path: Path, config: ModelConfig, out: Path) -> FloatModel:
+    trusted = sandbox.run(
+        "load_model",
+        _export_trusted,
+        path,
+        config.weights,
+        config.custom_objects,
+        out / "model",
+        timeout_s=LOAD_TIMEOUT_S,
+    )
     return FloatModel(
-        input_shape=input_shape,
-        output_shape=output_shape,
-        task="binary" if output_shape[-1] == 1 else "classification",
-        from_logits=_outputs_logits(original),
-        parameters=int(original.count_params()),
-        rewrites=tuple(f"{rewrite.layer}: {rewrite.what}" for rewrite in rewrites),
+        inputs=trusted.inputs,
+        outputs=trusted.outputs,
+        from_logits=tuple(
+            port.activation not in {"softmax", "sigmoid"} if port.activation else None
+            for port in trusted.outputs
+        ),
+        opaque=True,
+        layers=trusted.layers,
     )
 
 
-def _sample_shapes(model: Any, path: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """One sample's input and output shape, where the model is one that the later stages can judge."""
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        ends = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
-        msg = f"{path}: {ends}: give a model with one of each"
-        raise InputError(msg)
-    input_shape, output_shape = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
-    if None in input_shape:
-        msg = (
-            f"{path}: the input shape {input_shape} is open: build the model with a fixed one for the device"
-        )
-        raise InputError(msg)
-    if len(output_shape) != 1:
-        msg = f"{path}: the output shape {output_shape} is no classifier's: give a model with (classes,)"
-        raise InputError(msg)
-    return input_shape, output_shape
+def _export_trusted(path: Path, weights: Path | None, custom_objects: str | None, folder: Path) -> Any:
+    from models.data.program import import_named
+    from models.trusted import export_trusted
+    from pipeline.tfmot import tensorflow
+
+    tensorflow()
+    with leaf_errors_mapped():
+        objects = import_named(custom_objects) if custom_objects else {}
+        if not isinstance(objects, dict):
+            msg = f"{custom_objects}: {type(objects).__name__}, not a dict of names to classes and functions"
+            raise InputError(msg)
+        return export_trusted(path, weights, objects, folder)
 
 
-def _outputs_logits(model: Any) -> bool:
-    """Tell logits from probabilities by what the model returns for random inputs."""
+def _output_logits(model: Any, outputs: tuple[Port, ...]) -> tuple[bool, ...]:
+    """Tell logits from probabilities: by the last activation, else by what random inputs give."""
     from models.prepare import random_inputs
+    from pipeline.training import predict
 
-    inputs = random_inputs(model, LOGITS_PROBES)[0]
-    if inputs.dtype.kind == "f":
-        inputs = inputs * 8 - 4  # wide: the logits of a narrow range may all look like probabilities
-    outputs = model.predict_on_batch(inputs)
-    in_range = bool((outputs >= 0).all() and (outputs <= 1).all())
-    return not (in_range and (outputs.shape[-1] == 1 or np.allclose(outputs.sum(axis=-1), 1, atol=1e-3)))
+    inputs = random_inputs(model, LOGITS_PROBES)
+    # Wide: the logits of a narrow range may all look like probabilities.
+    wide = [values * 8 - 4 if values.dtype.kind == "f" else values for values in inputs]
+    known = {"softmax": False, "sigmoid": False, "linear": True}
+    return tuple(
+        known.get(port.activation, bool((found < 0).any() or (found > 1).any()))
+        for port, found in zip(outputs, predict(model, wide), strict=True)
+    )
 
 
 def load_data(source: Source, model: FloatModel, *, config: DataConfig, seed: int, out: Path) -> Dataset:
-    """Read training and test samples and check them against the model.
+    """Read training and test samples, check them against the model and store them.
 
     Raises:
         InputError: the data is refused; says which sample or label and why.
     """
-    from models.data.dataset import check_data
     from models.data.sources import load_data as read
 
-    data = read(source.location, input_shape=model.input_shape, seed=seed, test_fraction=config.test_fraction)
-    classes = max(model.output_shape[-1], 2)
-    check_data(data, model.input_shape, classes)
-    names = config.labels or tuple(data.class_names) or tuple(str(label) for label in range(classes))
-    if len(names) != classes:
-        msg = f"{len(names)} label names for a model with {classes} classes: give one name a class"
-        raise InputError(msg)
-    dataset = Dataset(
-        folder=out, classes=names, train_samples=len(data.train_inputs), test_samples=len(data.test_inputs)
+    with track("load_data"):
+        found = read(
+            source.location,
+            out,
+            inputs=model.inputs,
+            outputs=model.outputs,
+            options=data_options(config),
+            seed=seed,
+        )
+    return stored_dataset(found, out, len(model.inputs), model.outputs)
+
+
+def data_options(config: DataConfig) -> DataOptions:
+    """The settings as the reader of data takes them."""
+    from models.data.options import DataOptions, Feature
+
+    return DataOptions(
+        test_fraction=config.test_fraction,
+        tasks=config.task,
+        labels=config.labels,
+        target=config.target,
+        columns=config.columns,
+        features={name: Feature(**feature.model_dump()) for name, feature in config.features.items()},
+        interpolation=config.interpolation,
     )
-    np.save(dataset.train_inputs, data.train_inputs)
-    np.save(dataset.train_labels, data.train_labels.astype(np.int64))
-    np.save(dataset.test_inputs, data.test_inputs)
-    np.save(dataset.test_labels, data.test_labels.astype(np.int64))
-    return dataset
 
 
-def choose_preprocessing(
-    baseline: Baseline, data: Dataset, *, config: DataConfig, out: Path
-) -> Preprocessing:
-    """Decide how raw samples become the model's float input.
+def stored_dataset(found: StoredData, folder: Path, inputs: int, outputs: tuple[Port, ...]) -> Dataset:
+    """The record of what ``models.data`` stored in ``folder``; classes without a name are numbered."""
+    shapes = tuple(np.load(folder / f"input_{i}.npy", mmap_mode="r").shape[1:] for i in range(inputs))
+    return Dataset(
+        folder=folder,
+        tasks=found.tasks,
+        classes=found.class_names or _numbered(found.tasks, outputs),
+        shapes=shapes,
+        train_samples=found.train_samples,
+        test_samples=found.test_samples,
+        notes=found.notes,
+    )
 
-    A declared scale is taken; raw floats go in as they are; for raw integers the usual range is taken
-    under which the float model is best on training samples.
-    """
-    if config.scale != "auto":
-        return Preprocessing(scale=config.scale, offset=config.offset, reason="declared")
-    return usual_range(baseline.tflite, np.load(data.train_inputs, mmap_mode="r"), np.load(data.train_labels))
+
+def _numbered(tasks: tuple[Task, ...], outputs: tuple[Port, ...]) -> tuple[str, ...]:
+    counts = [
+        max(port.shape[-1] or 1, 2) if task != "multi-label" else port.shape[-1] or 1
+        for task, port in zip(tasks, outputs, strict=True)
+        if task in OF_CLASSES
+    ]
+    return tuple(str(label) for label in range(counts[0])) if counts else ()
 
 
 def choose_calibration(data: Dataset, *, config: CalibrationConfig, seed: int, out: Path) -> CalibrationSet:
     """Choose the representative data set from the training samples and write its manifest.
 
     Raises:
-        InputError: the samples cannot give ranges, or the splits overlap.
+        InputError: the samples cannot give ranges.
     """
-    inputs = np.load(data.train_inputs, mmap_mode="r")
-    labels = np.load(data.train_labels)
-    chosen = calibration.sampling.choose(
-        inputs, labels, np.load(data.test_inputs, mmap_mode="r"), config.samples, seed
-    )
-    artifact = CalibrationSet(folder=out, samples=len(chosen))
-    np.save(artifact.indices, chosen)
-    calibration.manifest.write_manifest(artifact.manifest, inputs[chosen], labels[chosen], seed)
+    rows = np.load(data.rows("train"))
+    labels = _labels(data, rows)
+    places = calibration.sampling.choose(labels, config.samples, seed)
+    chosen = [np.load(data.input(i), mmap_mode="r")[rows[places]] for i in range(len(data.shapes))]
+    calibration.sampling.check(chosen)
+    artifact = CalibrationSet(folder=out, samples=len(places))
+    np.save(artifact.indices, places)
+    calibration.manifest.write_manifest(artifact.manifest, chosen, labels[places], seed)
     return artifact
+
+
+def _labels(data: Dataset, rows: Any) -> Any:
+    """A class id for each training sample, where there are classes; else 0 for all."""
+    for index, task in enumerate(data.tasks):
+        if task in {"classification", "binary", "embedding"} and data.target(index).exists():
+            return np.load(data.target(index))[rows]
+    return np.zeros(len(rows), np.int64)

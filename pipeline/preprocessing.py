@@ -1,4 +1,4 @@
-"""How raw samples become a model's input, where nobody says so."""
+"""How raw samples become a model's input, where nobody says so, and whether what was said fits the model."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.artifacts import Preprocessing
-from pipeline.runtimes.runtime import host_runtime
-from pipeline.runtimes.scaling import as_input, as_real
-from pipeline.runtimes.session import Session
+from pipeline.artifacts import Transform
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from models.ports import Task
+
+    Predict = Callable[[NDArray[Any]], NDArray[Any]]
 
 PROBE_SAMPLES = 512
 # (scale, offset, what it does) of the input ranges that image models are usually trained on.
@@ -24,45 +25,102 @@ USUAL_RANGES = (
     (1.0, 0.0, "as it is"),
     (1 / 127.5, -1.0, "scaled to -1..1"),
 )
+# Another range has to be better by this share of what is possible before a user is told.
+CLEARLY_BETTER = 0.2
 
 
-def usual_range(tflite: Path, raw: NDArray[Any], labels: NDArray[np.int64]) -> Preprocessing:
-    """Choose the usual input range under which a classifier is best on labelled samples.
+def usual_range(
+    predict: Predict, raw: NDArray[Any], target: NDArray[Any] | None, task: Task
+) -> tuple[Transform, str]:
+    """Choose the usual input range under which a model is best on known samples.
 
-    Raw floats are what somebody prepared, and go in as they are. For raw integers, the ranges are tried on
-    a seeded choice of samples.
+    Raw floats are what somebody prepared, and go in as they are. For raw integers, the ranges are tried.
 
     Args:
-        tflite: a verified classifier.
-        raw: (n, ...) samples.
-        labels: int64 (n,) class ids.
+        predict: the model, from preprocessed inputs (n, ...) to real outputs.
+        raw: (n, ...) samples, few enough to be inferred at once.
+        target: of the samples, in the form that ``task`` has.
+        task: of the output.
+
+    Returns:
+        The transform, and a warning about it or "".
     """
     if raw.dtype.kind == "f":
-        return Preprocessing(scale=1.0, offset=0.0, reason="floats go in as they are")
-    chosen = np.sort(np.random.default_rng(0).permutation(len(raw))[:PROBE_SAMPLES])
-    candidates = [Preprocessing(scale=s, offset=offset, reason=what) for s, offset, what in USUAL_RANGES]
-    with Session(host_runtime("litert"), tflite) as session:
-        details = session.describe()
-        taken = details.inputs[0]
-        if taken.scale is None and not taken.dtype.startswith("float"):  # indices, not quantized numbers
-            return Preprocessing(scale=1.0, offset=0.0, reason="the model takes integers")
-        outputs = [
-            as_real(
-                session.run([as_input(candidate.apply(raw[chosen]), details.inputs[0])])[0],
-                details.outputs[0],
+        taken = Transform(reason="floats go in as they are")
+        return taken, check_range(predict, raw, target, task, taken)
+    candidates = _candidates()
+    scores = [_score(task, predict(c.apply(raw)), c.apply(raw), target) for c in candidates]
+    if any(score is None for score in scores):
+        return candidates[
+            0
+        ], f"nothing tells which input range the model was trained on; {candidates[0].reason}"
+    found = [score for score in scores if score is not None]
+    best = int(np.argmax(found))
+    others = " and ".join(f"{score:.1%}" for i, score in enumerate(found) if i != best)
+    evidence = f"{_NAMES[task]} {found[best]:.1%} on {len(raw)} samples, else {others}"
+    return replace(candidates[best], reason=f"{candidates[best].reason}: {evidence}"), ""
+
+
+def check_range(
+    predict: Predict, raw: NDArray[Any], target: NDArray[Any] | None, task: Task, taken: Transform
+) -> str:
+    """Say in one line, with both ranges, where another usual range suits the model far better."""
+    if raw.ndim < 4 and raw.dtype.kind == "f":
+        return ""  # the usual ranges are those of images
+    inputs = taken.apply(raw)
+    score = _score(task, predict(inputs), inputs, target)
+    if score is None:
+        return ""
+    low, high = float(raw.min()), float(raw.max())
+    for factor, offset, what in (*USUAL_RANGES, (255.0, 0.0, "scaled to 0..255")):
+        other = Transform(scale=(factor,), offset=(offset,), reason=what)
+        if np.ptp(raw) * factor > 300 or (other.scale, other.offset) == (taken.scale, taken.offset):
+            continue
+        seen = other.apply(raw)
+        better = _score(task, predict(seen), seen, target)
+        if better is not None and better > score + CLEARLY_BETTER:
+            return (
+                f"inputs run from {inputs.min():.4g} to {inputs.max():.4g}, where the model has "
+                f"{_NAMES[task]} {score:.1%}; with {seen.min():.4g} to {seen.max():.4g} it has {better:.1%}: "
+                f"raw values run from {low:.4g} to {high:.4g}, so set [preprocessing] scale = {factor:.6g}, "
+                f"offset = {offset:g}"
             )
-            for candidate in candidates
-        ]
-    accuracies = [float((_predicted(output) == labels[chosen]).mean()) for output in outputs]
-    best = int(np.argmax(accuracies))
-    others = " and ".join(f"{accuracy:.1%}" for i, accuracy in enumerate(accuracies) if i != best)
-    evidence = f"accuracy {accuracies[best]:.1%} on {len(chosen)} samples, else {others}"
-    return replace(candidates[best], reason=f"{candidates[best].reason}: {evidence}")
+    return ""
 
 
-def _predicted(outputs: NDArray[Any]) -> NDArray[Any]:
-    """Class ids; of one output, which of both sides of its middle a sample is on."""
-    if outputs.shape[-1] > 1:
-        return np.asarray(outputs.argmax(axis=-1))
-    is_probability = outputs.min() >= 0 and outputs.max() <= 1
-    return np.asarray(outputs[:, 0] > (0.5 if is_probability else 0.0), np.int64)
+_NAMES: dict[Task, str] = {
+    "classification": "accuracy",
+    "binary": "accuracy",
+    "multi-label": "accuracy",
+    "segmentation": "pixel accuracy",
+    "regression": "R2",
+    "reconstruction": "explained variance",
+    "anomaly": "explained variance",
+    "embedding": "score",
+}
+
+
+def _candidates() -> list[Transform]:
+    return [Transform(scale=(scale,), offset=(offset,), reason=what) for scale, offset, what in USUAL_RANGES]
+
+
+def _score(
+    task: Task, outputs: NDArray[Any], inputs: NDArray[Any], target: NDArray[Any] | None
+) -> float | None:
+    """How well outputs fit, 1 is best; None where nothing tells."""
+    if task in {"reconstruction", "anomaly"}:
+        return _explained(outputs.reshape(inputs.shape), inputs)
+    if target is None or task == "embedding":
+        return None
+    if task == "regression":
+        return _explained(outputs, np.asarray(target, np.float32).reshape(outputs.shape))
+    if task == "multi-label" or outputs.shape[-1] == 1:
+        is_probability = outputs.min() >= 0 and outputs.max() <= 1
+        predicted = outputs > (0.5 if is_probability else 0.0)
+        return float((predicted == np.asarray(target).reshape(outputs.shape)).mean())
+    return float((outputs.argmax(axis=-1) == target).mean())
+
+
+def _explained(found: NDArray[Any], wanted: NDArray[Any]) -> float:
+    spread = float(((wanted - wanted.mean()) ** 2).mean())
+    return 1 - float(((found - wanted) ** 2).mean()) / max(spread, 1e-12)

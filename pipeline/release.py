@@ -6,24 +6,35 @@ import shutil
 import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deploy.bundle import checksums, release_name, write_bundle
+from deploy.device import predict
 from pipeline.artifacts import JudgedReport, PassedReport, Release
 from pipeline.errors import GateFailed, IntegrityError
 from pipeline.report.text import report_text
+from pipeline.training import OF_CLASSES
 from pipeline.validate import gates as gate
 from pipeline.validate.report import deterministic, read_report, write_report
 from pipeline.workspace import sha256_of, storing
 
 if TYPE_CHECKING:
-    from pipeline.artifacts import CalibrationSet, Dataset, Measured, Preprocessing, QuantizedModel
+    from models.ports import Port
+    from pipeline.artifacts import (
+        CalibrationSet,
+        Dataset,
+        Measured,
+        PreparedModel,
+        QuantizedModel,
+        Transform,
+    )
     from pipeline.config import GatesConfig, ProjectConfig
+    from pipeline.runtimes.session import Tensor
     from pipeline.targets import Target
 
-VERSION = 1
+VERSION = 2
 # Reports hold measured times; the reproducible digest covers every other file, and what is left of them.
 REPORTS = ("report.json", "report.txt")
 
@@ -65,10 +76,11 @@ def release(
     measured: Measured,
     samples: CalibrationSet,
     data: Dataset,
-    preprocessing: Preprocessing,
+    model: PreparedModel,
     *,
     project: ProjectConfig,
     target: Target,
+    interpolation: str,
     out: Path,
 ) -> Release:
     """Write the release folder from a model that passed.
@@ -83,37 +95,55 @@ def release(
     name = release_name(project.name, project.version, target.name)
     folder = out / name
     folder.mkdir()
-    tensor_in, tensor_out = report.inputs[0], report.outputs[0]
     metadata = {
         "name": project.name,
         "version": project.version,
         "target": target.name,
         "devices": [device.name for device in target.devices],
         "sha256": quantized.sha256,
-        "input": {
-            "shape": tensor_in.shape,
-            "dtype": tensor_in.dtype,
-            "scale": tensor_in.scale,
-            "zero_point": tensor_in.zero_point,
-        },
-        "output": {
-            "shape": tensor_out.shape,
-            "dtype": tensor_out.dtype,
-            "scale": tensor_out.scale,
-            "zero_point": tensor_out.zero_point,
-        },
-        "preprocessing": {"scale": preprocessing.scale, "offset": preprocessing.offset},
+        "format": quantized.format,
+        "inputs": [
+            _contract(tensor, port) | {"preprocessing": _steps(transform, port, interpolation)}
+            for tensor, port, transform in zip(report.inputs, model.inputs, model.preprocessing, strict=True)
+        ],
+        "outputs": [
+            _contract(tensor, port) | {"task": task, "logits": task in OF_CLASSES and bool(from_logits)}
+            for tensor, port, task, from_logits in zip(
+                report.outputs, model.outputs, model.tasks, model.from_logits, strict=True
+            )
+        ],
         "labels": list(data.classes),
     }
-    arrays = {
-        "golden_inputs": np.load(measured.golden_inputs),
-        "golden_outputs": np.load(measured.golden_outputs),
-    }
+    arrays = {f"golden_input_{i}": np.load(measured.golden_input(i)) for i in range(measured.inputs)}
+    arrays |= {f"golden_output_{i}": np.load(measured.golden_output(i)) for i in range(measured.outputs)}
     texts = {"calibration.json": samples.manifest.read_text(encoding="utf-8")}
+    texts["predict.py"] = Path(predict.__file__).read_text(encoding="utf-8")
     texts |= {file: (passed.folder / file).read_text(encoding="utf-8") for file in REPORTS}
     write_bundle(folder, name, quantized.tflite, metadata, arrays, texts)
     files = {file: digest for file, digest in checksums(folder).items() if file not in REPORTS}
     return Release(name=name, reproducible_digest=sha256_of([files, deterministic(report)]))
+
+
+def _contract(tensor: Tensor, port: Port) -> dict[str, Any]:
+    return {
+        "name": port.name,
+        "shape": tensor.shape,
+        "dtype": tensor.dtype,
+        "scale": tensor.scale,
+        "zero_point": tensor.zero_point,
+    }
+
+
+def _steps(transform: Transform, port: Port, interpolation: str) -> dict[str, Any]:
+    """What an application does to a raw sample, in this order, before it quantizes it."""
+    is_image = len(port.shape) == 3 and port.shape[-1] in (1, 3, 4)
+    return {
+        "resize": {"size": port.shape[:2], "interpolation": interpolation} if is_image else None,
+        "indices": transform.indices,
+        "reverse_channels": transform.reverse_channels,
+        "scale": list(transform.scale),
+        "offset": list(transform.offset),
+    }
 
 
 def withdraw(folder: Path) -> None:

@@ -1,24 +1,37 @@
-"""Fine-tuning of a Keras model towards the unchanged float model's outputs and the labels."""
+"""Fine-tuning of a Keras model towards the unchanged float model's outputs and the targets."""
 
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.layers import own_layers
 from pipeline.progress import track
+from pipeline.samples import Samples
 from pipeline.tfmot import tensorflow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from pipeline.artifacts import Dataset, FloatModel, Preprocessing
+    from pipeline.artifacts import Dataset, PreparedModel
     from pipeline.config import TrainingConfig
 
+    Arrays = list[NDArray[np.float32]]
+    Aim = Callable[[NDArray[np.int64], list[NDArray[Any]]], Arrays]
+
 PREDICT_BATCH = 256
+# The float model's outputs are computed once where they fit in this, else again for every batch.
+KEPT_TARGET_BYTES = 256 << 20
+SMALLEST_VARIANCE = 1e-6
+# Tasks whose outputs are classes; the others' are numbers, fitted by least squares.
+OF_CLASSES = frozenset({"classification", "binary", "multi-label", "segmentation"})
+OF_INPUT = frozenset({"reconstruction", "anomaly"})
 
 
 def start_tensorflow(seed: int) -> None:
@@ -44,7 +57,9 @@ def open_model(folder: Path) -> Any:
     """Read what ``save_model`` wrote."""
     import tf_keras
 
-    model = tf_keras.models.model_from_json((folder / "architecture.json").read_text(encoding="utf-8"))
+    model = tf_keras.models.model_from_json(
+        (folder / "architecture.json").read_text(encoding="utf-8"), custom_objects=own_layers()
+    )
     open_weights(model, folder / "weights.npz")
     return model
 
@@ -58,10 +73,16 @@ def open_weights(model: Any, path: Path) -> None:
         model.set_weights([weights[name] for name in sorted(weights.files)])
 
 
-def choose_samples(data: Dataset, config: TrainingConfig, seed: int) -> NDArray[np.int64]:
-    """Indices of the training samples that fine-tuning uses: all of them, or a seeded choice."""
-    count = min(config.samples or data.train_samples, data.train_samples)
-    return np.sort(np.random.default_rng(seed).permutation(data.train_samples)[:count])
+def predict(model: Any, inputs: list[NDArray[Any]]) -> Arrays:
+    """A model's outputs, (n, ...) for each, of inputs (n, ...)."""
+    outputs = model.predict_on_batch(inputs[0] if len(inputs) == 1 else inputs)
+    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+
+
+def training_samples(data: Dataset, model: PreparedModel, config: TrainingConfig, seed: int) -> Samples:
+    """The training samples that fine-tuning uses: all of them, or a seeded choice."""
+    samples = Samples.of(data, "train", model.preprocessing)
+    return samples.choose(config.samples or len(samples), seed)
 
 
 def steps_per_epoch(samples: int, config: TrainingConfig) -> int:
@@ -80,30 +101,28 @@ def total_steps(samples: int, config: TrainingConfig) -> int:
 def fine_tune(
     name: str,
     student: Any,
-    model: FloatModel,
+    model: PreparedModel,
     data: Dataset,
-    preprocessing: Preprocessing,
     config: TrainingConfig,
     seed: int,
     callbacks: tuple[Any, ...] = (),
 ) -> None:
-    """Train ``student`` in place towards the unchanged float model and the labels, showing progress.
+    """Train ``student`` in place towards the unchanged float model and the targets, showing progress.
 
-    Adam with a cosine learning-rate schedule. The targets mix the float model's probabilities with the
-    labels; cross-entropy is linear in its target, so this equals a weighted sum of the distillation loss
-    (Hinton et al., 2015, arXiv:1503.02531, at temperature 1) and the loss on the labels.
+    Adam with a cosine learning-rate schedule. What is aimed at mixes the float model's outputs with the
+    targets; cross-entropy is linear in its target, and so is the gradient of the squared error, so this
+    equals a weighted sum of the distillation loss (Hinton et al., 2015, arXiv:1503.02531, at temperature 1)
+    and the loss on the targets.
     """
     import tf_keras
 
-    chosen = choose_samples(data, config, seed)
-    epochs, steps = total_epochs(len(chosen), config), total_steps(len(chosen), config)
-    raw = np.load(data.train_inputs, mmap_mode="r")
-    targets = soft_targets(model, data, preprocessing, config.distillation, chosen)
-    binary = model.task == "binary"
-    loss = tf_keras.losses.BinaryCrossentropy if binary else tf_keras.losses.CategoricalCrossentropy
+    samples = training_samples(data, model, config, seed)
+    epochs, steps = total_epochs(len(samples), config), total_steps(len(samples), config)
+    aim = aims(model, samples, config.distillation)
     student.compile(
         tf_keras.optimizers.Adam(tf_keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)),
-        loss=loss(from_logits=model.from_logits),
+        loss=losses(model),
+        loss_weights=loss_weights(model, aim, samples),
     )
     heard = tf_keras.callbacks.CallbackList(callbacks, model=student)
     rng = np.random.default_rng(seed)
@@ -111,50 +130,115 @@ def fine_tune(
     with track(name, steps, "steps") as advance:
         for epoch in range(epochs):
             heard.on_epoch_begin(epoch)
-            order = rng.permutation(len(chosen))
+            order = rng.permutation(len(samples))
             for step, start in enumerate(range(0, len(order), config.batch_size)):
                 batch = order[start : start + config.batch_size]
                 heard.on_train_batch_begin(step)
-                found = student.train_on_batch(preprocessing.apply(raw[chosen[batch]]), targets[batch])
+                inputs = samples.take(batch).model_inputs()
+                found = student.train_on_batch(_single(inputs), _single(aim(batch, inputs)))
                 heard.on_train_batch_end(step)
-                advance(1, f"epoch {epoch + 1} of {epochs}, loss {found:.4f}")
+                loss = found[0] if isinstance(found, list) else found
+                advance(1, f"epoch {epoch + 1} of {epochs}, loss {loss:.4f}")
             heard.on_epoch_end(epoch)
     heard.on_train_end()
 
 
-def soft_targets(
-    model: FloatModel, data: Dataset, preprocessing: Preprocessing, share: float, chosen: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """``share`` of the float model's probabilities and the rest of the labels, for the chosen samples.
+def losses(model: PreparedModel) -> list[Any]:
+    """For each output the loss that its task is trained with."""
+    import tf_keras
+
+    chosen = []
+    for port, task, from_logits in zip(model.outputs, model.tasks, model.from_logits, strict=True):
+        if task not in OF_CLASSES:
+            chosen.append(tf_keras.losses.MeanSquaredError())
+        elif is_sigmoid(task, port.shape[-1], port.activation):
+            chosen.append(tf_keras.losses.BinaryCrossentropy(from_logits=bool(from_logits)))
+        else:
+            chosen.append(tf_keras.losses.CategoricalCrossentropy(from_logits=bool(from_logits)))
+    return chosen
+
+
+def loss_weights(model: PreparedModel, aim: Aim, samples: Samples) -> list[float]:
+    """For each output what its loss is multiplied by.
+
+    A squared error is divided by the variance of what is aimed at, so that numbers count as much as classes
+    in whatever unit they are. Else an output of small numbers drifts out of the range that fake quantization
+    learned for it, where no gradient brings it back.
+    """
+    places = np.arange(min(len(samples), PREDICT_BATCH))
+    found = aim(places, samples.take(places).model_inputs())
+    return [
+        1.0 if task in OF_CLASSES else 1.0 / max(float(values.var()), SMALLEST_VARIANCE)
+        for task, values in zip(model.tasks, found, strict=True)
+    ]
+
+
+def is_sigmoid(task: str, classes: int | None, activation: str) -> bool:
+    """Whether each number of an output is a probability of its own."""
+    return task in {"binary", "multi-label"} or classes == 1 or activation == "sigmoid"
+
+
+def aims(model: PreparedModel, samples: Samples, share: float) -> Aim:
+    """What training aims at: ``share`` of the float model's outputs and the rest of the targets.
 
     Returns:
-        float32 (len(chosen), classes), or (len(chosen), 1) for a binary task.
+        A function from places among the samples, and the model's inputs there, to float32 (n, *output_shape)
+        for each output.
     """
-    labels = np.load(data.train_labels)[chosen]
-    hard: NDArray[np.float32] = (
-        labels[:, np.newaxis].astype(np.float32)
-        if model.task == "binary"
-        else np.eye(model.output_shape[-1], dtype=np.float32)[labels]
-    )
-    if not share:
-        return hard
+    if not share and all(samples.targets):
+        return lambda places, inputs: mixed(model, samples.take(places), inputs, None, share)
     teacher = open_model(model.prepared)
-    raw = np.load(data.train_inputs, mmap_mode="r")
-    soft = np.empty_like(hard)
-    with track("float model's outputs", len(chosen), "samples") as advance:
-        for start in range(0, len(chosen), PREDICT_BATCH):
-            batch = chosen[start : start + PREDICT_BATCH]
-            outputs = teacher.predict_on_batch(preprocessing.apply(raw[batch]))
-            soft[start : start + len(batch)] = probabilities(outputs, model)
-            advance(len(batch))
-    return np.asarray(share * soft + (1 - share) * hard, np.float32)
+    values = sum(math.prod(port.fixed_shape) for port in model.outputs)
+    if 4 * len(samples) * values > KEPT_TARGET_BYTES:
+        return lambda places, inputs: mixed(
+            model, samples.take(places), inputs, predict(teacher, inputs), share
+        )
+    kept = [np.empty((len(samples), *port.fixed_shape), np.float32) for port in model.outputs]
+    with track("float model's outputs", len(samples), "samples") as advance:
+        start = 0
+        for chunk in samples.chunks(PREDICT_BATCH):
+            inputs = chunk.model_inputs()
+            found = mixed(model, chunk, inputs, predict(teacher, inputs), share)
+            for of_output, values_found in zip(kept, found, strict=True):
+                of_output[start : start + len(chunk)] = values_found
+            start += len(chunk)
+            advance(len(chunk))
+    return lambda places, inputs: [of_output[places] for of_output in kept]
 
 
-def probabilities(outputs: NDArray[np.float32], model: FloatModel) -> NDArray[np.float32]:
-    """The model's outputs (n, classes) as probabilities, or (n, 1) of a binary task."""
-    if not model.from_logits:
-        return outputs
-    if model.task == "binary":
-        return np.asarray(1 / (1 + np.exp(-outputs)), np.float32)
-    shifted = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
+def mixed(
+    model: PreparedModel, samples: Samples, inputs: list[NDArray[Any]], taught: Arrays | None, share: float
+) -> Arrays:
+    """Mix the float model's outputs (as probabilities, where they are of classes) with the targets."""
+    result = []
+    for index, (port, task) in enumerate(zip(model.outputs, model.tasks, strict=True)):
+        soft = None
+        if taught is not None:
+            is_logits = task in OF_CLASSES and model.from_logits[index]
+            soft = probabilities(taught[index], port.activation, task) if is_logits else taught[index]
+        target = samples.target(index)
+        shape = (len(samples), *port.fixed_shape)
+        if task in OF_INPUT:
+            hard = np.asarray(inputs[0], np.float32).reshape(shape)
+        elif target is None or task == "embedding":
+            assert soft is not None
+            result.append(np.asarray(soft, np.float32))
+            continue
+        elif task in {"classification", "segmentation"} and shape[-1] != 1:
+            hard = np.eye(shape[-1], dtype=np.float32)[target]
+        else:
+            hard = np.asarray(target, np.float32).reshape(shape)
+        result.append(hard if soft is None else np.asarray(share * soft + (1 - share) * hard, np.float32))
+    return result
+
+
+def probabilities(logits: NDArray[np.float32], activation: str, task: str) -> NDArray[np.float32]:
+    """Logits (n, ..., classes) as probabilities."""
+    if is_sigmoid(task, logits.shape[-1], activation):
+        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)
+
+
+def _single(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else values

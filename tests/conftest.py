@@ -49,7 +49,7 @@ def report() -> Any:
     """A report of a build that all gates pass; tests change what they are about."""
     from pipeline.artifacts import LayerTreatment
     from pipeline.runtimes.session import InstructionCount, Node, Tensor
-    from pipeline.validate.accuracy import AccuracyComparison
+    from pipeline.validate.comparison import ClassScores, Comparison, Flips, Metric, Scores
     from pipeline.validate.delegation import Delegation
     from pipeline.validate.latency import LatencyComparison, summarize
     from pipeline.validate.report import (
@@ -61,25 +61,47 @@ def report() -> Any:
         Verdict,
     )
 
-    accuracy = AccuracyComparison(
+    def metric(name: str, unit: str, *values: float) -> Metric:
+        baseline, quantized, difference, low, high = values
+        return Metric(
+            name=name,
+            unit=unit,
+            better="higher" if unit == "points" else "lower",
+            baseline=baseline,
+            quantized=quantized,
+            difference=difference,
+            low=low,
+            high=high,
+        )
+
+    accuracy = Comparison(
+        output="",
         task="classification",
         samples=2000,
-        baseline_accuracy=0.9215,
-        quantized_accuracy=0.9205,
-        difference_points=-0.10,
-        low_points=-0.45,
-        high_points=0.25,
-        right_to_wrong=7,
-        wrong_to_right=5,
-        mcnemar_p=0.774,
-        agreement=0.99,
-        confidence_drift=0.01,
-        baseline_recall=(0.931, 0.912),
-        quantized_recall=(0.927, 0.914),
-        baseline_calibration_error=0.02,
-        quantized_calibration_error=0.03,
-        baseline_loss=0.24,
-        quantized_loss=0.26,
+        metrics=(
+            metric("top-1", "points", 92.15, 92.05, -0.10, -0.45, 0.25),
+            metric("macro F1", "points", 92.16, 92.04, -0.12, -0.47, 0.23),
+            metric("loss", "nats", 0.2413, 0.2622, 0.0209, 0.0181, 0.0237),
+        ),
+        classes=(
+            ClassScores(
+                name="left",
+                support=1010,
+                baseline=Scores(recall=0.931, precision=0.915, f1=0.923),
+                quantized=Scores(recall=0.927, precision=0.916, f1=0.921),
+            ),
+            ClassScores(
+                name="right",
+                support=990,
+                baseline=Scores(recall=0.912, precision=0.928, f1=0.920),
+                quantized=Scores(recall=0.914, precision=0.925, f1=0.919),
+            ),
+        ),
+        flips=Flips(right_to_wrong=7, wrong_to_right=5, mcnemar_p=0.774),
+        agreement=0.991,
+        confidence_drift=0.0113,
+        baseline_calibration_error=0.0204,
+        quantized_calibration_error=0.0307,
     )
     nodes = (
         Node(0, "CONV_2D", ("int8",), ("int8",), "xnnpack-int8"),
@@ -96,7 +118,6 @@ def report() -> Any:
             largest_difference=0.0,
             quantized=InstructionCount(instructions, 2_000_111, 300_222, (instructions,)),
             baseline=InstructionCount(4_600_777, 9_000_111, 800_222, (4_600_777,)),
-            accuracy=None,
         )
         for name, instructions in (("rpi4", 4_100_321), ("rpi5", 1_500_654))
     )
@@ -138,11 +159,12 @@ def report() -> Any:
             Delegation(runtime=where, nodes=nodes, partitions=1, multiply_accumulates=work)
             for where in ("host", "rpi4 core", "rpi5 core")
         ),
-        accuracy=accuracy,
+        accuracy=(accuracy,),
         runtimes=(
             RuntimeAccuracy(
                 runtime="host",
-                accuracy=0.9205,
+                metric="top-1",
+                value=92.05,
                 samples=2000,
                 golden_samples=64,
                 differing_samples=0,

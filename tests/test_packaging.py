@@ -61,7 +61,10 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel):
 
 @pytest.mark.parametrize(
     "pattern",
-    ["pipeline/targets.toml", "pipeline/runtimes/icount.c", "models/zoo/*.keras", "models/zoo/*.npz"],
+    [
+        *("pipeline/targets.toml", "pipeline/runtimes/icount.c"),
+        *("models/zoo/*.keras", "models/zoo/*.npz", "models/zoo/*.toml", "models/zoo/*_LICENSE"),
+    ],
 )
 def test_the_wheel_holds_the_data_that_a_build_needs(wheel, pattern):
     assert [name for name in wheel.namelist() if Path(name).match(pattern)]

@@ -4,39 +4,115 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.data.npz import pick_arrays
+import numpy as np
+
+from models.data.arrays import parts_of_arrays
+from models.data.options import TEST_NAMES, Parts
+from models.data.rows import rows_of_array, together
+from models.data.streams import batches_of_stream, by_port, is_stream, raised
 from models.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from types import ModuleType
 
-    from models.data.npz import Pair
+    from models.data.options import Batch
+    from models.ports import Port
 
-_FORMS = "return (x_train, y_train, x_test, y_test), ((x, y), (x, y)), (x, y) or a dict of these names"
+_FORMS = (
+    "return (x, y), (x_train, y_train, x_test, y_test), a dict of these names, a tf.data.Dataset or iterator "
+    "of (x, y), or a pair of them to train and to test on"
+)
 
 
-def call_program(source: str) -> tuple[Pair, Pair | None, tuple[str, ...] | None]:
-    """Call the function and find inputs and labels in what it returns.
+def call_program(source: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> Parts:
+    """Call the function and find inputs and targets in what it returns.
+
+    A function with a parameter ``split`` is called with ``"train"`` and with ``"test"``.
 
     Raises:
         DataError: it is not there, it failed, or it returned something else.
     """
-    name = source.rpartition(":")[2]
-    module = _import(source)
-    function = getattr(module, name, None)
+    function = import_named(source)
     if not callable(function):
-        msg = f"{source}: no function {name!r} in {module.__name__}; name one that returns the data"
+        msg = f"{source}: not a function; name one that returns the data"
         raise DataError(msg)
-    try:
-        value = function()
-    except Exception as error:
-        msg = f"{source}: it raised {type(error).__name__}: {' '.join(str(error).split())[:200]}; correct it"
-        raise DataError(msg) from error
-    return _pairs(value, source)
+    reader = _Reader(source, tuple(inputs), tuple(outputs))
+    if "split" in inspect.signature(function).parameters:
+        train, test = (reader.call(function, split=part) for part in ("train", "test"))
+        return reader.parts(train, test)
+    return reader.find_parts(reader.call(function))
+
+
+class _Reader:
+    """Makes batches of what a function returned."""
+
+    def __init__(self, source: str, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> None:
+        self.source = source
+        self.inputs = inputs
+        self.outputs = outputs
+        self.notes: list[str] = []
+
+    def call(self, function: Any, **arguments: str) -> Any:
+        with raised(self.source):
+            return function(**arguments)
+
+    def find_parts(self, value: Any) -> Parts:
+        if isinstance(value, dict):
+            keys = {str(key).lower(): part for key, part in value.items()}
+            if "train" in keys and set(keys) <= {"train", *TEST_NAMES}:
+                return self.parts(
+                    keys["train"], next((keys[name] for name in TEST_NAMES if name in keys), None)
+                )
+            with raised(self.source):
+                arrays = {str(name): rows_of_array(np.atleast_1d(np.asarray(a))) for name, a in value.items()}
+            return parts_of_arrays(arrays, self.inputs, self.outputs, self.source)
+        if isinstance(value, tuple | list) and len(value) == 4:
+            return self.parts(tuple(value[:2]), tuple(value[2:]))
+        if isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_set, value)):
+            return self.parts(value[0], value[1])
+        if isinstance(value, tuple | list | np.ndarray) or is_stream(value):
+            return self.parts(value, None)
+        msg = f"{self.source}: it returned {type(value).__name__}; {_FORMS}"
+        raise DataError(msg)
+
+    def parts(self, train: Any, test: Any) -> Parts:
+        names = getattr(train, "class_names", None)  # of Keras' data sets from folders
+        classes = tuple(map(str, names)) if isinstance(names, list | tuple) else ()
+        held_out = None if test is None else self.batches(test, "test")
+        return Parts(self.batches(train, "training"), held_out, classes, self.notes)
+
+    def batches(self, value: Any, part: str) -> Iterator[Batch]:
+        if is_stream(value):
+            return batches_of_stream(value, self.inputs, self.outputs, self.source, self.notes)
+        return self._slices(value, part)
+
+    def _slices(self, value: Any, part: str) -> Iterator[Batch]:
+        """Read arrays: inputs, or inputs and targets."""
+        pair = isinstance(value, tuple | list) and len(value) == 2
+        with raised(self.source):
+            arrays = by_port(value[0] if pair else value, self.inputs)
+            targets = by_port(value[1], self.outputs) if pair and value[1] is not None else ()
+        every = (*arrays, *targets)
+        if any(array.ndim == 0 or len(array) != len(arrays[0]) for array in every):
+            shapes = [", ".join(str(array.shape) for array in group) for group in (arrays, targets)]
+            msg = (
+                f"{self.source}: {part} inputs {shapes[0]} and labels {shapes[1]} differ in length; "
+                "give one label for each sample"
+            )
+            raise DataError(msg)
+        for pieces in together([rows_of_array(array) for array in every]):
+            yield pieces[: len(arrays)], pieces[len(arrays) :]
+
+
+def _is_set(value: Any) -> bool:
+    """Tell a whole set from an array: a pair, or a stream."""
+    return (isinstance(value, tuple | list) and len(value) == 2) or is_stream(value)
 
 
 def program_file(source: str) -> Path:
@@ -61,6 +137,20 @@ def program_file(source: str) -> Path:
     return path
 
 
+def import_named(source: str) -> Any:
+    """Return what ``module:name`` or ``file.py:name`` names, by importing the module.
+
+    Raises:
+        DataError: there is no such module or name, or importing it failed.
+    """
+    name = source.rpartition(":")[2]
+    module = _import(source)
+    if not hasattr(module, name):
+        msg = f"{source}: no {name!r} in {module.__name__}; give module:name or file.py:name"
+        raise DataError(msg)
+    return getattr(module, name)
+
+
 def _import(source: str) -> ModuleType:
     module = source.rpartition(":")[0]
     path = program_file(source)
@@ -83,17 +173,3 @@ def _search_here() -> None:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-
-
-def _pairs(value: Any, source: str) -> tuple[Pair, Pair | None, tuple[str, ...] | None]:
-    if isinstance(value, dict):
-        return pick_arrays(value, source)
-    if isinstance(value, tuple | list):
-        if len(value) == 4:
-            return (value[0], value[1]), (value[2], value[3]), None
-        if len(value) == 2 and all(isinstance(part, tuple | list) and len(part) == 2 for part in value):
-            return tuple(value[0]), tuple(value[1]), None
-        if len(value) == 2:
-            return (value[0], value[1]), None, None
-    msg = f"{source}: it returned {type(value).__name__}; {_FORMS}"
-    raise DataError(msg)

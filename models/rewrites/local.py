@@ -8,8 +8,8 @@ from typing import Any
 from models.graph import Call, Graph, Layer
 from models.rewrites.edit import Edit, Rewrite
 
-# Dropout goes too: it widens the ranges that quantization-aware training learns, twofold at a rate of a half,
-# and the int8 steps with them.
+# Dropout goes too: in training it widens the ranges that quantization-aware training learns, twofold at a
+# rate of a half, and the int8 steps with them.
 _TRAINING_ONLY = frozenset(
     {
         *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianDropout"),

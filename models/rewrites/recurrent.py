@@ -5,7 +5,8 @@ until a program resets it; on a GRU it crashes. Unrolled, either is matrix produ
 
 The unrolled cell computes each gate by itself (tf_keras's ``implementation=1``): of the products of all gates
 at once the converter leaves the SPLIT in float in some models. A Bidirectional becomes its two layers, and
-what it reverses is put together anew step by step: through REVERSE_V2, int8 outputs came out wrong.
+what it reverses is put together anew step by step, because the int8 REVERSE_V2 does not adapt the scale of
+what it moves.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _MERGES = {"concat": "Concatenate", "sum": "Add", "mul": "Multiply", "ave": "Ave
 def unroll_recurrent(graph: Graph) -> tuple[Graph, list[Rewrite]]:
     """Unroll every recurrent layer whose number of steps is known and at most ``MAX_STEPS``."""
     edit, shapes = Edit(graph), infer_shapes(graph)
-    split: dict[str, tuple[str, ...]] = {}
+    split: dict[str, tuple[str, str]] = {}
     for call in graph.calls:
         layer = graph.layers[call.layer]
         steps = shapes[call.inputs[0]][1] if is_recurrent(layer) else None
@@ -59,43 +60,38 @@ def _unrolled(layer: Layer) -> Layer:
 
 
 def _both_directions(
-    edit: Edit, layer: Layer, split: dict[str, tuple[str, ...]], steps: int, tensor: int
+    edit: Edit, layer: Layer, split: dict[str, tuple[str, str]], steps: int, tensor: int
 ) -> int:
-    if layer.name not in split:
-        parts = [replace(part, name=edit.fresh(part.name)) for part in _directions(layer)]
-        results = [edit.add(part, tensor) for part in parts]
-        split[layer.name] = tuple(part.name for part in parts)
-    else:
-        results = [edit.again(name, tensor) for name in split[layer.name]]
-    if edit.layers[split[layer.name][0]].config.get("return_sequences"):
-        results[1] = _reversed(edit, f"{layer.name}_reversed", steps, results[1])
-    merge = _MERGES[layer.config.get("merge_mode", "concat")]
-    return edit.add(Layer(layer.name, merge), *results)
-
-
-def _directions(layer: Layer) -> tuple[Layer, ...]:
-    """Return the two layers of a Bidirectional, unrolled."""
     ahead, back = layer.inner, layer.inner_backward
-    if ahead is None:
-        return ()
+    assert ahead is not None
     if back is None:
         back = replace(ahead, config=ahead.config | {"go_backwards": not ahead.config.get("go_backwards")})
-    half = len(layer.weights) // 2
-    return tuple(
-        _unrolled(Layer(f"{layer.name}_{way}", part.kind, part.config, weights))
-        for part, way, weights in (
-            (ahead, "forward", layer.weights[:half]),
-            (back, "backward", layer.weights[half:]),
-        )
-    )
+    if layer.name in split:
+        results = [edit.again(name, tensor) for name in split[layer.name]]
+    else:
+        half = len(layer.weights) // 2
+        parts = ((ahead, "forward", layer.weights[:half]), (back, "backward", layer.weights[half:]))
+        results = [
+            edit.add(
+                _unrolled(Layer(edit.fresh(f"{layer.name}_{way}"), part.kind, part.config, weights)), tensor
+            )
+            for part, way, weights in parts
+        ]
+        first, second = (edit.calls[result].layer for result in results)
+        split[layer.name] = (first, second)
+    if ahead.config.get("return_sequences"):
+        results[1] = _reversed(edit, f"{layer.name}_reversed", steps, results[1])
+    return edit.add(Layer(layer.name, _MERGES[layer.config.get("merge_mode", "concat")]), *results)
 
 
 def _reversed(edit: Edit, name: str, steps: int, tensor: int) -> int:
     """Put the steps of ``tensor``, ``(n, steps, units)``, together in reverse order."""
     if steps == 1:
         return tensor
-    cuts = []
-    for step in reversed(range(steps)):
-        cut = Layer(edit.fresh(f"{name}_{step}"), "Cropping1D", {"cropping": [step, steps - 1 - step]})
-        cuts.append(edit.add(cut, tensor))
+    cuts = [
+        edit.add(
+            Layer(edit.fresh(f"{name}_{step}"), "Cropping1D", {"cropping": [step, steps - 1 - step]}), tensor
+        )
+        for step in reversed(range(steps))
+    ]
     return edit.add(Layer(edit.fresh(name), "Concatenate", {"axis": 1}), *cuts)

@@ -24,6 +24,7 @@ _POOLING = frozenset({"MaxPooling1D", "AveragePooling1D"})
 _GLOBAL = frozenset({"GlobalMaxPooling1D", "GlobalAveragePooling1D"})
 _CONVOLUTIONS = frozenset({"Conv1D", "DepthwiseConv1D", "SeparableConv1D", "Conv1DTranspose"})
 _RESIZING = {"ZeroPadding1D": "padding", "Cropping1D": "cropping", "UpSampling1D": "size"}
+_COVERED_AS_THEY_ARE = frozenset({"ZeroPadding1D", "Cropping1D"})
 _MERGING = frozenset({"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"})
 _ELEMENTWISE = frozenset(
     {
@@ -61,7 +62,8 @@ class _Lift:
         new = None
         if ranks == {3}:
             wanted = is_lifted or layer.kind in _SCALINGS  # those need a convolution, if only of themselves
-            new = _two_dimensional(layer) or (_carried(layer) if wanted else None)
+            wanted_alone = is_lifted or layer.kind not in _COVERED_AS_THEY_ARE
+            new = (_two_dimensional(layer) if wanted_alone else None) or (_carried(layer) if wanted else None)
         if new is None:
             sources = tuple(self.flat(tensor) for tensor in inputs)
             self.flat_form[index] = self._call(layer, sources, "flat")

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from pipeline.build import Built
     from pipeline.config import BuildConfig
 
+DATA_HELP = "The data: a file, a folder or module:function; see docs/reference/data.md."
 FAST_SAMPLES = 2048
 FAST_SPARSITY = 0.5
 MARKS = {"done": ("✓", "green"), "cached": ("=", "dim")}
 # Small batches and steps: one epoch of few samples must still heal what pruning and rounding did.
-FAST = {"epochs": 1, "least_steps": 1, "samples": FAST_SAMPLES, "batch_size": 16, "learning_rate": 1e-3}
+FAST = {"epochs": 1, "least_steps": 256, "samples": FAST_SAMPLES, "batch_size": 16, "learning_rate": 1e-3}
 
 
 @click.command()
@@ -26,8 +27,12 @@ FAST = {"epochs": 1, "least_steps": 1, "samples": FAST_SAMPLES, "batch_size": 16
     type=click.Path(path_type=Path),
     help="Settings; default ./pipeline.toml, else the embedded default.",
 )
-@click.option("--model", type=click.Path(path_type=Path), help="Trained Keras model, .keras or .h5.")
-@click.option("--data", help="Labelled data: .npz, a folder of class folders of images, or module:function.")
+@click.option("--model", help="Trained Keras model: .keras, .h5, .json, a SavedModel, or zoo:NAME.")
+@click.option("--weights", type=click.Path(path_type=Path), help="The weights, where --model is a .json.")
+@click.option("--data", help=DATA_HELP)
+@click.option("--task", multiple=True, help="What each output is for; default: told by model and data.")
+@click.option("--trust-model", is_flag=True, help="Let Keras run the code in the model's file, in a sandbox.")
+@click.option("--custom-objects", metavar="MODULE:DICT", help="Classes that a trusted model's file names.")
 @click.option("--name", help="The release's name; default: the model file's.")
 @click.option(
     "--out",
@@ -51,8 +56,12 @@ FAST = {"epochs": 1, "least_steps": 1, "samples": FAST_SAMPLES, "batch_size": 16
 def build(
     target: str,
     config: Path | None,
-    model: Path | None,
+    model: str | None,
+    weights: Path | None,
     data: str | None,
+    task: tuple[str, ...],
+    trust_model: bool,
+    custom_objects: str | None,
     name: str | None,
     out: Path,
     seed: int | None,
@@ -70,42 +79,63 @@ def build(
     from pipeline.workspace import Workspace
 
     chosen = get_target(target)
-    settings = _settings(config, model, data, {"name": name, "seed": seed, "epochs": epochs, "fast": fast})
+    flags: dict[str, dict[str, Any]] = {
+        "project": {"name": name},
+        "model": {
+            "path": model,
+            "weights": weights,
+            "custom_objects": custom_objects,
+            "trust": trust_model or None,
+        },
+        "data": {"source": data, "task": task or None},
+        "": {"seed": seed, "epochs": epochs, "fast": fast},
+    }
+    settings = _settings(config, flags)
     built = run(chosen, settings, Workspace(out, Narrator(verbose)))
     _show(built, as_json)
 
 
-def _settings(
-    config: Path | None, model: Path | None, data: str | None, flags: dict[str, Any]
-) -> BuildConfig:
-    """Settings from a file or the default, with the flags laid over them."""
-    from pipeline.config import DEFAULT_FILE, default_settings, make_config, read_toml
-    from pipeline.errors import ConfigError
+def _settings(config: Path | None, flags: dict[str, dict[str, Any]]) -> BuildConfig:
+    """Settings from a file, the zoo or the default, with the flags of each section laid over them."""
+    from pipeline.config import ZOO, make_config
 
-    if (model is None) != (data is None) and config is None:
-        msg = "--model and --data go together: give both, or neither for the embedded default"
-        raise ConfigError(msg)
-    raw: dict[str, Any]
-    if config is None and model is None and not DEFAULT_FILE.exists():
-        raw, where = default_settings(), "the embedded default"
-    elif config is None and model is not None:
-        raw, where = {"project": {"name": flags["name"] or model.stem}}, "--model"
-    else:
-        path = config or DEFAULT_FILE
-        raw, where = read_toml(path), str(path)
-    if model is not None:
-        raw.setdefault("model", {})["path"] = str(model)
-    if data is not None:
-        raw.setdefault("data", {})["source"] = data
-    _overlay(raw, flags)
+    model = flags["model"]["path"]
+    is_zoo = model is not None and model.startswith(ZOO) and not Path(model).exists()
+    raw, where = _base(config, model, flags["data"]["source"], is_zoo)
+    for section in ("project", "model", "data"):
+        given = {key: value for key, value in flags[section].items() if value is not None}
+        if is_zoo:
+            given.pop("path", None)
+        table = raw.setdefault(section, {})
+        if isinstance(table, dict):  # anything else is refused when the settings are made
+            table.update(given)
+    _overlay_training(raw, flags[""])
+    if flags[""]["seed"] is not None:
+        raw["seed"] = flags[""]["seed"]
     return make_config(raw, where)
 
 
-def _overlay(raw: dict[str, Any], flags: dict[str, Any]) -> None:
-    if flags["name"] is not None:
-        raw.setdefault("project", {})["name"] = flags["name"]
-    if flags["seed"] is not None:
-        raw["seed"] = flags["seed"]
+def _base(
+    config: Path | None, model: str | None, data: str | None, is_zoo: bool
+) -> tuple[dict[str, Any], str]:
+    """What the flags are laid over, and what to name in an error about it."""
+    from pipeline.config import DEFAULT_FILE, ZOO, read_toml, zoo_settings
+    from pipeline.errors import ConfigError
+
+    if is_zoo and model is not None:
+        return zoo_settings(model.removeprefix(ZOO)), model
+    if (model is None) != (data is None) and config is None:
+        msg = "--model and --data go together: give both, or neither for the embedded default"
+        raise ConfigError(msg)
+    if config is None and model is None and not DEFAULT_FILE.exists():
+        return zoo_settings(), "the embedded default"
+    if config is None and model is not None:
+        return {"project": {"name": Path(model).stem}}, "--model"
+    path = config or DEFAULT_FILE
+    return read_toml(path), str(path)
+
+
+def _overlay_training(raw: dict[str, Any], flags: dict[str, Any]) -> None:
     training = [raw.setdefault("prune", {}), raw.setdefault("quantize", {})]
     for section in training:
         if flags["fast"]:

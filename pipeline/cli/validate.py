@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from models.ports import Port
+    from pipeline.config import BuildConfig
+    from pipeline.samples import Samples
+    from pipeline.validate.measure import Judging
     from pipeline.validate.report import Report
-    from pipeline.validate.subject import Samples, Subject
+    from pipeline.validate.subject import Subject
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--target", default="arm64", show_default=True, help="What to validate for.")
-@click.option("--data", help="Labelled data: .npz, a folder of class folders of images, or module:function.")
+@click.option("--data", help="The data: a file, a folder or module:function; see docs/reference/data.md.")
+@click.option("--task", multiple=True, help="What each output is for; default: told by model and data.")
 @click.option("--baseline", type=click.Path(path_type=Path), help="The float .tflite to compare with.")
 @click.option(
     "--scale",
@@ -25,7 +30,9 @@ if TYPE_CHECKING:
 )
 @click.option("--offset", type=float, default=0.0, show_default=True)
 @click.option(
-    "--config", type=click.Path(path_type=Path), help="A pipeline.toml whose [validate] and [gates] to use."
+    "--config",
+    type=click.Path(path_type=Path),
+    help="A pipeline.toml whose [data], [preprocessing], [validate] and [gates] to use.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
@@ -34,6 +41,7 @@ def validate(
     file: Path,
     target: str,
     data: str | None,
+    task: tuple[str, ...],
     baseline: Path | None,
     scale: float | None,
     offset: float,
@@ -43,6 +51,7 @@ def validate(
 ) -> None:
     """Measure FILE on every runtime of the target and ask the gates; without data all but accuracy."""
     from dataclasses import replace
+    from tempfile import TemporaryDirectory
 
     from pipeline.config import read_validation
     from pipeline.errors import GateFailed
@@ -53,13 +62,15 @@ def validate(
     from pipeline.validate.subject import Subject
 
     chosen = get_target(target)
-    settings, gates = read_validation(config)
+    settings = read_validation(config, data, task, scale, offset)
     check_environment()
     subject = Subject.open(file)
-    samples = _samples(subject, data, scale, offset, seed) if data else None
     against = Subject.open(baseline) if baseline else None
-    report, _ = Measurement(subject, against, samples, chosen, settings, seed).run(file.name)
-    report = replace(report, verdicts=judge(report, gates))
+    with TemporaryDirectory(prefix="edge-validate-") as folder:
+        samples, judging, notes = _samples(subject, settings, seed, Path(folder))
+        measurement = Measurement(subject, against, samples, judging, chosen, settings.validation, seed)
+        report, _ = measurement.run(file.name, classes=judging.classes, notes=notes)
+    report = replace(report, verdicts=judge(report, settings.gates))
     _show(report, as_json)
     if not report.passed:
         failed = ", ".join(verdict.gate for verdict in report.verdicts if verdict.outcome == "failed")
@@ -67,24 +78,50 @@ def validate(
         raise GateFailed(msg)
 
 
-def _samples(subject: Subject, source: str, scale: float | None, offset: float, seed: int) -> Samples:
-    """Test samples, or all where the source has no split."""
-    from models.data.dataset import check_data
+def _samples(
+    subject: Subject, settings: BuildConfig, seed: int, folder: Path
+) -> tuple[Samples | None, Judging, tuple[str, ...]]:
+    """Test samples, or all where the source has no split, and how outputs are judged with them."""
     from models.data.sources import load_data
-    from pipeline.artifacts import Preprocessing
-    from pipeline.preprocessing import usual_range
-    from pipeline.validate.subject import Samples
+    from pipeline.intake import data_options, stored_dataset
+    from pipeline.preparation import declared_transforms
+    from pipeline.preprocessing import PROBE_SAMPLES, usual_range
+    from pipeline.runtimes.runtime import host_runtime
+    from pipeline.runtimes.scaling import as_input, as_real
+    from pipeline.runtimes.session import Session
+    from pipeline.samples import Samples
+    from pipeline.validate.measure import Judging, output_names
 
-    shape = subject.flat.inputs[0].shape[1:]
-    data = load_data(source, input_shape=shape, seed=seed)
-    check_data(data, shape, max(subject.flat.outputs[0].shape[-1], 2))
-    raw, labels = data.test_inputs, data.test_labels
-    preprocessing = (
-        usual_range(subject.path, raw, labels)
-        if scale is None
-        else Preprocessing(scale=scale, offset=offset, reason="declared")
+    if not settings.data.source:
+        return None, Judging((), (), ()), ()
+    inputs, outputs = subject.ports()
+    options = data_options(settings.data)
+    found = load_data(
+        settings.data.source, folder, inputs=inputs, outputs=outputs, options=options, seed=seed
     )
-    return Samples(raw, labels, preprocessing)
+    data = stored_dataset(found, folder, len(inputs), outputs)
+    transforms = declared_transforms(inputs, settings.preprocessing)
+    notes = data.notes
+    if len(inputs) == 1 and settings.preprocessing.scale == "auto" and not transforms[0].indices:
+        probe = Samples.of(data, "test", transforms).choose(PROBE_SAMPLES, seed=0)
+        with Session(host_runtime("litert"), subject.path) as session:
+            details = session.describe()
+
+            def predict(values: Any) -> Any:
+                found = session.run([as_input(values, details.inputs[0])])[0]
+                return as_real(found, details.outputs[0])
+
+            chosen, warning = usual_range(predict, probe.raw(0), probe.target(0), data.tasks[0])
+        transforms, notes = (chosen,), (*notes, *filter(None, (warning,)))
+    judging = Judging(
+        data.tasks, output_names(outputs), tuple(_is_logits(port) for port in outputs), data.classes
+    )
+    return Samples.of(data, "test", transforms), judging, notes
+
+
+def _is_logits(port: Port) -> bool | None:
+    """What the last operator tells; a linear one may give anything."""
+    return False if port.activation in {"softmax", "sigmoid"} else None
 
 
 def _show(report: Report, as_json: bool) -> None:

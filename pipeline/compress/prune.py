@@ -8,15 +8,22 @@ import numpy as np
 
 from pipeline.artifacts import CompressedModel
 from pipeline.tfmot import tensorflow_model_optimization
-from pipeline.training import choose_samples, fine_tune, open_model, save_model, start_tensorflow, total_steps
+from pipeline.training import (
+    fine_tune,
+    open_model,
+    save_model,
+    start_tensorflow,
+    total_steps,
+    training_samples,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipeline.artifacts import Dataset, FloatModel, Preprocessing
+    from pipeline.artifacts import Dataset, PreparedModel
     from pipeline.config import PruneConfig
 
-VERSION = 1
+VERSION = 2
 # Below this a kernel's zeros save nothing that a download would show, and cost the most accuracy.
 SMALLEST_KERNEL = 1000
 # The polynomial schedule reaches the final sparsity here; the rest of the training heals.
@@ -25,25 +32,26 @@ UPDATE_EVERY_STEPS = 20
 
 
 def prune(
-    model: FloatModel,
+    model: PreparedModel,
     data: Dataset,
-    preprocessing: Preprocessing,
     *,
     config: PruneConfig,
     seed: int,
     out: Path,
 ) -> CompressedModel:
-    """Zero the smallest weights of every large kernel while fine-tuning.
+    """Zero the smallest weights of every large kernel while fine-tuning; an opaque model has none to reach.
 
     Raises:
         ToolchainError: TF-MOT cannot run in this process.
     """
+    if model.opaque:
+        return CompressedModel(pruned_layers=(), zero_weights=0)
     tfmot = tensorflow_model_optimization()
     start_tensorflow(seed)
     student = open_model(model.prepared)
     names = prunable_layers(student)
     if names and config.sparsity:
-        steps = total_steps(len(choose_samples(data, config, seed)), config)
+        steps = total_steps(len(training_samples(data, model, config, seed)), config)
         schedule = tfmot.sparsity.keras.PolynomialDecay(
             initial_sparsity=0.0,
             final_sparsity=config.sparsity,
@@ -53,7 +61,7 @@ def prune(
         )
         student = _wrapped(student, names, schedule, tfmot)
         callback = tfmot.sparsity.keras.UpdatePruningStep()
-        fine_tune("prune", student, model, data, preprocessing, config, seed, (callback,))
+        fine_tune("prune", student, model, data, config, seed, (callback,))
         student = tfmot.sparsity.keras.strip_pruning(student)
     save_model(student, out / "model")
     pruned = names if config.sparsity else ()

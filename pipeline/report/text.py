@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.validate.comparison import POINTS
+from pipeline.validate.gates import change
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import RenderableType
 
+    from pipeline.validate.comparison import ClassScores, Comparison, Metric
     from pipeline.validate.latency import Timings
     from pipeline.validate.report import DeviceResult, ModelFile, Report, RuntimeAccuracy
 
 TEXT_WIDTH = 110
+MOST_CLASSES = 50
 STYLES = {
     "passed": "green",
     "failed": "bold red",
@@ -41,17 +47,19 @@ def report_text(report: Report) -> str:
 
 def summary(report: Report) -> tuple[RenderableType, ...]:
     """What a terminal shows: float beside int8, and every gate."""
-    return (_figures(report), _gates(report))
+    return (_figures(report), *(_metrics(report, found) for found in report.accuracy), _gates(report))
 
 
 def details(report: Report) -> Iterator[RenderableType]:
     """What only the report shows: classes, layers, nodes and runtimes."""
+    if report.notes:
+        yield Text("notes:\n" + "\n".join(f"  {line}" for line in report.notes))
     if report.preprocessing:
         yield Text(f"preprocessing: {report.preprocessing}")
     if report.rewrites:
         yield Text("graph preparation:\n" + "\n".join(f"  {line}" for line in report.rewrites))
-    if report.accuracy is not None:
-        yield _classes(report)
+    for found in report.accuracy:
+        yield from _answers(report, found)
     if report.layers:
         yield _layers(report)
     yield _nodes(report)
@@ -59,13 +67,18 @@ def details(report: Report) -> Iterator[RenderableType]:
     if report.latency is not None:
         # The lines of TFLite's benchmark_model, which other tools parse.
         yield Text(f"host latency, float\n{report.latency.baseline}")
-        yield Text(f"host latency, int8\n{report.latency.quantized}")
+        yield Text(f"host latency, {_format(report)}\n{report.latency.quantized}")
 
 
 def _table(title: str, *columns: str, numbers: int = 0) -> Table:
     """A table whose last ``numbers`` columns are right-aligned."""
     table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
     )
     for index, column in enumerate(columns):
         table.add_column(
@@ -75,18 +88,9 @@ def _table(title: str, *columns: str, numbers: int = 0) -> Table:
 
 
 def _figures(report: Report) -> Table:
-    table = _table("Float beside int8", "", "float", "int8", "", numbers=3)
-    found, baseline = report.accuracy, report.baseline
-    if found is not None:
-        interval = (
-            f"{found.difference_points:+.2f} points [{found.low_points:+.2f}, {found.high_points:+.2f}]"
-        )
-        table.add_row(
-            f"accuracy, {found.samples:,} samples",
-            f"{found.baseline_accuracy:.2%}",
-            f"{found.quantized_accuracy:.2%}",
-            interval,
-        )
+    ours = _format(report)
+    table = _table(f"Float beside {ours}", "", "float", ours, "", numbers=3)
+    baseline = report.baseline
     for what, size in (("size, bytes", _size), ("compressed, bytes", _compressed)):
         got = size(report.quantized)
         ratio = f"{size(baseline) / got:.1f}x smaller" if baseline else ""
@@ -143,17 +147,74 @@ def _gates(report: Report) -> Table:
     return table
 
 
-def _classes(report: Report) -> Group:
-    found = report.accuracy
-    assert found is not None
-    flips = f"{found.right_to_wrong} right to wrong, {found.wrong_to_right} wrong to right"
-    flips += f", McNemar p = {found.mcnemar_p:.3f}"
-    table = _table("Recall per class", "class", "float", "int8", numbers=2)
-    for name, before, after in zip(
-        report.classes, found.baseline_recall, found.quantized_recall, strict=False
-    ):
-        table.add_row(name, _share(before), _share(after))
-    return Group(table, Text(flips))
+def _format(report: Report) -> str:
+    """What the columns of the model are called."""
+    return report.format.partition(" ")[0]
+
+
+def _metrics(report: Report, found: Comparison) -> Group:
+    title = f"{found.task} on {found.samples:,} samples"
+    title = f"{found.output}: {title}" if found.output else title.capitalize()
+    table = _table("", "", "float", _format(report), "difference [95 % interval]", numbers=3)
+    for metric in found.metrics:
+        name = metric.name if metric.unit == POINTS else f"{metric.name}, {metric.unit}"
+        table.add_row(name, *_values(metric))
+    return Group(Text(title, "bold"), table)
+
+
+def _values(metric: Metric) -> tuple[str, str, str]:
+    """Both models' values and the difference, with as many digits as the larger value has meaning."""
+    if metric.unit == POINTS:
+        return f"{metric.baseline:.2f}%", f"{metric.quantized:.2f}%", change(metric)
+    largest = max(abs(metric.baseline), abs(metric.quantized))
+    digits = max(3 - math.floor(math.log10(largest)), 0) if largest else 0
+    difference = f"{metric.difference:+,.{digits}f}"
+    if metric.low is not None:
+        difference += f" [{metric.low:+,.{digits}f}, {metric.high:+,.{digits}f}]"
+    return f"{metric.baseline:,.{digits}f}", f"{metric.quantized:,.{digits}f}", difference
+
+
+def _answers(report: Report, found: Comparison) -> Iterator[RenderableType]:
+    """Each class, and how the answers of both models differ."""
+    if found.classes:
+        yield _classes(report, found)
+    lines = [f"note: {found.note}"] if found.note else []
+    if found.flips is not None:
+        flips = (
+            f"{found.flips.right_to_wrong:,} right to wrong, {found.flips.wrong_to_right:,} wrong to right"
+        )
+        lines.append(f"{flips}, McNemar p = {found.flips.mcnemar_p:.3f}")
+    if found.agreement is not None:
+        drift = found.confidence_drift
+        moved = "" if drift is None else f", confidence moved by {drift:.4f} on average"
+        lines.append(f"{found.agreement:.2%} of the answers are the same{moved}")
+    before, after = found.baseline_calibration_error, found.quantized_calibration_error
+    if before is not None and after is not None:
+        lines.append(f"calibration error: float {before:.4f}, {_format(report)} {after:.4f}")
+    if lines:
+        yield Text("\n".join(f"{found.output}: {line}" if found.output else line for line in lines))
+
+
+def _classes(report: Report, found: Comparison) -> Table:
+    """Recall, precision and F1 of every class; of many those that lose most recall."""
+    rows, title = list(found.classes), "Classes"
+    if len(rows) > MOST_CLASSES:
+        rows = sorted(rows, key=_recall_lost, reverse=True)[:MOST_CLASSES]
+        title = f"The {MOST_CLASSES} of {len(found.classes):,} classes that lose most recall"
+    unit = "positions" if found.task == "segmentation" else "samples"
+    columns = [
+        f"{score}\n{model}" for score in ("recall", "precision", "F1") for model in ("float", _format(report))
+    ]
+    table = _table(f"{found.output}: {title}" if found.output else title, "class", unit, *columns, numbers=7)
+    for row in rows:
+        before, after = row.baseline, row.quantized
+        shares = (before.recall, after.recall, before.precision, after.precision, before.f1, after.f1)
+        table.add_row(row.name, f"{row.support:,}", *map(_share, shares))
+    return table
+
+
+def _recall_lost(row: ClassScores) -> float:
+    return (row.baseline.recall or 0) - (row.quantized.recall or 0)
 
 
 def _share(value: float | None) -> str:
@@ -178,6 +239,9 @@ def _nodes(report: Report) -> Table:
         "multiply-accumulates in XNNPACK int8",
         *(f"{place.share('xnnpack-int8'):.1%}" for place in places),
     )
+    if report.degraded:
+        shares = (f"{place.share('xnnpack-float'):.1%}" for place in places)
+        table.add_row("", "multiply-accumulates in XNNPACK float", *shares)
     table.add_row("", "partitions", *(str(place.partitions) for place in places))
     return table
 
@@ -189,12 +253,13 @@ def _runtimes(report: Report) -> Table:
         if host.problem:
             table.add_row(host.runtime, "", "", "", "cannot run it")
             continue
-        accuracy = "" if host.accuracy is None else f"{host.accuracy:.2%} of {host.samples:,}"
+        accuracy = "" if host.value is None else f"{host.metric} {host.value:.2f}% of {host.samples:,}"
         table.add_row(host.runtime, *_bits(host), accuracy)
     for device in report.devices:
-        accuracy = "" if report.accuracy is None or device.differing_samples else "the host's"
-        if device.accuracy is not None:
-            accuracy = f"{device.accuracy.quantized_accuracy:.2%} of {device.accuracy.samples:,}"
+        accuracy = "" if not report.accuracy or device.differing_samples else "the host's"
+        if device.accuracy:
+            primary, samples = device.accuracy[0].primary, device.accuracy[0].samples
+            accuracy = f"{primary.name} {primary.quantized:.2f}% of {samples:,}"
         table.add_row(device.title, *_bits(device), accuracy)
     return table
 

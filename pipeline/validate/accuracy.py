@@ -1,231 +1,240 @@
 """Accuracy of the int8 model against its float baseline, on the same samples.
 
-Both models judge every sample, so what counts is where they differ: the pairs carry far more evidence
-than two accuracies do. Nothing here needs a runtime; the inputs are the outputs of both models.
+Both models judge every sample, so what counts is where they differ: the pairs carry far more evidence than
+two figures do. Nothing here needs a runtime; what comes in are the outputs of both models.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.validate.classifiers import (
+    judge_binary,
+    judge_classification,
+    reduce_binary,
+    reduce_classification,
+)
+from pipeline.validate.comparison import Comparison
+from pipeline.validate.embedding import judge_embedding, reduce_embedding
+from pipeline.validate.evidence import Chunk, Findings, Reduced, merge
+from pipeline.validate.multilabel import judge_multilabel, reduce_multilabel
+from pipeline.validate.probabilities import are_probabilities
+from pipeline.validate.regression import (
+    judge_anomaly,
+    judge_reconstruction,
+    judge_regression,
+    reduce_anomaly,
+    reduce_reconstruction,
+    reduce_regression,
+)
+from pipeline.validate.resampling import with_intervals
+from pipeline.validate.segmentation import judge_segmentation, reduce_segmentation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from numpy.typing import NDArray
 
-Task = Literal["classification", "binary"]
+    from models.ports import Task
 
-CONFIDENCE = 0.95
-CALIBRATION_BINS = 15
-# Half a step of an int8 softmax (scale 1/256): below it, int8 says 0. Both models' losses are floored there.
-MIN_PROBABILITY = 2.0**-9
+BOOTSTRAP = 2000
+
+TASKS: dict[Task, tuple[Callable[[Chunk], Reduced], Callable[[Reduced, tuple[str, ...]], Findings]]] = {
+    "classification": (reduce_classification, judge_classification),
+    "binary": (reduce_binary, judge_binary),
+    "multi-label": (reduce_multilabel, judge_multilabel),
+    "regression": (reduce_regression, judge_regression),
+    "reconstruction": (reduce_reconstruction, judge_reconstruction),
+    "anomaly": (reduce_anomaly, judge_anomaly),
+    "segmentation": (reduce_segmentation, judge_segmentation),
+    "embedding": (reduce_embedding, judge_embedding),
+}
+WITHOUT_TARGETS = {"reconstruction", "embedding"}
+# One output a class or label: a vector a sample, whatever dimensions of 1 are around it.
+VECTORS = {"classification", "binary", "multi-label"}
+PROBABILITIES = {*VECTORS, "segmentation"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class AccuracyComparison:
-    """Paired accuracy of two classifiers.
+class Judge:
+    """Compares two models on samples that come in chunks; of each chunk only what is counted is kept.
 
-    Attributes:
-        samples: how many both models judged.
-        difference_points: int8 minus float, in percentage points; negative where int8 is worse.
-        low_points: lower end of the difference's 95 % interval.
-        high_points: upper end.
-        right_to_wrong: samples that only the float model has right.
-        wrong_to_right: samples that only the int8 model has right.
-        mcnemar_p: exact two-sided p of the hypothesis that flips are as likely either way.
-        agreement: share of samples with the same predicted class, right or wrong.
-        confidence_drift: mean absolute change of the probability of the float model's class.
-        baseline_recall: share of each class's samples that are right; None where a class has none.
-        baseline_calibration_error: expected |confidence - accuracy| over 15 bins (Guo et al. 2017).
-        baseline_loss: mean negative log-likelihood in nats, probabilities floored at 1/512 in both models.
+    Args:
+        task: what the output is for.
+        seed: of the bootstrap.
+        output: its name; "" where the model has one output.
+        from_logits: whether outputs are logits; told from the float model's range in the first chunk if None.
+        bootstrap: how many resamples the intervals are made of.
+        classes: names of the classes, labels or numbers that the output has.
     """
 
-    task: Task
-    samples: int
-    baseline_accuracy: float
-    quantized_accuracy: float
-    difference_points: float
-    low_points: float
-    high_points: float
-    right_to_wrong: int
-    wrong_to_right: int
-    mcnemar_p: float
-    agreement: float
-    confidence_drift: float
-    baseline_recall: tuple[float | None, ...]
-    quantized_recall: tuple[float | None, ...]
-    baseline_calibration_error: float
-    quantized_calibration_error: float
-    baseline_loss: float
-    quantized_loss: float
+    def __init__(
+        self,
+        task: Task,
+        *,
+        seed: int,
+        output: str = "",
+        from_logits: bool | None = None,
+        bootstrap: int = BOOTSTRAP,
+        classes: tuple[str, ...] = (),
+    ) -> None:
+        self.task, self.output, self.classes = task, output, classes
+        self.seed, self.bootstrap = seed, bootstrap
+        self._from_logits, self._told = from_logits, from_logits is not None
+        self._kept: list[Reduced] = []
+        self._samples = 0
+
+    def add(
+        self,
+        baseline: NDArray[Any],
+        quantized: NDArray[Any],
+        targets: NDArray[Any] | None = None,
+        inputs: NDArray[Any] | None = None,
+    ) -> None:
+        """Count a chunk.
+
+        Args:
+            baseline: the float model's outputs (n, *output_shape).
+            quantized: the int8 model's, dequantized, of the same shape.
+            targets: as ``models.ports.Task`` says for the task; None where it has none.
+            inputs: the models' float input (n, ...); needed where the output is held to it.
+
+        Raises:
+            InputError: if shapes disagree, values are not finite, or labels name no class.
+        """
+        with _named(self.output):
+            chunk = self._checked(baseline, quantized, targets, inputs)
+            self._kept.append(TASKS[self.task][0](chunk))
+        self._samples += len(baseline)
+
+    def finish(self) -> Comparison:
+        """Judge what was counted.
+
+        Raises:
+            InputError: if there was no sample, or none that the task can be judged by.
+        """
+        if not self._kept:
+            message = "no samples to compare the models on; give at least one"
+            raise InputError(message)
+        with _named(self.output):
+            found = TASKS[self.task][1](merge(self._kept), self.classes)
+        described = {name: value for name, value in vars(found).items() if name != "figures"}
+        return Comparison(
+            output=self.output,
+            task=self.task,
+            samples=self._samples,
+            metrics=with_intervals(found.figures, seed=self.seed, bootstrap=self.bootstrap),
+            **described,
+        )
+
+    def _checked(
+        self,
+        baseline: NDArray[Any],
+        quantized: NDArray[Any],
+        targets: NDArray[Any] | None,
+        inputs: NDArray[Any] | None,
+    ) -> Chunk:
+        samples = len(baseline)
+        targets = None if targets is None else np.asarray(targets)
+        if targets is None and self.task not in WITHOUT_TARGETS:
+            message = f'the task "{self.task}" needs labels or targets, and there are none'
+            raise InputError(message)
+        paired = baseline.shape == quantized.shape and samples > 0 and baseline.size > 0
+        for other in (targets, inputs):
+            paired = paired and (other is None or len(other) == samples)
+        if not paired:
+            shapes = f"float {baseline.shape}, int8 {quantized.shape}"
+            shapes += "" if targets is None else f", {len(targets)} labels"
+            message = (
+                f"outputs and labels do not pair up: {shapes}; give both models the same labelled samples"
+            )
+            raise InputError(message)
+        self._check_finite("float model's output", baseline)
+        self._check_finite("int8 model's output", quantized)
+        if targets is not None:
+            self._check_finite("target", targets)
+        if inputs is not None:
+            self._check_finite("input", inputs)
+        if self.task in VECTORS:
+            baseline, quantized = _vectors(baseline), _vectors(quantized)
+            targets = targets if targets is None else _vectors(targets)
+            if targets is not None and self.task != "multi-label":
+                targets = _labels(targets)
+        if self.task == "anomaly":
+            targets = None if targets is None else _labels(_vectors(targets))
+        return Chunk(baseline, quantized, targets, inputs, self._are_logits(baseline, targets))
+
+    def _check_finite(self, what: str, values: NDArray[Any]) -> None:
+        finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if not finite.all():
+            row = self._samples + int(np.argmin(finite))
+            message = f"the {what} for sample {row} is not finite; check the sample and the model"
+            raise InputError(message)
+
+    def _are_logits(self, baseline: NDArray[Any], targets: NDArray[Any] | None) -> bool:
+        if self.task not in PROBABILITIES:
+            return False
+        exclusive = self.task in {"classification", "segmentation"} and baseline.shape[-1] > 1
+        if targets is not None and self.task == "segmentation" and baseline.shape == targets.shape:
+            exclusive = False
+        logits = not are_probabilities(baseline, exclusive=exclusive)
+        if self._from_logits is None:
+            self._from_logits = logits
+        if logits and not self._from_logits and not self._told:
+            message = "outputs begin as probabilities and go on as logits; say which of them the model gives"
+            raise InputError(message)
+        return self._from_logits
 
 
 def compare(
-    baseline_outputs: NDArray[Any],
-    quantized_outputs: NDArray[Any],
-    labels: NDArray[Any],
+    task: Task,
+    baseline: NDArray[Any],
+    quantized: NDArray[Any],
+    targets: NDArray[Any] | None,
     *,
     seed: int,
-    bootstrap: int = 2000,
+    output: str = "",
     from_logits: bool | None = None,
-) -> AccuracyComparison:
-    """Compare two classifiers on the samples that both judged.
-
-    Args:
-        baseline_outputs: float (n, classes), or (n, 1) where one output says class 1.
-        quantized_outputs: the int8 model's, dequantized, of the same shape.
-        labels: integer class ids (n,).
-        seed: of the bootstrap.
-        bootstrap: how many resamples the interval is made of.
-        from_logits: whether outputs are logits; told from the float model's range where None.
+    inputs: NDArray[Any] | None = None,
+    bootstrap: int = BOOTSTRAP,
+    classes: tuple[str, ...] = (),
+) -> Comparison:
+    """Compare two models on the samples that both judged; the arguments are those of ``Judge``.
 
     Raises:
-        InputError: if shapes disagree, outputs are not finite, or labels name no class.
+        InputError: if shapes disagree, values are not finite, or labels name no class.
     """
-    labels = np.asarray(labels).reshape(-1)
-    _check(baseline_outputs, quantized_outputs, len(labels))
-    binary = baseline_outputs.shape[1] == 1
-    classes = 2 if binary else baseline_outputs.shape[1]
-    if labels.min() < 0 or labels.max() >= classes:
-        found = f"labels run from {labels.min()} to {labels.max()}"
-        message = f"{found} where the model has {classes} classes; give class ids from 0 to {classes - 1}"
-        raise InputError(message)
-    if from_logits is None:
-        from_logits = not _are_probabilities(baseline_outputs)
-    baseline = _probabilities(baseline_outputs, from_logits)
-    quantized = _probabilities(quantized_outputs, from_logits)
-
-    baseline_class, quantized_class = _predicted(baseline), _predicted(quantized)
-    baseline_right, quantized_right = baseline_class == labels, quantized_class == labels
-    lost = int(np.count_nonzero(baseline_right & ~quantized_right))
-    gained = int(np.count_nonzero(quantized_right & ~baseline_right))
-    low, high = _difference_interval(lost, gained, len(labels), seed, bootstrap)
-    rows = np.arange(len(labels))
-    drift = np.abs(quantized[rows, baseline_class] - baseline[rows, baseline_class])
-    return AccuracyComparison(
-        task="binary" if binary else "classification",
-        samples=len(labels),
-        baseline_accuracy=float(baseline_right.mean()),
-        quantized_accuracy=float(quantized_right.mean()),
-        difference_points=100 * (gained - lost) / len(labels),
-        low_points=100 * low,
-        high_points=100 * high,
-        right_to_wrong=lost,
-        wrong_to_right=gained,
-        mcnemar_p=mcnemar_exact(lost, gained),
-        agreement=float((baseline_class == quantized_class).mean()),
-        confidence_drift=float(drift.mean()),
-        baseline_recall=_recall(baseline_right, labels, classes),
-        quantized_recall=_recall(quantized_right, labels, classes),
-        baseline_calibration_error=calibration_error(baseline.max(axis=1), baseline_right),
-        quantized_calibration_error=calibration_error(quantized.max(axis=1), quantized_right),
-        baseline_loss=_loss(baseline, labels),
-        quantized_loss=_loss(quantized, labels),
+    judge = Judge(
+        task, seed=seed, output=output, from_logits=from_logits, bootstrap=bootstrap, classes=classes
     )
+    judge.add(baseline, quantized, targets, inputs)
+    return judge.finish()
 
 
-def non_inferior(comparison: AccuracyComparison, margin_points: float) -> bool | None:
-    """Say whether int8 is worse than float by less than the margin.
-
-    Returns:
-        True where the whole interval of the difference is above ``-margin_points``, False where all of it is
-        at or below, None where the samples do not tell.
-    """
-    if comparison.low_points > -margin_points:
-        return True
-    return False if comparison.high_points <= -margin_points else None
+@contextmanager
+def _named(output: str) -> Iterator[None]:
+    """Let an error begin with the output's name, where it has one."""
+    try:
+        yield
+    except InputError as error:
+        message = f"output {output}: {error}" if output else str(error)
+        raise InputError(message) from None
 
 
-def mcnemar_exact(lost: int, gained: int) -> float:
-    """Return the exact two-sided p of McNemar's test: flips are Binomial(lost + gained, 1/2)."""
-    flips, fewer = lost + gained, min(lost, gained)
-    if lost == gained:
-        return 1.0
-    k = np.arange(1, fewer + 1)
-    log_terms = np.concatenate([[0.0], np.cumsum(np.log((flips - k + 1) / k))]) - flips * np.log(2)
-    return float(min(1.0, 2 * np.exp(np.logaddexp.reduce(log_terms))))
+def _vectors(values: NDArray[Any]) -> NDArray[Any]:
+    """Return (n, elements) of arrays that are vectors but for dimensions of 1."""
+    if sum(size > 1 for size in values.shape[1:]) > 1:
+        message = f"outputs or labels of {values.shape[1:]} a sample are more than one list; "
+        raise InputError(message + 'a class for each position is the task "segmentation"')
+    return values.reshape(len(values), -1)
 
 
-def calibration_error(confidence: NDArray[Any], right: NDArray[np.bool_]) -> float:
-    """Return the expected calibration error: |confidence - accuracy| over equal bins, weighted by samples.
-
-    Args:
-        confidence: probability of the predicted class (n,) in 0..1.
-        right: whether the prediction was right (n,).
-    """
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = np.bincount(bins, weights=confidence - right, minlength=CALIBRATION_BINS)
-    return float(np.abs(gaps).sum() / len(confidence))
-
-
-def _check(baseline: NDArray[Any], quantized: NDArray[Any], samples: int) -> None:
-    if baseline.ndim != 2 or baseline.shape != quantized.shape or len(baseline) != samples or not samples:
-        shapes = f"float {baseline.shape}, int8 {quantized.shape}, {samples} labels"
-        message = f"outputs and labels do not pair up: {shapes}; give both models the same labelled samples"
+def _labels(values: NDArray[Any]) -> NDArray[Any]:
+    """Return labels (n,)."""
+    if values.shape[1] != 1:
+        message = f"{values.shape[1]} labels a sample where the task has one; give class ids"
         raise InputError(message)
-    for name, outputs in (("float", baseline), ("int8", quantized)):
-        if not np.isfinite(outputs).all():
-            row = int(np.argmax(~np.isfinite(outputs).all(axis=1)))
-            message = (
-                f"the {name} model's output for sample {row} is not finite; check the sample and the model"
-            )
-            raise InputError(message)
-
-
-def _are_probabilities(outputs: NDArray[Any]) -> bool:
-    if outputs.min() < 0 or outputs.max() > 1:
-        return False
-    return outputs.shape[1] == 1 or bool(np.abs(outputs.sum(axis=1) - 1).max() < 0.05)
-
-
-def _probabilities(outputs: NDArray[Any], from_logits: bool) -> NDArray[np.float64]:
-    """Return probabilities (n, classes) that sum to 1; one output becomes two classes."""
-    values = outputs.astype(np.float64)
-    if values.shape[1] == 1:
-        # A sigmoid is a softmax over (0, logit).
-        values = np.hstack([np.zeros_like(values), values] if from_logits else [1 - values, values])
-    if from_logits:
-        values = np.exp(values - values.max(axis=1, keepdims=True))
-    total = values.sum(axis=1, keepdims=True)
-    probabilities: NDArray[np.float64] = values / np.where(total > 0, total, 1)
-    return probabilities
-
-
-def _predicted(probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return the class ids (n,); a tie goes to the lower one, as on the device."""
-    classes: NDArray[np.intp] = probabilities.argmax(axis=1)
-    return classes
-
-
-def _recall(right: NDArray[np.bool_], labels: NDArray[Any], classes: int) -> tuple[float | None, ...]:
-    of_class = np.bincount(labels, minlength=classes)
-    found = np.bincount(labels[right], minlength=classes)
-    return tuple(float(hit / all_) if all_ else None for hit, all_ in zip(found, of_class, strict=True))
-
-
-def _loss(probabilities: NDArray[np.float64], labels: NDArray[Any]) -> float:
-    of_label = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(of_label, MIN_PROBABILITY)).mean())
-
-
-def _difference_interval(
-    lost: int, gained: int, samples: int, seed: int, bootstrap: int
-) -> tuple[float, float]:
-    """Return the 95 % interval of ``(gained - lost) / samples`` by a paired bootstrap.
-
-    A resample of pairs is one multinomial draw of three counts. Agresti and Min's pseudo-counts (2005: half
-    an observation in each cell of the 2x2 table) keep samples without a flip from passing for certainty.
-    """
-    cells = np.array([lost + 0.5, samples - lost - gained + 1.0, gained + 0.5])
-    draws = np.random.default_rng(seed).multinomial(samples, cells / cells.sum(), size=bootstrap)
-    return _central((draws[:, 2] - draws[:, 0]) / samples)
-
-
-def _central(values: NDArray[Any]) -> tuple[float, float]:
-    """Return the ends of the central 95 % of bootstrap replicates."""
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return float(low), float(high)
+    return values[:, 0]

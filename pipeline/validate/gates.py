@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
-from pipeline.validate.accuracy import non_inferior
+from pipeline.validate.comparison import non_inferior
 from pipeline.validate.report import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pipeline.config import GatesConfig
+    from pipeline.validate.comparison import Metric
     from pipeline.validate.report import Outcome, Report
 
 
@@ -38,47 +39,91 @@ def _verdict(gate: str, ok: bool, got: str, allowed: str) -> Verdict:
 def accuracy(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """Non-inferiority of int8 on paired samples: on the host, and on each device whose bits differ from it.
 
-    It passes where the whole 95 % interval is within the margin, and fails where the estimate is beyond it.
-    In between the samples are too few to tell.
+    It passes where the whole 95 % interval is within the margin, and fails where int8 is shown to be worse
+    (the whole interval is below 0) and the estimate is beyond the margin. In between the samples are too few
+    to tell. Every output is judged by its primary metric, which is on a scale to 100 whatever the task, and a
+    classifier of two classes by its AUC too.
     """
-    margin = allowed.accuracy_drop_points
-    limit = f"above -{margin:g} points"
-    if report.accuracy is None:
-        alone = report.runtimes[0].accuracy
-        got = "no labelled data" if alone is None else f"{alone:.2%}, no float baseline to compare with"
+    if not report.accuracy:
+        alone = report.runtimes[0]
+        got = "no labelled data"
+        if alone.value is not None:
+            got = f"{alone.metric} {alone.value:.2f}, no float baseline to compare with"
+        limit = f"above -{allowed.accuracy_drop_points:g} points"
         return (Verdict(gate="accuracy", outcome="not judged", got=got, allowed=limit),)
-    found = {"accuracy": report.accuracy}
-    found |= {f"accuracy on {d.device}": d.accuracy for d in report.devices if d.accuracy is not None}
     verdicts = []
-    for gate, compared in found.items():
-        interval = f"[{compared.low_points:+.2f}, {compared.high_points:+.2f}]"
-        got = f"{compared.difference_points:+.2f} points {interval}"
-        outcome: Outcome = "passed" if non_inferior(compared, margin) else "inconclusive"
-        if compared.difference_points <= -margin:
-            outcome = "failed"
-        elif outcome == "inconclusive":
-            outcome = "failed" if allowed.inconclusive == "fail" else outcome
-            got += f", {compared.samples:,} samples are too few to tell"
-        verdicts.append(Verdict(gate=gate, outcome=outcome, got=got, allowed=limit))
+    for place, compared in (
+        ("", report.accuracy),
+        *((f" on {d.device}", d.accuracy) for d in report.devices),
+    ):
+        for found in compared:
+            of = f" of {found.output}" if len(compared) > 1 else ""
+            for metric in found.gated:
+                gate = "accuracy" if metric is found.primary else metric.name
+                verdicts.append(_non_inferiority(f"{gate}{of}{place}", metric, found.samples, allowed))
     return tuple(verdicts)
 
 
+def _non_inferiority(gate: str, metric: Metric, samples: int, allowed: GatesConfig) -> Verdict:
+    margin = allowed.accuracy_drop_points
+    got = f"{metric.name} {change(metric)}"
+    outcome: Outcome = "passed" if non_inferior(metric, margin) else "inconclusive"
+    estimate, _, high = metric.gain
+    if estimate <= -margin and high < 0:
+        outcome = "failed"
+    elif outcome == "inconclusive":
+        outcome = "failed" if allowed.inconclusive == "fail" else outcome
+        got += f", {samples:,} samples are too few to tell"
+    limit = f"above -{margin:g} points" if metric.better == "higher" else f"below +{margin:g} points"
+    return Verdict(gate=gate, outcome=outcome, got=got, allowed=limit)
+
+
+def change(metric: Metric) -> str:
+    """A metric's difference in points with its interval, for people."""
+    interval = "" if metric.low is None else f" [{metric.low:+.2f}, {metric.high:+.2f}]"
+    return f"{metric.difference:+.2f} points{interval}"
+
+
+def float_baseline(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """A warning where the float model or the samples are such that keeping the metric shows little."""
+    return tuple(
+        Verdict(
+            gate="float baseline" + (f" of {found.output}" if len(report.accuracy) > 1 else ""),
+            outcome="warning",
+            got=found.note,
+            allowed="better than chance",
+        )
+        for found in report.accuracy
+        if found.note
+    )
+
+
 def full_integer(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
-    """No operator computes in floating point, and input and output are integers."""
+    """No operator computes in floating point, and input and output are integers.
+
+    It warns where the converter could not make that of the model.
+    """
     left = report.quantized.float_operators
     got = "integers throughout" if report.quantized.integer_io else "a float input or output"
     if left:
         got = f"{len(left)} float operators, first {left[0]}"
-    return (_verdict("full integer", not left and report.quantized.integer_io, got, "no float operator"),)
+    outcome: Outcome = "failed" if left or not report.quantized.integer_io else "passed"
+    if report.degraded:
+        got, outcome = f"{report.format}: {report.format_reason}", "warning"
+    return (Verdict(gate="full integer", outcome=outcome, got=got, allowed="no float operator"),)
 
 
 def size(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
-    """The int8 file against the float file; a file of few kilobytes is mostly structure and only warns."""
+    """The int8 file against the float file; a file of few kilobytes is mostly structure and only warns.
+
+    So does one that could not become int8 throughout, or whose recurrent layers were written out.
+    """
     if report.baseline is None:
         return ()
     got, limit = report.quantized.size_bytes, allowed.size_ratio * report.baseline.size_bytes
-    small: Outcome = "warning" if got < SMALL_FILE_BYTES else "failed"
-    outcome = "passed" if got <= limit else small
+    excused = got < SMALL_FILE_BYTES or report.degraded or report.unrolled
+    beyond: Outcome = "warning" if excused else "failed"
+    outcome = "passed" if got <= limit else beyond
     ratio = f"{got / report.baseline.size_bytes:.2f} of float"
     return (Verdict(gate="size", outcome=outcome, got=ratio, allowed=f"{allowed.size_ratio:.2f} of float"),)
 
@@ -93,10 +138,18 @@ def other_runtime(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
 
 
 def xnnpack(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
-    """Share of the arithmetic that runs in XNNPACK int8 kernels."""
-    share = report.delegation[0].share("xnnpack-int8")
+    """Share of the arithmetic that runs in XNNPACK int8 kernels.
+
+    Of a model that could not become int8 throughout, XNNPACK's float kernels count too, and it only warns.
+    """
+    placed = report.delegation[0]
+    share, gate = placed.share("xnnpack-int8"), "XNNPACK int8"
+    if report.degraded:
+        share, gate = share + placed.share("xnnpack-float"), "XNNPACK"
+    beyond: Outcome = "warning" if report.degraded else "failed"
+    outcome = "passed" if share >= allowed.xnnpack_share else beyond
     limit = f"at least {allowed.xnnpack_share:.0%} of MACs"
-    return (_verdict("XNNPACK int8", share >= allowed.xnnpack_share, f"{share:.1%}", limit),)
+    return (Verdict(gate=gate, outcome=outcome, got=f"{share:.1%}", allowed=limit),)
 
 
 def bit_exactness(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
@@ -115,8 +168,9 @@ def bit_exactness(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
         if device.differing_samples:
             got += f", off by {device.largest_difference:g}"
             outcome = "warning" if device.largest_difference <= most else "failed"
-        if there := device.accuracy:
-            got += f"; {there.quantized_accuracy:.2%} of {there.samples:,} there"
+        if device.accuracy:
+            there = device.accuracy[0]
+            got += f"; {there.primary.name} {there.primary.quantized:.2f} of {there.samples:,} samples there"
         gate = f"same bits on {device.device}"
         verdicts.append(Verdict(gate=gate, outcome=outcome, got=got, allowed=limit))
     return tuple(verdicts)
@@ -162,6 +216,7 @@ def instructions(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
 
 GATES: tuple[Callable[[Report, GatesConfig], tuple[Verdict, ...]], ...] = (
     accuracy,
+    float_baseline,
     full_integer,
     size,
     xnnpack,

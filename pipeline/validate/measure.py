@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -14,23 +14,26 @@ import numpy as np
 from pipeline.errors import InputError, StageError
 from pipeline.progress import track
 from pipeline.runtimes.runtime import runtimes_for
-from pipeline.runtimes.scaling import as_input, as_real
+from pipeline.runtimes.scaling import as_real
 from pipeline.runtimes.session import Session
-from pipeline.validate import accuracy, latency
+from pipeline.validate import latency
+from pipeline.validate.accuracy import Judge
 from pipeline.validate.delegation import list_placements
 from pipeline.validate.report import DeviceResult, Report, RuntimeAccuracy, StabilityResult
-from pipeline.validate.subject import Golden, Samples, Subject
+from pipeline.validate.subject import Golden, Subject, tensor_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from models.ports import Port, Task
     from pipeline.config import ValidateConfig
     from pipeline.runtimes.runtime import Runtime
     from pipeline.runtimes.session import InstructionCount, ModelDetails
+    from pipeline.samples import Samples
     from pipeline.targets import Target
-    from pipeline.validate.accuracy import AccuracyComparison
+    from pipeline.validate.comparison import Comparison
     from pipeline.validate.delegation import Delegation
     from pipeline.validate.latency import LatencyComparison
 
@@ -46,16 +49,31 @@ class GoldenSet:
 
 
 @dataclass(frozen=True)
+class Judging:
+    """How outputs are judged: for each its task, its name ("" of a single one), whether it is of logits."""
+
+    tasks: tuple[Task, ...]
+    outputs: tuple[str, ...]
+    from_logits: tuple[bool | None, ...]
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class OnRuntime:
-    """What one runtime did with the model: real outputs for the samples, its own bits for the golden set."""
+    """What one runtime did with the model: its own bits for the samples and for the golden set."""
 
     runtime: Runtime
     details: ModelDetails
     placed: Delegation
     golden: GoldenSet
-    outputs: NDArray[Any] | None = None
+    outputs: list[NDArray[Any]] | None = None
     quantized_count: InstructionCount | None = None
     baseline_count: InstructionCount | None = None
+
+    def real(self, index: int, place: slice) -> NDArray[Any]:
+        """One output of some samples as real numbers."""
+        assert self.outputs is not None
+        return as_real(self.outputs[index][place], self.details.outputs[index])
 
 
 @dataclass(frozen=True)
@@ -73,6 +91,7 @@ class Measurement:
     quantized: Subject
     baseline: Subject | None
     samples: Samples | None
+    judging: Judging
     target: Target
     config: ValidateConfig
     seed: int
@@ -101,8 +120,7 @@ class Measurement:
         results = run_all("validate", jobs)
         on_devices: list[OnRuntime] = results[: len(devices)]
         on_other, on_host, on_baseline = results[len(devices) : len(devices) + 3]
-        baseline = on_baseline.outputs if on_baseline else None
-        judged = [partial(self._device_result, found, on_host, baseline) for found in on_devices]
+        judged = [partial(self._device_result, found, on_host, on_baseline) for found in on_devices]
         report = Report(
             name=name,
             target=self.target.name,
@@ -114,7 +132,7 @@ class Measurement:
             delegation=tuple(
                 found.placed for found in (on_host, on_other, *on_devices) if isinstance(found, OnRuntime)
             ),
-            accuracy=self._compare(baseline, on_host.outputs),
+            accuracy=self._compare(on_baseline, on_host),
             runtimes=tuple(self._accuracy(found, on_host) for found in (on_host, on_other)),
             devices=tuple(run_all("compare devices", judged)),
             stability=tuple(results[len(devices) + 3 :]),
@@ -154,13 +172,12 @@ class Measurement:
         placed = list_placements(session.runtime.title, details, subject.flat)
         return OnRuntime(session.runtime, details, placed, GoldenSet(inputs, session.run(inputs)))
 
-    def _outputs(self, session: Session, samples: Samples | None) -> NDArray[Any] | None:
-        """Real outputs (n, ...) for all samples."""
+    def _outputs(self, session: Session, samples: Samples | None) -> list[NDArray[Any]] | None:
+        """For each output an array (n, ...) of its own dtype, for all samples."""
         if samples is None:
             return None
-        details = session.describe()
-        chunks = [session.run([as_input(chunk, details.inputs[0])])[0] for chunk in samples.chunks()]
-        return as_real(np.concatenate(chunks), details.outputs[0])
+        chunks = [session.run(tensor_inputs(chunk, session.describe())) for chunk in samples.chunks()]
+        return [np.concatenate(of_output) for of_output in zip(*chunks, strict=True)]
 
     def _count(self, session: Session) -> InstructionCount | None:
         if session.runtime.kind != "emulated":
@@ -181,39 +198,51 @@ class Measurement:
             leaked_files=max(soak.open_files_end - soak.open_files_start, 0),
         )
 
-    def _compare(
-        self, baseline: NDArray[Any] | None, quantized: NDArray[Any] | None
-    ) -> AccuracyComparison | None:
-        if self.samples is None or baseline is None or quantized is None:
-            return None
-        labels = self.samples.labels[: len(quantized)]
-        return accuracy.compare(baseline[: len(quantized)], quantized, labels, seed=self.seed)
+    def _compare(self, baseline: OnRuntime | None, quantized: OnRuntime) -> tuple[Comparison, ...]:
+        """Compare what both returned, output by output; nothing where there are no samples or no baseline."""
+        if self.samples is None or baseline is None or not baseline.outputs or not quantized.outputs:
+            return ()
+        judging, count = self.judging, len(quantized.outputs[0])
+        judges = [
+            Judge(task, seed=self.seed, output=name, from_logits=from_logits, classes=judging.classes)
+            for task, name, from_logits in zip(
+                judging.tasks, judging.outputs, judging.from_logits, strict=True
+            )
+        ]
+        start = 0
+        for chunk in self.samples.take(slice(0, count)).chunks():
+            place = slice(start, start + len(chunk))
+            start += len(chunk)
+            inputs = chunk.model_inputs()[0]
+            for index, judge in enumerate(judges):
+                judge.add(
+                    baseline.real(index, place), quantized.real(index, place), chunk.target(index), inputs
+                )
+        return tuple(judge.finish() for judge in judges)
 
     def _accuracy(self, found: OnRuntime | Refused, host: OnRuntime) -> RuntimeAccuracy:
         if isinstance(found, Refused):
             return RuntimeAccuracy(runtime=found.runtime.title, problem=found.reason)
         differing, steps = differences(found.golden.outputs, host.golden.outputs)
-        compared = self._compare(host.outputs, found.outputs)
+        compared = self._compare(host, found)
         return RuntimeAccuracy(
             runtime=found.runtime.title,
-            accuracy=compared.quantized_accuracy if compared else None,
-            samples=compared.samples if compared else 0,
+            metric=compared[0].metrics[0].name if compared else "",
+            value=compared[0].metrics[0].quantized if compared else None,
+            samples=compared[0].samples if compared else 0,
             golden_samples=len(found.golden.outputs[0]),
             differing_samples=differing,
             largest_difference=steps,
         )
 
-    def _device_result(
-        self, found: OnRuntime, host: OnRuntime, baseline: NDArray[Any] | None
-    ) -> DeviceResult:
+    def _device_result(self, found: OnRuntime, host: OnRuntime, baseline: OnRuntime | None) -> DeviceResult:
         """Compare bits with the host's; where they differ, the device is judged on its own outputs."""
         differing, steps = differences(found.golden.outputs, host.golden.outputs)
-        compared = None
+        compared: tuple[Comparison, ...] = ()
         if differing and self.samples is not None and baseline is not None:
             with Session(found.runtime, self.quantized.path) as session:
-                compared = self._compare(
-                    baseline, self._outputs(session, self.samples.first(self.config.device_samples))
-                )
+                outputs = self._outputs(session, self.samples.take(slice(0, self.config.device_samples)))
+            compared = self._compare(baseline, replace(found, outputs=outputs))
         assert found.runtime.device is not None
         return DeviceResult(
             device=found.runtime.device.name,
@@ -242,6 +271,11 @@ class Measurement:
                 return taken
 
             return latency.compare(measure, seed=self.seed, pairs=self.config.latency_pairs)
+
+
+def output_names(outputs: Sequence[Port]) -> tuple[str, ...]:
+    """The outputs' names, which matter where there are several."""
+    return tuple(port.name for port in outputs) if len(outputs) > 1 else ("",)
 
 
 def differences(outputs: list[NDArray[Any]], reference: list[NDArray[Any]]) -> tuple[int, float]:

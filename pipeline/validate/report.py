@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from pipeline.artifacts import LayerTreatment
 from pipeline.runtimes.session import InstructionCount, Tensor
-from pipeline.validate.accuracy import AccuracyComparison
+from pipeline.validate.comparison import Comparison
 from pipeline.validate.delegation import Delegation
 from pipeline.validate.latency import LatencyComparison
 
@@ -52,7 +52,7 @@ class DeviceResult:
         differing_samples: golden samples whose output bits are not the host's.
         largest_difference: in steps of the output's scale.
         quantized: what one inference of the int8 model executes; emulated cores only.
-        accuracy: on this device's own outputs; measured where they are not the host's.
+        accuracy: of each output, on this device's own outputs; measured where they are not the host's.
     """
 
     device: str
@@ -63,7 +63,7 @@ class DeviceResult:
     largest_difference: float
     quantized: InstructionCount | None
     baseline: InstructionCount | None
-    accuracy: AccuracyComparison | None
+    accuracy: tuple[Comparison, ...] = ()
 
     @property
     def instruction_ratio(self) -> float | None:
@@ -78,11 +78,14 @@ class RuntimeAccuracy:
     """The int8 model on one of the host's runtimes; differences are to LiteRT on XNNPACK, in steps.
 
     Attributes:
+        metric: name of the first output's primary metric; "" without labelled data.
+        value: of that metric, in points.
         problem: why the runtime cannot run the model; "" where it can.
     """
 
     runtime: str
-    accuracy: float | None = None
+    metric: str = ""
+    value: float | None = None
     samples: int = 0
     golden_samples: int = 0
     differing_samples: int = 0
@@ -116,7 +119,11 @@ class Report:
         name: ``NAME-VERSION-TARGET``, or the file's own where it is not a build's.
         preprocessing: how raw samples become the model's input, and who decided.
         delegation: on the host's LiteRT first, then on its tflite-runtime and on the devices.
+        accuracy: of each output; none where there is no labelled data or no float model.
         runtimes: the host's: LiteRT, on which the accuracy is compared, then tflite-runtime.
+        format: what the model could become: "int8", "int8 with float operators", "float16" or "float32".
+        format_reason: why it is not "int8" throughout; "" where it is.
+        notes: what a user should know about model and data, one line each.
     """
 
     name: str
@@ -127,7 +134,7 @@ class Report:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     delegation: tuple[Delegation, ...]
-    accuracy: AccuracyComparison | None
+    accuracy: tuple[Comparison, ...]
     runtimes: tuple[RuntimeAccuracy, ...]
     devices: tuple[DeviceResult, ...]
     stability: tuple[StabilityResult, ...]
@@ -137,6 +144,19 @@ class Report:
     rewrites: tuple[str, ...] = ()
     layers: tuple[LayerTreatment, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    format: str = "int8"
+    format_reason: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def unrolled(self) -> bool:
+        """Whether recurrent layers were written out step by step, in a file that is larger for it."""
+        return any("unrolled" in line for line in self.rewrites)
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the model could not become int8 throughout, and it is said why."""
+        return self.format != "int8" and bool(self.format_reason)
 
     @property
     def passed(self) -> bool:

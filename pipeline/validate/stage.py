@@ -7,52 +7,72 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.artifacts import Measured
-from pipeline.validate.measure import Measurement
+from pipeline.samples import Samples
+from pipeline.validate.measure import Judging, Measurement, output_names
 from pipeline.validate.report import write_report
-from pipeline.validate.subject import Samples, Subject
+from pipeline.validate.subject import Subject
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipeline.artifacts import AwareModel, Baseline, Dataset, FloatModel, Preprocessing, QuantizedModel
+    from pipeline.artifacts import Baseline, Dataset, PreparedModel, QuantizedModel
     from pipeline.config import ValidateConfig
     from pipeline.targets import Target
 
-VERSION = 1
+VERSION = 2
 
 
 def validate(
     quantized: QuantizedModel,
     baseline: Baseline,
-    model: FloatModel,
-    aware: AwareModel,
+    model: PreparedModel,
     data: Dataset,
-    preprocessing: Preprocessing,
     *,
     target: Target,
     config: ValidateConfig,
     seed: int,
     out: Path,
 ) -> Measured:
-    """Measure the int8 model against its float baseline on every runtime of the target.
+    """Measure the quantized model against its float baseline on every runtime of the target.
 
     Raises:
         StageError: a runtime crashed or hung.
         ToolchainError: the emulator is not provisioned.
     """
-    samples = Samples(np.load(data.test_inputs, mmap_mode="r"), np.load(data.test_labels), preprocessing)
+    judging = Judging(
+        tasks=data.tasks,
+        outputs=output_names(model.outputs),
+        from_logits=model.from_logits,
+        classes=data.classes,
+    )
     measurement = Measurement(
-        Subject.open(quantized.tflite), Subject.open(baseline.tflite), samples, target, config, seed
+        Subject.open(quantized.tflite),
+        Subject.open(baseline.tflite),
+        Samples.of(data, "test", model.preprocessing),
+        judging,
+        target,
+        config,
+        seed,
     )
     report, golden = measurement.run(
         quantized.tflite.name,
+        format=quantized.format,
+        format_reason=quantized.reason,
         classes=data.classes,
-        preprocessing=f"raw x {preprocessing.scale:g} {preprocessing.offset:+g} ({preprocessing.reason})",
+        preprocessing="; ".join(map(str, model.preprocessing)),
         rewrites=model.rewrites,
-        layers=aware.layers,
+        layers=quantized.layers,
+        notes=(*data.notes, *model.notes),
     )
-    measured = Measured(folder=out, model_sha256=quantized.sha256)
+    measured = Measured(
+        folder=out,
+        model_sha256=quantized.sha256,
+        inputs=len(golden.inputs),
+        outputs=len(golden.outputs),
+    )
     write_report(report, measured.report)
-    np.save(measured.golden_inputs, golden.inputs[0])
-    np.save(measured.golden_outputs, golden.outputs[0])
+    for index, array in enumerate(golden.inputs):
+        np.save(measured.golden_input(index), array)
+    for index, array in enumerate(golden.outputs):
+        np.save(measured.golden_output(index), array)
     return measured

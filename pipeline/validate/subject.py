@@ -1,4 +1,4 @@
-"""What is measured: a verified .tflite file, and the samples that it is measured with."""
+"""What is measured: a verified .tflite file, and the inputs that every runtime answers."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.ports import Port
+from pipeline.errors import InputError
 from pipeline.flatbuffer import compressed_size, float_operators, integer_io, read_tflite, weight_sparsity
 from pipeline.runtimes.scaling import as_input
 from pipeline.validate.report import ModelFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from pipeline.artifacts import Preprocessing
+    from pipeline.flatbuffer import Tensor as FlatTensor
     from pipeline.flatbuffer import TfliteModel
     from pipeline.runtimes.session import ModelDetails, Tensor
-
-CHUNK_SAMPLES = 2000
+    from pipeline.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,34 @@ class Subject:
         """
         return cls(path, read_tflite(path))
 
+    def ports(self) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Its inputs and outputs, in the words that data is read with.
+
+        A quantized input stands for real numbers; an integer one without a scale takes indices.
+        """
+        last = {index: operator.name for operator in self.flat.operators for index in operator.outputs}
+        skipped = {"QUANTIZE", "DEQUANTIZE", "RESHAPE"}
+        before = {
+            operator.outputs[0]: operator.inputs[0]
+            for operator in self.flat.operators
+            if operator.name in skipped
+        }
+
+        def port(tensor: FlatTensor, activation: str = "") -> Port:
+            is_real = tensor.is_float or bool(tensor.scales)
+            shape = tuple(None if size < 0 else size for size in tensor.shape_signature[1:])
+            return Port(tensor.name, shape, "float32" if is_real else tensor.dtype, activation)
+
+        def activation(index: int) -> str:
+            while index in before:
+                index = before[index]
+            return {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}.get(last.get(index, ""), "linear")
+
+        return (
+            tuple(port(tensor) for tensor in self.flat.inputs),
+            tuple(port(tensor, activation(tensor.index)) for tensor in self.flat.outputs),
+        )
+
     @cached_property
     def facts(self) -> ModelFile:
         kernels = weight_sparsity(self.flat).values()
@@ -56,31 +84,6 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Labelled samples as the user has them: raw (n, ...) inputs, int64 (n,) labels."""
-
-    raw: NDArray[Any]
-    labels: NDArray[np.int64]
-    preprocessing: Preprocessing
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def first(self, count: int) -> Samples:
-        return Samples(self.raw[:count], self.labels[:count], self.preprocessing)
-
-    def choose(self, count: int, seed: int) -> NDArray[np.float32]:
-        """A seeded choice as the model's float input, in the order of the data."""
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
-        return self.preprocessing.apply(self.raw[chosen])
-
-    def chunks(self) -> Iterator[NDArray[np.float32]]:
-        """The model's float input, a bounded number of samples at a time."""
-        for start in range(0, len(self), CHUNK_SAMPLES):
-            yield self.preprocessing.apply(self.raw[start : start + CHUNK_SAMPLES])
-
-
-@dataclass(frozen=True)
 class Golden:
     """The inputs that every runtime answers: real test samples, or seeded noise where there are none."""
 
@@ -91,7 +94,7 @@ class Golden:
     def inputs(self, details: ModelDetails) -> list[NDArray[Any]]:
         """For each of the model's inputs an array (count, ...) of its own dtype."""
         if self.samples is not None and len(self.samples) >= self.count:
-            return [as_input(self.samples.choose(self.count, self.seed), details.inputs[0])]
+            return tensor_inputs(self.samples.choose(self.count, self.seed), details)
         rng = np.random.default_rng(self.seed)
         return [self._noise(tensor, rng) for tensor in details.inputs]
 
@@ -103,3 +106,18 @@ class Golden:
             return rng.uniform(-1, 1, shape).astype(tensor.dtype)
         limits = np.iinfo(tensor.dtype)
         return rng.integers(limits.min, limits.max, shape, np.int64, endpoint=True).astype(tensor.dtype)
+
+
+def tensor_inputs(samples: Samples, details: ModelDetails) -> list[NDArray[Any]]:
+    """Samples in the dtypes that a model takes.
+
+    Raises:
+        InputError: they are of another number of inputs than the model's.
+    """
+    values = samples.model_inputs()
+    if len(values) != len(details.inputs):
+        msg = (
+            f"the data has {len(values)} inputs and the model {len(details.inputs)}; give one array for each"
+        )
+        raise InputError(msg)
+    return [as_input(array, tensor) for array, tensor in zip(values, details.inputs, strict=True)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from calibration.sampling import sample_hashes
-from pipeline.config import default_settings
+from pipeline.config import zoo_settings
 from pipeline.flatbuffer import float_operators, integer_io, read_tflite, weight_sparsity
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
@@ -37,10 +38,11 @@ def test_the_release_holds_all_that_a_board_an_app_or_an_auditor_needs(default):
         "SHA256SUMS",
         "calibration.json",
         f"{NAME}.tflite",
-        "golden_inputs.npy",
-        "golden_outputs.npy",
+        "golden_input_0.npy",
+        "golden_output_0.npy",
         "labels.txt",
         "model.json",
+        "predict.py",
         "report.json",
         "report.txt",
     ]
@@ -70,8 +72,9 @@ def test_report_json_is_the_report_that_was_printed(default):
     assert written["name"] == NAME
     assert {device["device"] for device in written["devices"]} == {"rpi4", "rpi5"}
     assert all(device["kind"] in ("emulated", "native") for device in written["devices"])
-    assert written["accuracy"]["samples"] == 10_000
-    assert written["accuracy"]["baseline_accuracy"] > 0.91
+    [found] = written["accuracy"]
+    assert (found["samples"], found["metrics"][0]["name"]) == (10_000, "top-1")
+    assert found["metrics"][0]["baseline"] > 91
 
 
 def test_the_model_is_integer_throughout_and_as_sparse_as_asked(default):
@@ -89,43 +92,43 @@ def test_the_metadata_describe_the_model(default, metadata):
 
     assert metadata["sha256"] == model.sha256
     assert metadata["devices"] == ["rpi4", "rpi5"]
-    assert metadata["input"]["shape"] == [1, 28, 28, 1]
-    assert metadata["input"]["dtype"] == metadata["output"]["dtype"] == "int8"
-    assert metadata["output"]["scale"] == 1 / 256
-    assert metadata["output"]["zero_point"] == -128
-    assert metadata["preprocessing"]["scale"] == pytest.approx(1 / 255)
+    [taken], [given] = metadata["inputs"], metadata["outputs"]
+    assert taken["shape"] == [1, 28, 28, 1]
+    assert taken["dtype"] == given["dtype"] == "int8"
+    assert (given["scale"], given["zero_point"]) == (1 / 256, -128)
+    assert taken["preprocessing"]["scale"] == pytest.approx([1 / 255])
     labels = (default.release / "labels.txt").read_text().splitlines()
     assert labels == metadata["labels"]
     assert labels[:2] == ["T-shirt/top", "Trouser"]
 
 
 def test_the_golden_samples_reproduce_on_litert(default):
-    inputs = np.load(default.release / "golden_inputs.npy")
+    inputs = np.load(default.release / "golden_input_0.npy")
     with Session(host_runtime("litert"), default.release / f"{NAME}.tflite") as session:
         [outputs] = session.run([inputs])
 
     assert len(inputs) >= 64
-    np.testing.assert_array_equal(outputs, np.load(default.release / "golden_outputs.npy"))
+    np.testing.assert_array_equal(outputs, np.load(default.release / "golden_output_0.npy"))
 
 
-def test_a_host_that_reads_only_the_metadata_gets_the_reported_accuracy(default, metadata):
-    """Preprocess raw test samples by hand, as an app would, and look at the share of right answers."""
-    with np.load(default_settings()["data"]["source"]) as data:
+def test_the_releases_own_program_gets_the_reported_accuracy_from_raw_samples(default, metadata, tmp_path):
+    with np.load(zoo_settings()["data"]["source"]) as data:
         raw, labels = data["x_test"][:500], data["y_test"][:500]
-    real = raw * metadata["preprocessing"]["scale"] + metadata["preprocessing"]["offset"]
-    steps = np.rint(real / metadata["input"]["scale"]) + metadata["input"]["zero_point"]
-    with Session(host_runtime("litert"), default.release / f"{NAME}.tflite") as session:
-        [outputs] = session.run([np.clip(steps, -128, 127).astype(np.int8)])
+    np.save(tmp_path / "raw.npy", raw)
+    program = [sys.executable, default.release / "predict.py", tmp_path / "raw.npy"]
+    printed = subprocess.run(program, capture_output=True, text=True, check=True).stdout.splitlines()
+    said = [line.split(": ", 1)[1].rpartition(" (")[0] for line in printed]
 
-    assert (outputs.argmax(axis=1) == labels).mean() > 0.85
+    right = np.array([metadata["labels"].index(label) for label in said]) == labels
+    assert right.mean() > 0.85
 
 
 def test_the_calibration_manifest_has_no_test_sample(default):
     manifest = json.loads((default.release / "calibration.json").read_text())
     assert manifest["samples"] == len(set(manifest["sha256"])) == 256
     assert len(manifest["per_class"]) == 10
-    with np.load(default_settings()["data"]["source"]) as data:
-        assert not set(manifest["sha256"]) & set(sample_hashes(data["x_test"]))
+    with np.load(zoo_settings()["data"]["source"]) as data:
+        assert not set(manifest["sha256"]) & set(sample_hashes([data["x_test"]]))
 
 
 def test_a_second_build_is_taken_from_the_store(default, build):

@@ -108,3 +108,53 @@ def tiny_tflite_with() -> Callable[[Edit], bytes]:
         return pack(model)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def store_dataset() -> Callable[..., Any]:
+    """A function that stores arrays as a data set: one input and one output, if nothing else is said."""
+    from pipeline.artifacts import Dataset
+
+    def store(
+        folder: Any, inputs: Any, target: Any = None, *, task: str = "classification", test: int = 0
+    ) -> Any:
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = inputs if isinstance(inputs, list) else [inputs]
+        samples = len(arrays[0])
+        data = Dataset(
+            folder=folder,
+            tasks=(task,),
+            classes=("a", "b", "c"),
+            shapes=tuple(array.shape[1:] for array in arrays),
+            train_samples=samples - test,
+            test_samples=test,
+        )
+        for index, array in enumerate(arrays):
+            np.save(data.input(index), array)
+        if target is not None:
+            np.save(data.target(0), target)
+        np.save(data.rows("train"), np.arange(samples - test))
+        np.save(data.rows("test"), np.arange(samples - test, samples))
+        return data
+
+    return store
+
+
+@pytest.fixture(scope="session")
+def prepared_model() -> Callable[..., Any]:
+    """A function that describes a prepared model of one input and one output."""
+    from models.ports import Port
+    from pipeline.artifacts import PreparedModel, Transform
+
+    def describe(folder: Any, **changes: Any) -> Any:
+        facts = {
+            "folder": folder,
+            "inputs": (Port("input", (5,)),),
+            "outputs": (Port("output", (3,), activation="softmax"),),
+            "tasks": ("classification",),
+            "from_logits": (False,),
+            "preprocessing": (Transform(reason="declared"),),
+        }
+        return PreparedModel(**(facts | changes))
+
+    return describe

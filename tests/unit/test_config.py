@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.zoo import catalogue
 from pipeline.config import (
     BuildConfig,
-    default_settings,
     make_config,
     read_toml,
     read_validation,
+    zoo_settings,
 )
 from pipeline.errors import ConfigError
 
@@ -76,7 +77,10 @@ def test_a_key_like_no_other_comes_with_all_of_them():
         ({"quantize": {"learning_rate": float("nan")}}, "quantize.learning_rate", "nan"),
         ({"gates": {"accuracy_drop_points": float("nan")}}, "gates.accuracy_drop_points", "nan"),
         ({"gates": {"accuracy_drop_points": float("inf")}}, "gates.accuracy_drop_points", "inf"),
-        ({"data": {"source": "d", "scale": float("nan")}}, "data.scale", "nan"),
+        ({"preprocessing": {"scale": float("nan")}}, "preprocessing.scale", "nan"),
+        ({"preprocessing": {"std": [1.0, 0.0]}}, "preprocessing.std.1", "0.0"),
+        ({"quantize": {"formats": []}}, "quantize.formats", "[]"),
+        ({"data": {"source": "d", "task": ["guess"]}}, "data.task.0", "'guess'"),
         ({"validate": {"golden_samples": 8}}, "validate.golden_samples", "8"),
         ({"validate": {"threads": [1, 0]}}, "validate.threads.1", "0"),
         ({"gates": {"inconclusive": "maybe"}}, "gates.inconclusive", "'maybe'"),
@@ -166,15 +170,29 @@ def test_a_folder_is_no_settings_file(tmp_path):
 def test_validation_needs_neither_model_nor_data(tmp_path):
     path = write(tmp_path, "[gates]\nsize_ratio = 0.3\n[validate]\nthreads = [1]\n")
 
-    validate, gates = read_validation(path)
+    found = read_validation(path, None, (), None, 0.0)
 
-    assert (validate.threads, gates.size_ratio) == ((1,), 0.3)
-    assert read_validation(None)[1].size_ratio == 0.5
+    assert (found.validation.threads, found.gates.size_ratio) == ((1,), 0.3)
+    assert read_validation(None, None, (), None, 0.0).gates.size_ratio == 0.5
 
 
-def test_the_embedded_default_is_valid_and_there():
-    config = BuildConfig.model_validate(default_settings())
+def test_flags_win_over_the_file_that_judges(tmp_path):
+    path = write(tmp_path, '[data]\nsource = "a.npz"\n[preprocessing]\nscale = 2.0\n')
+
+    found = read_validation(path, "b.npz", ("regression",), 0.5, -1.0)
+
+    assert (found.data.source, found.data.task) == ("b.npz", ("regression",))
+    assert (found.preprocessing.scale, found.preprocessing.offset) == (0.5, -1.0)
+
+
+@pytest.mark.parametrize("name", catalogue.ZOO)
+def test_the_settings_of_each_reference_model_are_valid_and_its_file_is_there(name):
+    config = BuildConfig.model_validate(zoo_settings(name))
 
     assert config.model.path.is_file()
-    assert Path(config.data.source).is_file()
-    assert len(config.data.labels) == 10
+    assert ":" in config.data.source or Path(config.data.source).exists()
+
+
+def test_an_unknown_reference_model_comes_with_the_nearest_one():
+    with pytest.raises(ConfigError, match="zoo:resnet: no such reference model; did you mean zoo:resnet8"):
+        zoo_settings("resnet")

@@ -1,102 +1,88 @@
-"""Which range raw samples are scaled to where nobody says so."""
+"""Which range raw samples are scaled to where nobody says so, and what is said of one that does not fit."""
 
 from __future__ import annotations
 
-import flatbuffers
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 
-from pipeline.artifacts import Preprocessing
-from pipeline.preprocessing import usual_range
-
-
-@pytest.fixture(scope="module")
-def bands(tmp_path_factory):
-    """Make a float32 classifier of one value x: class 1 where ``low < x < high``, else class 0.
-
-    Its two outputs are ``reach`` and ``|x - middle|``: the farther one from the middle loses.
-    """
-
-    def tensor(name, shape, buffer=0):
-        made = schema.TensorT()
-        made.name, made.shape, made.type, made.buffer = name, shape, schema.TensorType.FLOAT32, buffer
-        return made
-
-    def operator(code, inputs, outputs, kind=None, options=None):
-        made = schema.OperatorT()
-        made.opcodeIndex, made.inputs, made.outputs = code, inputs, outputs
-        if kind:
-            made.builtinOptionsType, made.builtinOptions = getattr(schema.BuiltinOptions, kind), options
-        return made
-
-    def build(low, high):
-        graph, model = schema.SubGraphT(), schema.ModelT()
-        middle, reach = (low + high) / 2, (high - low) / 2
-        model.version, model.subgraphs = 3, [graph]
-        model.buffers = [schema.BufferT() for _ in range(3)]
-        for buffer, value in zip(model.buffers[1:], (middle, reach), strict=True):
-            buffer.data = np.array([[value]], np.float32).view(np.uint8).ravel()
-        for builtin in ("SUB", "ABS", "CONCATENATION"):
-            code = schema.OperatorCodeT()
-            code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, builtin)
-            code.version = 1
-            model.operatorCodes = [*(model.operatorCodes or []), code]
-        graph.tensors = [
-            tensor("x", [1, 1]),
-            tensor("middle", [1, 1], 1),
-            tensor("reach", [1, 1], 2),
-            tensor("difference", [1, 1]),
-            tensor("distance", [1, 1]),
-            tensor("scores", [1, 2]),
-        ]
-        graph.tensors[0].shapeSignature = [-1, 1]
-        joined = schema.ConcatenationOptionsT()
-        joined.axis = 1
-        graph.operators = [
-            operator(0, [0, 1], [3], "SubOptions", schema.SubOptionsT()),
-            operator(1, [3], [4], "AbsOptions", schema.AbsOptionsT()),
-            operator(2, [4, 2], [5], "ConcatenationOptions", joined),
-        ]
-        graph.inputs, graph.outputs = [0], [5]
-        builder = flatbuffers.Builder()
-        builder.Finish(model.Pack(builder), b"TFL3")
-        path = tmp_path_factory.mktemp("bands") / "bands.tflite"
-        path.write_bytes(builder.Output())
-        return path
-
-    return build
-
+from pipeline.artifacts import Transform
+from pipeline.preprocessing import check_range, usual_range
 
 RAW = np.arange(256, dtype=np.uint8).reshape(-1, 1)
 BRIGHT = ((RAW > 127) & (RAW < 250)).astype(np.int64)[:, 0]
+RANGES = [
+    ((127.5, 249.5), 1.0, 0.0, "as it is"),
+    ((127.5 / 255, 249.5 / 255), 1 / 255, 0.0, "scaled to 0..1"),
+    ((0.0, 249.5 / 127.5 - 1), 1 / 127.5, -1.0, "scaled to -1..1"),
+]
 
 
-@pytest.mark.parametrize(
-    ("band", "scale", "offset", "said"),
-    [
-        ((127.5, 249.5), 1.0, 0.0, "as it is"),
-        ((127.5 / 255, 249.5 / 255), 1 / 255, 0.0, "scaled to 0..1"),
-        ((0.0, 249.5 / 127.5 - 1), 1 / 127.5, -1.0, "scaled to -1..1"),
-    ],
-)
-def test_the_range_under_which_the_float_model_is_best_is_taken(band, scale, offset, said, bands):
-    found = usual_range(bands(*band), RAW, BRIGHT)
+def band(low, high):
+    """A classifier of one value x: class 1 where ``low < x < high``, else class 0."""
 
-    assert (found.scale, found.offset) == pytest.approx((scale, offset))
+    def predict(x):
+        x = x.reshape(len(x), -1)[:, :1]
+        return np.hstack([np.abs(x - (low + high) / 2), np.full_like(x, (high - low) / 2)])
+
+    return predict
+
+
+@pytest.mark.parametrize(("limits", "scale", "offset", "said"), RANGES)
+def test_the_range_under_which_the_float_model_is_best_is_taken(limits, scale, offset, said):
+    found, warning = usual_range(band(*limits), RAW, BRIGHT, "classification")
+
+    assert (found.scale, found.offset) == (pytest.approx((scale,)), pytest.approx((offset,)))
     assert found.reason.startswith(f"{said}: accuracy 100.0% on 256 samples, else ")
+    assert warning == ""
 
 
-def test_raw_floats_go_in_as_they_are_and_no_model_is_asked(tmp_path):
-    found = usual_range(tmp_path / "absent.tflite", RAW.astype(np.float32), BRIGHT)
+def test_an_autoencoder_is_matched_by_how_much_it_explains():
+    raw = np.random.default_rng(0).integers(0, 256, (64, 6)).astype(np.uint8)
 
-    assert (found.scale, found.offset) == (1.0, 0.0)
+    found, _ = usual_range(lambda x: np.clip(x, 0, 1), raw, None, "reconstruction")
+
+    assert found.scale == pytest.approx((1 / 255,))
+    assert "explained variance 100.0%" in found.reason
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float64, np.float32])
-def test_raw_values_become_float32_input(dtype):
-    given = np.array([[0, 51, 255]], dtype)
-    got = Preprocessing(scale=1 / 127.5, offset=-1.0, reason="declared").apply(given)
+def test_a_regression_is_matched_by_how_much_it_explains():
+    raw = np.random.default_rng(0).integers(0, 256, (64, 6)).astype(np.uint8)
 
-    assert got.dtype == np.float32
-    np.testing.assert_allclose(got, [[-1, -0.6, 1]], atol=1e-6)
+    def model(x):
+        return np.tanh(x).mean(axis=1, keepdims=True)
+
+    found, _ = usual_range(model, raw, model(raw / 127.5 - 1), "regression")
+
+    assert found.scale == pytest.approx((1 / 127.5,))
+
+
+def test_raw_floats_go_in_as_they_are():
+    found, warning = usual_range(band(0.5, 0.9), RAW.astype(np.float32), BRIGHT, "classification")
+
+    assert (found.scale, found.offset, warning) == ((1.0,), (0.0,), "")
+
+
+def test_images_that_nobody_scaled_are_warned_about_with_both_ranges():
+    images = RAW.astype(np.float32).reshape(-1, 1, 1, 1)
+    model = band(0.0, 249.5 / 127.5 - 1)
+
+    _, warning = usual_range(model, images, BRIGHT, "classification")
+
+    assert warning.startswith("inputs run from 0 to 255, where the model has accuracy ")
+    assert "with -1 to 1 it has 100.0%" in warning
+    assert warning.endswith("so set [preprocessing] scale = 0.00784314, offset = -1")
+
+
+def test_a_declared_range_that_suits_the_model_is_not_warned_about():
+    images = RAW.reshape(-1, 1, 1, 1)
+    scaled = Transform(scale=(1 / 255,))
+
+    assert check_range(band(127.5 / 255, 249.5 / 255), images, BRIGHT, "classification", scaled) == ""
+    assert "accuracy" in check_range(band(127.5, 249.5), images, BRIGHT, "classification", scaled)
+
+
+def test_without_targets_nothing_tells_and_that_is_said():
+    found, warning = usual_range(band(0, 1), RAW, None, "embedding")
+
+    assert found.scale == pytest.approx((1 / 255,))
+    assert "nothing tells which input range" in warning

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.ports import Port
 from pipeline.artifacts import (
     CalibrationSet,
     Dataset,
     Measured,
     PassedReport,
-    Preprocessing,
     QuantizedModel,
+    Transform,
 )
 from pipeline.config import GatesConfig, ProjectConfig
 from pipeline.errors import GateFailed, IntegrityError, StageError
@@ -32,10 +33,10 @@ ROOT = Path(__file__).resolve().parents[2]
 def measured(report, tmp_path):
     folder = tmp_path / "measured"
     folder.mkdir()
-    measured = Measured(folder=folder, model_sha256="1a" * 32)
+    measured = Measured(folder=folder, model_sha256="1a" * 32, inputs=1, outputs=1)
     write_report(replace(report, verdicts=()), measured.report)
-    np.save(measured.golden_inputs, np.arange(128, dtype=np.int8).reshape(64, 2))
-    np.save(measured.golden_outputs, np.zeros((64, 2), np.int8))
+    np.save(measured.golden_input(0), np.arange(128, dtype=np.int8).reshape(64, 2))
+    np.save(measured.golden_output(0), np.zeros((64, 2), np.int8))
     return measured
 
 
@@ -46,16 +47,29 @@ def judged(measured, tmp_path):
 
 
 @pytest.fixture
-def make(measured, tmp_path):
+def make(measured, tmp_path, prepared_model):
     """Release a model of these bytes with a report."""
     (folder := tmp_path / "parts").mkdir()
     samples = CalibrationSet(folder=folder, samples=2)
     samples.manifest.write_text("{}\n")
 
     def make(passed, sha256="1a" * 32, name="release"):
-        quantized = QuantizedModel(folder=folder, size_bytes=5, sha256=sha256, sparsity=0.8)
+        quantized = QuantizedModel(
+            folder=folder, size_bytes=5, sha256=sha256, sparsity=0.8, format="int8", reason="", layers=()
+        )
         quantized.tflite.write_bytes(b"model")
-        data = Dataset(classes=("left", "right"), train_samples=10, test_samples=5)
+        data = Dataset(
+            tasks=("classification",),
+            classes=("left", "right"),
+            shapes=((8, 8, 1),),
+            train_samples=10,
+            test_samples=5,
+        )
+        model = prepared_model(
+            folder,
+            inputs=(Port("image", (8, 8, 1)),),
+            preprocessing=(Transform(scale=(0.5,), offset=(-1.0,)),),
+        )
         (out := tmp_path / name).mkdir()
         made = release(
             quantized,
@@ -63,9 +77,10 @@ def make(measured, tmp_path):
             measured,
             samples,
             data,
-            Preprocessing(scale=0.5, offset=-1.0, reason="declared"),
+            model,
             project=ProjectConfig(name="tiny", version="1.0"),
             target=get_target("arm64"),
+            interpolation="bilinear",
             out=out,
         )
         return replace(made, folder=out)
@@ -98,7 +113,8 @@ def test_the_type_checker_refuses_a_release_from_a_report_that_was_not_passed(tm
         "from pipeline.artifacts import JudgedReport\n"
         "from pipeline.release import release\n"
         "def attempt(judged: JudgedReport, any_: Any) -> None:\n"
-        "    release(any_, judged, any_, any_, any_, any_, project=any_, target=any_, out=any_)\n"
+        "    release(any_, judged, any_, any_, any_, any_,"
+        " project=any_, target=any_, interpolation=any_, out=any_)\n"
     )
     mypy = [sys.executable, "-m", "mypy", "--no-error-summary", str(program)]
     said = subprocess.run(mypy, cwd=ROOT, capture_output=True, text=True).stdout
@@ -119,14 +135,22 @@ def test_the_metadata_say_how_to_feed_and_read_the_model(judged, make):
     metadata = json.loads((made.folder / made.name / "model.json").read_text())
 
     assert made.name == "tiny-1.0-arm64"
-    assert metadata["input"] == {
+    [taken], [given] = metadata["inputs"], metadata["outputs"]
+    assert taken == {
+        "name": "image",
         "shape": [1, 8, 8, 1],
         "dtype": "int8",
         "scale": pytest.approx(1 / 255),
         "zero_point": -128,
+        "preprocessing": {
+            "resize": {"size": [8, 8], "interpolation": "bilinear"},
+            "indices": False,
+            "reverse_channels": False,
+            "scale": [0.5],
+            "offset": [-1.0],
+        },
     }
-    assert metadata["output"]["scale"] == 1 / 256
-    assert metadata["preprocessing"] == {"scale": 0.5, "offset": -1.0}
+    assert (given["scale"], given["task"], given["logits"]) == (1 / 256, "classification", False)
     assert metadata["labels"] == ["left", "right"]
     assert metadata["devices"] == ["rpi4", "rpi5"]
 
@@ -153,7 +177,8 @@ def test_measured_times_are_no_part_of_the_reproducible_digest(judged, make, tmp
 
 def test_accuracy_and_bits_are_part_of_it(judged, make, tmp_path):
     passed = require_passed(judged, judged.folder)
-    accuracy = replace(read_report(passed.report).accuracy, quantized_accuracy=0.9)
+    [found] = read_report(passed.report).accuracy
+    accuracy = (replace(found, agreement=0.5),)
 
     first = make(passed, name="first")
     other = make(with_report(passed, tmp_path, accuracy=accuracy), name="other")

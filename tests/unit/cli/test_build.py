@@ -7,8 +7,6 @@ import pytest
 from pipeline.cli.build import FAST_SAMPLES, FAST_SPARSITY, _settings
 from pipeline.errors import ConfigError
 
-NO_FLAGS = {"name": None, "seed": None, "epochs": None, "fast": False}
-
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
@@ -17,8 +15,14 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def settings(config=None, model=None, data=None, **flags):
-    return _settings(config, model, data, NO_FLAGS | flags)
+def settings(config=None, model=None, data=None, name=None, trust=None, **flags):
+    sections = {
+        "project": {"name": name},
+        "model": {"path": None if model is None else str(model), "trust": trust},
+        "data": {"source": data},
+        "": {"seed": None, "epochs": None, "fast": False} | flags,
+    }
+    return _settings(config, sections)
 
 
 def test_with_nothing_said_the_embedded_default_is_built():
@@ -45,6 +49,20 @@ def test_a_model_and_data_leave_a_settings_file_that_is_not_asked_for_alone(fold
     (folder / "pipeline.toml").write_text("[prune]\nsparsity = 0.1\n")
 
     assert settings(model=folder / "net.keras", data="set.npz").prune.sparsity > 0.1
+
+
+def test_a_reference_model_comes_with_its_own_settings_and_flags_lie_over_them():
+    found = settings(model="zoo:resnet8", data="mine.npz", name="other")
+
+    assert found.model.path.name == "resnet8.keras"
+    assert (found.project.name, found.data.source) == ("other", "mine.npz")
+
+
+def test_trust_is_given_by_a_flag_and_by_nothing_else(folder):
+    given = {"model": folder / "net.keras", "data": "set.npz"}
+
+    assert settings(**given, trust=True).model.trust
+    assert not settings(**given).model.trust
 
 
 def test_flags_lie_over_the_file(folder):

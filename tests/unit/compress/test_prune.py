@@ -5,25 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.artifacts import Dataset, FloatModel, Preprocessing
+from models.ports import Port
 from pipeline.compress.prune import prunable_layers, prune
 from pipeline.config import PruneConfig
 from pipeline.training import open_model, save_model, start_tensorflow
 
 CONFIG = PruneConfig(sparsity=0.75, epochs=2, least_steps=1, batch_size=16, learning_rate=1e-3)
-RAW = Preprocessing(scale=1.0, offset=0.0, reason="declared")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    data = Dataset(folder=folder, classes=("a", "b"), train_samples=64, test_samples=0)
+def data(tmp_path_factory, store_dataset):
     labels = np.arange(64) % 2
-    np.save(
-        data.train_inputs, np.random.default_rng(0).normal(size=(64, 8, 8, 2)) + labels[:, None, None, None]
-    )
-    np.save(data.train_labels, labels)
-    return data
+    inputs = np.random.default_rng(0).normal(size=(64, 8, 8, 2)) + labels[:, None, None, None]
+    return store_dataset(tmp_path_factory.mktemp("data"), inputs, labels)
 
 
 @pytest.fixture(scope="module")
@@ -45,24 +39,20 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def stored(network, tmp_path_factory):
+def stored(network, tmp_path_factory, prepared_model):
     folder = tmp_path_factory.mktemp("model")
     save_model(network, folder / "prepared")
-    return FloatModel(
-        folder=folder,
-        input_shape=(8, 8, 2),
-        output_shape=(2,),
-        task="classification",
-        from_logits=False,
-        parameters=network.count_params(),
-        rewrites=(),
+    return prepared_model(
+        folder,
+        inputs=(Port("input", (8, 8, 2)),),
+        outputs=(Port("class", (2,), activation="softmax"),),
     )
 
 
 def pruned(stored, data, folder, **changes):
     folder.mkdir()
     config = CONFIG.model_copy(update=changes)
-    found = prune(stored, data, RAW, config=config, seed=0, out=folder)
+    found = prune(stored, data, config=config, seed=0, out=folder)
     return found, open_model(folder / "model")
 
 

@@ -92,6 +92,16 @@ def test_reduced_precision_is_read_as_float32(library_name, suffix, save):
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 
 
+@pytest.mark.parametrize(("library_name", "suffix"), FILES)
+def test_an_input_of_indices_is_one_of_integers(library_name, suffix, save):
+    library = import_module(library_name)
+    model = library.Sequential(
+        [library.Input((4,)), library.layers.Embedding(9, 2), library.layers.Flatten()]
+    )
+
+    assert load_model(save(model, suffix)).inputs[0].dtype == "int32"
+
+
 def test_a_frozen_normalization_stays_frozen(save):
     import keras
 

@@ -93,7 +93,7 @@ def test_a_lambda_never_runs(library_name, suffix, save, tmp_path):
         ({"module": "os", "class_name": "Dense"}, "'os', which is never imported"),
         ({"module": "keras.layers", "class_name": "TFSMLayer"}, "SavedModel from outside"),
         ({"module": "keras.layers", "class_name": "StringLookup"}, "vocabulary"),
-        ({"module": "keras.layers", "class_name": "MultiHeadAttention"}, "not among the supported layers"),
+        ({"module": "keras.layers", "class_name": "SpectralNormalization"}, "not among the supported layers"),
         ({"module": "keras.layers", "class_name": "__import__"}, "not among the supported layers"),
         ({"module": "keras.src.ops.numpy", "class_name": "Einsum"}, "is not supported"),
         ({"module": None, "class_name": ["Dense"]}, "damaged configuration"),
@@ -128,6 +128,50 @@ def test_a_hostile_setting_is_refused(config, reason, members, written):
         variables["0"], variables["1"] = np.zeros((2, 2), np.float32), np.zeros(2, np.float32)
 
     assert reason in refusal(written(with_layer(with_weights(members, change), **layer)))
+
+
+def test_several_refused_layers_are_named_in_one_line(members, written):
+    for number in range(7):
+        config = {"name": f"odd{number}"}
+        layer = {"module": "shop.layers", "class_name": "Odd", "name": config["name"], "config": config}
+        members = with_layer(members, **layer)
+
+    message = refusal(written(members))
+
+    assert "layer 'odd0' (Odd): it is not of Keras but of 'shop.layers'" in message
+    assert "--custom-objects" in message
+    others = ", ".join(f"layer 'odd{number}' (Odd)" for number in range(1, 5))
+    assert message.endswith(f"refused as well: {others} and 2 more")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:keras")
+def test_a_model_that_is_quantized_already_is_refused(save):
+    import keras
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="head")])
+    model.quantize("int8")
+
+    assert "'head' (Dense): its weights are quantized already" in refusal(save(model, ".keras"))
+
+
+def test_lora_weights_are_merged(save, outputs):
+    import keras
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.layers[0].enable_lora(2)
+    model.layers[0].lora_kernel_b.assign(np.ones((2, 3), np.float32))
+
+    x = np.ones((1, 4), np.float32)
+    loaded = load_model(save(model, ".keras"))
+    np.testing.assert_allclose(outputs(loaded, x)[0], outputs(model, x)[0], rtol=1e-5)
+
+
+def test_the_layer_of_our_own_is_known_by_its_place_only(members, written):
+    config = {"name": "odd", "function": "exec"}
+    odd = {"class_name": "Operation", "name": "odd", "config": config}
+
+    assert "no operation 'exec'" in refusal(written(with_layer(members, module="models.layers", **odd)))
+    assert "not among" in refusal(written(with_layer(members, module="keras.layers", **odd)))
 
 
 def test_initialisers_and_regularisers_are_not_deserialised(members, written):

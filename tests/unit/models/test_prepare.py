@@ -252,6 +252,15 @@ def test_an_activation_without_int8_form_stays_and_is_named(sequential, library,
     assert "odd" in unsupported_by_qat(prepared)
 
 
+def test_an_activation_that_tfmot_does_not_know_stays(sequential, library):
+    model = sequential(VECTOR, library.layers.Dense(3), library.layers.Activation("exponential", name="odd"))
+
+    prepared, _ = prepare(model)
+
+    assert without_int8(prepared) == {}
+    assert "odd" in unsupported_by_qat(prepared)
+
+
 def test_preparing_leaves_the_model_alone_and_a_second_time_changes_nothing(sequential, library):
     layers = library.layers
     model = sequential(

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.artifacts import CompressedModel, Dataset, FloatModel, Preprocessing
+from models.ports import Port
+from pipeline.artifacts import CompressedModel
 from pipeline.config import QuantizeConfig
 from pipeline.quantize.aware import open_aware_model, train_quantization_aware
 from pipeline.training import open_weights, save_model, save_weights, start_tensorflow
 
-RAW = Preprocessing(scale=1.0, offset=0.0, reason="declared")
 SAMPLES = np.random.default_rng(0).normal(size=(64, 8, 8, 2)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, store_dataset, prepared_model):
     """A network whose largest kernel is half zeros, trained for a few steps with fake quantization."""
     start_tensorflow(0)
     import tf_keras
@@ -32,22 +32,16 @@ def trained(tmp_path_factory):
     kernel.assign(np.where(np.arange(kernel.shape.num_elements()).reshape(kernel.shape) % 2, kernel, 0))
     for name in ("prepared", "model"):
         save_model(network, folder / name)
-    model = FloatModel(
-        folder=folder,
-        input_shape=(8, 8, 2),
-        output_shape=(2,),
-        task="classification",
-        from_logits=False,
-        parameters=network.count_params(),
-        rewrites=(),
+    model = prepared_model(
+        folder,
+        inputs=(Port("input", (8, 8, 2)),),
+        outputs=(Port("class", (2,), activation="softmax"),),
     )
-    data = Dataset(folder=folder, classes=("a", "b"), train_samples=64, test_samples=0)
-    np.save(data.train_inputs, SAMPLES)
-    np.save(data.train_labels, np.arange(64) % 2)
+    data = store_dataset(folder, SAMPLES, np.arange(64) % 2)
     compressed = CompressedModel(folder=folder, pruned_layers=("pruned",), zero_weights=144)
     (out := folder / "out").mkdir()
     config = QuantizeConfig(epochs=1, least_steps=1, batch_size=16)
-    aware = train_quantization_aware(compressed, model, data, RAW, config=config, seed=0, out=out)
+    aware = train_quantization_aware(compressed, model, data, config=config, seed=0, out=out)
     return aware, network
 
 

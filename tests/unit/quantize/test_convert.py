@@ -1,60 +1,120 @@
-"""After the conversion: the file itself is asked whether it is int8 throughout and kept its zeros."""
+"""After the conversion: the file is asked what it is, and the next format is tried where it is not int8."""
 
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from models.ports import Port
 from pipeline import sandbox
-from pipeline.artifacts import AwareModel, CalibrationSet, Dataset, Preprocessing
-from pipeline.errors import StageError
-from pipeline.quantize.convert import convert_int8
+from pipeline.artifacts import AwareModel, CalibrationSet, LayerTreatment
+from pipeline.config import QuantizeConfig
+from pipeline.errors import PipelineError, StageError
+from pipeline.quantize.convert import STAGE, _answers, convert_quantized
 
-AWARE = AwareModel(zero_weights=98, layers=())
+LAYERS = (
+    LayerTreatment(name="image", kind="InputLayer", treatment="none"),
+    LayerTreatment(name="dense", kind="Dense", treatment="quantization-aware"),
+    LayerTreatment(name="other", kind="Dense", treatment="quantization-aware"),
+)
+AWARE = AwareModel(zero_weights=98, layers=LAYERS)
+CRASH = StageError(STAGE, "the child process was killed by SIGSEGV", "run again")
 
 
 @pytest.fixture
-def convert(monkeypatch, tmp_path):
-    """Run the stage with a converter that writes these bytes."""
+def convert(monkeypatch, tmp_path, store_dataset, prepared_model):
+    """Run the stage with a converter that writes these bytes, or fails so, one after another."""
+    images = np.random.default_rng(0).random((8, 4, 4, 1), np.float32)
+    data = store_dataset(tmp_path / "data", images, np.arange(8) % 3)
+    samples = CalibrationSet(folder=tmp_path, samples=4)
+    np.save(samples.indices, np.arange(4))
 
-    def run(content, aware=AWARE):
+    def run(*contents, aware=AWARE, answers=None, **config):
+        left = list(contents)
+
         def written(*arguments, **options):
-            (tmp_path / "int8.tflite").write_bytes(content)
+            content, (tried, said, path) = left.pop(0), arguments[-3:]
+            if isinstance(content, Exception):
+                raise content
+            path.write_bytes(content)
+            expected = [np.zeros((len(tried), 3))]
+            with suppress(PipelineError):
+                expected = _answers(path, tried, "litert")
+            np.savez(said, **{"000": expected[0] if answers is None else answers})
 
         monkeypatch.setattr(sandbox, "run", written)
-        return convert_int8(
-            aware,
-            CalibrationSet(samples=1),
-            Dataset(classes=("a",), train_samples=1, test_samples=1),
-            Preprocessing(scale=1.0, offset=0.0, reason="declared"),
-            timeout_s=1,
-            out=tmp_path,
-        )
+        model = prepared_model(tmp_path, inputs=(Port("image", (4, 4, 1)),))
+        return convert_quantized(aware, model, samples, data, config=QuantizeConfig(**config), out=tmp_path)
 
     return run
 
 
-def test_size_hash_and_sparsity_are_the_files_own(convert, tiny_tflite):
+def float_softmax(model):
+    """Leave the logits and the probabilities float."""
+    for tensor in (8, 9):
+        model.subgraphs[0].tensors[tensor].type = schema.TensorType.FLOAT32
+        model.subgraphs[0].tensors[tensor].quantization = None
+
+
+def test_size_hash_and_sparsity_are_the_files_own(convert, tiny_tflite, tmp_path):
     found = convert(tiny_tflite)
 
+    assert (found.format, found.reason, found.layers) == ("int8", "", LAYERS)
     assert found.size_bytes == len(tiny_tflite)
     assert found.sha256 == hashlib.sha256(tiny_tflite).hexdigest()
     assert found.sparsity == pytest.approx(98 / 228)
+    assert [path.name for path in tmp_path.glob("*.tflite")] == ["model.tflite"]
 
 
-def test_a_float_operator_that_is_left_is_named(convert, tiny_tflite_with):
-    def edit(model):
-        for tensor in (8, 9):
-            model.subgraphs[0].tensors[tensor].type = schema.TensorType.FLOAT32
-            model.subgraphs[0].tensors[tensor].quantization = None
+def test_where_nothing_less_is_allowed_the_layer_that_stays_float_is_named(convert, tiny_tflite_with):
+    with pytest.raises(
+        StageError, match="int8: layer 'dense' has no int8 kernel for FULLY_CONNECTED; replace"
+    ):
+        convert(tiny_tflite_with(float_softmax), formats=("int8",))
 
-    with pytest.raises(StageError, match=r"convert_int8: float operators are left: .*SOFTMAX.*; replace"):
-        convert(tiny_tflite_with(edit))
+
+def test_an_operator_of_no_known_layer_is_named_itself(convert, tiny_tflite_with):
+    with pytest.raises(StageError, match=r"int8: a float operator is left: 2 FULLY_CONNECTED .*; replace"):
+        convert(tiny_tflite_with(float_softmax), formats=("int8",), aware=replace(AWARE, layers=()))
+
+
+def test_answers_that_are_not_the_models_are_a_reason(convert, tiny_tflite):
+    other = np.random.default_rng(1).random((4, 3))
+
+    with pytest.raises(StageError, match=r"its answers are not the Keras model's \(correlation"):
+        convert(tiny_tflite, answers=other, formats=("int8",))
+
+
+def test_a_crash_of_the_converter_is_a_reason_and_the_next_format_is_taken(convert, tiny_tflite):
+    found = convert(CRASH, CRASH, tiny_tflite)
+
+    assert found.format == "float16"
+    assert found.reason == (
+        "int8: the child process was killed by SIGSEGV; "
+        "int8 with float operators: the child process was killed by SIGSEGV"
+    )
+    assert [layer.treatment for layer in found.layers] == ["none", "float", "float"]
+
+
+def test_a_format_that_one_runtime_cannot_run_is_passed_over_for_one_that_both_can(convert, tiny_tflite):
+    damaged = tiny_tflite[:900]
+    found = convert(CRASH, damaged, tiny_tflite)
+
+    assert found.format == "float16"
+    assert "int8 with float operators: " in found.reason
+
+
+def test_where_none_can_be_had_every_reason_is_told_in_one_line(convert):
+    with pytest.raises(StageError, match=r"int8: the child .*; float32: the child .*; replace") as caught:
+        convert(CRASH, CRASH, CRASH, CRASH)
+    assert "\n" not in str(caught.value)
 
 
 def test_zeros_that_were_lost_on_the_way_are_an_error(convert, tiny_tflite):
     with pytest.raises(StageError, match=r"150 weights were zero before the conversion and 98 after"):
-        convert(tiny_tflite, replace(AWARE, zero_weights=150))
+        convert(tiny_tflite, aware=replace(AWARE, zero_weights=150))

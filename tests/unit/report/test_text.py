@@ -49,7 +49,7 @@ def test_every_printed_number_is_one_of_the_report_or_a_ratio_that_it_names(judg
         baseline.compressed_bytes / int8.compressed_bytes,
         baseline.size_bytes / int8.compressed_bytes,
         *(100 * place.share("xnnpack-int8") for place in judged.delegation),
-        8,  # of "int8"
+        *(8, 95),  # of "int8" and of "95 % interval"
     ]
 
     def is_known(number):
@@ -65,7 +65,9 @@ def test_every_printed_number_is_one_of_the_report_or_a_ratio_that_it_names(judg
 def test_float_stands_beside_int8(judged):
     text = report_text(judged)
 
-    assert row(text, "accuracy, 2,000 samples")[1:3] == ["92.15%", "92.05%"]
+    assert "\nClassification on 2,000 samples\n" in text
+    assert row(text, "top-1 ")[1:] == ["92.15%", "92.05%", "-0.10 points [-0.45, +0.25]"]
+    assert row(text, "loss, nats ")[1:] == ["0.2413", "0.2622", "+0.0209 [+0.0181, +0.0237]"]
     assert row(text, "size, bytes")[1:] == ["318,004", "95,712", "3.3x smaller"]
     assert row(text, "compressed, bytes")[1:] == ["290,217", "32,993", "8.8x smaller"]
     assert row(text, "weights that are zero")[1:] == ["0.1%", "80.3%"]
@@ -106,14 +108,76 @@ def test_layers_nodes_and_classes_are_listed(judged):
 
     assert row(text, "conv ") == ["conv", "Conv2D", "pruned, quantization-aware"]
     assert row(text, "0  ") == ["0", "CONV_2D", *["xnnpack-int8"] * 3]
-    assert row(text, "left ") == ["left", "93.1%", "92.7%"]
+    assert row(text, "left ") == ["left", "1,010", "93.1%", "92.7%", "91.5%", "91.6%", "92.3%", "92.1%"]
+
+
+def test_a_number_has_the_digits_that_its_size_has_meaning_for(judged):
+    metric = judged.accuracy[0].metric("loss")
+
+    def printed(baseline, quantized, low, high):
+        changed = replace(
+            metric,
+            baseline=baseline,
+            quantized=quantized,
+            difference=quantized - baseline,
+            low=low,
+            high=high,
+        )
+        return row(report_text(with_metrics(judged, changed)), "loss, nats ")[1:]
+
+    assert printed(0.000123, 0.000124, 0.0, 0.000002) == [
+        "0.0001230",
+        "0.0001240",
+        "+0.0000010 [+0.0000000, +0.0000020]",
+    ]
+    assert printed(51234.5, 51230.5, -9.0, 1.0) == ["51,234", "51,230", "-4 [-9, +1]"]
+    assert printed(0.0, 0.0, None, None) == ["0", "0", "+0"]
+
+
+def with_metrics(report, *metrics):
+    found = report.accuracy[0]
+    return replace(report, accuracy=(replace(found, metrics=(found.primary, *metrics)),))
+
+
+def test_several_outputs_have_tables_of_their_own(judged):
+    one = judged.accuracy[0]
+    text = report_text(
+        replace(judged, accuracy=(replace(one, output="kind"), replace(one, output="age", note="weak")))
+    )
+
+    for line in ("kind: classification on 2,000 samples", "age: Classes", "age: note: weak"):
+        assert f"\n{line}\n" in text
+
+
+def test_of_many_classes_those_that_lose_most_recall_are_shown(judged):
+    found, good = judged.accuracy[0], judged.accuracy[0].classes[0]
+    many = [replace(good, name=f"class {index}") for index in range(300)]
+    many[250] = replace(many[250], quantized=replace(good.quantized, recall=0.1))
+    text = report_text(replace(judged, accuracy=(replace(found, classes=tuple(many)),)))
+
+    assert "The 50 of 300 classes that lose most recall" in text
+    assert row(text, "class 250")[2:4] == ["93.1%", "10.0%"]
+    assert text.count("\nclass ") == 51
+
+
+def test_a_model_that_could_not_become_int8_is_called_what_it_is(judged):
+    text = report_text(replace(judged, format="float16", format_reason="a loop"))
+
+    assert "\nFloat beside float16\n" in text
+    assert "host latency, float16" in text
+    assert "multiply-accumulates in XNNPACK float " in text
 
 
 def test_names_of_others_drive_neither_colours_nor_the_terminal(judged):
-    text = report_text(replace(judged, classes=("[bold]a[/bold]", "[link=x]b"), preprocessing="[red]raw"))
+    found = judged.accuracy[0]
+    named = zip(found.classes, ("[bold]a[/bold]", "[link=x]b"), strict=True)
+    classes = tuple(replace(scores, name=name) for scores, name in named)
+    accuracy = (replace(found, classes=classes, output="[blink]out"),)
+    text = report_text(replace(judged, accuracy=accuracy, preprocessing="[red]raw"))
 
     assert "[bold]a[/bold]" in text
     assert "[link=x]b" in text
+    assert "[blink]out: Classes" in text
     assert "preprocessing: [red]raw" in text
     assert "\x1b" not in text
 
@@ -122,7 +186,7 @@ def test_a_model_without_baseline_data_or_devices_has_a_report_too(judged):
     bare = replace(
         judged,
         baseline=None,
-        accuracy=None,
+        accuracy=(),
         latency=None,
         devices=(),
         layers=(),

@@ -30,9 +30,21 @@ def with_run(report, index, **changes):
     return replace(report, stability=tuple(stability))
 
 
-def with_accuracy(report, difference, low, high):
-    found = replace(report.accuracy, difference_points=difference, low_points=low, high_points=high)
-    return replace(report, accuracy=found)
+def moved(comparison, difference, low, high, **changes):
+    """The comparison with another difference of its primary metric."""
+    first, *others = comparison.metrics
+    first = replace(first, difference=difference, low=low, high=high, **changes)
+    return replace(comparison, metrics=(first, *others))
+
+
+def with_accuracy(report, difference, low, high, **changes):
+    return replace(report, accuracy=(moved(report.accuracy[0], difference, low, high, **changes),))
+
+
+def found(report, gate, allowed=ALLOWED):
+    """The one verdict of that gate."""
+    (verdict,) = [verdict for verdict in judge(report, allowed) if verdict.gate == gate]
+    return verdict
 
 
 def test_a_good_model_passes_every_gate(report):
@@ -62,7 +74,9 @@ def test_every_verdict_says_what_it_got_and_what_it_allows(report):
         (-0.5, -0.99, 0.0, "passed"),
         (-0.5, -1.0, 0.0, "inconclusive"),
         (0.0, -3.0, 3.0, "inconclusive"),
-        (-1.0, -2.0, 0.0, "failed"),
+        (-1.0, -2.0, -0.1, "failed"),
+        (-1.0, -2.0, 0.0, "inconclusive"),
+        (-2.8, -8.3, 2.8, "inconclusive"),
         (-5.0, -6.0, -4.0, "failed"),
     ],
 )
@@ -87,15 +101,70 @@ def test_too_few_samples_fail_where_the_user_wants_certainty(report):
 
 
 def test_without_data_accuracy_is_not_judged(report):
-    assert outcomes(replace(report, accuracy=None))["accuracy"] == "not judged"
+    unlabelled = replace(report, accuracy=(), runtimes=(replace(report.runtimes[0], value=None),))
+
+    assert found(unlabelled, "accuracy").outcome == "not judged"
+    assert found(unlabelled, "accuracy").got == "no labelled data"
+
+
+def test_without_a_float_model_the_metric_is_said_and_not_judged(report):
+    verdict = found(replace(report, accuracy=()), "accuracy")
+
+    assert (verdict.outcome, verdict.got) == (
+        "not judged",
+        "top-1 92.05, no float baseline to compare with",
+    )
+
+
+def test_the_verdict_names_the_metric_its_change_and_the_interval(report):
+    r2 = with_accuracy(report, -0.12, -0.3, 0.05, name="R2")
+
+    assert found(r2, "accuracy").got == "R2 -0.12 points [-0.30, +0.05]"
+
+
+@pytest.mark.parametrize(
+    ("difference", "low", "high", "outcome"),
+    [(-0.2, -0.4, 0.9, "passed"), (0.3, 0.1, 1.2, "inconclusive"), (1.5, 1.1, 1.9, "failed")],
+)
+def test_a_metric_that_should_be_low_is_judged_by_its_rise(difference, low, high, outcome, report):
+    rising = with_accuracy(report, difference, low, high, name="relative RMSE", better="lower")
+
+    assert found(rising, "accuracy").outcome == outcome
+    assert found(rising, "accuracy").allowed == "below +1 points"
+
+
+def test_every_output_is_judged_and_named_where_there_are_several(report):
+    good, bad = (replace(report.accuracy[0], output=name) for name in ("kind", "age"))
+    both = replace(report, accuracy=(good, moved(bad, -4.0, -5.0, -3.0)))
+
+    assert outcomes(both)["accuracy of kind"] == "passed"
+    assert outcomes(both)["accuracy of age"] == "failed"
+    assert "accuracy" not in outcomes(both)
+
+
+def test_a_binary_classifier_is_judged_by_its_auc_too(report):
+    binary = replace(report.accuracy[0], task="binary")
+    area = replace(binary.primary, name="AUC", difference=-3.0, low=-4.0, high=-2.0)
+    judged = replace(report, accuracy=(replace(binary, metrics=(*binary.metrics, area)),))
+
+    assert outcomes(judged)["accuracy"] == "passed"
+    assert outcomes(judged)["AUC"] == "failed"
+
+
+def test_a_float_model_that_shows_nothing_is_a_warning(report):
+    weak = replace(report.accuracy[0], note="the float model is not measurably better than chance")
+    verdict = found(replace(report, accuracy=(weak,)), "float baseline")
+
+    assert verdict.outcome == "warning"
+    assert verdict.got == weak.note
 
 
 def test_a_device_with_bits_of_its_own_is_judged_on_its_own_accuracy(report):
-    worse = replace(report.accuracy, difference_points=-9.0, low_points=-11.0, high_points=-7.0)
-    found = outcomes(with_device(report, 0, differing_samples=3, largest_difference=2.0, accuracy=worse))
+    worse = (moved(report.accuracy[0], -9.0, -11.0, -7.0),)
+    judged = outcomes(with_device(report, 0, differing_samples=3, largest_difference=2.0, accuracy=worse))
 
-    assert (found["accuracy"], found["accuracy on rpi4"]) == ("passed", "failed")
-    assert "accuracy on rpi5" not in found
+    assert (judged["accuracy"], judged["accuracy on rpi4"]) == ("passed", "failed")
+    assert "accuracy on rpi5" not in judged
 
 
 @pytest.mark.parametrize(
@@ -107,9 +176,44 @@ def test_a_device_with_bits_of_its_own_is_judged_on_its_own_accuracy(report):
 )
 def test_anything_float_fails(changes, got, report):
     broken = replace(report, quantized=replace(report.quantized, **changes))
-    verdict = next(v for v in judge(broken, ALLOWED) if v.gate == "full integer")
+    assert (found(broken, "full integer").outcome, found(broken, "full integer").got) == ("failed", got)
 
-    assert (verdict.outcome, verdict.got) == ("failed", got)
+
+def degraded(report, format_):
+    """A model that the converter could not make int8 throughout."""
+    file = replace(
+        report.quantized,
+        float_operators=("3 WHILE",),
+        integer_io=False,
+        size_bytes=report.baseline.size_bytes,
+    )
+    work = {"builtin": 300, "xnnpack-int8": 100, "xnnpack-float": 600}
+    placed = replace(report.delegation[0], multiply_accumulates=work)
+    return replace(report, quantized=file, delegation=(placed,), format=format_, format_reason="a loop")
+
+
+@pytest.mark.parametrize("format_", ["int8 with float operators", "float16", "float32"])
+def test_what_the_converter_could_not_make_int8_is_a_warning_with_its_reason(format_, report):
+    float_file = degraded(report, format_)
+
+    assert found(float_file, "full integer").outcome == "warning"
+    assert found(float_file, "full integer").got == f"{format_}: a loop"
+    assert found(float_file, "size").outcome == "warning"
+    assert replace(float_file, verdicts=judge(float_file, ALLOWED)).passed
+
+
+def test_xnnpack_float_counts_where_int8_could_not_be_made(report):
+    float_file = degraded(report, "float16")
+
+    assert (found(float_file, "XNNPACK").outcome, found(float_file, "XNNPACK").got) == ("warning", "70.0%")
+    assert outcomes(float_file, GatesConfig(xnnpack_share=0.7))["XNNPACK"] == "passed"
+
+
+def test_another_format_without_a_reason_fails_as_ever(report):
+    unexplained = replace(degraded(report, "float32"), format_reason="")
+    judged = outcomes(unexplained)
+
+    assert {judged["full integer"], judged["size"], judged["XNNPACK int8"]} == {"failed"}
 
 
 def test_size_is_a_share_of_the_float_file(report):
@@ -143,10 +247,11 @@ def test_differing_bits_warn_within_the_allowed_steps_and_fail_beyond(steps, mos
         report, 1, differing_samples=1, largest_difference=steps, accuracy=report.accuracy
     )
     allowed = GatesConfig(bit_difference_steps=most)
-    verdict = next(v for v in judge(differing, allowed) if v.gate == "same bits on rpi5")
+    verdict = found(differing, "same bits on rpi5", allowed)
 
     assert verdict.outcome == outcome
     assert "63 of 64 equal" in verdict.got
+    assert "top-1 92.05 of 2,000 samples there" in verdict.got
     assert outcomes(differing, allowed)["same bits on rpi4"] == "passed"
 
 
@@ -160,9 +265,9 @@ def test_differing_bits_warn_within_the_allowed_steps_and_fail_beyond(steps, mos
     ],
 )
 def test_whatever_does_not_stay_as_it_was_is_unstable(changes, report):
-    found = outcomes(with_run(report, 1, **changes))
+    judged = outcomes(with_run(report, 1, **changes))
 
-    assert (found["stable on 1 thread"], found["stable on 2 threads"]) == ("passed", "failed")
+    assert (judged["stable on 1 thread"], judged["stable on 2 threads"]) == ("passed", "failed")
 
 
 def test_growth_up_to_the_limit_is_allowed(report):
@@ -174,7 +279,7 @@ def test_growth_up_to_the_limit_is_allowed(report):
 
 def test_more_instructions_than_float_warn_and_do_not_fail(report):
     costly = with_device(report, 0, quantized=replace(report.devices[0].quantized, instructions=9_201_554))
-    verdict = next(v for v in judge(costly, ALLOWED) if v.gate == "instructions on rpi4")
+    verdict = found(costly, "instructions on rpi4")
 
     assert (verdict.outcome, verdict.got) == ("warning", "2.00x more than float")
     assert replace(costly, verdicts=judge(costly, ALLOWED)).passed

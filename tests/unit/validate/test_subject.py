@@ -7,15 +7,20 @@ import hashlib
 import numpy as np
 import pytest
 
-from pipeline.artifacts import Preprocessing
+from pipeline.artifacts import Transform
 from pipeline.errors import InputError
 from pipeline.runtimes.session import ModelDetails, Tensor
-from pipeline.validate.subject import CHUNK_SAMPLES, Golden, Samples, Subject
+from pipeline.samples import Samples
+from pipeline.validate.subject import Golden, Subject
 
-SCALED = Preprocessing(scale=1 / 255, offset=0.0, reason="declared")
 RAW = np.random.default_rng(0).integers(0, 256, (100, 4, 4, 1)).astype(np.uint8)
-SAMPLES = Samples(RAW, np.arange(100) % 3, SCALED)
 INT8 = Tensor("image", (1, 4, 4, 1), "int8", 1 / 255, -128)
+
+
+@pytest.fixture
+def samples(tmp_path, store_dataset):
+    data = store_dataset(tmp_path / "data", RAW, np.arange(100) % 3)
+    return Samples.of(data, "train", (Transform(scale=(1 / 255,)),))
 
 
 def details(*tensors):
@@ -39,30 +44,11 @@ def test_a_damaged_file_is_refused_before_any_runtime_sees_it(tmp_path, tiny_tfl
         Subject.open(path)
 
 
-def test_samples_are_preprocessed_and_keep_their_order():
-    chosen = SAMPLES.choose(64, seed=1)
-    rows = [int(np.abs(RAW / 255 - row).sum(axis=(1, 2, 3)).argmin()) for row in chosen]
-
-    assert chosen.dtype == np.float32
-    assert len(set(rows)) == 64
-    assert rows == sorted(rows)
-    np.testing.assert_array_equal(chosen, SAMPLES.choose(64, seed=1))
-    assert not np.array_equal(chosen, SAMPLES.choose(64, seed=2))
-
-
-def test_chunks_are_bounded_and_hold_every_sample():
-    raw = np.zeros((CHUNK_SAMPLES + 3, 1), np.uint8)
-    chunks = list(Samples(raw, np.zeros(len(raw), np.int64), SCALED).chunks())
-
-    assert [len(chunk) for chunk in chunks] == [CHUNK_SAMPLES, 3]
-    assert len(SAMPLES.first(7)) == 7
-
-
-def test_golden_inputs_are_real_samples_in_the_models_own_steps():
-    [inputs] = Golden(SAMPLES, 64, seed=1).inputs(details(INT8))
+def test_golden_inputs_are_real_samples_in_the_models_own_steps(samples):
+    [inputs] = Golden(samples, 64, seed=1).inputs(details(INT8))
 
     assert inputs.dtype == np.int8
-    np.testing.assert_array_equal(inputs, np.rint(SAMPLES.choose(64, 1) * 255).astype(int) - 128)
+    np.testing.assert_array_equal(inputs, samples.choose(64, 1).raw(0).astype(int) - 128)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +60,8 @@ def test_golden_inputs_are_real_samples_in_the_models_own_steps():
         (Tensor("image", (1, 9), "uint8", 1 / 255, 0), 0, 255),
     ],
 )
-def test_without_enough_samples_they_are_seeded_noise_of_the_inputs_kind(tensor, low, high):
-    few = SAMPLES.first(10)
+def test_without_enough_samples_they_are_seeded_noise_of_the_inputs_kind(tensor, low, high, samples):
+    few = samples.take(slice(0, 10))
     [inputs], [again] = (Golden(few, 64, seed=1).inputs(details(tensor)) for _ in range(2))
 
     assert inputs.shape == (64, *tensor.shape[1:])
@@ -86,3 +72,16 @@ def test_without_enough_samples_they_are_seeded_noise_of_the_inputs_kind(tensor,
 
 def test_every_input_of_a_model_gets_some():
     assert len(Golden(None, 64, seed=1).inputs(details(INT8, INT8))) == 2
+
+
+def test_data_of_another_number_of_inputs_is_refused(samples):
+    with pytest.raises(InputError, match="the data has 1 inputs and the model 2; give one array for each"):
+        Golden(samples, 64, seed=1).inputs(details(INT8, INT8))
+
+
+def test_ports_say_what_data_a_file_takes(tmp_path, tiny_tflite):
+    (path := tmp_path / "tiny.tflite").write_bytes(tiny_tflite)
+    [taken], [given] = Subject.open(path).ports()
+
+    assert (taken.name, taken.shape, taken.dtype) == ("image", (4, 4, 1), "float32")
+    assert (given.shape, given.activation) == ((3,), "softmax")

@@ -1,277 +1,160 @@
-"""Data from npz files, folders of images and functions: the same form whatever the source."""
+"""What every source has in common: what is refused, what is mended, and the fingerprint."""
 
 from __future__ import annotations
 
-import io
-import zipfile
+import gzip
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from models.data.sources import fingerprint, load_data
-from models.errors import DataError
+from models.data.options import DataOptions
+from models.data.sources import fingerprint
+from models.ports import Port
 
 RNG = np.random.default_rng(0)
-X = RNG.integers(0, 256, (30, 4, 5, 1)).astype(np.uint8)
+X = RNG.random((30, 3, 2)).astype(np.float32)
 Y = np.arange(30) % 3
-SHAPE = (4, 5, 1)
+OUTPUTS = [Port("y", (3,), activation="softmax")]
+MODEL = {"inputs": [Port("x", (3, 2))], "outputs": OUTPUTS}
 
 
-@pytest.fixture
-def npz(tmp_path):
-    def write(**arrays):
-        path = tmp_path / "data.npz"
-        np.savez_compressed(path, **arrays)
-        return path
-
-    return write
-
-
-def refusal(source, **options):
-    with pytest.raises(DataError) as caught:
-        load_data(source, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+def changed(index, value):
+    inputs = X.copy()
+    inputs[index] = value
+    return inputs
 
 
 @pytest.mark.parametrize(
-    "names",
+    ("change", "reason"),
     [
-        ("x_train", "y_train", "x_test", "y_test"),
-        ("X_train", "Y_train", "X_test", "Y_test"),
-        ("train_images", "train_labels", "test_images", "test_labels"),
-        ("train_data", "train_targets", "x_val", "y_val"),
-        ("features_train", "labels_train", "features_valid", "labels_valid"),
-        ("trainX", "trainY", "testX", "testY"),
+        ({"x_train": changed((7, 1, 0), np.nan)}, "training inputs of 'x': nan at index (7, 1, 0)"),
+        ({"x_test": changed((2, 0, 1), np.inf)}, "test inputs of 'x': inf at index (2, 0, 1)"),
+        ({"x_train": X[:0], "y_train": Y[:0]}, "training inputs: no samples"),
+        ({"x_test": X[:0], "y_test": Y[:0]}, "test inputs: no samples"),
+        ({"x_train": np.ones_like(X)}, "training inputs of 'x': every value is 1.0"),
+        ({"x_train": X[..., :1]}, "samples of shape (3, 1), the model takes (3, 2)"),
+        ({"x_train": X.astype(complex)}, "not numeric"),
+        ({"x_train": X.astype("U4")}, "not numeric"),
+        ({"x_train": (X * 100).astype(np.uint8)}, "test inputs of 'x': float32 after uint8"),
+        ({"y_train": Y + 1}, "training labels: 3 at index 2 is outside the model's classes 0..2"),
+        ({"y_test": Y - 1}, "test labels: -1 at index 0"),
+        ({"y_test": np.array(["a", "b", "c"])[Y]}, "text and numbers"),
     ],
 )
-def test_the_usual_names_of_arrays_are_understood(names, npz):
-    data = load_data(npz(**dict(zip(names, (X[:20], Y[:20], X[20:], Y[20:]), strict=True))))
+def test_bad_data_are_refused_with_the_place(change, reason, npz, refusal):
+    good = {"x_train": X, "y_train": Y, "x_test": X + 1, "y_test": Y}
 
-    np.testing.assert_array_equal(data.train_inputs, X[:20])
-    np.testing.assert_array_equal(data.test_labels, Y[20:])
-    assert data.train_inputs.dtype == np.uint8
+    path = npz(**(good | change))
+    message = refusal(path, MODEL)
 
-
-def test_one_set_is_split_by_class_and_seed(npz):
-    path = npz(x=X, y=Y)
-
-    data, same, other = (load_data(path, seed=seed, test_fraction=0.3) for seed in (1, 1, 2))
-
-    np.testing.assert_array_equal(np.bincount(data.test_labels), [3, 3, 3])
-    np.testing.assert_array_equal(np.bincount(data.train_labels), [7, 7, 7])
-    np.testing.assert_array_equal(data.test_inputs, same.test_inputs)
-    assert not np.array_equal(data.test_inputs, other.test_inputs)
+    assert reason in message
+    assert message.startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize(
-    "labels",
-    [Y, Y[:, None], np.eye(3)[Y], Y.astype(np.float32), Y.astype(np.uint8), np.eye(3, dtype=bool)[Y]],
+    ("stored", "wanted"), [((3, 2), (3, 2, 1)), ((3, 2, 1), (3, 2)), ((3, 2), (None, 2)), ((3, 2), (6,))]
 )
-def test_labels_of_any_form_become_class_ids(labels, npz):
-    data = load_data(npz(x_train=X, y_train=labels, x_test=X, y_test=labels))
+def test_axes_of_one_are_mended_and_vectors_flattened(stored, wanted, npz, load):
+    loaded = load(npz(x=X.reshape(30, *stored), y=Y), {"inputs": [Port("x", wanted)], "outputs": OUTPUTS})
 
-    np.testing.assert_array_equal(data.train_labels, Y)
-    assert data.train_labels.dtype == np.int64
-    assert data.class_names == ()
+    assert len(loaded.x.shape) == 1 + len(wanted)
+    np.testing.assert_array_equal(loaded.x.ravel(), X.ravel())
+    assert loaded.data.notes == (("samples of (3, 2) flattened to (6,)",) if wanted == (6,) else ())
 
 
-def test_text_labels_become_sorted_class_names(npz):
-    words = np.array(["dog", "ant", "cat"])[Y]
+def test_an_input_of_indices_is_stored_as_integers(npz, load, refusal):
+    ports = {"inputs": [Port("x", (6,), "int32")], "outputs": OUTPUTS}
+    words = RNG.integers(0, 1000, (30, 6))
 
-    data = load_data(npz(x_train=X, y_train=words, x_test=X[:2], y_test=words[:2]))
+    loaded = load(npz(x=words.astype(np.float32), y=Y), ports)
 
-    assert data.class_names == ("ant", "cat", "dog")
-    np.testing.assert_array_equal(data.test_labels, [2, 0])
+    np.testing.assert_array_equal(loaded.x, words)
+    assert loaded.x.dtype == np.int32
+    assert "integers from 0" in refusal(npz(x=words + 0.5, y=Y), ports)
+    assert "integers from 0" in refusal(npz(x=words - 1000, y=Y), ports)
 
 
-def test_class_names_in_the_file_are_taken(npz):
-    assert load_data(npz(x=X, y=Y, class_names=["a", "b", "c"])).class_names == ("a", "b", "c")
+def test_raw_values_keep_their_dtype(npz, load):
+    for dtype in (np.uint8, np.int16, np.float16, np.float64):
+        assert load(npz(x=(X * 100).astype(dtype), y=Y), MODEL).x.dtype == dtype
 
 
-@pytest.mark.parametrize(("stored", "wanted"), [((4, 5), (4, 5, 1)), ((4, 5, 1), (4, 5)), ((20,), (20,))])
-def test_a_last_axis_of_one_is_mended(stored, wanted, npz):
-    data = load_data(npz(x=X.reshape(30, *stored), y=Y), input_shape=wanted)
+@pytest.mark.parametrize("name", ["absent.npz", "notes.docx"])
+def test_a_source_that_is_missing_or_unknown_says_what_is_understood(name, tmp_path, refusal):
+    path = tmp_path / name
+    if name == "notes.docx":
+        path.write_text("text")
 
-    assert data.train_inputs.shape[1:] == wanted
+    assert "give .npz, .npy, .csv" in refusal(path, MODEL)
 
 
-@pytest.mark.parametrize(
-    ("arrays", "reason"),
-    [
-        ({"a": X, "b": Y}, "name them x_train"),
-        ({"x": X, "y": Y[:-1]}, "differ in length"),
-        ({"x": X, "y": Y + 0.5}, "not classes"),
-        ({"x": X, "y": RNG.random((30, 3))}, "not classes"),
-        ({"x": np.array([{}, []] * 15, dtype=object), "y": Y}, "never unpickled"),
-    ],
-)
-def test_arrays_that_cannot_be_used_are_refused(arrays, reason, npz):
-    assert reason in refusal(npz(**arrays))
-
-
-def test_an_array_that_claims_more_than_it_holds_is_refused(tmp_path):
-    buffer = io.BytesIO()
-    header = {"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)}
-    np.lib.format.write_array_header_1_0(buffer, header)
-    path = tmp_path / "bomb.npz"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("x.npy", buffer.getvalue())
-
-    assert "claims the shape" in refusal(path)
-
-
-def test_a_decompression_bomb_is_refused(npz):
-    assert "too large" in refusal(npz(x=np.zeros((64 << 20,), np.uint8), y=Y))
-
-
-@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04" + b"\0" * 50])
-def test_a_damaged_file_is_refused(content, tmp_path):
-    path = tmp_path / "data.npz"
-    path.write_bytes(content)
-
-    assert "damaged" in refusal(path)
-
-
-def test_no_truncation_of_an_npz_gets_past_the_errors(npz, tmp_path):
-    whole = npz(x=X, y=Y).read_bytes()
-    path = tmp_path / "cut.npz"
-    for end in range(0, len(whole), 37):
-        path.write_bytes(whole[:end])
-        refusal(path)
-
-
-def test_a_missing_source_is_refused():
-    assert "no such file" in refusal("absent.npz")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Class folders of images; one brightness a class."""
-
-    def write(*parts):
-        for part in parts or ("",):
-            for label, name in enumerate(("cat", "dog")):
-                place = tmp_path / "images" / part / name
-                place.mkdir(parents=True)
-                for index in range(4):
-                    Image.new("RGB", (9, 7), (label * 200, index, 0)).save(place / f"{index}.png")
-                (place / "notes.txt").write_text("not an image")
-        return tmp_path / "images"
-
-    return write
-
-
-def test_class_folders_become_images_of_the_model_size(folder):
-    data = load_data(folder(), input_shape=(6, 8, 3), test_fraction=0.25)
-
-    assert data.train_inputs.shape == (6, 6, 8, 3)
-    assert data.train_inputs.dtype == np.uint8
-    assert data.class_names == ("cat", "dog")
-    np.testing.assert_array_equal(data.train_inputs[:, 0, 0, 0], data.train_labels * 200)
-
-
-def test_train_and_test_folders_are_kept_apart(folder):
-    data = load_data(folder("train", "val"), input_shape=(6, 8, 1))
-
-    assert data.train_inputs.shape == data.test_inputs.shape == (8, 6, 8, 1)
-
-
-def test_a_corrupt_image_is_named(folder):
-    root = folder()
-    (root / "cat" / "9.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a jpeg")
-
-    assert "9.jpg: cannot be decoded" in refusal(root, input_shape=(6, 8, 3))
-
-
-def test_an_image_of_too_many_pixels_is_refused(folder, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
-
-    assert "more than 50 pixels" in refusal(folder(), input_shape=(6, 8, 3))
-
-
-def test_an_image_of_sixteen_bits_is_refused(folder):
-    root = folder()
-    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(root / "cat" / "deep.png")
-
-    assert "more than 8 bits" in refusal(root, input_shape=(6, 8, 1))
-
-
-@pytest.mark.parametrize("shape", [None, (5,), (6, 8, 2), (None, 8, 3)])
-def test_images_need_a_model_for_images(shape, folder):
-    assert "input" in refusal(folder(), input_shape=shape)
-
-
-def test_a_folder_without_classes_is_refused(tmp_path):
-    assert "no class folders" in refusal(tmp_path, input_shape=(6, 8, 3))
-
-
-FORMS = {
-    "four": "return X, Y, X[:2], Y[:2]",
-    "pairs": "return (X, Y), (X[:2], Y[:2])",
-    "dict": "return {'x_train': X, 'y_train': Y, 'x_test': X[:2], 'y_test': Y[:2]}",
-    "pair": "return X, Y",
-}
-
-
-@pytest.fixture
-def program(tmp_path, monkeypatch):
-    """A module beside the user, with one function."""
-
-    def write(body, name="source_of_data"):
-        path = tmp_path / f"{name}.py"
-        lines = [
-            "import numpy as np",
-            "X = np.zeros((30, 4), np.float32) + np.arange(4)",
-            "Y = np.arange(30) % 3",
-        ]
-        path.write_text("\n".join([*lines, "def load():", f"    {body}", ""]))
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.delitem(__import__("sys").modules, name, raising=False)
-        return path
-
-    return write
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("prefix", ["source_of_data", "source_of_data.py"])
-def test_a_function_may_return_any_usual_form(form, prefix, program):
-    program(FORMS[form])
-
-    data = load_data(f"{prefix}:load", test_fraction=0.1)
-
-    assert data.train_inputs.shape[1:] == (4,)
-    assert len(data.test_labels) == (3 if form == "pair" else 2)
-
-
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [("return 3", "it returned int"), ("raise ValueError('no\\nsuch')", "it raised ValueError: no such")],
-)
-def test_a_function_that_fails_is_named(body, reason, program):
-    program(body)
-
-    assert reason in refusal("source_of_data.py:load")
-
-
-@pytest.mark.parametrize("source", ["absent_module:load", "absent.py:load"])
-def test_a_module_that_is_not_there_is_named(source, program):
-    program("return X, Y")
-
-    assert "no module" in refusal(source)
-    assert "no function 'other'" in refusal("source_of_data.py:other")
-
-
-def test_a_fingerprint_follows_the_content(npz, folder, program):
-    path, root, code = npz(x=X, y=Y), folder(), program("return X, Y")
-    sources = [path, root, "source_of_data:load"]
+def test_a_fingerprint_follows_content_siblings_and_options(npz, folder, tmp_path):
+    root, archive = folder(), npz(x=X, y=Y)
+    series = tmp_path / "A_TRAIN.ts"
+    for part in ("TRAIN", "TEST"):
+        (tmp_path / f"A_{part}.ts").write_text("@classLabel false\n@data\n1,2,3\n")
+    program = tmp_path / "source.py"
+    program.write_text("def load(): ...\n")
+    sources = [archive, root, series, f"{program}:load"]
     before = [fingerprint(source) for source in sources]
     assert before == [fingerprint(source) for source in sources]
+    assert fingerprint(root) != fingerprint(root, DataOptions(interpolation="box"))
 
     npz(x=X, y=Y[::-1])
     (root / "cat" / "0.png").rename(root / "cat" / "00.png")
-    code.write_text(code.read_text() + "# changed\n")
+    (tmp_path / "A_TEST.ts").write_text("@classLabel false\n@data\n1,2,4\n")
+    program.write_text("def load(): return 1\n")
 
     assert all(old != fingerprint(source) for old, source in zip(before, sources, strict=True))
+
+
+def test_a_source_larger_than_the_memory_allowed_is_read(tmp_path):
+    """300 MB in a process whose heap may have 100 MB more than it begins with."""
+    rows, size = 3000, (100_000,)
+    with (tmp_path / "x.npy").open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (rows, *size)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for _ in range(rows):
+            file.write(RNG.bytes(size[0]))
+    np.save(tmp_path / "y.npy", np.arange(rows) % 3)
+    (tmp_path / "out").mkdir()
+    code = f"""
+        import resource
+        from pathlib import Path
+        from models.data.sources import load_data
+        from models.ports import Port
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20),) * 2)
+        folder = Path({str(tmp_path)!r})
+        outputs = [Port("y", (3,), activation="softmax")]
+        data = load_data(folder, folder / "out", inputs=[Port("x", {size})], outputs=outputs)
+        print(data.train_samples, data.test_samples)
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
+
+    assert run.stdout.split() == ["2400", "600"], run.stderr
+    stored = np.load(tmp_path / "out" / "input_0.npy", mmap_mode="r")
+    assert stored.shape == (rows, *size)
+
+
+def test_a_packed_file_that_unpacks_to_too_much_is_refused(tmp_path, refusal):
+    path = tmp_path / "bomb.csv.gz"
+    with gzip.open(path, "wb", compresslevel=9) as file:
+        file.write((b"1,2,0" + b" " * 1_000_000 + b"\n") * 100)
+
+    assert "refused as too large" in refusal(path, {"inputs": [Port("x", (2,))], "outputs": OUTPUTS})
+
+
+def test_names_from_the_data_cannot_write_to_the_terminal(npz, refusal):
+    words = np.array(["a\nb", "c\x1b[31m", "d\u202e"])[Y]
+    ports = {"inputs": MODEL["inputs"], "outputs": [Port("y", (9,), activation="softmax")]}
+
+    message = refusal(npz(x=X, y=words), ports)
+
+    assert "(a b, c [31m, d )" in message
+    assert message.isprintable()

@@ -1,19 +1,23 @@
-"""The embedded default: its file, its data, and the program that made them."""
+"""Reading Fashion-MNIST, varying it, and the compact form that ships."""
 
 from __future__ import annotations
 
 import gzip
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import models.zoo
-from models.load import read_file
-from models.zoo.fashion_mnist import first_of_each_class, write
-from models.zoo.resnet8 import LABELS, augment, read_idx, read_split
-
-ZOO = Path(models.zoo.__file__).parent
+from models.zoo.fashion_mnist import (
+    COMPACT,
+    LABELS,
+    augment,
+    first_of_each_class,
+    mirror,
+    read_idx,
+    read_split,
+    scale,
+    write,
+)
 
 
 def idx(path, array):
@@ -60,6 +64,17 @@ def test_augmented_images_are_the_same_pixels_elsewhere_in_0_to_1(data):
     assert set(columns) == {*range(8, 13), *range(15, 20)}
 
 
+def test_half_of_the_images_are_mirrored_and_the_given_ones_stay_as_they_are():
+    images = np.zeros((200, 28, 28, 1), np.uint8)
+    images[:, 13, 10] = 255
+    mirrored = mirror(images, np.random.default_rng(0))
+    columns = np.nonzero(mirrored)[2]
+
+    assert set(columns) == {10, 17}
+    assert 70 < (columns == 17).sum() < 130
+    assert (images[:, 13, 10] == 255).all()
+
+
 def test_the_compact_data_set_is_the_first_of_each_class_and_the_whole_test_set(data, tmp_path):
     write(data, tmp_path / "compact.npz")
     again = tmp_path / "again.npz"
@@ -78,16 +93,11 @@ def test_the_first_of_each_class_keep_the_order_of_the_data_set():
 
 
 def test_the_shipped_data_hold_the_whole_test_set_and_every_class():
-    assert (ZOO / "fashion_mnist.npz").stat().st_size < 8_000_000
-    with np.load(ZOO / "fashion_mnist.npz") as arrays:
+    assert COMPACT.stat().st_size < 8_000_000
+    with np.load(COMPACT) as arrays:
         assert arrays["x_test"].shape == (10_000, 28, 28, 1)
         assert set(np.unique(arrays["y_train"])) == set(range(len(LABELS)))
 
 
-def test_the_shipped_model_is_the_network_that_the_program_builds():
-    from models.zoo.resnet8 import build
-
-    graph, version = read_file(ZOO / "resnet8.keras")
-
-    assert version.startswith("3.")
-    assert len(graph.layers) == len(build().layers)
+def test_scaled_images_are_in_0_to_1():
+    np.testing.assert_array_equal(scale(np.array([0, 51, 255], np.uint8)), np.float32([0, 0.2, 1]))

@@ -1,0 +1,86 @@
+"""What can be seen in the targets of a data set, gathered in one pass over its file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.data.rows import rows_of_file, together
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.data.options import Array
+
+MAX_DISTINCT = 4096
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The targets of one output.
+
+    Attributes:
+        shape: of one sample's target, without the batch.
+        integral: every value is a whole number.
+        low: the lowest value.
+        high: the highest.
+        distinct: the different values in order; empty where they are more than ``MAX_DISTINCT``.
+        one_hot: along the last axis there is one 1, the rest are 0.
+        soft: along the last axis the values are those of a distribution: not negative, with a sum of 1.
+        words: the labels are text.
+    """
+
+    shape: tuple[int, ...]
+    integral: bool
+    low: float
+    high: float
+    distinct: tuple[float, ...]
+    one_hot: bool = False
+    soft: bool = False
+    words: bool = False
+
+    @property
+    def scalar(self) -> bool:
+        """One value for each sample."""
+        return self.shape in ((), (1,))
+
+    @property
+    def zero_one(self) -> bool:
+        """Nothing but 0 and 1."""
+        return bool(self.distinct) and set(self.distinct) <= {0.0, 1.0}
+
+
+def scan(path: Path, *, words: bool = False) -> Facts:
+    """Read the targets once.
+
+    Args:
+        path: a ``.npy`` file of finite numbers, at least one row.
+        words: they are indices of words.
+    """
+    rows = rows_of_file(path)
+    shape = rows.shape[1:]
+    integral, soft = True, len(shape) > 0 and shape[-1] > 1
+    low, high = np.inf, -np.inf
+    distinct: Array | None = np.empty(0)
+    for (piece,) in together([rows]):
+        integral = integral and (piece.dtype.kind in "iu" or bool((piece == np.floor(piece)).all()))
+        low, high = min(low, float(piece.min())), max(high, float(piece.max()))
+        if soft:
+            sums = piece.sum(axis=-1, dtype=np.float64)
+            soft = bool(piece.min() >= 0 and (np.abs(sums - 1) < _TOLERANCE).all())
+        if distinct is not None:
+            distinct = np.union1d(distinct, piece.astype(np.float64, copy=False))
+            distinct = distinct if len(distinct) <= MAX_DISTINCT else None
+    values = () if distinct is None else tuple(distinct.tolist())
+    return Facts(shape, integral, low, high, values, soft and integral, soft, words)
+
+
+def same(path: Path, other: Path) -> bool:
+    """Tell whether two ``.npy`` files hold the same values in the same shape."""
+    files = [rows_of_file(path), rows_of_file(other)]
+    if files[0].shape != files[1].shape:
+        return False
+    return all(np.array_equal(piece, twin) for piece, twin in together(files))

@@ -1,0 +1,106 @@
+"""What the user can say about the data, and what reading them gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    from models.ports import Task
+
+    Array = NDArray[Any]
+    Batch = tuple[tuple[Array, ...], tuple[Array, ...]]
+    """One array for each input, one for each output or none at all; as many rows in each."""
+
+Kind = Literal["image", "bytes", "float32", "int64"]
+TRAIN_NAMES = ("train", "training")
+TEST_NAMES = ("test", "testing", "val", "valid", "validation")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What one feature of a TFRecord's examples is.
+
+    Attributes:
+        kind: an encoded image, the raw bytes of an array, or a list of numbers.
+        shape: of one sample; () for a single number. Not used for images.
+        dtype: of raw bytes, as numpy names it.
+        role: ``"input"`` or an input's name, ``"target"`` or an output's name; ``""`` where it is not used.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...] = ()
+    dtype: str = "uint8"
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What cannot be told from the data alone.
+
+    Attributes:
+        test_fraction: of the samples, where the source has no test samples; between 0 and 1.
+        tasks: one for each output; None, or none at all, where it is to be inferred.
+        labels: class names in the order of the model's outputs.
+        target: columns of a table that hold the targets; empty: one named label, target, class or y, else the
+            last ones.
+        columns: columns of a table that are inputs, in the model's order; empty: all others.
+        features: of a TFRecord by name; empty: told from the first record.
+        interpolation: of scaled images: nearest, bilinear, bicubic, lanczos, area or box.
+    """
+
+    test_fraction: float = 0.2
+    tasks: tuple[Task | None, ...] = ()
+    labels: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    features: Mapping[str, Feature] = field(default_factory=dict)
+    interpolation: str = "bilinear"
+
+    def task(self, index: int) -> Task | None:
+        """Return the task that was given for an output."""
+        return self.tasks[index] if index < len(self.tasks) else None
+
+
+@dataclass(frozen=True)
+class StoredData:
+    """What :func:`models.data.sources.load_data` has written.
+
+    Attributes:
+        tasks: one for each output of the model.
+        class_names: of the first output that has classes; () where they have no names.
+        train_samples: rows in ``train.npy``.
+        test_samples: rows in ``test.npy``.
+        notes: one line each, about what the user may not expect.
+    """
+
+    tasks: tuple[Task, ...]
+    class_names: tuple[str, ...]
+    train_samples: int
+    test_samples: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a source gives: batches to be read once, in order.
+
+    Attributes:
+        train: batches to train on; of all samples where ``test`` is None.
+        test: batches to test on.
+        class_names: of all classes in order. Labels that are text must be among them.
+        notes: for the user.
+        late_notes: gives more notes, once the last batch is read.
+        reshape: samples are rows of numbers, which take any shape that they fill.
+    """
+
+    train: Iterable[Batch]
+    test: Iterable[Batch] | None = None
+    class_names: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+    late_notes: Callable[[], list[str]] = list
+    reshape: bool = False

@@ -1,0 +1,141 @@
+"""Find the task of an output and store its targets, with the names of its classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.data.facts import same, scan
+from models.data.rows import rows_of_file
+from models.data.store import input_file, raw_target_file
+from models.data.targets import Place, normal_class, order_words, write_targets
+from models.data.tasks import classes_of, infer
+from models.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.data.options import DataOptions
+    from models.data.store import Stored
+    from models.ports import Port, Task
+
+_NAMED = ("classification", "binary", "multi-label", "segmentation")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One output's raw targets.
+
+    Attributes:
+        index: of the output.
+        output: of the model.
+        inputs: of the model.
+        folder: that holds the raw targets and gets the stored ones.
+        stored: what else was written there.
+    """
+
+    index: int
+    output: Port
+    inputs: tuple[Port, ...]
+    folder: Path
+    stored: Stored
+
+    @property
+    def raw(self) -> Path:
+        """The file of the raw targets."""
+        return raw_target_file(self.folder, self.index)
+
+
+def target_file(folder: Path, index: int) -> Path:
+    return folder / f"target_{index}.npy"
+
+
+def store_target(
+    target: Target, names: tuple[str, ...], options: DataOptions, notes: list[str]
+) -> tuple[Task, tuple[str, ...]]:
+    """Infer the task, unless it was given, and write the targets in its form.
+
+    Args:
+        target: of one output; its raw file is removed.
+        names: of the classes in order, as the user or else the source gives them; may be empty.
+        options: with the task, if given.
+        notes: get what the user may not expect.
+
+    Returns:
+        The task and the names of its classes, if it has classes with names.
+
+    Raises:
+        DataError: the targets do not fit the output or the task.
+    """
+    given = options.task(target.index)
+    if target.stored.targets == 0:
+        if given in ("reconstruction", "embedding"):
+            return given, ()
+        if given is not None:
+            msg = f"no labels, which {given} needs; add them to the data"
+            raise DataError(msg)
+        task, note = infer(None, target.output, target.inputs, same_as_input=False, normal=False)
+        notes += [note] if note else []
+        return task, ()
+    words = target.stored.words.get(target.index, ())
+    labels = options.labels if names else ()  # they are of the first output with classes
+    if words:
+        names = _write_ids(target.raw, words, names, labels)
+    facts = scan(target.raw, words=bool(words))
+    normal = normal_class(names, labels, _only_class(target) if words else None)
+    if given is None:
+        equal = _is_input(target) and not words
+        task, note = infer(
+            facts, target.output, target.inputs, same_as_input=equal, normal=normal is not None
+        )
+        notes += [note] if note else []
+    else:
+        task = given
+    place = Place(target.stored.train_rows)
+    path = target_file(target.folder, target.index)
+    found = _names_of(task, names, target.output, normal or 0)
+    write_targets(target.raw, path, task, target.output, facts, place=place, normal=normal)
+    target.raw.unlink()
+    return task, found
+
+
+def _write_ids(
+    raw: Path, words: tuple[str, ...], names: tuple[str, ...], given: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Replace the indices of words by class ids; return the names in their order."""
+    ordered = order_words(words, () if given else names, given)
+    ids = np.array([ordered.index(word) for word in words], np.int64)
+    np.save(raw, ids[np.load(raw)])
+    return given if len(given) == len(ordered) else ordered
+
+
+def _only_class(target: Target) -> int | None:
+    """Return the one class that the samples to train on have, where those to test on are apart."""
+    if target.stored.test_rows is None:
+        return None
+    found = np.unique(np.load(target.raw)[: target.stored.train_rows])
+    return int(found[0]) if len(found) == 1 else None
+
+
+def _is_input(target: Target) -> bool:
+    path = input_file(target.folder, 0)
+    return rows_of_file(path).shape[1:] == rows_of_file(target.raw).shape[1:] and same(path, target.raw)
+
+
+def _names_of(task: Task, names: tuple[str, ...], output: Port, normal: int) -> tuple[str, ...]:
+    if not names or task in ("regression", "reconstruction"):
+        return ()
+    if task == "anomaly":
+        others = [name for index, name in enumerate(names) if index != normal]
+        return names[normal], others[0] if len(others) == 1 else "anomaly"
+    classes = classes_of(output)
+    if task in _NAMED and classes is not None and len(names) != max(classes, 2):
+        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        msg = (
+            f"{len(names)} class names ({shown}) for {max(classes, 2)} classes of {output.name!r}; "
+            "name every class in labels, in the order of the model's outputs"
+        )
+        raise DataError(msg)
+    return names

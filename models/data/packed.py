@@ -1,0 +1,97 @@
+"""Open files that may be packed with gzip, within bounds."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import zlib
+from typing import IO, TYPE_CHECKING, cast
+
+from models.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MAX_RATIO = 1000  # of the content to the packed file, beyond 16 MiB
+MAX_LINE = 16 << 20
+_SMALL_BYTES = 16 << 20
+
+
+class _Bounded(io.RawIOBase):
+    """Reads an unpacked stream and refuses to read more than a real file would hold."""
+
+    def __init__(self, file: IO[bytes], limit: int, where: str) -> None:
+        self._file = file
+        self._left = limit
+        self._where = where
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(cast("bytearray", buffer))
+        content = self._file.read(len(view))
+        self._left -= len(content)
+        if self._left < 0:
+            msg = f"{self._where}: unpacks to more than {MAX_RATIO} times its size; refused as too large"
+            raise DataError(msg)
+        view[: len(content)] = content
+        return len(content)
+
+
+def is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(3) == b"\x1f\x8b\x08"
+
+
+@contextlib.contextmanager
+def open_bytes(path: Path, *, packed: bool | None = None) -> Iterator[IO[bytes]]:
+    """Open a file, unpacked where it is packed with gzip.
+
+    Args:
+        path: the file.
+        packed: whether it is; None: told from its first bytes.
+
+    Raises:
+        DataError: inside the block too: it is damaged, or unpacks to more than it may.
+    """
+    try:
+        packed = is_gzip(path) if packed is None else packed
+        if not packed:
+            with path.open("rb", buffering=1 << 20) as plain:
+                yield plain
+            return
+        limit = max(_SMALL_BYTES, MAX_RATIO * path.stat().st_size)
+        with gzip.open(path, "rb") as unpacked:
+            yield io.BufferedReader(_Bounded(cast("IO[bytes]", unpacked), limit, str(path)), 1 << 20)
+    except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
+        msg = f"{path}: cannot be read: {' '.join(str(error).split())[:200]}; replace it"
+        raise DataError(msg) from error
+
+
+@contextlib.contextmanager
+def open_lines(path: Path) -> Iterator[Iterator[str]]:
+    """Read the lines of a text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        DataError: as :func:`open_bytes`, or it is no text, or a line is too long to be one.
+    """
+    with open_bytes(path) as file:
+        text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+        try:
+            yield _lines(text, path)
+        except UnicodeDecodeError as error:
+            msg = f"{path}: no text in UTF-8: byte {error.object[error.start]:#x}; save it as UTF-8"
+            raise DataError(msg) from error
+        finally:
+            text.detach()
+
+
+def _lines(file: IO[str], path: Path) -> Iterator[str]:
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            msg = f"{path}: a line of more than {MAX_LINE} characters; this is no table"
+            raise DataError(msg)
+        yield line

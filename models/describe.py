@@ -1,0 +1,82 @@
+"""What a model takes and gives, read from its layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from models.ports import Port
+
+if TYPE_CHECKING:
+    import tf_keras
+
+# Classes that are an activation by themselves.
+_ACTIVATIONS = {
+    "Softmax": "softmax",
+    "ReLU": "relu",
+    "LeakyReLU": "leaky_relu",
+    "PReLU": "leaky_relu",
+    "ELU": "elu",
+    "UnitNormalization": "l2",
+}
+# Layers whose results have the range of what they are given.
+_PASSING = frozenset(
+    {
+        *("Reshape", "Flatten", "Permute", "RepeatVector", "Dropout", "SpatialDropout1D", "SpatialDropout2D"),
+        *("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D"),
+        *("UpSampling1D", "UpSampling2D", "Resizing", "Cropping1D", "Cropping2D", "CenterCrop"),
+    }
+)
+_RECURRENT = frozenset(
+    {"LSTM", "GRU", "SimpleRNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
+)
+
+
+def input_ports(model: tf_keras.Model) -> tuple[Port, ...]:
+    """Return the model's inputs in its order; the shape is of one sample, None an open length."""
+    return tuple(
+        Port(name, tuple(tensor.shape[1:]), tensor.dtype.name)
+        for name, tensor in zip(model.input_names, model.inputs, strict=True)
+    )
+
+
+def output_ports(model: tf_keras.Model) -> tuple[Port, ...]:
+    """Return the model's outputs in its order, each with the activation of the layer that gives it.
+
+    Names are the layers' names; where one layer gives several outputs the later ones end in ``_1``, ``_2``.
+    """
+    ports: list[Port] = []
+    taken: set[str] = set()
+    for tensor in model.outputs:
+        first = name = _history(tensor).layer.name
+        count = 0
+        while name in taken:
+            count += 1
+            name = f"{first}_{count}"
+        taken.add(name)
+        ports.append(Port(name, tuple(tensor.shape[1:]), tensor.dtype.name, _activation(tensor)))
+    return tuple(ports)
+
+
+def _activation(tensor: Any) -> str:
+    """Return what was applied last to a tensor, or ``""``."""
+    layer = _history(tensor).layer
+    kind = type(layer).__name__
+    if kind == "TimeDistributed":
+        layer = layer.layer
+        kind = type(layer).__name__
+    if kind in _ACTIVATIONS:
+        return _ACTIVATIONS[kind]
+    before = layer.inbound_nodes[_history(tensor).node_index].keras_inputs if layer.inbound_nodes else []
+    if kind == "Concatenate":
+        found = {_activation(part) for part in before}
+        return found.pop() if len(found) == 1 else ""
+    if kind in _PASSING and before:
+        return _activation(before[0])
+    if kind in _RECURRENT or not hasattr(layer, "activation"):
+        return ""
+    name = str(getattr(layer.activation, "__name__", ""))
+    return _activation(before[0]) or name if kind == "Activation" and name == "linear" else name
+
+
+def _history(tensor: Any) -> Any:
+    return tensor._keras_history

@@ -1,0 +1,56 @@
+"""Masks: which steps of a sequence later layers are to skip, as Embedding and Masking say.
+
+No int8 op skips steps. A mask that no layer looks at is dropped; one that changes a result is refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Layers whose result depends on the mask of what they are called on.
+_LOOKING = frozenset(
+    {
+        *("LSTM", "GRU", "CuDNNLSTM", "CuDNNGRU", "SimpleRNN", "RNN"),
+        *("Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
+        *("GlobalAveragePooling1D", "Attention", "AdditiveAttention", "MultiHeadAttention", "Softmax"),
+    }
+)
+# Layers that hand on the mask of what they are called on.
+_PASSING = frozenset(
+    {
+        *("Dense", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "ThresholdedReLU", "Masking"),
+        *("BatchNormalization", "LayerNormalization", "UnitNormalization", "GroupNormalization"),
+        *("Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "AlphaDropout"),
+        *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "TimeDistributed"),
+    }
+)
+
+
+OPERATIONS = frozenset({"not_equal", "any"})
+"""With these, Keras 3 writes into a model's graph how a mask is made."""
+
+
+def mask_after(name: str, kind: str, masks: Sequence[str]) -> str:
+    """Return the name of the layer whose mask the result carries, or ``""``.
+
+    Args:
+        name: the layer's name.
+        kind: its class.
+        masks: for each tensor that it is called on, the layer whose mask this carries, or ``""``.
+
+    Raises:
+        ModelError: the layer would skip what is masked.
+    """
+    source = next(filter(None, masks), "")
+    if source and kind in _LOOKING:
+        msg = (
+            f"layer {name!r} ({kind}) skips the steps that {source!r} masks, which no int8 op does; "
+            "train without the mask (mask_zero=False, no Masking) on sequences padded to one length"
+        )
+        raise ModelError(msg)
+    return source if kind in _PASSING else ""

@@ -1,0 +1,81 @@
+"""The shape of what each function of the layer ``Operation`` gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from models.layers import FUNCTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Shape = tuple[int | None, ...]
+
+REDUCTIONS = frozenset({"mean", "sum", "max", "min"})
+
+
+def operation_shape(config: dict[str, Any], inputs: Sequence[Shape]) -> Shape:
+    """Return the output shape, the batch first.
+
+    Raises:
+        ValueError, KeyError, IndexError, TypeError: the function is unknown or does not fit.
+    """
+    function = config["function"]
+    shape = inputs[0]
+    if function not in FUNCTIONS:
+        msg = f"no operation {str(function)[:40]!r}"
+        raise ValueError(msg)
+    if function == "divide":
+        return broadcast(inputs)
+    if function == "matmul":
+        return _multiplied(config, *inputs)
+    if function == "stack":
+        axis = config["axis"] % (len(shape) + 1)
+        return (*shape[:axis], len(inputs), *shape[axis:])
+    if function == "slice":
+        return (shape[0], *_sliced(config, shape[1:]))
+    if function == "pad":
+        pairs = config["paddings"]
+        return tuple(n and n + sum(pair) for n, pair in zip(shape, pairs, strict=True))
+    if function == "tile":
+        return tuple(n and n * count for n, count in zip(shape, config["multiples"], strict=True))
+    if function in REDUCTIONS:
+        axes = {axis % len(shape) for axis in config["axis"]}
+        if config.get("keepdims"):
+            return tuple(1 if axis in axes else n for axis, n in enumerate(shape))
+        return tuple(n for axis, n in enumerate(shape) if axis not in axes)
+    return shape
+
+
+def broadcast(inputs: Sequence[Shape]) -> Shape:
+    """Return the shape of an elementwise operation on ``inputs``.
+
+    Raises:
+        ValueError: two lengths differ and neither is 1.
+    """
+    rank = max(len(shape) for shape in inputs)
+    result: list[int | None] = []
+    for axis in range(rank):
+        lengths = {shape[axis - rank] for shape in inputs if len(shape) >= rank - axis}
+        wide = {n for n in lengths if n not in (1, None)}
+        if len(wide) > 1:
+            msg = f"lengths {sorted(wide)} differ"
+            raise ValueError(msg)
+        result.append(wide.pop() if wide else None if None in lengths else 1)
+    return tuple(result)
+
+
+def _multiplied(config: dict[str, Any], first: Shape, second: Shape) -> Shape:
+    rows, inner = first[-2:] if not config.get("transpose_a") else first[:-3:-1]
+    other, columns = second[-2:] if not config.get("transpose_b") else second[:-3:-1]
+    if None not in (inner, other) and inner != other:
+        msg = f"lengths {inner} and {other} differ"
+        raise ValueError(msg)
+    return (*broadcast([first[:-2], second[:-2]]), rows, columns)
+
+
+def _sliced(config: dict[str, Any], lengths: Shape) -> list[int | None]:
+    parts = map(slice, config["begin"], config["end"], config["strides"])
+    return [
+        None if n is None else len(range(*part.indices(n))) for n, part in zip(lengths, parts, strict=True)
+    ]

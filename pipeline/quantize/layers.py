@@ -1,0 +1,57 @@
+"""What became of each Keras layer in the converted file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pipeline.flatbuffer import float_operators
+
+if TYPE_CHECKING:
+    from pipeline.artifacts import LayerTreatment
+    from pipeline.config import Format
+    from pipeline.flatbuffer import TfliteModel
+
+_AT_THE_EDGE = frozenset({"QUANTIZE", "DEQUANTIZE"})
+
+
+def final_treatments(
+    layers: tuple[LayerTreatment, ...], written: Format, flat: TfliteModel
+) -> tuple[LayerTreatment, ...]:
+    """Correct what training meant to happen by what is in the file, which is of format ``written``."""
+    if written == "int8":
+        return layers
+    if written in {"float16", "float32"}:
+        return tuple(_as_float(layer, f"the file is {written}") for layer in layers)
+    in_float = float_layers(flat, layers)
+    return tuple(
+        _as_float(layer, f"no int8 kernel for {', '.join(in_float[layer.name])}")
+        if layer.name in in_float
+        else layer
+        for layer in layers
+    )
+
+
+def float_layers(flat: TfliteModel, layers: tuple[LayerTreatment, ...]) -> dict[str, list[str]]:
+    """The layers with operators that compute in float, and those operators.
+
+    A layer is told by its name, which is a part of the path that the converter gives a tensor.
+    """
+    found: dict[str, list[str]] = {}
+    for line in float_operators(flat):
+        operator, words = line.split(" ")[1], set(re.split(r"[/;:() ]+", line))
+        if operator in _AT_THE_EDGE:
+            continue
+        for layer in layers:
+            if words & {layer.name, f"quant_{layer.name}"} and layer.treatment != "none":
+                operators = found.setdefault(layer.name, [])
+                if operator not in operators:
+                    operators.append(operator)
+    return found
+
+
+def _as_float(layer: LayerTreatment, reason: str) -> LayerTreatment:
+    if layer.treatment == "none":
+        return layer
+    return replace(layer, treatment="float", reason="; ".join(filter(None, (reason, layer.reason))))

@@ -1,0 +1,84 @@
+"""Samples on disk, read a bounded number at a time: data may be larger than memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pipeline.artifacts import Dataset, Preprocessing, Split
+
+CHUNK_BYTES = 64 << 20
+MAX_CHUNK_SAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Some rows of a data set, and how they become a model's input.
+
+    Attributes:
+        inputs: for each of the model's inputs a .npy file of all rows.
+        targets: for each of its outputs likewise, or None where it has no targets.
+        rows: int64 (n,) indices of these samples in those files.
+        preprocessing: for each input.
+    """
+
+    inputs: tuple[Path, ...]
+    targets: tuple[Path | None, ...]
+    rows: NDArray[np.int64]
+    preprocessing: Preprocessing
+
+    @classmethod
+    def of(cls, data: Dataset, split: Split, preprocessing: Preprocessing) -> Samples:
+        """The training or the test samples of a data set."""
+        inputs = tuple(data.input(index) for index in range(len(data.shapes)))
+        targets = tuple(
+            data.target(index) if data.target(index).exists() else None for index in range(len(data.tasks))
+        )
+        return cls(inputs, targets, np.load(data.rows(split)), preprocessing)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, places: NDArray[np.int64] | slice) -> Samples:
+        """Those of these samples at ``places``, in that order."""
+        return replace(self, rows=self.rows[places])
+
+    def choose(self, count: int, seed: int) -> Samples:
+        """At most ``count`` of them by ``seed``, in the order of the data."""
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+
+    def raw(self, index: int) -> NDArray[Any]:
+        """One input of every sample, (n, ...) as the source has it."""
+        return _read(self.inputs[index], self.rows)
+
+    def model_inputs(self) -> list[NDArray[Any]]:
+        """What the model takes, for each input (n, ...): float32, or integers where they are indices."""
+        return [transform.apply(self.raw(index)) for index, transform in enumerate(self.preprocessing)]
+
+    def target(self, index: int) -> NDArray[Any] | None:
+        """The targets of one output, (n, ...), or None."""
+        path = self.targets[index]
+        return None if path is None else _read(path, self.rows)
+
+    def chunks(self, most: int = MAX_CHUNK_SAMPLES) -> Iterator[Samples]:
+        """All samples in order, as many at a time as memory has room for as float32."""
+        values = sum(int(np.prod(np.load(path, mmap_mode="r").shape[1:])) for path in self.inputs)
+        size = max(1, min(most, CHUNK_BYTES // (4 * max(values, 1))))
+        for start in range(0, len(self), size):
+            yield self.take(slice(start, start + size))
+
+
+def _read(path: Path, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Copy rows out of a file that is mapped for no longer: what is mapped counts as memory."""
+    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+        return np.array(mapped[rows[0] : rows[-1] + 1])
+    return np.asarray(mapped[rows])

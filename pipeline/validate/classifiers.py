@@ -1,0 +1,227 @@
+"""Classifiers that say one class: of several by an output for each, or of two by a single one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.validate import ranking
+from pipeline.validate.evidence import Figure, Findings, Reduced, mean, share
+from pipeline.validate.probabilities import (
+    calibration_error,
+    class_scores,
+    exclusive_probabilities,
+    flips,
+    independent_probabilities,
+    loss,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from pipeline.validate.evidence import Chunk
+    from pipeline.validate.ranking import Ranking
+
+MOST_CLASSES_OF_TOP_3 = 9
+
+
+def reduce_classification(chunk: Chunk) -> Reduced:
+    """Keep what each model says of each sample; outputs (n, classes), labels (n,)."""
+    classes = chunk.baseline.shape[1]
+    baseline = exclusive_probabilities(chunk.baseline, from_logits=chunk.from_logits)
+    quantized = exclusive_probabilities(chunk.quantized, from_logits=chunk.from_logits)
+    rows = _said(baseline, quantized, class_ids(chunk.targets, classes))
+    if classes == 2:
+        rows |= {"baseline_score": baseline[:, 1], "quantized_score": quantized[:, 1]}
+    return Reduced(rows, classes=classes)
+
+
+def reduce_binary(chunk: Chunk) -> Reduced:
+    """Keep what each model says of each sample; outputs (n, 1) of class 1, labels (n,)."""
+    if chunk.baseline.shape[1] != 1:
+        message = f"a binary classifier has one output a sample, this model {chunk.baseline.shape[1]}; "
+        raise InputError(message + 'its task is "classification" or "multi-label"')
+    labels = class_ids(chunk.targets, 2)
+    baseline = independent_probabilities(chunk.baseline, from_logits=chunk.from_logits)
+    quantized = independent_probabilities(chunk.quantized, from_logits=chunk.from_logits)
+    rows = _said(np.hstack([1 - baseline, baseline]), np.hstack([1 - quantized, quantized]), labels)
+    # Ranks are of the outputs themselves: far from 0 a sigmoid in floating point has ties that they have not.
+    scores = {"baseline_score": chunk.baseline[:, 0], "quantized_score": chunk.quantized[:, 0]}
+    return Reduced(rows | scores, classes=2)
+
+
+def judge_classification(kept: Reduced, names: tuple[str, ...]) -> Findings:
+    """Top-1, top-k or of two classes AUC, macro F1 and cross-entropy."""
+    rows, classes = kept.rows, kept.classes
+    figures = [share("top-1", rows["baseline_rank"] == 0, rows["quantized_rank"] == 0)]
+    if classes >= 4:
+        most = 3 if classes <= MOST_CLASSES_OF_TOP_3 else 5
+        figures.append(share(f"top-{most}", rows["baseline_rank"] < most, rows["quantized_rank"] < most))
+    if classes == 2 and ranking.has_both(rows["label"] == 1):
+        figures.append(_ranked("AUC", ranking.auc, rows))
+    figures += [_macro_f1(rows, classes), _loss(rows)]
+    return _findings(rows, classes, names, figures, _at_chance(rows, classes))
+
+
+def judge_binary(kept: Reduced, names: tuple[str, ...]) -> Findings:
+    """Accuracy at 0.5, AUC, average precision, F1 of class 1 and cross-entropy."""
+    rows = kept.rows
+    positive = rows["label"] == 1
+    figures = [share("accuracy", rows["baseline_rank"] == 0, rows["quantized_rank"] == 0)]
+    notes = []
+    if ranking.has_both(positive):
+        area = _ranked("AUC", ranking.auc, rows)
+        figures += [area, _ranked("average precision", ranking.average_precision, rows)]
+        if area.baseline <= 100 * ranking.chance_area(positive):
+            notes.append(f"the float model is not measurably better than chance (AUC {area.baseline:.1f} %)")
+    else:
+        notes.append(f"every sample is of class {rows['label'][0]}, so that there is no AUC")
+    if positive.any():
+        figures.append(
+            pooled_f1(
+                "F1",
+                positive,
+                (positive & (rows["baseline_class"] == 1), rows["baseline_class"] == 1),
+                (positive & (rows["quantized_class"] == 1), rows["quantized_class"] == 1),
+            )
+        )
+    figures.append(_loss(rows))
+    notes += [_at_chance(rows, 2)] if not notes else []
+    return _findings(rows, 2, names, figures, "; ".join(filter(None, notes)))
+
+
+def class_ids(labels: NDArray[Any] | None, classes: int) -> NDArray[Any]:
+    """Return labels as int64 class ids.
+
+    Raises:
+        InputError: one names no class.
+    """
+    assert labels is not None
+    if labels.dtype.kind == "f" and (labels == np.floor(labels)).all():
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind not in "iub" or labels.min() < 0 or labels.max() >= classes:
+        found = f"labels run from {labels.min()} to {labels.max()}"
+        message = f"{found} where the model has {classes} classes; give class ids from 0 to {classes - 1}"
+        raise InputError(message)
+    return labels.astype(np.int64)
+
+
+def commonest(labels: NDArray[Any]) -> float:
+    """The share of the commonest class, 0..1."""
+    return float(np.bincount(labels.reshape(-1)).max() / labels.size)
+
+
+def pooled_f1(
+    name: str,
+    support: NDArray[Any],
+    baseline: tuple[NDArray[Any], NDArray[Any]],
+    quantized: tuple[NDArray[Any], NDArray[Any]],
+) -> Figure:
+    """F1 in points from each sample's counts (n,): of what is there, what is found, and what is said."""
+
+    def of(found: NDArray[Any], said: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
+        both = support.astype(np.float64) + said
+        value = 2 * found.sum() / both.sum()
+        return float(value), (2 * found - value * both) / both.mean()
+
+    (before, influence_before), (after, influence_after) = of(*baseline), of(*quantized)
+    influence = 100 * (influence_after - influence_before)
+    return Figure(name=name, baseline=100 * before, quantized=100 * after, influence=influence)
+
+
+def _said(
+    baseline: NDArray[np.float64], quantized: NDArray[np.float64], labels: NDArray[Any]
+) -> dict[str, NDArray[Any]]:
+    """What is kept of probabilities (n, classes)."""
+    every = np.arange(len(labels))
+    baseline_class = baseline.argmax(axis=1)
+    rows = {"label": labels, "drift": np.abs(quantized - baseline)[every, baseline_class]}
+    for model, probabilities in (("baseline", baseline), ("quantized", quantized)):
+        rows[f"{model}_class"] = probabilities.argmax(axis=1)
+        rows[f"{model}_confidence"] = probabilities.max(axis=1)
+        rows[f"{model}_rank"] = _rank(probabilities, labels)
+        rows[f"{model}_loss"] = loss(probabilities[every, labels])
+    return rows
+
+
+def _rank(probabilities: NDArray[np.float64], labels: NDArray[Any]) -> NDArray[np.intp]:
+    """How many classes come before the label's; of equals the lower id comes first, as on the device."""
+    of_label = probabilities[np.arange(len(labels)), labels][:, None]
+    lower = np.arange(probabilities.shape[1]) < labels[:, None]
+    before = (probabilities > of_label) | ((probabilities == of_label) & lower)
+    ranks: NDArray[np.intp] = before.sum(axis=1)
+    return ranks
+
+
+def _loss(rows: dict[str, NDArray[Any]]) -> Figure:
+    return mean("loss", rows["baseline_loss"], rows["quantized_loss"], unit="nats")
+
+
+def _ranked(name: str, by: Callable[..., Ranking], rows: dict[str, NDArray[Any]]) -> Figure:
+    return ranking.figure(name, by, rows["baseline_score"], rows["quantized_score"], rows["label"] == 1)
+
+
+def _macro_f1(rows: dict[str, NDArray[Any]], classes: int) -> Figure:
+    """Mean F1 of the classes that have samples, in points."""
+    labels = rows["label"]
+    support = np.bincount(labels, minlength=classes)
+    there = support > 0
+
+    def of(said: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
+        right = said == labels
+        both = np.maximum(support + np.bincount(said, minlength=classes), 1)
+        f1 = np.where(there, 2 * np.bincount(labels[right], minlength=classes) / both, 0)
+        pull = f1 / both  # what one sample more of a class, or one more said to be of it, takes from its F1
+        influence = 2 * right / both[labels] - pull[labels] - pull[said]
+        return float(f1[there].mean()), influence * len(labels) / np.count_nonzero(there)
+
+    before, influence_before = of(rows["baseline_class"])
+    after, influence_after = of(rows["quantized_class"])
+    return Figure(
+        name="macro F1",
+        baseline=100 * before,
+        quantized=100 * after,
+        influence=100 * (influence_after - influence_before),
+    )
+
+
+def _at_chance(rows: dict[str, NDArray[Any]], classes: int) -> str:
+    labels = rows["label"]
+    right = float((rows["baseline_rank"] == 0).mean())
+    if right <= 1 / classes + 1.96 * np.sqrt((1 - 1 / classes) / classes / len(labels)):
+        return f"the float model is not measurably better than chance ({right:.1%} of {classes} classes)"
+    if right <= commonest(labels):
+        share_of_it = f"{commonest(labels):.1%}"
+        return (
+            f"the float model is right no more often ({right:.1%}) than the commonest class ({share_of_it})"
+        )
+    return ""
+
+
+def _findings(
+    rows: dict[str, NDArray[Any]], classes: int, names: tuple[str, ...], figures: list[Figure], note: str
+) -> Findings:
+    labels = rows["label"]
+    right = {model: rows[f"{model}_rank"] == 0 for model in ("baseline", "quantized")}
+    counts = {
+        model: (
+            np.bincount(labels[right[model]], minlength=classes),
+            np.bincount(rows[f"{model}_class"], minlength=classes),
+        )
+        for model in right
+    }
+    support = np.bincount(labels, minlength=classes)
+    return Findings(
+        figures=tuple(figures),
+        note=note,
+        classes=class_scores(names, support, counts["baseline"], counts["quantized"]),
+        flips=flips(right["baseline"], right["quantized"]),
+        agreement=float((rows["baseline_class"] == rows["quantized_class"]).mean()),
+        confidence_drift=float(rows["drift"].mean()),
+        baseline_calibration_error=calibration_error(rows["baseline_confidence"], right["baseline"]),
+        quantized_calibration_error=calibration_error(rows["quantized_confidence"], right["quantized"]),
+    )

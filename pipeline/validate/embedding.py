@@ -1,0 +1,111 @@
+"""Models that give a vector to compare with others: whether both models' vectors point the same way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.validate.evidence import Figure, Findings, Reduced, share
+from pipeline.validate.probabilities import flips
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pipeline.validate.evidence import Chunk
+
+# Each is compared with all others: samples beyond this number are left out evenly.
+MOST_NEIGHBOURS = 5000
+ROWS_AT_A_TIME = 500
+
+
+def reduce_embedding(chunk: Chunk) -> Reduced:
+    """Keep unit vectors (n, elements) of both models, and labels (n,) where there are some."""
+    rows = {"baseline": _units(chunk.baseline), "quantized": _units(chunk.quantized)}
+    if chunk.targets is not None:
+        rows["label"] = chunk.targets.reshape(len(chunk.targets))
+    return Reduced(rows)
+
+
+def judge_embedding(kept: Reduced, names: tuple[str, ...]) -> Findings:
+    """Cosine between both models' vectors; with labels, the class of the nearest neighbour."""
+    baseline, quantized = kept.rows["baseline"], kept.rows["quantized"]
+    cosines = np.einsum("ij,ij->i", baseline, quantized, dtype=np.float64)
+    # Two vectors of zeros are the same; one against any other vector says nothing any more.
+    cosines[~baseline.any(axis=1) & ~quantized.any(axis=1)] = 1
+    figures = [
+        Figure(
+            name="cosine to float",
+            baseline=100.0,
+            quantized=100 * float(cosines.mean()),
+            influence=100 * cosines,
+        ),
+        Figure(
+            name="cosine to float, worst 1 %",
+            baseline=100.0,
+            quantized=100 * float(np.percentile(cosines, 1)),
+            influence=None,
+        ),
+    ]
+    if "label" not in kept.rows:
+        return Findings(figures=tuple(figures), note=_constant(baseline))
+    labels = kept.rows["label"]
+    chosen = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), MOST_NEIGHBOURS)).astype(int))
+    if len(chosen) < 2:
+        return Findings(figures=tuple(figures), note="one sample has no neighbour")
+    right = {
+        model: labels[chosen][_nearest(kept.rows[model][chosen])] == labels[chosen]
+        for model in ("baseline", "quantized")
+    }
+    return Findings(
+        figures=(*figures, _neighbours(right, chosen, len(labels))),
+        note=_constant(baseline) or _at_chance(right["baseline"], labels[chosen]),
+        flips=flips(right["baseline"], right["quantized"]),
+    )
+
+
+def _units(outputs: NDArray[Any]) -> NDArray[np.float32]:
+    """Return vectors (n, elements) of length 1; zeros stay zeros."""
+    vectors = outputs.reshape(len(outputs), -1).astype(np.float64)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    units: NDArray[np.float32] = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return units
+
+
+def _nearest(vectors: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return for each unit vector the index (n,) of the other one with the largest cosine."""
+    found = []
+    for start in range(0, len(vectors), ROWS_AT_A_TIME):
+        cosines = vectors[start : start + ROWS_AT_A_TIME] @ vectors.T
+        rows = np.arange(len(cosines))
+        cosines[rows, start + rows] = -np.inf
+        found.append(cosines.argmax(axis=1))
+    return np.concatenate(found)
+
+
+def _neighbours(right: dict[str, NDArray[np.bool_]], chosen: NDArray[Any], samples: int) -> Figure:
+    """Share of the chosen samples whose nearest neighbour is of their class; the others have no influence."""
+    found = share("nearest neighbour of the same class", right["baseline"], right["quantized"])
+    assert found.influence is not None
+    influence = np.zeros(samples)
+    influence[chosen] = (found.influence - found.influence.mean()) * samples / len(chosen)
+    return Figure(
+        name=found.name,
+        baseline=found.baseline,
+        quantized=found.quantized,
+        influence=influence,
+        reach=found.reach * samples / len(chosen),
+    )
+
+
+def _constant(vectors: NDArray[np.float32]) -> str:
+    same = len(vectors) > 1 and float(np.abs(vectors - vectors[0]).max()) < 1e-6
+    return "the float model gives every sample the same vector" if same else ""
+
+
+def _at_chance(right: NDArray[np.bool_], labels: NDArray[Any]) -> str:
+    most = float(np.unique(labels, return_counts=True)[1].max() / len(labels))
+    if float(right.mean()) > most:
+        return ""
+    note = f"the float model's neighbours are right no more often ({right.mean():.1%}) "
+    return note + f"than the commonest class ({most:.1%})"

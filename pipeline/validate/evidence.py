@@ -1,0 +1,116 @@
+"""What passes between the steps of a comparison: chunks of outputs, what is kept of them, figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.validate.comparison import POINTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pipeline.validate.comparison import Better, ClassScores, Flips
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Checked outputs of both models for the same samples, (n, *output_shape), and what they are held to."""
+
+    baseline: NDArray[Any]
+    quantized: NDArray[Any]
+    targets: NDArray[Any] | None
+    inputs: NDArray[Any] | None
+    from_logits: bool
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What is kept of a chunk.
+
+    Attributes:
+        rows: arrays with one entry a sample.
+        totals: sums over the samples.
+        classes: how many the model tells apart, where it does.
+    """
+
+    rows: dict[str, NDArray[Any]]
+    totals: dict[str, NDArray[Any]] = field(default_factory=dict)
+    classes: int = 0
+
+
+def merge(chunks: Sequence[Reduced]) -> Reduced:
+    """Join the rows of chunks in their order, and add up their totals."""
+    rows = {name: np.concatenate([chunk.rows[name] for chunk in chunks]) for name in chunks[0].rows}
+    totals = {name: np.sum([chunk.totals[name] for chunk in chunks], axis=0) for name in chunks[0].totals}
+    return Reduced(rows, totals, chunks[0].classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A metric of both models before it has an interval.
+
+    Attributes:
+        influence: float64 (n,); how the difference of the models changes when a sample gets more weight, so
+            that to first order the difference on other samples is the difference here plus the mean of
+            theirs. None where that does not exist.
+        reach: the largest influence that one sample can have. Two half samples of it, one either way, are
+            added (Agresti and Min 2005), so that few samples without a difference do not pass for certainty.
+    """
+
+    name: str
+    baseline: float
+    quantized: float
+    influence: NDArray[np.float64] | None
+    unit: str = POINTS
+    better: Better = "higher"
+    reach: float = 0.0
+
+
+def share(name: str, baseline: NDArray[Any], quantized: NDArray[Any]) -> Figure:
+    """A figure in points from what is right, bool (n,) of each model."""
+    change = 100.0 * (quantized.astype(np.float64) - baseline)
+    return Figure(
+        name=name,
+        baseline=100 * float(baseline.mean()),
+        quantized=100 * float(quantized.mean()),
+        influence=change,
+        reach=100.0,
+    )
+
+
+def mean(
+    name: str,
+    baseline: NDArray[Any],
+    quantized: NDArray[Any],
+    *,
+    unit: str,
+    better: Better = "lower",
+) -> Figure:
+    """A figure that is the mean over the samples, float (n,) of each model."""
+    return Figure(
+        name=name,
+        baseline=float(baseline.mean()),
+        quantized=float(quantized.mean()),
+        influence=quantized - baseline,
+        unit=unit,
+        better=better,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What a task's own judgement finds; the attributes are those of ``Comparison``."""
+
+    figures: tuple[Figure, ...]
+    note: str = ""
+    classes: tuple[ClassScores, ...] = ()
+    flips: Flips | None = None
+    agreement: float | None = None
+    confidence_drift: float | None = None
+    baseline_calibration_error: float | None = None
+    quantized_calibration_error: float | None = None

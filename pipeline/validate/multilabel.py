@@ -1,0 +1,126 @@
+"""Models that say any of several labels, each on its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.validate import ranking
+from pipeline.validate.classifiers import pooled_f1
+from pipeline.validate.evidence import Figure, Findings, Reduced, mean, share
+from pipeline.validate.probabilities import (
+    calibration_error,
+    class_scores,
+    flips,
+    independent_probabilities,
+    loss,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from pipeline.validate.evidence import Chunk
+    from pipeline.validate.ranking import Ranking
+
+
+def reduce_multilabel(chunk: Chunk) -> Reduced:
+    """Keep outputs and labels, since ranks need all of them; both (n, labels)."""
+    targets = chunk.targets
+    assert targets is not None
+    if targets.shape != chunk.baseline.shape:
+        message = f"targets of {targets.shape[1:]} a sample do not fit {chunk.baseline.shape[1]} outputs; "
+        raise InputError(message + "give 0 or 1 for each output")
+    if not ((targets == 0) | (targets == 1)).all():
+        message = f"targets run from {targets.min()} to {targets.max()}; give 0 or 1 for each output"
+        raise InputError(message)
+    rows = {
+        "truth": targets.astype(bool),
+        "baseline_score": chunk.baseline,
+        "quantized_score": chunk.quantized,
+        "baseline": independent_probabilities(chunk.baseline, from_logits=chunk.from_logits).astype(
+            "float32"
+        ),
+        "quantized": independent_probabilities(chunk.quantized, from_logits=chunk.from_logits).astype(
+            "float32"
+        ),
+    }
+    return Reduced(rows, classes=targets.shape[1])
+
+
+def judge_multilabel(kept: Reduced, names: tuple[str, ...]) -> Findings:
+    """Mean average precision, macro AUC, micro F1, whole sets that are right, and binary cross-entropy.
+
+    Average precision comes first: labels are mostly absent, so that a share of right answers, and even AUC,
+    hardly shows when those few that are there are no longer found.
+    """
+    truth, baseline, quantized = (kept.rows[name] for name in ("truth", "baseline", "quantized"))
+    said_before, said_after = baseline > 0.5, quantized > 0.5
+    whole_before, whole_after = (said_before == truth).all(axis=1), (said_after == truth).all(axis=1)
+    ranked = [label for label in range(kept.classes) if ranking.has_both(truth[:, label])]
+    figures, note = [], ""
+    if ranked:
+        precision = _ranked("mean average precision", ranking.average_precision, kept, ranked)
+        figures += [precision, _ranked("macro AUC", ranking.auc, kept, ranked)]
+        note = _at_chance(figures[1].baseline, truth, ranked)
+    else:
+        note = "no label is there in some samples and not in others, so that nothing can be ranked"
+    # Without a label to rank, the whole sets are what is left to judge.
+    whole = share("subset accuracy", whole_before, whole_after)
+    counts = [(truth & said, said) for said in (said_before, said_after)]
+    if truth.any():
+        sums = [(found.sum(axis=1), said.sum(axis=1)) for found, said in counts]
+        figures.append(pooled_f1("micro F1", truth.sum(axis=1), sums[0], sums[1]))
+    figures.insert(len(figures) if ranked else 0, whole)
+    losses = [
+        loss(np.where(truth, probability, 1 - probability)).mean(axis=1)
+        for probability in (baseline, quantized)
+    ]
+    figures.append(mean("loss", losses[0], losses[1], unit="nats a label"))
+    columns = [(found.sum(axis=0), said.sum(axis=0)) for found, said in counts]
+    return Findings(
+        figures=tuple(figures),
+        note=note,
+        classes=class_scores(names, truth.sum(axis=0), columns[0], columns[1]),
+        flips=flips(whole_before, whole_after),
+        agreement=float((said_before == said_after).mean()),
+        confidence_drift=float(np.abs(quantized - baseline).mean()),
+        baseline_calibration_error=_calibration_error(baseline, truth),
+        quantized_calibration_error=_calibration_error(quantized, truth),
+    )
+
+
+def _ranked(
+    name: str,
+    by: Callable[[NDArray[Any], NDArray[np.bool_]], Ranking],
+    kept: Reduced,
+    labels: list[int],
+) -> Figure:
+    """The mean over the labels of how well each is ranked."""
+    before, after, truth = (kept.rows[key] for key in ("baseline_score", "quantized_score", "truth"))
+    each = [ranking.figure("", by, before[:, at], after[:, at], truth[:, at]) for at in labels]
+    influences = [figure.influence for figure in each if figure.influence is not None]
+    return Figure(
+        name=name,
+        baseline=float(np.mean([figure.baseline for figure in each])),
+        quantized=float(np.mean([figure.quantized for figure in each])),
+        influence=np.sum(influences, axis=0) / len(each),
+        reach=max(figure.reach for figure in each) / len(each),
+    )
+
+
+def _at_chance(area: float, truth: NDArray[np.bool_], ranked: list[int]) -> str:
+    """Labels may go together, so that their mean is allowed what one of them is."""
+    limit = float(np.mean([ranking.chance_area(truth[:, label]) for label in ranked]))
+    if area > 100 * limit:
+        return ""
+    return f"the float model is not measurably better than chance (macro AUC {area:.1f} %)"
+
+
+def _calibration_error(probabilities: NDArray[Any], truth: NDArray[np.bool_]) -> float:
+    said = probabilities > 0.5
+    confidence = np.where(said, probabilities, 1 - probabilities)
+    return calibration_error(confidence.ravel(), (said == truth).ravel())

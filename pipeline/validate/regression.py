@@ -1,0 +1,218 @@
+"""Models that give numbers: regression, and autoencoders that give their own input again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.validate import ranking
+from pipeline.validate.classifiers import class_ids
+from pipeline.validate.evidence import Figure, Findings, Reduced, mean
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pipeline.validate.evidence import Chunk
+
+TARGETS_UNIT = "in the targets' unit"
+# Up to here each output has an R2 of its own, so that one on a small scale counts as much as the others.
+MOST_OUTPUTS = 64
+# Below this share of the sum of squares, a sum of squared deviations is rounding.
+ROUNDING = 1e-12
+
+
+def reduce_regression(chunk: Chunk) -> Reduced:
+    """Keep each sample's errors; outputs and targets (n, *output_shape)."""
+    assert chunk.targets is not None
+    targets = _paired(chunk.targets, chunk.baseline, "targets")
+    return _errors(chunk, targets, pooled=targets.shape[1] > MOST_OUTPUTS)
+
+
+def reduce_reconstruction(chunk: Chunk) -> Reduced:
+    """Keep each sample's errors over all elements; outputs and inputs (n, *input_shape)."""
+    return _errors(chunk, _paired(chunk.inputs, chunk.baseline, "inputs"), pooled=True)
+
+
+def reduce_anomaly(chunk: Chunk) -> Reduced:
+    """Keep each sample's errors and its label (n,), and of normal samples what the reconstruction needs."""
+    anomalous = class_ids(chunk.targets, 2).astype(bool)
+    inputs = _paired(chunk.inputs, chunk.baseline, "inputs")
+    kept = _errors(chunk, inputs, pooled=True)
+    return Reduced(kept.rows | {"anomalous": anomalous}, _totals(inputs[~anomalous], kept.classes))
+
+
+def judge_regression(kept: Reduced, names: tuple[str, ...]) -> Findings:
+    """R2, MAE, RMSE, the largest error and MSE."""
+    before, after = kept.rows["baseline_squares"], kept.rows["quantized_squares"]
+    varying = _variance(kept) > 0
+    if not varying.any():
+        primary, note = _relative(kept), "the targets are constant, so that there is no R2"
+    else:
+        primary = _explained("R2", kept, varying)
+        note = ""
+        if primary.baseline <= 0:
+            note = f"the float model is no better than the targets' mean (R2 {primary.baseline:.1f} %)"
+    figures = [primary]
+    if np.count_nonzero(varying) > 1:
+        figures.append(_worst(kept, varying, names))
+    figures += [_mean_absolute(kept, TARGETS_UNIT), _root("RMSE", before, after, TARGETS_UNIT)]
+    figures.append(
+        Figure(
+            name="largest error",
+            baseline=float(kept.rows["baseline_largest"].max()),
+            quantized=float(kept.rows["quantized_largest"].max()),
+            influence=None,
+            unit=TARGETS_UNIT,
+            better="lower",
+        )
+    )
+    return Findings(figures=(*figures, _loss(kept)), note=note)
+
+
+def judge_reconstruction(kept: Reduced, names: tuple[str, ...]) -> Findings:
+    """Explained variance, MAE and MSE of what should be the input."""
+    varying = _variance(kept) > 0
+    errors = (_mean_absolute(kept, "in the input's unit"), _loss(kept))
+    if not varying.any():
+        note = "the inputs are constant, so that there is no variance to explain"
+        return Findings(figures=(_relative(kept), *errors), note=note)
+    primary = _explained("explained variance", kept, varying)
+    note = ""
+    if primary.baseline <= 0:
+        note = f"the float model is no better than the mean input ({primary.baseline:.1f} % of the variance)"
+    return Findings(figures=(primary, *errors), note=note)
+
+
+def judge_anomaly(kept: Reduced, names: tuple[str, ...]) -> Findings:
+    """AUC and average precision of the reconstruction error, and MSE on normal samples."""
+    anomalous = kept.rows["anomalous"]
+    if not anomalous.any():
+        found = judge_reconstruction(kept, names)
+        return Findings(
+            figures=found.figures, note="no sample is an anomaly: only reconstruction is compared"
+        )
+    if anomalous.all():
+        message = "every test sample is an anomaly; give normal ones too, with the label 0"
+        raise InputError(message)
+    scores = (kept.rows["baseline_squares"][:, 0], kept.rows["quantized_squares"][:, 0], anomalous)
+    area = ranking.figure("AUC", ranking.auc, *scores)
+    note = ""
+    if area.baseline <= 100 * ranking.chance_area(anomalous):
+        note = f"the float model is not measurably better than chance (AUC {area.baseline:.1f} %)"
+    normal = Figure(
+        name="loss of normal samples",
+        baseline=float(scores[0][~anomalous].mean()),
+        quantized=float(scores[1][~anomalous].mean()),
+        influence=_of_normal(scores[1] - scores[0], ~anomalous),
+        unit="mean squared error",
+        better="lower",
+    )
+    precision = ranking.figure("average precision", ranking.average_precision, *scores)
+    return Findings(figures=(area, precision, normal), note=note)
+
+
+def _paired(targets: NDArray[Any] | None, outputs: NDArray[Any], what: str) -> NDArray[np.float64]:
+    """Return targets (n, elements) for outputs (n, *output_shape)."""
+    if targets is None:
+        message = f"this task needs the samples' {what}, and there are none"
+        raise InputError(message)
+    if targets.size != outputs.size:
+        message = f"{what} of {targets.shape[1:]} a sample do not fit outputs of {outputs.shape[1:]}; "
+        raise InputError(message + "give as many numbers a sample as the model does")
+    return targets.reshape(len(outputs), -1).astype(np.float64)
+
+
+def _errors(chunk: Chunk, targets: NDArray[np.float64], *, pooled: bool) -> Reduced:
+    """Reduce to (n, 1) mean squared errors where ``pooled``, to (n, elements) otherwise."""
+    columns = 1 if pooled else targets.shape[1]
+    rows = {}
+    for model, outputs in (("baseline", chunk.baseline), ("quantized", chunk.quantized)):
+        errors = outputs.reshape(targets.shape) - targets
+        rows[f"{model}_absolute"] = np.abs(errors).mean(axis=1)
+        rows[f"{model}_largest"] = np.abs(errors).max(axis=1)
+        rows[f"{model}_squares"] = (errors**2).reshape(len(errors), columns, -1).mean(axis=2)
+    return Reduced(rows, _totals(targets, columns), classes=columns)
+
+
+def _totals(targets: NDArray[np.float64], columns: int) -> dict[str, NDArray[Any]]:
+    """What the variance of the targets needs."""
+    squares = (targets**2).sum(axis=0).reshape(columns, -1).mean(axis=1)
+    sizes = np.abs(targets).sum(axis=0).reshape(columns, -1).mean(axis=1)
+    return {"count": np.array(len(targets)), "sum": targets.sum(axis=0), "squares": squares, "sizes": sizes}
+
+
+def _variance(kept: Reduced) -> NDArray[np.float64]:
+    """Return the variance of the targets' columns about the mean of each element; 0 where it is rounding."""
+    count, squares = kept.totals["count"], kept.totals["squares"]
+    means = (kept.totals["sum"] / count) ** 2
+    variance = squares / count - means.reshape(len(squares), -1).mean(axis=1)
+    return np.where(variance > ROUNDING * squares / count, variance, 0)
+
+
+def _explained(name: str, kept: Reduced, varying: NDArray[np.bool_]) -> Figure:
+    """Mean over the varying columns of 100 (1 - squared error / variance); the variance is taken as known."""
+    before, after = (kept.rows[f"{model}_squares"][:, varying] for model in ("baseline", "quantized"))
+    variance = _variance(kept)[varying]
+    return Figure(
+        name=name,
+        baseline=100 * float((1 - before.mean(axis=0) / variance).mean()),
+        quantized=100 * float((1 - after.mean(axis=0) / variance).mean()),
+        influence=100 * ((before - after) / variance).mean(axis=1),
+    )
+
+
+def _worst(kept: Reduced, varying: NDArray[np.bool_], names: tuple[str, ...]) -> Figure:
+    """R2 of the output that loses most by int8."""
+    before, after = kept.rows["baseline_squares"], kept.rows["quantized_squares"]
+    rise = (after.mean(axis=0) - before.mean(axis=0)) / np.where(varying, _variance(kept), np.inf)
+    at = int(rise.argmax())
+    output = names[at] if len(names) == len(varying) else f"element {at}"
+    return _explained(f"R2 of {output}, which loses most", kept, np.arange(len(varying)) == at)
+
+
+def _relative(kept: Reduced) -> Figure:
+    """RMSE in hundredths of the targets' mean size, for targets that do not vary."""
+    size = float(kept.totals["sizes"].mean() / kept.totals["count"])
+    if size == 0:
+        message = "all targets are 0, so that no error can be judged; give test samples that differ"
+        raise InputError(message)
+    found = _root("relative RMSE", kept.rows["baseline_squares"], kept.rows["quantized_squares"], "")
+    assert found.influence is not None
+    return Figure(
+        name=found.name,
+        baseline=100 * found.baseline / size,
+        quantized=100 * found.quantized / size,
+        influence=100 * found.influence / size,
+        better="lower",
+    )
+
+
+def _root(name: str, before: NDArray[np.float64], after: NDArray[np.float64], unit: str) -> Figure:
+    """Root of the mean of squared errors (n, columns)."""
+
+    def of(squares: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        root = float(np.sqrt(squares.mean()))
+        return root, (squares.mean(axis=1) - root**2) / (2 * root if root else 1)
+
+    (baseline, influence_before), (quantized, influence_after) = of(before), of(after)
+    influence = influence_after - influence_before
+    return Figure(
+        name=name, baseline=baseline, quantized=quantized, influence=influence, unit=unit, better="lower"
+    )
+
+
+def _mean_absolute(kept: Reduced, unit: str) -> Figure:
+    return mean("MAE", kept.rows["baseline_absolute"], kept.rows["quantized_absolute"], unit=unit)
+
+
+def _loss(kept: Reduced) -> Figure:
+    before, after = (kept.rows[f"{model}_squares"].mean(axis=1) for model in ("baseline", "quantized"))
+    return mean("loss", before, after, unit="mean squared error")
+
+
+def _of_normal(change: NDArray[np.float64], normal: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Influences (n,) on the mean change of the normal samples."""
+    influence: NDArray[np.float64] = np.where(normal, change - change[normal].mean(), 0) / normal.mean()
+    return influence

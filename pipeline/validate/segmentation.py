@@ -1,0 +1,128 @@
+"""Models that give each position a class: the counts of a sample are what is resampled, positions are not.
+
+Neighbouring positions err together, so that only whole samples are independent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.validate.classifiers import class_ids
+from pipeline.validate.evidence import Figure, Findings, Reduced, mean
+from pipeline.validate.probabilities import class_scores, independent_probabilities, loss
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pipeline.validate.evidence import Chunk
+
+
+def reduce_segmentation(chunk: Chunk) -> Reduced:
+    """Keep each sample's counts of every class.
+
+    Outputs are (n, *positions, classes), or (n, *positions, 1) or (n, *positions) of a foreground alone;
+    labels are (n, *positions) class ids.
+    """
+    labels, baseline, quantized = chunk.targets, chunk.baseline, chunk.quantized
+    assert labels is not None
+    if baseline.shape == labels.shape:
+        baseline, quantized = baseline[..., None], quantized[..., None]
+    elif labels.shape == (*baseline.shape[:-1], 1):
+        labels = labels[..., 0]
+    if baseline.shape[:-1] != labels.shape:
+        message = f"labels of {labels.shape[1:]} a sample do not fit outputs of {baseline.shape[1:]}; "
+        raise InputError(message + "give a class id for each position")
+    classes = max(baseline.shape[-1], 2)
+    ids = class_ids(labels, classes).reshape(len(labels), -1)
+    rows = {"support": _count(ids, classes)}
+    said = {}
+    for model, outputs in (("baseline", baseline), ("quantized", quantized)):
+        flat = outputs.reshape(*ids.shape, -1)
+        said[model], of_label = _answers(flat, ids, from_logits=chunk.from_logits)
+        right = said[model] == ids
+        rows[f"{model}_found"] = _count(np.where(right, ids, classes), classes + 1)[:, :classes]
+        rows[f"{model}_said"] = _count(said[model], classes)
+        rows[f"{model}_loss"] = loss(of_label).mean(axis=1, dtype=np.float64)
+    rows["same"] = (said["baseline"] == said["quantized"]).mean(axis=1)
+    return Reduced(rows, classes=classes)
+
+
+def judge_segmentation(kept: Reduced, names: tuple[str, ...]) -> Findings:
+    """Mean IoU, accuracy of positions, mean Dice and cross-entropy."""
+    rows = kept.rows
+    there = rows["support"].sum(axis=0) > 0
+    figures = (
+        _overlap("mean IoU", rows, there, iou=True),
+        _positions(rows),
+        _overlap("mean Dice", rows, there, iou=False),
+        mean("loss", rows["baseline_loss"], rows["quantized_loss"], unit="nats a position"),
+    )
+    everywhere = rows["support"].sum(axis=0)
+    most = 100 * everywhere.max() / everywhere.sum()
+    note = ""
+    if figures[1].baseline <= most and np.count_nonzero(there) > 1:
+        note = f"the float model is right no more often ({figures[1].baseline:.1f} % of positions) "
+        note += f"than the commonest class ({most:.1f} %)"
+    found = {
+        model: (rows[f"{model}_found"].sum(axis=0), rows[f"{model}_said"].sum(axis=0))
+        for model in ("baseline", "quantized")
+    }
+    return Findings(
+        figures=figures,
+        note=note,
+        classes=class_scores(names, everywhere, found["baseline"], found["quantized"]),
+        agreement=float(rows["same"].mean()),
+    )
+
+
+def _answers(
+    outputs: NDArray[Any], labels: NDArray[Any], *, from_logits: bool
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return class ids (n, positions) and the probability of each position's label (n, positions)."""
+    if outputs.shape[-1] == 1:
+        foreground = independent_probabilities(outputs[..., 0], from_logits=from_logits)
+        return (foreground > 0.5).astype(np.int64), np.where(labels == 1, foreground, 1 - foreground)
+    said = outputs.argmax(axis=-1)
+    values = outputs.astype(np.float32)  # masks are large, and a loss needs no more
+    values = np.exp(values - values.max(axis=-1, keepdims=True)) if from_logits else np.maximum(values, 0)
+    total = values.sum(axis=-1)
+    of_label = np.take_along_axis(values, labels[..., None], axis=-1)[..., 0]
+    return said, of_label / np.where(total > 0, total, 1)
+
+
+def _count(ids: NDArray[Any], classes: int) -> NDArray[np.int64]:
+    """Count each sample's ids: (n, positions) to (n, classes)."""
+    shifted = ids + classes * np.arange(len(ids))[:, None]
+    return np.bincount(shifted.ravel(), minlength=classes * len(ids)).reshape(len(ids), classes)
+
+
+def _overlap(name: str, rows: dict[str, NDArray[Any]], there: NDArray[np.bool_], *, iou: bool) -> Figure:
+    """Mean over the classes that are there of intersection over union, or of Dice, in points."""
+
+    def of(model: str) -> tuple[float, NDArray[np.float64]]:
+        found, said = (rows[f"{model}_{what}"][:, there].astype(np.float64) for what in ("found", "said"))
+        both = rows["support"][:, there] + said
+        part, whole = (found, both - found) if iou else (2 * found, both)
+        values = part.sum(axis=0) / whole.sum(axis=0)
+        return float(values.mean()), ((part - values * whole) / whole.mean(axis=0)).mean(axis=1)
+
+    (before, influence_before), (after, influence_after) = of("baseline"), of("quantized")
+    influence = 100 * (influence_after - influence_before)
+    return Figure(name=name, baseline=100 * before, quantized=100 * after, influence=influence)
+
+
+def _positions(rows: dict[str, NDArray[Any]]) -> Figure:
+    """Share of positions that are right: samples may differ in size, so it is a ratio of sums."""
+    size = rows["support"].sum(axis=1)
+    right = {model: rows[f"{model}_found"].sum(axis=1) for model in ("baseline", "quantized")}
+    change = right["quantized"] - right["baseline"]
+    difference = change.sum() / size.sum()
+    return Figure(
+        name="pixel accuracy",
+        baseline=100 * float(right["baseline"].sum() / size.sum()),
+        quantized=100 * float(right["quantized"].sum() / size.sum()),
+        influence=100 * (change - difference * size) / size.mean(),
+    )

@@ -1,0 +1,409 @@
+"""Small models of every family, and data in every format: what tests push through `pipeline build`."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import struct
+import warnings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TRAIN, TEST = 320, 160
+COUNT = TRAIN + TEST
+
+
+def corners(size=12):
+    """Noisy uint8 images (480, size, size, 1) with one bright corner of four: the label."""
+    rng = np.random.default_rng(1)
+    labels, half = np.arange(COUNT) % 4, size // 2
+    images = rng.integers(0, 60, (COUNT, size, size, 1))
+    for image, label in zip(images, labels, strict=True):
+        row, column = half * (label // 2), half * (label % 2)
+        image[row : row + half, column : column + half] += 150
+    return images.astype(np.uint8), labels
+
+
+def clouds(classes=3, spread=1.0):
+    """Points (480, 12) around one centre a class; ``spread`` is the ratio of the features' ranges."""
+    rng = np.random.default_rng(1)
+    labels = np.arange(COUNT) % classes
+    centres = rng.normal(size=(classes, 12)) * 2
+    points = centres[labels] + rng.normal(size=(COUNT, 12))
+    return (points * np.geomspace(1, spread, 12)).astype(np.float32), labels
+
+
+def waves(steps=24):
+    """Noisy sines (480, steps, 2) of one of three frequencies, of any phase."""
+    rng = np.random.default_rng(1)
+    labels = np.arange(COUNT) % 3
+    phase = rng.uniform(0, 2 * np.pi, (COUNT, 1)) + np.arange(steps) * (0.3 + 0.5 * labels[:, None])
+    series = np.stack([np.sin(phase), np.cos(phase)], axis=-1)
+    return (series + rng.normal(0, 0.1, series.shape)).astype(np.float32), labels
+
+
+def words():
+    """Sequences (480, 10) of word ids below 50; those of a label's own ten words tell it."""
+    rng = np.random.default_rng(1)
+    labels = np.arange(COUNT) % 2
+    ids = rng.integers(0, 30, (COUNT, 10))
+    ids[:, :4] = 30 + 10 * labels[:, None] + rng.integers(0, 10, (COUNT, 4))
+    return rng.permuted(ids, axis=1).astype(np.int32), labels
+
+
+def plane():
+    """Points (480, 6) and a linear function of them with noise."""
+    rng = np.random.default_rng(1)
+    points = rng.normal(size=(COUNT, 6)).astype(np.float32)
+    return points, (points @ np.arange(1, 7) + rng.normal(0, 0.3, COUNT)).astype(np.float32)[:, None]
+
+
+def traits():
+    """Points (480, 12), and for each three marks that may all be set."""
+    points, _ = clouds()
+    return points, (points[:, :3] > 0).astype(np.uint8)
+
+
+def low_rank():
+    """Vectors (480, 16) in 0..1 that four numbers tell; no targets."""
+    rng = np.random.default_rng(1)
+    mixed = rng.random((COUNT, 4)) @ rng.random((4, 16))
+    return (mixed / mixed.max()).astype(np.float32), None
+
+
+def anomalies():
+    """The same, and among the test samples every other one is noise."""
+    vectors, _ = low_rank()
+    labels = np.zeros(COUNT, np.int64)
+    labels[TRAIN::2] = 1
+    noise = np.random.default_rng(2).random((COUNT, 16)).astype(np.float32)
+    return np.where(labels[:, None] == 1, noise, vectors), labels
+
+
+def masks():
+    """Images (480, 16, 16, 3) with a bright box, and where it is (480, 16, 16)."""
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 80, (COUNT, 16, 16, 3))
+    where = np.zeros((COUNT, 16, 16), np.uint8)
+    for image, mask in zip(images, where, strict=True):
+        row, column = rng.integers(0, 9, 2)
+        image[row : row + 7, column : column + 7] += 150
+        mask[row : row + 7, column : column + 7] = 1
+    return images.astype(np.uint8), where
+
+
+# --- models: from a library's `keras` to a model, compiled or not
+
+
+def sequential(keras: Any, shape: Any, layers: Any, **options: Any) -> Any:
+    return keras.Sequential([keras.Input(shape, **options), *layers])
+
+
+def image_folder(keras):
+    """Rescaling inside, augmentation, a nested model, logits."""
+    layers = keras.layers
+    stem = keras.Sequential([layers.Conv2D(8, 3, strides=2, activation="relu")], name="stem")
+    return sequential(
+        keras,
+        (12, 12, 1),
+        [
+            *(layers.Rescaling(1 / 255), layers.RandomTranslation(0.1, 0.1, seed=1)),
+            *(stem, layers.Flatten(), layers.Dense(4)),
+        ],
+    )
+
+
+def mobile(keras):
+    """Depthwise-separable convolutions with ReLU6, on -1..1."""
+    layers = keras.layers
+    return sequential(
+        keras,
+        (12, 12, 1),
+        [
+            *(layers.ZeroPadding2D(1), layers.Conv2D(16, 3, strides=2, use_bias=False)),
+            *(layers.BatchNormalization(momentum=0.8), layers.ReLU(6.0)),
+            *(layers.DepthwiseConv2D(3, padding="same", use_bias=False),),
+            *(layers.BatchNormalization(momentum=0.8), layers.ReLU(6.0)),
+            *(layers.SeparableConv2D(24, 3, activation="relu6"), layers.Flatten()),
+            *(layers.Dense(4), layers.Softmax()),
+        ],
+    )
+
+
+def residual(keras):
+    """A functional graph with a sum and a gate, and a normalisation before a convolution."""
+    layers = keras.layers
+    inputs = keras.Input((12, 12, 1))
+    x = stem = layers.Conv2D(16, 3, strides=2, padding="same")(inputs)
+    x = layers.BatchNormalization(momentum=0.8)(x)
+    x = layers.Activation("relu")(x)
+    x = layers.Conv2D(16, 3, padding="same")(x)
+    x = layers.Add()([x, stem])
+    gate = layers.Dense(16, activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    x = layers.Flatten()(layers.Multiply()([x, gate]))
+    return keras.Model(inputs, layers.Dense(4, activation="softmax")(x))
+
+
+def vector(keras):
+    layers = keras.layers
+    return sequential(
+        keras,
+        (12,),
+        [
+            *(layers.Dense(48), layers.BatchNormalization(momentum=0.8), layers.ReLU(), layers.Dropout(0.1)),
+            *(layers.Dense(24, activation="tanh"), layers.Dense(3, activation="softmax")),
+        ],
+    )
+
+
+def logit(keras):
+    """Activations that TF-MOT does not know; one output, of logits."""
+    layers = keras.layers
+    return sequential(
+        keras,
+        (12,),
+        [layers.Dense(48, activation="elu"), layers.Dense(8, activation="gelu"), layers.Dense(1)],
+    )
+
+
+def sequence(keras):
+    """One-dimensional convolutions, causal and dilated among them, over any length."""
+    layers = keras.layers
+    return sequential(
+        keras,
+        (None, 2),
+        [
+            layers.Conv1D(16, 5, padding="causal", dilation_rate=2, activation="relu"),
+            *(layers.MaxPooling1D(2), layers.Conv1D(24, 3), layers.BatchNormalization(momentum=0.8)),
+            *(layers.ReLU(), layers.GlobalAveragePooling1D(), layers.Dense(3, activation="softmax")),
+        ],
+    )
+
+
+def lstm(keras):
+    return sequential(keras, (24, 2), [keras.layers.LSTM(12), keras.layers.Dense(3, activation="softmax")])
+
+
+def gru(keras):
+    return sequential(keras, (24, 2), [keras.layers.GRU(12), keras.layers.Dense(3, activation="softmax")])
+
+
+def bidirectional(keras):
+    layers = keras.layers
+    both = layers.Bidirectional(layers.LSTM(8))
+    return sequential(
+        keras, (24, 2), [layers.AveragePooling1D(2), both, layers.Dense(3, activation="softmax")]
+    )
+
+
+def attention(keras):
+    layers = keras.layers
+    inputs = keras.Input((24, 2))
+    x = layers.Dense(16)(inputs)
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 8)(x, x)])
+    x = layers.LayerNormalization()(x)
+    x = layers.GlobalAveragePooling1D()(layers.Dense(16, activation="relu")(x))
+    return keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
+
+
+def embedding(keras):
+    layers = keras.layers
+    tail = [
+        *(layers.Embedding(50, 8), layers.GlobalAveragePooling1D()),
+        *(layers.Dense(16, activation="relu"), layers.Dense(1, activation="sigmoid")),
+    ]
+    return sequential(keras, (10,), tail, dtype="int32")
+
+
+def straight(keras):
+    layers = keras.layers
+    return sequential(keras, (6,), [layers.Dense(32, activation="relu"), layers.Dense(1)])
+
+
+def marks(keras):
+    layers = keras.layers
+    return sequential(
+        keras, (12,), [layers.Dense(32, activation="relu"), layers.Dense(3, activation="sigmoid")]
+    )
+
+
+def autoencoder(keras):
+    layers = keras.layers
+    return sequential(
+        keras,
+        (16,),
+        [
+            *(layers.Dense(32, activation="relu"), layers.Dense(6, activation="relu")),
+            *(layers.Dense(32, activation="relu"), layers.Dense(16, activation="sigmoid")),
+        ],
+    )
+
+
+def unet(keras):
+    layers = keras.layers
+    inputs = keras.Input((16, 16, 3))
+    wide = layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
+    deep = layers.Conv2D(16, 3, padding="same", activation="relu")(layers.MaxPooling2D()(wide))
+    up = layers.Conv2DTranspose(8, 2, strides=2)(deep)
+    joined = layers.Conv2D(8, 3, padding="same", activation="relu")(layers.Concatenate()([up, wide]))
+    return keras.Model(inputs, layers.Conv2D(1, 1, activation="sigmoid")(joined))
+
+
+def two_headed(keras):
+    """An image and a vector in; a class and a number out."""
+    layers = keras.layers
+    image, profile = keras.Input((12, 12, 1), name="image"), keras.Input((6,), name="profile")
+    seen = layers.Flatten()(layers.Conv2D(8, 3, strides=2, activation="relu")(image))
+    joined = layers.Concatenate()([seen, layers.Dense(16, activation="relu")(profile)])
+    joined = layers.Dense(24, activation="relu")(joined)
+    outputs = [
+        layers.Dense(4, activation="softmax", name="corner")(joined),
+        layers.Dense(1, name="height")(joined),
+    ]
+    return keras.Model([image, profile], outputs)
+
+
+def train(model: Any, keras: Any, inputs: Any, targets: Any, epochs: int = 10) -> None:
+    """Fit a model to its data with the losses that its outputs suggest."""
+    losses, chosen = keras.losses, []
+    for output, target in zip(
+        model.outputs, targets if isinstance(targets, list) else [targets], strict=True
+    ):
+        node = output._keras_history
+        layer = node.operation if hasattr(node, "operation") else node.layer
+        last = getattr(getattr(layer, "activation", None), "__name__", "softmax")
+        is_class = np.asarray(target).dtype.kind in "iu"
+        if not is_class and last == "linear":
+            chosen.append(losses.MeanSquaredError())
+        elif output.shape[-1] == 1 or last == "sigmoid":
+            chosen.append(losses.BinaryCrossentropy(from_logits=last == "linear"))
+        else:
+            chosen.append(losses.SparseCategoricalCrossentropy(from_logits=last == "linear"))
+    model.compile(keras.optimizers.Adam(5e-3), chosen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(inputs, targets, batch_size=16, epochs=epochs, verbose=0)
+
+
+def save(model: Any, path: Path) -> None:
+    """Save a model; that HDF5 is an old format is what is tested."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(path)
+
+
+def library(name: str) -> Any:
+    from pipeline.tfmot import tensorflow
+
+    tensorflow()
+    found = import_module(name)
+    found.utils.set_random_seed(1)
+    return found
+
+
+# --- data, in the formats that users have
+
+
+def as_npz(folder: Path, inputs: Any, targets: Any) -> str:
+    arrays = {"x_train": inputs[:TRAIN], "x_test": inputs[TRAIN:]}
+    if targets is not None:
+        arrays |= {"y_train": targets[:TRAIN], "y_test": targets[TRAIN:]}
+    np.savez(folder / "data.npz", **arrays)
+    return "data.npz"
+
+
+def as_image_folder(folder: Path, inputs: Any, targets: Any) -> str:
+    for index, (image, label) in enumerate(zip(inputs, targets, strict=True)):
+        place = folder / "photos" / ("train" if index < TRAIN else "test") / f"corner {label}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(place / f"{index}.png")
+    return "photos"
+
+
+def as_mask_folder(folder: Path, inputs: Any, targets: Any) -> str:
+    for index, (image, mask) in enumerate(zip(inputs, targets, strict=True)):
+        split = "train" if index < TRAIN else "test"
+        for kind, values in (("images", image), ("masks", mask * 255)):
+            place = folder / "scenes" / split / kind
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(place / f"{index}.png")
+    return "scenes"
+
+
+def as_csv(folder: Path, inputs: Any, targets: Any) -> str:
+    with (folder / "data.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(f"feature {index}" for index in range(inputs.shape[1])), "target"])
+        for row, target in zip(inputs.tolist(), np.asarray(targets).reshape(-1).tolist(), strict=True):
+            writer.writerow([*row, target])
+    return "data.csv"
+
+
+def as_ts(folder: Path, inputs: Any, targets: Any) -> str:
+    for split, rows in (("TRAIN", slice(0, TRAIN)), ("TEST", slice(TRAIN, None))):
+        lines = [
+            "@problemName waves",
+            "@univariate false",
+            f"@dimensions {inputs.shape[-1]}",
+            "@classLabel true low middle high",
+            "@data",
+        ]
+        for series, label in zip(inputs[rows], targets[rows], strict=True):
+            channels = [",".join(f"{value:.6g}" for value in channel) for channel in series.T]
+            lines.append(":".join([*channels, ("low", "middle", "high")[label]]))
+        (folder / f"waves_{split}.ts").write_text("\n".join(lines) + "\n")
+    return "waves_TRAIN.ts"
+
+
+def as_idx(folder: Path, inputs: Any, targets: Any) -> str:
+    for split, rows in (("train", slice(0, TRAIN)), ("t10k", slice(TRAIN, None))):
+        arrays = (("images-idx3", inputs[rows, ..., 0]), ("labels-idx1", targets[rows].astype(np.uint8)))
+        for name, array in arrays:
+            header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+            path = folder / "idx" / f"{split}-{name}-ubyte.gz"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(gzip.compress(header + array.tobytes(), 1))
+    return "idx"
+
+
+def as_tfrecord(folder: Path, inputs: Any, targets: Any) -> str:
+    import io
+
+    import tensorflow as tf
+
+    (folder / "records").mkdir()
+    for split, rows in (("train", slice(0, TRAIN)), ("test", slice(TRAIN, None))):
+        with tf.io.TFRecordWriter(str(folder / "records" / f"{split}.tfrecord")) as writer:
+            for image, label in zip(inputs[rows], targets[rows], strict=True):
+                stream = io.BytesIO()
+                Image.fromarray(image[..., 0]).save(stream, "png")
+                feature = {
+                    "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[stream.getvalue()])),
+                    "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[int(label)])),
+                }
+                example = tf.train.Example(features=tf.train.Features(feature=feature))
+                writer.write(example.SerializeToString())
+    return "records"
+
+
+PROGRAM = """
+import numpy as np
+
+def data(split):
+    import tensorflow as tf
+
+    stored = np.load({path!r})
+    return tf.data.Dataset.from_tensor_slices((stored["x_" + split], stored["y_" + split])).batch(16)
+"""
+
+
+def as_program(folder: Path, inputs: Any, targets: Any) -> str:
+    path = folder / as_npz(folder, inputs, targets)
+    (folder / "mydata.py").write_text(PROGRAM.format(path=str(path)))
+    return "mydata.py:data"

@@ -1,0 +1,159 @@
+"""Models of every family, as both kinds of Keras save them, and data in every format are built."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import families as f
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SETTINGS = """
+[prune]
+sparsity = 0.5
+epochs = 2
+least_steps = 1
+batch_size = 16
+
+[quantize]
+epochs = 2
+least_steps = 1
+batch_size = 16
+
+[calibration]
+samples = 32
+
+[validate]
+threads = [1, 2]
+
+[gates]
+accuracy_drop_points = 5.0
+xnnpack_share = 0.0
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is built: a model on what it sees of the data, saved by a library, with data stored somehow."""
+
+    model: Callable[[Any], Any]
+    data: Callable[[], Any]
+    store: Callable[..., str]
+    task: str
+    least: float = 95.0
+    keras: str = "keras"
+    ending: str = "keras"
+    seen: Callable[[Any], Any] = lambda inputs: inputs
+    format: str = "int8"
+    epochs: int = 10
+
+
+def unit(images):
+    return images / np.float32(255)
+
+
+def signed(images):
+    return images / np.float32(127.5) - 1
+
+
+def uneven():
+    return f.clouds(spread=1000.0)
+
+
+def two_classes():
+    return f.clouds(2)
+
+
+CASES = {
+    "class folders": Case(f.image_folder, f.corners, f.as_image_folder, "classification", seen=np.float32),
+    "mobile, IDX": Case(f.mobile, f.corners, f.as_idx, "classification", seen=signed),
+    "residual, TFRecord": Case(f.residual, f.corners, f.as_tfrecord, "classification", seen=unit),
+    "vector, CSV": Case(f.vector, f.clouds, f.as_csv, "classification", keras="tf_keras", ending="h5"),
+    "uneven features": Case(f.vector, uneven, f.as_csv, "classification", epochs=30),
+    "logit, function": Case(f.logit, two_classes, f.as_program, "binary", ending="h5"),
+    "convolutions over a series, .ts": Case(f.sequence, f.waves, f.as_ts, "classification"),
+    "LSTM": Case(f.lstm, f.waves, f.as_npz, "classification", epochs=20),
+    "GRU": Case(f.gru, f.waves, f.as_npz, "classification", keras="tf_keras", ending="h5", epochs=20),
+    "bidirectional LSTM": Case(f.bidirectional, f.waves, f.as_npz, "classification", epochs=20),
+    "attention": Case(f.attention, f.waves, f.as_npz, "classification", format="", epochs=20),
+    "embedding": Case(f.embedding, f.words, f.as_npz, "binary", epochs=20),
+    "regression": Case(f.straight, f.plane, f.as_csv, "regression", keras="tf_keras", epochs=40),
+    "multi-label": Case(f.marks, f.traits, f.as_npz, "multi-label", epochs=40),
+    "autoencoder": Case(f.autoencoder, f.low_rank, f.as_npz, "reconstruction", 80.0, epochs=60),
+    "anomaly": Case(f.autoencoder, f.anomalies, f.as_npz, "anomaly", epochs=60),
+    "U-Net, masks": Case(f.unet, f.masks, f.as_mask_folder, "segmentation", 85.0, seen=unit, epochs=6),
+}
+
+
+@pytest.fixture
+def built(tmp_path, pipeline, monkeypatch):
+    """Build what was put beside it in this process, and return the report and the release."""
+
+    def run(model: str, data: str, *arguments: str, settings: str = SETTINGS) -> tuple[Any, Any]:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "settings.toml").write_text(
+            f'[model]\npath = "{model}"\n[data]\nsource = "{data}"\n{settings}'
+        )
+        ended = pipeline(
+            "build", "--target", "arm64", "--config", "settings.toml", "--out", "out", "--json", *arguments
+        )
+        assert ended.code == 0, ended.err
+        result = json.loads(ended.out)
+        return result["report"], tmp_path / "out/release/model-0.1.0-arm64"
+
+    return run
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_family_is_built_and_stays_as_good(name, tmp_path, built):
+    case = CASES[name]
+    keras = f.library(case.keras)
+    inputs, targets = case.data()
+    model = case.model(keras)
+    seen = case.seen(inputs[: f.TRAIN])
+    aim = seen if targets is None or case.task == "anomaly" else targets[: f.TRAIN]
+    f.train(model, keras, seen, aim, case.epochs)
+    f.save(model, tmp_path / f"model.{case.ending}")
+
+    report, release = built(f"model.{case.ending}", case.store(tmp_path, inputs, targets))
+
+    [found] = report["accuracy"]
+    primary = found["metrics"][0]
+    assert found["task"] == case.task
+    assert primary["baseline"] >= case.least
+    assert report["format"] == (case.format or report["format"])
+    for layer in report["layers"]:
+        assert layer["treatment"]
+        assert layer["reason"] or layer["treatment"] not in {"float", "post-training"}
+    assert (release / "predict.py").is_file()
+
+
+def test_two_inputs_and_two_outputs_are_built_and_each_output_is_judged(tmp_path, built):
+    keras = f.library("keras")
+    images, labels = f.corners()
+    points, numbers = f.plane()
+    seen = unit(images)
+    model = f.two_headed(keras)
+    f.train(model, keras, [seen[: f.TRAIN], points[: f.TRAIN]], [labels[: f.TRAIN], numbers[: f.TRAIN]], 30)
+    model.save(tmp_path / "model.keras")
+    arrays = {"image": seen, "profile": points, "corner": labels, "height": numbers}
+    np.savez(
+        tmp_path / "data.npz",
+        **{f"train_{name}": values[: f.TRAIN] for name, values in arrays.items()},
+        **{f"test_{name}": values[f.TRAIN :] for name, values in arrays.items()},
+    )
+
+    report, release = built("model.keras", "data.npz")
+
+    assert [(found["output"], found["task"]) for found in report["accuracy"]] == [
+        ("corner", "classification"),
+        ("height", "regression"),
+    ]
+    contract = json.loads((release / "model.json").read_text())
+    assert [entry["name"] for entry in contract["inputs"]] == ["image", "profile"]
+    assert (release / "golden_output_1.npy").is_file()

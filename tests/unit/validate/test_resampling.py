@@ -1,0 +1,121 @@
+"""Intervals: that they cover the truth as often as they claim, whatever the metric."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.validate.accuracy import compare
+from pipeline.validate.evidence import Figure, mean, share
+from pipeline.validate.resampling import MOST_UNITS, with_intervals
+
+TRIALS = 120
+
+
+def classes(rng, samples):
+    """Four classes of unequal size, logits of two models that share most of their noise."""
+    labels = rng.choice(4, samples, p=[0.55, 0.25, 0.15, 0.05])
+    logits = rng.normal(size=(samples, 4)) + 1.5 * np.eye(4)[labels]
+    return "classification", logits, logits + 0.4 * rng.normal(size=logits.shape), labels
+
+
+def two(rng, samples):
+    labels = (rng.random(samples) < 0.2).astype(int)
+    logits = 1.5 * labels[:, None] - 1 + rng.normal(size=(samples, 1))
+    return "binary", logits, logits + 0.5 * rng.normal(size=logits.shape), labels
+
+
+def labels(rng, samples):
+    truth = (rng.random((samples, 5)) < 0.15).astype(np.uint8)
+    logits = 2.0 * truth - 1 + rng.normal(size=truth.shape)
+    return "multi-label", logits, logits + 0.5 * rng.normal(size=truth.shape), truth
+
+
+def numbers(rng, samples):
+    targets = rng.normal(size=(samples, 2)) * [1, 30]
+    errors = rng.normal(size=(samples, 2)) * [0.3, 6]
+    return (
+        "regression",
+        targets + errors,
+        targets + errors + rng.normal(size=errors.shape) * [0.1, 2],
+        targets,
+    )
+
+
+def masks(rng, samples):
+    truth = np.repeat(rng.choice(3, (samples, 1), p=[0.7, 0.2, 0.1]), 30, axis=1)
+    logits = rng.normal(size=(samples, 30, 3)) + 1.5 * np.eye(3)[truth]
+    return "segmentation", logits, logits + 0.4 * rng.normal(size=logits.shape), truth
+
+
+@pytest.mark.parametrize("draw", [classes, two, labels, numbers, masks])
+def test_intervals_cover_the_true_difference_as_often_as_they_claim(draw):
+    rng = np.random.default_rng(1)
+    task, *drawn = draw(rng, 100_000)
+    truth = {metric.name: metric.difference for metric in compare(task, *drawn, seed=0, bootstrap=2).metrics}
+    covered = dict.fromkeys(truth, 0)
+    for seed in range(TRIALS):
+        task, *drawn = draw(rng, 250)
+        for metric in compare(task, *drawn, seed=seed, bootstrap=300).metrics:
+            if metric.low is not None and metric.name in truth:
+                covered[metric.name] += metric.low <= truth[metric.name] <= metric.high
+    # The output that loses most is another in every sample, and a largest error has no interval.
+    counted = {name for name in covered if "loses most" not in name and name != "largest error"}
+    assert len(counted) >= 4
+    assert {name: covered[name] for name in counted if covered[name] < 0.89 * TRIALS} == {}
+
+
+def test_an_interval_is_what_drawing_pairs_and_computing_again_gives():
+    rng = np.random.default_rng(2)
+    task, baseline, quantized, truth = classes(rng, 400)
+    found = compare(task, baseline, quantized, truth, seed=0).metric("macro F1")
+    again = []
+    for _ in range(600):
+        drawn = rng.integers(0, 400, 400)
+        metrics = compare(task, baseline[drawn], quantized[drawn], truth[drawn], seed=0, bootstrap=2)
+        again.append(metrics.metric("macro F1").difference)
+
+    low, high = np.percentile(again, [2.5, 97.5])
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.15 * (high - low))
+
+
+def test_more_samples_than_are_drawn_one_by_one_have_the_interval_of_their_mean():
+    change = np.random.default_rng(3).normal(size=7 * MOST_UNITS // 2)
+    # Sorted data must not matter.
+    (metric,) = with_intervals(
+        [mean("loss", np.zeros(len(change)), np.sort(change), unit="nats")], seed=0, bootstrap=2000
+    )
+
+    half = 1.96 * change.std() / np.sqrt(len(change))
+    assert metric.high - metric.low == pytest.approx(2 * half, rel=0.06)
+    assert (metric.low + metric.high) / 2 == pytest.approx(change.mean(), abs=0.1 * half)
+
+
+def test_few_samples_without_a_flip_are_no_certainty():
+    few, many = (
+        with_intervals([share("top-1", np.ones(n, bool), np.ones(n, bool))], seed=0, bootstrap=2000)[0]
+        for n in (20, 10_000)
+    )
+
+    assert few.low < -5 < 5 < few.high
+    assert -0.05 <= many.low < 0 < many.high <= 0.05
+
+
+def test_a_figure_without_influence_has_no_interval():
+    figures = [
+        Figure(name="largest error", baseline=1.0, quantized=3.0, influence=None),
+        share("top-1", np.array([True, False]), np.array([True, True])),
+    ]
+    largest, top = with_intervals(figures, seed=0, bootstrap=100)
+
+    assert (largest.difference, largest.low, largest.high) == (2.0, None, None)
+    assert top.low is not None
+
+
+def test_equal_models_differ_by_nothing_and_not_by_the_order_of_additions():
+    before = np.random.default_rng(0).random(1000)
+    figures = [mean("loss", before, np.nextafter(before, 1), unit="nats")]
+    (metric,) = with_intervals(figures, seed=0, bootstrap=100)
+
+    assert metric.baseline == metric.quantized
+    assert metric.difference == metric.low == metric.high == 0
