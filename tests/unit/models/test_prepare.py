@@ -304,47 +304,6 @@ def test_a_series_that_is_scaled_first_is_reshaped_once(sequential, library):
     assert kinds(prepared).count("Reshape") == 1
 
 
-@pytest.mark.parametrize("sequences", [False, True])
-@pytest.mark.parametrize("merge", ["concat", "sum", "mul", "ave"])
-@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
-def test_recurrent_layers_are_unrolled_in_both_directions(sequential, library, kind, merge, sequences):
-    layers = library.layers
-    make = getattr(layers, kind)
-    both = layers.Bidirectional(make(4, return_sequences=sequences), merge_mode=merge)
-    model = sequential((6, 3), make(3, return_sequences=True, go_backwards=True), both)
-
-    prepared, rewrites = prepare(model)
-
-    recurrent = [layer for layer in prepared.layers if type(layer).__name__ == kind]
-    assert "Bidirectional" not in kinds(prepared)
-    assert [layer.unroll for layer in recurrent] == [True] * 3
-    assert len(rewrites) == 2
-    assert without_int8(prepared) == {}
-
-
-def test_a_bidirectional_layer_used_twice_keeps_one_set_of_weights(library, randomised):
-    layers = library.layers
-    both, inputs = layers.Bidirectional(layers.GRU(3, return_sequences=True)), library.Input((5, 6))
-    model = randomised(library.Model(inputs, both(both(inputs))))
-
-    prepared, _ = prepare(model)
-
-    assert prepared.count_params() == model.count_params()
-
-
-@pytest.mark.parametrize("steps", [200, None])
-def test_a_long_recurrent_layer_stays_and_is_named(sequential, library, steps):
-    layers = library.layers
-    loop = sequential((steps, 2), layers.GRU(3, name="memory"))
-    pair = sequential((steps, 2), layers.LSTM(3, return_sequences=True), layers.LSTM(3))
-    both = sequential((steps, 2), layers.Bidirectional(layers.LSTM(3)))
-    one = sequential((steps, 2), layers.LSTM(3))
-
-    named = [list(without_int8(prepare(model)[0])) for model in (loop, pair, both, one)]
-
-    assert named == [["memory"], [layer.name for layer in pair.layers], [both.layers[0].name], []]
-
-
 @pytest.mark.parametrize("after", [True, False])
 def test_normalization_goes_into_convolutions_that_tfmot_does_not_fold_it_into(sequential, library, after):
     layers = library.layers
