@@ -190,10 +190,16 @@ class LayerTreatment:
 
 @dataclass(frozen=True, kw_only=True)
 class CompressedModel(Artifact):
-    """A pruned Keras model (none of an opaque one); ``zero_weights`` counts the pruned kernels' zeros."""
+    """A pruned Keras model, or none of an opaque one.
+
+    Attributes:
+        zero_weights: zeros of the pruned kernels.
+        unpruned: (layer, reason) of each kernel that was not pruned.
+    """
 
     pruned_layers: tuple[str, ...]
     zero_weights: int
+    unpruned: tuple[tuple[str, str], ...] = ()
 
     @property
     def model(self) -> Path:

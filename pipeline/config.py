@@ -118,8 +118,13 @@ class TrainingConfig(Section):
 
 
 class PruneConfig(TrainingConfig):
-    """TF-MOT magnitude pruning; ``sparsity`` is the final share of zeros in every pruned kernel."""
+    """TF-MOT magnitude pruning; ``sparsity`` is the final share of zeros in every pruned kernel.
 
+    A model with fewer than ``least_weights`` in the kernels that would be pruned is left as it is: its
+    download would shrink by a few kilobytes, and a small model has no weights to spare.
+    """
+
+    least_weights: Annotated[int, Field(ge=0)] = 16384
     epochs: Count = 4
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.75
 

@@ -72,7 +72,7 @@ def test_the_wheel_holds_the_data_that_a_build_needs(wheel, pattern):
 
 def test_the_wheel_holds_the_licences(wheel):
     licences = {Path(name).name for name in wheel.namelist() if ".dist-info/licenses/" in name}
-    assert licences == {"LICENSE", "FASHION_MNIST_LICENSE"}
+    assert licences == {"LICENSE", "FASHION_MNIST_LICENSE", "SERIES_LICENSE"}
 
 
 def test_the_wheel_has_one_command(wheel):

@@ -49,8 +49,9 @@ def prune(
     tfmot = tensorflow_model_optimization()
     start_tensorflow(seed)
     student = open_model(model.prepared)
-    names = prunable_layers(student)
-    if names and config.sparsity:
+    left_out = unpruned_layers(student, config)
+    names = tuple(name for name in prunable_layers(student) if name not in left_out)
+    if names:
         steps = total_steps(len(training_samples(data, model, config, seed)), config)
         schedule = tfmot.sparsity.keras.PolynomialDecay(
             initial_sparsity=0.0,
@@ -64,9 +65,8 @@ def prune(
         fine_tune("prune", student, model, data, config, seed, (callback,))
         student = tfmot.sparsity.keras.strip_pruning(student)
     save_model(student, out / "model")
-    pruned = names if config.sparsity else ()
-    zeros = sum(int(np.count_nonzero(student.get_layer(name).kernel.numpy() == 0)) for name in pruned)
-    return CompressedModel(pruned_layers=pruned, zero_weights=zeros)
+    zeros = sum(int(np.count_nonzero(student.get_layer(name).kernel.numpy() == 0)) for name in names)
+    return CompressedModel(pruned_layers=names, zero_weights=zeros, unpruned=tuple(left_out.items()))
 
 
 def prunable_layers(model: Any) -> tuple[str, ...]:
@@ -82,6 +82,28 @@ def prunable_layers(model: Any) -> tuple[str, ...]:
         and not isinstance(layer, exempt)
         and layer.count_params() >= SMALLEST_KERNEL
     )
+
+
+def unpruned_layers(model: Any, config: PruneConfig) -> dict[str, str]:
+    """Say of each layer with a kernel that is not pruned why not."""
+    prunable = set(prunable_layers(model))
+    weights = sum(model.get_layer(name).count_params() for name in prunable)
+    too_few = ""
+    if not config.sparsity:
+        too_few = "not pruned: [prune] sparsity is 0"
+    elif weights < config.least_weights:
+        too_few = f"not pruned: {weights:,} weights in all, [prune] least_weights is {config.least_weights:,}"
+    reasons = {}
+    for layer in model.layers:
+        if layer.name in prunable:
+            reasons[layer.name] = too_few
+        elif type(layer).__name__ == "Conv2DTranspose":
+            reasons[layer.name] = "not pruned: transposed convolutions are not"
+        elif hasattr(layer, "kernel"):
+            reasons[layer.name] = f"not pruned: its kernel has {layer.count_params():,} weights"
+        elif hasattr(layer, "depthwise_kernel"):
+            reasons[layer.name] = "not pruned: each channel has a few weights only"
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def _wrapped(model: Any, names: tuple[str, ...], schedule: Any, tfmot: Any) -> Any:

@@ -58,7 +58,7 @@ def train_quantization_aware(
     aware = AwareModel(
         folder=out,
         zero_weights=compressed.zero_weights,
-        layers=tuple(_treatments(pruned, student, compressed.pruned_layers)),
+        layers=tuple(_treatments(pruned, student, compressed)),
         unbounded=free,
     )
     shutil.copytree(compressed.model, aware.pruned)
@@ -69,8 +69,8 @@ def train_quantization_aware(
 def unbounded_outputs(model: Any, described: PreparedModel) -> tuple[str, ...]:
     """Layers with a kernel that give numbers without an activation: the converter finds the range of those.
 
-    In training no gradient comes through a fake-quantized range from outside of it, and numbers that once left
-    it, as the features before them moved, would stay at its end.
+    In training no gradient comes through a fake-quantized range from outside of it, and numbers that once
+    left it, as the features before them moved, would stay at its end.
     """
     layers = [tensor.node.layer for tensor in model.outputs]
     return tuple(
@@ -202,14 +202,14 @@ def _untouched(model: PreparedModel) -> tuple[LayerTreatment, ...]:
     )
 
 
-def _treatments(model: Any, student: Any, pruned: tuple[str, ...]) -> Iterator[LayerTreatment]:
+def _treatments(model: Any, student: Any, compressed: CompressedModel) -> Iterator[LayerTreatment]:
     """Say what happened to each layer, looking at what TF-MOT did and not at what it was asked."""
-    left_out = unsupported_by_qat(model)
+    left_out, unpruned = unsupported_by_qat(model), dict(compressed.unpruned)
     wrappers = {layer.layer.name: layer for layer in student.layers if hasattr(layer, "quantize_config")}
     for layer in model.layers:
         kind, wrapper = type(layer).__name__, wrappers.get(layer.name)
         treatment: Treatment = "quantization-aware"
-        reason = ""
+        reason = unpruned.get(layer.name, "")
         if kind == "InputLayer":
             treatment = "none"
         elif wrapper is not None and layer.name in left_out:
@@ -221,6 +221,6 @@ def _treatments(model: Any, student: Any, pruned: tuple[str, ...]) -> Iterator[L
             wrapper.layer
         ):
             treatment, reason = "post-training", "TF-MOT skips its weights where an activation follows"
-        elif layer.name in pruned:
+        elif layer.name in compressed.pruned_layers:
             treatment = "pruned, quantization-aware"
         yield LayerTreatment(name=layer.name, kind=kind, treatment=treatment, reason=reason)

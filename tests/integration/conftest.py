@@ -35,6 +35,7 @@ least_steps = 1
 batch_size = 16
 learning_rate = 1e-3
 sparsity = 0.5
+least_weights = 0
 
 [quantize]
 epochs = 2

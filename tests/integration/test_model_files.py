@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 import families as f
+import formats
 import numpy as np
 import pytest
 
 SETTINGS = """
 [prune]
 sparsity = 0.5
+least_weights = 0
 epochs = 1
 least_steps = 1
 
@@ -43,7 +45,7 @@ objects = {"Doubled": Doubled}
 @pytest.fixture
 def vector(tmp_path):
     """A folder with data and settings, in which a test saves its model."""
-    f.as_npz(tmp_path, *f.clouds())
+    formats.as_npz(tmp_path, *f.clouds())
     (tmp_path / "pipeline.toml").write_text(
         '[model]\npath = "model.keras"\n[data]\nsource = "data.npz"\n' + SETTINGS
     )

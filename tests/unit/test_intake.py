@@ -1,4 +1,4 @@
-"""The first stages: what they refuse of a model and its data, and what they hand on."""
+"""The first stages: what they hand on of a model and its data."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.artifacts import Baseline, Dataset, FloatModel, Source
-from pipeline.config import CalibrationConfig, DataConfig
+from models.errors import DataError
+from models.ports import Port
+from pipeline.artifacts import FloatModel, Source
+from pipeline.config import CalibrationConfig, DataConfig, ModelConfig
 from pipeline.errors import InputError
-from pipeline.intake import choose_calibration, choose_preprocessing, load_data
+from pipeline.intake import choose_calibration, load_data, load_model, model_digest
 
 MODEL = FloatModel(
-    input_shape=(4, 5, 1),
-    output_shape=(3,),
-    task="classification",
-    from_logits=False,
-    parameters=1,
-    rewrites=(),
+    inputs=(Port("image", (4, 5, 1)),),
+    outputs=(Port("class", (3,), activation="softmax"),),
+    from_logits=(False,),
 )
 X = np.random.default_rng(0).integers(0, 256, (30, 4, 5, 1)).astype(np.uint8)
 Y = np.arange(30) % 3
@@ -37,41 +36,34 @@ def load(tmp_path):
     return run
 
 
-def test_samples_keep_their_dtype_and_labels_become_ids(load):
-    data = load(x=X, y=Y.astype(np.float32))
+def test_samples_are_stored_once_and_split_by_rows(load):
+    data = load(x=X, y=Y)
 
-    assert (data.train_samples, data.test_samples) == (21, 9)
-    assert data.classes == ("0", "1", "2")
-    assert np.load(data.train_inputs).dtype == np.uint8
-    assert np.load(data.train_labels).dtype == np.int64
-
-
-def test_declared_names_come_before_those_in_the_file(load):
-    assert load(x=X, y=Y, class_names=["a", "b", "c"]).classes == ("a", "b", "c")
-    assert load(labels=("x", "y", "z"), x=X, y=Y, class_names=["a", "b", "c"]).classes == ("x", "y", "z")
+    assert (data.train_samples, data.test_samples, data.tasks) == (21, 9, ("classification",))
+    np.testing.assert_array_equal(np.load(data.input(0)), X)
+    rows = np.concatenate([np.load(data.rows("train")), np.load(data.rows("test"))])
+    assert sorted(rows) == list(range(30))
 
 
-def test_a_name_for_each_class_is_needed(load):
-    with pytest.raises(InputError, match="2 label names for a model with 3 classes: give one name a class"):
-        load(labels=("x", "y"), x=X, y=Y)
+def test_classes_without_a_name_are_numbered(load):
+    assert load(x=X, y=Y).classes == ("0", "1", "2")
+    assert load(labels=("x", "y", "z"), x=X, y=Y).classes == ("x", "y", "z")
 
 
 def test_a_single_output_has_two_classes(load):
-    binary = FloatModel(**{**vars(MODEL), "output_shape": (1,), "task": "binary"})
-
-    assert load(model=binary, x=X, y=Y % 2).classes == ("0", "1")
-
-
-def test_a_declared_scale_is_taken_without_asking_the_model(tmp_path):
-    config = DataConfig(source="x", scale=0.5, offset=-1.0)
-    found = choose_preprocessing(
-        Baseline(size_bytes=1),
-        Dataset(classes=(), train_samples=1, test_samples=1),
-        config=config,
-        out=tmp_path,
+    binary = FloatModel(
+        inputs=MODEL.inputs, outputs=(Port("class", (1,), activation="sigmoid"),), from_logits=(False,)
     )
 
-    assert (found.scale, found.offset, found.reason) == (0.5, -1.0, "declared")
+    data = load(model=binary, x=X, y=Y % 2)
+
+    assert (data.tasks, data.classes) == (("binary",), ("0", "1"))
+
+
+def test_data_that_does_not_fit_is_refused_in_one_line_that_names_the_source(load):
+    with pytest.raises(DataError, match=r"data\.npz") as caught:
+        load(x=X[:, :3], y=Y)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_calibration_set_comes_with_its_manifest(load, tmp_path):
@@ -83,3 +75,49 @@ def test_the_calibration_set_comes_with_its_manifest(load, tmp_path):
     assert chosen.samples == len(np.load(chosen.indices)) == manifest["samples"] == 6
     assert manifest["per_class"] == {"0": 2, "1": 2, "2": 2}
     assert manifest["seed"] == 4
+
+
+@pytest.mark.parametrize(
+    ("activation", "units", "logits"),
+    [("softmax", 3, False), ("sigmoid", 3, False), ("sigmoid", 1, False), (None, 3, True), ("relu", 3, True)],
+)
+def test_logits_are_told_from_probabilities(activation, units, logits, tmp_path):
+    from pipeline.tfmot import tensorflow
+
+    tensorflow()
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(units, activation=activation)])
+    model.save(tmp_path / "model.keras")
+
+    found = load_model(
+        Source(location=str(tmp_path / "model.keras"), digest="x"),
+        config=ModelConfig(path=tmp_path / "model.keras"),
+        out=tmp_path / "out",
+    )
+
+    assert found.from_logits == (logits,)
+    assert [port.shape for port in (*found.inputs, *found.outputs)] == [(4,), (units,)]
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"absent\.keras: no such file"):
+        model_digest(ModelConfig(path=tmp_path / "absent.keras"))
+
+
+def test_another_version_of_the_weights_or_of_custom_code_is_another_model(tmp_path):
+    (tmp_path / "model.json").write_text("{}")
+    (tmp_path / "model.weights.h5").write_text("1")
+    (tmp_path / "mine.py").write_text("objects = {}")
+    config = ModelConfig(
+        path=tmp_path / "model.json",
+        weights=tmp_path / "model.weights.h5",
+        custom_objects=f"{tmp_path / 'mine.py'}:objects",
+    )
+    digests = {model_digest(config)}
+    for name in ("model.json", "model.weights.h5", "mine.py"):
+        (tmp_path / name).write_text("changed")
+        digests.add(model_digest(config))
+
+    assert len(digests) == 4

@@ -200,7 +200,7 @@ def slow(source: Source, *, out: Path) -> Artifact:
     (out / "a").write_text("a")
     if sys.argv[2] == "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    while len(list(Path(sys.argv[1]).glob("steps/.slow-*"))) < int(sys.argv[2]):
+    while len(list(Path(sys.argv[1]).glob("steps/*slow-*"))) < int(sys.argv[2]):
         time.sleep(0.01)
     (out / "b").write_text("b")
     return Artifact()

@@ -10,7 +10,9 @@ from pipeline.compress.prune import prunable_layers, prune
 from pipeline.config import PruneConfig
 from pipeline.training import open_model, save_model, start_tensorflow
 
-CONFIG = PruneConfig(sparsity=0.75, epochs=2, least_steps=1, batch_size=16, learning_rate=1e-3)
+CONFIG = PruneConfig(
+    sparsity=0.75, least_weights=0, epochs=2, least_steps=1, batch_size=16, learning_rate=1e-3
+)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,21 @@ def test_the_same_seed_prunes_to_the_same_weights(twice):
 
     for first, second in zip(one, two, strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_a_small_model_is_left_as_it_is_and_every_kernel_says_why(stored, data, network, tmp_path):
+    found, model = pruned(stored, data, tmp_path / "out", least_weights=16384)
+
+    assert (found.pruned_layers, found.zero_weights) == ((), 0)
+    assert dict(found.unpruned) == {
+        "small": "not pruned: its kernel has 152 weights",
+        "large": "not pruned: 2,304 weights in all, [prune] least_weights is 16,384",
+        "depthwise": "not pruned: each channel has a few weights only",
+        "transposed": "not pruned: transposed convolutions are not",
+        "class": "not pruned: its kernel has 34 weights",
+    }
+    for ours, theirs in zip(model.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_no_sparsity_leaves_the_model_as_it_was(stored, data, tmp_path):

@@ -300,3 +300,22 @@ def test_no_gate_to_ask_is_an_error_and_no_pass(report, monkeypatch):
 
     with pytest.raises(ConfigError, match="nothing would be shown by passing"):
         judge(report, ALLOWED)
+
+
+def test_an_operator_that_xnnpack_has_no_kernel_for_is_named_and_warns(report):
+    def with_node(op):
+        placed = report.delegation[0]
+        nodes = (*placed.nodes, replace(placed.nodes[0], op=op, placement="builtin"))
+        work = {"builtin": 960, "xnnpack-int8": 40}
+        return replace(report, delegation=(replace(placed, nodes=nodes, multiply_accumulates=work),))
+
+    recurrent = found(with_node("UNIDIRECTIONAL_SEQUENCE_LSTM"), "XNNPACK int8")
+    assert recurrent.outcome == "warning"
+    assert recurrent.got == "4.0%; XNNPACK has no int8 kernel for UNIDIRECTIONAL_SEQUENCE_LSTM"
+    assert found(with_node("CONV_2D"), "XNNPACK int8").outcome == "failed"
+
+
+def test_recurrent_layers_that_were_written_out_may_be_larger(report):
+    unrolled = replace(report, rewrites=("lstm: was unrolled over 24 steps",))
+
+    assert outcomes(unrolled, GatesConfig(size_ratio=0.1))["size"] == "warning"

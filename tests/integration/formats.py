@@ -1,0 +1,113 @@
+"""Data in the formats that users have: each function writes arrays and returns the source to name."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from families import TRAIN
+from PIL import Image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def as_npz(folder: Path, inputs: Any, targets: Any) -> str:
+    arrays = {"x_train": inputs[:TRAIN], "x_test": inputs[TRAIN:]}
+    if targets is not None:
+        arrays |= {"y_train": targets[:TRAIN], "y_test": targets[TRAIN:]}
+    np.savez(folder / "data.npz", **arrays)
+    return "data.npz"
+
+
+def as_image_folder(folder: Path, inputs: Any, targets: Any) -> str:
+    for index, (image, label) in enumerate(zip(inputs, targets, strict=True)):
+        place = folder / "photos" / ("train" if index < TRAIN else "test") / f"corner {label}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(place / f"{index}.png")
+    return "photos"
+
+
+def as_mask_folder(folder: Path, inputs: Any, targets: Any) -> str:
+    for index, (image, mask) in enumerate(zip(inputs, targets, strict=True)):
+        split = "train" if index < TRAIN else "test"
+        for kind, values in (("images", image), ("masks", mask * 255)):
+            place = folder / "scenes" / split / kind
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(place / f"{index}.png")
+    return "scenes"
+
+
+def as_csv(folder: Path, inputs: Any, targets: Any) -> str:
+    with (folder / "data.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(f"feature {index}" for index in range(inputs.shape[1])), "target"])
+        for row, target in zip(inputs.tolist(), np.asarray(targets).reshape(-1).tolist(), strict=True):
+            writer.writerow([*row, target])
+    return "data.csv"
+
+
+def as_ts(folder: Path, inputs: Any, targets: Any) -> str:
+    for split, rows in (("TRAIN", slice(0, TRAIN)), ("TEST", slice(TRAIN, None))):
+        lines = [
+            "@problemName waves",
+            "@univariate false",
+            f"@dimensions {inputs.shape[-1]}",
+            "@classLabel true 0-low 1-middle 2-high",
+            "@data",
+        ]
+        for series, label in zip(inputs[rows], targets[rows], strict=True):
+            channels = [",".join(f"{value:.6g}" for value in channel) for channel in series.T]
+            lines.append(":".join([*channels, ("0-low", "1-middle", "2-high")[label]]))
+        (folder / f"waves_{split}.ts").write_text("\n".join(lines) + "\n")
+    return "waves_TRAIN.ts"
+
+
+def as_idx(folder: Path, inputs: Any, targets: Any) -> str:
+    for split, rows in (("train", slice(0, TRAIN)), ("t10k", slice(TRAIN, None))):
+        arrays = (("images-idx3", inputs[rows, ..., 0]), ("labels-idx1", targets[rows].astype(np.uint8)))
+        for name, array in arrays:
+            header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+            path = folder / "idx" / f"{split}-{name}-ubyte.gz"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(gzip.compress(header + array.tobytes(), 1))
+    return "idx"
+
+
+def as_tfrecord(folder: Path, inputs: Any, targets: Any) -> str:
+    import tensorflow as tf
+
+    (folder / "records").mkdir()
+    for split, rows in (("train", slice(0, TRAIN)), ("test", slice(TRAIN, None))):
+        with tf.io.TFRecordWriter(str(folder / "records" / f"{split}.tfrecord")) as writer:
+            for image, label in zip(inputs[rows], targets[rows], strict=True):
+                stream = io.BytesIO()
+                Image.fromarray(image[..., 0]).save(stream, "png")
+                feature = {
+                    "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[stream.getvalue()])),
+                    "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[int(label)])),
+                }
+                example = tf.train.Example(features=tf.train.Features(feature=feature))
+                writer.write(example.SerializeToString())
+    return "records"
+
+
+PROGRAM = """
+import numpy as np
+
+def data(split):
+    import tensorflow as tf
+
+    stored = np.load({path!r})
+    return tf.data.Dataset.from_tensor_slices((stored["x_" + split], stored["y_" + split])).batch(16)
+"""
+
+
+def as_program(folder: Path, inputs: Any, targets: Any) -> str:
+    path = folder / as_npz(folder, inputs, targets)
+    (folder / "mydata.py").write_text(PROGRAM.format(path=str(path)))
+    return "mydata.py:data"
