@@ -143,6 +143,7 @@ class PreparedModel(Artifact):
         inputs: as those of ``FloatModel``, without an open length.
         preprocessing: what makes its inputs of raw samples.
         rewrites: what graph preparation changed, one line each.
+        without_int8: (layer, reason) of those that TFLite does not compute in int8, or not rightly.
         notes: what a user should know, one line each.
     """
 
@@ -152,6 +153,7 @@ class PreparedModel(Artifact):
     from_logits: tuple[bool | None, ...]
     preprocessing: Preprocessing
     rewrites: tuple[str, ...] = ()
+    without_int8: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     opaque: bool = False
     layers: tuple[tuple[str, str], ...] = ()

@@ -45,7 +45,7 @@ def prepare_model(
     if model.opaque:
         return _as_it_is(model, data, config, out)
     from models.graph import build_model
-    from models.prepare import graph_of, prepare
+    from models.prepare import graph_of, prepare, without_int8
     from models.rewrites.inputs import fold_inputs, lift_normalization
     from pipeline.training import open_model, save_model, start_tensorflow
 
@@ -79,6 +79,7 @@ def prepare_model(
         from_logits=model.from_logits,
         preprocessing=transforms,
         rewrites=tuple(f"{rewrite.layer}: {rewrite.what}" for rewrite in (*lifts, *rewrites)),
+        without_int8=tuple(without_int8(prepared).items()),
         notes=notes,
     )
 

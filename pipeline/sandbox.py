@@ -36,19 +36,23 @@ def run(stage: str, function: Callable[..., T], *arguments: Any, timeout_s: floa
         PipelineError: raised by ``function`` itself.
         StageError: the child raised another error, was killed by a signal, or took too long.
     """
-    with tempfile.NamedTemporaryFile(prefix="edge-sandbox-") as log:
+    with tempfile.TemporaryDirectory(prefix="edge-sandbox-") as scratch:
+        log = Path(scratch) / "log"
+        log.touch()
         try:
             with track(stage):
-                return _run(stage, function, arguments, timeout_s, log.name)
+                return _run(stage, function, arguments, timeout_s, scratch)
         except StageError as error:
-            error.add_note(Path(log.name).read_text(encoding="utf-8", errors="replace"))  # for --debug
+            error.add_note(log.read_text(encoding="utf-8", errors="replace"))  # for --debug
             raise
 
 
-def _run(stage: str, function: Callable[..., T], arguments: tuple[Any, ...], timeout_s: float, log: str) -> T:
+def _run(
+    stage: str, function: Callable[..., T], arguments: tuple[Any, ...], timeout_s: float, scratch: str
+) -> T:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(theirs, function, arguments, log), daemon=True)
+    child = context.Process(target=_child, args=(theirs, function, arguments, scratch), daemon=True)
     child.start()
     theirs.close()
     try:
@@ -82,8 +86,11 @@ def _ending(exit_code: int | None) -> str:
     return f"the child process ended with exit code {exit_code}"
 
 
-def _child(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any, ...], log: str) -> None:
-    with Path(log).open("wb") as stream:  # native code prints a lot, which matters only when it fails
+def _child(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any, ...], scratch: str) -> None:
+    os.environ["TMPDIR"] = tempfile.tempdir = scratch  # what a killed child leaves goes with it
+    with (Path(scratch) / "log").open(
+        "wb"
+    ) as stream:  # native code prints a lot, which matters only when it fails
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

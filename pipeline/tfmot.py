@@ -7,6 +7,7 @@ errors, or returns None.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ def tensorflow() -> Any:
         import tf_keras
 
         legacy = tf.keras.Model is tf_keras.Model
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its warnings are about how it is used here
     if not legacy:
         msg = (
             "TensorFlow was imported with Keras 3 before the pipeline, and TF-MOT needs Keras 2: "

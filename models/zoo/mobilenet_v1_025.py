@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.zoo.fashion_mnist import INPUT_SHAPE, LABELS, mirror, train_classifier
+from models.zoo.fashion_mnist import INPUT_SHAPE, LABELS, train_classifier
 from models.zoo.training import Recipe
 
 if TYPE_CHECKING:
@@ -46,4 +46,4 @@ def build() -> keras.Model:
 
 
 if __name__ == "__main__":
-    train_classifier("mobilenet_v1_025", build, Recipe(epochs=8), mirror)
+    train_classifier("mobilenet_v1_025", build, Recipe(epochs=16))

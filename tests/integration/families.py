@@ -67,10 +67,10 @@ def traits():
 
 
 def low_rank():
-    """Vectors (480, 16) in 0..1 that four numbers tell; no targets."""
+    """Vectors (480, 16) in 0..1 that two numbers tell; no targets."""
     rng = np.random.default_rng(1)
-    mixed = rng.random((COUNT, 4)) @ rng.random((4, 16))
-    return (mixed / mixed.max()).astype(np.float32), None
+    hidden = rng.random((COUNT, 2)) @ rng.normal(0, 4, (2, 16))
+    return (0.5 + 0.5 * np.sin(hidden)).astype(np.float32), None
 
 
 def anomalies():

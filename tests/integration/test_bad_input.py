@@ -269,7 +269,7 @@ def with_value(value):
 BAD_DATA = {
     "empty": (spoil(x_train=lambda x: x[:0], y_train=lambda y: y[:0]), "no samples"),
     "NaN": (spoil(x_train=with_value(np.nan)), "nan at index (7, 1, 2"),
-    "Inf in the test set": (spoil(x_test=with_value(np.inf)), "test inputs: inf"),
+    "Inf in the test set": (spoil(x_test=with_value(np.inf)), "test inputs of 'input_layer': inf"),
     "constant": (spoil(x_train=lambda x: x * 0), "every value is 0"),
     "another shape": (
         spoil(x_train=lambda x: x[:, :6], x_test=lambda x: x[:, :6]),

@@ -90,6 +90,7 @@ CASES = {
         f.waves,
         formats.as_npz,
         "classification",
+        least=60.0,
         format="",
         epochs=20,
         gates="bit_difference_steps = 8",  # of builtin kernels, which Arm has its own of

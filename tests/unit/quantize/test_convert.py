@@ -34,7 +34,7 @@ def convert(monkeypatch, tmp_path, store_dataset, prepared_model):
     samples = CalibrationSet(folder=tmp_path, samples=4)
     np.save(samples.indices, np.arange(4))
 
-    def run(*contents, aware=AWARE, answers=None, **config):
+    def run(*contents, aware=AWARE, answers=None, without_int8=(), **config):
         left = list(contents)
 
         def written(*arguments, **options):
@@ -48,7 +48,7 @@ def convert(monkeypatch, tmp_path, store_dataset, prepared_model):
             np.savez(said, **{"000": expected[0] if answers is None else answers})
 
         monkeypatch.setattr(sandbox, "run", written)
-        model = prepared_model(tmp_path, inputs=(Port("image", (4, 4, 1)),))
+        model = prepared_model(tmp_path, inputs=(Port("image", (4, 4, 1)),), without_int8=without_int8)
         return convert_quantized(aware, model, samples, data, config=QuantizeConfig(**config), out=tmp_path)
 
     return run
@@ -81,6 +81,13 @@ def test_where_nothing_less_is_allowed_the_layer_that_stays_float_is_named(conve
 def test_an_operator_of_no_known_layer_is_named_itself(convert, tiny_tflite_with):
     with pytest.raises(StageError, match=r"int8: a float operator is left: 2 FULLY_CONNECTED .*; replace"):
         convert(tiny_tflite_with(float_softmax), formats=("int8",), aware=replace(AWARE, layers=()))
+
+
+def test_a_layer_that_is_known_to_have_no_int8_form_is_the_reason_without_a_trial(convert, tiny_tflite):
+    found = convert(tiny_tflite, without_int8=(("memory", "a loop crashes the converter"),))
+
+    assert found.format == "int8 with float operators"
+    assert found.reason == "int8: layer 'memory': a loop crashes the converter"
 
 
 def test_answers_that_are_not_the_models_are_a_reason(convert, tiny_tflite):
