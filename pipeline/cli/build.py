@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,10 @@ def build(
 
     With neither --config nor --model the embedded default is built: ResNet-8 on Fashion-MNIST.
     """
+    from pipeline.cli.supervise import is_supervised, supervise
+
+    if not is_supervised():
+        sys.exit(supervise())
     from pipeline.build import build as run
     from pipeline.targets import get_target
     from pipeline.workspace import Workspace
