@@ -197,11 +197,13 @@ class CompressedModel(Artifact):
     Attributes:
         zero_weights: zeros of the pruned kernels.
         unpruned: (layer, reason) of each kernel that was not pruned.
+        notes: what a user should know, one line each.
     """
 
     pruned_layers: tuple[str, ...]
     zero_weights: int
     unpruned: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def model(self) -> Path:

@@ -69,6 +69,8 @@ def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
     baseline = step(convert_float, prepared, timeout_s=timeout_s)
     samples = step(choose_calibration, data, config=config.calibration, seed=seed)
     compressed = step(prune, prepared, data, config=config.prune, seed=seed)
+    for note in compressed.notes:
+        workspace.notify("warning", note)
     aware = step(train_quantization_aware, compressed, prepared, data, config=config.quantize, seed=seed)
     quantized = step(convert_quantized, aware, prepared, samples, data, config=config.quantize)
     if quantized.reason:

@@ -121,9 +121,12 @@ class PruneConfig(TrainingConfig):
     """TF-MOT magnitude pruning; ``sparsity`` is the final share of zeros in every pruned kernel.
 
     A model with fewer than ``least_weights`` in the kernels that would be pruned is left as it is: its
-    download would shrink by a few kilobytes, and a small model has no weights to spare.
+    download would shrink by a few kilobytes, and a small model has no weights to spare. Where a pruned model
+    has lost more than ``lost_points`` of its score on training samples, half as many zeros are tried, then
+    none.
     """
 
+    lost_points: Annotated[float, Field(gt=0)] = 3.0
     least_weights: Annotated[int, Field(ge=0)] = 16384
     epochs: Count = 4
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.75

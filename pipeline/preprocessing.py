@@ -49,7 +49,7 @@ def usual_range(
         taken = Transform(reason="floats go in as they are")
         return taken, check_range(predict, raw, target, task, taken)
     candidates = _candidates()
-    scores = [_score(task, predict(c.apply(raw)), c.apply(raw), target) for c in candidates]
+    scores = [score_of(task, predict(c.apply(raw)), c.apply(raw), target) for c in candidates]
     if any(score is None for score in scores):
         return candidates[
             0
@@ -68,7 +68,7 @@ def check_range(
     if raw.ndim < 4 and raw.dtype.kind == "f":
         return ""  # the usual ranges are those of images
     inputs = taken.apply(raw)
-    score = _score(task, predict(inputs), inputs, target)
+    score = score_of(task, predict(inputs), inputs, target)
     if score is None:
         return ""
     low, high = float(raw.min()), float(raw.max())
@@ -77,7 +77,7 @@ def check_range(
         if np.ptp(raw) * factor > 300 or (other.scale, other.offset) == (taken.scale, taken.offset):
             continue
         seen = other.apply(raw)
-        better = _score(task, predict(seen), seen, target)
+        better = score_of(task, predict(seen), seen, target)
         if better is not None and better > score + CLEARLY_BETTER:
             return (
                 f"inputs run from {inputs.min():.4g} to {inputs.max():.4g}, where the model has "
@@ -104,7 +104,7 @@ def _candidates() -> list[Transform]:
     return [Transform(scale=(scale,), offset=(offset,), reason=what) for scale, offset, what in USUAL_RANGES]
 
 
-def _score(
+def score_of(
     task: Task, outputs: NDArray[Any], inputs: NDArray[Any], target: NDArray[Any] | None
 ) -> float | None:
     """How well outputs fit, 1 is best; None where nothing tells."""

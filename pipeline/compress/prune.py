@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.artifacts import CompressedModel
+from pipeline.preprocessing import score_of
+from pipeline.samples import Samples
 from pipeline.tfmot import tensorflow_model_optimization
 from pipeline.training import (
     fine_tune,
     open_model,
+    predict,
     save_model,
     start_tensorflow,
     total_steps,
@@ -29,6 +32,7 @@ SMALLEST_KERNEL = 1000
 # The polynomial schedule reaches the final sparsity here; the rest of the training heals.
 RAMP_SHARE = 0.5
 UPDATE_EVERY_STEPS = 20
+JUDGED_SAMPLES = 1024
 
 
 def prune(
@@ -41,32 +45,68 @@ def prune(
 ) -> CompressedModel:
     """Zero the smallest weights of every large kernel while fine-tuning; an opaque model has none to reach.
 
+    A model that does not bear it, as far as training samples tell, gets half as many zeros, or none.
+
     Raises:
         ToolchainError: TF-MOT cannot run in this process.
     """
     if model.opaque:
         return CompressedModel(pruned_layers=(), zero_weights=0)
-    tfmot = tensorflow_model_optimization()
+    tensorflow_model_optimization()
     start_tensorflow(seed)
     student = open_model(model.prepared)
     left_out = unpruned_layers(student, config)
     names = tuple(name for name in prunable_layers(student) if name not in left_out)
-    if names:
-        steps = total_steps(len(training_samples(data, model, config, seed)), config)
-        schedule = tfmot.sparsity.keras.PolynomialDecay(
-            initial_sparsity=0.0,
-            final_sparsity=config.sparsity,
-            begin_step=0,
-            end_step=max(int(steps * RAMP_SHARE), 1),
-            frequency=min(UPDATE_EVERY_STEPS, max(steps // 10, 1)),
-        )
-        student = _wrapped(student, names, schedule, tfmot)
-        callback = tfmot.sparsity.keras.UpdatePruningStep()
-        fine_tune("prune", student, model, data, config, seed, (callback,))
-        student = tfmot.sparsity.keras.strip_pruning(student)
+    given, notes = student, []
+    for sparsity in (config.sparsity, config.sparsity / 2) if names else ():
+        student = _pruned(given, names, sparsity, model, data, config, seed)
+        lost = _lost_points(given, student, model, data)
+        if lost <= config.lost_points:
+            break
+        notes.append(f"at {sparsity:.0%} zeros the model lost {lost:.1f} points on training samples")
+    else:
+        left_out |= dict.fromkeys(names, f"not pruned: {'; '.join(notes)}")
+        student, names = given, ()
     save_model(student, out / "model")
     zeros = sum(int(np.count_nonzero(student.get_layer(name).kernel.numpy() == 0)) for name in names)
-    return CompressedModel(pruned_layers=names, zero_weights=zeros, unpruned=tuple(left_out.items()))
+    return CompressedModel(
+        pruned_layers=names, zero_weights=zeros, unpruned=tuple(left_out.items()), notes=tuple(notes)
+    )
+
+
+def _pruned(
+    given: Any,
+    names: tuple[str, ...],
+    sparsity: float,
+    model: PreparedModel,
+    data: Dataset,
+    config: PruneConfig,
+    seed: int,
+) -> Any:
+    """Train a copy of ``given`` while its kernels lose their smallest weights."""
+    tfmot = tensorflow_model_optimization()
+    steps = total_steps(len(training_samples(data, model, config, seed)), config)
+    schedule = tfmot.sparsity.keras.PolynomialDecay(
+        initial_sparsity=0.0,
+        final_sparsity=sparsity,
+        begin_step=0,
+        end_step=max(int(steps * RAMP_SHARE), 1),
+        frequency=min(UPDATE_EVERY_STEPS, max(steps // 10, 1)),
+    )
+    student = _wrapped(given, names, schedule, tfmot)
+    callback = tfmot.sparsity.keras.UpdatePruningStep()
+    fine_tune("prune", student, model, data, config, seed, (callback,))
+    return tfmot.sparsity.keras.strip_pruning(student)
+
+
+def _lost_points(given: Any, student: Any, model: PreparedModel, data: Dataset) -> float:
+    """How many points of its first output's score the model lost on training samples; 0 where none tells."""
+    samples = Samples.of(data, "train", model.preprocessing).choose(JUDGED_SAMPLES, seed=0)
+    inputs, target, task = samples.model_inputs(), samples.target(0), model.tasks[0]
+    before, after = (
+        score_of(task, predict(network, inputs)[0], inputs[0], target) for network in (given, student)
+    )
+    return 0.0 if before is None or after is None else 100 * (before - after)
 
 
 def prunable_layers(model: Any) -> tuple[str, ...]:

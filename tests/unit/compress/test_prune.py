@@ -102,6 +102,21 @@ def test_a_small_model_is_left_as_it_is_and_every_kernel_says_why(stored, data, 
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize(("losses", "zeros"), [((5.0, 1.0), 0.375), ((9.0, 4.0), 0.0)])
+def test_a_model_that_does_not_bear_it_gets_fewer_zeros_or_none_and_that_is_said(
+    stored, data, tmp_path, monkeypatch, losses, zeros
+):
+    left = list(losses)
+    monkeypatch.setattr("pipeline.compress.prune._lost_points", lambda *_: left.pop(0))
+
+    found, model = pruned(stored, data, tmp_path / "out")
+
+    assert np.mean(model.get_layer("large").kernel.numpy() == 0) == pytest.approx(zeros, abs=0.002)
+    assert found.notes[0] == f"at 75% zeros the model lost {losses[0]} points on training samples"
+    assert found.pruned_layers == (("large",) if zeros else ())
+    assert zeros or dict(found.unpruned)["large"] == f"not pruned: {'; '.join(found.notes)}"
+
+
 def test_no_sparsity_leaves_the_model_as_it_was(stored, data, tmp_path):
     found, _ = pruned(stored, data, tmp_path / "out", sparsity=0.0)
 
