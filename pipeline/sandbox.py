@@ -53,7 +53,10 @@ def _run(
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(theirs, function, arguments, scratch), daemon=True)
+    # The parent hears Ctrl-C and kills the child, which is deaf to it from its first instruction on.
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     child.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, heard)
     theirs.close()
     try:
         if not ours.poll(timeout_s):
@@ -88,14 +91,12 @@ def _ending(exit_code: int | None) -> str:
 
 def _child(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any, ...], scratch: str) -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = scratch  # what a killed child leaves goes with it
-    with (Path(scratch) / "log").open(
-        "wb"
-    ) as stream:  # native code prints a lot, which matters only when it fails
+    # Native code prints a lot, which matters only when it fails.
+    with (Path(scratch) / "log").open("wb") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and kills this process
     try:
         pipe.send(("returned", function(*arguments)))
     except PipelineError as error:

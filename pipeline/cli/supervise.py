@@ -12,11 +12,13 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import click
 
 from pipeline.errors import StageError
 
+HEARD_S = 10.0
 GUARD = "EDGE_PIPELINE_SUPERVISED"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
@@ -62,5 +64,8 @@ def _run(settings: dict[str, str]) -> int:
     while True:
         try:
             return child.wait()
-        except KeyboardInterrupt:  # the child hears it too and says so
+        except KeyboardInterrupt:
+            # From a terminal the child hears it too; a second one would break into its tidying up.
+            with suppress(subprocess.TimeoutExpired):
+                return child.wait(HEARD_S)
             child.send_signal(signal.SIGINT)

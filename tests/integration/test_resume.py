@@ -70,10 +70,10 @@ def journey(tiny, start, build, tmp_path_factory):
     command = ("build", "--target", "arm64", "--out", out)
     stops = {}
     for stage, ending, children in (
-        ("convert_float", signal.SIGINT, 1),
-        ("prune", signal.SIGKILL, 0),
-        ("validate", signal.SIGINT, 2),
-        ("validate", signal.SIGKILL, 2),
+        ("convert_float", signal.SIGINT, 2),
+        ("prune", signal.SIGKILL, 1),
+        ("validate", signal.SIGINT, 3),
+        ("validate", signal.SIGKILL, 3),
     ):
         process = start(*command, cwd=tiny)
         stops[stage, ending] = Interrupted(process, out, stage, ending, children)
