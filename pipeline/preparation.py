@@ -61,8 +61,8 @@ def prepare_model(
         folded = fold_inputs(graph, balanced) if balanced else None
         if folded is not None:
             graph, lifted_transforms = folded, _each_then(lifted_transforms, model, balanced)
-        reference = build_model(graph)
-        if _are_equal(original, transforms, reference, lifted_transforms, data):
+        reference = original if graph is given else build_model(graph)
+        if graph is given or _are_equal(original, transforms, reference, lifted_transforms, data):
             transforms = lifted_transforms
         else:  # float32 is too coarse for these ranges: the model stays as it was given
             reference, lifts = original, []

@@ -83,6 +83,11 @@ def _run(
     raise StageError(stage, str(value), "run again with --debug for the traceback")
 
 
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends, however that ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _ending(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return f"the child process was killed by {signal.Signals(-exit_code).name}"
@@ -95,7 +100,7 @@ def _child(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any,
     with (Path(scratch) / "log").open("wb") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         pipe.send(("returned", function(*arguments)))

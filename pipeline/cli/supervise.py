@@ -7,7 +7,6 @@ without oneDNN, at up to twice the time, and goes on at the stage that was lost.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -17,10 +16,10 @@ from contextlib import suppress
 import click
 
 from pipeline.errors import StageError
+from pipeline.sandbox import die_with_parent
 
 HEARD_S = 10.0
 GUARD = "EDGE_PIPELINE_SUPERVISED"
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
 _WITHOUT_ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "0"}
 
@@ -34,7 +33,7 @@ def is_supervised() -> bool:
         return True
     if GUARD not in os.environ:
         return False
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     return True
 
 

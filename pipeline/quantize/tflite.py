@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.tfmot import tensorflow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -25,10 +25,7 @@ def write_float32(model: PreparedModel, written: Path) -> None:
 
     start_tensorflow(0)
     tf = tensorflow()
-    if model.opaque:
-        infer, specs, keeper = _saved_function(tf, model)
-    else:
-        infer, specs, keeper = _keras_function(tf, open_model(model.reference))
+    infer, specs, keeper = _function(tf, model, lambda: open_model(model.reference))
     concrete = tf.function(infer).get_concrete_function(*specs)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], keeper)
     written.write_bytes(_in_order(converter.convert(), model))
@@ -58,10 +55,7 @@ def write_quantized(
 
     start_tensorflow(0)
     tf = tensorflow()
-    if model.opaque:
-        infer, specs, keeper = _saved_function(tf, model)
-    else:
-        infer, specs, keeper = _keras_function(tf, _trained(aware, wanted))
+    infer, specs, keeper = _function(tf, model, lambda: _trained(aware, wanted))
     concrete = tf.function(infer).get_concrete_function(*specs)
     found = [_listed(concrete(*map(tf.constant, sample.model_inputs()))) for sample in tried.chunks(1)]
     np.savez(
@@ -100,6 +94,11 @@ def _trained(aware: AwareModel, wanted: Format) -> Any:
 
     # Fake quantization in a float file would round without saving anything.
     return open_model(aware.pruned) if wanted in {"float16", "float32"} else open_aware_model(aware)
+
+
+def _function(tf: Any, model: PreparedModel, opened: Callable[[], Any]) -> tuple[Any, list[Any], Any]:
+    """What is converted: of an opaque model its SavedModel, else the Keras model that ``opened`` gives."""
+    return _saved_function(tf, model) if model.opaque else _keras_function(tf, opened())
 
 
 def _keras_function(tf: Any, model: Any) -> tuple[Any, list[Any], Any]:
