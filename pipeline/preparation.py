@@ -109,7 +109,7 @@ def _as_it_is(model: FloatModel, data: Dataset, config: PreprocessingConfig, out
     """An opaque model: only the preprocessing is decided."""
     shutil.copytree(model.model, out / "reference")
     transforms = declared_transforms(model.inputs, config)
-    note = "loaded by Keras itself: post-training quantization only, and neither pruned nor trained"
+    note = "code in the model's file was run by Keras; it is quantized after training only, and not pruned"
     return PreparedModel(
         inputs=_fixed_ports(model, data),
         outputs=model.outputs,
