@@ -149,18 +149,78 @@ class CalibrationConfig(Section):
     samples: Count = 256
 
 
+class ShiftConfig(Section):
+    """Distributions other than the test set's: does int8 lose more there than float does?
+
+    Attributes:
+        samples: how many test samples every shift is applied to; 0 leaves the suite out.
+        shifts: names of the shifts; empty takes all that suit the model's input.
+        severities: of each, 1 (weak) to 5 (strong).
+        sources: the user's own shifted data, by name; read as ``[data] source`` is.
+    """
+
+    samples: Annotated[int, Field(ge=0)] = 500
+    shifts: tuple[str, ...] = ()
+    severities: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], Field(min_length=1)] = (
+        1,
+        2,
+        3,
+        4,
+        5,
+    )
+    sources: dict[SafeName, str] = {}
+
+
+class StabilityConfig(Section):
+    """A long run in one process, and what is done to the model around it.
+
+    Attributes:
+        inferences: of each soak, at least.
+        minutes: the soak goes on until this long has passed, too.
+        interpreters: how many run side by side.
+        faults: whether the model is given extreme inputs, killed, restarted and run under quotas.
+    """
+
+    inferences: Annotated[int, Field(ge=1000)] = 1000
+    minutes: Annotated[float, Field(ge=0)] = 0.0
+    interpreters: Annotated[int, Field(ge=2)] = 4
+    faults: bool = True
+
+
+class BoardConfig(Section):
+    """What is done on the emulated board: a whole machine with its own kernel, memory and boot.
+
+    Attributes:
+        core: the device of ``pipeline device list`` whose core the board has.
+        samples: of the test set, judged on the board.
+        inferences: of the soak there.
+        least_memory_mib: where the search for the least memory begins.
+        most_memory_mib: where it ends, and what the other runs have.
+    """
+
+    core: str = "rpi4"
+    samples: Annotated[int, Field(ge=64)] = 256
+    inferences: Annotated[int, Field(ge=64)] = 1000
+    least_memory_mib: Annotated[int, Field(ge=32)] = 64
+    most_memory_mib: Annotated[int, Field(ge=64)] = 512
+
+
 class ValidateConfig(Section):
     """What is measured on the runtimes.
 
     ``device_samples`` are evaluated on an emulated device whose output bits are not the host's.
+    ``operators`` breaks instructions and time down by operator.
     """
 
     golden_samples: Annotated[int, Field(ge=64)] = 64
     device_samples: Count = 1000
-    stability_inferences: Annotated[int, Field(ge=1000)] = 1000
     threads: tuple[Count, ...] = (1, 2, 4)
     latency_pairs: Annotated[int, Field(ge=9)] = 9
     latency_inferences: Annotated[int, Field(ge=64)] = 100
+    operators: bool = True
+    shift: ShiftConfig = ShiftConfig()
+    stability: StabilityConfig = StabilityConfig()
+    board: BoardConfig = BoardConfig()
 
 
 class GatesConfig(Section):

@@ -72,7 +72,7 @@ def _settings(model: type[BaseModel], section: str = "") -> dict[tuple[str, str]
     found = {}
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found |= _settings(field.annotation, field.alias or name)
+            found |= _settings(field.annotation, f"{section}.{field.alias or name}".lstrip("."))
         else:
             default = None if field.is_required() else field.default
             found[section, name] = "" if default is None else json.dumps(default)

@@ -187,7 +187,7 @@ class Measurement:
     def _soak(self, runtime: Runtime, threads: int) -> StabilityResult:
         with Session(runtime, self.quantized.path, threads=threads) as session:
             inputs = self.golden.inputs(session.describe())
-            soak = session.soak(inputs, inferences=self.config.stability_inferences)
+            soak = session.soak(inputs, inferences=self.config.stability.inferences)
         return StabilityResult(
             runtime=runtime.title,
             threads=threads,
