@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.report.tables import make_table
 from pipeline.validate.comparison import POINTS
 from pipeline.validate.gates import change
 
@@ -70,26 +71,9 @@ def details(report: Report) -> Iterator[RenderableType]:
         yield Text(f"host latency, {_format(report)}\n{report.latency.quantized}")
 
 
-def _table(title: str, *columns: str, numbers: int = 0) -> Table:
-    """A table whose last ``numbers`` columns are right-aligned."""
-    table = Table(
-        title=title or None,
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-    )
-    for index, column in enumerate(columns):
-        table.add_column(
-            column, justify="right" if index >= len(columns) - numbers else "left", overflow="fold"
-        )
-    return table
-
-
 def _figures(report: Report) -> Table:
     ours = _format(report)
-    table = _table(f"Float beside {ours}", "", "float", ours, "", numbers=3)
+    table = make_table(f"Float beside {ours}", "", "float", ours, "", numbers=3)
     baseline = report.baseline
     for what, size in (("size, bytes", _size), ("compressed, bytes", _compressed)):
         got = size(report.quantized)
@@ -139,7 +123,7 @@ def _device_row(table: Table, device: DeviceResult) -> None:
 
 
 def _gates(report: Report) -> Table:
-    table = _table("Gates", "gate", "outcome", "got", "allowed")
+    table = make_table("Gates", "gate", "outcome", "got", "allowed")
     for verdict in report.verdicts:
         table.add_row(
             verdict.gate, Text(verdict.outcome, STYLES[verdict.outcome]), verdict.got, verdict.allowed
@@ -155,7 +139,7 @@ def _format(report: Report) -> str:
 def _metrics(report: Report, found: Comparison) -> Group:
     title = f"{found.task} on {found.samples:,} samples"
     title = f"{found.output}: {title}" if found.output else title.capitalize()
-    table = _table("", "", "float", _format(report), "difference [95 % interval]", numbers=3)
+    table = make_table("", "", "float", _format(report), "difference [95 % interval]", numbers=3)
     for metric in found.metrics:
         name = metric.name if metric.unit == POINTS else f"{metric.name}, {metric.unit}"
         table.add_row(name, *_values(metric))
@@ -205,7 +189,9 @@ def _classes(report: Report, found: Comparison) -> Table:
     columns = [
         f"{score}\n{model}" for score in ("recall", "precision", "F1") for model in ("float", _format(report))
     ]
-    table = _table(f"{found.output}: {title}" if found.output else title, "class", unit, *columns, numbers=7)
+    table = make_table(
+        f"{found.output}: {title}" if found.output else title, "class", unit, *columns, numbers=7
+    )
     for row in rows:
         before, after = row.baseline, row.quantized
         shares = (before.recall, after.recall, before.precision, after.precision, before.f1, after.f1)
@@ -222,7 +208,7 @@ def _share(value: float | None) -> str:
 
 
 def _layers(report: Report) -> Table:
-    table = _table("Keras layers", "layer", "kind", "treatment", "reason")
+    table = make_table("Keras layers", "layer", "kind", "treatment", "reason")
     for layer in report.layers:
         table.add_row(layer.name, layer.kind, layer.treatment, layer.reason)
     return table
@@ -231,7 +217,7 @@ def _layers(report: Report) -> Table:
 def _nodes(report: Report) -> Table:
     """Where every node runs, a column for each runtime."""
     places = report.delegation
-    table = _table("Nodes and where they run", "node", "operator", *(place.runtime for place in places))
+    table = make_table("Nodes and where they run", "node", "operator", *(place.runtime for place in places))
     for index, node in enumerate(places[0].nodes):
         table.add_row(str(index), node.op, *(place.nodes[index].placement for place in places))
     table.add_row(
@@ -248,7 +234,7 @@ def _nodes(report: Report) -> Table:
 
 def _runtimes(report: Report) -> Table:
     columns = ("runtime", "golden samples", "differing", "by up to", "accuracy")
-    table = _table("The same file on every runtime, against the host's LiteRT", *columns, numbers=4)
+    table = make_table("The same file on every runtime, against the host's LiteRT", *columns, numbers=4)
     for host in report.runtimes:
         if host.problem:
             table.add_row(host.runtime, "", "", "", "cannot run it")
