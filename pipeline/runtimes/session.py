@@ -218,6 +218,10 @@ class Session:
         if nice:
             os.setpriority(os.PRIO_PROCESS, worker, nice)
 
+    def alive(self) -> bool:
+        """Whether the worker has not ended."""
+        return self._worker.poll() is None
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the worker; from another thread than the one that waits for it."""
         self._worker.send_signal(number)
