@@ -17,6 +17,7 @@ from pipeline.errors import ConfigError
 SafeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Severity = Annotated[int, Field(ge=1, le=5)]
 
 Format = Literal["int8", "int8 with float operators", "float16", "float32"]
 FORMATS: tuple[Format, ...] = ("int8", "int8 with float operators", "float16", "float32")

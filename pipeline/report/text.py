@@ -7,7 +7,6 @@ import math
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
 from pipeline.report.tables import make_table
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import RenderableType
+    from rich.table import Table
 
     from pipeline.validate.comparison import ClassScores, Comparison, Metric
     from pipeline.validate.latency import Timings
