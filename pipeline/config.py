@@ -162,13 +162,7 @@ class ShiftConfig(Section):
 
     samples: Annotated[int, Field(ge=0)] = 500
     shifts: tuple[str, ...] = ()
-    severities: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], Field(min_length=1)] = (
-        1,
-        2,
-        3,
-        4,
-        5,
-    )
+    severities: Annotated[tuple[Severity, ...], Field(min_length=1)] = (1, 2, 3, 4, 5)
     sources: dict[SafeName, str] = {}
 
 
