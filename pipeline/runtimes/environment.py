@@ -178,7 +178,7 @@ def check_emulator(arch: str = ARM64) -> Check:
         trouble = " ".join(answer.stderr.split()) or f"exit code {answer.returncode}"
         remedy = f"rm -r {emulator.root.folder} {emulator.tools.folder} && {guest.provision}"
         return Check(name, "not usable", trouble, remedy)
-    return Check(name, f"qemu-user with plugin, {len(devices)} devices")
+    return Check(name, f"qemu-user with plugin: {', '.join(device.name for device in devices)}")
 
 
 def _check_package(requirement: Requirement) -> Check:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
-
 from typing import TYPE_CHECKING
 
 from pipeline.runtimes.runtime import emulated_runtime, host_runtime, runtime_of, runtimes_for
