@@ -100,7 +100,7 @@ def corrupt(
     found = []
     for index, (raw, one) in enumerate(zip(raws, given, strict=True)):
         rng = np.random.default_rng([*seed, index, zlib.crc32(name.encode())])
-        if not _suits(name, one):
+        if not suits(name, one):
             found.append(raw)
         elif one.kind == "image":
             shaped = raw if raw.ndim == 4 else raw[..., None]
@@ -109,6 +109,15 @@ def corrupt(
             assert one.usual is not None
             found.append(measurements.corrupt_readings(raw, name, severity, one.usual, rng))
     return found
+
+
+def suits(name: str, one: Given) -> bool:
+    """Whether a corruption does anything to such an input."""
+    if name in images.IMAGES:
+        return one.kind == "image" and not (one.channels == 1 and name in images.OF_COLOUR)
+    if one.kind == "vector":
+        return name not in measurements.OF_SERIES
+    return one.kind == "series"
 
 
 FOREIGN = "no input of its kind"
@@ -138,17 +147,9 @@ def _limits(raw: NDArray[Any]) -> tuple[float, float]:
     return low, max(high, low + 1e-6)
 
 
-def _suits(name: str, one: Given) -> bool:
-    if name in images.IMAGES:
-        return one.kind == "image" and not (one.channels == 1 and name in images.OF_COLOUR)
-    if one.kind == "vector":
-        return name not in measurements.OF_SERIES
-    return one.kind == "series"
-
-
 def _unsuitable(name: str, given: Sequence[Given], tasks: Sequence[Task]) -> str:
     """Say why a corruption is left out, or ""."""
-    if not any(_suits(name, one) for one in given):
+    if not any(suits(name, one) for one in given):
         kind_is_there = name in images.OF_COLOUR and any(one.kind == "image" for one in given)
         return "images of one channel have no saturation" if kind_is_there else FOREIGN
     placed = sorted(TARGETS_HAVE_PLACES.intersection(tasks))
