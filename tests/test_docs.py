@@ -142,9 +142,17 @@ def test_the_device_page_lists_every_device():
         [
             device.name,
             device.title,
-            device.arch,
-            device.cpu,
-            "yes" if device.has_dot_product else "no",
+            *(
+                ["its own"] * 4
+                if device.is_host
+                else [
+                    device.arch,
+                    device.cpu,
+                    str(device.memory_mib),
+                    "yes" if device.has_dot_product else "no",
+                ]
+            ),
+            device.runtime,
             ", ".join(name for name, target in load_targets().items() if device in target.devices),
         ]
         for device in load_devices().values()
