@@ -6,7 +6,7 @@ import difflib
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -21,6 +21,9 @@ from pydantic import (
 from models.ports import Task
 from pipeline.errors import ConfigError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 # Names become file names and shell words on a device: letters, digits, dot, dash and underscore only.
 SafeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -33,12 +36,15 @@ FORMATS: tuple[Format, ...] = ("int8", "int8 with float operators", "float16", "
 GateName = Literal[
     "accuracy",
     "class recall",
+    "shift",
     "float baseline",
     "full integer",
     "size",
     "xnnpack",
     "same bits",
+    "finite outputs",
     "stability",
+    "faults",
     "instructions",
     "other runtime",
 ]
@@ -246,21 +252,28 @@ class GatesConfig(Section):
         ask: the gates that are asked, in this order; leave one out and nothing is said of it.
         accuracy_drop_points: non-inferiority margin of int8 against float, in percentage points.
         class_recall_drop_points: most recall that any one class may lose, in points.
+        shift_drop_points: most that int8 may lose under a shift beyond float's loss there and its own clean
+            loss, in points.
         size_ratio: most bytes of the int8 file, as a share of the float file.
         xnnpack_share: least share of multiply-accumulates that run in XNNPACK int8 kernels.
         bit_difference_steps: largest difference from the host's output, in steps of its scale, on a device
             that is then evaluated itself; 0 demands equal bits.
-        memory_growth_bytes: most growth of the resident set during the stability run.
+        leak_bytes_per_inference: most that memory grows by with every inference, by the lower end of the
+            slope's interval: 64 bytes at 30 inferences a second are 158 MiB a day.
+        latency_growth: most growth of the latency over the stability run against a fresh interpreter, as a
+            share, by the lower end of its interval.
         inconclusive: whether a gate without enough evidence warns or fails the build.
     """
 
     ask: tuple[GateName, ...] = get_args(GateName)
     accuracy_drop_points: Annotated[float, Field(gt=0)] = 1.0
     class_recall_drop_points: Annotated[float, Field(gt=0)] = 5.0
+    shift_drop_points: Annotated[float, Field(gt=0)] = 2.0
     size_ratio: Annotated[float, Field(gt=0)] = 0.5
     xnnpack_share: Annotated[float, Field(ge=0, le=1)] = 0.9
     bit_difference_steps: Annotated[int, Field(ge=0)] = 1
-    memory_growth_bytes: Annotated[int, Field(ge=0)] = 1 << 20
+    leak_bytes_per_inference: Annotated[float, Field(ge=0)] = 64.0
+    latency_growth: Annotated[float, Field(ge=0)] = 0.05
     inconclusive: Literal["warn", "fail"] = "warn"
 
     @field_validator("ask")
@@ -351,25 +364,49 @@ def read_toml(path: Path) -> dict[str, Any]:
         value = table.get(key) if isinstance(table, dict) else None
         if isinstance(value, str) and not _is_import_path(value):
             raw[section][key] = str(path.parent / value)
+    shifted = raw.get("validate", {}).get("shift", {}).get("sources", {})
+    for name, value in shifted.items():
+        shifted[name] = value if _is_import_path(value) else str(path.parent / value)
     return raw
 
 
 def read_validation(
-    path: Path | None, source: str | None, task: tuple[str, ...], scale: float | None, offset: float
+    *,
+    config: Path | None = None,
+    data: str | None = None,
+    shifted: Sequence[str] = (),
+    task: tuple[str, ...] = (),
+    scale: float | None = None,
+    offset: float = 0.0,
+    gates: tuple[str, ...] = (),
+    seed: int = 0,
 ) -> BuildConfig:
     """The settings that judge a .tflite file: those of a file, if any, under the flags that were given.
 
+    Args:
+        shifted: ``NAME=SOURCE`` each.
+        gates: names of those to ask; none asks all that the file asks.
+
     Raises:
-        ConfigError: as ``make_config``.
+        ConfigError: as ``make_config``; a ``shifted`` has no name.
     """
-    raw = read_toml(path) if path is not None else {}
+    raw = read_toml(config) if config is not None else {}
     raw.setdefault("model", {"path": ""})
-    raw["data"] = raw.get("data", {}) | {"source": source or ""}
+    raw["data"] = raw.get("data", {}) | ({"source": data} if data else {})
+    raw["data"].setdefault("source", "")
+    for given in shifted:
+        name, equals, source = given.partition("=")
+        if not (equals and name and source):
+            msg = f'"{given}" is not NAME=SOURCE: write --shifted night=photos/night'
+            raise ConfigError(msg)
+        raw.setdefault("validate", {}).setdefault("shift", {}).setdefault("sources", {})[name] = source
     if task:
         raw["data"]["task"] = task
     if scale is not None:
         raw["preprocessing"] = {"scale": scale, "offset": offset}
-    return make_config(raw, str(path) if path is not None else "the flags")
+    if gates:
+        raw["gates"] = raw.get("gates", {}) | {"ask": gates}
+    return make_config(raw | {"seed": seed}, str(config) if config is not None else "the flags")
 
 
 def zoo_settings(name: str = "resnet8") -> dict[str, Any]:

@@ -47,19 +47,20 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
 @pytest.fixture(scope="session")
 def report() -> Any:
     """A report of a build that all gates pass; tests change what they are about."""
-    from pipeline.artifacts import LayerTreatment
+    from pipeline.artifacts import Fault, LayerTreatment
     from pipeline.runtimes.session import InstructionCount, Node, Tensor
     from pipeline.validate.comparison import ClassScores, Comparison, Flips, Metric, Scores
     from pipeline.validate.delegation import Delegation
+    from pipeline.validate.drift import Slope
     from pipeline.validate.latency import LatencyComparison, summarize
     from pipeline.validate.report import (
         DeviceResult,
         ModelFile,
         Report,
         RuntimeAccuracy,
-        StabilityResult,
         Verdict,
     )
+    from pipeline.validate.stability import ColdStart, SoakResult, StabilityReport
 
     def metric(name: str, unit: str, *values: float) -> Metric:
         baseline, quantized, difference, low, high = values
@@ -89,12 +90,14 @@ def report() -> Any:
                 support=1010,
                 baseline=Scores(recall=0.931, precision=0.915, f1=0.923),
                 quantized=Scores(recall=0.927, precision=0.916, f1=0.921),
+                flips=Flips(right_to_wrong=6, wrong_to_right=2, mcnemar_p=0.289),
             ),
             ClassScores(
                 name="right",
                 support=990,
                 baseline=Scores(recall=0.912, precision=0.928, f1=0.920),
                 quantized=Scores(recall=0.914, precision=0.925, f1=0.919),
+                flips=Flips(right_to_wrong=1, wrong_to_right=3, mcnemar_p=0.625),
             ),
         ),
         flips=Flips(right_to_wrong=7, wrong_to_right=5, mcnemar_p=0.774),
@@ -121,17 +124,24 @@ def report() -> Any:
         )
         for name, instructions in (("rpi4", 4_100_321), ("rpi5", 1_500_654))
     )
-    stability = tuple(
-        StabilityResult(
+    soaks = tuple(
+        SoakResult(
             runtime="host",
             threads=threads,
             inferences=1000,
+            seconds=0.8,
             changed_outputs=0,
             output_sha256="5e" * 32,
-            growth_bytes_per_inference=8.192,
+            growth=Slope(value=8.192, low=-2.0, high=20.0),
+            latency=Slope(value=0.004, low=-0.01, high=0.02) if threads == 1 else None,
             leaked_files=0,
         )
         for threads in (1, 2)
+    )
+    stability = StabilityReport(
+        soaks=soaks,
+        faults=(Fault(environment="host", done="random inputs", outcome="the same outputs twice", ok=True),),
+        cold_start=ColdStart(starts=3, total_ms=210.0, load_ms=1.5, first_us=240.0),
     )
     return Report(
         name="tiny-1.0-arm64",
@@ -173,6 +183,7 @@ def report() -> Any:
         ),
         devices=devices,
         stability=stability,
+        shift=None,
         latency=LatencyComparison(
             pairs=9,
             speedup=2.14,

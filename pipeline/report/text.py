@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console, Group
 from rich.text import Text
 
+from pipeline.report.shift import shift_details, shift_summary
+from pipeline.report.stability import stability_tables
 from pipeline.report.tables import make_table
 from pipeline.validate.comparison import POINTS
-from pipeline.validate.gates import change
+from pipeline.validate.gates.quality import change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +50,9 @@ def report_text(report: Report) -> str:
 
 def summary(report: Report) -> tuple[RenderableType, ...]:
     """What a terminal shows: float beside int8, and every gate."""
-    return (_figures(report), *(_metrics(report, found) for found in report.accuracy), _gates(report))
+    shift = (shift_summary(report.shift),) if report.shift else ()
+    metrics = (_metrics(report, found) for found in report.accuracy)
+    return (_figures(report), *metrics, *shift, _gates(report))
 
 
 def details(report: Report) -> Iterator[RenderableType]:
@@ -65,6 +69,9 @@ def details(report: Report) -> Iterator[RenderableType]:
         yield _layers(report)
     yield _nodes(report)
     yield _runtimes(report)
+    if report.shift is not None:
+        yield from shift_details(report.shift)
+    yield from stability_tables(report.stability)
     if report.latency is not None:
         # The lines of TFLite's benchmark_model, which other tools parse.
         yield Text(f"host latency, float\n{report.latency.baseline}")

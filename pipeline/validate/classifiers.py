@@ -21,17 +21,14 @@ from pipeline.validate.probabilities import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from pipeline.validate.comparison import ClassScores
     from pipeline.validate.evidence import Chunk
     from pipeline.validate.ranking import Ranking
 
 MOST_CLASSES_OF_TOP_3 = 9
-LEAST_SUPPORT = 20
-"""Samples of a class below which its recall says little."""
 
 
 def reduce_classification(chunk: Chunk) -> Reduced:
@@ -207,18 +204,6 @@ def _at_chance(rows: dict[str, NDArray[Any]], classes: int) -> str:
     return ""
 
 
-def _not_found(scores: Sequence[ClassScores]) -> str:
-    """Name the classes that the float model finds no better than by chance."""
-    lost = [
-        f"{score.name} ({score.baseline.recall:.1%})"
-        for score in scores
-        if score.support >= LEAST_SUPPORT and (score.baseline.recall or 0) <= 1 / len(scores)
-    ]
-    if not lost:
-        return ""
-    return f"the float model's recall is no better than chance for {', '.join(lost)}: are the labels right?"
-
-
 def _findings(
     rows: dict[str, NDArray[Any]], classes: int, names: tuple[str, ...], figures: list[Figure], note: str
 ) -> Findings:
@@ -239,7 +224,7 @@ def _findings(
     }
     return Findings(
         figures=tuple(figures),
-        note=note or _not_found(scores),
+        note=note,
         classes=tuple(
             replace(score, flips=counted_flips(int(lost), int(gained)))
             for score, lost, gained in zip(scores, only["baseline"], only["quantized"], strict=True)

@@ -13,6 +13,8 @@ from pipeline.runtimes.session import InstructionCount, Tensor
 from pipeline.validate.comparison import Comparison
 from pipeline.validate.delegation import Delegation
 from pipeline.validate.latency import LatencyComparison
+from pipeline.validate.shift_results import ShiftReport
+from pipeline.validate.stability import StabilityReport
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,24 +96,6 @@ class RuntimeAccuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StabilityResult:
-    """Repeated inference of the same samples in one process."""
-
-    runtime: str
-    threads: int
-    inferences: int
-    changed_outputs: int
-    output_sha256: str
-    growth_bytes_per_inference: float
-    leaked_files: int
-
-    @property
-    def growth_bytes(self) -> float:
-        """Growth of the resident set over the whole run, by its slope once it has settled."""
-        return self.growth_bytes_per_inference * self.inferences
-
-
-@dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything that validation measured.
 
@@ -120,7 +104,9 @@ class Report:
         preprocessing: how raw samples become the model's input, and who decided.
         delegation: on the host's LiteRT first, then on its tflite-runtime and on the devices.
         accuracy: of each output; none where there is no labelled data or no float model.
+        shift: None where there are no labelled data, no float model, or it was not asked for.
         runtimes: the host's: LiteRT, on which the accuracy is compared, then tflite-runtime.
+        not_finite: golden samples for which the host's LiteRT gave an output that is infinite or no number.
         format: what the model could become: "int8", "int8 with float operators", "float16" or "float32".
         format_reason: why it is not "int8" throughout; "" where it is.
         notes: what a user should know about model and data, one line each.
@@ -137,8 +123,10 @@ class Report:
     accuracy: tuple[Comparison, ...]
     runtimes: tuple[RuntimeAccuracy, ...]
     devices: tuple[DeviceResult, ...]
-    stability: tuple[StabilityResult, ...]
+    stability: StabilityReport
+    shift: ShiftReport | None
     latency: LatencyComparison | None
+    not_finite: int = 0
     classes: tuple[str, ...] = ()
     preprocessing: str = ""
     rewrites: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.config import ValidateConfig
     from pipeline.targets import Target
 
-VERSION = 2
+VERSION = 3
 
 
 def validate(
@@ -27,13 +27,16 @@ def validate(
     baseline: Baseline,
     model: PreparedModel,
     data: Dataset,
-    *,
+    *shifted: Dataset,
     target: Target,
     config: ValidateConfig,
     seed: int,
     out: Path,
 ) -> Measured:
     """Measure the quantized model against its float baseline on every runtime of the target.
+
+    Args:
+        shifted: the user's own data of other distributions, in the order of ``config.shift.sources``.
 
     Raises:
         StageError: a runtime crashed or hung.
@@ -51,8 +54,13 @@ def validate(
         Samples.of(data, "test", model.preprocessing),
         judging,
         target,
+        target.devices,
         config,
         seed,
+        shifted={
+            name: Samples.every(other, model.preprocessing)
+            for name, other in zip(config.shift.sources, shifted, strict=True)
+        },
     )
     report, golden = measurement.run(
         quantized.tflite.name,
