@@ -250,7 +250,11 @@ class GatesConfig(Section):
         xnnpack_share: least share of multiply-accumulates that run in XNNPACK int8 kernels.
         bit_difference_steps: largest difference from the host's output, in steps of its scale, on a device
             that is then evaluated itself; 0 demands equal bits.
-        memory_growth_bytes: most growth of the resident set during the stability run.
+        memory_growth_bytes: most growth of the memory during the stability run.
+        leak_bytes_per_inference: most that memory grows by with every inference, by the lower end of the
+            slope's interval: 64 bytes at 30 inferences a second are 158 MiB a day.
+        latency_growth: most growth of the latency over the stability run, as a share, by the lower end of
+            its interval.
         inconclusive: whether a gate without enough evidence warns or fails the build.
     """
 
@@ -261,6 +265,8 @@ class GatesConfig(Section):
     xnnpack_share: Annotated[float, Field(ge=0, le=1)] = 0.9
     bit_difference_steps: Annotated[int, Field(ge=0)] = 1
     memory_growth_bytes: Annotated[int, Field(ge=0)] = 1 << 20
+    leak_bytes_per_inference: Annotated[float, Field(ge=0)] = 64.0
+    latency_growth: Annotated[float, Field(ge=0)] = 0.05
     inconclusive: Literal["warn", "fail"] = "warn"
 
     @field_validator("ask")
