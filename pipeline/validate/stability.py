@@ -166,7 +166,7 @@ def soak(
             blocks.append(block)
             if fresh is not None:
                 fresh.load(model)
-                timing = fresh.time(few, runs=min(block.inferences, 50), warmup_runs=2)
+                timing = fresh.time(few, runs=_fresh_runs(block.latency_us), warmup_runs=2)
                 ratios.append(block.latency_us / float(np.median(timing.latencies_us)))
     at = np.cumsum([block.inferences for block in blocks]).astype(np.float64)
     settled = at > at[-1] * SETTLED
@@ -206,6 +206,11 @@ def cold_start(
         load_ms=float(np.median(loads)) / 1e3,
         first_us=float(np.median(firsts)),
     )
+
+
+def _fresh_runs(latency_us: float) -> int:
+    """Enough inferences for a median, which take little time: 20 ms where that is many."""
+    return min(50, max(5, int(20_000 / max(latency_us, 1.0))))
 
 
 def _sizes(config: StabilityConfig, blocks: list[SoakBlock]) -> Iterator[int]:
