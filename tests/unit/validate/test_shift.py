@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
@@ -169,6 +171,60 @@ def test_a_reconstruction_is_held_to_the_input_that_it_was_given(samples):
     [shift] = report.shifts
     assert shift.metric == "explained variance"
     assert shift.pooled.baseline == 100
+
+
+TASKS = {
+    "binary": (lambda x, y: scores(x)[:, :1], lambda y, images: (y == 0).astype(np.int64)),
+    "multi-label": (lambda x, y: scores(x), lambda y, images: np.eye(3, dtype=np.uint8)[y]),
+    "regression": (lambda x, y: scores(x), lambda y, images: np.eye(3, dtype=np.float32)[y]),
+    "segmentation": (lambda x, y: x, lambda y, images: (images[..., 0] > 120).astype(np.int64)),
+    "embedding": (lambda x, y: scores(x) + 0.1, lambda y, images: y),
+    "anomaly": (lambda x, y: x.clip(0.2, 0.5), lambda y, images: (y == 2).astype(np.int64)),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_is_judged_by_its_primary_metric(tmp_path, store_dataset, task):
+    model, target = TASKS[task]
+    images, labels = blobs(120)
+    data = store_dataset(tmp_path, images, target(labels, images), task=task)
+    samples = Samples.of(data, "train", TO_UNIT)
+
+    def answer(inputs):
+        return [model(inputs[0], None)], [in_steps(model(inputs[0], None))]
+
+    report = measure(
+        samples, answer, Judging((task,), ("",), (False,)), shifts=("gaussian_noise", "contrast")
+    )
+    corruptions = [shift for shift in report.shifts if shift.source == "corruption"]
+    assert [shift.name for shift in corruptions] == ["gaussian_noise", "contrast"]
+    assert corruptions[0].pooled is not None
+    assert corruptions[0].verdict != "int8 loses more"
+    assert bool([shift for shift in report.shifts if shift.source == "class prior"]) == (task == "binary")
+
+
+def test_several_inputs_and_outputs_are_judged_together(tmp_path, store_dataset):
+    images, labels = blobs(500)
+    vectors = np.random.default_rng(1).normal(size=(500, 4)).astype(np.float32)
+    data = store_dataset(tmp_path, [images, vectors], labels)
+    transforms = (*TO_UNIT, Transform())
+    samples = Samples.of(data, "train", transforms)
+    samples = replace(samples, targets=(samples.targets[0], samples.targets[0]))
+
+    def answer(inputs):
+        found = scores(inputs[0])
+        worse = in_steps(found)
+        hit = np.abs(inputs[1]).max(axis=1) > 2.5
+        worse[hit] = np.roll(worse[hit], 1, axis=1)
+        return [found, found], [in_steps(found), worse]
+
+    judging = Judging(("classification",) * 2, ("first", "second"), (False, False))
+    report = measure(samples, answer, judging, shifts=("brightness", "noise", "offset"))
+    assert {(shift.output, shift.name) for shift in report.losing} == {
+        ("second", "noise"),
+        ("second", "offset"),
+    }
+    assert report.tests == len([shift for shift in report.shifts if shift.pooled])
 
 
 def test_own_data_of_another_number_of_inputs_is_refused(samples, tmp_path, tiny_tflite):
