@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
     from pipeline.samples import Samples
     from pipeline.validate.excess import Excess
-    from pipeline.validate.shift_results import ShiftReport, ShiftResult
+    from pipeline.validate.shift_results import SeverityResult, ShiftReport, ShiftResult
 
 STYLES = {
     "int8 loses more": "bold red",
+    "int8 loses less": "green",
     "as float does": "green",
     "inconclusive": "yellow",
     "not judged": "dim",
@@ -129,12 +130,19 @@ def _heat(shifts: Sequence[ShiftResult]) -> Table:
     """Excess of every shift by severity."""
     levels = sorted({level.severity for shift in shifts for level in shift.severities})
     columns = (*(f"severity {level}" for level in levels), "all")
-    table = make_table("Excess by severity, points", "shift", *columns, numbers=len(columns))
+    title = "Excess by severity, points; (in brackets: float itself keeps less than half of its score)"
+    table = make_table(title, "shift", *columns, numbers=len(columns))
     for shift in shifts:
-        by_level = {level.severity: level.found for level in shift.severities}
-        cells = [_coloured(by_level.get(level)) for level in levels]
+        by_level = {level.severity: level for level in shift.severities}
+        cells = [_severity(by_level.get(level)) for level in levels]
         table.add_row(_name(shift), *cells, _coloured(shift.pooled))
     return table
+
+
+def _severity(found: SeverityResult | None) -> Text:
+    if found is None:
+        return Text("")
+    return _coloured(found.found) if found.of_use else Text(f"({found.found.excess:+.2f})", "dim")
 
 
 def _coloured(found: Excess | None) -> Text:

@@ -19,7 +19,7 @@ from pipeline.validate.resampling import CONFIDENCE, with_intervals
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Verdict = Literal["int8 loses more", "as float does", "inconclusive", "not judged"]
+Verdict = Literal["int8 loses more", "int8 loses less", "as float does", "inconclusive", "not judged"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +46,11 @@ class Excess:
     excess_high: float
     standard_error: float
 
-    def upper(self, tests: int) -> float:
-        """The upper end of the interval that is so wide that all of ``tests`` hold at once (Bonferroni)."""
+    def corrected(self, tests: int) -> tuple[float, float]:
+        """The ends of an interval so wide that all of ``tests`` hold at once (Bonferroni), in points."""
         tail = (1 - CONFIDENCE) / 2 / max(tests, 1)
-        return self.excess + NormalDist().inv_cdf(1 - tail) * self.standard_error
+        reach = NormalDist().inv_cdf(1 - tail) * self.standard_error
+        return self.excess - reach, self.excess + reach
 
     def verdict(self, margin: float, tests: int) -> Verdict:
         """Say whether int8 loses more.
@@ -58,8 +59,11 @@ class Excess:
             margin: in points; a smaller loss does not count as one.
             tests: how many verdicts are given together.
         """
-        if self.excess <= -margin and self.upper(tests) < 0:
+        low, high = self.corrected(tests)
+        if self.excess <= -margin and high < 0:
             return "int8 loses more"
+        if self.excess >= margin and low > 0:
+            return "int8 loses less"
         return "as float does" if self.excess_low > -margin else "inconclusive"
 
 

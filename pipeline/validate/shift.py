@@ -73,6 +73,7 @@ def measure_shift(
     *,
     seed: int,
     own: Mapping[str, Samples] | None = None,
+    whole: Judged | None = None,
     margin: float = MARGIN,
 ) -> ShiftReport:
     """Judge both models under every shift.
@@ -84,6 +85,7 @@ def measure_shift(
         config: which shifts and severities.
         seed: of the choice, the corruptions and the intervals.
         own: the user's shifted data, by name.
+        whole: of ``judge_clean``, where more than the chosen samples were answered: class priors take it.
         margin: points that int8 may lose more before it counts.
 
     Raises:
@@ -113,7 +115,33 @@ def measure_shift(
             for chunk in shifted.chunks(CHUNK):
                 _add(judged_own[name], answer, chunk, chunk.model_inputs(), told=clean)
                 advance(len(chunk), name)
-    return Evidence(clean, corrupted, judged_own).report(seed=seed, margin=margin, left_out=left_out)
+    evidence = Evidence(clean, whole or clean, corrupted, judged_own)
+    return evidence.report(seed=seed, margin=margin, left_out=left_out)
+
+
+def judge_clean(
+    samples: Samples, judging: Judging, baseline: Outputs, quantized: Outputs, *, seed: int
+) -> Judged:
+    """Count answers that both models gave before.
+
+    Args:
+        samples: that were answered.
+        judging: how each output is judged.
+        baseline: for each output of the float model its real values (n, ...).
+        quantized: of the int8 model likewise.
+        seed: of the intervals.
+
+    Raises:
+        InputError: they cannot be judged.
+    """
+    judged, start = Judged(_judges(judging, seed)), 0
+    for chunk in samples.chunks():
+        place = slice(start, start + len(chunk))
+        before, after = ([values[place] for values in outputs] for outputs in (baseline, quantized))
+        _count(judged, chunk, chunk.model_inputs()[0], before, after)
+        start += len(chunk)
+    judged.raise_problem()
+    return judged
 
 
 def _judges(judging: Judging, seed: int) -> list[PrimaryJudge]:
@@ -130,12 +158,18 @@ def _add(
     """Let both models answer a chunk and count it; ``told`` knows which outputs are logits."""
     if judged.problem:
         return
-    baseline, quantized = answer(inputs)
     for index, judge in enumerate(judged.judges):
         if told is not None:
             judge.tell(told.judges[index].is_logits)
+    _count(judged, chunk, inputs[0], *answer(inputs))
+
+
+def _count(
+    judged: Judged, chunk: Samples, inputs: NDArray[Any], baseline: Outputs, quantized: Outputs
+) -> None:
+    for index, judge in enumerate(judged.judges):
         try:
-            judge.add(baseline[index], quantized[index], chunk.target(index), inputs[0])
+            judge.add(baseline[index], quantized[index], chunk.target(index), inputs)
         except InputError as error:
             judged.problem = str(error)
     judged.samples += len(chunk)

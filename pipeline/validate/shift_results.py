@@ -20,12 +20,22 @@ MOST_PRIORS = 20
 """Priors that are listed of a model with many classes: those where int8 loses most; all are corrected for."""
 
 
+OF_USE = 0.5
+"""Share of its clean score that the float model has to keep for a severity to be judged."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SeverityResult:
-    """One severity of a corruption; ``note`` says what keeps it from showing much."""
+    """One severity of a corruption.
+
+    Attributes:
+        of_use: whether the float model keeps half of its clean score; otherwise there is little to lose.
+        note: what keeps it from showing much.
+    """
 
     severity: int
     found: Excess
+    of_use: bool = True
     note: str = ""
 
 
@@ -39,8 +49,9 @@ class ShiftResult:
         output: the output's name; "" where the model has one.
         metric: the primary one.
         samples: how many were judged.
-        pooled: over all severities; None where the shift cannot be judged.
-        upper: upper end of the excess's interval after correction, in points; the verdict goes by it.
+        pooled: over all severities at which the float model is of use; None where the shift is not judged.
+        low: lower end of the excess's interval after correction, in points; the verdict goes by it.
+        high: upper end.
         note: why it, or a severity, cannot be judged, or what keeps it from showing much.
     """
 
@@ -50,7 +61,8 @@ class ShiftResult:
     metric: str
     samples: int
     pooled: Excess | None
-    upper: float | None = None
+    low: float | None = None
+    high: float | None = None
     verdict: Verdict = "not judged"
     severities: tuple[SeverityResult, ...] = ()
     note: str = ""
@@ -109,9 +121,17 @@ class Judged:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was judged: the clean samples, corruptions by name and severity, and own data by name."""
+    """What was judged.
+
+    Attributes:
+        clean: the samples that were corrupted, before that.
+        whole: the samples for the class priors: ``clean``, or more.
+        corrupted: by name and severity.
+        own: the user's shifted data by name.
+    """
 
     clean: Judged
+    whole: Judged
     corrupted: Mapping[str, Mapping[int, Judged]]
     own: Mapping[str, Judged]
 
@@ -169,18 +189,33 @@ class _Output:
         empty = self._result(name, "corruption", 0, None, "; ".join(problems))
         if not good:
             return empty
-        figures = [*good.values(), pool(list(good.values()))]
+        useful = [figure for figure in good.values() if self._of_use(figure)]
+        figures = [*good.values(), pool(useful or list(good.values()))]
         *each, pooled = compare(figures, self.usual, paired=True, seed=self.seed)
         severities = tuple(
-            SeverityResult(severity=severity, found=found, note=primaries[severity][1])
+            SeverityResult(
+                severity=severity,
+                found=found,
+                of_use=self._of_use(good[severity]),
+                note=primaries[severity][1],
+            )
             for severity, found in zip(good, each, strict=True)
         )
         samples = max(judged.samples for judged in levels.values())
-        return replace(empty, samples=samples, pooled=pooled, severities=severities)
+        if not useful:
+            problems.append("the float model itself keeps less than half of its score at every severity")
+        return replace(
+            empty,
+            samples=samples,
+            pooled=pooled if useful else None,
+            severities=severities,
+            note="; ".join(problems),
+        )
 
     def _priors(self) -> Iterator[ShiftResult]:
-        judge = self.evidence.clean.judges[self.output]
-        if judge.task not in TASKS_WITH_PRIORS:
+        whole = self.evidence.whole
+        judge, (usual, _) = whole.judges[self.output], whole.primary(self.output)
+        if usual is None or judge.task not in TASKS_WITH_PRIORS:
             return
         kept = judge.kept
         names = judge.classes
@@ -189,10 +224,10 @@ class _Output:
         priors = class_weights(kept.rows["label"], names)
         if not priors:
             return
-        figures = [under_prior(kept, weights, self.usual) for weights in priors.values()]
-        found = compare(figures, self.usual, paired=True, seed=self.seed)
+        figures = [under_prior(kept, weights, usual) for weights in priors.values()]
+        found = compare(figures, usual, paired=True, seed=self.seed)
         for name, excess in zip(priors, found, strict=True):
-            yield self._result(name, "class prior", self.evidence.clean.samples, excess, "")
+            yield self._result(name, "class prior", whole.samples, excess, "")
 
     def _own(self, name: str, judged: Judged) -> ShiftResult:
         figure, note = self._comparable(judged)
@@ -200,6 +235,12 @@ class _Output:
             return self._result(name, "own data", judged.samples, None, note)
         (found,) = compare([figure], self.usual, paired=False, seed=self.seed)
         return self._result(name, "own data", judged.samples, found, note)
+
+    def _of_use(self, figure: Figure) -> bool:
+        """Whether the float model keeps half of its clean score."""
+        if figure.better == "lower":
+            return figure.baseline <= self.usual.baseline / OF_USE
+        return figure.baseline >= self.usual.baseline * OF_USE
 
     def _comparable(self, judged: Judged) -> tuple[Figure | None, str]:
         """The figure where it is of the clean samples' metric."""
@@ -226,7 +267,8 @@ def _told(shift: ShiftResult, margin: float, tests: int) -> ShiftResult:
     """Give a shift its verdict."""
     if shift.pooled is None:
         return shift
-    return replace(shift, upper=shift.pooled.upper(tests), verdict=shift.pooled.verdict(margin, tests))
+    low, high = shift.pooled.corrected(tests)
+    return replace(shift, low=low, high=high, verdict=shift.pooled.verdict(margin, tests))
 
 
 def _listed(shifts: Sequence[ShiftResult]) -> tuple[tuple[ShiftResult, ...], tuple[str, ...]]:

@@ -105,10 +105,9 @@ def glass_blur(images: Images, level: tuple[float, ...], lengths: float, rng: np
     """Take pixels from places nearby, between two Gaussian filters."""
     sigma, most, times = level[0] * lengths, max(level[1] * lengths, 1), int(level[2])
     found = planes.blurred(images, sigma)
-    rows, columns = _places(images)
     for _ in range(times):
-        dy, dx = (np.rint(rng.uniform(-most, most, images.shape[:3])).astype(np.float32) for _ in "yx")
-        found = planes.gathered(found, rows + dy, columns + dx)
+        dy, dx = (np.rint(rng.uniform(-most, most, images.shape[:3])).astype(np.int32) for _ in "yx")
+        found = planes.moved(found, dy, dx)
     return planes.blurred(found, sigma)
 
 

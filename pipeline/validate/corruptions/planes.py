@@ -79,6 +79,15 @@ def gathered(images: Images, y: NDArray[np.float32], x: NDArray[np.float32]) -> 
     return found
 
 
+def moved(images: Images, dy: NDArray[np.int32], dx: NDArray[np.int32]) -> Images:
+    """Take each pixel from so many rows and columns away, both (n, height, width); the edges go on."""
+    count, height, width = images.shape[:3]
+    rows = np.clip(np.arange(height, dtype=np.int32)[:, None] + dy, 0, height - 1)
+    columns = np.clip(np.arange(width, dtype=np.int32) + dx, 0, width - 1)
+    found: Images = images[np.arange(count)[:, None, None], rows, columns]
+    return found
+
+
 def smooth_fields(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> NDArray[np.float32]:
     """Uniform noise in -1..1 (n, height, width) after a Gaussian filter, periodic."""
     noise = rng.uniform(-1, 1, shape).astype(np.float32)
