@@ -262,6 +262,7 @@ class GatesConfig(Section):
             slope's interval: 64 bytes at 30 inferences a second are 158 MiB a day.
         latency_growth: most growth of the latency over the stability run against a fresh interpreter, as a
             share, by the lower end of its interval.
+        instruction_growth: most growth of emulated instructions against ``--against``, as a share.
         inconclusive: whether a gate without enough evidence warns or fails the build.
     """
 
@@ -274,6 +275,7 @@ class GatesConfig(Section):
     bit_difference_steps: Annotated[int, Field(ge=0)] = 1
     leak_bytes_per_inference: Annotated[float, Field(ge=0)] = 64.0
     latency_growth: Annotated[float, Field(ge=0)] = 0.05
+    instruction_growth: Annotated[float, Field(ge=0)] = 0.005
     inconclusive: Literal["warn", "fail"] = "warn"
 
     @field_validator("ask")
