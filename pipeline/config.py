@@ -6,9 +6,17 @@ import difflib
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from models.ports import Task
 from pipeline.errors import ConfigError
@@ -17,9 +25,23 @@ from pipeline.errors import ConfigError
 SafeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Severity = Annotated[int, Field(ge=1, le=5)]
 
 Format = Literal["int8", "int8 with float operators", "float16", "float32"]
 FORMATS: tuple[Format, ...] = ("int8", "int8 with float operators", "float16", "float32")
+
+GateName = Literal[
+    "accuracy",
+    "class recall",
+    "float baseline",
+    "full integer",
+    "size",
+    "xnnpack",
+    "same bits",
+    "stability",
+    "instructions",
+    "other runtime",
+]
 
 DEFAULT_FILE = Path("pipeline.toml")
 ZOO = "zoo:"
@@ -161,13 +183,7 @@ class ShiftConfig(Section):
 
     samples: Annotated[int, Field(ge=0)] = 500
     shifts: tuple[str, ...] = ()
-    severities: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], Field(min_length=1)] = (
-        1,
-        2,
-        3,
-        4,
-        5,
-    )
+    severities: Annotated[tuple[Severity, ...], Field(min_length=1)] = (1, 2, 3, 4, 5)
     sources: dict[SafeName, str] = {}
 
 
@@ -227,7 +243,9 @@ class GatesConfig(Section):
     """What a release is allowed; every gate prints what it got and what it allows.
 
     Attributes:
+        ask: the gates that are asked, in this order; leave one out and nothing is said of it.
         accuracy_drop_points: non-inferiority margin of int8 against float, in percentage points.
+        class_recall_drop_points: most recall that any one class may lose, in points.
         size_ratio: most bytes of the int8 file, as a share of the float file.
         xnnpack_share: least share of multiply-accumulates that run in XNNPACK int8 kernels.
         bit_difference_steps: largest difference from the host's output, in steps of its scale, on a device
@@ -236,12 +254,22 @@ class GatesConfig(Section):
         inconclusive: whether a gate without enough evidence warns or fails the build.
     """
 
+    ask: tuple[GateName, ...] = get_args(GateName)
     accuracy_drop_points: Annotated[float, Field(gt=0)] = 1.0
+    class_recall_drop_points: Annotated[float, Field(gt=0)] = 5.0
     size_ratio: Annotated[float, Field(gt=0)] = 0.5
     xnnpack_share: Annotated[float, Field(ge=0, le=1)] = 0.9
     bit_difference_steps: Annotated[int, Field(ge=0)] = 1
     memory_growth_bytes: Annotated[int, Field(ge=0)] = 1 << 20
     inconclusive: Literal["warn", "fail"] = "warn"
+
+    @field_validator("ask")
+    @classmethod
+    def _reject_no_gates(cls, ask: tuple[GateName, ...]) -> tuple[GateName, ...]:
+        if not ask:
+            msg = "passing no gate would show nothing; name at least one gate"
+            raise ValueError(msg)
+        return ask
 
 
 class BuildConfig(Section):
@@ -298,8 +326,9 @@ def make_config(raw: dict[str, Any], where: str) -> BuildConfig:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
         got = "" if first["type"] == "missing" else f", got {first['input']!r}"
-        msg = f"{where}: {key}: {first['msg'][:1].lower()}{first['msg'][1:]}{got}"
+        msg = f"{where}: {key}: {message[:1].lower()}{message[1:]}{got}"
         raise ConfigError(msg) from error
 
 

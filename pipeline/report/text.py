@@ -7,7 +7,6 @@ import math
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
 from pipeline.report.tables import make_table
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import RenderableType
+    from rich.table import Table
 
     from pipeline.validate.comparison import ClassScores, Comparison, Metric
     from pipeline.validate.latency import Timings
@@ -183,7 +183,7 @@ def _classes(report: Report, found: Comparison) -> Table:
     """Recall, precision and F1 of every class; of many those that lose most recall."""
     rows, title = list(found.classes), "Classes"
     if len(rows) > MOST_CLASSES:
-        rows = sorted(rows, key=_recall_lost, reverse=True)[:MOST_CLASSES]
+        rows = sorted(rows, key=_recall_change)[:MOST_CLASSES]
         title = f"The {MOST_CLASSES} of {len(found.classes):,} classes that lose most recall"
     unit = "positions" if found.task == "segmentation" else "samples"
     columns = [
@@ -199,8 +199,8 @@ def _classes(report: Report, found: Comparison) -> Table:
     return table
 
 
-def _recall_lost(row: ClassScores) -> float:
-    return (row.baseline.recall or 0) - (row.quantized.recall or 0)
+def _recall_change(row: ClassScores) -> float:
+    return row.recall_change
 
 
 def _share(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pipeline.validate.evidence import Figure, Findings, Reduced, mean, share
 from pipeline.validate.probabilities import (
     calibration_error,
     class_scores,
+    counted_flips,
     exclusive_probabilities,
     flips,
     independent_probabilities,
@@ -19,14 +21,17 @@ from pipeline.validate.probabilities import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from pipeline.validate.comparison import ClassScores
     from pipeline.validate.evidence import Chunk
     from pipeline.validate.ranking import Ranking
 
 MOST_CLASSES_OF_TOP_3 = 9
+LEAST_SUPPORT = 20
+"""Samples of a class below which its recall says little."""
 
 
 def reduce_classification(chunk: Chunk) -> Reduced:
@@ -202,6 +207,18 @@ def _at_chance(rows: dict[str, NDArray[Any]], classes: int) -> str:
     return ""
 
 
+def _not_found(scores: Sequence[ClassScores]) -> str:
+    """Name the classes that the float model finds no better than by chance."""
+    lost = [
+        f"{score.name} ({score.baseline.recall:.1%})"
+        for score in scores
+        if score.support >= LEAST_SUPPORT and (score.baseline.recall or 0) <= 1 / len(scores)
+    ]
+    if not lost:
+        return ""
+    return f"the float model's recall is no better than chance for {', '.join(lost)}: are the labels right?"
+
+
 def _findings(
     rows: dict[str, NDArray[Any]], classes: int, names: tuple[str, ...], figures: list[Figure], note: str
 ) -> Findings:
@@ -215,10 +232,18 @@ def _findings(
         for model in right
     }
     support = np.bincount(labels, minlength=classes)
+    scores = class_scores(names, support, counts["baseline"], counts["quantized"])
+    only = {
+        model: np.bincount(labels[right[model] & ~right[other]], minlength=classes)
+        for model, other in (("baseline", "quantized"), ("quantized", "baseline"))
+    }
     return Findings(
         figures=tuple(figures),
-        note=note,
-        classes=class_scores(names, support, counts["baseline"], counts["quantized"]),
+        note=note or _not_found(scores),
+        classes=tuple(
+            replace(score, flips=counted_flips(int(lost), int(gained)))
+            for score, lost, gained in zip(scores, only["baseline"], only["quantized"], strict=True)
+        ),
         flips=flips(right["baseline"], right["quantized"]),
         agreement=float((rows["baseline_class"] == rows["quantized_class"]).mean()),
         confidence_drift=float(rows["drift"].mean()),

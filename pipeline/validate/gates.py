@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from pipeline.errors import ConfigError
 from pipeline.validate.comparison import non_inferior
 from pipeline.validate.report import Verdict
+from pipeline.validate.resampling import holm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pipeline.config import GatesConfig
+    from pipeline.config import GateName, GatesConfig
     from pipeline.validate.comparison import Metric
     from pipeline.validate.report import Outcome, Report
 
@@ -27,9 +28,9 @@ def judge(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     Raises:
         ConfigError: there is no gate to ask, which would be a pass without evidence.
     """
-    verdicts = tuple(verdict for gate in GATES for verdict in gate(report, allowed))
+    verdicts = tuple(verdict for name in allowed.ask for verdict in GATES[name](report, allowed))
     if not verdicts:
-        msg = "no gate applies to this report: nothing would be shown by passing"
+        msg = "none of the gates that are asked applies here: passing would show nothing; ask more in [gates]"
         raise ConfigError(msg)
     return verdicts
 
@@ -78,6 +79,42 @@ def _non_inferiority(gate: str, metric: Metric, samples: int, allowed: GatesConf
         got += f", {samples:,} samples are too few to tell"
     limit = f"above -{margin:g} points" if metric.better == "higher" else f"below +{margin:g} points"
     return Verdict(gate=gate, outcome=outcome, got=got, allowed=limit)
+
+
+def class_recall(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """No class is found less often than the margin allows: a mean hides what one class loses.
+
+    A class fails where its flips show a loss (McNemar's exact test, Holm's correction for the number of
+    classes) beyond the margin. Where the estimate is beyond it and not shown, the samples are too few.
+    """
+    margin = allowed.class_recall_drop_points
+    verdicts = []
+    for found in report.accuracy:
+        classes = [(score, score.flips) for score in found.classes if score.flips and score.support]
+        if not classes:
+            continue
+        shown = holm([flips.mcnemar_p for _, flips in classes])
+        beyond = [
+            (score, certain)
+            for (score, _), certain in zip(classes, shown, strict=True)
+            if score.recall_change <= -margin
+        ]
+        outcome: Outcome = "passed"
+        if beyond:
+            undecided: Outcome = "failed" if allowed.inconclusive == "fail" else "inconclusive"
+            outcome = "failed" if any(certain for _, certain in beyond) else undecided
+        worst, flips = min(classes, key=lambda row: row[0].recall_change)
+        got = f"worst: {worst.name} {worst.recall_change:+.2f} points"
+        got += f" ({flips.right_to_wrong} lost, {flips.wrong_to_right} gained of {worst.support:,})"
+        verdicts.append(
+            Verdict(
+                gate="class recall" + (f" of {found.output}" if len(report.accuracy) > 1 else ""),
+                outcome=outcome,
+                got=got,
+                allowed=f"above -{margin:g} points each",
+            )
+        )
+    return tuple(verdicts)
 
 
 def change(metric: Metric) -> str:
@@ -222,14 +259,15 @@ def instructions(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     return tuple(verdicts)
 
 
-GATES: tuple[Callable[[Report, GatesConfig], tuple[Verdict, ...]], ...] = (
-    accuracy,
-    float_baseline,
-    full_integer,
-    size,
-    xnnpack,
-    bit_exactness,
-    stability,
-    instructions,
-    other_runtime,
-)
+GATES: dict[GateName, Callable[[Report, GatesConfig], tuple[Verdict, ...]]] = {
+    "accuracy": accuracy,
+    "class recall": class_recall,
+    "float baseline": float_baseline,
+    "full integer": full_integer,
+    "size": size,
+    "xnnpack": xnnpack,
+    "same bits": bit_exactness,
+    "stability": stability,
+    "instructions": instructions,
+    "other runtime": other_runtime,
+}

@@ -10,6 +10,7 @@ from pipeline.config import GatesConfig
 from pipeline.errors import ConfigError
 from pipeline.validate import gates
 from pipeline.validate.gates import judge
+from pipeline.validate.probabilities import counted_flips
 
 ALLOWED = GatesConfig()
 
@@ -295,11 +296,54 @@ def test_a_report_without_a_verdict_has_not_passed(report):
     assert not replace(report, verdicts=()).passed
 
 
-def test_no_gate_to_ask_is_an_error_and_no_pass(report, monkeypatch):
-    monkeypatch.setattr(gates, "GATES", ())
+def test_gates_of_which_none_applies_are_an_error_and_no_pass(report):
+    with pytest.raises(ConfigError, match="passing would show nothing"):
+        judge(replace(report, baseline=None), GatesConfig(ask=("size",)))
 
-    with pytest.raises(ConfigError, match="nothing would be shown by passing"):
-        judge(report, ALLOWED)
+
+def test_only_the_gates_that_are_asked_answer_in_the_order_asked(report):
+    asked = judge(report, GatesConfig(ask=("size", "accuracy")))
+
+    assert [verdict.gate for verdict in asked] == ["size", "accuracy"]
+
+
+def test_every_gate_that_can_be_asked_is_there():
+    assert tuple(gates.GATES) == ALLOWED.ask
+
+
+def with_flips(report, index, lost, gained):
+    """The class ``index`` of 1,000 samples, of which float alone and int8 alone have that many right."""
+    (found,) = report.accuracy
+    change = (gained - lost) / 1000
+    score = replace(
+        found.classes[index],
+        support=1000,
+        quantized=replace(
+            found.classes[index].quantized, recall=found.classes[index].baseline.recall + change
+        ),
+        flips=counted_flips(lost, gained),
+    )
+    classes = (*found.classes[:index], score, *found.classes[index + 1 :])
+    return replace(report, accuracy=(replace(found, classes=classes),))
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "outcome"),
+    [
+        (7, 5, "passed"),
+        (40, 5, "passed"),
+        (90, 5, "failed"),
+        (300, 248, "failed"),
+        (400, 350, "inconclusive"),
+    ],
+)
+def test_a_class_that_loses_recall_fails_where_its_flips_show_it(lost, gained, outcome, report):
+    verdict = found(with_flips(report, 1, lost, gained), "class recall")
+
+    assert verdict.outcome == outcome
+    assert verdict.got.startswith(
+        f"worst: right {(gained - lost) / 10:+.2f} points ({lost} lost, {gained} gained"
+    )
 
 
 def test_an_operator_that_xnnpack_has_no_kernel_for_is_named_and_warns(report):
