@@ -48,19 +48,20 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
 def report() -> Any:
     """A report of a build that all gates pass; tests change what they are about."""
     from pipeline.artifacts import Fault, LayerTreatment
-    from pipeline.runtimes.session import InstructionCount, Node, Tensor
+    from pipeline.runtimes.session import Node, Tensor
     from pipeline.validate.comparison import ClassScores, Comparison, Flips, Metric, Scores
+    from pipeline.validate.costs import EmulatedCost
     from pipeline.validate.delegation import Delegation
     from pipeline.validate.drift import Slope
     from pipeline.validate.latency import LatencyComparison, summarize
     from pipeline.validate.report import (
         DeviceResult,
-        ModelFile,
         Report,
         RuntimeAccuracy,
         Verdict,
     )
-    from pipeline.validate.stability import ColdStart, SoakResult, StabilityReport
+    from pipeline.validate.stability import SoakResult, StabilityReport
+    from pipeline.validate.subject import ModelFile
 
     def metric(name: str, unit: str, *values: float) -> Metric:
         baseline, quantized, difference, low, high = values
@@ -111,6 +112,19 @@ def report() -> Any:
         Node(1, "SOFTMAX", ("int8",), ("int8",), "builtin"),
     )
     work = {"builtin": 40, "xnnpack-int8": 960}
+
+    def cost(device: str, instructions: int, load_bytes: int, store_bytes: int) -> EmulatedCost:
+        return EmulatedCost(
+            device=device,
+            core=f"{device} core",
+            runtime=f"{device} core",
+            xnnpack_share=0.96,
+            instructions=instructions,
+            load_bytes=load_bytes,
+            store_bytes=store_bytes,
+            inferences=5,
+        )
+
     devices = tuple(
         DeviceResult(
             device=name,
@@ -119,8 +133,8 @@ def report() -> Any:
             golden_samples=64,
             differing_samples=0,
             largest_difference=0.0,
-            quantized=InstructionCount(instructions, 2_000_111, 300_222, (instructions,)),
-            baseline=InstructionCount(4_600_777, 9_000_111, 800_222, (4_600_777,)),
+            quantized=cost(name, instructions, 2_000_111, 300_222),
+            baseline=cost(name, 4_600_777, 9_000_111, 800_222),
         )
         for name, instructions in (("rpi4", 4_100_321), ("rpi5", 1_500_654))
     )
@@ -141,7 +155,6 @@ def report() -> Any:
     stability = StabilityReport(
         soaks=soaks,
         faults=(Fault(environment="host", done="random inputs", outcome="the same outputs twice", ok=True),),
-        cold_start=ColdStart(starts=3, total_ms=210.0, load_ms=1.5, first_us=240.0),
     )
     return Report(
         name="tiny-1.0-arm64",
@@ -184,6 +197,9 @@ def report() -> Any:
         devices=devices,
         stability=stability,
         shift=None,
+        against=None,
+        operators=None,
+        times=(),
         latency=LatencyComparison(
             pairs=9,
             speedup=2.14,

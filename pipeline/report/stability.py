@@ -1,10 +1,8 @@
-"""Stability as tables: the long runs, what was done to the model, and the way to the first answer."""
+"""Stability as tables: the long runs, and what was done to the model."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-from rich.text import Text
 
 from pipeline.report.tables import make_table
 
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def stability_tables(found: StabilityReport) -> tuple[RenderableType, ...]:
-    """The soaks, the faults if any were made, and a line about the cold start."""
+    """The soaks, and the faults if any were made."""
     runs = make_table(
         "Long runs",
         "threads",
@@ -37,17 +35,12 @@ def stability_tables(found: StabilityReport) -> tuple[RenderableType, ...]:
             _interval(run.latency, 100, "%"),
             _interval(run.growth, 1, ""),
         )
-    start = found.cold_start
-    cold = Text(
-        f"Cold start {start.total_ms:,.0f} ms to the first answer: loading {start.load_ms:.1f} ms, "
-        f"first inference {start.first_us / 1e3:.2f} ms; medians of {start.starts}"
-    )
     if not found.faults:
-        return (runs, cold)
+        return (runs,)
     faults = make_table("Faults", "environment", "done", "outcome", "")
     for fault in found.faults:
         faults.add_row(fault.environment, fault.done, fault.outcome, "ok" if fault.ok else "FAILED")
-    return (runs, faults, cold)
+    return (runs, faults)
 
 
 def _interval(slope: Slope | None, factor: float, unit: str) -> str:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console, Group
 from rich.text import Text
 
+from pipeline.report.against import against_tables
+from pipeline.report.breakdown import breakdown_tables
+from pipeline.report.costs import host_lines, host_table
 from pipeline.report.shift import shift_details, shift_summary
 from pipeline.report.stability import stability_tables
 from pipeline.report.tables import make_table
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
 
     from pipeline.validate.comparison import ClassScores, Comparison, Metric
     from pipeline.validate.latency import Timings
-    from pipeline.validate.report import DeviceResult, ModelFile, Report, RuntimeAccuracy
+    from pipeline.validate.report import DeviceResult, Report, RuntimeAccuracy
+    from pipeline.validate.subject import ModelFile
 
 TEXT_WIDTH = 110
 MOST_CLASSES = 50
@@ -72,10 +76,13 @@ def details(report: Report) -> Iterator[RenderableType]:
     if report.shift is not None:
         yield from shift_details(report.shift)
     yield from stability_tables(report.stability)
-    if report.latency is not None:
-        # The lines of TFLite's benchmark_model, which other tools parse.
-        yield Text(f"host latency, float\n{report.latency.baseline}")
-        yield Text(f"host latency, {_format(report)}\n{report.latency.quantized}")
+    if report.operators is not None:
+        yield from breakdown_tables(report.operators)
+    if report.against is not None:
+        yield from against_tables(report.against)
+    yield host_table(report.times)
+    # The lines of TFLite's benchmark_model, which other tools parse.
+    yield Text("\n".join(line for row in report.times for line in host_lines(row)))
 
 
 def _figures(report: Report) -> Table:

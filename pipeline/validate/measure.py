@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pipeline.progress import track
 from pipeline.runtimes.runtime import host_runtime, runtime_of
-from pipeline.runtimes.session import Session
-from pipeline.validate import latency
 from pipeline.validate.accuracy import Judge
+from pipeline.validate.against import Against, InstructionChange
+from pipeline.validate.breakdown import assemble, measure_parts, write_parts
+from pipeline.validate.costs import PROCESSES, measure_host
+from pipeline.validate.jobs import run_all
+from pipeline.validate.latency import compare, time_fresh
 from pipeline.validate.on_runtime import (
     OnRuntime,
     Refused,
@@ -37,7 +40,9 @@ if TYPE_CHECKING:
     from pipeline.runtimes.runtime import Runtime
     from pipeline.samples import Samples
     from pipeline.targets import Device, Target
+    from pipeline.validate.breakdown import PartCosts, Parts
     from pipeline.validate.comparison import Comparison
+    from pipeline.validate.costs import HostLatency
     from pipeline.validate.latency import LatencyComparison
     from pipeline.validate.on_runtime import GoldenSet
     from pipeline.validate.shift_results import ShiftReport
@@ -55,6 +60,30 @@ class Judging:
     outputs: tuple[str, ...]
     from_logits: tuple[bool | None, ...]
     classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What was measured side by side."""
+
+    devices: tuple[OnRuntime, ...]
+    other: OnRuntime | Refused
+    host: OnRuntime
+    baseline: OnRuntime | None
+    against: OnRuntime | None
+    stability: StabilityReport
+    shift: ShiftReport | None
+    parts: tuple[PartCosts, ...]
+
+
+@dataclass(frozen=True)
+class _Latency:
+    """Times on the host: for each count of threads, against the float model, against the other file."""
+
+    times: tuple[HostLatency, ...]
+    ratio: LatencyComparison | None
+    against: LatencyComparison | None
+    parts: tuple[PartCosts, ...]
 
 
 @dataclass(frozen=True)
@@ -99,19 +128,12 @@ class Measurement:
             ToolchainError: the emulator is not provisioned.
         """
         host, other = host_runtime("litert"), host_runtime("tflite-runtime")
-        others = tuple(filter(None, (self.baseline, self.against)))
-        devices = [runtime_of(device) for device in self.devices]
-        devices = [device for device in dict.fromkeys(devices) if device != host]
-        jobs: list[Callable[[], Any]] = [
-            partial(answer_and_count, device, self.quantized, self.golden, others) for device in devices
-        ]
-        jobs += [partial(answer_if_possible, other, self.quantized, self.golden, self.samples)]
-        jobs += [partial(self._on_host, host, subject) for subject in (self.quantized, self.baseline)]
-        jobs += [partial(self._stability, host), partial(self._shift, host)]
-        results = run_all("validate", jobs)
-        on_devices: list[OnRuntime] = results[: len(devices)]
-        on_other, on_host, on_baseline, stability, shift = results[len(devices) :]
-        judged = [partial(self._device_result, found, on_host, on_other, on_baseline) for found in on_devices]
+        devices = [found for found in dict.fromkeys(map(runtime_of, self.devices)) if found != host]
+        with TemporaryDirectory(prefix="edge-operators-") as folder:
+            parts = write_parts(self.quantized, Path(folder)) if self.config.operators else None
+            measured = self._side_by_side(host, other, devices, parts)
+            latency = self._latency(host, parts)
+        on_host = measured.host
         report = Report(
             name=name,
             target=self.target.name,
@@ -121,18 +143,51 @@ class Measurement:
             inputs=on_host.details.inputs,
             outputs=on_host.details.outputs,
             delegation=tuple(
-                found.placed for found in (on_host, on_other, *on_devices) if isinstance(found, OnRuntime)
+                found.placed
+                for found in (on_host, measured.other, *measured.devices)
+                if isinstance(found, OnRuntime)
             ),
-            accuracy=self._compare(on_baseline, on_host),
-            runtimes=tuple(self._accuracy(found, on_host) for found in (on_host, on_other)),
-            devices=tuple(run_all("compare devices", judged)),
-            stability=stability,
-            shift=shift,
+            accuracy=self._compare(measured.baseline, on_host),
+            runtimes=tuple(self._accuracy(found, on_host) for found in (on_host, measured.other)),
+            devices=self._devices(measured),
+            stability=measured.stability,
+            shift=measured.shift,
+            against=self._against(measured, latency.against),
+            operators=assemble(self.quantized, (*measured.parts, *latency.parts)) if parts else None,
+            times=latency.times,
+            latency=latency.ratio,
             not_finite=count_not_finite(on_host.golden.outputs),
-            latency=self._latency(host),
             **described,
         )
         return report, on_host.golden
+
+    def _side_by_side(
+        self, host: Runtime, other: Runtime, devices: list[Runtime], parts: Parts | None
+    ) -> _Measured:
+        """Whatever does not mind company."""
+        others = tuple(filter(None, (self.baseline, self.against)))
+        jobs: list[Callable[[], Any]] = [
+            partial(answer_and_count, device, self.quantized, self.golden, others) for device in devices
+        ]
+        jobs += [partial(answer_if_possible, other, self.quantized, self.golden, self.samples)]
+        subjects = (self.quantized, self.baseline, self.against)
+        jobs += [partial(self._on_host, host, subject) for subject in subjects]
+        jobs += [partial(self._stability, host), partial(self._shift, host)]
+        if parts is not None:
+            emulated = [device for device in devices if device.kind == "emulated"]
+            jobs += [partial(measure_parts, device, parts, seed=self.seed) for device in emulated]
+        found = run_all("validate", jobs)
+        on_other, on_host, on_baseline, on_against, stability, shift, *counted = found[len(devices) :]
+        return _Measured(
+            devices=tuple(found[: len(devices)]),
+            other=on_other,
+            host=on_host,
+            baseline=on_baseline,
+            against=on_against,
+            stability=stability,
+            shift=shift,
+            parts=tuple(counted),
+        )
 
     def _on_host(self, host: Runtime, subject: Subject | None) -> OnRuntime | None:
         return None if subject is None else answer(host, subject, self.golden, self.samples)
@@ -191,23 +246,21 @@ class Measurement:
             largest_difference=steps,
         )
 
-    def _device_result(
-        self,
-        found: OnRuntime,
-        host: OnRuntime,
-        other: OnRuntime | Refused,
-        baseline: OnRuntime | None,
-    ) -> DeviceResult:
+    def _devices(self, measured: _Measured) -> tuple[DeviceResult, ...]:
+        jobs = [partial(self._device, found, measured) for found in measured.devices]
+        return tuple(run_all("compare devices", jobs))
+
+    def _device(self, found: OnRuntime, measured: _Measured) -> DeviceResult:
         """Compare bits with the same runtime's on the host; a device that differs is judged on its own."""
-        reference = host
-        if isinstance(other, OnRuntime) and other.runtime.package == found.runtime.package:
-            reference = other
+        reference = measured.host
+        if isinstance(measured.other, OnRuntime) and measured.other.runtime.package == found.runtime.package:
+            reference = measured.other
         differing, steps = differences(found.golden.outputs, reference.golden.outputs)
         compared: tuple[Comparison, ...] = ()
-        if differing and self.samples is not None and baseline is not None:
+        if differing and self.samples is not None and measured.baseline is not None:
             some = self.samples.take(slice(0, self.config.device_samples))
             outputs = infer_samples(found.runtime, self.quantized, some)
-            compared = self._compare(baseline, replace(found, outputs=outputs))
+            compared = self._compare(measured.baseline, replace(found, outputs=outputs))
         assert found.runtime.device is not None
         return DeviceResult(
             device=found.runtime.device.name,
@@ -216,41 +269,60 @@ class Measurement:
             golden_samples=len(found.golden.outputs[0]),
             differing_samples=differing,
             largest_difference=steps,
-            quantized=found.counts[0] if found.counts else None,
-            baseline=found.counts[1] if found.counts[1:] and self.baseline else None,
+            quantized=found.costs[0] if found.costs else None,
+            baseline=found.costs[1] if found.costs and self.baseline else None,
             accuracy=compared,
         )
 
-    def _latency(self, runtime: Runtime) -> LatencyComparison | None:
-        """Host latency of both models on one thread, side by side in fresh processes."""
-        if self.baseline is None:
+    def _against(self, measured: _Measured, latency: LatencyComparison | None) -> Against | None:
+        if self.against is None:
             return None
-        subjects = {"baseline": self.baseline, "quantized": self.quantized}
-        with track("host latency", self.config.latency_pairs * 3, "runs") as advance:
+        return Against(
+            other_name=self.against.path.name,
+            other=self.against.facts,
+            ours=self.quantized.facts,
+            devices=tuple(
+                InstructionChange(ours=found.costs[0], other=found.costs[-1])
+                for found in measured.devices
+                if found.costs
+            ),
+            accuracy=self._compare(measured.against, measured.host),
+            latency=latency,
+        )
 
-            def measure(which: str) -> tuple[float, ...]:
-                with Session(runtime, subjects[which].path) as session:
-                    inputs = self.golden.inputs(session.describe())
-                    taken = session.time(inputs, runs=self.config.latency_inferences).latencies_us
-                advance()
-                return taken
+    def _latency(self, host: Runtime, parts: Parts | None) -> _Latency:
+        """Times on the host, while nothing else runs."""
+        config = self.config
+        with track("host latency", PROCESSES * len(config.threads), "processes") as advance:
+            times = tuple(
+                measure_host(
+                    host,
+                    self.quantized,
+                    self.golden,
+                    threads=threads,
+                    runs=PROCESSES * config.latency_inferences,
+                    advance=advance,
+                )
+                for threads in config.threads
+            )
+        return _Latency(
+            times=times,
+            ratio=self._ratio(host, self.baseline),
+            against=self._ratio(host, self.against),
+            parts=(measure_parts(host, parts, seed=self.seed),) if parts else (),
+        )
 
-            return latency.compare(measure, seed=self.seed, pairs=self.config.latency_pairs)
+    def _ratio(self, host: Runtime, other: Subject | None) -> LatencyComparison | None:
+        """Host latency of another model and ours on one thread, side by side in fresh processes."""
+        if other is None:
+            return None
+        subjects = {"baseline": other, "quantized": self.quantized}
+        runs, pairs = self.config.latency_inferences, self.config.latency_pairs
+        with track("host latency, side by side", pairs * 3, "processes") as advance:
+            measure = time_fresh(host, subjects, self.golden, inferences=runs, advance=advance)
+            return compare(measure, seed=self.seed, pairs=pairs)
 
 
 def output_names(outputs: Sequence[Port]) -> tuple[str, ...]:
     """The outputs' names, which matter where there are several."""
     return tuple(port.name for port in outputs) if len(outputs) > 1 else ("",)
-
-
-def run_all(name: str, jobs: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Run the jobs, as many at a time as there are cores; results come in the order of the jobs."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, track(name, len(jobs), "measurements") as advance:
-        futures = [pool.submit(job) for job in jobs]
-        for future in futures:
-            future.add_done_callback(lambda _: advance())
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise

@@ -11,6 +11,7 @@ from pipeline.errors import InputError, StageError
 from pipeline.runtimes.evaluation import infer_all
 from pipeline.runtimes.scaling import as_real
 from pipeline.runtimes.session import Session
+from pipeline.validate.costs import count_emulated
 from pipeline.validate.delegation import list_placements
 from pipeline.validate.subject import tensor_inputs
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.runtimes.runtime import Runtime
-    from pipeline.runtimes.session import InstructionCount, ModelDetails
+    from pipeline.runtimes.session import ModelDetails
     from pipeline.samples import Samples
+    from pipeline.validate.costs import EmulatedCost
     from pipeline.validate.delegation import Delegation
     from pipeline.validate.subject import Golden, Subject
 
@@ -37,7 +39,7 @@ class OnRuntime:
     """What one runtime did with the model: its own bits for the samples and for the golden set.
 
     Attributes:
-        counts: of the model first, then of the others that were to be counted; emulated cores only.
+        costs: of the model first, then of the others that were to be counted; emulated cores only.
     """
 
     runtime: Runtime
@@ -45,7 +47,7 @@ class OnRuntime:
     placed: Delegation
     golden: GoldenSet
     outputs: list[NDArray[Any]] | None = None
-    counts: tuple[InstructionCount, ...] = ()
+    costs: tuple[EmulatedCost, ...] = ()
 
     def real(self, index: int, place: slice) -> NDArray[Any]:
         """One output of some samples as real numbers."""
@@ -97,11 +99,8 @@ def answer_and_count(
         found = _start(session, subject, golden)
         if runtime.kind != "emulated":
             return found
-        counts = [session.count_instructions(found.golden.inputs)]
-        for other in others:
-            session.load(other.path)
-            counts.append(session.count_instructions(golden.inputs(session.describe())))
-    return replace(found, counts=tuple(counts))
+        costs = tuple(count_emulated(session, each, golden) for each in (subject, *others))
+    return replace(found, costs=costs)
 
 
 def infer_samples(runtime: Runtime, subject: Subject, samples: Samples) -> list[NDArray[Any]]:

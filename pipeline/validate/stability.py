@@ -37,8 +37,6 @@ BLOCKS = 50
 SETTLED = 0.2
 """Share of the run in which caches fill and the allocator takes what it needs: no part of a slope."""
 
-COLD_STARTS = 3
-
 
 @dataclass(frozen=True, kw_only=True)
 class SoakResult:
@@ -79,29 +77,11 @@ class SoakResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColdStart:
-    """From the start of a process to its first inference; medians.
-
-    Attributes:
-        starts: how many were measured.
-        total_ms: until the first answer is here; Python and the import of the runtime are in it.
-        load_ms: of that, reading the model and making it ready.
-        first_us: of that, the first inference.
-    """
-
-    starts: int
-    total_ms: float
-    load_ms: float
-    first_us: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class StabilityReport:
     """All of it; ``faults`` is empty where they were not asked for."""
 
     soaks: tuple[SoakResult, ...]
     faults: tuple[Fault, ...]
-    cold_start: ColdStart
 
 
 def measure_stability(
@@ -125,7 +105,6 @@ def measure_stability(
         StageError: a worker crashed or hung where nothing was done to it.
         ToolchainError: the emulator is not provisioned.
     """
-    start = cold_start(runtime, model, inputs)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         soaks = [pool.submit(partial(soak, runtime, model, inputs, config, count)) for count in threads]
         pending = []
@@ -136,7 +115,6 @@ def measure_stability(
             return StabilityReport(
                 soaks=tuple(each.result() for each in soaks),
                 faults=tuple(entry for each in pending for entry in each.result()),
-                cold_start=start,
             )
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -182,29 +160,6 @@ def soak(
         growth=slope(at[settled], memory[settled]),
         latency=latency.times(float(at[-1])) if latency else None,
         leaked_files=max(blocks[-1].open_files - blocks[0].open_files, 0),
-    )
-
-
-def cold_start(
-    runtime: Runtime, model: Path, inputs: Callable[[ModelDetails], list[NDArray[Any]]]
-) -> ColdStart:
-    """Start a process anew, several times, and wait for its first inference.
-
-    Raises: as ``measure_stability``.
-    """
-    totals, loads, firsts = [], [], []
-    for _ in range(COLD_STARTS):
-        began = time.monotonic()
-        with Session(runtime, model) as session:
-            timing = session.time([array[:1] for array in inputs(session.describe())], runs=0, warmup_runs=0)
-            totals.append(time.monotonic() - began)
-        loads.append(timing.init_us)
-        firsts.append(timing.first_us)
-    return ColdStart(
-        starts=COLD_STARTS,
-        total_ms=float(np.median(totals)) * 1e3,
-        load_ms=float(np.median(loads)) / 1e3,
-        first_us=float(np.median(firsts)),
     )
 
 

@@ -135,9 +135,9 @@ def shift(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """
     margin = allowed.shift_drop_points
     judged = [
-        (shift, shift.pooled, shift.upper)
+        (shift, shift.pooled, shift.high)
         for shift in (report.shift.shifts if report.shift else ())
-        if shift.pooled is not None and shift.upper is not None
+        if shift.pooled is not None and shift.high is not None
     ]
     if not judged:
         return ()

@@ -9,7 +9,7 @@ from rich.console import Console
 from pipeline.artifacts import Fault
 from pipeline.report.stability import stability_tables
 from pipeline.validate.drift import Slope
-from pipeline.validate.stability import ColdStart, SoakResult, StabilityReport
+from pipeline.validate.stability import SoakResult, StabilityReport
 
 
 def run_of(threads: int, **changes: Any) -> SoakResult:
@@ -28,10 +28,9 @@ def run_of(threads: int, **changes: Any) -> SoakResult:
 
 
 def text_of(*soaks: SoakResult, faults: tuple[Fault, ...] = ()) -> str:
-    start = ColdStart(starts=3, total_ms=465.2, load_ms=13.7, first_us=100.0)
     console = Console(width=110)
     with console.capture() as captured:
-        for part in stability_tables(StabilityReport(soaks=soaks, faults=faults, cold_start=start)):
+        for part in stability_tables(StabilityReport(soaks=soaks, faults=faults)):
             console.print(part)
     return captured.get()
 

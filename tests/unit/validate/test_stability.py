@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from pipeline.config import StabilityConfig
 from pipeline.runtimes.runtime import Runtime, host_runtime
-from pipeline.validate.stability import SoakResult, StabilityReport, cold_start, measure_stability, soak
+from pipeline.validate.stability import SoakResult, StabilityReport, measure_stability, soak
 from pipeline.validate.subject import Golden
 
 if TYPE_CHECKING:
@@ -115,12 +115,6 @@ def test_minutes_prolong_a_soak(tiny: Path) -> None:
     assert 1.8 < found.seconds < 60
     assert found.changed_outputs == 0
     assert found.latency is None
-
-
-def test_a_cold_start_is_longer_than_loading(tiny: Path) -> None:
-    found = cold_start(LITERT, tiny, INPUTS)
-    assert found.total_ms > found.load_ms > 0
-    assert found.first_us > 0
 
 
 def test_a_sound_model_stands_everything_and_the_record_survives_json(tiny: Path) -> None:
