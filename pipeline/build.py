@@ -11,6 +11,7 @@ from pipeline.compress.prune import prune
 from pipeline.errors import leaf_errors_mapped
 from pipeline.intake import (
     choose_calibration,
+    last_release,
     load_data,
     load_model,
     model_digest,
@@ -52,11 +53,12 @@ def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
         GateFailed: a gate was not passed; there is no release.
         PipelineError: a stage could not finish.
     """
-    check_environment()
+    check_environment(target.devices)
     with leaf_errors_mapped():
         name = release_name(config.project.name, config.project.version, target.name)
         given_model = Source(location=str(config.model.path), digest=model_digest(config.model))
         given_data = source_of(config.data)
+        last = last_release(config.validation.against)
     step, seed, timeout_s = workspace.step, config.seed, config.quantize.convert_timeout_s
 
     model = step(load_model, given_model, config=config.model)
@@ -79,7 +81,7 @@ def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
     ]
     measured = step(
         validate, quantized, baseline, prepared, data, *shifted,
-        target=target, config=config.validation, seed=seed,
+        target=target, config=config.validation, against=last, seed=seed,
     )  # fmt: skip
     judged = step(judge, measured, name=name, gates=config.gates)
     report, folder = workspace.root / "report" / name, workspace.root / "release" / name

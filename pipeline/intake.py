@@ -155,6 +155,20 @@ def source_of(config: DataConfig) -> Source:
     return Source(location=config.source, digest=fingerprint(config.source, data_options(config)))
 
 
+def last_release(file: Path | None) -> Source | None:
+    """The earlier .tflite file that is named, by its content.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if file is None:
+        return None
+    if not file.is_file():
+        msg = f"{file}: no such file; give the .tflite file of an earlier release"
+        raise InputError(msg)
+    return Source(location=str(file), digest=file_sha256(file))
+
+
 def shifted_data(config: DataConfig, data: Dataset, shift: ShiftConfig) -> list[DataConfig]:
     """The user's own data of other distributions, read as the data itself is: same tasks, same classes."""
     same = {"task": data.tasks, "labels": data.classes}

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 from pipeline import errors
 from pipeline.cli import cli
-from pipeline.config import BuildConfig, make_config
+from pipeline.config import BuildConfig
+from pipeline.settings import make_config
 from pipeline.targets import load_devices, load_targets
 
 ROOT = Path(__file__).resolve().parents[1]

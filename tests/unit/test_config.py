@@ -9,14 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.zoo import catalogue
-from pipeline.config import (
-    BuildConfig,
-    make_config,
-    read_toml,
-    read_validation,
-    zoo_settings,
-)
+from pipeline.config import BuildConfig
 from pipeline.errors import ConfigError
+from pipeline.settings import make_config, read_toml, read_validation, zoo_settings
 
 LEAST = {"model": {"path": "model.keras"}, "data": {"source": "data.npz"}}
 
