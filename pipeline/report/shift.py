@@ -130,7 +130,7 @@ def _heat(shifts: Sequence[ShiftResult]) -> Table:
     """Excess of every shift by severity."""
     levels = sorted({level.severity for shift in shifts for level in shift.severities})
     columns = (*(f"severity {level}" for level in levels), "all")
-    title = "Excess by severity, points; (in brackets: float itself keeps less than half of its score)"
+    title = "Excess by severity, points; (in brackets: the float model itself is of no use)"
     table = make_table(title, "shift", *columns, numbers=len(columns))
     for shift in shifts:
         by_level = {level.severity: level for level in shift.severities}

@@ -29,7 +29,8 @@ class SeverityResult:
     """One severity of a corruption.
 
     Attributes:
-        of_use: whether the float model keeps half of its clean score; otherwise there is little to lose.
+        of_use: whether the float model keeps half of its clean score and is better than chance; otherwise
+            there is little to lose.
         note: what keeps it from showing much.
     """
 
@@ -171,7 +172,7 @@ class _Output:
         usual, note = evidence.clean.primary(output)
         if usual is None:
             raise InputError(note)
-        self.usual = usual
+        self.usual, self.usual_note = usual, note
 
     def results(self) -> Iterator[ShiftResult]:
         for name, levels in self.evidence.corrupted.items():
@@ -189,21 +190,22 @@ class _Output:
         empty = self._result(name, "corruption", 0, None, "; ".join(problems))
         if not good:
             return empty
-        useful = [figure for figure in good.values() if self._of_use(figure)]
+        of_use = {severity: self._of_use(figure, primaries[severity][1]) for severity, figure in good.items()}
+        useful = [figure for severity, figure in good.items() if of_use[severity]]
         figures = [*good.values(), pool(useful or list(good.values()))]
         *each, pooled = compare(figures, self.usual, paired=True, seed=self.seed)
         severities = tuple(
             SeverityResult(
                 severity=severity,
                 found=found,
-                of_use=self._of_use(good[severity]),
+                of_use=of_use[severity],
                 note=primaries[severity][1],
             )
             for severity, found in zip(good, each, strict=True)
         )
         samples = max(judged.samples for judged in levels.values())
         if not useful:
-            problems.append("the float model itself keeps less than half of its score at every severity")
+            problems.append("the float model itself is of no use at any severity")
         return replace(
             empty,
             samples=samples,
@@ -236,11 +238,16 @@ class _Output:
         (found,) = compare([figure], self.usual, paired=False, seed=self.seed)
         return self._result(name, "own data", judged.samples, found, note)
 
-    def _of_use(self, figure: Figure) -> bool:
-        """Whether the float model keeps half of its clean score."""
+    def _of_use(self, figure: Figure, note: str) -> bool:
+        """Whether the float model keeps half of its score, and nothing is noted that clean samples lack.
+
+        Of two classes half of the score is less than chance, which a note says.
+        """
+        if note and not self.usual_note:
+            return False
         if figure.better == "lower":
             return figure.baseline <= self.usual.baseline / OF_USE
-        return figure.baseline >= self.usual.baseline * OF_USE
+        return self.usual.baseline <= 0 or figure.baseline >= self.usual.baseline * OF_USE
 
     def _comparable(self, judged: Judged) -> tuple[Figure | None, str]:
         """The figure where it is of the clean samples' metric."""

@@ -158,7 +158,7 @@ def test_severities_at_which_float_itself_fails_are_not_judged(samples):
     assert [level.of_use for level in named(report)["brightness"].severities][::4] == [True, False]
     report = measure(samples, answer, shifts=("brightness",), severities=(5,))
     assert named(report)["brightness"].verdict == "not judged"
-    assert "less than half" in named(report)["brightness"].note
+    assert "of no use" in named(report)["brightness"].note
 
 
 def test_a_reconstruction_is_held_to_the_input_that_it_was_given(samples):
@@ -254,3 +254,19 @@ def test_what_is_wrong_is_said_before_anything_runs(samples):
         measure(samples, None, shifts=("rain",))
     with pytest.raises(InputError, match="no samples to shift"):
         measure(samples, None, samples=0)
+
+
+def test_a_severity_at_which_float_is_at_chance_is_not_judged(samples):
+    """Of two classes half of the score is less than chance."""
+    first = replace(samples, rows=samples.rows[samples.target(0) < 2])
+
+    def answer(inputs):
+        found = scores(inputs[0])[:, :2]
+        useless = np.full_like(found, 0.5) + [[0.1, -0.1]] * (np.arange(len(found)) % 2 * 2 - 1)[:, None]
+        return [useless if inputs[0].mean() > 0.45 else found], [found]
+
+    report = measure(first, answer, Judging(("classification",), ("",), (False,)), shifts=("brightness",))
+    levels = named(report)["brightness"].severities
+    assert levels[0].of_use
+    assert not levels[4].of_use
+    assert "not measurably better than chance" in levels[4].note
