@@ -223,7 +223,7 @@ class ValidateConfig(Section):
 
     ``device_samples`` are evaluated on an emulated device whose output bits are not the host's.
     ``operators`` breaks instructions and time down by operator.
-    ``against`` is an earlier .tflite file, such as the last release's, that the new one may not cost more than.
+    ``against`` is an earlier .tflite file, such as the last release's, to be no worse than.
     """
 
     golden_samples: Annotated[int, Field(ge=64)] = 64

@@ -41,7 +41,10 @@ PR_SET_PDEATHSIG = 1
 
 # Marks for icount.c, which counts instructions between them.
 MARK = 0x7ACE0000
-DISARM, ARM, START, INFERENCE, NOTHING = range(5)
+DISARM, ARM, START, INFERENCE, NOTHING, WARM_UP = range(6)
+
+# CPython makes code faster that has run some eight times; what it counts before is not what it counts after.
+SETTLED_MARKS = 10
 
 
 ALIVE_S = 0.5
@@ -63,22 +66,37 @@ class Worker:
         self.model, self.threads = "", 1
         self.batched: Any = None
         self.may_batch = True
+        self.streams = False
+        self.marked = 0
         self.soaked: list[NDArray[Any]] = []
         self.first: list[bytes] = []
 
     def load(self, model: str, threads: int) -> dict[str, Any]:
         """Load a model file; answers with its description and ``init_us``."""
         self.interpreter = self.batched = None
-        self.may_batch, self.first = True, []
+        self.first = []
         gc.collect()
         began = time.perf_counter_ns()
-        interpreter = self.make_interpreter(model_path=model, num_threads=threads)
-        interpreter.allocate_tensors()
+        self.model, self.threads = model, threads
+        interpreter = self.interpreter = self.allocate()
         init_us = (time.perf_counter_ns() - began) / 1e3
-        self.interpreter, self.model, self.threads = interpreter, model, threads
+        self.streams = any(op["op_name"] == "VAR_HANDLE" for op in interpreter._get_ops_details())
+        self.may_batch = not self.streams
         self.input_indices = [detail["index"] for detail in interpreter.get_input_details()]
         self.output_indices = [detail["index"] for detail in interpreter.get_output_details()]
         return {"init_us": init_us, **describe(interpreter)}
+
+    def allocate(self) -> Any:
+        interpreter = self.make_interpreter(model_path=self.model, num_threads=self.threads)
+        interpreter.allocate_tensors()
+        return interpreter
+
+    def forget(self) -> None:
+        """Clear what the sample before left; a streaming model's resources only a new interpreter clears."""
+        if self.streams:
+            self.interpreter = self.allocate()
+        else:
+            self.interpreter.reset_all_variables()
 
     def run(self, inputs: list[str], outputs: list[str], batches: bool = False) -> dict[str, Any]:
         """Infer sample by sample, as a device does; writes each output as (n, ...).
@@ -97,6 +115,8 @@ class Worker:
         """The loop that everything waits for: as little Python as there can be between two inferences."""
         import numpy as np
 
+        if self.streams:
+            return self.each_anew(samples)
         reset, invoke = self.interpreter.reset_all_variables, self.interpreter.invoke
         set_tensor, get_tensor = self.interpreter.set_tensor, self.interpreter.get_tensor
         inputs = list(zip(self.input_indices, samples, strict=True))
@@ -115,6 +135,12 @@ class Worker:
                 array[at] = get_tensor(tensor)[0]
             self.sign()
         return [array for _, array in results]
+
+    def each_anew(self, samples: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        import numpy as np
+
+        found = [self.outputs() for _ in self.infer(samples, len(samples[0]))]
+        return [np.concatenate(of_output) for of_output in zip(*found, strict=True)]
 
     def in_batches(self, samples: list[NDArray[Any]]) -> list[NDArray[Any]] | None:
         """All samples in batches, or None where they are few, or it is slower, or any bit differs.
@@ -211,29 +237,40 @@ class Worker:
         }
 
     def mark(self, inputs: list[str], runs: int, warmup_runs: int) -> dict[str, Any]:
-        """Make marks around ``runs`` warm inferences, then as often around nothing."""
+        """Make marks around ``runs`` warm inferences, then as often around nothing.
+
+        The first time in a process there are more inferences before, until the marks' own cost has settled.
+        """
         samples = load_arrays(inputs)
-        for _ in self.infer(samples, warmup_runs):
-            pass
         gc.disable()
+        for index in range(max(warmup_runs, SETTLED_MARKS - self.marked)):
+            self.mark_inference(samples, index, WARM_UP)
+            mark_nothing(WARM_UP)
         mark(ARM)
         for index in range(runs):
-            self.set_inputs(samples, index)
-            mark(START)
-            self.interpreter.invoke()
-            mark(INFERENCE)
+            self.mark_inference(samples, index, INFERENCE)
         for _ in range(runs):
-            mark(START)
-            mark(NOTHING)
+            mark_nothing(NOTHING)
         mark(DISARM)
         gc.enable()
         return {}
 
+    def mark_inference(self, samples: list[NDArray[Any]], index: int, number: int) -> None:
+        self.marked += 1
+        if not self.streams:  # a new interpreter is not warm
+            self.forget()
+        self.set_inputs(samples, index)
+        mark(START)
+        self.interpreter.invoke()
+        mark(number)
+
     def infer(self, samples: list[NDArray[Any]], count: int, start: int = 0) -> Iterator[int]:
         """Infer ``count`` times, going round the samples; yields how long each ``invoke`` took, in ns."""
-        invoke, clock = self.interpreter.invoke, time.perf_counter_ns
+        clock = time.perf_counter_ns
         for index in range(start, start + count):
+            self.forget()
             self.set_inputs(samples, index)
+            invoke = self.interpreter.invoke
             began = clock()
             invoke()
             taken = clock() - began
@@ -247,8 +284,7 @@ class Worker:
             self.say_alive()
 
     def set_inputs(self, samples: list[NDArray[Any]], index: int) -> None:
-        """Set a sample, going round them, and clear what a recurrent layer remembers of the one before."""
-        self.interpreter.reset_all_variables()
+        """Set a sample, going round them."""
         at = index % len(samples[0])
         for tensor, array in zip(self.input_indices, samples, strict=True):
             self.interpreter.set_tensor(tensor, array[at : at + 1])
@@ -343,6 +379,11 @@ def demand_same(left: list[NDArray[Any]], right: list[NDArray[Any]]) -> None:
 def mark(number: int) -> None:
     with contextlib.suppress(OSError):
         os.close(MARK + number)
+
+
+def mark_nothing(number: int) -> None:
+    mark(START)
+    mark(number)
 
 
 def memory_bytes() -> int:
