@@ -4,7 +4,7 @@ On a shared machine single values jump by factors and neighbours resemble each o
 its interval are wrong twice. The slope is the median of all pairs' slopes (Theil 1950, Sen 1968), which a
 burst on the machine or one step of the allocator does not move; its interval is the one that belongs to
 Kendall's rank test, widened by what the ranks' autocorrelation takes from the number of independent values
-(Hamed and Rao 1998).
+(Hamed and Rao 1998), over the lags up to the first that is not positive.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def _inflation(residuals: NDArray[np.float64]) -> float:
     factor = 1.0
     for lag in range(1, count // 4 + 1):
         correlation = float(ranks[lag:] @ ranks[:-lag]) / total
-        if correlation > Z95 / math.sqrt(count):
-            weight = (count - lag) * (count - lag - 1) * (count - lag - 2)
-            factor += 2 * weight * correlation / (count * (count - 1) * (count - 2))
+        if correlation <= 0:
+            break
+        weight = (count - lag) * (count - lag - 1) * (count - lag - 2)
+        factor += 2 * weight * correlation / (count * (count - 1) * (count - 2))
     return factor
