@@ -234,6 +234,7 @@ class GatesConfig(Section):
             that is then evaluated itself; 0 demands equal bits.
         memory_growth_bytes: most growth of the resident set during the stability run.
         inconclusive: whether a gate without enough evidence warns or fails the build.
+        oldest_runtime: the oldest runtime that has to have the model's operators; empty asks for none.
     """
 
     accuracy_drop_points: Annotated[float, Field(gt=0)] = 1.0
@@ -242,6 +243,7 @@ class GatesConfig(Section):
     bit_difference_steps: Annotated[int, Field(ge=0)] = 1
     memory_growth_bytes: Annotated[int, Field(ge=0)] = 1 << 20
     inconclusive: Literal["warn", "fail"] = "warn"
+    oldest_runtime: Annotated[str, Field(pattern=r"^((tflite-runtime|litert) \d+(\.\d+)+)?$")] = ""
 
 
 class BuildConfig(Section):
