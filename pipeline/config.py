@@ -233,6 +233,7 @@ class GatesConfig(Section):
         bit_difference_steps: largest difference from the host's output, in steps of its scale, on a device
             that is then evaluated itself; 0 demands equal bits.
         memory_growth_bytes: most growth of the resident set during the stability run.
+        instruction_growth: most growth of emulated instructions against ``--against``, as a share.
         inconclusive: whether a gate without enough evidence warns or fails the build.
         oldest_runtime: the oldest runtime that has to have the model's operators; empty asks for none.
     """
@@ -242,6 +243,7 @@ class GatesConfig(Section):
     xnnpack_share: Annotated[float, Field(ge=0, le=1)] = 0.9
     bit_difference_steps: Annotated[int, Field(ge=0)] = 1
     memory_growth_bytes: Annotated[int, Field(ge=0)] = 1 << 20
+    instruction_growth: Annotated[float, Field(ge=0)] = 0.005
     inconclusive: Literal["warn", "fail"] = "warn"
     oldest_runtime: Annotated[str, Field(pattern=r"^((tflite-runtime|litert) \d+(\.\d+)+)?$")] = ""
 

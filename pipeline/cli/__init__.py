@@ -12,6 +12,7 @@ from pipeline.runtimes.environment import check_siblings
 COMMANDS = {
     "build": "Take a Keras model to a validated int8 release.",
     "validate": "Judge any .tflite file.",
+    "bench": "Say what an inference costs.",
     "inspect": "List a model's layers or operators.",
     "device": "List the devices, provision the emulator.",
     "doctor": "Check this environment.",

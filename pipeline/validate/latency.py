@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipeline.errors import ConfigError, StageError
+from pipeline.runtimes.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from pipeline.runtimes.runtime import Runtime
+    from pipeline.validate.subject import Golden, Subject
 
 Verdict = Literal["faster", "slower", "within noise", "inconclusive"]
 
@@ -79,6 +83,7 @@ class LatencyComparison:
     verdict: Verdict
     baseline: Timings
     quantized: Timings
+    kind: Literal["host"] = "host"
 
 
 def compare(
@@ -128,6 +133,33 @@ def compare(
         baseline=summarize(np.concatenate(runs["baseline"] + runs["control"])),
         quantized=summarize(np.concatenate(runs["quantized"])),
     )
+
+
+def time_fresh(
+    runtime: Runtime,
+    subjects: Mapping[str, Subject],
+    golden: Golden,
+    *,
+    inferences: int = 100,
+    advance: Callable[[], None] = lambda: None,
+) -> Callable[[str], tuple[float, ...]]:
+    """Return what ``compare`` measures with: each call times a model in a fresh process, on one thread.
+
+    Args:
+        runtime: one of the host's.
+        subjects: ``"baseline"`` and ``"quantized"``.
+        golden: the inputs, which go round.
+        inferences: timed in each process, after ten that are not.
+        advance: called after each process.
+    """
+
+    def measure(which: str) -> tuple[float, ...]:
+        with Session(runtime, subjects[which].path) as session:
+            taken = session.time(golden.inputs(session.describe()), runs=inferences).latencies_us
+        advance()
+        return taken
+
+    return measure
 
 
 def judge(low: float, high: float, control: float) -> Verdict:

@@ -1,0 +1,234 @@
+"""``pipeline bench``: what an inference of any .tflite file costs, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pipeline.runtimes.runtime import Runtime
+    from pipeline.validate.against import Against
+    from pipeline.validate.breakdown import Breakdown
+    from pipeline.validate.costs import EmulatedCost, HostLatency
+    from pipeline.validate.latency import LatencyComparison
+    from pipeline.validate.subject import Golden, Subject
+
+GOLDEN_SAMPLES = 8
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--target", help="Count emulated instructions on every device of this target.")
+@click.option("--device", "devices", help="Count them on these devices, e.g. rpi4,rpi5.")
+@click.option(
+    "--baseline", type=click.Path(path_type=Path), help="Time it side by side with this float model."
+)
+@click.option(
+    "--against", type=click.Path(path_type=Path), help="Compare with this model, e.g. the last release."
+)
+@click.option("--operators", is_flag=True, help="Break the cost down by operator and layer.")
+@click.option(
+    "--threads", "--num_threads", default="1,2,4", show_default=True, help="Counts of threads to time."
+)
+@click.option("--runs", "--num_runs", type=click.IntRange(min=5), default=700, show_default=True)
+@click.option("--warmup-runs", "--warmup_runs", type=click.IntRange(min=0), default=10, show_default=True)
+@click.option("--pairs", type=click.IntRange(min=9), default=9, show_default=True, help="Of a comparison.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def bench(
+    file: Path,
+    target: str | None,
+    devices: str | None,
+    baseline: Path | None,
+    against: Path | None,
+    operators: bool,
+    threads: str,
+    runs: int,
+    warmup_runs: int,
+    pairs: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Say what an inference of FILE costs: times on this host, instructions on emulated cores.
+
+    FILE is a .tflite file; its inputs are noise. Kinds of cost are told apart in every line.
+    """
+    from pipeline.runtimes.runtime import host_runtime
+    from pipeline.validate.subject import Golden, Subject
+
+    counts, emulated = _counts(threads), _emulated(target, devices)
+    subject, host, golden = Subject.open(file), host_runtime("litert"), Golden(None, GOLDEN_SAMPLES, seed)
+    float_model, other = (Subject.open(path) if path else None for path in (baseline, against))
+    found = {
+        "host": _times(host, subject, golden, counts, (runs, warmup_runs)),
+        "emulated": _instructions(emulated, subject, golden),
+        "operators": _operators(subject, (*emulated, host), seed) if operators else None,
+        "against": _against(subject, other, emulated, host, golden, pairs) if other else None,
+        "ratio": _ratio(host, float_model, subject, golden, pairs) if float_model else None,
+    }
+    if as_json:
+        click.echo(json.dumps({"file": str(file), "sha256": subject.flat.sha256, **_plain(found)}))
+    else:
+        _show(file, **found)  # type: ignore[arg-type]
+
+
+def _counts(threads: str) -> tuple[int, ...]:
+    from pipeline.errors import ConfigError
+
+    words = threads.split(",")
+    if not all(word.strip().isdecimal() and 0 < int(word) <= 1024 for word in words):
+        message = f"--threads {threads}: not counts of threads; give e.g. --threads 1,2,4"
+        raise ConfigError(message)
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
+def _emulated(target: str | None, devices: str | None) -> tuple[Runtime, ...]:
+    """The devices asked for; none needs no emulator."""
+    from pipeline.runtimes.emulator import find_emulator
+    from pipeline.runtimes.runtime import emulated_runtime
+    from pipeline.targets import get_device, get_target
+
+    named = [get_device(name.strip()) for name in devices.split(",")] if devices else []
+    chosen = dict.fromkeys([*(get_target(target).devices if target else ()), *named])
+    if chosen:
+        find_emulator()
+    return tuple(emulated_runtime(device) for device in chosen)
+
+
+def _times(
+    host: Runtime, subject: Subject, golden: Golden, threads: tuple[int, ...], runs: tuple[int, int]
+) -> tuple[HostLatency, ...]:
+    from pipeline.progress import track
+    from pipeline.validate.costs import PROCESSES, measure_host
+
+    with track("host latency", PROCESSES * len(threads), "processes") as advance:
+        return tuple(
+            measure_host(
+                host,
+                subject,
+                golden,
+                threads=count,
+                runs=runs[0],
+                warmup_runs=runs[1],
+                advance=advance,
+            )
+            for count in threads
+        )
+
+
+def _instructions(
+    emulated: tuple[Runtime, ...], subject: Subject, golden: Golden
+) -> tuple[EmulatedCost, ...]:
+    from functools import partial
+
+    from pipeline.runtimes.session import Session
+    from pipeline.validate.costs import count_emulated
+    from pipeline.validate.measure import run_all
+
+    def count(runtime: Runtime) -> EmulatedCost:
+        with Session(runtime, subject.path) as session:
+            return count_emulated(session, subject, golden)
+
+    return tuple(run_all("emulated instructions", [partial(count, runtime) for runtime in emulated]))
+
+
+def _operators(subject: Subject, runtimes: tuple[Runtime, ...], seed: int) -> Breakdown:
+    """Count on all emulated cores at a time; the host is timed when they are done."""
+    from functools import partial
+    from tempfile import TemporaryDirectory
+
+    from pipeline.validate.breakdown import assemble, measure_parts, write_parts
+    from pipeline.validate.measure import run_all
+
+    *emulated, host = runtimes
+    with TemporaryDirectory(prefix="edge-operators-") as folder:
+        parts = write_parts(subject, Path(folder))
+        jobs = [partial(measure_parts, runtime, parts, seed=seed) for runtime in emulated]
+        found = run_all("operators", jobs)
+        found.append(measure_parts(host, parts, seed=seed))
+    return assemble(subject, found)
+
+
+def _against(
+    subject: Subject,
+    other: Subject,
+    emulated: tuple[Runtime, ...],
+    host: Runtime,
+    golden: Golden,
+    pairs: int,
+) -> Against:
+    from functools import partial
+
+    from pipeline.validate.against import Against, count_both
+    from pipeline.validate.measure import run_all
+
+    jobs = [partial(count_both, runtime, subject, other, golden) for runtime in emulated]
+    return Against(
+        other_name=other.path.name,
+        other=other.facts,
+        ours=subject.facts,
+        devices=tuple(run_all("against", jobs)),
+        latency=_ratio(host, other, subject, golden, pairs),
+    )
+
+
+def _ratio(host: Runtime, other: Subject, ours: Subject, golden: Golden, pairs: int) -> LatencyComparison:
+    from pipeline.progress import track
+    from pipeline.validate.latency import compare, time_fresh
+
+    with track("side by side", pairs * 3, "processes") as advance:
+        measure = time_fresh(host, {"baseline": other, "quantized": ours}, golden, advance=advance)
+        return compare(measure, seed=golden.seed, pairs=pairs)
+
+
+def _plain(found: dict[str, Any]) -> dict[str, Any]:
+    """As JSON-like values."""
+    from pydantic import TypeAdapter
+
+    from pipeline.validate.against import Against
+    from pipeline.validate.breakdown import Breakdown
+    from pipeline.validate.costs import EmulatedCost, HostLatency
+    from pipeline.validate.latency import LatencyComparison
+
+    kinds: dict[str, Any] = {
+        "host": tuple[HostLatency, ...],
+        "emulated": tuple[EmulatedCost, ...],
+        "operators": Breakdown | None,
+        "against": Against | None,
+        "ratio": LatencyComparison | None,
+    }
+    return {name: TypeAdapter(kinds[name]).dump_python(value, mode="json") for name, value in found.items()}
+
+
+def _show(
+    file: Path,
+    host: tuple[HostLatency, ...],
+    emulated: tuple[EmulatedCost, ...],
+    operators: Breakdown | None,
+    against: Against | None,
+    ratio: LatencyComparison | None,
+) -> None:
+    from rich.console import Console
+
+    from pipeline.report.against import against_tables
+    from pipeline.report.breakdown import breakdown_tables
+    from pipeline.report.costs import emulated_table, host_lines, host_table, ratio_table
+
+    console = Console(highlight=False, markup=False)
+    console.print(f"{file}\n")
+    parts: list[Any] = [host_table(host), "\n".join(line for row in host for line in host_lines(row))]
+    if emulated:
+        parts.append(emulated_table(emulated))
+    if ratio is not None:
+        parts.append(ratio_table("Host latency, side by side", ratio, names=("float", "this")))
+    if against is not None:
+        parts.extend(against_tables(against))
+    if operators is not None:
+        parts.extend(breakdown_tables(operators))
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str))
+        console.print()

@@ -1,0 +1,145 @@
+"""Costs for people: every row begins with its kind, and each kind has a function of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.report.tables import make_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from pipeline.validate.costs import BoardLatency, DeviceLatency, EmulatedCost, HostLatency
+    from pipeline.validate.latency import LatencyComparison, Timings
+
+TOO_FEW = "-"
+STEADY = ("p50", "p90", "p99")
+
+
+def host_table(rows: Sequence[HostLatency]) -> Table:
+    """Host times by number of threads; the caption says what they depend on."""
+    table = make_table(
+        "Latency on this host, µs", "kind", *("threads", "cold start", "init", "first"), *STEADY
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        starts = (row.cold_start_us, row.init_us, row.first_us)
+        table.add_row(row.kind, str(row.threads), *map(_us, starts), *_percentiles(row.steady))
+    if rows:
+        last = rows[-1]
+        table.caption = (
+            f"{last.runtime}, {last.xnnpack_share:.1%} of the arithmetic in XNNPACK; {last.machine}; "
+            f"{last.processes} processes each, {last.steady.count} inferences"
+        )
+        table.caption_justify = "left"
+    return table
+
+
+def host_lines(row: HostLatency) -> tuple[str, ...]:
+    """The lines of TFLite's ``benchmark_model``, which other tools parse, each with its kind before it."""
+    head = f"{row.kind}, {_threads(row.threads)}: "
+    warmup = "" if row.warmup is None else f"Warmup (avg): {row.warmup.avg:g}, "
+    parts = f"Init: {row.init_us:.0f}, First inference: {row.first_us:.0f}, {warmup}"
+    return (
+        f"{head}{row.steady}",
+        f"{head}Inference timings in us: {parts}Inference (avg): {row.steady.avg:g}",
+    )
+
+
+def ratio_table(title: str, found: LatencyComparison, *, names: tuple[str, str]) -> Table:
+    """The paired ratio of two models on the host, and the control; ``names`` are of both, judged one last."""
+    other, ours = names
+    table = make_table(title, "kind", "compared", "ratio", "95 % interval", "verdict")
+    table.add_row(
+        found.kind,
+        f"{other} / {ours}, {found.pairs} pairs",
+        f"{found.speedup:.3f}x",
+        f"[{found.low:.3f}, {found.high:.3f}]",
+        found.verdict,
+    )
+    table.add_row(
+        found.kind,
+        f"control: {other} / {other}",
+        f"{found.control:.3f}x",
+        f"[{found.control_low:.3f}, {found.control_high:.3f}]",
+        "",
+    )
+    return table
+
+
+def emulated_table(rows: Sequence[EmulatedCost]) -> Table:
+    """Instructions and bytes of one inference by device; they say nothing of time."""
+    columns = (
+        "kind",
+        "device",
+        "core",
+        "runtime",
+        "in XNNPACK",
+        "instructions",
+        "bytes loaded",
+        "bytes stored",
+    )
+    table = make_table(
+        "One inference on emulated cores: instructions, which are no time", *columns, numbers=4
+    )
+    for row in rows:
+        table.add_row(
+            row.kind,
+            row.device,
+            row.core,
+            row.runtime.partition(",")[0],
+            f"{row.xnnpack_share:.1%}",
+            f"{row.instructions:,}",
+            f"{row.load_bytes:,}",
+            f"{row.store_bytes:,}",
+        )
+    return table
+
+
+def board_table(rows: Sequence[BoardLatency]) -> Table:
+    """Virtual times of emulated machines."""
+    columns = ("kind", "board", "threads", "memory, MiB", "cold start", "init", "first", *STEADY)
+    table = make_table("Virtual time on an emulated board, µs of its own clock", *columns, numbers=8)
+    for row in rows:
+        starts = (row.cold_start_us, row.init_us, row.first_us)
+        table.add_row(
+            row.kind,
+            f"{row.board}, {row.core}, {row.runtime}, {row.xnnpack_share:.1%} in XNNPACK",
+            str(row.threads),
+            str(row.memory_mib),
+            *map(_us, starts),
+            *_percentiles(row.steady),
+        )
+    return table
+
+
+def device_table(rows: Sequence[DeviceLatency]) -> Table:
+    """Times on real hardware."""
+    columns = ("kind", "device", "threads", "cold start", "init", "first", *STEADY)
+    table = make_table("Latency on real devices, µs", *columns, numbers=7)
+    for row in rows:
+        starts = (row.cold_start_us, row.init_us, row.first_us)
+        where = f"{row.device} over {row.transport}: {row.machine}, {row.runtime}"
+        table.add_row(
+            row.kind,
+            f"{where}, {row.xnnpack_share:.1%} in XNNPACK",
+            str(row.threads),
+            *map(_us, starts),
+            *_percentiles(row.steady),
+        )
+    return table
+
+
+def _percentiles(timings: Timings) -> tuple[str, ...]:
+    return tuple(_us(value) for value in (timings.p50, timings.p90, timings.p99))
+
+
+def _us(value: float | None) -> str:
+    return TOO_FEW if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"

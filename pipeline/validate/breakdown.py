@@ -1,0 +1,332 @@
+"""What each operator costs: emulated instructions and host time, each operator run as a model of its own.
+
+LiteRT's Python API has no profiler, so every operator is written to a file of its own and measured like any
+model. What an invocation costs besides its operators is measured as well: two operators in one file cost one
+invocation less than the same two in files of their own. Whether the parts add up to the whole is part of the
+result; nothing is scaled to make them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import InputError, StageError
+from pipeline.flatbuffer.extract import extract, stands_alone
+from pipeline.runtimes.session import Placement, Session
+from pipeline.validate.delegation import multiply_accumulates
+from pipeline.validate.layers import layer_names
+from pipeline.validate.subject import Golden
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pipeline.flatbuffer import TfliteModel
+    from pipeline.runtimes.runtime import Runtime
+    from pipeline.runtimes.session import Node
+    from pipeline.validate.subject import Subject
+
+    # What was counted: instructions, bytes loaded, bytes stored; or microseconds alone. float64 (3,) or (1,).
+    Cost = NDArray[np.float64]
+
+INPUTS = 2
+PAIRS = 3
+HOST_RUNS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorCost:
+    """One operator.
+
+    Attributes:
+        layer: the Keras layer that it came from; "" where the file does not tell.
+        placement: on the host's LiteRT.
+        macs: multiply-accumulates of one inference.
+        instructions: emulated, by device; a device is missing where the operator cannot run alone there.
+        load_bytes: likewise.
+        store_bytes: likewise.
+        host_us: median on this machine; None where it was not timed.
+    """
+
+    index: int
+    op: str
+    layer: str
+    placement: Placement
+    macs: int
+    instructions: dict[str, int]
+    load_bytes: dict[str, int]
+    store_bytes: dict[str, int]
+    host_us: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmulatedWhole:
+    """The model as a whole on one emulated core.
+
+    Attributes:
+        instructions: of one inference.
+        invoke: what of them no operator executes: the call itself, and handing over to the delegate.
+        operators: sum of the operators'.
+        partitions: that the delegate was given.
+    """
+
+    device: str
+    core: str
+    instructions: int
+    invoke: int
+    operators: int
+    partitions: int
+
+    @property
+    def share(self) -> float:
+        """How much of the whole the parts add up to; 1 where all is accounted for."""
+        return (self.invoke + self.operators) / max(self.instructions, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostWhole:
+    """The model as a whole on this machine; medians in microseconds."""
+
+    runtime: str
+    total_us: float
+    invoke_us: float
+    operators_us: float
+    partitions: int
+
+    @property
+    def share(self) -> float:
+        """How much of the whole the parts add up to; 1 where all is accounted for."""
+        return (self.invoke_us + self.operators_us) / self.total_us
+
+
+@dataclass(frozen=True, kw_only=True)
+class Breakdown:
+    """Operators in the order of the file, and the wholes that they are parts of."""
+
+    operators: tuple[OperatorCost, ...]
+    devices: tuple[EmulatedWhole, ...]
+    host: HostWhole | None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A model's operators as files: for each one its own or None, and files of two that follow each other."""
+
+    subject: Subject
+    singles: tuple[Path | None, ...]
+    pairs: dict[tuple[int, int], Path]
+
+
+@dataclass(frozen=True)
+class PartCosts:
+    """What one runtime took for the whole, for each operator (None: it cannot run alone), for the call."""
+
+    runtime: Runtime
+    nodes: tuple[Node, ...]
+    partitions: int
+    whole: Cost
+    operators: tuple[Cost | None, ...]
+    invoke: Cost
+
+
+def write_parts(subject: Subject, folder: Path) -> Parts:
+    """Write every operator that can run alone, and the pairs that tell what a call costs, to ``folder``."""
+    flat = subject.flat
+    alone = [stands_alone(flat, operator) for operator in flat.operators]
+    singles: list[Path | None] = []
+    for index, possible in enumerate(alone):
+        singles.append(folder / f"operator-{index}.tflite" if possible else None)
+        if possible:
+            (folder / f"operator-{index}.tflite").write_bytes(extract(flat, [index]))
+    pairs = {}
+    for index in range(len(alone) - 1):
+        follows = set(flat.operators[index].outputs) & set(flat.operators[index + 1].inputs)
+        if alone[index] and alone[index + 1] and follows:
+            pairs[index, index + 1] = folder / f"operators-{index}-{index + 1}.tflite"
+            pairs[index, index + 1].write_bytes(extract(flat, [index, index + 1]))
+    return Parts(subject, tuple(singles), pairs)
+
+
+def measure_parts(
+    runtime: Runtime, parts: Parts, *, seed: int = 0, advance: Callable[[], None] = lambda: None
+) -> PartCosts:
+    """Count the instructions of every part on an emulated device, or time it on the host, on one thread.
+
+    Args:
+        runtime: an emulated one counts, any other is timed.
+        parts: the files.
+        seed: of the inputs, which are noise.
+        advance: called after each operator.
+
+    Raises:
+        InputError: the runtime refuses the whole model.
+        StageError: the whole model crashed or hung it.
+    """
+    golden = Golden(None, INPUTS, seed)
+    with Session(runtime, parts.subject.path) as session:
+        details, whole = session.describe(), _measure(session, golden)
+    operators = tuple(_each(runtime, parts.singles, golden, advance))
+    placements = [node.placement for node in details.nodes]
+    chosen = choose_pairs(parts.subject.flat, tuple(parts.pairs), operators, placements)
+    together = _each(runtime, [parts.pairs[pair] for pair in chosen], golden, lambda: None)
+    base, delegate = call_cost(dict(zip(chosen, together, strict=True)), operators, placements)
+    net = tuple(
+        None if cost is None else np.maximum(cost - base - (place != "builtin") * delegate, 0)
+        for cost, place in zip(operators, placements, strict=True)
+    )
+    invoke = base + details.partitions * delegate
+    return PartCosts(runtime, details.nodes, details.partitions, whole, net, invoke)
+
+
+def choose_pairs(
+    flat: TfliteModel,
+    pairs: Sequence[tuple[int, int]],
+    operators: Sequence[Cost | None],
+    placements: Sequence[Placement],
+) -> list[tuple[int, int]]:
+    """The cheapest pairs of each sort: both operators in the delegate, and at most one of them there."""
+    measured = [pair for pair in pairs if all(operators[index] is not None for index in pair)]
+
+    def elements(pair: tuple[int, int]) -> int:
+        return sum(flat.tensors[index].elements for at in pair for index in flat.operators[at].outputs)
+
+    measured.sort(key=elements)
+    delegated = [pair for pair in measured if all(placements[index] != "builtin" for index in pair)]
+    others = [pair for pair in measured if pair not in delegated]
+    return [*delegated[:PAIRS], *others[:PAIRS]]
+
+
+def call_cost(
+    together: dict[tuple[int, int], Cost | None],
+    operators: Sequence[Cost | None],
+    placements: Sequence[Placement],
+) -> tuple[Any, Any]:
+    """What a call costs by itself, and what handing over to the delegate adds; 0 where no pair tells."""
+    saved: dict[bool, list[Cost]] = {True: [], False: []}
+    for pair, cost in together.items():
+        first, second = (operators[index] for index in pair)
+        if cost is not None and first is not None and second is not None:
+            delegated = all(placements[index] != "builtin" for index in pair)
+            saved[delegated].append(first + second - cost)
+    with_delegate = np.median(saved[True], axis=0) if saved[True] else None
+    base = np.median(saved[False], axis=0) if saved[False] else with_delegate
+    if base is None:
+        return 0.0, 0.0
+    return base, 0.0 if with_delegate is None else with_delegate - base
+
+
+def assemble(subject: Subject, found: Sequence[PartCosts]) -> Breakdown:
+    """Join what runtimes took for the parts of one model; placements are the host's, if it is among them."""
+    host = next((costs for costs in found if costs.runtime.kind != "emulated"), None)
+    emulated = {
+        costs.runtime.device.name: costs
+        for costs in found
+        if costs.runtime.kind == "emulated" and costs.runtime.device is not None
+    }
+    nodes, names = (host or found[0]).nodes, layer_names(subject.flat)
+    rows = tuple(
+        OperatorCost(
+            index=index,
+            op=operator.name,
+            layer=names[index],
+            placement=nodes[index].placement,
+            macs=multiply_accumulates(operator, subject.flat) if operator.outputs else 0,
+            instructions=_by_device(emulated, index, 0),
+            load_bytes=_by_device(emulated, index, 1),
+            store_bytes=_by_device(emulated, index, 2),
+            host_us=None if host is None else _microseconds(host.operators[index]),
+        )
+        for index, operator in enumerate(subject.flat.operators)
+    )
+    return Breakdown(
+        operators=rows,
+        devices=tuple(_emulated_whole(costs) for costs in emulated.values()),
+        host=None if host is None else _host_whole(host),
+    )
+
+
+def _each(
+    runtime: Runtime, files: Sequence[Path | None], golden: Golden, advance: Callable[[], None]
+) -> Iterator[Cost | None]:
+    """Measure file after file in one worker, and in another one after a file that ends it."""
+    waiting = list(enumerate(files))
+    costs: list[Cost | None] = [None] * len(files)
+    while waiting:
+        while waiting and waiting[0][1] is None:
+            waiting.pop(0)
+            advance()
+        if not waiting:
+            break
+        at, file = waiting[0]
+        assert file is not None
+        try:
+            with Session(runtime, file) as session:
+                while waiting:
+                    at, file = waiting.pop(0)
+                    if file is not None:
+                        costs[at] = _try(session, file, golden)
+                    advance()
+        except InputError:  # the runtime refuses the first file
+            waiting = [entry for entry in waiting if entry[0] != at]
+            advance()
+        except StageError:  # it crashed on this one, which stays without a cost
+            waiting = [entry for entry in waiting if entry[0] != at]
+    yield from costs
+
+
+def _try(session: Session, file: Path, golden: Golden) -> Cost | None:
+    try:
+        session.load(file)
+        return _measure(session, golden)
+    except InputError:  # it cannot run alone, or cannot be given inputs one sample at a time
+        return None
+
+
+def _measure(session: Session, golden: Golden) -> Cost:
+    inputs = golden.inputs(session.describe())
+    if session.runtime.kind == "emulated":
+        count = session.count_instructions(inputs, runs=2, warmup_runs=1)
+        return np.array([count.instructions, count.load_bytes, count.store_bytes], np.float64)
+    return np.array([np.median(session.time(inputs, runs=HOST_RUNS, warmup_runs=5).latencies_us)])
+
+
+def _by_device(emulated: dict[str, PartCosts], index: int, column: int) -> dict[str, int]:
+    rows = {device: costs.operators[index] for device, costs in emulated.items()}
+    return {device: round(float(row[column])) for device, row in rows.items() if row is not None}
+
+
+def _microseconds(cost: Cost | None) -> float | None:
+    return None if cost is None else float(cost[0])
+
+
+def _emulated_whole(costs: PartCosts) -> EmulatedWhole:
+    device = costs.runtime.device
+    assert device is not None
+    return EmulatedWhole(
+        device=device.name,
+        core=device.cpu,
+        instructions=int(costs.whole[0]),
+        invoke=round(_first(costs.invoke)),
+        operators=round(sum(float(cost[0]) for cost in costs.operators if cost is not None)),
+        partitions=costs.partitions,
+    )
+
+
+def _host_whole(costs: PartCosts) -> HostWhole:
+    return HostWhole(
+        runtime=costs.runtime.title,
+        total_us=float(costs.whole[0]),
+        invoke_us=_first(costs.invoke),
+        operators_us=sum(float(cost[0]) for cost in costs.operators if cost is not None),
+        partitions=costs.partitions,
+    )
+
+
+def _first(cost: Any) -> float:
+    """The first number of a cost, which is 0 where nothing told it."""
+    return float(np.atleast_1d(cost)[0])

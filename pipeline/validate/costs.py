@@ -1,0 +1,250 @@
+"""What an inference costs, in four kinds that never mix.
+
+========================  ========================================================  ==================
+kind                      what it is                                                unit
+========================  ========================================================  ==================
+``host``                  LiteRT on this machine                                    microseconds
+``emulated instructions`` what an emulated core executes; says nothing of time      instructions, bytes
+``board``                 virtual time of an emulated machine that counts           virtual microseconds
+                          instructions as its clock
+``device``                real hardware, reached over ssh or adb                    microseconds
+========================  ========================================================  ==================
+
+Each is a type of its own with no number that is common to all of them, so that whoever prints or compares one
+cannot be given another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from pipeline.errors import ConfigError
+from pipeline.runtimes.machine import Machine, read_machine
+from pipeline.runtimes.session import Session
+from pipeline.validate.delegation import multiply_accumulates
+from pipeline.validate.latency import Timings, summarize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pipeline.runtimes.runtime import Runtime
+    from pipeline.runtimes.session import ModelDetails
+    from pipeline.validate.subject import Golden, Subject
+
+# A cold start is one figure a process: its median wants some.
+PROCESSES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostLatency:
+    """Times on this machine; comparable only with what was measured beside it.
+
+    Attributes:
+        runtime: in words, with its version.
+        threads: that the runtime may use.
+        xnnpack_share: share of the multiply-accumulates that run in XNNPACK, 0..1.
+        machine: as it was when the measurement ended.
+        processes: fresh ones, of which the next three are the medians.
+        cold_start_us: from the start of the process to the answer of its first inference, the interpreter of
+            Python and the import of the runtime included.
+        init_us: loading the model and allocating its tensors.
+        first_us: the first ``invoke``.
+        warmup: the next ones; None where there are none.
+        steady: those after the warm-up, of all processes.
+    """
+
+    runtime: str
+    threads: int
+    xnnpack_share: float
+    machine: Machine
+    processes: int
+    cold_start_us: float
+    init_us: float
+    first_us: float
+    warmup: Timings | None
+    steady: Timings
+    kind: Literal["host"] = "host"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmulatedCost:
+    """What one warm inference executes on an emulated core, on one thread; not a time.
+
+    Attributes:
+        device: its name in ``pipeline device list``.
+        core: by qemu's name.
+        runtime: in words, with its version.
+        xnnpack_share: share of the multiply-accumulates that run in XNNPACK, 0..1.
+        instructions: median of the inferences counted.
+        load_bytes: likewise.
+        store_bytes: likewise.
+        inferences: how many were counted.
+    """
+
+    device: str
+    core: str
+    runtime: str
+    xnnpack_share: float
+    instructions: int
+    load_bytes: int
+    store_bytes: int
+    inferences: int
+    kind: Literal["emulated instructions"] = "emulated instructions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardLatency:
+    """Virtual time of an emulated machine, whose clock is its instructions: the same in every run.
+
+    Attributes:
+        board: the machine in words.
+        core: by qemu's name.
+        runtime: in words, with its version.
+        xnnpack_share: share of the multiply-accumulates that run in XNNPACK, 0..1.
+        memory_mib: of the machine.
+        cold_start_us: from the start of the process to its first answer, virtual; None where not measured.
+        init_us: virtual.
+        first_us: virtual.
+        steady: in virtual microseconds.
+    """
+
+    board: str
+    core: str
+    runtime: str
+    threads: int
+    xnnpack_share: float
+    memory_mib: int
+    cold_start_us: float | None
+    init_us: float
+    first_us: float
+    steady: Timings
+    kind: Literal["board"] = "board"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceLatency:
+    """Times on real hardware.
+
+    Attributes:
+        device: the name that the user gave it.
+        transport: how it was reached.
+        runtime: in words, with its version.
+        machine: what the device says of itself.
+        cold_start_us: from the start of the process to its first answer; None where not measured.
+    """
+
+    device: str
+    transport: Literal["ssh", "adb"]
+    runtime: str
+    threads: int
+    xnnpack_share: float
+    machine: Machine
+    cold_start_us: float | None
+    init_us: float
+    first_us: float
+    steady: Timings
+    kind: Literal["device"] = "device"
+
+
+def measure_host(
+    runtime: Runtime,
+    subject: Subject,
+    golden: Golden,
+    *,
+    threads: int,
+    runs: int,
+    warmup_runs: int = 10,
+    processes: int = PROCESSES,
+    advance: Callable[[], None] = lambda: None,
+) -> HostLatency:
+    """Time a model on this machine: cold start, initialisation, first inference and steady state apart.
+
+    Args:
+        runtime: one of the host's.
+        subject: the model.
+        golden: the inputs, which go round.
+        threads: that the runtime may use.
+        runs: inferences timed in all, spread over the processes.
+        warmup_runs: inferences before those, in each process.
+        processes: fresh ones.
+        advance: called after each.
+
+    Raises:
+        ConfigError: there are fewer runs than processes.
+        InputError: the runtime refuses the model.
+        StageError: it crashed or hung.
+    """
+    if runs < processes:
+        message = f"{runs} runs cannot be spread over {processes} processes; ask for at least {processes}"
+        raise ConfigError(message)
+    starts: list[tuple[float, float, float]] = []
+    warmup: list[float] = []
+    steady: list[float] = []
+    for index in range(processes):
+        began = time.perf_counter_ns()
+        with Session(runtime, subject.path, threads=threads) as session:
+            details = session.describe()
+            inputs = golden.inputs(details)
+            first = session.time(inputs, runs=0, warmup_runs=0)
+            starts.append(((time.perf_counter_ns() - began) / 1e3, first.init_us, first.first_us))
+            if warmup_runs:
+                before = session.time(inputs, runs=warmup_runs - 1, warmup_runs=0)
+                warmup += [before.first_us, *before.latencies_us]
+            share = runs // processes + (index < runs % processes)
+            timed = session.time(inputs, runs=share - 1, warmup_runs=0)
+            steady += [timed.first_us, *timed.latencies_us]
+        advance()
+    cold_start_us, init_us, first_us = np.median(np.array(starts), axis=0)
+    return HostLatency(
+        runtime=runtime.title,
+        threads=threads,
+        xnnpack_share=xnnpack_share(details, subject),
+        machine=read_machine(),
+        processes=processes,
+        cold_start_us=float(cold_start_us),
+        init_us=float(init_us),
+        first_us=float(first_us),
+        warmup=summarize(warmup) if warmup else None,
+        steady=summarize(steady),
+    )
+
+
+def count_emulated(session: Session, subject: Subject, golden: Golden, *, runs: int = 5) -> EmulatedCost:
+    """Count what one inference of ``subject`` executes in a session of an emulated device, on one thread.
+
+    The model is loaded into the session, whichever was there before: starting another worker takes seconds.
+
+    Raises:
+        InputError: the runtime refuses the model.
+        StageError: it crashed or hung, or the session is not of an emulated device.
+    """
+    session.load(subject.path)
+    details, device = session.describe(), session.runtime.device
+    count = session.count_instructions(golden.inputs(details), runs=runs)
+    assert device is not None
+    return EmulatedCost(
+        device=device.name,
+        core=device.cpu,
+        runtime=session.runtime.title,
+        xnnpack_share=xnnpack_share(details, subject),
+        instructions=count.instructions,
+        load_bytes=count.load_bytes,
+        store_bytes=count.store_bytes,
+        inferences=len(count.samples),
+    )
+
+
+def xnnpack_share(details: ModelDetails, subject: Subject) -> float:
+    """Share of the multiply-accumulates that run in XNNPACK, of any type; of the nodes if there are none."""
+    work: Counter[bool] = Counter()
+    for node, operator in zip(details.nodes, subject.flat.operators, strict=True):
+        is_work = bool(operator.outputs) and multiply_accumulates(operator, subject.flat)
+        work[node.placement != "builtin"] += is_work or 0
+    if not sum(work.values()):
+        work = Counter(node.placement != "builtin" for node in details.nodes)
+    return work[True] / max(sum(work.values()), 1)

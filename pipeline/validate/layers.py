@@ -1,0 +1,74 @@
+"""The Keras layer that an operator of a .tflite file came from, told by the names that the converter left."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.flatbuffer import Operator, TfliteModel
+
+# How TensorFlow calls what became an operator: the path of a fused name that ends so is the layer's own.
+ENDINGS = {
+    "CONV_2D": ("Conv2D", "Conv1D"),
+    "DEPTHWISE_CONV_2D": ("depthwise", "Conv2D"),
+    "TRANSPOSE_CONV": ("conv2d_transpose",),
+    "FULLY_CONNECTED": ("MatMul", "Tensordot"),
+    "BATCH_MATMUL": ("MatMul", "einsum"),
+    "ADD": ("add", "AddV2", "Add"),
+    "MUL": ("mul", "Mul"),
+    "MEAN": ("Mean",),
+    "CONCATENATION": ("concat",),
+}
+# Names that the converter gives to outputs, and that say nothing.
+_NOTHING = re.compile(r"(Stateful)?PartitionedCall(:\d+)?|Identity(_\d+)?|tfl\..*|\d*")
+
+
+def layer_names(model: TfliteModel) -> tuple[str, ...]:
+    """Name the layer of each operator of the main subgraph; "" where the file does not tell.
+
+    An operator whose own name says nothing, as that of an output, has the layer of what it is computed from.
+    """
+    root = _root(model)
+    made: dict[int, str] = {}
+    names = []
+    for operator in model.operators:
+        name = _layer(model, operator, root)
+        if not name:
+            name = next((made[index] for index in operator.inputs if index in made), "")
+        made |= dict.fromkeys(operator.outputs, name)
+        names.append(name)
+    return tuple(names)
+
+
+def _layer(model: TfliteModel, operator: Operator, root: str) -> str:
+    """The layer by the names of an operator's outputs; "" where they say nothing."""
+    paths = [
+        path
+        for index in operator.outputs
+        for path in model.tensors[index].name.split(";")
+        if not _NOTHING.fullmatch(path)
+    ]
+    endings = ENDINGS.get(operator.name, ())
+    own = [path for path in paths if re.sub(r"_?\d+$", "", path.rpartition("/")[2]) in endings]
+    chosen = own[0] if own else max(paths, key=len, default="")
+    parts = chosen.split("/")
+    if len(parts) > 1 and parts[0] == root:
+        parts = parts[1:]
+    if len(parts) > 1:
+        parts = parts[:-1]  # what TensorFlow calls the operation
+    return "/".join(part.removeprefix("quant_") for part in parts)
+
+
+def _root(model: TfliteModel) -> str:
+    """The model's own name, with which nearly every path begins; "" where there is none."""
+    tensors = [model.tensors[index].name for operator in model.operators for index in operator.outputs]
+    firsts = [name.partition("/")[0] for name in tensors if "/" in name]
+    root = max(set(firsts), key=firsts.count, default="")
+    return root if _is_shared(firsts, root) else ""
+
+
+def _is_shared(firsts: Sequence[str], root: str) -> bool:
+    return len(firsts) > 1 and firsts.count(root) >= 0.8 * len(firsts)
