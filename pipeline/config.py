@@ -258,6 +258,7 @@ class GatesConfig(Section):
             share, by the lower end of its interval.
         instruction_growth: most growth of emulated instructions against ``--against``, as a share.
         inconclusive: whether a gate without enough evidence warns or fails the build.
+        oldest_runtime: the oldest runtime that has to have the model's operators; empty asks for none.
     """
 
     ask: tuple[GateName, ...] = get_args(GateName)
@@ -272,6 +273,7 @@ class GatesConfig(Section):
     latency_growth: Annotated[float, Field(ge=0)] = 0.05
     instruction_growth: Annotated[float, Field(ge=0)] = 0.005
     inconclusive: Literal["warn", "fail"] = "warn"
+    oldest_runtime: Annotated[str, Field(pattern=r"^((tflite-runtime|litert) \d+(\.\d+)+)?$")] = ""
 
     @field_validator("ask")
     @classmethod

@@ -123,6 +123,8 @@ class TfliteModel:
         size_bytes: of the file.
         sha256: of the file, hexadecimal.
         content: the file.
+        min_runtime_version: the least TensorFlow release that runs it, by the converter's word, e.g. "2.3.0";
+            "" where it gives none.
     """
 
     subgraphs: tuple[Subgraph, ...]
@@ -132,6 +134,7 @@ class TfliteModel:
     size_bytes: int
     sha256: str
     content: bytes = field(repr=False, compare=False)
+    min_runtime_version: str = ""
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
@@ -87,7 +88,17 @@ class _Decoder:
             size_bytes=len(content),
             sha256=hashlib.sha256(content).hexdigest(),
             content=content,
+            min_runtime_version=self._min_runtime_version(),
         )
+
+    def _min_runtime_version(self) -> str:
+        """What the metadata says, if it is a version: the entry is the user's bytes."""
+        for entry in self.root["Metadata"]:
+            if entry["Name"] == "min_runtime_version":
+                start, length = self.buffers[entry["Buffer"]]
+                said = self.reader.content[start : start + min(length, 16)].partition(b"\0")[0]
+                return said.decode() if re.fullmatch(rb"\d+(\.\d+)*", said) else ""
+        return ""
 
     def buffer(self, index: int, what: str) -> Span:
         if not 0 <= index < len(self.buffers):

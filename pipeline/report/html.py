@@ -1,0 +1,149 @@
+"""A report as one HTML file: nothing is fetched and no script runs, so that it can be mailed and archived.
+
+Names of classes, layers and files come from users: the template escapes whatever it prints.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from pipeline.flatbuffer import printable
+from pipeline.report.compatibility import since_words
+from pipeline.validate.gates import change
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pipeline.validate.comparison import Metric
+    from pipeline.validate.report import Outcome, Report
+
+WIDTH, HEIGHT = 260, 22
+"""Of an interval's drawing, in CSS pixels."""
+MOST_CLASSES = 50
+MOST_OPERATORS = 400
+HEAT = ((-4.0, "worse3"), (-2.0, "worse2"), (-1.0, "worse1"), (1.0, ""))
+OUTCOMES: tuple[Outcome, ...] = ("failed", "inconclusive", "warning", "not judged", "passed")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """An interval on an axis with 0 in the middle: where its parts are, in CSS pixels."""
+
+    low: float
+    estimate: float
+    high: float
+    reach: float
+    width: int = WIDTH
+    height: int = HEIGHT
+
+
+@dataclass(frozen=True)
+class Bar:
+    """An operator's share of the largest, 0..100, and what it is of in words."""
+
+    percent: float
+    share: str
+    words: str
+
+
+def write_html(report: Report, path: Path) -> None:
+    """Write the page."""
+    path.write_text(report_html(report), encoding="utf-8")
+
+
+def report_html(report: Report) -> str:
+    """The whole report as a page of its own.
+
+    Sections that the report has no data for are left out.
+    """
+    from jinja2 import Environment  # not at the start of every command
+
+    # A string that is printed is escaped, and its control characters are shown as escapes.
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_finalize)
+    environment.filters.update(
+        thousands=lambda value: f"{value:,.0f}",
+        percent=lambda value: "none" if value is None else f"{value:.1%}",
+        signed=lambda value: f"{value:+.2f}",
+        shade=_shade,
+        interval=_drawing,
+        change=_change,
+        since=since_words,
+    )
+    template = environment.from_string(
+        files("pipeline.report").joinpath("report.html.j2").read_text(encoding="utf-8")
+    )
+    counts = Counter(verdict.outcome for verdict in report.verdicts)
+    return template.render(
+        report=report,
+        counts=[(outcome, counts[outcome]) for outcome in OUTCOMES if counts[outcome]],
+        verdicts=sorted(report.verdicts, key=lambda verdict: OUTCOMES.index(verdict.outcome)),
+        classes={found.output: _worst_classes(found.classes) for found in report.accuracy},
+        bars=_bars(getattr(report, "breakdown", None)),
+        most_classes=MOST_CLASSES,
+        most_operators=MOST_OPERATORS,
+    )
+
+
+def _finalize(value: Any) -> Any:
+    # Markup of the template itself is a subclass of str, and stays.
+    return printable(value) if type(value) is str else value
+
+
+def _drawing(metrics: Sequence[Metric], index: int) -> Drawing | None:
+    """Place one metric's interval on an axis that it shares with the others of its unit."""
+    metric = metrics[index]
+    if metric.low is None or metric.high is None:
+        return None
+    ends = [
+        abs(end)
+        for other in metrics
+        if other.unit == metric.unit
+        for end in (other.low, other.high)
+        if end is not None
+    ]
+    reach = max(*ends, 1.0 if metric.unit == "points" else 1e-12) * 1.1
+
+    def x(value: float) -> float:
+        return round(WIDTH / 2 * (1 + value / reach), 1)
+
+    return Drawing(x(metric.low), x(metric.difference), x(metric.high), reach)
+
+
+def _change(metric: Metric) -> str:
+    if metric.unit == "points":
+        return change(metric)
+    interval = "" if metric.low is None else f" [{metric.low:+.4g}, {metric.high:+.4g}]"
+    return f"{metric.difference:+.4g} {metric.unit}{interval}"
+
+
+def _shade(excess: float) -> str:
+    return next((name for limit, name in HEAT if excess <= limit), "better")
+
+
+def _worst_classes(classes: Sequence[Any]) -> list[Any]:
+    """All classes, or those that lose most recall."""
+    if len(classes) <= MOST_CLASSES:
+        return list(classes)
+    lost = sorted(classes, key=lambda row: (row.quantized.recall or 0) - (row.baseline.recall or 0))
+    return lost[:MOST_CLASSES]
+
+
+def _bars(breakdown: Any) -> list[Bar]:
+    """A bar for each operator: of instructions where they were counted, else host time or MACs."""
+    operators = breakdown.operators[:MOST_OPERATORS] if breakdown else ()
+    device = next((name for row in operators for name in row.instructions), None)
+    if device is not None:
+        values = [float(row.instructions.get(device, 0)) for row in operators]
+        unit = f"instructions, emulated {device}"
+    elif any(row.host_us for row in operators):
+        values, unit = [row.host_us or 0.0 for row in operators], "µs on this host"
+    else:
+        values, unit = [float(row.macs) for row in operators], "multiply-accumulates"
+    most, total = max(values, default=0) or 1, sum(values) or 1
+    return [
+        Bar(round(100 * value / most, 1), f"{value / total:.1%}", f"{value:,.0f} {unit}") for value in values
+    ]

@@ -1,0 +1,152 @@
+"""The report as a page: complete, of its own, and safe whatever the names in it are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline.report.html import report_html, write_html
+from pipeline.validate.report import RuntimeAccuracy, Verdict
+
+HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
+VOID = {"meta", "line", "circle", "br"}
+
+
+class Page(HTMLParser):
+    """Collects tags, headings and text, and checks that tags are closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.headings, self.words = [], set(), [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        assert not any(name.startswith("on") or name in {"href", "src"} for name, _ in attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data.strip())
+            if self.open[-1] in {"h1", "h2"}:
+                self.headings.append(data)
+
+
+def text_of(page):
+    return " ".join(" ".join(page.words).split())
+
+
+def judged(report, *outcomes):
+    verdicts = tuple(
+        Verdict(gate=f"gate {i}", outcome=outcome, got="1", allowed="2") for i, outcome in enumerate(outcomes)
+    )
+    return replace(report, verdicts=verdicts)
+
+
+def test_it_begins_with_the_answer_and_what_failed(report):
+    page = Page(report_html(judged(report, "passed", "warning", "failed")))
+
+    assert page.headings[:4] == ["tiny-1.0-arm64", "Gates", "Float beside int8", "Accuracy"]
+    text = text_of(page)
+    assert "FAILED 1 failed , 1 warning , 1 passed" in text
+    assert text.index("gate 2") < text.index("gate 1") < text.index("gate 0")
+
+
+def test_figures_and_intervals_are_there(report):
+    page = Page(report_html(report))
+    text = text_of(page)
+
+    assert {"svg", "circle", "line"} <= page.tags
+    assert "318,004 95,712 3.32" in text
+    assert "-0.10 points [-0.45, +0.25]" in text
+    assert "rpi5 core" in text
+    assert "left 1,010 93.1% 92.7%" in text
+
+
+def test_nothing_is_fetched_and_no_script_runs(report):
+    text = report_html(report)
+
+    assert not re.search(r"https?:|url\(|@import|<script|<link|<iframe|<img", text)
+    assert "default-src 'none'" in text
+
+
+def test_names_are_escaped(report):
+    classes = (replace(report.accuracy[0].classes[0], name=HOSTILE),)
+    hostile = replace(
+        report,
+        name=HOSTILE,
+        notes=(HOSTILE,),
+        accuracy=(replace(report.accuracy[0], output=HOSTILE, note=HOSTILE, classes=classes),),
+        runtimes=(*report.runtimes, RuntimeAccuracy(runtime=HOSTILE, problem=HOSTILE)),
+        tools={HOSTILE: HOSTILE},
+        verdicts=(Verdict(gate=HOSTILE, outcome="failed", got=HOSTILE, allowed=HOSTILE),),
+    )
+
+    page = Page(report_html(hostile))
+
+    assert "script" not in page.tags
+    assert HOSTILE in page.words
+    assert "49" not in page.headings[0]
+
+
+def test_control_characters_are_shown_as_escapes(report):
+    text = report_html(replace(report, notes=("a\x1b[31mb\u202ec",)))
+
+    assert r"a\x1b[31mb\u202ec" in text
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [{"baseline": None, "latency": None, "accuracy": ()}, {"devices": (), "stability": ()}, {"verdicts": ()}],
+)
+def test_what_was_not_measured_is_left_out(report, missing):
+    page = Page(report_html(replace(report, **missing)))
+
+    assert ("Accuracy" in page.headings) == ("accuracy" not in missing)
+    assert ("Stability" in page.headings) == ("stability" not in missing)
+
+
+def test_of_many_classes_those_that_lose_most_are_shown(report):
+    found = report.accuracy[0]
+    worst = found.classes[0]
+    good = replace(found.classes[1], quantized=found.classes[1].baseline)
+    many = tuple(replace(good, name=f"class {i}") for i in range(80))
+    page = Page(report_html(replace(report, accuracy=(replace(found, classes=(*many, worst)),))))
+
+    text = text_of(page)
+    assert "The 50 of 81 that lose most recall" in text
+    assert " left " in text
+    assert "class 79" not in text
+
+
+def test_operators_have_bars_of_their_share(report):
+    row = SimpleNamespace(
+        index=0, op="CONV_2D", layer=HOSTILE, placement="builtin", macs=3, instructions={}, host_us=None
+    )
+    small = SimpleNamespace(**{**vars(row), "index": 1, "macs": 1})
+    values = {name: getattr(report, name) for name in report.__dataclass_fields__}
+    wider = SimpleNamespace(**values, passed=True, breakdown=SimpleNamespace(operators=(row, small)))
+
+    text = report_html(wider)
+
+    assert "width:100.0%" in text
+    assert "width:33.3%" in text
+    assert "75.0%" in text_of(Page(text))
+
+
+def test_it_is_written_as_utf8(report, tmp_path):
+    write_html(replace(report, notes=("µ",)), tmp_path / "report.html")
+
+    assert "µ" in (tmp_path / "report.html").read_text(encoding="utf-8")
