@@ -1,4 +1,4 @@
-"""What is done to a model on the emulated board, and what comes of it: little memory, little time, SIGKILL."""
+"""What is done to a model on the emulated board, and what comes of it: memory, quotas, SIGKILL."""
 
 from __future__ import annotations
 
