@@ -251,10 +251,8 @@ class GatesConfig(Section):
         bit_difference_steps: largest difference from the host's output, in steps of its scale, on a device
             that is then evaluated itself; 0 demands equal bits.
         memory_growth_bytes: most growth of the memory during the stability run.
-        leak_bytes_per_inference: most that memory grows by with every inference, by the lower end of the
-            slope's interval: 64 bytes at 30 inferences a second are 158 MiB a day.
-        latency_growth: most growth of the latency over the stability run, as a share, by the lower end of
-            its interval.
+        leak_bytes_per_inference: most that memory grows by: 64 bytes at 30 a second are 158 MiB a day.
+        latency_growth: most growth of the latency over the stability run, as a share.
         inconclusive: whether a gate without enough evidence warns or fails the build.
     """
 
