@@ -275,16 +275,6 @@ class QuantizedModel(Artifact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
-    """Something done to a running model: where, what, how it ended, and whether that is as it should be."""
-
-    environment: str
-    done: str
-    outcome: str
-    ok: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class Measured(Artifact):
     """What validation measured, not yet judged; golden inputs and outputs lie beside it."""
 
