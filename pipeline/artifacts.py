@@ -304,10 +304,6 @@ class JudgedReport(Artifact):
     def report(self) -> Path:
         return self.folder / "report.json"
 
-    @property
-    def text(self) -> Path:
-        return self.folder / "report.txt"
-
 
 @dataclass(frozen=True, kw_only=True)
 class PassedReport(JudgedReport):

@@ -40,6 +40,9 @@ GateName = Literal[
     "stability",
     "faults",
     "instructions",
+    "latency",
+    "regression",
+    "compatibility",
     "other runtime",
 ]
 

@@ -14,10 +14,10 @@ from deploy.bundle import checksums, release_name, write_bundle
 from deploy.device import predict
 from pipeline.artifacts import JudgedReport, PassedReport, Release
 from pipeline.errors import GateFailed, IntegrityError
-from pipeline.report.text import report_text
+from pipeline.report.views import write_views
 from pipeline.training import OF_CLASSES
 from pipeline.validate import gates as gate
-from pipeline.validate.report import deterministic, read_report, write_report
+from pipeline.validate.report import deterministic, read_report
 from pipeline.workspace import sha256_of, storing
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from pipeline.runtimes.session import Tensor
     from pipeline.targets import Target
 
-VERSION = 2
+VERSION = 3
 # Reports hold measured times; the reproducible digest covers every other file, and what is left of them.
-REPORTS = ("report.json", "report.txt")
+REPORTS = ("report.json", "report.txt", "report.html")
 
 
 def judge(measured: Measured, *, name: str, gates: GatesConfig, out: Path) -> JudgedReport:
@@ -45,8 +45,7 @@ def judge(measured: Measured, *, name: str, gates: GatesConfig, out: Path) -> Ju
     report = replace(report, name=name, verdicts=gate.judge(report, gates))
     failed = tuple(verdict.gate for verdict in report.verdicts if verdict.outcome == "failed")
     judged = JudgedReport(folder=out, model_sha256=measured.model_sha256, failed=failed)
-    write_report(report, judged.report)
-    judged.text.write_text(report_text(report), encoding="utf-8")
+    write_views(report, judged.folder)
     return judged
 
 

@@ -50,6 +50,7 @@ def report() -> Any:
     from pipeline.artifacts import Fault, LayerTreatment
     from pipeline.runtimes.session import Node, Tensor
     from pipeline.validate.comparison import ClassScores, Comparison, Flips, Metric, Scores
+    from pipeline.validate.compatibility import Compatibility
     from pipeline.validate.costs import EmulatedCost
     from pipeline.validate.delegation import Delegation
     from pipeline.validate.drift import Slope
@@ -159,6 +160,7 @@ def report() -> Any:
     return Report(
         name="tiny-1.0-arm64",
         target="arm64",
+        runtime="litert",
         tools={"numpy": "1.26.4"},
         quantized=ModelFile(
             sha256="1a" * 32,
@@ -197,6 +199,11 @@ def report() -> Any:
         devices=devices,
         stability=stability,
         shift=None,
+        compatibility=Compatibility(
+            operators=(),
+            oldest={"litert": "1.0.1", "tflite-runtime": "2.14.0"},
+            asked={"litert": ("1.0.1", "2.3.0"), "tflite-runtime": ("2.14.0", "2.14.0")},
+        ),
         against=None,
         operators=None,
         times=(),

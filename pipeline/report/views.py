@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.report.html import write_html
+from pipeline.report.junit import write_junit
 from pipeline.report.text import report_text
 from pipeline.validate.report import write_report
 
@@ -18,3 +20,5 @@ def write_views(report: Report, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_report(report, folder / "report.json")
     (folder / "report.txt").write_text(report_text(report), encoding="utf-8")
+    write_html(report, folder / "report.html")
+    write_junit(report, folder / "junit.xml")

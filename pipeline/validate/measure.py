@@ -14,6 +14,7 @@ from pipeline.runtimes.runtime import host_runtime, runtime_of
 from pipeline.validate.accuracy import Judge
 from pipeline.validate.against import Against, InstructionChange
 from pipeline.validate.breakdown import assemble, measure_parts, write_parts
+from pipeline.validate.compatibility import check_compatibility
 from pipeline.validate.costs import PROCESSES, measure_host
 from pipeline.validate.jobs import run_all
 from pipeline.validate.latency import compare, time_fresh
@@ -137,6 +138,7 @@ class Measurement:
         report = Report(
             name=name,
             target=self.target.name,
+            runtime=self.target.runtime,
             tools={tool: metadata.version(tool) for tool in TOOLS},
             quantized=self.quantized.facts,
             baseline=self.baseline.facts if self.baseline else None,
@@ -152,6 +154,7 @@ class Measurement:
             devices=self._devices(measured),
             stability=measured.stability,
             shift=measured.shift,
+            compatibility=check_compatibility(self.quantized.flat),
             against=self._against(measured, latency.against),
             operators=assemble(self.quantized, (*measured.parts, *latency.parts)) if parts else None,
             times=latency.times,

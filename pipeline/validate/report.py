@@ -13,6 +13,7 @@ from pipeline.runtimes.session import Tensor
 from pipeline.validate.against import Against
 from pipeline.validate.breakdown import Breakdown
 from pipeline.validate.comparison import Comparison
+from pipeline.validate.compatibility import Compatibility
 from pipeline.validate.costs import EmulatedCost, HostLatency
 from pipeline.validate.delegation import Delegation
 from pipeline.validate.latency import LatencyComparison
@@ -93,10 +94,12 @@ class Report:
 
     Attributes:
         name: ``NAME-VERSION-TARGET``, or the file's own where it is not a build's.
+        runtime: the package that the target's devices carry.
         preprocessing: how raw samples become the model's input, and who decided.
         delegation: on the host's LiteRT first, then on its tflite-runtime and on the devices.
         accuracy: of each output; none where there is no labelled data or no float model.
         shift: None where there are no labelled data, no float model, or it was not asked for.
+        compatibility: what the file's operators need of each runtime.
         against: the model beside another one; None where none was given.
         operators: what each costs; None where it was not asked for.
         times: of the model on this host, for each count of threads.
@@ -110,6 +113,7 @@ class Report:
 
     name: str
     target: str
+    runtime: str
     tools: dict[str, str]
     quantized: ModelFile
     baseline: ModelFile | None
@@ -121,6 +125,7 @@ class Report:
     devices: tuple[DeviceResult, ...]
     stability: StabilityReport
     shift: ShiftReport | None
+    compatibility: Compatibility
     against: Against | None
     operators: Breakdown | None
     times: tuple[HostLatency, ...]

@@ -45,6 +45,7 @@ def test_the_release_holds_all_that_a_board_an_app_or_an_auditor_needs(default):
         "predict.py",
         "report.json",
         "report.txt",
+        "report.html",
     ]
 
 

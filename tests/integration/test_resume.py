@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.xdist_group("tiny build")
 
-MEASURED = {"report.json", "report.txt", "SHA256SUMS"}
+MEASURED = {"report.json", "report.txt", "report.html", "SHA256SUMS"}
 
 
 def wait_for(what, process, seconds=300):

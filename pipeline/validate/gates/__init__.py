@@ -40,5 +40,8 @@ GATES: dict[GateName, Callable[[Report, GatesConfig], tuple[Verdict, ...]]] = {
     "stability": behaviour.stability,
     "faults": behaviour.faults,
     "instructions": cost.instructions,
+    "latency": cost.latency,
+    "regression": cost.regression,
+    "compatibility": structure.compatibility,
     "other runtime": structure.other_runtime,
 }

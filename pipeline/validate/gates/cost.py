@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.validate.gates.quality import non_inferiority
 from pipeline.validate.report import Verdict
 
 if TYPE_CHECKING:
     from pipeline.config import GatesConfig
+    from pipeline.validate.latency import LatencyComparison
     from pipeline.validate.report import Outcome, Report
 
 
@@ -28,3 +30,50 @@ def instructions(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
                 )
             )
     return tuple(verdicts)
+
+
+def latency(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """A warning where int8 is shown to be slower than float on this host, whose kernels are its own."""
+    if report.latency is None:
+        return ()
+    outcome: Outcome = "warning" if report.latency.verdict == "slower" else "passed"
+    if report.latency.verdict == "inconclusive":
+        outcome = "inconclusive"
+    got = f"{report.latency.verdict}, {_ratio(report.latency)} of float's speed"
+    return (Verdict(gate="host latency", outcome=outcome, got=got, allowed="not slower than float"),)
+
+
+def regression(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """Against another file: no more instructions on any device, no worse metric, not slower on this host."""
+    found = report.against
+    if found is None:
+        return ()
+    verdicts = []
+    for change in found.devices:
+        ok = change.growth <= allowed.instruction_growth
+        counts = f"{change.ours.instructions:,} against {change.other.instructions:,}"
+        verdicts.append(
+            Verdict(
+                gate=f"regression of instructions on {change.ours.device}",
+                outcome="passed" if ok else "failed",
+                got=f"{change.growth:+.2%} ({counts})",
+                allowed=f"up to {allowed.instruction_growth:+.1%}",
+            )
+        )
+    for compared in found.accuracy:
+        of = f" of {compared.output}" if len(found.accuracy) > 1 else ""
+        gate = f"regression of {compared.primary.name}{of}"
+        verdicts.append(non_inferiority(gate, compared.primary, compared.samples, allowed))
+    if found.latency is not None:
+        told: Outcome = "failed" if found.latency.verdict == "slower" else "passed"
+        if found.latency.verdict == "inconclusive":
+            told = "failed" if allowed.inconclusive == "fail" else "inconclusive"
+        got = f"{found.latency.verdict}, {_ratio(found.latency)} of its speed"
+        verdicts.append(
+            Verdict(gate="regression of host latency", outcome=told, got=got, allowed="not slower")
+        )
+    return tuple(verdicts)
+
+
+def _ratio(latency: LatencyComparison) -> str:
+    return f"{latency.speedup:.2f}x [{latency.low:.2f}, {latency.high:.2f}]"

@@ -41,11 +41,12 @@ def accuracy(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
             of = f" of {found.output}" if len(compared) > 1 else ""
             for metric in found.gated:
                 gate = "accuracy" if metric is found.primary else metric.name
-                verdicts.append(_non_inferiority(f"{gate}{of}{place}", metric, found.samples, allowed))
+                verdicts.append(non_inferiority(f"{gate}{of}{place}", metric, found.samples, allowed))
     return tuple(verdicts)
 
 
-def _non_inferiority(gate: str, metric: Metric, samples: int, allowed: GatesConfig) -> Verdict:
+def non_inferiority(gate: str, metric: Metric, samples: int, allowed: GatesConfig) -> Verdict:
+    """Judge one metric's paired difference against the margin of accuracy."""
     margin = allowed.accuracy_drop_points
     got = f"{metric.name} {change(metric)}"
     outcome: Outcome = "passed" if non_inferior(metric, margin) else "inconclusive"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.validate.compatibility import needs_newer
 from pipeline.validate.report import Verdict
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ def xnnpack(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     it does where the rest runs in operators that XNNPACK has no int8 kernel for.
     """
     placed = report.delegation[0]
+    limit = f"at least {allowed.xnnpack_share:.0%} of MACs"
+    if report.runtime == "tflite-runtime":
+        got = "tflite-runtime has no XNNPACK for int8"
+        return (Verdict(gate="XNNPACK int8", outcome="not judged", got=got, allowed=limit),)
     share, gate = placed.share("xnnpack-int8"), "XNNPACK int8"
     if report.degraded:
         share, gate = share + placed.share("xnnpack-float"), "XNNPACK"
@@ -63,8 +68,19 @@ def xnnpack(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
         got += f"; XNNPACK has no int8 kernel for {', '.join(without_kernel)}"
     beyond: Outcome = "warning" if report.degraded or without_kernel else "failed"
     outcome = "passed" if share >= allowed.xnnpack_share else beyond
-    limit = f"at least {allowed.xnnpack_share:.0%} of MACs"
     return (Verdict(gate=gate, outcome=outcome, got=got, allowed=limit),)
+
+
+def compatibility(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """The oldest runtime that is named has every operator of the file, in its version."""
+    if not allowed.oldest_runtime:
+        return ()
+    trouble = needs_newer(report.compatibility, allowed.oldest_runtime)
+    got = trouble or "every operator is there"
+    outcome: Outcome = "failed" if trouble else "passed"
+    return (
+        Verdict(gate="compatibility", outcome=outcome, got=got, allowed=f"runs on {allowed.oldest_runtime}"),
+    )
 
 
 def other_runtime(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
