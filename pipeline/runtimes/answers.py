@@ -125,11 +125,13 @@ class Counts(TypedDict):
 
 def read_details(found: dict[str, Any]) -> ModelDetails:
     """A worker's description of a model."""
+    dtypes = {int(tensor): dtype for tensor, dtype in found["dtypes"].items()}
+    nodes, partitions = place_nodes(found["ops"], dtypes)
     return ModelDetails(
         inputs=tuple(read_tensor(row) for row in found["inputs"]),
         outputs=tuple(read_tensor(row) for row in found["outputs"]),
-        nodes=tuple(read_node(row) for row in found["nodes"]),
-        partitions=found["partitions"],
+        nodes=nodes,
+        partitions=partitions,
         init_us=found["init_us"],
     )
 
@@ -138,8 +140,40 @@ def read_tensor(row: dict[str, Any]) -> Tensor:
     return Tensor(**{**row, "shape": tuple(row["shape"])})
 
 
-def read_node(row: dict[str, Any]) -> Node:
-    return Node(**{**row, "inputs": tuple(row["inputs"]), "outputs": tuple(row["outputs"])})
+def place_nodes(ops: list[dict[str, Any]], dtypes: dict[int, str]) -> tuple[tuple[Node, ...], int]:
+    """Say of each node whether the delegate took it, and count the partitions it was given.
+
+    Delegates are listed after the nodes of the file, which stay in the list. A delegate covers what lies
+    between its inputs and its outputs, so its nodes are found by walking back from the latter to the former.
+
+    Args:
+        ops: name, and the indices of the tensors that go in and out, of every operator.
+        dtypes: of every tensor.
+    """
+    nodes = [op for op in ops if op["op"] != "DELEGATE"]
+    delegates = [op for op in ops if op["op"] == "DELEGATE"]
+    producer = {tensor: index for index, op in enumerate(nodes) for tensor in op["outputs"]}
+    delegated: set[int] = set()
+    for delegate in delegates:
+        seen, waiting = set(delegate["inputs"]), list(delegate["outputs"])
+        while waiting:
+            tensor = waiting.pop()
+            if tensor in seen or tensor not in producer:
+                continue
+            seen.add(tensor)
+            delegated.add(producer[tensor])
+            waiting.extend(nodes[producer[tensor]]["inputs"])
+
+    def place(index: int, op: dict[str, Any]) -> Node:
+        # An optional input that is not given has the index -1.
+        inputs, outputs = (
+            tuple(dtypes[tensor] for tensor in op[side] if tensor in dtypes) for side in ("inputs", "outputs")
+        )
+        is_float = any(name.startswith("float") for name in outputs)
+        where: Placement = "xnnpack-float" if is_float else "xnnpack-int8"
+        return Node(index, op["op"], inputs, outputs, where if index in delegated else "builtin")
+
+    return tuple(place(index, op) for index, op in enumerate(nodes)), len(delegates)
 
 
 def settle_counts(lines: list[Counts]) -> InstructionCount:

@@ -294,16 +294,18 @@ class Worker:
 
 
 def describe(interpreter: Any) -> dict[str, Any]:
-    """Describe a model's inputs, outputs and nodes, and where each node runs."""
+    """Describe a model's inputs, outputs, operators with their tensors, and the tensors' dtypes."""
     import numpy as np
 
     dtypes = {detail["index"]: np.dtype(detail["dtype"]).name for detail in interpreter.get_tensor_details()}
-    nodes, partitions = place_nodes(interpreter._get_ops_details(), dtypes)
     return {
         "inputs": [describe_tensor(detail, dtypes) for detail in interpreter.get_input_details()],
         "outputs": [describe_tensor(detail, dtypes) for detail in interpreter.get_output_details()],
-        "nodes": nodes,
-        "partitions": partitions,
+        "ops": [
+            {"op": op["op_name"], **{side: [int(t) for t in op[side]] for side in ("inputs", "outputs")}}
+            for op in interpreter._get_ops_details()
+        ],
+        "dtypes": dtypes,
     }
 
 
@@ -317,45 +319,6 @@ def describe_tensor(detail: dict[str, Any], dtypes: dict[int, str]) -> dict[str,
         "scale": float(scales[0]) if len(scales) else None,
         "zero_point": int(zero_points[0]) if len(zero_points) else None,
     }
-
-
-def place_nodes(ops: list[dict[str, Any]], dtypes: dict[int, str]) -> tuple[list[dict[str, Any]], int]:
-    """Say of each node whether the delegate took it, and count the partitions it was given.
-
-    Delegates are listed after the nodes of the file, which stay in the list. A delegate covers what lies
-    between its inputs and its outputs, so its nodes are found by walking back from the latter to the former.
-    """
-    nodes = [op for op in ops if op["op_name"] != "DELEGATE"]
-    delegates = [op for op in ops if op["op_name"] == "DELEGATE"]
-    producer = {int(tensor): index for index, op in enumerate(nodes) for tensor in op["outputs"]}
-    delegated: set[int] = set()
-    for delegate in delegates:
-        seen = {int(tensor) for tensor in delegate["inputs"]}
-        waiting = [int(tensor) for tensor in delegate["outputs"]]
-        while waiting:
-            tensor = waiting.pop()
-            if tensor in seen or tensor not in producer:
-                continue
-            seen.add(tensor)
-            delegated.add(producer[tensor])
-            waiting.extend(int(source) for source in nodes[producer[tensor]]["inputs"])
-
-    def describe_node(index: int, op: dict[str, Any]) -> dict[str, Any]:
-        # An optional input that is not given has the index -1.
-        inputs, outputs = (
-            [dtypes[int(t)] for t in op[side] if int(t) in dtypes] for side in ("inputs", "outputs")
-        )
-        is_float = any(name.startswith("float") for name in outputs)
-        placement = ("xnnpack-float" if is_float else "xnnpack-int8") if index in delegated else "builtin"
-        return {
-            "index": index,
-            "op": op["op_name"],
-            "inputs": inputs,
-            "outputs": outputs,
-            "placement": placement,
-        }
-
-    return [describe_node(index, op) for index, op in enumerate(nodes)], len(delegates)
 
 
 def load_arrays(paths: list[str]) -> list[NDArray[Any]]:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.runtimes.worker import place_nodes
+from pipeline.runtimes.answers import place_nodes
 
 
 def op(name: str, inputs: list[int], outputs: list[int]) -> dict[str, Any]:
-    return {"op_name": name, "inputs": inputs, "outputs": outputs}
+    return {"op": name, "inputs": inputs, "outputs": outputs}
 
 
 GRAPH = [
@@ -39,11 +39,11 @@ def test_a_delegate_covers_what_lies_between_its_inputs_and_outputs(
     delegates: list[dict[str, Any]], placed: list[str]
 ) -> None:
     nodes, partitions = place_nodes([*GRAPH, *delegates], INT8)
-    assert [node["placement"] for node in nodes] == placed
+    assert [node.placement for node in nodes] == placed
     assert partitions == len(delegates)
-    assert nodes[0]["inputs"] == ["int8", "int8"]
+    assert nodes[0].inputs == ("int8", "int8")
 
 
 def test_a_delegated_node_that_gives_floats_is_a_float_node() -> None:
     nodes, _ = place_nodes([*GRAPH, op("DELEGATE", [0], [4])], {**INT8, 4: "float32"})
-    assert [node["placement"] for node in nodes][-2:] == ["xnnpack-int8", "xnnpack-float"]
+    assert [node.placement for node in nodes][-2:] == ["xnnpack-int8", "xnnpack-float"]
