@@ -275,6 +275,16 @@ class QuantizedModel(Artifact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Something done to a running model: where, what, how it ended, and whether that is as it should be."""
+
+    environment: str
+    done: str
+    outcome: str
+    ok: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measured(Artifact):
     """What validation measured, not yet judged; golden inputs and outputs lie beside it."""
 
@@ -320,3 +330,20 @@ class Release(Artifact):
 
     name: str
     reproducible_digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Something that was done to a running model, and what came of it.
+
+    Attributes:
+        environment: where, e.g. ``"emulated board, cortex-a72, 2 cores, 512 MiB"``.
+        done: what was done, e.g. ``"memory.max 40 MiB"``.
+        outcome: what came of it, e.g. ``"killed by the kernel for memory"``.
+        ok: whether the model behaved as it has to.
+    """
+
+    environment: str
+    done: str
+    outcome: str
+    ok: bool

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deploy.bundle import release_name
-from models.data.sources import fingerprint
 from pipeline.artifacts import Source
 from pipeline.compress.prune import prune
 from pipeline.errors import leaf_errors_mapped
 from pipeline.intake import (
     choose_calibration,
-    data_options,
+    last_release,
     load_data,
     load_model,
     model_digest,
+    shifted_data,
+    source_of,
 )
 from pipeline.preparation import prepare_model
 from pipeline.quantize.aware import train_quantization_aware
@@ -52,13 +53,12 @@ def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
         GateFailed: a gate was not passed; there is no release.
         PipelineError: a stage could not finish.
     """
-    check_environment()
+    check_environment(target.devices)
     with leaf_errors_mapped():
         name = release_name(config.project.name, config.project.version, target.name)
         given_model = Source(location=str(config.model.path), digest=model_digest(config.model))
-        given_data = Source(
-            location=config.data.source, digest=fingerprint(config.data.source, data_options(config.data))
-        )
+        given_data = source_of(config.data)
+        last = last_release(config.validation.against)
     step, seed, timeout_s = workspace.step, config.seed, config.quantize.convert_timeout_s
 
     model = step(load_model, given_model, config=config.model)
@@ -75,9 +75,13 @@ def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
     quantized = step(convert_quantized, aware, prepared, samples, data, config=config.quantize)
     if quantized.reason:
         workspace.notify("warning", f"the release is {quantized.format}: {quantized.reason}")
+    shifted = [
+        step(load_data, source_of(other), model, config=other, seed=seed)
+        for other in shifted_data(config.data, data, config.validation.shift)
+    ]
     measured = step(
-        validate, quantized, baseline, prepared, data,
-        target=target, config=config.validation, seed=seed,
+        validate, quantized, baseline, prepared, data, *shifted,
+        target=target, config=config.validation, against=last, seed=seed,
     )  # fmt: skip
     judged = step(judge, measured, name=name, gates=config.gates)
     report, folder = workspace.root / "report" / name, workspace.root / "release" / name

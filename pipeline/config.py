@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
-from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from models.ports import Task
 from pipeline.errors import ConfigError
@@ -17,12 +22,26 @@ from pipeline.errors import ConfigError
 SafeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Severity = Annotated[int, Field(ge=1, le=5)]
 
 Format = Literal["int8", "int8 with float operators", "float16", "float32"]
 FORMATS: tuple[Format, ...] = ("int8", "int8 with float operators", "float16", "float32")
 
-DEFAULT_FILE = Path("pipeline.toml")
-ZOO = "zoo:"
+GateName = Literal[
+    "accuracy",
+    "class recall",
+    "shift",
+    "float baseline",
+    "full integer",
+    "size",
+    "xnnpack",
+    "same bits",
+    "finite outputs",
+    "stability",
+    "faults",
+    "instructions",
+    "other runtime",
+]
 
 
 class Section(BaseModel):
@@ -161,13 +180,7 @@ class ShiftConfig(Section):
 
     samples: Annotated[int, Field(ge=0)] = 500
     shifts: tuple[str, ...] = ()
-    severities: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], Field(min_length=1)] = (
-        1,
-        2,
-        3,
-        4,
-        5,
-    )
+    severities: Annotated[tuple[Severity, ...], Field(min_length=1)] = (1, 2, 3, 4, 5)
     sources: dict[SafeName, str] = {}
 
 
@@ -210,6 +223,7 @@ class ValidateConfig(Section):
 
     ``device_samples`` are evaluated on an emulated device whose output bits are not the host's.
     ``operators`` breaks instructions and time down by operator.
+    ``against`` is an earlier .tflite file, such as the last release's, to be no worse than.
     """
 
     golden_samples: Annotated[int, Field(ge=64)] = 64
@@ -218,6 +232,7 @@ class ValidateConfig(Section):
     latency_pairs: Annotated[int, Field(ge=9)] = 9
     latency_inferences: Annotated[int, Field(ge=64)] = 100
     operators: bool = True
+    against: Path | None = None
     shift: ShiftConfig = ShiftConfig()
     stability: StabilityConfig = StabilityConfig()
     board: BoardConfig = BoardConfig()
@@ -227,25 +242,46 @@ class GatesConfig(Section):
     """What a release is allowed; every gate prints what it got and what it allows.
 
     Attributes:
+        ask: the gates that are asked, in this order; leave one out and nothing is said of it.
         accuracy_drop_points: non-inferiority margin of int8 against float, in percentage points.
+        class_recall_drop_points: most recall that any one class may lose, in points.
+        shift_drop_points: most that int8 may lose under a shift beyond float's loss there and its own clean
+            loss, in points.
+        synthetic_shift: whether that warns or fails under corruptions and class priors; it fails on own data.
         size_ratio: most bytes of the int8 file, as a share of the float file.
         xnnpack_share: least share of multiply-accumulates that run in XNNPACK int8 kernels.
         bit_difference_steps: largest difference from the host's output, in steps of its scale, on a device
             that is then evaluated itself; 0 demands equal bits.
-        memory_growth_bytes: most growth of the resident set during the stability run.
+        leak_bytes_per_inference: most that memory grows by with every inference, by the lower end of the
+            slope's interval: 64 bytes at 30 inferences a second are 158 MiB a day.
+        latency_growth: most growth of the latency over the stability run against a fresh interpreter, as a
+            share, by the lower end of its interval.
         instruction_growth: most growth of emulated instructions against ``--against``, as a share.
         inconclusive: whether a gate without enough evidence warns or fails the build.
         oldest_runtime: the oldest runtime that has to have the model's operators; empty asks for none.
     """
 
+    ask: tuple[GateName, ...] = get_args(GateName)
     accuracy_drop_points: Annotated[float, Field(gt=0)] = 1.0
+    class_recall_drop_points: Annotated[float, Field(gt=0)] = 5.0
+    shift_drop_points: Annotated[float, Field(gt=0)] = 2.0
+    synthetic_shift: Literal["warn", "fail"] = "warn"
     size_ratio: Annotated[float, Field(gt=0)] = 0.5
     xnnpack_share: Annotated[float, Field(ge=0, le=1)] = 0.9
     bit_difference_steps: Annotated[int, Field(ge=0)] = 1
-    memory_growth_bytes: Annotated[int, Field(ge=0)] = 1 << 20
+    leak_bytes_per_inference: Annotated[float, Field(ge=0)] = 64.0
+    latency_growth: Annotated[float, Field(ge=0)] = 0.05
     instruction_growth: Annotated[float, Field(ge=0)] = 0.005
     inconclusive: Literal["warn", "fail"] = "warn"
     oldest_runtime: Annotated[str, Field(pattern=r"^((tflite-runtime|litert) \d+(\.\d+)+)?$")] = ""
+
+    @field_validator("ask")
+    @classmethod
+    def _reject_no_gates(cls, ask: tuple[GateName, ...]) -> tuple[GateName, ...]:
+        if not ask:
+            msg = "passing no gate would show nothing; name at least one gate"
+            raise ValueError(msg)
+        return ask
 
 
 class BuildConfig(Section):
@@ -282,89 +318,3 @@ def _reject_unknown(section: type[BaseModel], raw: dict[str, Any], prefix: str) 
         kind = known[key]
         if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
             _reject_unknown(kind, value, f"{prefix}{key}.")
-
-
-def make_config(raw: dict[str, Any], where: str) -> BuildConfig:
-    """Validate plain settings.
-
-    Args:
-        raw: nested settings as read from TOML.
-        where: what to name in an error, such as the file's path.
-
-    Raises:
-        ConfigError: a key is unknown or a value is not allowed.
-    """
-    try:
-        return BuildConfig.model_validate(raw)
-    except ConfigError as error:
-        msg = f"{where}: {error}"
-        raise ConfigError(msg) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        got = "" if first["type"] == "missing" else f", got {first['input']!r}"
-        msg = f"{where}: {key}: {first['msg'][:1].lower()}{first['msg'][1:]}{got}"
-        raise ConfigError(msg) from error
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read settings; relative model and data paths are taken from the file's own folder.
-
-    Raises:
-        ConfigError: the file is missing or is not TOML.
-    """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        msg = f"{path}: no such file; write one (see docs/reference/configuration.md) or drop --config"
-        raise ConfigError(msg) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        msg = f"{path}: not a TOML file that can be read: {error}"
-        raise ConfigError(msg) from error
-    for section, key in (("model", "path"), ("model", "weights"), ("data", "source")):
-        table = raw.get(section)
-        value = table.get(key) if isinstance(table, dict) else None
-        if isinstance(value, str) and not _is_import_path(value):
-            raw[section][key] = str(path.parent / value)
-    return raw
-
-
-def read_validation(
-    path: Path | None, source: str | None, task: tuple[str, ...], scale: float | None, offset: float
-) -> BuildConfig:
-    """The settings that judge a .tflite file: those of a file, if any, under the flags that were given.
-
-    Raises:
-        ConfigError: as ``make_config``.
-    """
-    raw = read_toml(path) if path is not None else {}
-    raw.setdefault("model", {"path": ""})
-    raw["data"] = raw.get("data", {}) | {"source": source or ""}
-    if task:
-        raw["data"]["task"] = task
-    if scale is not None:
-        raw["preprocessing"] = {"scale": scale, "offset": offset}
-    return make_config(raw, str(path) if path is not None else "the flags")
-
-
-def zoo_settings(name: str = "resnet8") -> dict[str, Any]:
-    """The settings of a reference model of ``models.zoo``; the default is ResNet-8 on Fashion-MNIST.
-
-    Raises:
-        ConfigError: there is no such model.
-    """
-    from models.zoo.catalogue import ZOO as REFERENCE_MODELS
-
-    if name not in REFERENCE_MODELS:
-        nearest = difflib.get_close_matches(name, REFERENCE_MODELS, n=1)
-        advice = f"did you mean zoo:{nearest[0]}?" if nearest else f"there are: {', '.join(REFERENCE_MODELS)}"
-        msg = f"zoo:{name}: no such reference model; {advice}"
-        raise ConfigError(msg)
-    folder = Path(str(files("models.zoo")))
-    return read_toml(folder / f"{name}.toml")
-
-
-def _is_import_path(source: str) -> bool:
-    """Tell ``package.module:function`` from a path."""
-    module, colon, function = source.partition(":")
-    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))

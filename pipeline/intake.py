@@ -19,7 +19,7 @@ from pipeline.workspace import file_sha256, folder_digests, sha256_of
 if TYPE_CHECKING:
     from models.data.options import DataOptions, StoredData
     from models.ports import Port, Task
-    from pipeline.config import CalibrationConfig, DataConfig, ModelConfig
+    from pipeline.config import CalibrationConfig, DataConfig, ModelConfig, ShiftConfig
 
 
 VERSION = 2
@@ -146,6 +146,33 @@ def load_data(source: Source, model: FloatModel, *, config: DataConfig, seed: in
             seed=seed,
         )
     return stored_dataset(found, out, len(model.inputs), model.outputs)
+
+
+def source_of(config: DataConfig) -> Source:
+    """The data set that is named, by its content."""
+    from models.data.sources import fingerprint
+
+    return Source(location=config.source, digest=fingerprint(config.source, data_options(config)))
+
+
+def last_release(file: Path | None) -> Source | None:
+    """The earlier .tflite file that is named, by its content.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if file is None:
+        return None
+    if not file.is_file():
+        msg = f"{file}: no such file; give the .tflite file of an earlier release"
+        raise InputError(msg)
+    return Source(location=str(file), digest=file_sha256(file))
+
+
+def shifted_data(config: DataConfig, data: Dataset, shift: ShiftConfig) -> list[DataConfig]:
+    """The user's own data of other distributions, read as the data itself is: same tasks, same classes."""
+    same = {"task": data.tasks, "labels": data.classes}
+    return [config.model_copy(update={**same, "source": source}) for source in shift.sources.values()]
 
 
 def data_options(config: DataConfig) -> DataOptions:

@@ -44,6 +44,12 @@ class Samples:
         )
         return cls(inputs, targets, np.load(data.rows(split)), preprocessing)
 
+    @classmethod
+    def every(cls, data: Dataset, preprocessing: Preprocessing) -> Samples:
+        """All samples of a data set, whatever they were meant for."""
+        rows = np.sort(np.concatenate([np.load(data.rows(split)) for split in ("train", "test")]))
+        return replace(cls.of(data, "test", preprocessing), rows=rows)
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import tomllib
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Row = TypeVar("Row")
+Package = Literal["litert", "tflite-runtime"]
+
+HOST = "host"
+"""The name of the device that this machine is."""
 
 
 @dataclass(frozen=True)
 class CpuInfo:
-    """What a board's ``/proc/cpuinfo`` says of each of its cores."""
+    """What a board's ``/proc/cpuinfo`` says of each of its cores; all 0 where it says no such thing."""
 
     implementer: int
     variant: int
@@ -36,9 +43,11 @@ class Device:
     Attributes:
         name: the row's key, e.g. ``"rpi4"``.
         title: its name in full.
-        arch: the machine as ``uname -m`` says it, e.g. ``"aarch64"``.
-        cpu: the core, by qemu's name for it.
+        arch: the machine as ``uname -m`` says it: ``"aarch64"`` or ``"armv7l"``; the host's may be another.
+        cpu: the core, by qemu's name for it; the host's by its maker's.
         cores: how many of them there are.
+        memory_mib: its memory, in MiB.
+        runtime: the package that runs models on it.
         cpuinfo: the core's identity, which decides the kernels that a runtime picks.
     """
 
@@ -47,6 +56,8 @@ class Device:
     arch: str
     cpu: str
     cores: int
+    memory_mib: int
+    runtime: Package
     cpuinfo: CpuInfo
 
     @property
@@ -54,35 +65,48 @@ class Device:
         """Whether the core has SDOT/UDOT, on which fast int8 kernels stand."""
         return "asimddp" in self.cpuinfo.features
 
+    @property
+    def is_host(self) -> bool:
+        """Whether it is this machine itself."""
+        return self.name == HOST
+
     def cpuinfo_text(self) -> str:
-        """Return the text of the board's ``/proc/cpuinfo``."""
+        """Return the text of the board's ``/proc/cpuinfo``, as its kernel writes it."""
+        is_32_bit = self.arch == "armv7l"
+        name = f"model name\t: ARMv7 Processor rev {self.cpuinfo.revision} (v7l)\n" if is_32_bit else ""
         core = (
+            f"{name}"
             f"BogoMIPS\t: {self.cpuinfo.bogomips:.2f}\n"
             f"Features\t: {' '.join(self.cpuinfo.features)}\n"
             f"CPU implementer\t: {self.cpuinfo.implementer:#04x}\n"
-            "CPU architecture: 8\n"
+            f"CPU architecture: {7 if is_32_bit else 8}\n"
             f"CPU variant\t: {self.cpuinfo.variant:#x}\n"
             f"CPU part\t: {self.cpuinfo.part:#05x}\n"
             f"CPU revision\t: {self.cpuinfo.revision}\n"
         )
-        return "".join(f"processor\t: {index}\n{core}\n" for index in range(self.cores))
+        board = "Hardware\t: Generic DT based system\nRevision\t: 0000\n" if is_32_bit else ""
+        return "".join(f"processor\t: {index}\n{core}\n" for index in range(self.cores)) + board
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a release is made for: one or more devices and the runtime they carry."""
+    """What a release is made for: one or more devices that carry the same runtime."""
 
     name: str
     title: str
     devices: tuple[Device, ...]
-    runtime: str
+
+    @property
+    def runtime(self) -> Package:
+        """The package that runs models on its devices."""
+        return self.devices[0].runtime
 
 
 @cache
 def load_devices() -> dict[str, Device]:
     """Return every device by name, in the order of ``targets.toml``."""
     return {
-        name: Device(name=name, cpuinfo=_cpuinfo(row.pop("cpuinfo")), **row)
+        name: Device(name=name, **(_host_row(row) if name == HOST else _row_of(row)))
         for name, row in _tables()["devices"].items()
     }
 
@@ -102,7 +126,7 @@ def get_device(name: str) -> Device:
     Raises:
         ConfigError: there is none; names the nearest.
     """
-    return _row(load_devices(), name, "device")
+    return _find(load_devices(), name, "device")
 
 
 def get_target(name: str) -> Target:
@@ -111,18 +135,59 @@ def get_target(name: str) -> Target:
     Raises:
         ConfigError: there is none; names the nearest.
     """
-    return _row(load_targets(), name, "target")
+    return _find(load_targets(), name, "target")
+
+
+def chosen_devices(target: Target, names: Sequence[str]) -> tuple[Device, ...]:
+    """Return the devices of these names, each once; all of the target's where none is named.
+
+    What is no row, such as the emulated board or the address of a real one, the caller takes out first.
+
+    Raises:
+        ConfigError: a name is unknown; names the nearest.
+    """
+    return tuple(dict.fromkeys(map(get_device, names))) or target.devices
+
+
+def read_cpuinfo(text: str) -> tuple[str, CpuInfo]:
+    """Return the core's name and identity, as the ``/proc/cpuinfo`` of an Arm or x86 machine tells them."""
+    split = (line.partition(":") for line in text.splitlines())
+    fields = {key.strip(): value.strip() for key, _, value in split}
+    identity = CpuInfo(
+        implementer=int(fields.get("CPU implementer", "0"), 0),
+        variant=int(fields.get("CPU variant", "0"), 0),
+        part=int(fields.get("CPU part", "0"), 0),
+        revision=int(fields.get("CPU revision", "0"), 0),
+        bogomips=float(fields.get("BogoMIPS", "0")),
+        features=tuple(fields.get("Features", "").split()),
+    )
+    return fields.get("model name", f"{identity.implementer:#04x}:{identity.part:#05x}"), identity
 
 
 def _tables() -> dict[str, dict[str, dict[str, Any]]]:
     return tomllib.loads(files("pipeline").joinpath("targets.toml").read_text(encoding="utf-8"))
 
 
-def _cpuinfo(row: dict[str, Any]) -> CpuInfo:
-    return CpuInfo(features=tuple(row.pop("features")), **row)
+def _row_of(row: dict[str, Any]) -> dict[str, Any]:
+    cpuinfo = row.pop("cpuinfo")
+    return {**row, "cpuinfo": CpuInfo(features=tuple(cpuinfo.pop("features")), **cpuinfo)}
 
 
-def _row(rows: Mapping[str, Row], name: str, kind: str) -> Row:
+def _host_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the host's row with what this machine says of itself."""
+    source = Path("/proc/cpuinfo")
+    cpu, cpuinfo = read_cpuinfo(source.read_text(encoding="utf-8") if source.exists() else "")
+    return {
+        "arch": platform.machine(),
+        "cpu": cpu,
+        "cores": os.cpu_count() or 1,
+        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
+        "cpuinfo": cpuinfo,
+        **row,
+    }
+
+
+def _find(rows: Mapping[str, Row], name: str, kind: str) -> Row:
     if name in rows:
         return rows[name]
     nearest = get_close_matches(name, rows, n=1)

@@ -47,19 +47,21 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
 @pytest.fixture(scope="session")
 def report() -> Any:
     """A report of a build that all gates pass; tests change what they are about."""
-    from pipeline.artifacts import LayerTreatment
-    from pipeline.runtimes.session import InstructionCount, Node, Tensor
+    from pipeline.artifacts import Fault, LayerTreatment
+    from pipeline.runtimes.session import Node, Tensor
     from pipeline.validate.comparison import ClassScores, Comparison, Flips, Metric, Scores
+    from pipeline.validate.costs import EmulatedCost
     from pipeline.validate.delegation import Delegation
+    from pipeline.validate.drift import Slope
     from pipeline.validate.latency import LatencyComparison, summarize
     from pipeline.validate.report import (
         DeviceResult,
-        ModelFile,
         Report,
         RuntimeAccuracy,
-        StabilityResult,
         Verdict,
     )
+    from pipeline.validate.stability import SoakResult, StabilityReport
+    from pipeline.validate.subject import ModelFile
 
     def metric(name: str, unit: str, *values: float) -> Metric:
         baseline, quantized, difference, low, high = values
@@ -89,12 +91,14 @@ def report() -> Any:
                 support=1010,
                 baseline=Scores(recall=0.931, precision=0.915, f1=0.923),
                 quantized=Scores(recall=0.927, precision=0.916, f1=0.921),
+                flips=Flips(right_to_wrong=6, wrong_to_right=2, mcnemar_p=0.289),
             ),
             ClassScores(
                 name="right",
                 support=990,
                 baseline=Scores(recall=0.912, precision=0.928, f1=0.920),
                 quantized=Scores(recall=0.914, precision=0.925, f1=0.919),
+                flips=Flips(right_to_wrong=1, wrong_to_right=3, mcnemar_p=0.625),
             ),
         ),
         flips=Flips(right_to_wrong=7, wrong_to_right=5, mcnemar_p=0.774),
@@ -108,6 +112,19 @@ def report() -> Any:
         Node(1, "SOFTMAX", ("int8",), ("int8",), "builtin"),
     )
     work = {"builtin": 40, "xnnpack-int8": 960}
+
+    def cost(device: str, instructions: int, load_bytes: int, store_bytes: int) -> EmulatedCost:
+        return EmulatedCost(
+            device=device,
+            core=f"{device} core",
+            runtime=f"{device} core",
+            xnnpack_share=0.96,
+            instructions=instructions,
+            load_bytes=load_bytes,
+            store_bytes=store_bytes,
+            inferences=5,
+        )
+
     devices = tuple(
         DeviceResult(
             device=name,
@@ -116,22 +133,28 @@ def report() -> Any:
             golden_samples=64,
             differing_samples=0,
             largest_difference=0.0,
-            quantized=InstructionCount(instructions, 2_000_111, 300_222, (instructions,)),
-            baseline=InstructionCount(4_600_777, 9_000_111, 800_222, (4_600_777,)),
+            quantized=cost(name, instructions, 2_000_111, 300_222),
+            baseline=cost(name, 4_600_777, 9_000_111, 800_222),
         )
         for name, instructions in (("rpi4", 4_100_321), ("rpi5", 1_500_654))
     )
-    stability = tuple(
-        StabilityResult(
+    soaks = tuple(
+        SoakResult(
             runtime="host",
             threads=threads,
             inferences=1000,
+            seconds=0.8,
             changed_outputs=0,
             output_sha256="5e" * 32,
-            growth_bytes_per_inference=8.192,
+            growth=Slope(value=8.192, low=-2.0, high=20.0),
+            latency=Slope(value=0.004, low=-0.01, high=0.02) if threads == 1 else None,
             leaked_files=0,
         )
         for threads in (1, 2)
+    )
+    stability = StabilityReport(
+        soaks=soaks,
+        faults=(Fault(environment="host", done="random inputs", outcome="the same outputs twice", ok=True),),
     )
     return Report(
         name="tiny-1.0-arm64",
@@ -173,6 +196,10 @@ def report() -> Any:
         ),
         devices=devices,
         stability=stability,
+        shift=None,
+        against=None,
+        operators=None,
+        times=(),
         latency=LatencyComparison(
             pairs=9,
             speedup=2.14,

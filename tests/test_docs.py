@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 from pipeline import errors
 from pipeline.cli import cli
-from pipeline.config import BuildConfig, make_config
+from pipeline.config import BuildConfig
+from pipeline.settings import make_config
 from pipeline.targets import load_devices, load_targets
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,9 +143,17 @@ def test_the_device_page_lists_every_device():
         [
             device.name,
             device.title,
-            device.arch,
-            device.cpu,
-            "yes" if device.has_dot_product else "no",
+            *(
+                ["its own"] * 4
+                if device.is_host
+                else [
+                    device.arch,
+                    device.cpu,
+                    str(device.memory_mib),
+                    "yes" if device.has_dot_product else "no",
+                ]
+            ),
+            device.runtime,
             ", ".join(name for name, target in load_targets().items() if device in target.devices),
         ]
         for device in load_devices().values()

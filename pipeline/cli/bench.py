@@ -89,14 +89,15 @@ def _counts(threads: str) -> tuple[int, ...]:
 def _emulated(target: str | None, devices: str | None) -> tuple[Runtime, ...]:
     """The devices asked for; none needs no emulator."""
     from pipeline.runtimes.emulator import find_emulator
-    from pipeline.runtimes.runtime import emulated_runtime
+    from pipeline.runtimes.runtime import runtime_of
     from pipeline.targets import get_device, get_target
 
     named = [get_device(name.strip()) for name in devices.split(",")] if devices else []
     chosen = dict.fromkeys([*(get_target(target).devices if target else ()), *named])
-    if chosen:
-        find_emulator()
-    return tuple(emulated_runtime(device) for device in chosen)
+    emulated = [found for found in map(runtime_of, chosen) if found.kind == "emulated"]
+    for arch in dict.fromkeys(found.device.arch for found in emulated if found.device):
+        find_emulator(arch)
+    return tuple(emulated)
 
 
 def _times(
@@ -127,7 +128,7 @@ def _instructions(
 
     from pipeline.runtimes.session import Session
     from pipeline.validate.costs import count_emulated
-    from pipeline.validate.measure import run_all
+    from pipeline.validate.jobs import run_all
 
     def count(runtime: Runtime) -> EmulatedCost:
         with Session(runtime, subject.path) as session:
@@ -142,7 +143,7 @@ def _operators(subject: Subject, runtimes: tuple[Runtime, ...], seed: int) -> Br
     from tempfile import TemporaryDirectory
 
     from pipeline.validate.breakdown import assemble, measure_parts, write_parts
-    from pipeline.validate.measure import run_all
+    from pipeline.validate.jobs import run_all
 
     *emulated, host = runtimes
     with TemporaryDirectory(prefix="edge-operators-") as folder:
@@ -164,7 +165,7 @@ def _against(
     from functools import partial
 
     from pipeline.validate.against import Against, count_both
-    from pipeline.validate.measure import run_all
+    from pipeline.validate.jobs import run_all
 
     jobs = [partial(count_both, runtime, subject, other, golden) for runtime in emulated]
     return Against(

@@ -32,6 +32,9 @@ FAST = {"epochs": 1, "least_steps": 256, "samples": FAST_SAMPLES, "batch_size": 
 @click.option("--weights", type=click.Path(path_type=Path), help="The weights, where --model is a .json.")
 @click.option("--data", help=DATA_HELP)
 @click.option("--task", multiple=True, help="What each output is for; default: told by model and data.")
+@click.option(
+    "--against", type=click.Path(path_type=Path), help="The last release's .tflite, to be no worse than."
+)
 @click.option("--trust-model", is_flag=True, help="Let Keras run the code in the model's file, in a sandbox.")
 @click.option("--custom-objects", metavar="MODULE:DICT", help="Classes that a trusted model's file names.")
 @click.option("--name", help="The release's name; default: the model file's.")
@@ -61,6 +64,7 @@ def build(
     weights: Path | None,
     data: str | None,
     task: tuple[str, ...],
+    against: Path | None,
     trust_model: bool,
     custom_objects: str | None,
     name: str | None,
@@ -93,6 +97,7 @@ def build(
             "trust": trust_model or None,
         },
         "data": {"source": data, "task": task or None},
+        "validate": {"against": against},
         "": {"seed": seed, "epochs": epochs, "fast": fast},
     }
     settings = _settings(config, flags)
@@ -102,12 +107,12 @@ def build(
 
 def _settings(config: Path | None, flags: dict[str, dict[str, Any]]) -> BuildConfig:
     """Settings from a file, the zoo or the default, with the flags of each section laid over them."""
-    from pipeline.config import ZOO, make_config
+    from pipeline.settings import ZOO, make_config
 
     model = flags["model"]["path"]
     is_zoo = model is not None and model.startswith(ZOO) and not Path(model).exists()
     raw, where = _base(config, model, flags["data"]["source"], is_zoo)
-    for section in ("project", "model", "data"):
+    for section in ("project", "model", "data", "validate"):
         given = {key: value for key, value in flags[section].items() if value is not None}
         if is_zoo:
             given.pop("path", None)
@@ -124,8 +129,8 @@ def _base(
     config: Path | None, model: str | None, data: str | None, is_zoo: bool
 ) -> tuple[dict[str, Any], str]:
     """What the flags are laid over, and what to name in an error about it."""
-    from pipeline.config import DEFAULT_FILE, ZOO, read_toml, zoo_settings
     from pipeline.errors import ConfigError
+    from pipeline.settings import DEFAULT_FILE, ZOO, read_toml, zoo_settings
 
     if is_zoo and model is not None:
         return zoo_settings(model.removeprefix(ZOO)), model

@@ -7,7 +7,7 @@ import click
 
 @click.group()
 def device() -> None:
-    """List the devices that models are validated on, and provision their emulator."""
+    """List the devices that models are validated on, provision their emulator, start the emulated board."""
 
 
 @device.command("list")
@@ -42,11 +42,69 @@ def list_devices(*, as_json: bool) -> None:
 
 
 @device.command("provision")
-def provision_devices() -> None:
-    """Provision the emulator in the user's cache: about 90 MB to download, no root needed."""
+@click.argument("what", type=click.Choice(["emulator", "board"]), default="emulator")
+def provision_devices(what: str) -> None:
+    """Provision in the user's cache, without root: the emulator (90 MB to download) or the board (150 MB).
+
+    The emulator runs single programs of a device; the board is a whole machine with its own kernel.
+    """
+    if what == "board":
+        from pipeline.board.image import provision_image
+
+        click.echo(provision_image().folder)
+        return
     from pipeline.runtimes.emulator import provision
 
     click.echo(provision().folder)
+
+
+@device.command("up")
+@click.option("--core", default="rpi4", show_default=True, help="The device whose core the board has.")
+@click.option(
+    "--memory",
+    type=click.IntRange(min=64),
+    default=512,
+    show_default=True,
+    help="MiB, the kernel's included.",
+)
+@click.option("--cores", type=click.IntRange(1, 8), default=2, show_default=True, help="How many cores.")
+def start_board(core: str, memory: int, cores: int) -> None:
+    """Start the emulated board and leave it running: a whole arm64 Linux machine with sshd."""
+    import shlex
+
+    from pipeline.board.board import up
+    from pipeline.targets import get_device
+
+    board = up(get_device(core), memory_mib=memory, cores=cores)
+    click.echo(f"The board is up: {core}'s core, {cores} cores, {memory} MiB, {board.address}")
+    click.echo("Log in with:   pipeline device shell")
+    click.echo(f"or:            {shlex.join(board.address.shell)}")
+    click.echo("End it with:   pipeline device down")
+
+
+@device.command("down")
+def end_board() -> None:
+    """End the emulated board that `up` started; what was written on it is lost."""
+    from pipeline.board.board import down
+
+    click.echo("The board is down." if down() else "No board was up.")
+
+
+@device.command("shell", context_settings={"ignore_unknown_options": True})
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def open_shell(command: tuple[str, ...]) -> int:
+    """Log in to the emulated board, or run COMMAND there and end with its exit status."""
+    import subprocess
+
+    from pipeline.board.board import running
+    from pipeline.errors import DeviceError
+
+    board = running()
+    if board is None:
+        message = "no board is up; start one with: pipeline device up"
+        raise DeviceError(message)
+    words = board.address.command(command) if command else board.address.shell
+    return subprocess.run(words, check=False).returncode
 
 
 def _print_table(rows: list[dict[str, object]]) -> None:

@@ -24,6 +24,7 @@ def against_tables(found: Against) -> Iterator[RenderableType]:
     table = make_table(
         f"Against {escape(printable(found.other_name))}", "kind", "", "other", "this", "change", numbers=3
     )
+    table.columns[0].no_wrap = True
     _row(table, "file", "size, bytes", found.other.size_bytes, found.ours.size_bytes)
     _row(table, "file", "compressed, bytes", found.other.compressed_bytes, found.ours.compressed_bytes)
     for change in found.devices:

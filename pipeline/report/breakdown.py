@@ -31,12 +31,14 @@ def breakdown_tables(found: Breakdown) -> Iterator[RenderableType]:
 
 def _operators(found: Breakdown) -> Table:
     rows = _by_cost(found, found.operators)
-    title = "Operators by cost: emulated instructions of one inference, and host time"
+    title = "Operators by cost"
     if len(rows) > MOST_OPERATORS:
-        title = f"The {MOST_OPERATORS} dearest of {len(rows)} operators: emulated instructions, and host time"
+        title = f"The {MOST_OPERATORS} dearest of {len(rows)} operators"
     table = make_table(
         title, "#", "operator", "layer", "runs in", "MACs", *_columns(found), numbers=_count(found) + 1
     )
+    for column in table.columns:
+        column.no_wrap = column.header in {"#", "operator", "runs in", "MACs"}
     for row in rows[:MOST_OPERATORS]:
         macs = f"{row.macs:,}" if row.macs else ""
         table.add_row(str(row.index), row.op, row.layer, row.placement, macs, *_cells(found, [row]))
@@ -48,8 +50,7 @@ def _layers(found: Breakdown) -> Table:
     for row in _by_cost(found, found.operators):
         groups[row.layer or "not told by the file"].append(row)
     ordered = sorted(groups.items(), key=lambda group: -sum(_cost(found, row) for row in group[1]))
-    title = "Layers by cost: emulated instructions of one inference, and host time"
-    table = make_table(title, "layer", "operators", *_columns(found), numbers=_count(found) + 1)
+    table = make_table("Layers by cost", "layer", "operators", *_columns(found), numbers=_count(found) + 1)
     for layer, rows in ordered[:MOST_OPERATORS]:
         table.add_row(layer, str(len(rows)), *_cells(found, rows))
     return table
@@ -72,7 +73,9 @@ def _sums(found: Breakdown) -> Iterator[str]:
 
 
 def _columns(found: Breakdown) -> list[str]:
-    columns = [text for whole in found.devices for text in (f"{whole.device}\ninstructions", "share")]
+    columns = [
+        text for whole in found.devices for text in (f"{whole.device}\nemulated\ninstructions", "share")
+    ]
     return columns + ["host\nµs", "share"] * (found.host is not None)
 
 

@@ -7,21 +7,27 @@ import math
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
+from pipeline.report.against import against_tables
+from pipeline.report.breakdown import breakdown_tables
+from pipeline.report.costs import host_lines, host_table
+from pipeline.report.shift import shift_details, shift_summary
+from pipeline.report.stability import stability_tables
 from pipeline.report.tables import make_table
 from pipeline.validate.comparison import POINTS
-from pipeline.validate.gates import change
+from pipeline.validate.gates.quality import change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import RenderableType
+    from rich.table import Table
 
     from pipeline.validate.comparison import ClassScores, Comparison, Metric
     from pipeline.validate.latency import Timings
-    from pipeline.validate.report import DeviceResult, ModelFile, Report, RuntimeAccuracy
+    from pipeline.validate.report import DeviceResult, Report, RuntimeAccuracy
+    from pipeline.validate.subject import ModelFile
 
 TEXT_WIDTH = 110
 MOST_CLASSES = 50
@@ -48,7 +54,9 @@ def report_text(report: Report) -> str:
 
 def summary(report: Report) -> tuple[RenderableType, ...]:
     """What a terminal shows: float beside int8, and every gate."""
-    return (_figures(report), *(_metrics(report, found) for found in report.accuracy), _gates(report))
+    shift = (shift_summary(report.shift),) if report.shift else ()
+    metrics = (_metrics(report, found) for found in report.accuracy)
+    return (_figures(report), *metrics, *shift, _gates(report))
 
 
 def details(report: Report) -> Iterator[RenderableType]:
@@ -65,10 +73,16 @@ def details(report: Report) -> Iterator[RenderableType]:
         yield _layers(report)
     yield _nodes(report)
     yield _runtimes(report)
-    if report.latency is not None:
-        # The lines of TFLite's benchmark_model, which other tools parse.
-        yield Text(f"host latency, float\n{report.latency.baseline}")
-        yield Text(f"host latency, {_format(report)}\n{report.latency.quantized}")
+    if report.shift is not None:
+        yield from shift_details(report.shift)
+    yield from stability_tables(report.stability)
+    if report.operators is not None:
+        yield from breakdown_tables(report.operators)
+    if report.against is not None:
+        yield from against_tables(report.against)
+    yield host_table(report.times)
+    # The lines of TFLite's benchmark_model, which other tools parse.
+    yield Text("\n".join(line for row in report.times for line in host_lines(row)))
 
 
 def _figures(report: Report) -> Table:
@@ -183,7 +197,7 @@ def _classes(report: Report, found: Comparison) -> Table:
     """Recall, precision and F1 of every class; of many those that lose most recall."""
     rows, title = list(found.classes), "Classes"
     if len(rows) > MOST_CLASSES:
-        rows = sorted(rows, key=_recall_lost, reverse=True)[:MOST_CLASSES]
+        rows = sorted(rows, key=_recall_change)[:MOST_CLASSES]
         title = f"The {MOST_CLASSES} of {len(found.classes):,} classes that lose most recall"
     unit = "positions" if found.task == "segmentation" else "samples"
     columns = [
@@ -199,8 +213,8 @@ def _classes(report: Report, found: Comparison) -> Table:
     return table
 
 
-def _recall_lost(row: ClassScores) -> float:
-    return (row.baseline.recall or 0) - (row.quantized.recall or 0)
+def _recall_change(row: ClassScores) -> float:
+    return row.recall_change
 
 
 def _share(value: float | None) -> str:

@@ -13,19 +13,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import PipelineError, ToolchainError
-from pipeline.runtimes.emulator import PROVISION, cache_folder, find_emulator
+from pipeline.runtimes.emulator import ARM64, find_emulator
+from pipeline.runtimes.guests import GUESTS
+from pipeline.runtimes.parts import cache_folder
 from pipeline.targets import load_devices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from packaging.requirements import Requirement
+
+    from pipeline.targets import Device
 
 DISTRIBUTION = "edge-deploy-pipeline"
 SIBLINGS = ("models", "calibration", "deploy")
 PYTHON = (3, 11)
 FREE_BYTES = 2_000_000_000
 """Free space that a build of the default model and its cache want, with room to spare."""
+
+READY = "import numpy; print(end='ready')"
 
 
 @dataclass(frozen=True)
@@ -55,19 +61,20 @@ class Check:
             raise ToolchainError(message)
 
 
-def check_environment(*, emulator: bool = True) -> None:
+def check_environment(devices: Iterable[Device] | None = None) -> None:
     """Refuse to start in an environment in which a build would fail half-way.
 
     Args:
-        emulator: whether the devices are wanted as well.
+        devices: those that are wanted; None for 64-bit Arm ones.
 
     Raises:
         ToolchainError: names the first problem and the command that mends it.
     """
     for check in (check_python(), *check_packages()):
         check.require()
-    if emulator and not _runs_natively():
-        find_emulator()
+    wanted = {ARM64} if devices is None else {device.arch for device in devices if not device.is_host}
+    for arch in sorted(wanted - {platform.machine()}):
+        find_emulator(arch)
 
 
 def check_everything() -> Iterator[Check]:
@@ -77,7 +84,8 @@ def check_everything() -> Iterator[Check]:
     yield check_siblings()
     yield check_cpu()
     yield check_disk()
-    yield check_emulator()
+    for arch in GUESTS:
+        yield check_emulator(arch)
 
 
 def check_python() -> Check:
@@ -140,30 +148,37 @@ def check_disk() -> Check:
     return Check("disk", found)
 
 
-def check_emulator() -> Check:
-    """Check every file of the emulator by hash, and that an emulated Python answers under the plugin."""
-    name = "emulator"
-    if _runs_natively():
-        return Check(name, "not needed: this host is arm64")
+def check_emulator(arch: str = ARM64) -> Check:
+    """Check every file of an emulator by hash, and that an emulated Python answers under the plugins.
+
+    Only that of 64-bit Arm devices has to be there: the others are fetched when one is asked for.
+    """
+    guest = GUESTS[arch]
+    name = "emulator" if arch == ARM64 else f"emulator of {arch}"
+    if arch == platform.machine():
+        return Check(name, f"not needed: this host is {guest.debian}")
+    if arch != ARM64 and not guest.part.folder.exists():
+        return Check(name, f"not fetched; to have it: {guest.provision}")
     try:
-        emulator = find_emulator()
+        emulator = find_emulator(arch)
     except PipelineError as error:
-        return Check(name, "not usable", str(error).partition(";")[0], PROVISION)
+        return Check(name, "not usable", str(error).partition(";")[0], guest.provision)
     damaged = next(emulator.damaged_files(hashes=True), None)
     if damaged is not None:
-        return Check(name, "damaged", f"{damaged} is not as provisioned", PROVISION)
-    device = next(iter(load_devices().values()))
-    command = [*emulator.command(device, "/dev/null"), "-c", "print(end='ready')"]
+        return Check(name, "damaged", f"{damaged} is not as provisioned", guest.provision)
+    devices = [device for device in load_devices().values() if device.arch == arch]
+    command = [*emulator.command(devices[0], "/dev/null"), "-c", READY]
     try:
         answer = subprocess.run(
-            command, env=emulator.environment(), capture_output=True, text=True, timeout=60
+            command, env=emulator.guest.environment(), capture_output=True, text=True, timeout=60
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Check(name, "not usable", str(error), PROVISION)
+        return Check(name, "not usable", str(error), guest.provision)
     if answer.stdout != "ready":
         trouble = " ".join(answer.stderr.split()) or f"exit code {answer.returncode}"
-        return Check(name, "not usable", trouble, f"rm -r {emulator.folder} && {PROVISION}")
-    return Check(name, f"qemu-user with plugin, {len(load_devices())} devices")
+        remedy = f"rm -r {emulator.root.folder} {emulator.tools.folder} && {guest.provision}"
+        return Check(name, "not usable", trouble, remedy)
+    return Check(name, f"qemu-user with plugin: {', '.join(device.name for device in devices)}")
 
 
 def _check_package(requirement: Requirement) -> Check:
@@ -175,7 +190,3 @@ def _check_package(requirement: Requirement) -> Check:
     if requirement.specifier.contains(found, prereleases=True):
         return Check(requirement.name, found)
     return Check(requirement.name, found, f"{requirement.specifier} is needed", remedy)
-
-
-def _runs_natively() -> bool:
-    return platform.machine() == "aarch64"

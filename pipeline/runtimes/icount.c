@@ -13,7 +13,7 @@
  * additions: correct for a guest that runs one thread, which is what is counted.
  *
  * Debian ships no qemu-plugin.h and a fresh machine no libc headers, so what is used of both is declared here,
- * from QEMU 7.2's include/qemu/qemu-plugin.h. Usage: qemu-aarch64 -plugin icount.so,out=FILE ...
+ * from QEMU 7.2's include/qemu/qemu-plugin.h. Usage: qemu-aarch64 -plugin icount.so,out=FILE ..., or qemu-arm.
  */
 
 #include <stdbool.h>
@@ -24,6 +24,7 @@ typedef unsigned long u64;
 /* libc */
 int open(const char *path, int flags, ...);
 int dprintf(int fd, const char *format, ...);
+int strcmp(const char *a, const char *b);
 int strncmp(const char *a, const char *b, size_t n);
 enum { O_WRONLY_CREAT_APPEND = 01 | 0100 | 02000 };
 
@@ -36,6 +37,7 @@ typedef void simple_cb(plugin_id);
 typedef void block_cb(plugin_id, block *);
 typedef void mem_cb(unsigned int vcpu, mem_info, u64 address, void *data);
 typedef void syscall_cb(plugin_id, unsigned int vcpu, long number, u64, u64, u64, u64, u64, u64, u64, u64);
+struct info { const char *target_name; }; /* and more, that is not used */
 enum { CB_NO_REGS = 0 };
 enum { INLINE_ADD_U64 = 0 };
 enum { MEM_READ_WRITE = 3 };
@@ -53,9 +55,10 @@ bool qemu_plugin_mem_is_store(mem_info);
 EXPORT int qemu_plugin_version = 1;
 
 enum { MARK = 0x7ace0000, MARK_BITS = 0xffff, DISARM = 0, ARM = 1 };
-enum { SYSCALL_CLOSE_AARCH64 = 57 };
+enum { SYSCALL_CLOSE_AARCH64 = 57, SYSCALL_CLOSE_ARM = 6 };
 
 static int out;
+static long syscall_close;
 static u64 instructions, load_bytes, store_bytes;
 
 static void count_access(unsigned int vcpu, mem_info info, u64 address, void *data)
@@ -82,7 +85,8 @@ static void disarmed(plugin_id id);
 static void on_syscall(plugin_id id, unsigned int vcpu, long number, u64 fd, u64 a2, u64 a3, u64 a4, u64 a5,
                        u64 a6, u64 a7, u64 a8)
 {
-    if (number != SYSCALL_CLOSE_AARCH64 || (fd & ~(u64)MARK_BITS) != MARK)
+    /* A descriptor is an int: what is above its 32 bits in a register is not part of it. */
+    if (number != syscall_close || ((unsigned int)fd & ~(unsigned int)MARK_BITS) != MARK)
         return;
     unsigned int mark = fd & MARK_BITS;
     if (mark == ARM || mark == DISARM)
@@ -105,8 +109,9 @@ static void armed(plugin_id id)
     qemu_plugin_register_vcpu_tb_trans_cb(id, instrument);
 }
 
-EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
+EXPORT int qemu_plugin_install(plugin_id id, const struct info *info, int argc, char **argv)
 {
+    syscall_close = strcmp(info->target_name, "arm") ? SYSCALL_CLOSE_AARCH64 : SYSCALL_CLOSE_ARM;
     const char *path = "/dev/stderr";
     for (int i = 0; i < argc; i++)
         if (!strncmp(argv[i], "out=", 4))

@@ -135,12 +135,18 @@ def unpack_debs(debs: Sequence[Path], destination: Path) -> None:
 
 
 def download_wheels(
-    pip: Path, requirements: Path, destination: Path, on_progress: Callable[[int, int], None]
+    pip: Path,
+    requirements: Path,
+    destination: Path,
+    on_progress: Callable[[int, int], None],
+    *,
+    platforms: Sequence[str] = WHEEL_PLATFORMS,
 ) -> list[Path]:
-    """Download the aarch64 wheels that a hash-pinned requirements file names.
+    """Download the wheels that a hash-pinned requirements file names.
 
     Args:
         pip: pip's own wheel, which Python runs as it is; an environment need not have pip installed.
+        platforms: what the wheels may be built for, by pip's names.
 
     Raises:
         ToolchainError: there is no network, or a file's hash is not the one that is pinned.
@@ -157,7 +163,7 @@ def download_wheels(
     ]
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--dest", str(destination)]
     command += ["--implementation=cp", "--python-version=3.11", "--abi=cp311"]
-    command += [f"--platform={platform}" for platform in WHEEL_PLATFORMS]
+    command += [f"--platform={platform}" for platform in platforms]
     environment = {**os.environ, "PYTHONPATH": str(pip)}
     _run(
         [*command, "--requirement", str(requirements)],

@@ -7,18 +7,17 @@ import platform
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.runtimes.emulator import find_emulator
-from pipeline.targets import CpuInfo, Device
+from pipeline.runtimes.guests import get_guest
+from pipeline.targets import HOST, Device, get_device
+from pipeline.targets import Package as Package
 
 if TYPE_CHECKING:
     from pipeline.targets import Target
 
 Kind = Literal["host", "emulated", "native"]
-Package = Literal["litert", "tflite-runtime"]
 
 DISTRIBUTIONS: dict[Package, str] = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime"}
 """The runtimes and the distribution that each comes in. LiteRT alone runs int8 on XNNPACK."""
@@ -30,7 +29,8 @@ class Runtime:
 
     Attributes:
         name: e.g. ``"litert"`` on the host, ``"litert-rpi4"`` on a device.
-        kind: ``"host"``; ``"emulated"`` by qemu-user; or ``"native"``, an arm64 host's own core.
+        kind: ``"host"``; ``"emulated"`` by qemu-user; or ``"native"``, the core of a host that is what the
+            device is.
         device: None for ``"host"``.
     """
 
@@ -54,12 +54,14 @@ class Runtime:
         """
         python = [sys.executable, "-P"]
         if self.kind == "emulated" and self.device is not None:
-            python = [*find_emulator().command(self.device, marks)]
+            python = [*find_emulator(self.device.arch).command(self.device, marks)]
         return [*python, script, self.package]
 
     def environment(self) -> dict[str, str]:
         """Return the worker's environment."""
-        return find_emulator().environment() if self.kind == "emulated" else dict(os.environ)
+        if self.kind == "emulated" and self.device is not None:
+            return get_guest(self.device.arch).environment()
+        return dict(os.environ)
 
 
 def host_runtime(package: Package) -> Runtime:
@@ -68,47 +70,41 @@ def host_runtime(package: Package) -> Runtime:
 
 
 def emulated_runtime(device: Device) -> Runtime:
-    """Return LiteRT on an emulated device, in the version that its Python has."""
-    pins = files("pipeline.runtimes").joinpath("wheels-aarch64.txt").read_text(encoding="utf-8")
-    pinned = dict(line.split()[0].split("==") for line in pins.splitlines() if "==" in line)
-    return Runtime(f"litert-{device.name}", "emulated", "litert", pinned[DISTRIBUTIONS["litert"]], device)
+    """Return the runtime that a device carries, emulated, in the version that its Python has.
+
+    Raises:
+        ToolchainError: devices of its architecture are not emulated.
+    """
+    found = get_guest(device.arch).pinned()[DISTRIBUTIONS[device.runtime]]
+    return Runtime(f"{device.runtime}-{device.name}", "emulated", device.runtime, found, device)
 
 
-def native_runtime() -> Runtime:
-    """Return LiteRT on the core of this host, which is arm64."""
-    device = read_host_device(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    return Runtime("litert-native", "native", "litert", version(DISTRIBUTIONS["litert"]), device)
+def native_runtime(package: Package) -> Runtime:
+    """Return a runtime on the core of this host, which is of the devices' own architecture."""
+    found = version(DISTRIBUTIONS[package])
+    return Runtime(f"{package}-native", "native", package, found, get_device(HOST))
+
+
+def runtime_of(device: Device) -> Runtime:
+    """Return what a model for ``device`` is validated on.
+
+    The device emulated; but ``host`` is this machine, and on a host of the device's own architecture its own
+    core stands for the device: native, and named so.
+
+    Raises:
+        ToolchainError: devices of its architecture are not emulated.
+    """
+    if device.is_host:
+        return host_runtime(device.runtime)
+    if device.arch == platform.machine():
+        return native_runtime(device.runtime)
+    return emulated_runtime(device)
 
 
 def runtimes_for(target: Target) -> tuple[Runtime, ...]:
-    """Return what a model for ``target`` is validated on.
+    """Return what a model for ``target`` is validated on, each once.
 
-    LiteRT and tflite-runtime on the host, then LiteRT on each of the target's devices, emulated. On an arm64
-    host its own core stands for the devices: native, and named so.
+    LiteRT and tflite-runtime on the host, then the runtimes of the target's devices.
     """
-    hosts = tuple(host_runtime(package) for package in DISTRIBUTIONS)
-    if is_native(target):
-        return (*hosts, native_runtime())
-    return (*hosts, *(emulated_runtime(device) for device in target.devices))
-
-
-def is_native(target: Target) -> bool:
-    """Whether this machine is of the target's own architecture."""
-    return all(device.arch == platform.machine() for device in target.devices)
-
-
-def read_host_device(cpuinfo: str) -> Device:
-    """Return the device that an arm64 host is, from the text of its ``/proc/cpuinfo``."""
-    split = (line.partition(":") for line in cpuinfo.splitlines())
-    fields = {key.strip(): value.strip() for key, _, value in split}
-    part = int(fields.get("CPU part", "0"), 0)
-    identity = CpuInfo(
-        implementer=int(fields.get("CPU implementer", "0"), 0),
-        variant=int(fields.get("CPU variant", "0"), 0),
-        part=part,
-        revision=int(fields.get("CPU revision", "0"), 0),
-        bogomips=float(fields.get("BogoMIPS", "0")),
-        features=tuple(fields.get("Features", "").split()),
-    )
-    core = f"{identity.implementer:#04x}:{part:#05x}"
-    return Device("native", "this arm64 machine", "aarch64", core, os.cpu_count() or 1, identity)
+    hosts = (host_runtime(package) for package in DISTRIBUTIONS)
+    return tuple(dict.fromkeys((*hosts, *map(runtime_of, target.devices))))

@@ -8,118 +8,59 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import selectors
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError, StageError
+from pipeline.runtimes.answers import (
+    InstructionCount,
+    ModelDetails,
+    Node,
+    Placement,
+    SideBySide,
+    Soak,
+    SoakBlock,
+    Tensor,
+    Timing,
+    read_details,
+    settle_counts,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
 
     from pipeline.runtimes.runtime import Runtime
 
-Placement = Literal["xnnpack-int8", "xnnpack-float", "builtin"]
+__all__ = [
+    "InstructionCount",
+    "ModelDetails",
+    "Node",
+    "Placement",
+    "Session",
+    "SideBySide",
+    "Soak",
+    "SoakBlock",
+    "Tensor",
+    "Timing",
+]
 
 WORKER = Path(__file__).with_name("worker.py")
 GRACE_S = 2.0
 """Seconds that a worker has to end by itself once its input is closed."""
 
-INFERENCE, NOTHING = 3, 4
-"""The marks that worker.py makes after an inference, and after nothing."""
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output of a model; ``scale`` and ``zero_point`` are None where it is not quantized."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    scale: float | None
-    zero_point: int | None
-
-
-@dataclass(frozen=True)
-class Node:
-    """An operator, the dtypes that it takes and gives, and what runs it."""
-
-    index: int
-    op: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    placement: Placement
-
-
-@dataclass(frozen=True)
-class ModelDetails:
-    """A loaded model as its runtime sees it; ``partitions`` were given to the delegate."""
-
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    nodes: tuple[Node, ...]
-    partitions: int
-    init_us: float
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Latencies of ``invoke`` in microseconds; the first inference and loading are kept apart."""
-
-    init_us: float
-    first_us: float
-    latencies_us: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Soak:
-    """What many inferences in one process did.
-
-    Attributes:
-        mismatches: inferences whose output was not the first one of the same sample.
-        output_sha256: of the first outputs of all samples.
-        growth_bytes_per_inference: slope of the resident memory, without the first fifth of the run.
-    """
-
-    inferences: int
-    mismatches: int
-    output_sha256: str
-    resident_start_bytes: int
-    resident_end_bytes: int
-    growth_bytes_per_inference: float
-    open_files_start: int
-    open_files_end: int
-
-
-@dataclass(frozen=True)
-class InstructionCount:
-    """Guest instructions and bytes of one warm inference: medians over ``samples``, the marks' own cost off.
-
-    Counts of an emulated core are no times: label them "emulated instructions".
-    """
-
-    instructions: int
-    load_bytes: int
-    store_bytes: int
-    samples: tuple[int, ...]
-
-
-class Counts(TypedDict):
-    """A line that icount.c writes at a mark."""
-
-    k: int
-    instructions: int
-    load_bytes: int
-    store_bytes: int
+SILENCE_S = 60.0
+EMULATED_SILENCE_S = 300.0
+"""Seconds in which a worker gives no sign of life until it is taken for hung; an emulated core is slow."""
 
 
 class Session:
@@ -132,7 +73,8 @@ class Session:
         runtime: where to run.
         model: a .tflite file.
         threads: how many the runtime may use.
-        timeout_s: the seconds that any one request may take.
+        timeout_s: the seconds that may pass without a sign of life, which a worker gives between inferences:
+            a long job may take long. By default what the runtime's speed suggests.
 
     Raises:
         InputError: the runtime refuses the model, or the arrays are not what it takes.
@@ -140,8 +82,11 @@ class Session:
         ToolchainError: the emulator is not provisioned.
     """
 
-    def __init__(self, runtime: Runtime, model: Path, *, threads: int = 1, timeout_s: float = 600.0) -> None:
-        self.runtime, self.timeout_s = runtime, timeout_s
+    def __init__(
+        self, runtime: Runtime, model: Path, *, threads: int = 1, timeout_s: float | None = None
+    ) -> None:
+        silence_s = EMULATED_SILENCE_S if runtime.kind == "emulated" else SILENCE_S
+        self.runtime, self.timeout_s = runtime, silence_s if timeout_s is None else timeout_s
         self._model, self._threads = model, threads
 
     def __enter__(self) -> Session:
@@ -194,20 +139,14 @@ class Session:
                 f"{self.runtime.title} cannot load {model}: {_one_line(reply['error'])}; convert it again"
             )
             raise InputError(message)
-        found = reply["ok"]
-        self._details = ModelDetails(
-            inputs=tuple(_tensor(row) for row in found["inputs"]),
-            outputs=tuple(_tensor(row) for row in found["outputs"]),
-            nodes=tuple(_node(row) for row in found["nodes"]),
-            partitions=found["partitions"],
-            init_us=found["init_us"],
-        )
+        self._details = read_details(reply["ok"])
 
-    def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    def run(self, inputs: Sequence[NDArray[Any]], *, batches: bool = False) -> list[NDArray[Any]]:
         """Infer every sample, one at a time, as a device does.
 
         Args:
             inputs: for each of the model's inputs an array (n, ...) of its own dtype.
+            batches: infer many at a time where the model allows it, it is faster and gives the same bits.
 
         Returns:
             For each of the model's outputs an array (n, ...) of its own dtype.
@@ -215,7 +154,7 @@ class Session:
         import numpy as np
 
         outputs = [f"output-{index}.npy" for index in range(len(self._details.outputs))]
-        self._ask("run", inputs=self._written(inputs), outputs=outputs)
+        self._ask("run", inputs=self._written(inputs), outputs=outputs, batches=batches)
         return [np.load(self._folder / name, allow_pickle=False) for name in outputs]
 
     def time(self, inputs: Sequence[NDArray[Any]], *, runs: int = 100, warmup_runs: int = 10) -> Timing:
@@ -227,20 +166,65 @@ class Session:
         """Infer the samples round and round and watch outputs, memory and open files."""
         import numpy as np
 
-        found = self._ask("soak", inputs=self._written(inputs), inferences=inferences)
-        at, resident = np.array(found["resident_bytes"], np.float64).T
+        sizes = [1] + [len(part) for part in np.array_split(np.arange(inferences - 1), 50) if len(part)]
+        blocks = list(self.soak_blocks(inputs, sizes))
+        at, memory = np.cumsum(sizes), np.array([block.memory_bytes for block in blocks], np.float64)
         settled = at >= inferences / 5
-        slope = float(np.polyfit(at[settled], resident[settled], 1)[0]) if settled.sum() > 1 else 0.0
+        slope = float(np.polyfit(at[settled], memory[settled], 1)[0]) if settled.sum() > 1 else 0.0
         return Soak(
             inferences=inferences,
-            mismatches=found["mismatches"],
-            output_sha256=found["output_sha256"],
-            resident_start_bytes=int(resident[0]),
-            resident_end_bytes=int(resident[-1]),
+            mismatches=sum(block.mismatches for block in blocks),
+            output_sha256=blocks[-1].output_sha256,
+            resident_start_bytes=blocks[0].memory_bytes,
+            resident_end_bytes=blocks[-1].memory_bytes,
             growth_bytes_per_inference=slope,
-            open_files_start=found["open_files"][0],
-            open_files_end=found["open_files"][1],
+            open_files_start=blocks[0].open_files,
+            open_files_end=blocks[-1].open_files,
         )
+
+    def soak_blocks(self, inputs: Sequence[NDArray[Any]], sizes: Iterable[int]) -> Iterator[SoakBlock]:
+        """Infer the samples round and round, block after block of ``sizes`` inferences; no other request
+        with inputs in between.
+        """
+        names, start = self._written(inputs), 0
+        for size in sizes:
+            yield SoakBlock(size, **self._ask("soak", inputs=names, inferences=size, start=start))
+            start += size
+
+    def run_side_by_side(
+        self, inputs: Sequence[NDArray[Any]], *, interpreters: int, inferences: int
+    ) -> SideBySide:
+        """Infer with several interpreters at the same time, each in a thread of the one worker."""
+        names = self._written(inputs)
+        found = self._ask("beside", inputs=names, inferences=inferences, interpreters=interpreters)
+        return SideBySide(found["mismatches"], tuple(found["output_sha256"]))
+
+    def limit(self, *, headroom_bytes: int | None = None, cores: int | None = None, nice: int = 0) -> None:
+        """Take resources from the worker, for good.
+
+        Args:
+            headroom_bytes: of RLIMIT_DATA, beyond what the worker has now.
+            cores: how many of its cores it keeps.
+            nice: its niceness, up to 19.
+        """
+        worker = self._worker.pid
+        if headroom_bytes is not None:
+            status = Path(f"/proc/{worker}/status").read_text(encoding="utf-8")
+            used = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmData:"))
+            most = used * 1024 + headroom_bytes
+            resource.prlimit(worker, resource.RLIMIT_DATA, (most, most))
+        if cores is not None:
+            os.sched_setaffinity(worker, sorted(os.sched_getaffinity(worker))[:cores])
+        if nice:
+            os.setpriority(os.PRIO_PROCESS, worker, nice)
+
+    def alive(self) -> bool:
+        """Whether the worker has not ended."""
+        return self._worker.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the worker; from another thread than the one that waits for it."""
+        self._worker.send_signal(number)
 
     def count_instructions(
         self, inputs: Sequence[NDArray[Any]], *, runs: int = 5, warmup_runs: int = 3
@@ -256,7 +240,7 @@ class Session:
         self._marks.write_bytes(b"")
         self._ask("mark", inputs=self._written(inputs), runs=runs, warmup_runs=warmup_runs)
         lines = self._marks.read_text(encoding="ascii").splitlines()
-        return _settle([json.loads(line) for line in lines])
+        return settle_counts([json.loads(line) for line in lines])
 
     def _written(self, inputs: Sequence[NDArray[Any]]) -> list[str]:
         """Write the arrays where the worker finds them, if they are what the model takes."""
@@ -296,7 +280,13 @@ class Session:
         return self._receive(do)
 
     def _receive(self, do: str) -> dict[str, Any]:
-        """Return the worker's next reply."""
+        """Return the worker's next reply; signs of life only move the deadline."""
+        while True:
+            reply: dict[str, Any] = json.loads(self._next_line(do))
+            if "alive" not in reply:
+                return reply
+
+    def _next_line(self, do: str) -> bytes:
         assert self._worker.stdout is not None
         deadline = time.monotonic() + self.timeout_s
         with selectors.DefaultSelector() as selector:
@@ -310,8 +300,7 @@ class Session:
                     raise self._death(do)
                 self._pending += chunk
         line, _, self._pending = self._pending.partition(b"\n")
-        reply: dict[str, Any] = json.loads(line)
-        return reply
+        return line
 
     def _death(self, do: str) -> StageError:
         """Say how the worker ended."""
@@ -344,34 +333,6 @@ class Session:
             worker.stdout.close()
             self._log.close()
             shutil.rmtree(self._folder)
-
-
-def _tensor(row: dict[str, Any]) -> Tensor:
-    return Tensor(**{**row, "shape": tuple(row["shape"])})
-
-
-def _node(row: dict[str, Any]) -> Node:
-    return Node(**{**row, "inputs": tuple(row["inputs"]), "outputs": tuple(row["outputs"])})
-
-
-def _settle(lines: list[Counts]) -> InstructionCount:
-    """Take what a mark itself costs off each inference, and the median of them."""
-    inferences = [line for line in lines if line["k"] == INFERENCE]
-    nothings = [line for line in lines if line["k"] == NOTHING]
-
-    def net(key: Literal["instructions", "load_bytes", "store_bytes"]) -> list[int]:
-        overhead = _median([line[key] for line in nothings])
-        return [line[key] - overhead for line in inferences]
-
-    samples = net("instructions")
-    return InstructionCount(
-        _median(samples), _median(net("load_bytes")), _median(net("store_bytes")), tuple(samples)
-    )
-
-
-def _median(values: list[int]) -> int:
-    """Return the lower median: a value that was counted."""
-    return sorted(values)[(len(values) - 1) // 2]
 
 
 def _signature(dtype: str, sample_shape: tuple[int, ...]) -> str:

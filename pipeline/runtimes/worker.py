@@ -4,8 +4,9 @@ One file, run as a script: the standard library, numpy and one runtime (``ai_edg
 ``tflite_runtime``), nothing of this project, so that the same file runs anywhere with Python 3.11.
 
 It reads one JSON request a line from standard input and answers each with one JSON line: ``{"ok": ...}``, or
-``{"error": "what went wrong"}`` where the runtime raised an exception. Arrays travel as paths of ``.npy``
-files. What the runtimes print goes to standard error. The worker ends when its input does, or its parent.
+``{"error": "what went wrong"}`` where the runtime raised an exception. In between it says ``{"alive": true}``
+every half a second, so that a long job can be told from a hung one. Arrays travel as paths of ``.npy`` files.
+What the runtimes print goes to standard error. The worker ends when its input does, or its parent.
 
 Usage: ``worker.py PACKAGE`` with PACKAGE ``litert`` or ``tflite-runtime``.
 """
@@ -20,8 +21,11 @@ import json
 import os
 import resource
 import signal
+import statistics
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,47 +41,155 @@ PR_SET_PDEATHSIG = 1
 
 # Marks for icount.c, which counts instructions between them.
 MARK = 0x7ACE0000
-DISARM, ARM, START, INFERENCE, NOTHING = range(5)
+DISARM, ARM, START, INFERENCE, NOTHING, WARM_UP = range(6)
+
+# CPython makes code faster that has run some eight times; what it counts before is not what it counts after.
+SETTLED_MARKS = 10
+
+
+ALIVE_S = 0.5
+
+# Samples of many go into the model this many at a time, or as many as have so many bytes.
+BATCH_SAMPLES = 256
+BATCH_BYTES = 1 << 18
 
 
 class Worker:
     """One loaded model and the requests that can be made of it."""
 
-    def __init__(self, package: str) -> None:
+    def __init__(self, package: str, say_alive: Callable[[], None] = lambda: None) -> None:
+        self.package, self.say_alive, self.due = package, say_alive, 0.0
         self.make_interpreter: Callable[..., Any] = import_module(MODULES[package]).Interpreter
         self.interpreter: Any = None
         self.input_indices: list[int] = []
         self.output_indices: list[int] = []
+        self.model, self.threads = "", 1
+        self.batched: Any = None
+        self.may_batch = True
+        self.streams = False
+        self.marked = 0
+        self.soaked: list[NDArray[Any]] = []
+        self.first: list[bytes] = []
 
     def load(self, model: str, threads: int) -> dict[str, Any]:
         """Load a model file; answers with its description and ``init_us``."""
-        self.interpreter = None
+        self.interpreter = self.batched = None
+        self.first = []
         gc.collect()
         began = time.perf_counter_ns()
-        interpreter = self.make_interpreter(model_path=model, num_threads=threads)
-        interpreter.allocate_tensors()
+        self.model, self.threads = model, threads
+        interpreter = self.interpreter = self.allocate()
         init_us = (time.perf_counter_ns() - began) / 1e3
-        self.interpreter = interpreter
+        self.streams = any(op["op_name"] == "VAR_HANDLE" for op in interpreter._get_ops_details())
+        self.may_batch = not self.streams
         self.input_indices = [detail["index"] for detail in interpreter.get_input_details()]
         self.output_indices = [detail["index"] for detail in interpreter.get_output_details()]
         return {"init_us": init_us, **describe(interpreter)}
 
-    def run(self, inputs: list[str], outputs: list[str]) -> dict[str, Any]:
-        """Infer sample by sample, as a device does; writes each output as (n, ...)."""
+    def allocate(self) -> Any:
+        interpreter = self.make_interpreter(model_path=self.model, num_threads=self.threads)
+        interpreter.allocate_tensors()
+        return interpreter
+
+    def forget(self) -> None:
+        """Clear what the sample before left; a streaming model's resources only a new interpreter clears."""
+        if self.streams:
+            self.interpreter = self.allocate()
+        else:
+            self.interpreter.reset_all_variables()
+
+    def run(self, inputs: list[str], outputs: list[str], batches: bool = False) -> dict[str, Any]:
+        """Infer sample by sample, as a device does; writes each output as (n, ...).
+
+        With ``batches`` many go in at a time, where that is faster and the outputs are the same to the bit.
+        """
         import numpy as np
 
         samples = load_arrays(inputs)
-        count = len(samples[0])
-        results: list[NDArray[Any]] = []
-        for index, _ in enumerate(self.infer(samples, count)):
-            found = self.outputs()
-            if not results:
-                results = [np.empty((count, *array.shape[1:]), array.dtype) for array in found]
-            for result, array in zip(results, found, strict=True):
-                result[index] = array[0]
-        for path, result in zip(outputs, results, strict=True):
+        results = self.in_batches(samples) if batches else None
+        for path, result in zip(outputs, results or self.one_by_one(samples), strict=True):
             np.save(path, result)
         return {}
+
+    def one_by_one(self, samples: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        """The loop that everything waits for: as little Python as there can be between two inferences."""
+        import numpy as np
+
+        if self.streams:
+            return self.each_anew(samples)
+        reset, invoke = self.interpreter.reset_all_variables, self.interpreter.invoke
+        set_tensor, get_tensor = self.interpreter.set_tensor, self.interpreter.get_tensor
+        inputs = list(zip(self.input_indices, samples, strict=True))
+        count = len(samples[0])
+        results: list[tuple[int, NDArray[Any]]] = []
+        for at in range(count):
+            reset()
+            for tensor, array in inputs:
+                set_tensor(tensor, array[at : at + 1])
+            invoke()
+            if not results:
+                for tensor in self.output_indices:
+                    found = get_tensor(tensor)
+                    results.append((tensor, np.empty((count, *found.shape[1:]), found.dtype)))
+            for tensor, array in results:
+                array[at] = get_tensor(tensor)[0]
+            self.sign()
+        return [array for _, array in results]
+
+    def each_anew(self, samples: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        import numpy as np
+
+        found = [self.outputs() for _ in self.infer(samples, len(samples[0]))]
+        return [np.concatenate(of_output) for of_output in zip(*found, strict=True)]
+
+    def in_batches(self, samples: list[NDArray[Any]]) -> list[NDArray[Any]] | None:
+        """All samples in batches, or None where they are few, or it is slower, or any bit differs.
+
+        The first batch is inferred one by one as well, and a sample of every further one.
+        """
+        import numpy as np
+
+        count, size = len(samples[0]), batch_size(samples)
+        if not self.may_batch or size < 2 or count < 2 * size:
+            return None
+        results: list[list[NDArray[Any]]] = []
+        try:
+            if self.batched is None:
+                self.prove_batches([array[:size] for array in samples])
+            for place, begin in enumerate(range(0, count, size)):
+                start, probe = min(begin, count - size), place * 37 % size
+                found = self.infer_batch([array[start : start + size] for array in samples])
+                alone = self.one_by_one([array[start + probe :][:1] for array in samples])
+                demand_same([array[probe : probe + 1] for array in found], alone)
+                results.append([array[begin - start :] for array in found])
+        except (RuntimeError, ValueError):  # a shape in the file forbids it, or a kernel, or it is no help
+            self.may_batch, self.batched = False, None
+            return None
+        return [np.concatenate(of_output) for of_output in zip(*results, strict=True)]
+
+    def prove_batches(self, head: list[NDArray[Any]]) -> None:
+        """Make an interpreter that takes as many samples as ``head`` has, if that is faster and the same."""
+        began = time.perf_counter_ns()
+        alone = self.one_by_one(head)
+        alone_ns = time.perf_counter_ns() - began
+        self.batched = self.make_interpreter(model_path=self.model, num_threads=self.threads)
+        for tensor, array in zip(self.input_indices, head, strict=True):
+            self.batched.resize_tensor_input(tensor, list(array.shape))
+        self.batched.allocate_tensors()
+        demand_same(self.infer_batch(head), alone)
+        began = time.perf_counter_ns()
+        self.infer_batch(head)
+        if time.perf_counter_ns() - began >= alone_ns:
+            message = "batches are slower"
+            raise ValueError(message)
+
+    def infer_batch(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        self.batched.reset_all_variables()
+        for tensor, array in zip(self.input_indices, arrays, strict=True):
+            self.batched.set_tensor(tensor, array)
+        self.batched.invoke()
+        self.sign()
+        return [self.batched.get_tensor(index) for index in self.output_indices]
 
     def time(self, inputs: list[str], runs: int, warmup_runs: int) -> dict[str, Any]:
         """Answer with ``first_us`` and ``latencies_us``, of ``invoke`` alone; the inputs go round."""
@@ -85,60 +197,94 @@ class Worker:
         first, *latencies = (taken / 1e3 for taken in self.infer(samples, 1 + warmup_runs + runs))
         return {"first_us": first, "latencies_us": latencies[warmup_runs:]}
 
-    def soak(self, inputs: list[str], inferences: int) -> dict[str, Any]:
-        """Infer over and over: do a sample's outputs stay the same, does memory grow, do files stay open?"""
-        samples = load_arrays(inputs)
-        cycle = len(samples[0])
-        first: list[bytes] = []
-        mismatches = 0
-        memory: list[tuple[int, int]] = []
-        open_files = count_open_files()
-        for index, _ in enumerate(self.infer(samples, inferences)):
-            digest = hashlib.sha256(b"".join(array.tobytes() for array in self.outputs())).digest()
+    def soak(self, inputs: list[str], inferences: int, start: int = 0) -> dict[str, Any]:
+        """Infer over and over, going on from inference ``start`` of the same samples.
+
+        Do a sample's outputs stay the same, does memory grow, do files stay open?
+        """
+        if start == 0:
+            self.soaked, self.first = load_arrays(inputs), []
+        samples, cycle = self.soaked, len(self.soaked[0])
+        mismatches, latencies = 0, []
+        for index, taken in enumerate(self.infer(samples, inferences, start), start):
+            latencies.append(taken)
+            outputs = b"".join(array.tobytes() for array in self.outputs())
             if index < cycle:
-                first.append(digest)
+                self.first.append(outputs)
             else:
-                mismatches += digest != first[index % cycle]
-            if index % max(1, inferences // 100) == 0:
-                memory.append((index, resident_bytes()))
+                mismatches += outputs != self.first[index % cycle]
         return {
             "mismatches": mismatches,
-            "output_sha256": hashlib.sha256(b"".join(first)).hexdigest(),
-            "resident_bytes": memory,
-            "open_files": [open_files, count_open_files()],
+            "output_sha256": hashlib.sha256(b"".join(self.first)).hexdigest(),
+            "latency_us": statistics.median(latencies) / 1e3,
+            "memory_bytes": memory_bytes(),
+            "open_files": count_open_files(),
+        }
+
+    def beside(self, inputs: list[str], inferences: int, interpreters: int) -> dict[str, Any]:
+        """Infer with several interpreters at the same time, each in a thread of its own."""
+
+        def infer(_: int) -> dict[str, Any]:
+            worker = Worker(self.package, self.say_alive)
+            worker.load(self.model, self.threads)
+            return worker.soak(inputs, inferences)
+
+        with ThreadPoolExecutor(interpreters) as pool:
+            found = list(pool.map(infer, range(interpreters)))
+        return {
+            "mismatches": sum(each["mismatches"] for each in found),
+            "output_sha256": [each["output_sha256"] for each in found],
         }
 
     def mark(self, inputs: list[str], runs: int, warmup_runs: int) -> dict[str, Any]:
-        """Make marks around ``runs`` warm inferences, then as often around nothing."""
+        """Make marks around ``runs`` warm inferences, then as often around nothing.
+
+        The first time in a process there are more inferences before, until the marks' own cost has settled.
+        """
         samples = load_arrays(inputs)
-        for _ in self.infer(samples, warmup_runs):
-            pass
         gc.disable()
+        for index in range(max(warmup_runs, SETTLED_MARKS - self.marked)):
+            self.mark_inference(samples, index, WARM_UP)
+            mark_nothing(WARM_UP)
         mark(ARM)
         for index in range(runs):
-            self.set_inputs(samples, index)
-            mark(START)
-            self.interpreter.invoke()
-            mark(INFERENCE)
+            self.mark_inference(samples, index, INFERENCE)
         for _ in range(runs):
-            mark(START)
-            mark(NOTHING)
+            mark_nothing(NOTHING)
         mark(DISARM)
         gc.enable()
         return {}
 
-    def infer(self, samples: list[NDArray[Any]], count: int) -> Iterator[int]:
+    def mark_inference(self, samples: list[NDArray[Any]], index: int, number: int) -> None:
+        self.marked += 1
+        if not self.streams:  # a new interpreter is not warm
+            self.forget()
+        self.set_inputs(samples, index)
+        mark(START)
+        self.interpreter.invoke()
+        mark(number)
+
+    def infer(self, samples: list[NDArray[Any]], count: int, start: int = 0) -> Iterator[int]:
         """Infer ``count`` times, going round the samples; yields how long each ``invoke`` took, in ns."""
-        invoke, clock = self.interpreter.invoke, time.perf_counter_ns
-        for index in range(count):
+        clock = time.perf_counter_ns
+        for index in range(start, start + count):
+            self.forget()
             self.set_inputs(samples, index)
+            invoke = self.interpreter.invoke
             began = clock()
             invoke()
-            yield clock() - began
+            taken = clock() - began
+            self.sign()
+            yield taken
+
+    def sign(self) -> None:
+        """Give a sign of life, if one is due."""
+        if time.monotonic() > self.due:
+            self.due = time.monotonic() + ALIVE_S
+            self.say_alive()
 
     def set_inputs(self, samples: list[NDArray[Any]], index: int) -> None:
-        """Set a sample, going round them, and clear what a recurrent layer remembers of the one before."""
-        self.interpreter.reset_all_variables()
+        """Set a sample, going round them."""
         at = index % len(samples[0])
         for tensor, array in zip(self.input_indices, samples, strict=True):
             self.interpreter.set_tensor(tensor, array[at : at + 1])
@@ -213,9 +359,21 @@ def place_nodes(ops: list[dict[str, Any]], dtypes: dict[int, str]) -> tuple[list
 
 
 def load_arrays(paths: list[str]) -> list[NDArray[Any]]:
+    """Map the files: a sample is copied once, into the model's own memory."""
     import numpy as np
 
-    return [np.load(path, allow_pickle=False) for path in paths]
+    return [np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)) for path in paths]
+
+
+def batch_size(samples: list[NDArray[Any]]) -> int:
+    sample_bytes = sum(array[:1].nbytes for array in samples)
+    return min(BATCH_SAMPLES, BATCH_BYTES // max(sample_bytes, 1))
+
+
+def demand_same(left: list[NDArray[Any]], right: list[NDArray[Any]]) -> None:
+    if any(a.shape != b.shape or a.tobytes() != b.tobytes() for a, b in zip(left, right, strict=True)):
+        message = "outputs differ"
+        raise ValueError(message)
 
 
 def mark(number: int) -> None:
@@ -223,8 +381,20 @@ def mark(number: int) -> None:
         os.close(MARK + number)
 
 
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def mark_nothing(number: int) -> None:
+    mark(START)
+    mark(number)
+
+
+def memory_bytes() -> int:
+    """Anonymous memory in use: what a leak grows, without the code that is paged in on the way."""
+    try:
+        text = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        # Off by up to 64 pages a thread: kernels count it in steps.
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()
+        return (int(pages[1]) - int(pages[2])) * os.sysconf("SC_PAGE_SIZE")
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Anonymous:")) * 1024
 
 
 def count_open_files() -> int:
@@ -242,17 +412,21 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
-    def answer(reply: dict[str, Any]) -> None:
-        replies.write(json.dumps(reply) + "\n")
-        replies.flush()
+    one_at_a_time = threading.Lock()
 
-    worker = Worker(sys.argv[1])
+    def answer(reply: dict[str, Any]) -> None:
+        with one_at_a_time:
+            replies.write(json.dumps(reply) + "\n")
+            replies.flush()
+
+    worker = Worker(sys.argv[1], lambda: answer({"alive": True}))
     requests: dict[str, Callable[..., dict[str, Any]]] = {
         "load": worker.load,
         "run": worker.run,
         "time": worker.time,
         "soak": worker.soak,
         "mark": worker.mark,
+        "beside": worker.beside,
     }
     answer({"ok": {"machine": os.uname().machine}})
     for line in sys.stdin:

@@ -13,7 +13,7 @@ from pipeline.runtimes.session import Session
 from pipeline.validate.comparison import Comparison  # noqa: TC001 - pydantic reads the annotations
 from pipeline.validate.costs import EmulatedCost, count_emulated
 from pipeline.validate.latency import LatencyComparison  # noqa: TC001
-from pipeline.validate.report import ModelFile  # noqa: TC001
+from pipeline.validate.subject import ModelFile  # noqa: TC001
 
 if TYPE_CHECKING:
     from pipeline.runtimes.runtime import Runtime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pipeline.validate.evidence import Figure, Findings, Reduced, mean, share
 from pipeline.validate.probabilities import (
     calibration_error,
     class_scores,
+    counted_flips,
     exclusive_probabilities,
     flips,
     independent_probabilities,
@@ -215,10 +217,18 @@ def _findings(
         for model in right
     }
     support = np.bincount(labels, minlength=classes)
+    scores = class_scores(names, support, counts["baseline"], counts["quantized"])
+    only = {
+        model: np.bincount(labels[right[model] & ~right[other]], minlength=classes)
+        for model, other in (("baseline", "quantized"), ("quantized", "baseline"))
+    }
     return Findings(
         figures=tuple(figures),
         note=note,
-        classes=class_scores(names, support, counts["baseline"], counts["quantized"]),
+        classes=tuple(
+            replace(score, flips=counted_flips(int(lost), int(gained)))
+            for score, lost, gained in zip(scores, only["baseline"], only["quantized"], strict=True)
+        ),
         flips=flips(right["baseline"], right["quantized"]),
         agreement=float((rows["baseline_class"] == rows["quantized_class"]).mean()),
         confidence_drift=float(rows["drift"].mean()),

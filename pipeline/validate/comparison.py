@@ -57,16 +57,6 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassScores:
-    """One class; ``support`` counts its samples, or its positions in a segmentation."""
-
-    name: str
-    support: int
-    baseline: Scores
-    quantized: Scores
-
-
-@dataclass(frozen=True, kw_only=True)
 class Flips:
     """Samples that one model alone has right.
 
@@ -77,6 +67,27 @@ class Flips:
     right_to_wrong: int
     wrong_to_right: int
     mcnemar_p: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScores:
+    """One class.
+
+    Attributes:
+        support: its samples, or its positions in a segmentation.
+        flips: among its samples, where each has one answer.
+    """
+
+    name: str
+    support: int
+    baseline: Scores
+    quantized: Scores
+    flips: Flips | None = None
+
+    @property
+    def recall_change(self) -> float:
+        """In points; 0 where there are no samples."""
+        return 100 * ((self.quantized.recall or 0) - (self.baseline.recall or 0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,6 +58,8 @@ def multiply_accumulates(operator: Operator, flat: TfliteModel) -> int:
     Convolutions and fully connected layers do one for each output element and each weight that reaches
     it (TFLite kernels are (out, height, width, in), depthwise ones (1, height, width, out)).
     """
+    if not operator.outputs:
+        return 0
     output = prod(abs(size) for size in flat.tensors[operator.outputs[0]].shape)
     if operator.name in {"CONV_2D", "FULLY_CONNECTED"}:
         return output * prod(flat.tensors[operator.inputs[1]].shape[1:])

@@ -1,51 +1,55 @@
-"""Measure a .tflite file: on the host's runtimes, on each device of the target, against its baseline."""
+"""Measure a .tflite file: on the host's runtimes, on each device, against its baseline and other files."""
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from pipeline.errors import InputError, StageError
 from pipeline.progress import track
-from pipeline.runtimes.runtime import runtimes_for
-from pipeline.runtimes.scaling import as_real
-from pipeline.runtimes.session import Session
-from pipeline.validate import latency
+from pipeline.runtimes.runtime import host_runtime, runtime_of
 from pipeline.validate.accuracy import Judge
-from pipeline.validate.delegation import list_placements
-from pipeline.validate.report import DeviceResult, Report, RuntimeAccuracy, StabilityResult
-from pipeline.validate.subject import Golden, Subject, tensor_inputs
+from pipeline.validate.against import Against, InstructionChange
+from pipeline.validate.breakdown import assemble, measure_parts, write_parts
+from pipeline.validate.costs import PROCESSES, measure_host
+from pipeline.validate.jobs import run_all
+from pipeline.validate.latency import compare, time_fresh
+from pipeline.validate.on_runtime import (
+    OnRuntime,
+    Refused,
+    answer,
+    answer_and_count,
+    answer_if_possible,
+    count_not_finite,
+    differences,
+    infer_samples,
+)
+from pipeline.validate.report import DeviceResult, Report, RuntimeAccuracy
+from pipeline.validate.shift import both_models, measure_shift
+from pipeline.validate.stability import measure_stability
+from pipeline.validate.subject import Golden
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Mapping, Sequence
 
     from models.ports import Port, Task
     from pipeline.config import ValidateConfig
     from pipeline.runtimes.runtime import Runtime
-    from pipeline.runtimes.session import InstructionCount, ModelDetails
     from pipeline.samples import Samples
-    from pipeline.targets import Target
+    from pipeline.targets import Device, Target
+    from pipeline.validate.breakdown import PartCosts, Parts
     from pipeline.validate.comparison import Comparison
-    from pipeline.validate.delegation import Delegation
+    from pipeline.validate.costs import HostLatency
     from pipeline.validate.latency import LatencyComparison
+    from pipeline.validate.on_runtime import GoldenSet
+    from pipeline.validate.shift_results import ShiftReport
+    from pipeline.validate.stability import StabilityReport
+    from pipeline.validate.subject import Subject
 
 TOOLS = ("ai-edge-litert", "tflite-runtime", "numpy")
-
-
-@dataclass(frozen=True)
-class GoldenSet:
-    """For each input and each output an array (golden_samples, ...) in the model's own dtype."""
-
-    inputs: list[NDArray[Any]]
-    outputs: list[NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -59,49 +63,60 @@ class Judging:
 
 
 @dataclass(frozen=True)
-class OnRuntime:
-    """What one runtime did with the model: its own bits for the samples and for the golden set."""
+class _Measured:
+    """What was measured side by side."""
 
-    runtime: Runtime
-    details: ModelDetails
-    placed: Delegation
-    golden: GoldenSet
-    outputs: list[NDArray[Any]] | None = None
-    quantized_count: InstructionCount | None = None
-    baseline_count: InstructionCount | None = None
-
-    def real(self, index: int, place: slice) -> NDArray[Any]:
-        """One output of some samples as real numbers."""
-        assert self.outputs is not None
-        return as_real(self.outputs[index][place], self.details.outputs[index])
+    devices: tuple[OnRuntime, ...]
+    other: OnRuntime | Refused
+    host: OnRuntime
+    baseline: OnRuntime | None
+    against: OnRuntime | None
+    stability: StabilityReport
+    shift: ShiftReport | None
+    parts: tuple[PartCosts, ...]
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A runtime that cannot run the model, and why."""
+class _Latency:
+    """Times on the host: for each count of threads, against the float model, against the other file."""
 
-    runtime: Runtime
-    reason: str
+    times: tuple[HostLatency, ...]
+    ratio: LatencyComparison | None
+    against: LatencyComparison | None
+    parts: tuple[PartCosts, ...]
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One validation: what is measured and with what; ``baseline`` and ``samples`` may be missing."""
+    """One validation: what is measured and with what.
+
+    Attributes:
+        baseline: the float model, if there is one.
+        samples: of the test set, if there are any.
+        devices: those that are measured.
+        shifted: the user's own samples of other distributions, by name.
+        against: an earlier file that it may not cost more than.
+        board: whether to measure on the emulated board as well.
+    """
 
     quantized: Subject
     baseline: Subject | None
     samples: Samples | None
     judging: Judging
     target: Target
+    devices: tuple[Device, ...]
     config: ValidateConfig
     seed: int
+    shifted: Mapping[str, Samples] = field(default_factory=dict)
+    against: Subject | None = None
+    board: bool = False
 
     @property
     def golden(self) -> Golden:
         return Golden(self.samples, self.config.golden_samples, self.seed)
 
     def run(self, name: str, **described: Any) -> tuple[Report, GoldenSet]:
-        """Measure everything; all cores are kept busy, except while latency is measured.
+        """Measure everything; all cores are kept busy, except while the host's latency is measured.
 
         Args:
             name: of the report.
@@ -112,15 +127,13 @@ class Measurement:
             StageError: a runtime crashed or hung.
             ToolchainError: the emulator is not provisioned.
         """
-        host, other, *devices = runtimes_for(self.target)
-        jobs: list[Callable[[], Any]] = [partial(self._on_device, device) for device in devices]
-        jobs += [partial(self._tried, other)]
-        jobs += [partial(self._on_host, host, subject) for subject in (self.quantized, self.baseline)]
-        jobs += [partial(self._soak, host, threads) for threads in self.config.threads]
-        results = run_all("validate", jobs)
-        on_devices: list[OnRuntime] = results[: len(devices)]
-        on_other, on_host, on_baseline = results[len(devices) : len(devices) + 3]
-        judged = [partial(self._device_result, found, on_host, on_baseline) for found in on_devices]
+        host, other = host_runtime("litert"), host_runtime("tflite-runtime")
+        devices = [found for found in dict.fromkeys(map(runtime_of, self.devices)) if found != host]
+        with TemporaryDirectory(prefix="edge-operators-") as folder:
+            parts = write_parts(self.quantized, Path(folder)) if self.config.operators else None
+            measured = self._side_by_side(host, other, devices, parts)
+            latency = self._latency(host, parts)
+        on_host = measured.host
         report = Report(
             name=name,
             target=self.target.name,
@@ -130,73 +143,71 @@ class Measurement:
             inputs=on_host.details.inputs,
             outputs=on_host.details.outputs,
             delegation=tuple(
-                found.placed for found in (on_host, on_other, *on_devices) if isinstance(found, OnRuntime)
+                found.placed
+                for found in (on_host, measured.other, *measured.devices)
+                if isinstance(found, OnRuntime)
             ),
-            accuracy=self._compare(on_baseline, on_host),
-            runtimes=tuple(self._accuracy(found, on_host) for found in (on_host, on_other)),
-            devices=tuple(run_all("compare devices", judged)),
-            stability=tuple(results[len(devices) + 3 :]),
-            latency=self._latency(host),
+            accuracy=self._compare(measured.baseline, on_host),
+            runtimes=tuple(self._accuracy(found, on_host) for found in (on_host, measured.other)),
+            devices=self._devices(measured),
+            stability=measured.stability,
+            shift=measured.shift,
+            against=self._against(measured, latency.against),
+            operators=assemble(self.quantized, (*measured.parts, *latency.parts)) if parts else None,
+            times=latency.times,
+            latency=latency.ratio,
+            not_finite=count_not_finite(on_host.golden.outputs),
             **described,
         )
         return report, on_host.golden
 
-    def _on_host(self, runtime: Runtime, subject: Subject | None) -> OnRuntime | None:
-        """Answer the golden set and all samples."""
-        if subject is None:
-            return None
-        with Session(runtime, subject.path) as session:
-            found = self._start(session, subject)
-            return OnRuntime(**{**vars(found), "outputs": self._outputs(session, self.samples)})
-
-    def _tried(self, runtime: Runtime) -> OnRuntime | Refused:
-        """Answer on a runtime that the target does not need: where it cannot, that is a result."""
-        try:
-            return self._on_host(runtime, self.quantized) or Refused(runtime, "")
-        except (InputError, StageError) as error:
-            return Refused(runtime, str(error))
-
-    def _on_device(self, runtime: Runtime) -> OnRuntime:
-        """Answer the golden set and, on an emulated core, count the instructions of both models."""
-        with Session(runtime, self.quantized.path) as session:
-            found = self._start(session, self.quantized)
-            counts = {"quantized_count": self._count(session)}
-            if self.baseline is not None:
-                session.load(self.baseline.path)
-                counts["baseline_count"] = self._count(session)
-        return OnRuntime(**{**vars(found), **counts})
-
-    def _start(self, session: Session, subject: Subject) -> OnRuntime:
-        details = session.describe()
-        inputs = self.golden.inputs(details)
-        placed = list_placements(session.runtime.title, details, subject.flat)
-        return OnRuntime(session.runtime, details, placed, GoldenSet(inputs, session.run(inputs)))
-
-    def _outputs(self, session: Session, samples: Samples | None) -> list[NDArray[Any]] | None:
-        """For each output an array (n, ...) of its own dtype, for all samples."""
-        if samples is None:
-            return None
-        chunks = [session.run(tensor_inputs(chunk, session.describe())) for chunk in samples.chunks()]
-        return [np.concatenate(of_output) for of_output in zip(*chunks, strict=True)]
-
-    def _count(self, session: Session) -> InstructionCount | None:
-        if session.runtime.kind != "emulated":
-            return None
-        return session.count_instructions(self.golden.inputs(session.describe()))
-
-    def _soak(self, runtime: Runtime, threads: int) -> StabilityResult:
-        with Session(runtime, self.quantized.path, threads=threads) as session:
-            inputs = self.golden.inputs(session.describe())
-            soak = session.soak(inputs, inferences=self.config.stability.inferences)
-        return StabilityResult(
-            runtime=runtime.title,
-            threads=threads,
-            inferences=soak.inferences,
-            changed_outputs=soak.mismatches,
-            output_sha256=soak.output_sha256,
-            growth_bytes_per_inference=soak.growth_bytes_per_inference,
-            leaked_files=max(soak.open_files_end - soak.open_files_start, 0),
+    def _side_by_side(
+        self, host: Runtime, other: Runtime, devices: list[Runtime], parts: Parts | None
+    ) -> _Measured:
+        """Whatever does not mind company."""
+        others = tuple(filter(None, (self.baseline, self.against)))
+        jobs: list[Callable[[], Any]] = [
+            partial(answer_and_count, device, self.quantized, self.golden, others) for device in devices
+        ]
+        jobs += [partial(answer_if_possible, other, self.quantized, self.golden, self.samples)]
+        subjects = (self.quantized, self.baseline, self.against)
+        jobs += [partial(self._on_host, host, subject) for subject in subjects]
+        jobs += [partial(self._stability, host), partial(self._shift, host)]
+        if parts is not None:
+            emulated = [device for device in devices if device.kind == "emulated"]
+            jobs += [partial(measure_parts, device, parts, seed=self.seed) for device in emulated]
+        found = run_all("validate", jobs)
+        on_other, on_host, on_baseline, on_against, stability, shift, *counted = found[len(devices) :]
+        return _Measured(
+            devices=tuple(found[: len(devices)]),
+            other=on_other,
+            host=on_host,
+            baseline=on_baseline,
+            against=on_against,
+            stability=stability,
+            shift=shift,
+            parts=tuple(counted),
         )
+
+    def _on_host(self, host: Runtime, subject: Subject | None) -> OnRuntime | None:
+        return None if subject is None else answer(host, subject, self.golden, self.samples)
+
+    def _stability(self, host: Runtime) -> StabilityReport:
+        config = self.config.stability
+        return measure_stability(host, self.quantized.path, self.golden.inputs, config, self.config.threads)
+
+    def _shift(self, host: Runtime) -> ShiftReport | None:
+        if self.baseline is None or self.samples is None or not self.config.shift.samples:
+            return None
+        with both_models(host, self.baseline.path, self.quantized.path) as both:
+            return measure_shift(
+                self.samples,
+                self.judging,
+                both,
+                self.config.shift,
+                seed=self.seed,
+                own=self.shifted,
+            )
 
     def _compare(self, baseline: OnRuntime | None, quantized: OnRuntime) -> tuple[Comparison, ...]:
         """Compare what both returned, output by output; nothing where there are no samples or no baseline."""
@@ -235,14 +246,21 @@ class Measurement:
             largest_difference=steps,
         )
 
-    def _device_result(self, found: OnRuntime, host: OnRuntime, baseline: OnRuntime | None) -> DeviceResult:
-        """Compare bits with the host's; where they differ, the device is judged on its own outputs."""
-        differing, steps = differences(found.golden.outputs, host.golden.outputs)
+    def _devices(self, measured: _Measured) -> tuple[DeviceResult, ...]:
+        jobs = [partial(self._device, found, measured) for found in measured.devices]
+        return tuple(run_all("compare devices", jobs))
+
+    def _device(self, found: OnRuntime, measured: _Measured) -> DeviceResult:
+        """Compare bits with the same runtime's on the host; a device that differs is judged on its own."""
+        reference = measured.host
+        if isinstance(measured.other, OnRuntime) and measured.other.runtime.package == found.runtime.package:
+            reference = measured.other
+        differing, steps = differences(found.golden.outputs, reference.golden.outputs)
         compared: tuple[Comparison, ...] = ()
-        if differing and self.samples is not None and baseline is not None:
-            with Session(found.runtime, self.quantized.path) as session:
-                outputs = self._outputs(session, self.samples.take(slice(0, self.config.device_samples)))
-            compared = self._compare(baseline, replace(found, outputs=outputs))
+        if differing and self.samples is not None and measured.baseline is not None:
+            some = self.samples.take(slice(0, self.config.device_samples))
+            outputs = infer_samples(found.runtime, self.quantized, some)
+            compared = self._compare(measured.baseline, replace(found, outputs=outputs))
         assert found.runtime.device is not None
         return DeviceResult(
             device=found.runtime.device.name,
@@ -251,51 +269,60 @@ class Measurement:
             golden_samples=len(found.golden.outputs[0]),
             differing_samples=differing,
             largest_difference=steps,
-            quantized=found.quantized_count,
-            baseline=found.baseline_count,
+            quantized=found.costs[0] if found.costs else None,
+            baseline=found.costs[1] if found.costs and self.baseline else None,
             accuracy=compared,
         )
 
-    def _latency(self, runtime: Runtime) -> LatencyComparison | None:
-        """Host latency of both models on one thread, side by side in fresh processes."""
-        if self.baseline is None:
+    def _against(self, measured: _Measured, latency: LatencyComparison | None) -> Against | None:
+        if self.against is None:
             return None
-        subjects = {"baseline": self.baseline, "quantized": self.quantized}
-        with track("host latency", self.config.latency_pairs * 3, "runs") as advance:
+        return Against(
+            other_name=self.against.path.name,
+            other=self.against.facts,
+            ours=self.quantized.facts,
+            devices=tuple(
+                InstructionChange(ours=found.costs[0], other=found.costs[-1])
+                for found in measured.devices
+                if found.costs
+            ),
+            accuracy=self._compare(measured.against, measured.host),
+            latency=latency,
+        )
 
-            def measure(which: str) -> tuple[float, ...]:
-                with Session(runtime, subjects[which].path) as session:
-                    inputs = self.golden.inputs(session.describe())
-                    taken = session.time(inputs, runs=self.config.latency_inferences).latencies_us
-                advance()
-                return taken
+    def _latency(self, host: Runtime, parts: Parts | None) -> _Latency:
+        """Times on the host, while nothing else runs."""
+        config = self.config
+        with track("host latency", PROCESSES * len(config.threads), "processes") as advance:
+            times = tuple(
+                measure_host(
+                    host,
+                    self.quantized,
+                    self.golden,
+                    threads=threads,
+                    runs=PROCESSES * config.latency_inferences,
+                    advance=advance,
+                )
+                for threads in config.threads
+            )
+        return _Latency(
+            times=times,
+            ratio=self._ratio(host, self.baseline),
+            against=self._ratio(host, self.against),
+            parts=(measure_parts(host, parts, seed=self.seed),) if parts else (),
+        )
 
-            return latency.compare(measure, seed=self.seed, pairs=self.config.latency_pairs)
+    def _ratio(self, host: Runtime, other: Subject | None) -> LatencyComparison | None:
+        """Host latency of another model and ours on one thread, side by side in fresh processes."""
+        if other is None:
+            return None
+        subjects = {"baseline": other, "quantized": self.quantized}
+        runs, pairs = self.config.latency_inferences, self.config.latency_pairs
+        with track("host latency, side by side", pairs * 3, "processes") as advance:
+            measure = time_fresh(host, subjects, self.golden, inferences=runs, advance=advance)
+            return compare(measure, seed=self.seed, pairs=pairs)
 
 
 def output_names(outputs: Sequence[Port]) -> tuple[str, ...]:
     """The outputs' names, which matter where there are several."""
     return tuple(port.name for port in outputs) if len(outputs) > 1 else ("",)
-
-
-def differences(outputs: list[NDArray[Any]], reference: list[NDArray[Any]]) -> tuple[int, float]:
-    """How many samples differ in any bit, and the largest difference: in steps, of integer outputs."""
-    gaps = [
-        np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).reshape(len(ours), -1).max(axis=1)
-        for ours, theirs in zip(outputs, reference, strict=True)
-    ]
-    gap = np.max(gaps, axis=0)
-    return int(np.count_nonzero(gap)), float(gap.max())
-
-
-def run_all(name: str, jobs: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Run the jobs, as many at a time as there are cores; results come in the order of the jobs."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, track(name, len(jobs), "measurements") as advance:
-        futures = [pool.submit(job) for job in jobs]
-        for future in futures:
-            future.add_done_callback(lambda _: advance())
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise

@@ -69,6 +69,11 @@ def flips(baseline_right: NDArray[np.bool_], quantized_right: NDArray[np.bool_])
     """Count the samples that one model alone has right."""
     lost = int(np.count_nonzero(baseline_right & ~quantized_right))
     gained = int(np.count_nonzero(quantized_right & ~baseline_right))
+    return counted_flips(lost, gained)
+
+
+def counted_flips(lost: int, gained: int) -> Flips:
+    """The samples that float alone has right, and int8 alone, with McNemar's p."""
     return Flips(right_to_wrong=lost, wrong_to_right=gained, mcnemar_p=mcnemar_exact(lost, gained))
 
 

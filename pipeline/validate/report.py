@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import TypeAdapter
 
 from pipeline.artifacts import LayerTreatment
-from pipeline.runtimes.session import InstructionCount, Tensor
+from pipeline.runtimes.session import Tensor
+from pipeline.validate.against import Against
+from pipeline.validate.breakdown import Breakdown
 from pipeline.validate.comparison import Comparison
+from pipeline.validate.costs import EmulatedCost, HostLatency
 from pipeline.validate.delegation import Delegation
 from pipeline.validate.latency import LatencyComparison
+from pipeline.validate.shift_results import ShiftReport
+from pipeline.validate.stability import StabilityReport
+from pipeline.validate.subject import ModelFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,18 +34,6 @@ class Verdict:
     outcome: Outcome
     got: str
     allowed: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelFile:
-    """A .tflite file; ``compressed_bytes`` is what a user downloads."""
-
-    sha256: str
-    size_bytes: int
-    compressed_bytes: int
-    sparsity: float
-    float_operators: tuple[str, ...]
-    integer_io: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +55,8 @@ class DeviceResult:
     golden_samples: int
     differing_samples: int
     largest_difference: float
-    quantized: InstructionCount | None
-    baseline: InstructionCount | None
+    quantized: EmulatedCost | None
+    baseline: EmulatedCost | None
     accuracy: tuple[Comparison, ...] = ()
 
     @property
@@ -94,24 +88,6 @@ class RuntimeAccuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StabilityResult:
-    """Repeated inference of the same samples in one process."""
-
-    runtime: str
-    threads: int
-    inferences: int
-    changed_outputs: int
-    output_sha256: str
-    growth_bytes_per_inference: float
-    leaked_files: int
-
-    @property
-    def growth_bytes(self) -> float:
-        """Growth of the resident set over the whole run, by its slope once it has settled."""
-        return self.growth_bytes_per_inference * self.inferences
-
-
-@dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything that validation measured.
 
@@ -120,7 +96,13 @@ class Report:
         preprocessing: how raw samples become the model's input, and who decided.
         delegation: on the host's LiteRT first, then on its tflite-runtime and on the devices.
         accuracy: of each output; none where there is no labelled data or no float model.
+        shift: None where there are no labelled data, no float model, or it was not asked for.
+        against: the model beside another one; None where none was given.
+        operators: what each costs; None where it was not asked for.
+        times: of the model on this host, for each count of threads.
+        latency: on this host beside the float model; None where there is none.
         runtimes: the host's: LiteRT, on which the accuracy is compared, then tflite-runtime.
+        not_finite: golden samples for which the host's LiteRT gave an output that is infinite or no number.
         format: what the model could become: "int8", "int8 with float operators", "float16" or "float32".
         format_reason: why it is not "int8" throughout; "" where it is.
         notes: what a user should know about model and data, one line each.
@@ -137,8 +119,13 @@ class Report:
     accuracy: tuple[Comparison, ...]
     runtimes: tuple[RuntimeAccuracy, ...]
     devices: tuple[DeviceResult, ...]
-    stability: tuple[StabilityResult, ...]
+    stability: StabilityReport
+    shift: ShiftReport | None
+    against: Against | None
+    operators: Breakdown | None
+    times: tuple[HostLatency, ...]
     latency: LatencyComparison | None
+    not_finite: int = 0
     classes: tuple[str, ...] = ()
     preprocessing: str = ""
     rewrites: tuple[str, ...] = ()
@@ -186,7 +173,7 @@ def deterministic(report: Report) -> dict[str, Any]:
     Times, memory and instruction counts are measured and left out.
     """
     values = report.plain()
-    for measured in ("latency", "stability", "verdicts"):
+    for measured in ("against", "operators", "times", "latency", "stability", "verdicts"):
         values.pop(measured)
     for device in values["devices"]:
         device.pop("quantized")

@@ -61,6 +61,16 @@ def with_intervals(figures: Sequence[Figure], *, seed: int, bootstrap: int) -> t
     return tuple(metrics)
 
 
+def holm(p: Sequence[float], level: float = 1 - CONFIDENCE) -> tuple[bool, ...]:
+    """Say which of several hypotheses are refuted, at ``level`` for all of them together (Holm 1979)."""
+    refuted = [False] * len(p)
+    for place, index in enumerate(np.argsort(p, kind="stable")):
+        if p[index] > level / (len(p) - place):
+            break
+        refuted[index] = True
+    return tuple(refuted)
+
+
 def _rounded(*values: float) -> tuple[float, ...]:
     """Keep what does not depend on the order of additions, which is another on another processor."""
     size = max(abs(value) for value in values[:2])

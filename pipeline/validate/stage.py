@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,13 +14,11 @@ from pipeline.validate.report import write_report
 from pipeline.validate.subject import Subject
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pipeline.artifacts import Baseline, Dataset, PreparedModel, QuantizedModel
+    from pipeline.artifacts import Baseline, Dataset, PreparedModel, QuantizedModel, Source
     from pipeline.config import ValidateConfig
     from pipeline.targets import Target
 
-VERSION = 2
+VERSION = 3
 
 
 def validate(
@@ -27,32 +26,37 @@ def validate(
     baseline: Baseline,
     model: PreparedModel,
     data: Dataset,
-    *,
+    *shifted: Dataset,
     target: Target,
     config: ValidateConfig,
+    against: Source | None,
     seed: int,
     out: Path,
 ) -> Measured:
     """Measure the quantized model against its float baseline on every runtime of the target.
 
+    Args:
+        shifted: the user's own data of other distributions, in the order of ``config.shift.sources``.
+        against: the .tflite file of an earlier release.
+
     Raises:
         StageError: a runtime crashed or hung.
         ToolchainError: the emulator is not provisioned.
     """
-    judging = Judging(
-        tasks=data.tasks,
-        outputs=output_names(model.outputs),
-        from_logits=model.from_logits,
-        classes=data.classes,
-    )
     measurement = Measurement(
         Subject.open(quantized.tflite),
         Subject.open(baseline.tflite),
         Samples.of(data, "test", model.preprocessing),
-        judging,
+        Judging(data.tasks, output_names(model.outputs), model.from_logits, data.classes),
         target,
+        target.devices,
         config,
         seed,
+        shifted={
+            name: Samples.every(other, model.preprocessing)
+            for name, other in zip(config.shift.sources, shifted, strict=True)
+        },
+        against=Subject.open(Path(against.location)) if against else None,
     )
     report, golden = measurement.run(
         quantized.tflite.name,
@@ -64,12 +68,8 @@ def validate(
         layers=quantized.layers,
         notes=(*data.notes, *model.notes),
     )
-    measured = Measured(
-        folder=out,
-        model_sha256=quantized.sha256,
-        inputs=len(golden.inputs),
-        outputs=len(golden.outputs),
-    )
+    inputs, outputs = len(golden.inputs), len(golden.outputs)
+    measured = Measured(folder=out, model_sha256=quantized.sha256, inputs=inputs, outputs=outputs)
     write_report(report, measured.report)
     for index, array in enumerate(golden.inputs):
         np.save(measured.golden_input(index), array)

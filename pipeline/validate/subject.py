@@ -12,7 +12,6 @@ from models.ports import Port
 from pipeline.errors import InputError
 from pipeline.flatbuffer import compressed_size, float_operators, integer_io, read_tflite, weight_sparsity
 from pipeline.runtimes.scaling import as_input
-from pipeline.validate.report import ModelFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +22,18 @@ if TYPE_CHECKING:
     from pipeline.flatbuffer import TfliteModel
     from pipeline.runtimes.session import ModelDetails, Tensor
     from pipeline.samples import Samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFile:
+    """A .tflite file; ``compressed_bytes`` is what a user downloads."""
+
+    sha256: str
+    size_bytes: int
+    compressed_bytes: int
+    sparsity: float
+    float_operators: tuple[str, ...]
+    integer_io: bool
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from calibration.sampling import sample_hashes
-from pipeline.config import zoo_settings
 from pipeline.flatbuffer import float_operators, integer_io, read_tflite, weight_sparsity
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
+from pipeline.settings import zoo_settings
 from pipeline.validate.report import read_report
 
 pytestmark = pytest.mark.xdist_group("default build")

@@ -9,14 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.zoo import catalogue
-from pipeline.config import (
-    BuildConfig,
-    make_config,
-    read_toml,
-    read_validation,
-    zoo_settings,
-)
+from pipeline.config import BuildConfig
 from pipeline.errors import ConfigError
+from pipeline.settings import make_config, read_toml, read_validation, zoo_settings
 
 LEAST = {"model": {"path": "model.keras"}, "data": {"source": "data.npz"}}
 
@@ -170,19 +165,43 @@ def test_a_folder_is_no_settings_file(tmp_path):
 def test_validation_needs_neither_model_nor_data(tmp_path):
     path = write(tmp_path, "[gates]\nsize_ratio = 0.3\n[validate]\nthreads = [1]\n")
 
-    found = read_validation(path, None, (), None, 0.0)
+    found = read_validation(config=path)
 
     assert (found.validation.threads, found.gates.size_ratio) == ((1,), 0.3)
-    assert read_validation(None, None, (), None, 0.0).gates.size_ratio == 0.5
+    assert read_validation().gates.size_ratio == 0.5
 
 
 def test_flags_win_over_the_file_that_judges(tmp_path):
     path = write(tmp_path, '[data]\nsource = "a.npz"\n[preprocessing]\nscale = 2.0\n')
 
-    found = read_validation(path, "b.npz", ("regression",), 0.5, -1.0)
+    found = read_validation(
+        config=path,
+        data="b.npz",
+        shifted=("night=n.npz",),
+        task=("regression",),
+        scale=0.5,
+        offset=-1.0,
+        gates=("size",),
+        seed=3,
+    )
 
     assert (found.data.source, found.data.task) == ("b.npz", ("regression",))
     assert (found.preprocessing.scale, found.preprocessing.offset) == (0.5, -1.0)
+    assert found.validation.shift.sources == {"night": "n.npz"}
+    assert (found.gates.ask, found.seed) == (("size",), 3)
+
+
+def test_shifted_data_without_a_name_is_refused_with_an_example():
+    with pytest.raises(ConfigError, match="NAME=SOURCE"):
+        read_validation(shifted=("photos",))
+
+
+def test_shifted_data_is_taken_from_the_files_own_folder(tmp_path):
+    path = write(tmp_path, '[validate.shift.sources]\nnight = "night"\nfunction = "a.b:c"\n')
+
+    sources = read_validation(config=path).validation.shift.sources
+
+    assert sources == {"night": str(tmp_path / "night"), "function": "a.b:c"}
 
 
 @pytest.mark.parametrize("name", catalogue.ZOO)

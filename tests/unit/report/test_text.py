@@ -157,7 +157,7 @@ def test_of_many_classes_those_that_lose_most_recall_are_shown(judged):
 
     assert "The 50 of 300 classes that lose most recall" in text
     assert row(text, "class 250")[2:4] == ["93.1%", "10.0%"]
-    assert text.count("\nclass ") == 51
+    assert len(re.findall(r"^class \d", text, re.MULTILINE)) == 50
 
 
 def test_a_model_that_could_not_become_int8_is_called_what_it_is(judged):

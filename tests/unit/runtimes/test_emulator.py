@@ -1,54 +1,57 @@
-"""The emulator's folder: where it is, what belongs to a device, and how damage shows."""
+"""An emulator: where it is looked for, and what belongs to a device."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pipeline.errors import ToolchainError
-from pipeline.runtimes.emulator import Emulator, cache_folder, find_emulator
+from pipeline.runtimes.emulator import Emulator, find_emulator, is_provisioned
+from pipeline.runtimes.guests import get_guest
+from pipeline.runtimes.parts import Part, write_manifest
+from pipeline.runtimes.provisioning import tools_part
 from pipeline.targets import get_device
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-@pytest.fixture
-def emulator(tmp_path: Path) -> Emulator:
-    """Return the folder of an emulator with one file."""
-    (tmp_path / "roots/arm64/usr").mkdir(parents=True)
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site/module.py").write_text("pass\n")
-    recorded = {"site/module.py": (5, hashlib.sha256(b"pass\n").hexdigest())}
-    (tmp_path / "manifest.json").write_text(json.dumps({"files": recorded}))
-    return Emulator(tmp_path, "amd64")
+    from pipeline.targets import Device
 
 
-def test_the_cache_can_be_moved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("EDGE_PIPELINE_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
+def emulator_of(device: Device, folder: Path) -> Emulator:
+    """Return an emulator with one file, and tools that are none."""
+    tools, root = Part("tools", folder / "tools"), Part("root", folder / "guest")
+    tools.folder.mkdir(exist_ok=True)
+    (root.folder / "root/usr").mkdir(parents=True, exist_ok=True)
+    (root.folder / "site").mkdir(exist_ok=True)
+    (root.folder / "site/module.py").write_text("pass\n")
+    for part in (tools, root):
+        write_manifest(part.folder, {})
+    return Emulator(get_guest(device.arch), tools, root)
 
 
+@pytest.mark.parametrize(
+    ("arch", "remedy"),
+    [("aarch64", "pipeline device provision"), ("armv7l", "pipeline device provision armv7")],
+)
 def test_a_missing_emulator_is_answered_with_the_command(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    arch: str, remedy: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("EDGE_PIPELINE_CACHE", str(tmp_path))
-    with pytest.raises(ToolchainError, match="not provisioned; run: pipeline device provision"):
-        find_emulator()
+    emulator = Emulator(get_guest(arch), tools_part(), get_guest(arch).part)
+    emulator.tools.make_with(lambda folder: write_manifest(folder, {}))
+    assert not is_provisioned(arch)
+    with pytest.raises(ToolchainError, match=rf"not provisioned .*; run: {remedy}$"):
+        find_emulator(arch)
+    emulator.root.make_with(lambda folder: write_manifest(folder, {}))
+    assert find_emulator(arch) == emulator
 
 
-def test_another_processor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    with pytest.raises(ToolchainError, match="not on riscv64"):
-        find_emulator()
-
-
-def test_a_device_sees_its_own_cores_and_the_shared_files(emulator: Emulator) -> None:
-    device = get_device("rpi5")
+@pytest.mark.parametrize("name", ["rpi5", "armv7"])
+def test_a_device_sees_its_own_cores_and_the_shared_files(name: str, tmp_path: Path) -> None:
+    device = get_device(name)
+    emulator = emulator_of(device, tmp_path)
     root = emulator.device_root(device)
     assert (root / "proc/cpuinfo").read_text() == device.cpuinfo_text()
     assert (root / "sys/devices/system/cpu/present").read_text() == "0-3\n"
@@ -57,25 +60,22 @@ def test_a_device_sees_its_own_cores_and_the_shared_files(emulator: Emulator) ->
     assert emulator.device_root(device) == root
 
 
-def test_the_command_names_the_devices_core_and_root(emulator: Emulator) -> None:
-    device = get_device("rpi4")
+@pytest.mark.parametrize(
+    ("name", "qemu", "core"), [("rpi4", "qemu-aarch64", "cortex-a72"), ("armv7", "qemu-arm", "cortex-a7")]
+)
+def test_the_command_names_the_devices_core_and_root(name: str, qemu: str, core: str, tmp_path: Path) -> None:
+    device = get_device(name)
+    emulator = emulator_of(device, tmp_path)
     command = emulator.command(device, "marks")
-    assert command[command.index("-cpu") + 1] == "cortex-a72"
+    assert any(word.endswith(f"/usr/bin/{qemu}") for word in command)
+    assert command[command.index("-cpu") + 1] == core
     assert command[command.index("-L") + 1] == str(emulator.device_root(device))
+    plugins = [command[at + 1] for at, word in enumerate(command) if word == "-plugin"]
+    assert plugins[0] == f"{emulator.tools.folder}/icount.so,out=marks"
 
 
-def test_a_whole_emulator_has_no_damage(emulator: Emulator) -> None:
+def test_a_damaged_file_is_named_with_its_part(tmp_path: Path) -> None:
+    emulator = emulator_of(get_device("rpi4"), tmp_path)
     assert list(emulator.damaged_files(hashes=True)) == []
-
-
-def test_a_lost_or_truncated_file_shows_by_its_size(emulator: Emulator) -> None:
-    (emulator.folder / "site/module.py").write_text("")
-    assert list(emulator.damaged_files(hashes=False)) == ["site/module.py"]
-    (emulator.folder / "site/module.py").unlink()
-    assert list(emulator.damaged_files(hashes=False)) == ["site/module.py"]
-
-
-def test_an_altered_file_shows_by_its_hash(emulator: Emulator) -> None:
-    (emulator.folder / "site/module.py").write_text("PASS\n")
-    assert list(emulator.damaged_files(hashes=False)) == []
-    assert list(emulator.damaged_files(hashes=True)) == ["site/module.py"]
+    (emulator.root.folder / "site/module.py").write_text("")
+    assert list(emulator.damaged_files(hashes=False)) == ["root/site/module.py"]

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.errors import ToolchainError
 from pipeline.runtimes import environment
+from pipeline.targets import get_device
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,11 +50,23 @@ def test_a_missing_emulator_is_refused_where_devices_are_wanted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("EDGE_PIPELINE_CACHE", str(tmp_path))
-    environment.check_environment(emulator=False)
+    environment.check_environment([])
+    environment.check_environment([get_device("host")])
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     with pytest.raises(ToolchainError, match="run: pipeline device provision"):
         environment.check_environment()
     assert environment.check_emulator().remedy == "pipeline device provision"
+    with pytest.raises(ToolchainError, match="run: pipeline device provision"):
+        environment.check_environment([get_device("armv7")])
+
+
+def test_the_emulator_of_32_bit_devices_is_no_problem_until_one_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EDGE_PIPELINE_CACHE", str(tmp_path))
+    check = environment.check_emulator("armv7l")
+    assert check.problem is None
+    assert check.found == "not fetched; to have it: pipeline device provision armv7"
 
 
 def test_an_arm64_host_needs_no_emulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from pipeline.runtimes.runtime import emulated_runtime, read_host_device, runtimes_for
+from pipeline.runtimes.runtime import emulated_runtime, host_runtime, runtime_of, runtimes_for
 from pipeline.targets import get_device, get_target
 
 if TYPE_CHECKING:
@@ -32,9 +32,21 @@ def test_an_arm64_host_runs_natively_and_says_so(monkeypatch: pytest.MonkeyPatch
     assert "native" in native.title
 
 
-def test_the_host_device_is_read_from_its_cpuinfo() -> None:
-    rpi5 = get_device("rpi5")
-    assert read_host_device(rpi5.cpuinfo_text()).cpuinfo == rpi5.cpuinfo
+def test_a_32_bit_device_carries_the_old_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    found = runtimes_for(get_target("armv7"))[-1]
+    assert (found.name, found.kind) == ("tflite-runtime-armv7", "emulated")
+    assert found.title == f"tflite-runtime {version('tflite-runtime')}, emulated cortex-a7"
+
+
+def test_a_32_bit_device_is_emulated_on_an_arm64_host_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert runtime_of(get_device("armv7")).kind == "emulated"
+
+
+def test_the_host_is_a_device_that_is_not_emulated() -> None:
+    assert runtime_of(get_device("host")) == host_runtime("litert")
+    assert [runtime.name for runtime in runtimes_for(get_target("host"))] == ["litert", "tflite-runtime"]
 
 
 def test_devices_run_the_version_that_the_host_runs() -> None:

@@ -141,6 +141,50 @@ def test_a_worker_that_hangs_is_killed_at_the_time_out(addition: Path) -> None:
     assert worker.returncode == -signal.SIGKILL
 
 
+def test_a_worker_that_gives_signs_of_life_may_take_longer_than_the_time_out(addition: Path) -> None:
+    slow = "\nimport time\nfor _ in range(8): time.sleep(0.25); print('{\"alive\": true}', flush=True)"
+    with Session(
+        scripted(LOADED + slow + "\nprint('{\"ok\": {}}', flush=True)"), addition, timeout_s=1
+    ) as session:
+        assert session._ask("anything") == {}
+
+
+def test_a_long_request_gives_signs_of_life(addition: Path) -> None:
+    with Session(LITERT, addition) as session:
+        began, session.timeout_s = time.monotonic(), 1.5
+        assert session.soak([SAMPLES], inferences=1).mismatches == 0
+        assert next(session.soak_blocks([SAMPLES], [700_000])).mismatches == 0
+    assert time.monotonic() - began > session.timeout_s
+
+
+def test_soak_blocks_go_on_where_the_one_before_ended(addition: Path) -> None:
+    with Session(LITERT, addition) as session:
+        blocks = list(session.soak_blocks([SAMPLES], [2, 1, 4]))
+        whole = session.soak([SAMPLES], inferences=7)
+    assert [block.inferences for block in blocks] == [2, 1, 4]
+    assert blocks[0].output_sha256 != blocks[1].output_sha256 == blocks[2].output_sha256
+    assert whole.output_sha256 == blocks[2].output_sha256
+    assert sum(block.mismatches for block in blocks) == 0
+
+
+def test_interpreters_side_by_side_give_the_same_outputs(addition: Path) -> None:
+    with Session(LITERT, addition) as session:
+        found = session.run_side_by_side([SAMPLES], interpreters=3, inferences=30)
+        alone = session.soak([SAMPLES], inferences=30)
+    assert found.mismatches == 0
+    assert set(found.output_sha256) == {alone.output_sha256}
+
+
+def test_a_worker_lives_with_less(addition: Path) -> None:
+    with Session(LITERT, addition) as session:
+        session.limit(headroom_bytes=64 << 20, cores=1, nice=5)
+        limits = Path(f"/proc/{session._worker.pid}/limits").read_text()
+        assert len(os.sched_getaffinity(session._worker.pid)) == 1
+        assert len(session.run([SAMPLES])[0]) == 3
+    data = next(line for line in limits.splitlines() if line.startswith("Max data size"))
+    assert int(data.split()[3]) < 4 << 30
+
+
 def test_a_worker_that_dies_between_requests_is_an_error_of_the_next(addition: Path) -> None:
     with Session(LITERT, addition) as session:
         session._worker.kill()

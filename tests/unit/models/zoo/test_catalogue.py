@@ -16,7 +16,7 @@ import models.zoo
 from models.load import load_model
 from models.zoo import autoencoder, fashion_mnist, series
 from models.zoo.catalogue import ZOO
-from pipeline.config import make_config, zoo_settings
+from pipeline.settings import make_config, zoo_settings
 
 FOLDER = Path(models.zoo.__file__).parent
 ROOT = FOLDER.parents[1]

@@ -1,0 +1,241 @@
+"""What is done to a model on the emulated board, and what comes of it: memory, quotas, SIGKILL."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGKILL
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifacts import Fault
+from pipeline.board.bench import job_files
+from pipeline.board.machine import JobRun, Machine, required, run_job
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pipeline.board.image import BoardImage
+    from pipeline.targets import Device
+
+PROBE = {"runs": 32, "inferences": 128, "budget_us": 10e6}
+ENDLESS = {"inferences": 1 << 40, "budget_us": 1e15, "ready": "/run/ready"}
+PROBE_SAMPLES = 64
+
+QUOTAS = (50, 20)
+"""Percent of one core."""
+
+PROCESS_LEAST_MIB = 8
+PROCESS_STEP_MIB = 4
+BOARD_STEP_MIB = 8
+ABOVE_RESIDENT_MIB = (24, 56)
+"""Where the search for the board's memory looks first: the kernel needs about as much."""
+
+PATIENCE = 3
+"""An attempt that takes this many times as long as one with enough memory reads its pages over and over."""
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemorySearch:
+    """The least memory in which the model runs to its end, found by halving.
+
+    Attributes:
+        of: ``"board"``: the board's whole memory, kernel and all; ``"process"``: what the control group of
+            the model's process may use (``memory.max``), page cache included.
+        least_mib: the least that was enough; None where the most was not.
+        resolution_mib: how far above the most that was too little it may lie.
+        steps: every attempt.
+    """
+
+    of: str
+    least_mib: int | None
+    resolution_mib: int
+    steps: tuple[Fault, ...]
+
+
+def measure_quotas(
+    image: BoardImage,
+    device: Device,
+    model: Path,
+    inputs: Sequence[NDArray[Any]],
+    *,
+    memory_mib: int,
+    timeout_s: float,
+) -> tuple[Fault, ...]:
+    """Run the model with a share of the core's time: same outputs, and how much longer an inference takes.
+
+    Args:
+        inputs: for each of the model's inputs an array (n, ...) of its own dtype.
+        timeout_s: seconds of this machine.
+
+    Raises:
+        StageError: the board did not get to the end.
+    """
+    files = job_files(model, [array[:PROBE_SAMPLES] for array in inputs], PROBE)
+    files |= {"start": FOLDER / "quota.sh", "settings": f'PERCENTS="{" ".join(map(str, QUOTAS))}"\n'.encode()}
+    machine = Machine(device=device, memory_mib=memory_mib, deterministic=True)
+    run = required(run_job(image, machine, files, timeout_s=timeout_s), "board faults")
+    free = json.loads(run.results["quota-100.json"])
+    faults = []
+    for percent in QUOTAS:
+        found = json.loads(run.results[f"quota-{percent}.json"])
+        same = found["soak"]["output_sha256"] == free["soak"]["output_sha256"]
+        ratio = (found["soak_us"] / found["inferences"]) / (free["soak_us"] / free["inferences"])
+        faults.append(
+            Fault(
+                environment=_board(device, memory_mib, 1),
+                done=f"{percent} % of one core (cpu.max)",
+                outcome=f"{ratio:.2f}x the time of an inference, {_outputs(same)}",
+                ok=same,
+            )
+        )
+    return tuple(faults)
+
+
+def measure_limits(
+    image: BoardImage,
+    device: Device,
+    model: Path,
+    inputs: Sequence[NDArray[Any]],
+    *,
+    memory_mib: int,
+    timeout_s: float,
+) -> tuple[MemorySearch, Fault]:
+    """Find the least memory of the model's process, and end it with SIGKILL and start it again.
+
+    Args:
+        inputs: for each of the model's inputs an array (n, ...) of its own dtype.
+        timeout_s: seconds of this machine.
+
+    Raises:
+        StageError: the board did not get to the end.
+    """
+    settings = f"LEAST_MIB={PROCESS_LEAST_MIB} STEP_MIB={PROCESS_STEP_MIB} PATIENCE={PATIENCE}\n"
+    taken = [array[:PROBE_SAMPLES] for array in inputs]
+    files = job_files(model, taken, PROBE)
+    probe = files.pop("plan.json")
+    endless = job_files(model, taken, ENDLESS)["plan.json"]
+    files |= {"start": FOLDER / "limits.sh", "settings": settings.encode()}
+    files |= {"probe.json": probe, "endless.json": endless}
+    machine = Machine(device=device, memory_mib=memory_mib, cores=2)
+    run = required(run_job(image, machine, files, timeout_s=timeout_s), "board faults")
+    return _limits(run, _board(device, memory_mib, 2))
+
+
+def _limits(run: JobRun, environment: str) -> tuple[MemorySearch, Fault]:
+    free = _hash(run, "free")
+    attempts = [line.split() for line in run.results["attempts"].decode().splitlines()]
+    steps = []
+    least = None
+    for name, status, kills in attempts:
+        if not name.startswith("memory-"):
+            continue
+        mib = int(name.removeprefix("memory-"))
+        fits = status == "0"
+        if fits:
+            least = mib if least is None else min(least, mib)
+            same = _hash(run, name) == free
+            outcome = f"ran to the end, {_outputs(same)}"
+        else:
+            same = False
+            slow = f"did not end in {PATIENCE} times the time: it reads its own pages over and over"
+            told = slow if status == str(128 + SIGKILL) else f"ended with status {status}"
+            outcome = "killed by the kernel for memory" if int(kills) else told
+        steps.append(Fault(environment=environment, done=f"memory.max {mib} MiB", outcome=outcome, ok=same))
+    same = free is not None and _hash(run, "restarted") == free
+    restart = Fault(
+        environment=environment,
+        done="SIGKILL while it infers, then started again",
+        outcome=f"ran to the end, {_outputs(same)}" if same else "did not give the same outputs again",
+        ok=same,
+    )
+    found = MemorySearch(of="process", least_mib=least, resolution_mib=PROCESS_STEP_MIB, steps=tuple(steps))
+    return found, restart
+
+
+def find_least_memory(
+    image: BoardImage,
+    device: Device,
+    model: Path,
+    inputs: Sequence[NDArray[Any]],
+    *,
+    least_mib: int,
+    most_mib: int,
+    resident_mib: int,
+    timeout_s: float,
+) -> MemorySearch:
+    """Find the least memory with which the board boots and the model runs to its end; two boots at a time.
+
+    Args:
+        inputs: for each of the model's inputs an array (n, ...) of its own dtype.
+        least_mib: where the search ends at the latest, downwards.
+        most_mib: where it begins.
+        resident_mib: what the model's process is known to occupy: the search looks a little above it first.
+        timeout_s: seconds of this machine for a boot.
+    """
+    files = job_files(model, [array[:PROBE_SAMPLES] for array in inputs], {**PROBE, "runs": 0})
+    steps: dict[int, Fault] = {}
+
+    def attempt(mib: int, patience_s: float = timeout_s) -> None:
+        run = run_job(image, Machine(device=device, memory_mib=mib), files, timeout_s=patience_s)
+        fits = run.outcome == "ended" and run.status == 0
+        outcome = "ran to the end" if fits else _trouble(run)
+        environment = _board(device, mib, 1)
+        steps[mib] = Fault(environment=environment, done="boot, and run the model", outcome=outcome, ok=fits)
+
+    began = time.monotonic()
+    attempt(most_mib)
+    patience_s = min(timeout_s, PATIENCE * (time.monotonic() - began))
+    low, high = least_mib - BOARD_STEP_MIB, most_mib
+    pair = {_stepped(resident_mib + above, low, high) for above in ABOVE_RESIDENT_MIB}
+    with ThreadPoolExecutor(2) as threads:
+        while steps[most_mib].ok and pair - steps.keys():
+            list(threads.map(attempt, sorted(pair - steps.keys()), (patience_s, patience_s)))
+            high = min(mib for mib, step in steps.items() if step.ok)
+            low = max((mib for mib, step in steps.items() if not step.ok and mib < high), default=low)
+            third = (high - low) / 3
+            pair = {_stepped(low + third, low, high), _stepped(high - third, low, high)}
+            if high - low <= BOARD_STEP_MIB:
+                break
+    return MemorySearch(
+        of="board",
+        least_mib=high if steps[most_mib].ok else None,
+        resolution_mib=BOARD_STEP_MIB,
+        steps=tuple(steps[mib] for mib in sorted(steps)),
+    )
+
+
+def _stepped(mib: float, low: int, high: int) -> int:
+    """Return the step nearest to ``mib`` that is between the two, or half way where none is."""
+    steps = round((mib - low) / BOARD_STEP_MIB)
+    return min(max(low + BOARD_STEP_MIB * steps, low + BOARD_STEP_MIB), max(high - 1, low + 1))
+
+
+def _trouble(run: JobRun) -> str:
+    """Say how a boot failed for want of memory."""
+    told = {
+        "out of memory": "killed by the kernel for memory",
+        "panicked": "the kernel panicked",
+        "did not boot": "did not boot",
+        "no end": "did not come to its end in time",
+    }
+    return told.get(run.outcome, f"the model ended with status {run.status}")
+
+
+def _hash(run: JobRun, name: str) -> str | None:
+    found = run.results.get(f"{name}.json")
+    return json.loads(found)["soak"]["output_sha256"] if found else None
+
+
+def _outputs(same: bool) -> str:
+    return "outputs the same" if same else "OUTPUTS DIFFER"
+
+
+def _board(device: Device, memory_mib: int, cores: int) -> str:
+    return f"emulated board, {device.cpu}, {cores} core{'s' if cores > 1 else ''}, {memory_mib} MiB"

@@ -1,0 +1,403 @@
+"""The emulated board's image: a kernel, an initial RAM disk and a root, made once in the user's cache.
+
+Like the emulator of single programs it stands on its own: qemu and mke2fs run on the libraries that came with
+them, no root rights are needed, and no package's maintainer script is run. ::
+
+    board/KEY/
+        host            qemu-system-aarch64, mke2fs and their libraries, for this machine
+        kernel          Debian's arm64 kernel
+        initrd          busybox and the drivers of the board's disks and network, which lead to:
+        root.ext4       the root: bash, coreutils, procps, Python 3.11, LiteRT, sshd
+        diskless        a smaller root that lives in memory: Python 3.11 and LiteRT
+        manifest.json   where all of it came from, and the SHA-256 of every file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from pipeline.board.initrd import write_end, write_files, write_skeleton, write_tree
+from pipeline.errors import ToolchainError
+from pipeline.progress import track
+from pipeline.runtimes import packages
+from pipeline.runtimes.emulator import DEBIAN_ARCHITECTURES, LOADERS, TRIPLETS, cache_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+LAYOUT = 1
+"""Raise it when what is laid out below changes."""
+
+HOST_PACKAGES = ("qemu-system-arm", "e2fsprogs", "python3-pip-whl")
+KERNEL_PACKAGE = "linux-image-cloud-arm64"
+BOARD_PACKAGES = (
+    *("base-files", "bash", "dash", "coreutils", "procps", "busybox-static", "sed", "grep", "findutils"),
+    *("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "openssh-server"),
+)
+NOT_UNPACKED = (
+    *("libperl", "perl", "iso-codes", "initramfs-tools", "linux-base", "klibc", "libklibc", "udev", "dpkg_"),
+    *("debconf", "adduser", "ucf", "kmod", "logsave", "cpio", "lsb-base", "sysvinit-utils", "util-linux_"),
+)
+"""What the packages above want for their maintainer scripts alone, by how the file's name begins."""
+
+BOARD_PYTHON = "/usr/bin/python3.11"
+DRIVERS = (
+    "drivers/virtio/virtio",
+    "drivers/virtio/virtio_ring",
+    "drivers/virtio/virtio_mmio",
+    "drivers/block/virtio_blk",
+    "net/core/failover",
+    "drivers/net/net_failover",
+    "drivers/net/virtio_net",
+)
+IN_MEMORY = (
+    *("bin/busybox", "bin/sh", "bin/dash", "etc/passwd", "site", "lib/ld-linux-aarch64.so.1"),
+    *("lib/aarch64-linux-gnu", "usr/bin/python3.11", "usr/lib/python3.11"),
+    *(f"usr/lib/aarch64-linux-gnu/lib{name}*.so*" for name in ("stdc++", "expat", "ffi", "crypto", "ssl")),
+)
+"""What of the root the diskless board has, by glob."""
+
+NOT_OF_THE_WHEELS = ("**/tests", "**/include", "numpy/f2py", "numpy/distutils", "**/*WebGpu*")
+"""What inference on a processor does not use, by glob."""
+
+ACCOUNTS = {
+    "etc/passwd": "root:x:0:0:root:/root:/bin/bash\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n",
+    "etc/group": "root:x:0:\nnogroup:x:65534:\n",
+    "etc/shadow": "root:*:19000:0:99999:7:::\nsshd:*:19000:0:99999:7:::\n",
+}
+"""What base-passwd's maintainer script would write. ``*``: nobody logs in with a password."""
+
+SPARE_MIB = 64
+"""Room on the board's root for what its user puts there."""
+
+PROVISION = "pipeline device provision board"
+NEEDED_BYTES = 1_500_000_000
+"""Free space that provisioning wants, downloads included."""
+
+FIXED_UUID = "00000000-0000-4000-8000-000000000000"
+"""File systems are named alike, so that the same files make the same bytes."""
+
+
+@dataclass(frozen=True)
+class BoardImage:
+    """A provisioned image in ``folder``, for a host of Debian's ``architecture``."""
+
+    folder: Path
+    architecture: str
+
+    @property
+    def kernel(self) -> Path:
+        return self.folder / "kernel"
+
+    @property
+    def initrd(self) -> Path:
+        return self.folder / "initrd"
+
+    @property
+    def diskless(self) -> Path:
+        return self.folder / "diskless"
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root.ext4"
+
+    def host_tool(self, path: str) -> tuple[str, ...]:
+        """Return the command that runs a tool of ``host`` on the libraries that came with it."""
+        root, triplet = self.folder / "host", TRIPLETS[self.architecture]
+        libraries = f"{root}/lib/{triplet}:{root}/usr/lib/{triplet}"
+        loader = root / "lib" / triplet / LOADERS[self.architecture]
+        return (str(loader), "--library-path", libraries, str(root / path))
+
+    def qemu(self) -> tuple[str, ...]:
+        """Return the command that starts the machine's emulator, without its machine."""
+        return (*self.host_tool("usr/bin/qemu-system-aarch64"), "-L", f"{self.folder}/host/usr/share/qemu")
+
+    def make_disk(self, content: Path, disk: Path, size_mib: int) -> None:
+        """Make an ext4 file system of ``size_mib`` that holds what is in the folder ``content``."""
+        make = [
+            *self.host_tool("sbin/mke2fs"),
+            "-q",
+            "-F",
+            "-t",
+            "ext4",
+            "-b",
+            "4096",
+            "-I",
+            "256",
+            "-m",
+            "0",
+        ]
+        make += ["-O", "^has_journal", "-U", FIXED_UUID, "-d", str(content)]
+        make += ["-E", f"root_owner=0:0,hash_seed={FIXED_UUID},lazy_itable_init=0"]
+        environment = {"MKE2FS_CONFIG": f"{self.folder}/host/etc/mke2fs.conf", "E2FSPROGS_FAKE_TIME": "1"}
+        done = subprocess.run(
+            [*make, str(disk), f"{size_mib}M"],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        if done.returncode != 0:
+            message = f"mke2fs cannot make {disk.name}: {' '.join(done.stderr.split())}; run: {PROVISION}"
+            raise ToolchainError(message)
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what provisioning recorded: the packages, the wheels and every file's size and hash."""
+        manifest: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+        return manifest
+
+    def damaged_files(self, *, hashes: bool) -> Iterator[str]:
+        """Yield the files that are not as provisioned, by size (a few ms) or by hash (seconds)."""
+        for name, (size, sha256) in self.manifest()["files"].items():
+            path = self.folder / name
+            try:
+                intact = path.stat().st_size == size and (not hashes or _sha256(path) == sha256)
+            except OSError:
+                intact = False
+            if not intact:
+                yield name
+
+
+def find_image() -> BoardImage:
+    """Return the provisioned image.
+
+    Raises:
+        ToolchainError: it is not provisioned, or files of it are missing or truncated.
+    """
+    image = _expected()
+    if not (image.folder / "manifest.json").is_file():
+        message = f"the emulated board is not provisioned; run: {PROVISION}"
+        raise ToolchainError(message)
+    try:
+        damaged = next(image.damaged_files(hashes=False), None)
+    except (ValueError, KeyError, TypeError):
+        damaged = "manifest.json"
+    if damaged is not None:
+        message = f"the emulated board's file {damaged} is damaged; run: {PROVISION}"
+        raise ToolchainError(message)
+    return image
+
+
+def is_board_provisioned() -> bool:
+    """Whether ``find_image`` would find one."""
+    try:
+        find_image()
+    except ToolchainError:
+        return False
+    return True
+
+
+def provision_image() -> BoardImage:
+    """Provision the board where it is missing or damaged; safe to run twice at once.
+
+    Raises:
+        ToolchainError: this system or its sources cannot provide it; says what mends that.
+    """
+    from filelock import FileLock
+
+    image = _expected()
+    try:
+        image.folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{image.folder}.lock"):
+            if not _is_intact(image):
+                staging = BoardImage(image.folder.with_suffix(".partial"), image.architecture)
+                _make(staging)
+                shutil.rmtree(image.folder, ignore_errors=True)
+                staging.folder.rename(image.folder)
+    except OSError as error:
+        message = (
+            f"cannot write to {cache_folder()}: {error.strerror or error}; "
+            f"make room, or name another folder in EDGE_PIPELINE_CACHE, and run: {PROVISION}"
+        )
+        raise ToolchainError(message) from error
+    return image
+
+
+def _expected() -> BoardImage:
+    """Return the image that this version of the project wants on this machine."""
+    machine = platform.machine()
+    if machine not in DEBIAN_ARCHITECTURES:
+        message = f"the emulated board runs on x86_64 and aarch64 hosts, not on {machine}; use one of those"
+        raise ToolchainError(message)
+    architecture = DEBIAN_ARCHITECTURES[machine]
+    recipe = [str(LAYOUT), architecture, *HOST_PACKAGES, KERNEL_PACKAGE, *BOARD_PACKAGES, *NOT_UNPACKED]
+    recipe += [*DRIVERS, *IN_MEMORY, *NOT_OF_THE_WHEELS]
+    recipe += [_resource("pipeline.board", name) for name in ("initrd.sh", "init.sh")]
+    recipe += [_resource("pipeline.runtimes", "wheels-aarch64.txt"), *ACCOUNTS.values()]
+    key = hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:16]
+    return BoardImage(cache_folder() / "board" / key, architecture)
+
+
+def _resource(package: str, name: str) -> str:
+    return files(package).joinpath(name).read_text(encoding="utf-8")
+
+
+def _is_intact(image: BoardImage) -> bool:
+    try:
+        return not any(image.damaged_files(hashes=True))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _make(staging: BoardImage) -> None:
+    """Fill the staging folder; downloads of an interrupted run are taken up where they stopped."""
+    packages.require_debian()
+    folder = staging.folder
+    folder.mkdir(exist_ok=True)
+    _require_space(folder)
+    for stale in ("host", "root", "kernel-package"):
+        shutil.rmtree(folder / stale, ignore_errors=True)
+    with track("board: packages", unit="bytes") as advance:
+        debs = _download(staging, _reporter(advance))
+    with track("board: unpack", total=len(debs), unit="packages") as advance:
+        _unpack(staging, debs, advance)
+    with track("board: wheels", unit="bytes") as advance:
+        pip = next((folder / "host/usr/share/python-wheels").glob("pip-*.whl"))
+        requirements = folder / "wheels-aarch64.txt"
+        requirements.write_text(_resource("pipeline.runtimes", "wheels-aarch64.txt"), encoding="utf-8")
+        wheels = packages.download_wheels(pip, requirements, folder / "wheels", _reporter(advance))
+        for wheel in wheels:
+            packages.unpack_wheel(wheel, folder / "root/site")
+    with track("board: prepare"):
+        sources = {path.name: _sha256(path) for path in (*(deb for deb, _ in debs), *wheels)}
+        _assemble(staging)
+        _write_manifest(folder, sources)
+
+
+def _require_space(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < NEEDED_BYTES:
+        message = (
+            f"the emulated board needs {NEEDED_BYTES // 10**6} MB and {folder} has {free // 10**6} MB free; "
+            "make room, or name another folder in EDGE_PIPELINE_CACHE"
+        )
+        raise ToolchainError(message)
+
+
+def _reporter(advance: Callable[..., None]) -> Callable[[int, int], None]:
+    """Adapt ``track``'s relative progress to absolute byte counts."""
+    seen = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal seen
+        advance(done - seen, f"of {total / 1e6:.0f} MB" if total else "")
+        seen = done
+
+    return report
+
+
+def _download(staging: BoardImage, on_progress: Callable[[int, int], None]) -> list[tuple[Path, str]]:
+    """Download the packages; returns each with the folder that it belongs in.
+
+    The machine's and the board's come one after the other: packages that suit every architecture are in both.
+    """
+    debs: list[tuple[Path, str]] = []
+    host = staging.architecture
+    for where, architecture, wanted in (
+        ("host", host, HOST_PACKAGES),
+        ("root", "arm64", (KERNEL_PACKAGE, *BOARD_PACKAGES)),
+    ):
+        apt = packages.PrivateApt(staging.folder / f"apt-{where}", [architecture])
+        found = apt.download([f"{name}:{architecture}" for name in wanted], on_progress)
+        for deb in found:
+            is_kernel = where == "root" and deb.name.startswith("linux-image-")
+            debs.append((deb, "kernel-package" if is_kernel else where))
+    return debs
+
+
+def _unpack(staging: BoardImage, debs: Sequence[tuple[Path, str]], advance: Callable[..., None]) -> None:
+    def unpack(deb: Path, where: str) -> None:
+        if not deb.name.startswith(NOT_UNPACKED):
+            packages.unpack_debs([deb], staging.folder / where)
+
+    with ThreadPoolExecutor(2) as threads:
+        for (deb, _), _done in zip(debs, threads.map(lambda row: unpack(*row), debs), strict=True):
+            advance(1, deb.name.partition("_")[0])
+
+
+def _assemble(staging: BoardImage) -> None:
+    """Make the kernel, the initial RAM disk and the root of what was unpacked, and delete that."""
+    folder, root = staging.folder, staging.folder / "root"
+    kernel = folder / "kernel-package"
+    shutil.copyfile(next(kernel.glob("boot/vmlinuz-*")), staging.kernel)
+    drivers = next(kernel.glob("lib/modules/*/kernel"))
+    _furnish(root)
+    (folder / "drivers").mkdir(exist_ok=True)
+    for name in DRIVERS:
+        shutil.copy(drivers / f"{name}.ko", folder / "drivers")
+    _write_initrds(staging, root)
+    used = sum(path.lstat().st_size + 4096 for path in root.rglob("*"))
+    staging.make_disk(root, staging.root, (used * 11 // 10 >> 20) + SPARE_MIB)
+    for name in ("root", "drivers", "kernel-package", "apt-host", "apt-root", "wheels"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("usr/share/doc", "usr/share/man", "usr/share/python-wheels", "usr/share/locale"):
+        shutil.rmtree(folder / "host" / name, ignore_errors=True)
+    (folder / "host/usr/bin/qemu-system-arm").unlink(missing_ok=True)
+
+
+def _write_initrds(staging: BoardImage, root: Path) -> None:
+    for path, init, names in (
+        (staging.initrd, "initrd.sh", ("bin/busybox",)),
+        (staging.diskless, "init.sh", IN_MEMORY),
+    ):
+        with path.open("wb") as archive:
+            write_skeleton(archive)
+            write_files(archive, {"init": _resource("pipeline.board", init).encode()})
+            found = (path for name in names for path in sorted(root.glob(name)))
+            write_tree(archive, root, [path.relative_to(root).as_posix() for path in found])
+            write_tree(archive, staging.folder, ["drivers"])
+            write_end(archive)
+
+
+def _furnish(root: Path) -> None:
+    """Do what the maintainer scripts would have done, as far as the board needs it."""
+    for name in ("doc", "man", "locale", "info", "i18n", "perl", "perl5", "bash-completion"):
+        shutil.rmtree(root / "usr/share" / name, ignore_errors=True)
+    for pattern in NOT_OF_THE_WHEELS:
+        for path in (root / "site").glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for name, text in ACCOUNTS.items():
+        (root / name).write_text(text, encoding="ascii")
+    (root / "etc/shadow").chmod(0o600)
+    for name in ("job", "dev", "proc", "sys", "run", "tmp", "root"):
+        (root / name).mkdir(exist_ok=True)
+    for name, program in (("bin/sh", "dash"), ("usr/bin/python3", "python3.11")):
+        if not (root / name).exists():
+            (root / name).symlink_to(program)
+    init = root / "sbin/init"
+    init.unlink(missing_ok=True)
+    init.write_text(_resource("pipeline.board", "init.sh"), encoding="utf-8")
+    init.chmod(0o755)
+    for code in ("usr/lib/python3.11", "site"):
+        compile_files = [sys.executable, "-m", "compileall", "-qx", "/tests?/", "-j", "2"]
+        compile_files += ["--invalidation-mode=unchecked-hash", "-s", str(root), "-p", "/", str(root / code)]
+        subprocess.run(compile_files, capture_output=True, check=False, timeout=300)
+
+
+def _write_manifest(folder: Path, sources: Mapping[str, str]) -> None:
+    recorded = {
+        str(path.relative_to(folder)): (path.stat().st_size, _sha256(path))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
+    text = json.dumps(
+        {"layout": LAYOUT, "sources": dict(sorted(sources.items())), "files": recorded}, indent=1
+    )
+    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,114 @@
+"""Everything that is measured on the emulated board, in one call."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.board.bench import BoardBench, run_bench
+from pipeline.board.faults import MemorySearch, find_least_memory, measure_limits, measure_quotas
+from pipeline.board.image import find_image
+from pipeline.progress import track
+from pipeline.runtimes.runtime import emulated_runtime
+from pipeline.targets import get_device
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pipeline.artifacts import Fault
+    from pipeline.config import BoardConfig
+
+BOOT_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardRun:
+    """What one model did on the emulated board.
+
+    Attributes:
+        device: the device whose core the board has.
+        title: the runtime and the board in words.
+        memory_mib: what the board has, but for the search of the least.
+        nanoseconds_per_instruction: what the deterministic time counts.
+        board_memory: the least memory of the whole board.
+        process_memory: the least memory of the model's process.
+        faults: quotas of the processor, and SIGKILL with a restart.
+    """
+
+    device: str
+    title: str
+    memory_mib: int
+    nanoseconds_per_instruction: int
+    bench: BoardBench
+    board_memory: MemorySearch
+    process_memory: MemorySearch
+    faults: tuple[Fault, ...]
+
+
+def measure_board(
+    model: Path, inputs: Sequence[NDArray[Any]], config: BoardConfig, *, timeout_s: float = BOOT_TIMEOUT_S
+) -> tuple[BoardRun, list[NDArray[Any]]]:
+    """Measure a model on the emulated board.
+
+    Args:
+        model: a .tflite file that passed ``pipeline.flatbuffer``.
+        inputs: for each of its inputs an array (n, ...) of its own dtype, golden samples first.
+        timeout_s: seconds of this machine that any one boot may take.
+
+    Returns:
+        The figures, and for each of the model's outputs an array of its own dtype
+        with as many samples as were inferred, ``config.samples`` or all.
+
+    Raises:
+        ToolchainError: the board is not provisioned.
+        StageError: the board, with ``config.most_memory_mib``, did not get to the end.
+    """
+    image, device, most = find_image(), get_device(config.core), config.most_memory_mib
+    with track("board", total=4, unit="parts") as advance:
+        bench, outputs = run_bench(
+            image,
+            device,
+            model,
+            inputs,
+            memory_mib=most,
+            samples=config.samples,
+            inferences=config.inferences,
+            timeout_s=timeout_s,
+        )
+        advance(1, "memory")
+        resident_mib = bench.memory.resident_bytes >> 20
+        board_memory = find_least_memory(
+            image,
+            device,
+            model,
+            inputs,
+            least_mib=config.least_memory_mib,
+            most_mib=most,
+            resident_mib=resident_mib,
+            timeout_s=timeout_s,
+        )
+        advance(1, "limits")
+        with ThreadPoolExecutor(1) as thread:
+            quotas = thread.submit(
+                measure_quotas, image, device, model, inputs, memory_mib=most, timeout_s=timeout_s
+            )
+            process_memory, restart = measure_limits(
+                image, device, model, inputs, memory_mib=most, timeout_s=timeout_s
+            )
+            faults = (*quotas.result(), restart)
+        advance(2)
+    run = BoardRun(
+        device=device.name,
+        title=f"{emulated_runtime(device).package} on an emulated board with a {device.cpu}",
+        memory_mib=most,
+        nanoseconds_per_instruction=2,
+        bench=bench,
+        board_memory=board_memory,
+        process_memory=process_memory,
+        faults=faults,
+    )
+    return run, outputs

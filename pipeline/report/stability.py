@@ -1,0 +1,50 @@
+"""Stability as tables: the long runs, and what was done to the model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.report.tables import make_table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pipeline.validate.drift import Slope
+    from pipeline.validate.stability import StabilityReport
+
+
+def stability_tables(found: StabilityReport) -> tuple[RenderableType, ...]:
+    """The soaks, and the faults if any were made."""
+    runs = make_table(
+        "Long runs",
+        "threads",
+        "outputs",
+        "files",
+        "inferences",
+        "latency drift",
+        "bytes/inference",
+        numbers=3,
+    )
+    for run in found.soaks:
+        same = run.changed_outputs == 0 and run.output_sha256 == found.soaks[0].output_sha256
+        runs.add_row(
+            str(run.threads),
+            "constant" if same else f"{run.changed_outputs or 'all'} changed",
+            f"{run.leaked_files} left open" if run.leaked_files else "all closed",
+            f"{run.inferences:,}",
+            _interval(run.latency, 100, "%"),
+            _interval(run.growth, 1, ""),
+        )
+    if not found.faults:
+        return (runs,)
+    faults = make_table("Faults", "environment", "done", "outcome", "")
+    for fault in found.faults:
+        faults.add_row(fault.environment, fault.done, fault.outcome, "ok" if fault.ok else "FAILED")
+    return (runs, faults)
+
+
+def _interval(slope: Slope | None, factor: float, unit: str) -> str:
+    if slope is None:
+        return "not judged"
+    value, low, high = (end * factor for end in (slope.value, slope.low, slope.high))
+    return f"{value:+.1f}{unit} ({low:+.1f} to {high:+.1f})"

@@ -1,0 +1,162 @@
+"""What a worker answers to a session, as records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+Placement = Literal["xnnpack-int8", "xnnpack-float", "builtin"]
+
+INFERENCE, NOTHING = 3, 4
+"""The marks that worker.py makes after an inference, and after nothing."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a model; ``scale`` and ``zero_point`` are None where it is not quantized."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator, the dtypes that it takes and gives, and what runs it."""
+
+    index: int
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    placement: Placement
+
+
+@dataclass(frozen=True)
+class ModelDetails:
+    """A loaded model as its runtime sees it; ``partitions`` were given to the delegate."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    nodes: tuple[Node, ...]
+    partitions: int
+    init_us: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latencies of ``invoke`` in microseconds; the first inference and loading are kept apart."""
+
+    init_us: float
+    first_us: float
+    latencies_us: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SoakBlock:
+    """What some inferences of a soak did, and how the process was after them.
+
+    Attributes:
+        inferences: of this block.
+        mismatches: of them, those whose output was not the first one of the same sample.
+        output_sha256: of the first outputs of all samples so far.
+        latency_us: median of this block.
+        memory_bytes: anonymous memory of the process.
+    """
+
+    inferences: int
+    mismatches: int
+    output_sha256: str
+    latency_us: float
+    memory_bytes: int
+    open_files: int
+
+
+@dataclass(frozen=True)
+class Soak:
+    """What many inferences in one process did.
+
+    Attributes:
+        mismatches: inferences whose output was not the first one of the same sample.
+        output_sha256: of the first outputs of all samples.
+        growth_bytes_per_inference: slope of the memory, without the first fifth of the run.
+    """
+
+    inferences: int
+    mismatches: int
+    output_sha256: str
+    resident_start_bytes: int
+    resident_end_bytes: int
+    growth_bytes_per_inference: float
+    open_files_start: int
+    open_files_end: int
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """What several interpreters in threads of one process gave: the sha256 of each one's outputs."""
+
+    mismatches: int
+    output_sha256: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class InstructionCount:
+    """Guest instructions and bytes of one warm inference: medians over ``samples``, the marks' own cost off.
+
+    Counts of an emulated core are no times: label them "emulated instructions".
+    """
+
+    instructions: int
+    load_bytes: int
+    store_bytes: int
+    samples: tuple[int, ...]
+
+
+class Counts(TypedDict):
+    """A line that icount.c writes at a mark."""
+
+    k: int
+    instructions: int
+    load_bytes: int
+    store_bytes: int
+
+
+def read_details(found: dict[str, Any]) -> ModelDetails:
+    """A worker's description of a model."""
+    return ModelDetails(
+        inputs=tuple(read_tensor(row) for row in found["inputs"]),
+        outputs=tuple(read_tensor(row) for row in found["outputs"]),
+        nodes=tuple(read_node(row) for row in found["nodes"]),
+        partitions=found["partitions"],
+        init_us=found["init_us"],
+    )
+
+
+def read_tensor(row: dict[str, Any]) -> Tensor:
+    return Tensor(**{**row, "shape": tuple(row["shape"])})
+
+
+def read_node(row: dict[str, Any]) -> Node:
+    return Node(**{**row, "inputs": tuple(row["inputs"]), "outputs": tuple(row["outputs"])})
+
+
+def settle_counts(lines: list[Counts]) -> InstructionCount:
+    """Take what a mark itself costs off each inference, and the median of them."""
+    inferences = [line for line in lines if line["k"] == INFERENCE]
+    nothings = [line for line in lines if line["k"] == NOTHING]
+
+    def net(key: Literal["instructions", "load_bytes", "store_bytes"]) -> list[int]:
+        overhead = _median([line[key] for line in nothings])
+        return [line[key] - overhead for line in inferences]
+
+    samples = net("instructions")
+    return InstructionCount(
+        _median(samples), _median(net("load_bytes")), _median(net("store_bytes")), tuple(samples)
+    )
+
+
+def _median(values: list[int]) -> int:
+    """Return the lower median: a value that was counted."""
+    return sorted(values)[(len(values) - 1) // 2]

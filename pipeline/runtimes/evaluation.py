@@ -1,0 +1,94 @@
+"""Many samples through a model, fast: a worker for each core, which take parts of the samples in turn."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.runtimes.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pipeline.runtimes.runtime import Runtime
+    from pipeline.runtimes.session import ModelDetails
+
+PART_BYTES = 1 << 20
+LEAST_SAMPLES = 32
+"""Of a part: small enough that the cores end together, large enough that handing it over costs nothing."""
+
+
+def infer_all(
+    runtime: Runtime,
+    model: Path,
+    inputs: Callable[[ModelDetails], Iterable[Sequence[NDArray[Any]]]],
+    *,
+    workers: int | None = None,
+) -> list[NDArray[Any]]:
+    """Infer all samples, with the bits that one at a time gives.
+
+    Args:
+        runtime: where to run.
+        model: a .tflite file.
+        inputs: given what the model takes, the samples in chunks: for each of the model's inputs an array
+            (n, ...) of its own dtype. Drawn from one thread at a time, as the samples are needed.
+        workers: how many processes, each on one thread; by default one for each core.
+
+    Returns:
+        For each of the model's outputs an array (n, ...) of its own dtype, in the order of the samples.
+
+    Raises:
+        InputError: the runtime refuses the model, or the arrays are not what it takes.
+        StageError: a worker crashed or hung.
+        ToolchainError: the emulator is not provisioned.
+    """
+    count = workers or len(os.sched_getaffinity(0))
+    parts: Iterator[tuple[int, list[NDArray[Any]]]] | None = None
+    done: dict[int, list[NDArray[Any]]] = {}
+    drawing, ended = threading.Lock(), threading.Event()
+
+    def draw(details: ModelDetails) -> tuple[int, list[NDArray[Any]]] | None:
+        nonlocal parts
+        with drawing:
+            if parts is None:
+                parts = enumerate(_parts(inputs(details)))
+            return None if ended.is_set() else next(parts, None)
+
+    def work() -> None:
+        try:
+            with Session(runtime, model) as session:
+                while (part := draw(session.describe())) is not None:
+                    done[part[0]] = session.run(part[1], batches=True)
+        except BaseException:
+            ended.set()
+            raise
+
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            for future in [pool.submit(work) for _ in range(count)]:
+                future.result()
+        finally:
+            ended.set()
+    if not done:
+        message = f"there are no samples for {model.name}; give at least one"
+        raise InputError(message)
+    ordered = [done[index] for index in range(len(done))]
+    return [np.concatenate(of_output) for of_output in zip(*ordered, strict=True)]
+
+
+def _parts(chunks: Iterable[Sequence[NDArray[Any]]]) -> Iterator[list[NDArray[Any]]]:
+    """Cut chunks into parts."""
+    for chunk in chunks:
+        arrays = list(chunk)
+        sample_bytes = max(1, sum(array[:1].nbytes for array in arrays))
+        size = max(LEAST_SAMPLES, PART_BYTES // sample_bytes)
+        for start in range(0, len(arrays[0]) if arrays else 1, size):
+            yield [array[start : start + size] for array in arrays]

@@ -1,0 +1,174 @@
+"""How the emulator's parts are made: packages and wheels fetched, unpacked, compiled, recorded.
+
+tools-KEY/                  for this machine
+    root            qemu-aarch64, qemu-arm, tcc and their libraries
+    pip-*.whl       the pip that fetches the wheels: an environment need not have one
+    *.so            qemu's plugins, compiled by tcc
+arm64-KEY/, armhf-KEY/      for a guest
+    root            Python 3.11 and its libraries
+    site            the wheels
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import ToolchainError
+from pipeline.progress import track
+from pipeline.runtimes import packages
+from pipeline.runtimes.guests import GUESTS
+from pipeline.runtimes.parts import (
+    PROVISION,
+    TRIPLETS,
+    Part,
+    host_architecture,
+    part,
+    resource,
+    sha256,
+    write_manifest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pipeline.runtimes.guests import Guest
+
+TOOL_PACKAGES = ("qemu-user", "tcc", "python3-pip-whl")
+PLUGINS = ("icount", "statx")
+
+NEEDED_BYTES = 400_000_000
+"""Free space that making one part wants, downloads included."""
+
+
+def tools_part() -> Part:
+    """Return where the programs for this machine are provisioned.
+
+    Raises:
+        ToolchainError: the emulator does not run on this machine.
+    """
+    return part("tools", [host_architecture(), *TOOL_PACKAGES, *(resource(f"{name}.c") for name in PLUGINS)])
+
+
+def provision_parts(guest: Guest) -> None:
+    """Provision the tools and what the guest needs, where they are missing or damaged.
+
+    Raises:
+        ToolchainError: this system or its sources cannot provide them; says what mends that.
+        OSError: the cache cannot be written to.
+    """
+    tools = tools_part()
+    tools.make_with(_make_tools)
+    guest.part.make_with(partial(_make_guest, guest=guest, tools=tools))
+
+
+def _make_tools(folder: Path) -> None:
+    """Fill the folder with what runs on this machine."""
+    host = host_architecture()
+    debs = _install("tools", TOOL_PACKAGES, host, folder)
+    with track("provision: prepare tools"):
+        sources = {deb.name: sha256(deb) for deb in debs}
+        wheel = next((folder / "root/usr/share/python-wheels").glob("pip-*.whl"))
+        wheel.rename(folder / wheel.name)
+        used = {guest.qemu for guest in GUESTS.values()}
+        for path in (folder / "root/usr/bin").glob("qemu-*"):
+            if path.name not in used:
+                path.unlink()
+        _drop(folder)
+        for name in PLUGINS:
+            _compile_plugin(name, Part("tools", folder), TRIPLETS[host])
+        write_manifest(folder, sources)
+
+
+def _make_guest(folder: Path, guest: Guest, tools: Part) -> None:
+    """Fill the folder with a guest's Python and runtime."""
+    debs = _install(guest.debian, guest.packages, guest.debian, folder)
+    with track(f"provision: {guest.debian} wheels", unit="bytes") as advance:
+        requirements = folder / "wheels.txt"
+        requirements.write_text(resource(guest.wheels), encoding="utf-8")
+        wheels = packages.download_wheels(
+            next(tools.folder.glob("pip-*.whl")),
+            requirements,
+            folder / "wheels",
+            _reporter(advance),
+            platforms=guest.platforms,
+        )
+        for wheel in wheels:
+            packages.unpack_wheel(wheel, folder / "site")
+    with track(f"provision: prepare {guest.debian}"):
+        sources = {path.name: sha256(path) for path in (*debs, *wheels)}
+        _drop(folder)
+        _compile_python(folder)
+        write_manifest(folder, sources)
+
+
+def _install(name: str, wanted: Sequence[str], architecture: str, folder: Path) -> list[Path]:
+    """Unpack packages and what they depend on into ``root``; returns the downloads."""
+    packages.require_debian()
+    _require_space(folder)
+    for stale in ("root", "site"):
+        shutil.rmtree(folder / stale, ignore_errors=True)
+    with track(f"provision: {name} packages", unit="bytes") as advance:
+        apt = packages.PrivateApt(folder / "apt", [architecture])
+        debs = apt.download([f"{package}:{architecture}" for package in wanted], _reporter(advance))
+    with track(f"provision: unpack {name}", total=len(debs), unit="packages") as advance:
+        for deb in debs:
+            packages.unpack_debs([deb], folder / "root")
+            advance(1, deb.name.partition("_")[0])
+    return debs
+
+
+def _require_space(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < NEEDED_BYTES:
+        message = (
+            f"the emulator needs {NEEDED_BYTES // 10**6} MB and {folder} has {free // 10**6} MB free; "
+            "make room, or name another folder in EDGE_PIPELINE_CACHE"
+        )
+        raise ToolchainError(message)
+
+
+def _reporter(advance: Callable[..., None]) -> Callable[[int, int], None]:
+    """Adapt ``track``'s relative progress to absolute byte counts."""
+    seen = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal seen
+        advance(done - seen, f"of {total / 1e6:.0f} MB" if total else "")
+        seen = done
+
+    return report
+
+
+def _drop(folder: Path) -> None:
+    """Delete downloads and documentation."""
+    for name in ("apt", "wheels", "root/usr/share"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _compile_plugin(name: str, tools: Part, triplet: str) -> None:
+    tcc = tools.folder / "root/usr/lib" / triplet / "tcc"
+    source = tools.folder / f"{name}.c"
+    source.write_text(resource(source.name), encoding="utf-8")
+    command = [*tools.tool("tcc"), f"-B{tcc}", "-nostdinc", f"-I{tcc}/include", "-nostdlib", "-shared"]
+    _compiled([*command, "-o", str(source.with_suffix(".so")), str(source)])
+
+
+def _compile_python(folder: Path) -> None:
+    """Compile the guest's Python files, which would take seconds when emulated."""
+    python = [sys.executable, "-m", "compileall", "-qx", "/tests?/", "--invalidation-mode=unchecked-hash"]
+    for root, code in ((folder / "root", "usr/lib"), (folder, "site")):
+        _compiled([*python, "-s", str(root), "-p", "/", str(root / code)])
+
+
+def _compiled(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    if done.returncode != 0:
+        output = (done.stderr or done.stdout).strip().splitlines()
+        reason = output[-1] if output else f"exit code {done.returncode}"
+        message = f"{Path(command[-1]).name} does not compile: {reason}; free the cache and run: {PROVISION}"
+        raise ToolchainError(message)

@@ -1,0 +1,136 @@
+"""Settings as users give them, in a file and by flags, and those of the reference models."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from pipeline.config import BuildConfig
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEFAULT_FILE = Path("pipeline.toml")
+ZOO = "zoo:"
+
+
+def make_config(raw: dict[str, Any], where: str) -> BuildConfig:
+    """Validate plain settings.
+
+    Args:
+        raw: nested settings as read from TOML.
+        where: what to name in an error, such as the file's path.
+
+    Raises:
+        ConfigError: a key is unknown or a value is not allowed.
+    """
+    try:
+        return BuildConfig.model_validate(raw)
+    except ConfigError as error:
+        msg = f"{where}: {error}"
+        raise ConfigError(msg) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        got = "" if first["type"] == "missing" else f", got {first['input']!r}"
+        msg = f"{where}: {key}: {message[:1].lower()}{message[1:]}{got}"
+        raise ConfigError(msg) from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read settings; relative model and data paths are taken from the file's own folder.
+
+    Raises:
+        ConfigError: the file is missing or is not TOML.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        msg = f"{path}: no such file; write one (see docs/reference/configuration.md) or drop --config"
+        raise ConfigError(msg) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        msg = f"{path}: not a TOML file that can be read: {error}"
+        raise ConfigError(msg) from error
+    for section, key in (
+        ("model", "path"),
+        ("model", "weights"),
+        ("data", "source"),
+        ("validate", "against"),
+    ):
+        table = raw.get(section)
+        value = table.get(key) if isinstance(table, dict) else None
+        if isinstance(value, str) and not _is_import_path(value):
+            raw[section][key] = str(path.parent / value)
+    shifted = raw.get("validate", {}).get("shift", {}).get("sources", {})
+    for name, value in shifted.items():
+        shifted[name] = value if _is_import_path(value) else str(path.parent / value)
+    return raw
+
+
+def read_validation(
+    *,
+    config: Path | None = None,
+    data: str | None = None,
+    shifted: Sequence[str] = (),
+    task: tuple[str, ...] = (),
+    scale: float | None = None,
+    offset: float = 0.0,
+    gates: tuple[str, ...] = (),
+    seed: int = 0,
+) -> BuildConfig:
+    """The settings that judge a .tflite file: those of a file, if any, under the flags that were given.
+
+    Args:
+        shifted: ``NAME=SOURCE`` each.
+        gates: names of those to ask; none asks all that the file asks.
+
+    Raises:
+        ConfigError: as ``make_config``; a ``shifted`` has no name.
+    """
+    raw = read_toml(config) if config is not None else {}
+    raw.setdefault("model", {"path": ""})
+    raw["data"] = raw.get("data", {}) | ({"source": data} if data else {})
+    raw["data"].setdefault("source", "")
+    for given in shifted:
+        name, equals, source = given.partition("=")
+        if not (equals and name and source):
+            msg = f'"{given}" is not NAME=SOURCE: write --shifted night=photos/night'
+            raise ConfigError(msg)
+        raw.setdefault("validate", {}).setdefault("shift", {}).setdefault("sources", {})[name] = source
+    if task:
+        raw["data"]["task"] = task
+    if scale is not None:
+        raw["preprocessing"] = {"scale": scale, "offset": offset}
+    if gates:
+        raw["gates"] = raw.get("gates", {}) | {"ask": gates}
+    return make_config(raw | {"seed": seed}, str(config) if config is not None else "the flags")
+
+
+def zoo_settings(name: str = "resnet8") -> dict[str, Any]:
+    """The settings of a reference model of ``models.zoo``; the default is ResNet-8 on Fashion-MNIST.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    from models.zoo.catalogue import ZOO as REFERENCE_MODELS
+
+    if name not in REFERENCE_MODELS:
+        nearest = difflib.get_close_matches(name, REFERENCE_MODELS, n=1)
+        advice = f"did you mean zoo:{nearest[0]}?" if nearest else f"there are: {', '.join(REFERENCE_MODELS)}"
+        msg = f"zoo:{name}: no such reference model; {advice}"
+        raise ConfigError(msg)
+    folder = Path(str(files("models.zoo")))
+    return read_toml(folder / f"{name}.toml")
+
+
+def _is_import_path(source: str) -> bool:
+    """Tell ``package.module:function`` from a path."""
+    module, colon, function = source.partition(":")
+    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))

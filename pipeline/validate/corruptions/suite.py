@@ -1,0 +1,158 @@
+"""Which corruptions suit a model's inputs, and how they are done to all of its inputs at once."""
+
+from __future__ import annotations
+
+import difflib
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pipeline.errors import ConfigError
+from pipeline.validate.corruptions import images, measurements
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from models.ports import Task
+    from pipeline.artifacts import Preprocessing
+
+Kind = Literal["image", "series", "vector", "indices", "other"]
+
+NAMES = (*images.IMAGES, *measurements.MEASUREMENTS)
+LEAST_PLANE = 16
+"""Bytes of two dimensions are a grey image where neither is shorter; otherwise they are a series."""
+TARGETS_HAVE_PLACES = frozenset({"segmentation", "regression"})
+"""Tasks whose targets may say where something is."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """One of the model's inputs as the source has it.
+
+    Attributes:
+        channels: of an image.
+        limits: the values of black and white in an image.
+        usual: mean and deviation of the features of a series or vector.
+    """
+
+    kind: Kind
+    channels: int = 1
+    limits: tuple[float, float] = (0.0, 1.0)
+    usual: measurements.Usual | None = None
+
+
+def describe(raws: Sequence[NDArray[Any]], preprocessing: Preprocessing) -> tuple[Given, ...]:
+    """Say what each input is, by clean samples (n, ...) of it."""
+    return tuple(
+        _given(raw, indices=transform.indices) for raw, transform in zip(raws, preprocessing, strict=True)
+    )
+
+
+def choose(
+    given: Sequence[Given], tasks: Sequence[Task], names: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Choose the corruptions that suit the inputs and the targets.
+
+    Args:
+        given: of all inputs.
+        tasks: of all outputs.
+        names: those that are asked for; empty for all.
+
+    Returns:
+        Names, and of those that are left out a line each that says why.
+
+    Raises:
+        ConfigError: a name is not known.
+    """
+    for name in names:
+        if name not in NAMES:
+            nearest = difflib.get_close_matches(name, NAMES, n=1)
+            advice = f'did you mean "{nearest[0]}"?' if nearest else f"there are: {', '.join(NAMES)}"
+            message = f'[validate.shift] shifts: unknown shift "{name}"; {advice}'
+            raise ConfigError(message)
+    reasons = {name: _unsuitable(name, given, tasks) for name in names or NAMES}
+    foreign = {name for name, reason in reasons.items() if reason == FOREIGN and not names}
+    left_out = [f"{name}: {reason}" for name, reason in reasons.items() if reason and name not in foreign]
+    left_out += [
+        f"input {index}: indices are no measurements, so that nothing is done to them"
+        for index, one in enumerate(given)
+        if one.kind == "indices"
+    ]
+    return tuple(name for name, reason in reasons.items() if not reason), tuple(left_out)
+
+
+def corrupt(
+    raws: Sequence[NDArray[Any]], given: Sequence[Given], name: str, severity: int, seed: Sequence[int]
+) -> list[NDArray[Any]]:
+    """Corrupt every input that the corruption suits; the others are handed on as they are.
+
+    Args:
+        raws: for each input (n, ...) as the source has it.
+        given: what each is.
+        name: of the corruption.
+        severity: 1 to 5.
+        seed: integers; the same ones, name and samples give the same bits.
+    """
+    found = []
+    for index, (raw, one) in enumerate(zip(raws, given, strict=True)):
+        rng = np.random.default_rng([*seed, index, zlib.crc32(name.encode())])
+        if not suits(name, one):
+            found.append(raw)
+        elif one.kind == "image":
+            shaped = raw if raw.ndim == 4 else raw[..., None]
+            found.append(images.corrupt_images(shaped, name, severity, one.limits, rng).reshape(raw.shape))
+        else:
+            assert one.usual is not None
+            found.append(measurements.corrupt_readings(raw, name, severity, one.usual, rng))
+    return found
+
+
+def suits(name: str, one: Given) -> bool:
+    """Whether a corruption does anything to such an input."""
+    if name in images.IMAGES:
+        return one.kind == "image" and not (one.channels == 1 and name in images.OF_COLOUR)
+    if one.kind == "vector":
+        return name not in measurements.OF_SERIES
+    return one.kind == "series"
+
+
+FOREIGN = "no input of its kind"
+
+
+def _given(raw: NDArray[Any], *, indices: bool) -> Given:
+    if indices:
+        return Given("indices")
+    if raw.dtype.kind not in "iuf" or raw.ndim not in {2, 3, 4} or raw.size == 0:
+        return Given("other")
+    grey = raw.ndim == 3 and raw.dtype == np.uint8 and min(raw.shape[1:]) >= LEAST_PLANE
+    if grey or (raw.ndim == 4 and min(raw.shape[1:3]) >= images.LEAST_SIDE):
+        return Given("image", channels=1 if grey else raw.shape[3], limits=_limits(raw))
+    if raw.ndim == 4:
+        return Given("other")
+    return Given("vector" if raw.ndim == 2 else "series", usual=measurements.Usual.of(raw))
+
+
+def _limits(raw: NDArray[Any]) -> tuple[float, float]:
+    """The range that the values seem to have been made for."""
+    if raw.dtype == np.uint8:
+        return 0.0, 255.0
+    low, high = float(raw.min()), float(raw.max())
+    for usual in ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)):
+        if usual[0] <= low and high <= usual[1]:
+            return usual
+    return low, max(high, low + 1e-6)
+
+
+def _unsuitable(name: str, given: Sequence[Given], tasks: Sequence[Task]) -> str:
+    """Say why a corruption is left out, or ""."""
+    if not any(suits(name, one) for one in given):
+        kind_is_there = name in images.OF_COLOUR and any(one.kind == "image" for one in given)
+        return "images of one channel have no saturation" if kind_is_there else FOREIGN
+    placed = sorted(TARGETS_HAVE_PLACES.intersection(tasks))
+    if placed and name in images.MOVING | measurements.MOVING:
+        return f"it moves things, and the targets of a {placed[0]} may say where they are"
+    return ""

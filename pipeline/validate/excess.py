@@ -1,0 +1,179 @@
+"""Whether int8 loses more than float does where the distribution is another one.
+
+The excess is the difference int8 - float under a shift minus the same difference on clean samples. Where
+both are of the same samples, each sample is its own control: what makes it hard for both models drops out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pipeline.validate.accuracy import BOOTSTRAP, TASKS, Judge
+from pipeline.validate.evidence import Figure, Reduced, merge
+from pipeline.validate.resampling import CONFIDENCE, with_intervals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Verdict = Literal["int8 loses more", "int8 loses less", "as float does", "inconclusive", "not judged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excess:
+    """Both models' primary metric under one distribution, and what int8 loses there beyond its clean loss.
+
+    Attributes:
+        difference: int8 - float, positive where int8 is better, in points.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        excess: ``difference`` minus that of the clean samples, in points; negative where int8 loses more.
+        excess_low: lower end of its 95 % interval.
+        excess_high: upper end.
+        standard_error: of the excess.
+    """
+
+    baseline: float
+    quantized: float
+    difference: float
+    low: float
+    high: float
+    excess: float
+    excess_low: float
+    excess_high: float
+    standard_error: float
+
+    def corrected(self, tests: int) -> tuple[float, float]:
+        """The ends of an interval so wide that all of ``tests`` hold at once (Bonferroni), in points."""
+        tail = (1 - CONFIDENCE) / 2 / max(tests, 1)
+        reach = NormalDist().inv_cdf(1 - tail) * self.standard_error
+        return self.excess - reach, self.excess + reach
+
+    def verdict(self, margin: float, tests: int) -> Verdict:
+        """Say whether int8 loses more.
+
+        Args:
+            margin: in points; a smaller loss does not count as one.
+            tests: how many verdicts are given together.
+        """
+        low, high = self.corrected(tests)
+        if self.excess <= -margin and high < 0:
+            return "int8 loses more"
+        if self.excess >= margin and low > 0:
+            return "int8 loses less"
+        return "as float does" if self.excess_low > -margin else "inconclusive"
+
+
+class PrimaryJudge(Judge):
+    """A judge that gives the primary metric before it has an interval."""
+
+    @property
+    def is_logits(self) -> bool | None:
+        """What the outputs were told or found to be."""
+        return self._from_logits
+
+    def tell(self, from_logits: bool | None) -> None:
+        """Take over what is known of the outputs: under a shift their range may mislead."""
+        if from_logits is not None:
+            self._from_logits, self._told = from_logits, True
+
+    @property
+    def kept(self) -> Reduced:
+        """What was kept of all samples."""
+        return merge(self._kept)
+
+    def primary(self) -> tuple[Figure, str]:
+        """The primary metric, and what keeps it from showing much or "".
+
+        Raises:
+            InputError: the task cannot be judged by these samples.
+        """
+        found = TASKS[self.task][1](self.kept, self.classes)
+        return found.figures[0], found.note
+
+
+def pool(figures: Sequence[Figure]) -> Figure:
+    """The mean of one metric over several severities of the same samples."""
+    return replace(
+        figures[0],
+        baseline=float(np.mean([figure.baseline for figure in figures])),
+        quantized=float(np.mean([figure.quantized for figure in figures])),
+        influence=np.mean([_influence(figure) for figure in figures], axis=0),
+    )
+
+
+def compare(
+    figures: Sequence[Figure], clean: Figure, *, paired: bool, seed: int, bootstrap: int = BOOTSTRAP
+) -> tuple[Excess, ...]:
+    """Set the figures of shifted samples against that of the clean ones.
+
+    Args:
+        figures: of the primary metric, all of the same number of samples.
+        clean: of the clean samples.
+        paired: whether the shifted samples are the clean ones, in the same order.
+        seed: of the bootstrap.
+        bootstrap: how many resamples the intervals are made of.
+    """
+    sign = 1 if clean.better == "higher" else -1
+    excesses = [_excess(figure, clean, paired=paired) for figure in figures]
+    differences = with_intervals(figures, seed=seed, bootstrap=bootstrap)
+    beyond = with_intervals(excesses, seed=seed, bootstrap=bootstrap)
+    found = []
+    for metric, excess, figure in zip(differences, beyond, excesses, strict=True):
+        estimate, low, high = metric.gain
+        ends = sorted((sign * _end(excess.low), sign * _end(excess.high)))
+        found.append(
+            Excess(
+                baseline=metric.baseline,
+                quantized=metric.quantized,
+                difference=estimate,
+                low=low,
+                high=high,
+                excess=sign * excess.difference,
+                excess_low=ends[0],
+                excess_high=ends[1],
+                standard_error=_standard_error(figure),
+            )
+        )
+    return tuple(found)
+
+
+def _excess(figure: Figure, clean: Figure, *, paired: bool) -> Figure:
+    """The change from the clean difference to the shifted one, as a figure of its own."""
+    shifted, usual = _influence(figure), _influence(clean)
+    reach = max(figure.reach, clean.reach)
+    if paired:
+        influence = shifted - usual
+    else:
+        # Two sets of samples: their variances add up when each counts as much as all samples together do.
+        total = len(shifted) + len(usual)
+        parts = [(shifted - shifted.mean(), len(shifted)), (usual.mean() - usual, len(usual))]
+        influence = np.concatenate([part * total / size for part, size in parts])
+        reach *= total / min(len(shifted), len(usual))
+    return replace(
+        figure,
+        baseline=clean.quantized - clean.baseline,
+        quantized=figure.quantized - figure.baseline,
+        influence=influence,
+        reach=reach,
+    )
+
+
+def _standard_error(figure: Figure) -> float:
+    """Of the mean influence, with the two half samples that the bootstrap has too."""
+    influence = _influence(figure)
+    squares = float(((influence - influence.mean()) ** 2).sum()) + figure.reach**2
+    return float(np.sqrt(squares)) / len(influence)
+
+
+def _influence(figure: Figure) -> Any:
+    assert figure.influence is not None, "every primary metric has influences"
+    return figure.influence
+
+
+def _end(value: float | None) -> float:
+    assert value is not None
+    return value

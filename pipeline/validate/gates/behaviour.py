@@ -1,0 +1,89 @@
+"""Gates on what the model does on devices, over time and under faults."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.validate.report import Verdict
+
+if TYPE_CHECKING:
+    from pipeline.config import GatesConfig
+    from pipeline.validate.report import Outcome, Report
+
+
+def _verdict(gate: str, ok: bool, got: str, allowed: str) -> Verdict:
+    return Verdict(gate=gate, outcome="passed" if ok else "failed", got=got, allowed=allowed)
+
+
+def bit_exactness(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """Every device returns the host's bits, so that the host's accuracy is the device's.
+
+    A device that is off by no more than the allowed steps is judged on its own accuracy, and a warning says
+    so. XNNPACK kernels agree to the bit; builtin ones such as SOFTMAX have tables of their own on Arm.
+    """
+    most = allowed.bit_difference_steps
+    limit = f"all equal, or within {most}" if most else "all equal"
+    verdicts = []
+    for device in report.devices:
+        equal = device.golden_samples - device.differing_samples
+        got = f"{equal} of {device.golden_samples} equal"
+        outcome: Outcome = "passed"
+        if device.differing_samples:
+            got += f", off by {device.largest_difference:g}"
+            outcome = "warning" if device.largest_difference <= most else "failed"
+        if device.accuracy:
+            there = device.accuracy[0]
+            got += f"; {there.primary.name} {there.primary.quantized:.2f} of {there.samples:,} samples there"
+        gate = f"same bits on {device.device}"
+        verdicts.append(Verdict(gate=gate, outcome=outcome, got=got, allowed=limit))
+    return tuple(verdicts)
+
+
+def stability(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """Constant outputs, memory, latency and open files over a long run; one output for every thread count.
+
+    Memory and latency fail where the lower end of the slope's interval is beyond what is allowed: a busy
+    machine moves the estimate, and not that.
+    """
+    runs = report.stability.soaks
+    most_bytes, most_latency = allowed.leak_bytes_per_inference, allowed.latency_growth
+    limit = f"all equal, up to {most_bytes:g} bytes an inference and +{most_latency:.0%}"
+    verdicts = []
+    for run in runs:
+        same = run.changed_outputs == 0 and run.output_sha256 == runs[0].output_sha256
+        got = (
+            f"{run.inferences:,} equal"
+            if same
+            else f"{run.changed_outputs or 'all'} of {run.inferences:,} differ"
+        )
+        got += f", {run.growth_bytes_per_inference:+.1f} bytes an inference"
+        if run.latency is not None:
+            got += f", {run.latency.value:+.1%} [{run.latency.low:+.1%}, {run.latency.high:+.1%}]"
+        if run.leaked_files:
+            got += f", {run.leaked_files} files left open"
+        leaks = run.leak_bytes_per_inference > most_bytes or run.leaked_files > 0
+        slows = run.latency is not None and run.latency.low > most_latency
+        gate = f"stable on {run.threads} thread{'s' * (run.threads > 1)}"
+        verdicts.append(_verdict(gate, same and not leaks and not slows, got, limit))
+    return tuple(verdicts)
+
+
+def finite_outputs(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """No output is infinite or no number; integers are always finite, and nothing is said of them."""
+    samples = report.runtimes[0].golden_samples
+    if not any("float" in tensor.dtype for tensor in report.outputs):
+        return ()
+    got = f"{samples - report.not_finite} of {samples} samples"
+    return (_verdict("finite outputs", not report.not_finite, got, "all"),)
+
+
+def faults(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """Whatever is done to the model, it ends as it should: the same answers, or a clean end."""
+    made = report.stability.faults
+    if not made:
+        return ()
+    bad = [fault for fault in made if not fault.ok]
+    got = f"{len(made) - len(bad)} of {len(made)} ended well"
+    if bad:
+        got += f"; {bad[0].done}: {bad[0].outcome}"
+    return (_verdict("faults", not bad, got, "all"),)

@@ -1,0 +1,153 @@
+"""Gates on what the model answers: its metric, every class, other distributions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.validate.comparison import non_inferior
+from pipeline.validate.report import Verdict
+from pipeline.validate.resampling import holm
+
+if TYPE_CHECKING:
+    from pipeline.config import GatesConfig
+    from pipeline.validate.comparison import Comparison, Metric
+    from pipeline.validate.report import Outcome, Report
+
+LEAST_SUPPORT = 20
+"""Samples of a class below which its recall says little."""
+
+
+def accuracy(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """Non-inferiority of int8 on paired samples: on the host, and on each device whose bits differ from it.
+
+    It passes where the whole 95 % interval is within the margin, and fails where int8 is shown to be worse
+    (the whole interval is below 0) and the estimate is beyond the margin. In between the samples are too few
+    to tell. Every output is judged by its primary metric, which is on a scale to 100 whatever the task, and a
+    classifier of two classes by its AUC too.
+    """
+    if not report.accuracy:
+        alone = report.runtimes[0]
+        got = "no labelled data"
+        if alone.value is not None:
+            got = f"{alone.metric} {alone.value:.2f}, no float baseline to compare with"
+        limit = f"above -{allowed.accuracy_drop_points:g} points"
+        return (Verdict(gate="accuracy", outcome="not judged", got=got, allowed=limit),)
+    verdicts = []
+    for place, compared in (
+        ("", report.accuracy),
+        *((f" on {d.device}", d.accuracy) for d in report.devices),
+    ):
+        for found in compared:
+            of = f" of {found.output}" if len(compared) > 1 else ""
+            for metric in found.gated:
+                gate = "accuracy" if metric is found.primary else metric.name
+                verdicts.append(_non_inferiority(f"{gate}{of}{place}", metric, found.samples, allowed))
+    return tuple(verdicts)
+
+
+def _non_inferiority(gate: str, metric: Metric, samples: int, allowed: GatesConfig) -> Verdict:
+    margin = allowed.accuracy_drop_points
+    got = f"{metric.name} {change(metric)}"
+    outcome: Outcome = "passed" if non_inferior(metric, margin) else "inconclusive"
+    estimate, _, high = metric.gain
+    if estimate <= -margin and high < 0:
+        outcome = "failed"
+    elif outcome == "inconclusive":
+        outcome = "failed" if allowed.inconclusive == "fail" else outcome
+        got += f", {samples:,} samples are too few to tell"
+    limit = f"above -{margin:g} points" if metric.better == "higher" else f"below +{margin:g} points"
+    return Verdict(gate=gate, outcome=outcome, got=got, allowed=limit)
+
+
+def change(metric: Metric) -> str:
+    """A metric's difference in points with its interval, for people."""
+    interval = "" if metric.low is None else f" [{metric.low:+.2f}, {metric.high:+.2f}]"
+    return f"{metric.difference:+.2f} points{interval}"
+
+
+def class_recall(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """No class is found less often than the margin allows: a mean hides what one class loses.
+
+    A class fails where its flips show a loss (McNemar's exact test, Holm's correction for the number of
+    classes) beyond the margin. Where the estimate is beyond it and not shown, the samples are too few.
+    """
+    margin = allowed.class_recall_drop_points
+    verdicts = []
+    for found in report.accuracy:
+        classes = [(score, score.flips) for score in found.classes if score.flips and score.support]
+        if not classes:
+            continue
+        shown = holm([flips.mcnemar_p for _, flips in classes])
+        beyond = [
+            (score, certain)
+            for (score, _), certain in zip(classes, shown, strict=True)
+            if score.recall_change <= -margin
+        ]
+        outcome: Outcome = "passed"
+        if beyond:
+            undecided: Outcome = "failed" if allowed.inconclusive == "fail" else "inconclusive"
+            outcome = "failed" if any(certain for _, certain in beyond) else undecided
+        worst, flips = min(classes, key=lambda row: row[0].recall_change)
+        got = f"worst: {worst.name} {worst.recall_change:+.2f} points"
+        got += f" ({flips.right_to_wrong} lost, {flips.wrong_to_right} gained of {worst.support:,})"
+        verdicts.append(
+            Verdict(
+                gate="class recall" + (f" of {found.output}" if len(report.accuracy) > 1 else ""),
+                outcome=outcome,
+                got=got,
+                allowed=f"above -{margin:g} points each",
+            )
+        )
+    return tuple(verdicts)
+
+
+def float_baseline(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """A warning where the float model or the samples are such that keeping the metric shows little."""
+    return tuple(
+        Verdict(
+            gate="float baseline" + (f" of {found.output}" if len(report.accuracy) > 1 else ""),
+            outcome="warning",
+            got=trouble,
+            allowed="better than chance",
+        )
+        for found in report.accuracy
+        if (trouble := found.note or _not_found(found))
+    )
+
+
+def _not_found(found: Comparison) -> str:
+    """Name the classes that the float model finds no better than by chance."""
+    lost = [
+        f"{score.name} ({score.baseline.recall:.1%})"
+        for score in found.classes
+        if score.support >= LEAST_SUPPORT and (score.baseline.recall or 0) <= 1 / len(found.classes)
+    ]
+    if found.task not in ("classification", "binary") or not lost:
+        return ""
+    return f"the float model does not find {', '.join(lost)}: are the labels right?"
+
+
+def shift(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """Under no shift of the inputs does int8 lose more than float does, beyond its loss on clean samples.
+
+    A shift counts where the estimate is beyond the margin and a loss is shown: the whole interval, corrected
+    for the number of shifts, is below 0. It fails on the user's own data, and warns on corruptions and priors
+    unless they are to fail: whether a device meets those, the user knows.
+    """
+    margin = allowed.shift_drop_points
+    judged = [
+        (shift, shift.pooled, shift.high)
+        for shift in (report.shift.shifts if report.shift else ())
+        if shift.pooled is not None and shift.high is not None
+    ]
+    if not judged:
+        return ()
+    losing = [each for each in judged if each[1].excess <= -margin and each[2] < 0]
+    worst, excess, _ = min(losing or judged, key=lambda each: each[1].excess)
+    got = f"{len(losing)} of {len(judged)} lose more"
+    got += f"; worst: {worst.name.replace('_', ' ')} {excess.excess:+.2f} points"
+    fails = allowed.synthetic_shift == "fail" or any(each[0].source == "own data" for each in losing)
+    beyond: Outcome = "failed" if fails else "warning"
+    outcome = beyond if losing else "passed"
+    limit = f"above -{margin:g} points beyond the clean loss"
+    return (Verdict(gate="shift", outcome=outcome, got=got, allowed=limit),)

@@ -1,0 +1,76 @@
+"""Gates on the file and on where its operators run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.validate.report import Verdict
+
+if TYPE_CHECKING:
+    from pipeline.config import GatesConfig
+    from pipeline.validate.report import Outcome, Report
+
+
+SMALL_FILE_BYTES = 32 * 1024
+# Operators with arithmetic of their own that LiteRT 2.3's XNNPACK does not take in int8.
+WITHOUT_XNNPACK_INT8 = frozenset({"UNIDIRECTIONAL_SEQUENCE_LSTM", "BATCH_MATMUL", "CONV_3D"})
+
+
+def full_integer(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """No operator computes in floating point, and input and output are integers.
+
+    It warns where the converter could not make that of the model.
+    """
+    left = report.quantized.float_operators
+    got = "integers throughout" if report.quantized.integer_io else "a float input or output"
+    if left:
+        got = f"{len(left)} float operators, first {left[0]}"
+    outcome: Outcome = "failed" if left or not report.quantized.integer_io else "passed"
+    if report.degraded:
+        got, outcome = f"{report.format}: {report.format_reason}", "warning"
+    return (Verdict(gate="full integer", outcome=outcome, got=got, allowed="no float operator"),)
+
+
+def size(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """The int8 file against the float file; a file of few kilobytes is mostly structure and only warns.
+
+    So does one that could not become int8 throughout, or whose recurrent layers were written out.
+    """
+    if report.baseline is None:
+        return ()
+    got, limit = report.quantized.size_bytes, allowed.size_ratio * report.baseline.size_bytes
+    excused = got < SMALL_FILE_BYTES or report.degraded or report.unrolled
+    beyond: Outcome = "warning" if excused else "failed"
+    outcome = "passed" if got <= limit else beyond
+    ratio = f"{got / report.baseline.size_bytes:.2f} of float"
+    return (Verdict(gate="size", outcome=outcome, got=ratio, allowed=f"{allowed.size_ratio:.2f} of float"),)
+
+
+def xnnpack(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """Share of the arithmetic that runs in XNNPACK int8 kernels.
+
+    Of a model that could not become int8 throughout, XNNPACK's float kernels count too, and it only warns; so
+    it does where the rest runs in operators that XNNPACK has no int8 kernel for.
+    """
+    placed = report.delegation[0]
+    share, gate = placed.share("xnnpack-int8"), "XNNPACK int8"
+    if report.degraded:
+        share, gate = share + placed.share("xnnpack-float"), "XNNPACK"
+    elsewhere = {node.op for node in placed.nodes if node.placement == "builtin"}
+    without_kernel = sorted(elsewhere & WITHOUT_XNNPACK_INT8)
+    got = f"{share:.1%}"
+    if share < allowed.xnnpack_share and without_kernel:
+        got += f"; XNNPACK has no int8 kernel for {', '.join(without_kernel)}"
+    beyond: Outcome = "warning" if report.degraded or without_kernel else "failed"
+    outcome = "passed" if share >= allowed.xnnpack_share else beyond
+    limit = f"at least {allowed.xnnpack_share:.0%} of MACs"
+    return (Verdict(gate=gate, outcome=outcome, got=got, allowed=limit),)
+
+
+def other_runtime(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """A warning where a runtime that devices may still carry cannot run the model."""
+    return tuple(
+        Verdict(gate=found.runtime.partition(",")[0], outcome="warning", got=found.problem, allowed="runs it")
+        for found in report.runtimes
+        if found.problem
+    )

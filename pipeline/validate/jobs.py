@@ -1,0 +1,25 @@
+"""Measurements side by side, on as many cores as there are."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from pipeline.progress import track
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def run_all(name: str, jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Run the jobs, as many at a time as there are cores; results come in the order of the jobs."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, track(name, len(jobs), "measurements") as advance:
+        futures = [pool.submit(job) for job in jobs]
+        for future in futures:
+            future.add_done_callback(lambda _: advance())
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

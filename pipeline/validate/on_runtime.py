@@ -1,0 +1,149 @@
+"""What one runtime does with a model: its bits for the golden set and the samples, and what that costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import InputError, StageError
+from pipeline.runtimes.evaluation import infer_all
+from pipeline.runtimes.scaling import as_real
+from pipeline.runtimes.session import Session
+from pipeline.validate.costs import count_emulated
+from pipeline.validate.delegation import list_placements
+from pipeline.validate.subject import tensor_inputs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pipeline.runtimes.runtime import Runtime
+    from pipeline.runtimes.session import ModelDetails
+    from pipeline.samples import Samples
+    from pipeline.validate.costs import EmulatedCost
+    from pipeline.validate.delegation import Delegation
+    from pipeline.validate.subject import Golden, Subject
+
+
+@dataclass(frozen=True)
+class GoldenSet:
+    """For each input and each output an array (golden_samples, ...) in the model's own dtype."""
+
+    inputs: list[NDArray[Any]]
+    outputs: list[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class OnRuntime:
+    """What one runtime did with the model: its own bits for the samples and for the golden set.
+
+    Attributes:
+        costs: of the model first, then of the others that were to be counted; emulated cores only.
+    """
+
+    runtime: Runtime
+    details: ModelDetails
+    placed: Delegation
+    golden: GoldenSet
+    outputs: list[NDArray[Any]] | None = None
+    costs: tuple[EmulatedCost, ...] = ()
+
+    def real(self, index: int, place: slice) -> NDArray[Any]:
+        """One output of some samples as real numbers."""
+        assert self.outputs is not None
+        return as_real(self.outputs[index][place], self.details.outputs[index])
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A runtime that cannot run the model, and why."""
+
+    runtime: Runtime
+    reason: str
+
+
+def answer(runtime: Runtime, subject: Subject, golden: Golden, samples: Samples | None) -> OnRuntime:
+    """Answer the golden set, and all samples where there are any.
+
+    Raises:
+        InputError: the runtime refuses the file, or the samples do not fit it.
+        StageError: it crashed or hung.
+        ToolchainError: the emulator is not provisioned.
+    """
+    with Session(runtime, subject.path) as session:
+        found = _start(session, subject, golden)
+    if samples is None:
+        return found
+    return replace(found, outputs=infer_samples(runtime, subject, samples))
+
+
+def answer_if_possible(
+    runtime: Runtime, subject: Subject, golden: Golden, samples: Samples | None
+) -> OnRuntime | Refused:
+    """Answer on a runtime that the target does not need: where it cannot, that is a result."""
+    try:
+        return answer(runtime, subject, golden, samples)
+    except (InputError, StageError) as error:
+        return Refused(runtime, str(error))
+
+
+def answer_and_count(
+    runtime: Runtime, subject: Subject, golden: Golden, others: tuple[Subject, ...]
+) -> OnRuntime:
+    """Answer the golden set and, on an emulated core, count instructions: the model's and the others'.
+
+    Raises: as ``answer``.
+    """
+    with Session(runtime, subject.path) as session:
+        found = _start(session, subject, golden)
+        if runtime.kind != "emulated":
+            return found
+        costs = tuple(count_emulated(session, each, golden) for each in (subject, *others))
+    return replace(found, costs=costs)
+
+
+def infer_samples(runtime: Runtime, subject: Subject, samples: Samples) -> list[NDArray[Any]]:
+    """For each output an array (n, ...) of its own dtype, for all samples.
+
+    Raises: as ``answer``.
+    """
+    return infer_all(
+        runtime,
+        subject.path,
+        lambda details: (tensor_inputs(chunk, details) for chunk in samples.chunks()),
+    )
+
+
+def count_not_finite(outputs: list[NDArray[Any]]) -> int:
+    """How many samples have an output that is infinite or no number."""
+    bad = [
+        ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+        for array in outputs
+        if array.dtype.kind == "f"
+    ]
+    return int(np.count_nonzero(np.any(bad, axis=0))) if bad else 0
+
+
+def _start(session: Session, subject: Subject, golden: Golden) -> OnRuntime:
+    details = session.describe()
+    inputs = golden.inputs(details)
+    placed = list_placements(session.runtime.title, details, subject.flat)
+    return OnRuntime(session.runtime, details, placed, GoldenSet(inputs, session.run(inputs)))
+
+
+def differences(outputs: list[NDArray[Any]], reference: list[NDArray[Any]]) -> tuple[int, float]:
+    """How many samples differ in any bit, and the largest difference: in steps, of integer outputs."""
+    gaps = [_gap(ours, theirs) for ours, theirs in zip(outputs, reference, strict=True)]
+    gap = np.max(gaps, axis=0)
+    return int(np.count_nonzero(gap)), float(gap.max())
+
+
+def _gap(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.float64]:
+    """The largest difference of each sample (n,); two values that are no numbers are the same."""
+    a, b = (array.astype(np.float64).reshape(len(array), -1) for array in (ours, theirs))
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore"):
+        gaps = np.where(same, 0.0, np.nan_to_num(np.abs(a - b), nan=np.inf))
+    largest: NDArray[np.float64] = gaps.max(axis=1, initial=0.0)
+    return largest

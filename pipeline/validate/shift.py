@@ -1,0 +1,215 @@
+"""Distributions other than the test set's: where does int8 lose more than float does?
+
+Both models answer the same corrupted samples, the clean ones under other class priors, and the user's own
+shifted data. What is judged is the excess over what int8 loses on clean samples.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import InputError
+from pipeline.progress import track
+from pipeline.runtimes.scaling import as_input, as_real
+from pipeline.runtimes.session import Session
+from pipeline.validate.corruptions import suite
+from pipeline.validate.excess import PrimaryJudge
+from pipeline.validate.shift_results import Evidence, Judged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pipeline.config import ShiftConfig
+    from pipeline.runtimes.runtime import Runtime
+    from pipeline.samples import Samples
+    from pipeline.validate.measure import Judging
+    from pipeline.validate.shift_results import ShiftReport
+
+    Outputs = Sequence[NDArray[Any]]
+    Answer = Callable[[Sequence[NDArray[Any]]], tuple[Outputs, Outputs]]
+    """From the models' inputs (n, ...) to the real outputs (n, ...) of the float and of the int8 model."""
+
+    Step = tuple[str, int]
+    """A corruption and its severity; "" is the clean samples."""
+
+MARGIN = 1.0
+"""Points that int8 may lose more before it counts."""
+CHUNK = 500
+CLEAN = ("", 0)
+
+
+@contextmanager
+def both_models(runtime: Runtime, baseline: Path, quantized: Path) -> Iterator[Answer]:
+    """Open both models, each in a worker of its own, and yield what lets both answer at the same time.
+
+    Raises:
+        InputError: the runtime refuses a model, or samples do not fit it.
+        StageError: a worker crashed or hung.
+    """
+    with (
+        Session(runtime, baseline) as of_float,
+        Session(runtime, quantized) as of_int8,
+        ThreadPoolExecutor(2) as both,
+    ):
+
+        def answer(inputs: Sequence[NDArray[Any]]) -> tuple[Outputs, Outputs]:
+            futures = [both.submit(_run, session, inputs) for session in (of_float, of_int8)]
+            before, after = (future.result() for future in futures)
+            return before, after
+
+        yield answer
+
+
+def measure_shift(
+    samples: Samples,
+    judging: Judging,
+    answer: Answer,
+    config: ShiftConfig,
+    *,
+    seed: int,
+    own: Mapping[str, Samples] | None = None,
+    whole: Judged | None = None,
+    margin: float = MARGIN,
+) -> ShiftReport:
+    """Judge both models under every shift.
+
+    Args:
+        samples: the test set; at most ``config.samples`` of it are chosen by ``seed``.
+        judging: how each output is judged.
+        answer: what lets both models answer, as ``both_models`` gives it.
+        config: which shifts and severities.
+        seed: of the choice, the corruptions and the intervals.
+        own: the user's shifted data, by name.
+        whole: of ``judge_clean``, where more than the chosen samples were answered: class priors take it.
+        margin: points that int8 may lose more before it counts.
+
+    Raises:
+        ConfigError: a shift's name is not known.
+        InputError: there are no clean samples or they cannot be judged, or own data does not fit the model.
+        StageError: a worker crashed or hung.
+    """
+    chosen, own = samples.choose(config.samples, seed), own or {}
+    if not len(chosen):
+        message = "no samples to shift; give at least one test sample"
+        raise InputError(message)
+    given = suite.describe(_raws(next(chosen.chunks(CHUNK))), chosen.preprocessing)
+    names, left_out = suite.choose(given, judging.tasks, config.shifts)
+    severities = sorted(set(config.severities))
+    corrupted = {name: {level: Judged(_judges(judging, seed)) for level in severities} for name in names}
+    steps = [CLEAN, *((name, level) for name in names for level in severities)]
+    clean = Judged(_judges(judging, seed))
+    judged_own = {name: Judged(_judges(judging, seed)) for name in own}
+    total = len(steps) * len(chosen) + sum(map(len, own.values()))
+    with track("shift", total, "samples") as advance:
+        for (name, level), chunk, inputs in _ahead(_corrupted(chosen, given, steps, seed)):
+            judged = corrupted[name][level] if name else clean
+            _add(judged, answer, chunk, inputs, told=clean if name else None)
+            clean.raise_problem()
+            advance(len(chunk), name.replace("_", " "))
+        for name, shifted in own.items():
+            for chunk in shifted.chunks(CHUNK):
+                _add(judged_own[name], answer, chunk, chunk.model_inputs(), told=clean)
+                advance(len(chunk), name)
+    evidence = Evidence(clean, whole or clean, corrupted, judged_own)
+    return evidence.report(seed=seed, margin=margin, left_out=left_out)
+
+
+def judge_clean(
+    samples: Samples, judging: Judging, baseline: Outputs, quantized: Outputs, *, seed: int
+) -> Judged:
+    """Count answers that both models gave before.
+
+    Args:
+        samples: that were answered.
+        judging: how each output is judged.
+        baseline: for each output of the float model its real values (n, ...).
+        quantized: of the int8 model likewise.
+        seed: of the intervals.
+
+    Raises:
+        InputError: they cannot be judged.
+    """
+    judged, start = Judged(_judges(judging, seed)), 0
+    for chunk in samples.chunks():
+        place = slice(start, start + len(chunk))
+        before, after = ([values[place] for values in outputs] for outputs in (baseline, quantized))
+        _count(judged, chunk, chunk.model_inputs()[0], before, after)
+        start += len(chunk)
+    judged.raise_problem()
+    return judged
+
+
+def _judges(judging: Judging, seed: int) -> list[PrimaryJudge]:
+    settings = zip(judging.tasks, judging.outputs, judging.from_logits, strict=True)
+    return [
+        PrimaryJudge(task, seed=seed, output=name, from_logits=from_logits, classes=judging.classes)
+        for task, name, from_logits in settings
+    ]
+
+
+def _add(
+    judged: Judged, answer: Answer, chunk: Samples, inputs: list[NDArray[Any]], told: Judged | None
+) -> None:
+    """Let both models answer a chunk and count it; ``told`` knows which outputs are logits."""
+    if judged.problem:
+        return
+    for index, judge in enumerate(judged.judges):
+        if told is not None:
+            judge.tell(told.judges[index].is_logits)
+    _count(judged, chunk, inputs[0], *answer(inputs))
+
+
+def _count(
+    judged: Judged, chunk: Samples, inputs: NDArray[Any], baseline: Outputs, quantized: Outputs
+) -> None:
+    for index, judge in enumerate(judged.judges):
+        try:
+            judge.add(baseline[index], quantized[index], chunk.target(index), inputs)
+        except InputError as error:
+            judged.problem = str(error)
+    judged.samples += len(chunk)
+
+
+def _raws(chunk: Samples) -> list[NDArray[Any]]:
+    return [chunk.raw(index) for index in range(len(chunk.inputs))]
+
+
+def _run(session: Session, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Real inputs to real outputs."""
+    details = session.describe()
+    if len(inputs) != len(details.inputs):
+        message = f"the data has {len(inputs)} inputs and the model {len(details.inputs)}; "
+        raise InputError(message + "give one array for each")
+    taken = [as_input(array, tensor) for array, tensor in zip(inputs, details.inputs, strict=True)]
+    outputs = session.run(taken)
+    return [as_real(array, tensor) for array, tensor in zip(outputs, details.outputs, strict=True)]
+
+
+def _corrupted(
+    chosen: Samples, given: Sequence[suite.Given], steps: Sequence[Step], seed: int
+) -> Iterator[tuple[Step, Samples, list[NDArray[Any]]]]:
+    """Yield of every chunk and step the samples, and what the models take of them."""
+    start = 0
+    for chunk in chosen.chunks(CHUNK):
+        raws = _raws(chunk)
+        for name, level in steps:
+            shifted = suite.corrupt(raws, given, name, level, (seed, start)) if name else raws
+            pairs = zip(chosen.preprocessing, shifted, strict=True)
+            yield (name, level), chunk, [transform.apply(raw) for transform, raw in pairs]
+        start += len(chunk)
+
+
+def _ahead(
+    items: Iterator[tuple[Step, Samples, list[NDArray[Any]]]],
+) -> Iterator[tuple[Step, Samples, list[NDArray[Any]]]]:
+    """Make the next item in a thread while this one is worked on."""
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = maker.submit(next, items, None)
+            yield item

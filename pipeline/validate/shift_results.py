@@ -1,0 +1,290 @@
+"""What the shift suite finds: verdicts on every corruption, class prior and set of the user's own data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from pipeline.errors import InputError
+from pipeline.validate.excess import Excess, PrimaryJudge, Verdict, compare, pool
+from pipeline.validate.priors import TASKS_WITH_PRIORS, class_weights, under_prior
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pipeline.validate.evidence import Figure
+
+Source = Literal["corruption", "class prior", "own data"]
+
+MOST_PRIORS = 20
+"""Priors that are listed of a model with many classes: those where int8 loses most; all are corrected for."""
+
+
+OF_USE = 0.5
+"""Share of its clean score that the float model has to keep for a severity to be judged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeverityResult:
+    """One severity of a corruption.
+
+    Attributes:
+        of_use: whether the float model keeps half of its clean score and is better than chance; otherwise
+            there is little to lose.
+        note: what keeps it from showing much.
+    """
+
+    severity: int
+    found: Excess
+    of_use: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShiftResult:
+    """One shift and one output.
+
+    Attributes:
+        name: of the corruption, prior or source.
+        source: where the shift comes from.
+        output: the output's name; "" where the model has one.
+        metric: the primary one.
+        samples: how many were judged.
+        pooled: over all severities at which the float model is of use; None where the shift is not judged.
+        low: lower end of the excess's interval after correction, in points; the verdict goes by it.
+        high: upper end.
+        note: why it, or a severity, cannot be judged, or what keeps it from showing much.
+    """
+
+    name: str
+    source: Source
+    output: str
+    metric: str
+    samples: int
+    pooled: Excess | None
+    low: float | None = None
+    high: float | None = None
+    verdict: Verdict = "not judged"
+    severities: tuple[SeverityResult, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShiftReport:
+    """Every shift.
+
+    Attributes:
+        samples: clean samples that every corruption was applied to.
+        margin: points that int8 may lose more before it counts.
+        tests: verdicts that are given together, for which the intervals are corrected (Bonferroni).
+        shifts: corruptions, class priors and own data, in that order for each output.
+        left_out: what was not applied or is not listed, and why, a line each.
+    """
+
+    samples: int
+    margin: float
+    tests: int
+    shifts: tuple[ShiftResult, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def losing(self) -> tuple[ShiftResult, ...]:
+        """The shifts under which int8 loses more than float does, the worst first."""
+        found = [shift for shift in self.shifts if shift.verdict == "int8 loses more"]
+        return tuple(sorted(found, key=_excess))
+
+    @property
+    def inconclusive(self) -> tuple[ShiftResult, ...]:
+        """The shifts under which the samples do not tell."""
+        return tuple(shift for shift in self.shifts if shift.verdict == "inconclusive")
+
+
+class Judged:
+    """The judges of all outputs under one distribution, until one of them cannot go on."""
+
+    def __init__(self, judges: list[PrimaryJudge]) -> None:
+        self.judges, self.samples, self.problem = judges, 0, ""
+
+    def primary(self, output: int) -> tuple[Figure | None, str]:
+        """The figure of one output and a note on it, or None and why there is none."""
+        if self.problem:
+            return None, self.problem
+        try:
+            return self.judges[output].primary()
+        except InputError as error:
+            return None, str(error)
+
+    def raise_problem(self) -> None:
+        """Raise InputError where a judge could not go on."""
+        if self.problem:
+            raise InputError(self.problem)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was judged.
+
+    Attributes:
+        clean: the samples that were corrupted, before that.
+        whole: the samples for the class priors: ``clean``, or more.
+        corrupted: by name and severity.
+        own: the user's shifted data by name.
+    """
+
+    clean: Judged
+    whole: Judged
+    corrupted: Mapping[str, Mapping[int, Judged]]
+    own: Mapping[str, Judged]
+
+    def report(self, *, seed: int, margin: float, left_out: Sequence[str]) -> ShiftReport:
+        """Judge all shifts of all outputs together.
+
+        Args:
+            seed: of the intervals.
+            margin: points that int8 may lose more before it counts.
+            left_out: of the report.
+
+        Raises:
+            InputError: the clean samples cannot be judged.
+        """
+        shifts = [
+            shift
+            for output in range(len(self.clean.judges))
+            for shift in _Output(self, output, seed).results()
+        ]
+        tests = sum(shift.pooled is not None for shift in shifts)
+        told = tuple(_told(shift, margin, tests) for shift in shifts)
+        listed, lines = _listed(told)
+        return ShiftReport(
+            samples=self.clean.samples,
+            margin=margin,
+            tests=tests,
+            shifts=listed,
+            left_out=(*left_out, *lines),
+        )
+
+
+class _Output:
+    """The shifts of one output; verdicts come later, since they depend on how many there are."""
+
+    def __init__(self, evidence: Evidence, output: int, seed: int) -> None:
+        self.evidence, self.output, self.seed = evidence, output, seed
+        usual, note = evidence.clean.primary(output)
+        if usual is None:
+            raise InputError(note)
+        self.usual, self.usual_note = usual, note
+
+    def results(self) -> Iterator[ShiftResult]:
+        for name, levels in self.evidence.corrupted.items():
+            yield self._corruption(name, levels)
+        yield from self._priors()
+        for name, judged in self.evidence.own.items():
+            yield self._own(name, judged)
+
+    def _corruption(self, name: str, levels: Mapping[int, Judged]) -> ShiftResult:
+        primaries = {severity: self._comparable(judged) for severity, judged in levels.items()}
+        good = {severity: figure for severity, (figure, _) in primaries.items() if figure is not None}
+        problems = [
+            f"severity {severity}: {note}" for severity, (figure, note) in primaries.items() if figure is None
+        ]
+        empty = self._result(name, "corruption", 0, None, "; ".join(problems))
+        if not good:
+            return empty
+        of_use = {severity: self._of_use(figure, primaries[severity][1]) for severity, figure in good.items()}
+        useful = [figure for severity, figure in good.items() if of_use[severity]]
+        figures = [*good.values(), pool(useful or list(good.values()))]
+        *each, pooled = compare(figures, self.usual, paired=True, seed=self.seed)
+        severities = tuple(
+            SeverityResult(
+                severity=severity,
+                found=found,
+                of_use=of_use[severity],
+                note=primaries[severity][1],
+            )
+            for severity, found in zip(good, each, strict=True)
+        )
+        samples = max(judged.samples for judged in levels.values())
+        if not useful:
+            problems.append("the float model itself is of no use at any severity")
+        return replace(
+            empty,
+            samples=samples,
+            pooled=pooled if useful else None,
+            severities=severities,
+            note="; ".join(problems),
+        )
+
+    def _priors(self) -> Iterator[ShiftResult]:
+        whole = self.evidence.whole
+        judge, (usual, _) = whole.judges[self.output], whole.primary(self.output)
+        if usual is None or judge.task not in TASKS_WITH_PRIORS:
+            return
+        kept = judge.kept
+        names = judge.classes
+        if len(names) != kept.classes:
+            names = tuple(f"class {index}" for index in range(kept.classes))
+        priors = class_weights(kept.rows["label"], names)
+        if not priors:
+            return
+        figures = [under_prior(kept, weights, usual) for weights in priors.values()]
+        found = compare(figures, usual, paired=True, seed=self.seed)
+        for name, excess in zip(priors, found, strict=True):
+            yield self._result(name, "class prior", whole.samples, excess, "")
+
+    def _own(self, name: str, judged: Judged) -> ShiftResult:
+        figure, note = self._comparable(judged)
+        if figure is None:
+            return self._result(name, "own data", judged.samples, None, note)
+        (found,) = compare([figure], self.usual, paired=False, seed=self.seed)
+        return self._result(name, "own data", judged.samples, found, note)
+
+    def _of_use(self, figure: Figure, note: str) -> bool:
+        """Whether the float model keeps half of its score, and nothing is noted that clean samples lack.
+
+        Of two classes half of the score is less than chance, which a note says.
+        """
+        if note and not self.usual_note:
+            return False
+        if figure.better == "lower":
+            return figure.baseline <= self.usual.baseline / OF_USE
+        return self.usual.baseline <= 0 or figure.baseline >= self.usual.baseline * OF_USE
+
+    def _comparable(self, judged: Judged) -> tuple[Figure | None, str]:
+        """The figure where it is of the clean samples' metric."""
+        figure, note = judged.primary(self.output)
+        if figure is not None and figure.name != self.usual.name:
+            return None, f"it gives {figure.name} where clean samples give {self.usual.name}"
+        return figure, note
+
+    def _result(
+        self, name: str, source: Source, samples: int, pooled: Excess | None, note: str
+    ) -> ShiftResult:
+        return ShiftResult(
+            name=name,
+            source=source,
+            output=self.evidence.clean.judges[self.output].output,
+            metric=self.usual.name,
+            samples=samples,
+            pooled=pooled,
+            note=note,
+        )
+
+
+def _told(shift: ShiftResult, margin: float, tests: int) -> ShiftResult:
+    """Give a shift its verdict."""
+    if shift.pooled is None:
+        return shift
+    low, high = shift.pooled.corrected(tests)
+    return replace(shift, low=low, high=high, verdict=shift.pooled.verdict(margin, tests))
+
+
+def _listed(shifts: Sequence[ShiftResult]) -> tuple[tuple[ShiftResult, ...], tuple[str, ...]]:
+    """Leave out priors of many classes under which int8 loses least, and say so."""
+    priors = sorted((shift for shift in shifts if shift.source == "class prior"), key=_excess)
+    spare = {id(shift) for shift in priors[MOST_PRIORS:]}
+    lines = (f"{len(spare)} class priors are not listed, under which int8 loses less",) if spare else ()
+    return tuple(shift for shift in shifts if id(shift) not in spare), lines
+
+
+def _excess(shift: ShiftResult) -> float:
+    return 0.0 if shift.pooled is None else shift.pooled.excess

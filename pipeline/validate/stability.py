@@ -1,0 +1,183 @@
+"""Does a model keep its answers, its speed and its memory: over a long run, side by side, after faults?
+
+A long run is set against a fresh interpreter. Between two blocks of inferences the model is loaded anew into
+a second process and timed there: what slows both is the machine, what slows the old one alone is ageing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.artifacts import Fault  # noqa: TC001  pydantic reads the annotations
+from pipeline.runtimes.session import Session
+from pipeline.validate.drift import Slope, slope
+from pipeline.validate.faults import FAULTS, make_case
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pipeline.config import StabilityConfig
+    from pipeline.runtimes.runtime import Runtime
+    from pipeline.runtimes.session import ModelDetails, SoakBlock
+
+BLOCKS = 50
+"""That the first inferences of a soak are cut into; further minutes make as many again at the least."""
+
+SETTLED = 0.2
+"""Share of the run in which caches fill and the allocator takes what it needs: no part of a slope."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoakResult:
+    """Repeated inference of the same samples in one process.
+
+    Attributes:
+        seconds: that it took, the fresh interpreters' inferences included.
+        changed_outputs: inferences whose output was not the first one of the same sample.
+        growth: anonymous memory, in bytes for each inference; None where the run was too short.
+        latency: growth of the latency over the whole run against a fresh interpreter's, as a share: 0.01 is
+            one per cent slower at the end. On one thread alone: several collapse on a busy machine.
+        leaked_files: descriptors that are open at the end and were not at the start.
+    """
+
+    runtime: str
+    threads: int
+    inferences: int
+    seconds: float
+    changed_outputs: int
+    output_sha256: str
+    growth: Slope | None
+    latency: Slope | None
+    leaked_files: int
+
+    @property
+    def growth_bytes_per_inference(self) -> float:
+        return self.growth.value if self.growth else 0.0
+
+    @property
+    def growth_bytes(self) -> float:
+        """Growth of the memory over the whole run, by its slope once it has settled."""
+        return self.growth_bytes_per_inference * self.inferences
+
+    @property
+    def leak_bytes_per_inference(self) -> float:
+        """What memory grows by at the least: the lower end of the slope's interval, or 0."""
+        return max(self.growth.low, 0.0) if self.growth else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StabilityReport:
+    """All of it; ``faults`` is empty where they were not asked for."""
+
+    soaks: tuple[SoakResult, ...]
+    faults: tuple[Fault, ...]
+
+
+def measure_stability(
+    runtime: Runtime,
+    model: Path,
+    inputs: Callable[[ModelDetails], list[NDArray[Any]]],
+    config: StabilityConfig,
+    threads: Sequence[int],
+) -> StabilityReport:
+    """Measure everything, on as many cores as there are; a fault's bad end is an entry, not an error.
+
+    Args:
+        runtime: where to run.
+        model: a .tflite file.
+        inputs: given what the model takes, ordinary samples: for each input an array (n, ...) of its dtype.
+        config: how long, how many side by side, and whether faults are made.
+        threads: the thread counts that are soaked.
+
+    Raises:
+        InputError: the runtime refuses the model.
+        StageError: a worker crashed or hung where nothing was done to it.
+        ToolchainError: the emulator is not provisioned.
+    """
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        soaks = [pool.submit(partial(soak, runtime, model, inputs, config, count)) for count in threads]
+        pending = []
+        if config.faults:
+            case = make_case(runtime, model, inputs, config.interpreters, tuple(threads))
+            pending = [pool.submit(partial(fault, case)) for fault in FAULTS]
+        try:
+            return StabilityReport(
+                soaks=tuple(each.result() for each in soaks),
+                faults=tuple(entry for each in pending for entry in each.result()),
+            )
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def soak(
+    runtime: Runtime,
+    model: Path,
+    inputs: Callable[[ModelDetails], list[NDArray[Any]]],
+    config: StabilityConfig,
+    threads: int = 1,
+) -> SoakResult:
+    """Infer over and over in one process, for ``config``'s inferences and minutes, whichever is longer.
+
+    Raises: as ``measure_stability``.
+    """
+    began = time.monotonic()
+    blocks: list[SoakBlock] = []
+    ratios: list[float] = []
+    with ExitStack() as stack:
+        aged = stack.enter_context(Session(runtime, model, threads=threads))
+        fresh = stack.enter_context(Session(runtime, model)) if threads == 1 else None
+        samples = inputs(aged.describe())
+        few = [array[:4] for array in samples]
+        for block in aged.soak_blocks(samples, _sizes(config, blocks)):
+            blocks.append(block)
+            if fresh is not None:
+                fresh.load(model)
+                timing = fresh.time(few, runs=_fresh_runs(block.latency_us), warmup_runs=2)
+                ratios.append(block.latency_us / float(np.median(timing.latencies_us)))
+    at = np.cumsum([block.inferences for block in blocks]).astype(np.float64)
+    settled = at > at[-1] * SETTLED
+    memory = np.array([block.memory_bytes for block in blocks], np.float64)
+    latency = slope(at[settled], np.log(ratios)[settled]) if ratios else None
+    return SoakResult(
+        runtime=runtime.title,
+        threads=threads,
+        inferences=int(at[-1]),
+        seconds=time.monotonic() - began,
+        changed_outputs=sum(block.mismatches for block in blocks),
+        output_sha256=blocks[-1].output_sha256,
+        growth=slope(at[settled], memory[settled]),
+        latency=latency.times(float(at[-1])) if latency else None,
+        leaked_files=max(blocks[-1].open_files - blocks[0].open_files, 0),
+    )
+
+
+def _fresh_runs(latency_us: float) -> int:
+    """Enough inferences for a median, which take little time: 20 ms where that is many."""
+    return min(50, max(5, int(20_000 / max(latency_us, 1.0))))
+
+
+def _sizes(config: StabilityConfig, blocks: list[SoakBlock]) -> Iterator[int]:
+    """Sizes of blocks until the inferences are done and the minutes over; ``blocks`` are those done."""
+    size, rest = max(1, config.inferences // BLOCKS), config.inferences
+    began = time.monotonic()
+    while rest > 0:
+        yield min(size, rest)
+        rest -= size
+    over = began + config.minutes * 60
+    while (left := over - time.monotonic()) > 0:
+        # Blocks of a four-hundredth of the time: a fresh interpreter takes no more than the other half.
+        latency_s = blocks[-1].latency_us / 1e6
+        wanted_s = min(left, config.minutes * 60 / (8 * BLOCKS))
+        yield max(size, int(wanted_s / max(latency_s, 1e-7)))

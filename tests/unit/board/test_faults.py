@@ -1,0 +1,42 @@
+"""What the board's attempts are called, and the steps of the search for memory."""
+
+from __future__ import annotations
+
+import json
+
+from pipeline.board.faults import _limits, _stepped
+from pipeline.board.machine import JobRun
+
+
+def _result(sha256: str) -> bytes:
+    return json.dumps({"soak": {"output_sha256": sha256}}).encode()
+
+
+def _run(**outputs: str) -> JobRun:
+    attempts = "free 0 0\nkilled 137 0\nrestarted 0 0\nmemory-8 137 1\nmemory-24 137 0\nmemory-28 0 0\n"
+    results = {f"{name.replace('_', '-')}.json": _result(sha256) for name, sha256 in outputs.items()}
+    return JobRun("ended", 0, "", {"attempts": attempts.encode(), **results})
+
+
+def test_each_attempt_says_what_ended_it():
+    search, restart = _limits(_run(free="a", restarted="a", memory_28="a"), "board")
+    assert search.least_mib == 28
+    assert [step.outcome.split(":")[0] for step in search.steps] == [
+        "killed by the kernel for memory",
+        "did not end in 3 times the time",
+        "ran to the end, outputs the same",
+    ]
+    assert restart.ok
+
+
+def test_other_outputs_after_a_restart_or_in_little_memory_are_no_success():
+    search, restart = _limits(_run(free="a", restarted="b", memory_28="b"), "board")
+    assert not restart.ok
+    assert not search.steps[-1].ok
+    assert "DIFFER" in search.steps[-1].outcome
+
+
+def test_an_attempt_lies_between_the_bounds():
+    assert _stepped(94, 56, 512) == 96
+    assert _stepped(10, 56, 512) == 64
+    assert _stepped(9999, 56, 512) == 511

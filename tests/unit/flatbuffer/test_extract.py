@@ -1,0 +1,78 @@
+"""Operators as files of their own: they hold what they need, and compute what they compute in the whole."""
+
+from __future__ import annotations
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from pipeline.flatbuffer import read_tflite
+from pipeline.flatbuffer.extract import extract, stands_alone
+from pipeline.runtimes.runtime import host_runtime
+from pipeline.runtimes.session import Session
+
+SAMPLES = np.random.default_rng(0).integers(-128, 128, (5, 4, 4, 1)).astype(np.int8)
+
+
+def run(content, folder, inputs):
+    path = folder / "part.tflite"
+    path.write_bytes(content)
+    with Session(host_runtime("litert"), path) as session:
+        return session.run(inputs)
+
+
+def test_each_operator_is_a_valid_file_with_its_own_constants(tiny_tflite):
+    whole = read_tflite(tiny_tflite)
+    for operator in whole.operators:
+        part = read_tflite(extract(whole, [operator.index]))
+        [alone] = part.operators
+
+        assert (alone.name, alone.options) == (operator.name, operator.options)
+        assert [part.tensors[i].name for i in alone.inputs] == [
+            whole.tensors[i].name for i in operator.inputs
+        ]
+        for ours, theirs in zip(alone.inputs, operator.inputs, strict=True):
+            if whole.tensors[theirs].is_constant:
+                constant = part.constant(part.tensors[ours])
+                np.testing.assert_array_equal(constant, whole.constant(whole.tensors[theirs]))
+
+
+def test_the_operators_one_after_the_other_give_the_bits_of_the_whole(tiny_tflite, tmp_path):
+    whole = read_tflite(tiny_tflite)
+    values = [SAMPLES]
+    for operator in whole.operators:
+        values = run(extract(whole, [operator.index]), tmp_path, values)
+
+    np.testing.assert_array_equal(values[0], run(tiny_tflite, tmp_path, [SAMPLES])[0])
+
+
+def test_several_operators_have_the_inputs_and_outputs_of_the_rest_of_the_model(tiny_tflite):
+    whole = read_tflite(tiny_tflite)
+    part = read_tflite(extract(whole, [1, 2]))
+
+    assert [tensor.name for tensor in part.inputs] == [whole.tensors[whole.operators[1].inputs[0]].name]
+    assert [tensor.name for tensor in part.outputs] == [whole.tensors[whole.operators[2].outputs[0]].name]
+
+
+def test_what_is_read_outside_is_an_output_even_in_the_middle(tiny_tflite_with):
+    def read_twice(model):
+        model.subgraphs[0].outputs = [5, 9]
+
+    whole = read_tflite(tiny_tflite_with(read_twice))
+    part = read_tflite(extract(whole, [0, 1, 2]))
+
+    assert len(part.outputs) == 2
+
+
+def test_an_operator_without_meaning_alone_does_not_stand_alone(tiny_tflite, tiny_tflite_with):
+    whole = read_tflite(tiny_tflite)
+    assert all(stands_alone(whole, operator) for operator in whole.operators)
+
+    def make_custom(model):
+        code = model.operatorCodes[3]
+        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+        code.customCode = b"Mine"
+        model.subgraphs[0].operators[3].builtinOptionsType = 0
+        model.subgraphs[0].operators[3].builtinOptions = None
+
+    custom = read_tflite(tiny_tflite_with(make_custom), allow_custom=None)
+    assert [stands_alone(custom, operator) for operator in custom.operators] == [True, True, True, False]
