@@ -64,7 +64,8 @@ class NodeDifference:
     @property
     def size(self) -> str:
         """The largest difference in words."""
-        return f"{self.largest_difference:g}" + (" steps" if self.in_steps else "")
+        unit = f" step{'s' * (self.largest_difference != 1)}" if self.in_steps else ""
+        return f"{self.largest_difference:g}{unit}"
 
 
 @dataclass(frozen=True, kw_only=True)
