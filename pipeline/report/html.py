@@ -82,7 +82,7 @@ def report_html(report: Report) -> str:
         counts=[(outcome, counts[outcome]) for outcome in OUTCOMES if counts[outcome]],
         verdicts=sorted(report.verdicts, key=lambda verdict: OUTCOMES.index(verdict.outcome)),
         classes={found.output: _worst_classes(found.classes) for found in report.accuracy},
-        bars=_bars(report.operators),
+        bars=_bars(getattr(report, "operators", None)),
         most_classes=MOST_CLASSES,
         most_operators=MOST_OPERATORS,
     )

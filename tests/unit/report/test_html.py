@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import pytest
 
 from pipeline.report.html import report_html, write_html
+from pipeline.validate.breakdown import Breakdown, OperatorCost
+from pipeline.validate.excess import Excess
 from pipeline.validate.report import RuntimeAccuracy, Verdict
+from pipeline.validate.shift_results import SeverityResult, ShiftReport, ShiftResult
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
 VOID = {"meta", "line", "circle", "br"}
@@ -109,13 +111,14 @@ def test_control_characters_are_shown_as_escapes(report):
 
 @pytest.mark.parametrize(
     "missing",
-    [{"baseline": None, "latency": None, "accuracy": ()}, {"devices": (), "stability": ()}, {"verdicts": ()}],
+    [{"baseline": None, "latency": None, "accuracy": ()}, {"devices": ()}, {"verdicts": ()}],
 )
 def test_what_was_not_measured_is_left_out(report, missing):
     page = Page(report_html(replace(report, **missing)))
 
     assert ("Accuracy" in page.headings) == ("accuracy" not in missing)
-    assert ("Stability" in page.headings) == ("stability" not in missing)
+    assert "Stability" in " ".join(page.headings)
+    assert ("emulated instructions, rpi5" in page.words) == ("devices" not in missing)
 
 
 def test_of_many_classes_those_that_lose_most_are_shown(report):
@@ -132,18 +135,64 @@ def test_of_many_classes_those_that_lose_most_are_shown(report):
 
 
 def test_operators_have_bars_of_their_share(report):
-    row = SimpleNamespace(
-        index=0, op="CONV_2D", layer=HOSTILE, placement="builtin", macs=3, instructions={}, host_us=None
+    rows = tuple(
+        OperatorCost(
+            index=index,
+            op="CONV_2D",
+            layer=HOSTILE,
+            placement="builtin",
+            macs=macs,
+            instructions={},
+            load_bytes={},
+            store_bytes={},
+            host_us=None,
+        )
+        for index, macs in enumerate((3, 1))
     )
-    small = SimpleNamespace(**{**vars(row), "index": 1, "macs": 1})
-    values = {name: getattr(report, name) for name in report.__dataclass_fields__}
-    wider = SimpleNamespace(**values, passed=True, breakdown=SimpleNamespace(operators=(row, small)))
+    costs = Breakdown(operators=rows, devices=(), host=None)
 
-    text = report_html(wider)
+    text = report_html(replace(report, operators=costs))
 
     assert "width:100.0%" in text
     assert "width:33.3%" in text
-    assert "75.0%" in text_of(Page(text))
+    assert "75.0% 3 multiply-accumulates" in text_of(Page(text))
+
+
+def test_shifts_are_a_table_of_shift_by_severity(report):
+    def excess(points):
+        return Excess(
+            baseline=90,
+            quantized=90 + points,
+            difference=points,
+            low=points - 1,
+            high=points + 1,
+            excess=points,
+            excess_low=points - 1,
+            excess_high=points + 1,
+            standard_error=0.5,
+        )
+
+    shift = ShiftResult(
+        name="motion_blur",
+        source="corruption",
+        output="",
+        metric="top-1",
+        samples=500,
+        pooled=excess(-3.0),
+        verdict="int8 loses more",
+        severities=(
+            SeverityResult(severity=1, found=excess(-0.5)),
+            SeverityResult(severity=4, found=excess(-5.5)),
+            SeverityResult(severity=5, found=excess(0.0), of_use=False),
+        ),
+    )
+    found = ShiftReport(samples=500, margin=1.0, tests=1, shifts=(shift,), left_out=(HOSTILE,))
+
+    text = report_html(replace(report, shift=found))
+
+    assert "motion blur corruption int8 loses more -3.00 -0.50 -5.50 no use" in text_of(Page(text))
+    assert "no use" in text
+    assert re.search(r'class="n worse3">-5.50', text)
 
 
 def test_it_is_written_as_utf8(report, tmp_path):

@@ -1,0 +1,279 @@
+"""Which node is the first whose output two runtimes do not agree on.
+
+Both run the model with every computed tensor made an output, so that nothing hides: a difference may come
+and go again, in a ReLU or in a maximum. A node is an origin of a difference where its output differs in
+samples in which all that it reads is equal.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from pipeline.errors import InputError, StageError
+from pipeline.flatbuffer.layout import NUMPY_DTYPES, bits
+from pipeline.runtimes.session import Session
+from pipeline.validate.layers import layer_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from pipeline.flatbuffer import Operator, TfliteModel
+    from pipeline.flatbuffer import Tensor as FlatTensor
+    from pipeline.runtimes.runtime import Runtime
+
+MOST_BYTES = 1 << 26
+"""Of all tensors of all samples, for each runtime; of a large model fewer samples are compared."""
+RESHAPE = 22
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeDifference:
+    """A node that gives something else on the other runtime, though it was given the same.
+
+    Attributes:
+        layer: the Keras layer that it came from; "" where the file does not tell.
+        tensor: the first of its outputs that differs.
+        differing_samples: in how many samples.
+        largest_difference: in steps where the tensor is of integers, in its own unit otherwise; infinite
+            where a NaN or an infinity stands against a number.
+    """
+
+    node: int
+    operator: str
+    layer: str
+    tensor: str
+    differing_samples: int
+    largest_difference: float
+    in_steps: bool
+
+    @property
+    def name(self) -> str:
+        """The node in words."""
+        return f"{self.node} {self.operator}" + (f" of layer {self.layer}" if self.layer else "")
+
+    @property
+    def size(self) -> str:
+        """The largest difference in words."""
+        unit = f" step{'s' * (self.largest_difference != 1)}" if self.in_steps else ""
+        return f"{self.largest_difference:g}{unit}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """One runtime against another, node by node.
+
+    Attributes:
+        samples: that were compared.
+        nodes: whose outputs could be compared.
+        origins: nodes that differ by themselves, in the order of execution.
+        problem: why it could not be told; "" where it could.
+    """
+
+    reference: str
+    other: str
+    samples: int
+    nodes: int
+    origins: tuple[NodeDifference, ...] = ()
+    problem: str = ""
+
+    @property
+    def first(self) -> NodeDifference | None:
+        """The first node that differs, or None."""
+        return self.origins[0] if self.origins else None
+
+    @property
+    def worst(self) -> NodeDifference | None:
+        """The first of the nodes that differ most, those of integers before others; None where none does."""
+        return max(
+            self.origins, key=lambda origin: (origin.in_steps, origin.largest_difference), default=None
+        )
+
+    @property
+    def words(self) -> str:
+        """What was found, in one line."""
+        pair = f"{self.other} against {self.reference}"
+        if self.problem:
+            return f"{pair}: {self.problem}"
+        first = self.first
+        if first is None:
+            return f"{pair}: all {self.nodes} nodes give the same bits for {self.samples} samples"
+        line = (
+            f"{pair}: the first node that differs is {first.name}, in {first.differing_samples} of "
+            f"{self.samples} samples, by up to {first.size}"
+        )
+        if len(self.origins) > 1:
+            line += f"; {len(self.origins) - 1} more differ by themselves"
+        if self.worst is not None and self.worst != first:
+            line += f", the most {self.worst.name}, by up to {self.worst.size}"
+        return line
+
+
+def first_difference(
+    flat: TfliteModel, inputs: Sequence[NDArray[Any]], reference: Runtime, other: Runtime
+) -> Parity:
+    """Run the model on both and compare what each node gives.
+
+    Args:
+        flat: a verified file without custom operators.
+        inputs: for each of the model's inputs an array (n, ...) of its own dtype; samples whose outputs
+            differ come first, as of a large model few are compared.
+        reference: what is right, e.g. the host's LiteRT.
+        other: what is asked about.
+    """
+    traced = traced_tensors(flat)
+    parity = partial(Parity, reference=reference.title, other=other.title)
+    each = sum(flat.tensors[index].elements * bits(flat.tensors[index].dtype) // 8 for index in traced)
+    count = min(len(inputs[0]), max(1, MOST_BYTES // max(each, 1)))
+    if not traced:
+        return parity(samples=0, nodes=0, problem="it has no node whose output can be read")
+    chosen = [array[:count] for array in inputs]
+    with tempfile.TemporaryDirectory(prefix="edge-parity-") as folder:
+        path = Path(folder) / "traced.tflite"
+        path.write_bytes(with_outputs(flat, traced))
+        found = []
+        for runtime in (reference, other):
+            try:
+                with Session(runtime, path) as session:
+                    found.append(dict(zip(traced, session.run(chosen), strict=True)))
+            except (InputError, StageError) as error:
+                return parity(samples=0, nodes=0, problem=_problem(runtime, error))
+    origins = tuple(_origins(flat, found[0], found[1], count))
+    compared = sum(any(index in found[0] for index in operator.outputs) for operator in flat.operators)
+    return parity(samples=count, nodes=compared, origins=origins)
+
+
+def _problem(runtime: Runtime, error: Exception) -> str:
+    return f"{runtime.title} does not run the model with all of its tensors as outputs: {error}"
+
+
+def traced_tensors(flat: TfliteModel) -> tuple[int, ...]:
+    """Indices of the tensors that the main subgraph computes and that NumPy can hold, in that order."""
+    computed = dict.fromkeys(index for operator in flat.operators for index in operator.outputs)
+    return tuple(
+        index
+        for index in computed
+        if flat.tensors[index].dtype in NUMPY_DTYPES
+        and flat.tensors[index].dtype != "int4"
+        and not flat.tensors[index].is_variable
+    )
+
+
+def with_outputs(flat: TfliteModel, tensors: Sequence[int]) -> bytes:
+    """Return the file with these tensors of the main subgraph as its outputs, in this order.
+
+    A worker takes the first dimension for the batch: tensors whose first one is not 1 come as (1, elements).
+    """
+    model: Any = schema.ModelT.InitFromPackedBuf(flat.content, 0)
+    graph = model.subgraphs[0]
+    model.signatureDefs = []  # they name outputs that are no more
+    outputs: list[int] = []
+    shape = code = None
+    for index in tensors:
+        if flat.tensors[index].shape[:1] == (1,):
+            outputs.append(index)
+            continue
+        if shape is None:
+            shape, code = _flat_shape(model), _reshape_code(model)
+        graph.tensors = [*graph.tensors, _flattened(graph.tensors[index], flat.tensors[index])]
+        node = schema.OperatorT()
+        node.opcodeIndex, node.inputs, node.outputs = code, [index, shape], [len(graph.tensors) - 1]
+        graph.operators = [*graph.operators, node]
+        outputs.append(len(graph.tensors) - 1)
+    graph.outputs = outputs
+    builder = flatbuffers.Builder(len(flat.content) + 1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _flat_shape(model: Any) -> int:
+    """Add the constant [1, -1], and return its tensor."""
+    buffer, tensor = schema.BufferT(), schema.TensorT()
+    buffer.data = np.frombuffer(np.array([1, -1], np.int32).tobytes(), np.uint8)
+    tensor.name, tensor.shape, tensor.type = "flat shape", [2], schema.TensorType.INT32
+    tensor.buffer = len(model.buffers)
+    model.buffers = [*model.buffers, buffer]
+    model.subgraphs[0].tensors = [*model.subgraphs[0].tensors, tensor]
+    return len(model.subgraphs[0].tensors) - 1
+
+
+def _reshape_code(model: Any) -> int:
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = RESHAPE
+    code.version = 1
+    model.operatorCodes = [*model.operatorCodes, code]
+    return len(model.operatorCodes) - 1
+
+
+def _flattened(source: Any, described: FlatTensor) -> Any:
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape, tensor.type = f"{described.name} flat", [1, described.elements], source.type
+    tensor.quantization, tensor.buffer = source.quantization, 0
+    return tensor
+
+
+def _origins(
+    flat: TfliteModel, ours: dict[int, NDArray[Any]], theirs: dict[int, NDArray[Any]], count: int
+) -> Iterator[NodeDifference]:
+    """Nodes whose outputs differ in samples in which their inputs do not."""
+    layers = layer_names(flat)
+    unequal: dict[int, NDArray[np.bool_]] = {}
+    for operator in flat.operators:
+        tainted = np.zeros(count, bool)
+        for index in operator.inputs:
+            tainted |= unequal.get(index, np.False_)
+        for index in operator.outputs:
+            # What cannot be read counts as what it was made of.
+            unequal[index] = _differs(ours[index], theirs[index]) if index in ours else tainted
+        by_itself = [index for index in operator.outputs if (unequal[index] & ~tainted).any()]
+        if by_itself:
+            index = by_itself[0]
+            where = unequal[index] & ~tainted
+            yield _described(flat, operator, layers[operator.index], index, where, ours[index], theirs[index])
+
+
+def _described(
+    flat: TfliteModel,
+    operator: Operator,
+    layer: str,
+    index: int,
+    where: NDArray[np.bool_],
+    ours: NDArray[Any],
+    theirs: NDArray[Any],
+) -> NodeDifference:
+    with np.errstate(invalid="ignore", over="ignore"):
+        # complex and float alike; integers cannot overflow as floats
+        kind = np.complex128 if np.iscomplexobj(ours) else np.float64
+        before, after = ours[where].astype(kind), theirs[where].astype(kind)
+        gaps = np.where(_same(before, after), 0.0, np.abs(before - after))
+    return NodeDifference(
+        node=operator.index,
+        operator=operator.name,
+        layer=layer,
+        tensor=flat.tensors[index].name,
+        differing_samples=int(where.sum()),
+        largest_difference=float(np.nan_to_num(gaps, nan=np.inf, posinf=np.inf).max()),
+        in_steps=bool(np.issubdtype(ours.dtype, np.integer)),
+    )
+
+
+def _differs(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.bool_]:
+    """For each sample (n,) whether any value differs; a NaN equals a NaN."""
+    if ours.shape != theirs.shape:
+        return np.ones(len(ours), bool)
+    unequal: NDArray[np.bool_] = np.logical_not(_same(ours, theirs).reshape(len(ours), -1).all(axis=1))
+    return unequal
+
+
+def _same(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.bool_]:
+    same: NDArray[np.bool_] = (ours == theirs) | ((ours != ours) & (theirs != theirs))  # NaN is not itself
+    return same
