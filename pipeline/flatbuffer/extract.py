@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from pipeline.flatbuffer.reader import IDENTIFIER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pipeline.flatbuffer.model import Operator, TfliteModel
 
@@ -36,18 +36,23 @@ def stands_alone(model: TfliteModel, operator: Operator) -> bool:
     )
 
 
-def extract(model: TfliteModel, operators: Sequence[int]) -> bytes:
-    """Return a .tflite file of these operators of the main subgraph, with the constants that they read.
+def extract(model: TfliteModel, groups: Iterable[Sequence[int]]) -> Iterator[bytes]:
+    """Yield a .tflite file for each group of operators of the main subgraph, with the constants they read.
 
     Args:
         model: a verified file whose constants lie inside its FlatBuffer.
-        operators: indices in the order of execution.
+        groups: indices of operators, each group in the order of execution.
 
-    Returns:
+    Yields:
         A file whose inputs are what the operators read and do not compute, in the order in which they read
         it, and whose outputs are what they compute and others, or the model's outputs, read.
     """
     whole = schema.ModelT.InitFromPackedBuf(model.content, 0)
+    for operators in groups:
+        yield _extracted(model, whole, operators)
+
+
+def _extracted(model: TfliteModel, whole: Any, operators: Sequence[int]) -> bytes:
     graph = whole.subgraphs[0]
     chosen = [model.operators[index] for index in operators]
     inputs = [index for index in _computed(model, chosen) if not model.tensors[index].is_variable]

@@ -137,19 +137,17 @@ class PartCosts:
 def write_parts(subject: Subject, folder: Path) -> Parts:
     """Write every operator that can run alone, and the pairs that tell what a call costs, to ``folder``."""
     flat = subject.flat
-    alone = [stands_alone(flat, operator) for operator in flat.operators]
-    singles: list[Path | None] = []
-    for index, possible in enumerate(alone):
-        singles.append(folder / f"operator-{index}.tflite" if possible else None)
-        if possible:
-            (folder / f"operator-{index}.tflite").write_bytes(extract(flat, [index]))
-    pairs = {}
-    for index in range(len(alone) - 1):
-        follows = set(flat.operators[index].outputs) & set(flat.operators[index + 1].inputs)
-        if alone[index] and alone[index + 1] and follows:
-            pairs[index, index + 1] = folder / f"operators-{index}-{index + 1}.tflite"
-            pairs[index, index + 1].write_bytes(extract(flat, [index, index + 1]))
-    return Parts(subject, tuple(singles), pairs)
+    alone = [operator.index for operator in flat.operators if stands_alone(flat, operator)]
+    singles = {index: folder / f"operator-{index}.tflite" for index in alone}
+    pairs = {
+        (index, index + 1): folder / f"operators-{index}-{index + 1}.tflite"
+        for index in alone
+        if index + 1 in singles and set(flat.operators[index].outputs) & set(flat.operators[index + 1].inputs)
+    }
+    files = {(index,): path for index, path in singles.items()} | pairs
+    for path, content in zip(files.values(), extract(flat, files), strict=True):
+        path.write_bytes(content)
+    return Parts(subject, tuple(singles.get(operator.index) for operator in flat.operators), pairs)
 
 
 def measure_parts(

@@ -23,7 +23,7 @@ def run(content, folder, inputs):
 def test_each_operator_is_a_valid_file_with_its_own_constants(tiny_tflite):
     whole = read_tflite(tiny_tflite)
     for operator in whole.operators:
-        part = read_tflite(extract(whole, [operator.index]))
+        part = read_tflite(next(extract(whole, [[operator.index]])))
         [alone] = part.operators
 
         assert (alone.name, alone.options) == (operator.name, operator.options)
@@ -40,14 +40,14 @@ def test_the_operators_one_after_the_other_give_the_bits_of_the_whole(tiny_tflit
     whole = read_tflite(tiny_tflite)
     values = [SAMPLES]
     for operator in whole.operators:
-        values = run(extract(whole, [operator.index]), tmp_path, values)
+        values = run(next(extract(whole, [[operator.index]])), tmp_path, values)
 
     np.testing.assert_array_equal(values[0], run(tiny_tflite, tmp_path, [SAMPLES])[0])
 
 
 def test_several_operators_have_the_inputs_and_outputs_of_the_rest_of_the_model(tiny_tflite):
     whole = read_tflite(tiny_tflite)
-    part = read_tflite(extract(whole, [1, 2]))
+    part = read_tflite(next(extract(whole, [[1, 2]])))
 
     assert [tensor.name for tensor in part.inputs] == [whole.tensors[whole.operators[1].inputs[0]].name]
     assert [tensor.name for tensor in part.outputs] == [whole.tensors[whole.operators[2].outputs[0]].name]
@@ -58,7 +58,7 @@ def test_what_is_read_outside_is_an_output_even_in_the_middle(tiny_tflite_with):
         model.subgraphs[0].outputs = [5, 9]
 
     whole = read_tflite(tiny_tflite_with(read_twice))
-    part = read_tflite(extract(whole, [0, 1, 2]))
+    part = read_tflite(next(extract(whole, [[0, 1, 2]])))
 
     assert len(part.outputs) == 2
 
