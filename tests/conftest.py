@@ -204,6 +204,7 @@ def report() -> Any:
             oldest={"litert": "1.0.1", "tflite-runtime": "2.14.0"},
             asked={"litert": ("1.0.1", "2.3.0"), "tflite-runtime": ("2.14.0", "2.14.0")},
         ),
+        parity=(),
         against=None,
         operators=None,
         times=(),

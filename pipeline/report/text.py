@@ -13,6 +13,7 @@ from pipeline.report.against import against_tables
 from pipeline.report.breakdown import breakdown_tables
 from pipeline.report.compatibility import compatibility_tables
 from pipeline.report.costs import host_lines, host_table
+from pipeline.report.parity import parity_tables
 from pipeline.report.shift import shift_details, shift_summary
 from pipeline.report.stability import stability_tables
 from pipeline.report.tables import make_table
@@ -74,6 +75,7 @@ def details(report: Report) -> Iterator[RenderableType]:
         yield _layers(report)
     yield _nodes(report)
     yield _runtimes(report)
+    yield from parity_tables(report.parity)
     yield from compatibility_tables(report.compatibility)
     if report.shift is not None:
         yield from shift_details(report.shift)

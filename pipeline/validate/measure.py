@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipeline.progress import track
 from pipeline.runtimes.runtime import host_runtime, runtime_of
 from pipeline.validate.accuracy import Judge
@@ -26,8 +28,10 @@ from pipeline.validate.on_runtime import (
     answer_if_possible,
     count_not_finite,
     differences,
+    differing,
     infer_samples,
 )
+from pipeline.validate.parity import first_difference
 from pipeline.validate.report import DeviceResult, Report, RuntimeAccuracy
 from pipeline.validate.shift import both_models, measure_shift
 from pipeline.validate.stability import measure_stability
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
     from pipeline.validate.costs import HostLatency
     from pipeline.validate.latency import LatencyComparison
     from pipeline.validate.on_runtime import GoldenSet
+    from pipeline.validate.parity import Parity
     from pipeline.validate.shift_results import ShiftReport
     from pipeline.validate.stability import StabilityReport
     from pipeline.validate.subject import Subject
@@ -155,6 +160,7 @@ class Measurement:
             stability=measured.stability,
             shift=measured.shift,
             compatibility=check_compatibility(self.quantized.flat),
+            parity=self._parity(measured),
             against=self._against(measured, latency.against),
             operators=assemble(self.quantized, (*measured.parts, *latency.parts)) if parts else None,
             times=latency.times,
@@ -276,6 +282,21 @@ class Measurement:
             baseline=found.costs[1] if found.costs and self.baseline else None,
             accuracy=compared,
         )
+
+    def _parity(self, measured: _Measured) -> tuple[Parity, ...]:
+        """Of each runtime with bits of its own, where they come from."""
+        host, jobs = measured.host, []
+        for found in (measured.other, *measured.devices):
+            if (
+                isinstance(found, OnRuntime)
+                and (rows := differing(found.golden.outputs, host.golden.outputs)).any()
+            ):
+                order = np.argsort(~rows, kind="stable")
+                inputs = [array[order] for array in host.golden.inputs]
+                jobs.append(
+                    partial(first_difference, self.quantized.flat, inputs, host.runtime, found.runtime)
+                )
+        return tuple(run_all("compare nodes", jobs)) if jobs else ()
 
     def _against(self, measured: _Measured, latency: LatencyComparison | None) -> Against | None:
         if self.against is None:

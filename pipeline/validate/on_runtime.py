@@ -134,9 +134,19 @@ def _start(session: Session, subject: Subject, golden: Golden) -> OnRuntime:
 
 def differences(outputs: list[NDArray[Any]], reference: list[NDArray[Any]]) -> tuple[int, float]:
     """How many samples differ in any bit, and the largest difference: in steps, of integer outputs."""
-    gaps = [_gap(ours, theirs) for ours, theirs in zip(outputs, reference, strict=True)]
-    gap = np.max(gaps, axis=0)
+    gap = _gaps(outputs, reference)
     return int(np.count_nonzero(gap)), float(gap.max())
+
+
+def differing(outputs: list[NDArray[Any]], reference: list[NDArray[Any]]) -> NDArray[np.bool_]:
+    """Which samples (n,) differ in any bit."""
+    return _gaps(outputs, reference) > 0
+
+
+def _gaps(outputs: list[NDArray[Any]], reference: list[NDArray[Any]]) -> NDArray[np.float64]:
+    gaps = [_gap(ours, theirs) for ours, theirs in zip(outputs, reference, strict=True)]
+    largest: NDArray[np.float64] = np.max(gaps, axis=0)
+    return largest
 
 
 def _gap(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.float64]:

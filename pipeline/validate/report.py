@@ -17,6 +17,7 @@ from pipeline.validate.compatibility import Compatibility
 from pipeline.validate.costs import EmulatedCost, HostLatency
 from pipeline.validate.delegation import Delegation
 from pipeline.validate.latency import LatencyComparison
+from pipeline.validate.parity import Parity
 from pipeline.validate.shift_results import ShiftReport
 from pipeline.validate.stability import StabilityReport
 from pipeline.validate.subject import ModelFile
@@ -100,6 +101,7 @@ class Report:
         accuracy: of each output; none where there is no labelled data or no float model.
         shift: None where there are no labelled data, no float model, or it was not asked for.
         compatibility: what the file's operators need of each runtime.
+        parity: for each runtime that does not give the host's bits, the nodes where that begins.
         against: the model beside another one; None where none was given.
         operators: what each costs; None where it was not asked for.
         times: of the model on this host, for each count of threads.
@@ -126,6 +128,7 @@ class Report:
     stability: StabilityReport
     shift: ShiftReport | None
     compatibility: Compatibility
+    parity: tuple[Parity, ...]
     against: Against | None
     operators: Breakdown | None
     times: tuple[HostLatency, ...]

@@ -84,9 +84,16 @@ def compatibility(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
 
 
 def other_runtime(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
-    """A warning where a runtime that devices may still carry cannot run the model."""
-    return tuple(
-        Verdict(gate=found.runtime.partition(",")[0], outcome="warning", got=found.problem, allowed="runs it")
-        for found in report.runtimes
-        if found.problem
-    )
+    """A warning where a runtime that devices may still carry cannot run the model, or answers worse."""
+    ours, margin = report.runtimes[0], allowed.accuracy_drop_points
+    verdicts = []
+    for found in report.runtimes[1:]:
+        gate, trouble = found.runtime.partition(",")[0], found.problem
+        if found.value is not None and ours.value is not None and found.value <= ours.value - margin:
+            trouble = (
+                f"{found.metric} {found.value:.2f}, on {ours.runtime.partition(',')[0]} {ours.value:.2f}"
+            )
+        if trouble:
+            limit = f"runs it as {ours.runtime.partition(' ')[0]} does"
+            verdicts.append(Verdict(gate=gate, outcome="warning", got=trouble, allowed=limit))
+    return tuple(verdicts)

@@ -24,8 +24,8 @@ SAMPLES = np.arange(12, dtype=np.int8).reshape(3, 4)
 READY = "print('{\"ok\": {}}', flush=True); "
 LOADED = (
     READY
-    + 'input(); print(\'{"ok": {"inputs": [], "outputs": [], "nodes": [], '
-    + '"partitions": 0, "init_us": 1}}\', flush=True); input(); '
+    + 'input(); print(\'{"ok": {"inputs": [], "outputs": [], "ops": [], '
+    + '"dtypes": {}, "init_us": 1}}\', flush=True); input(); '
 )
 
 
