@@ -47,7 +47,7 @@ def list_devices(*, as_json: bool) -> None:
 @device.command("provision")
 @click.argument("what", type=click.Choice(["emulator", "board"]), default="emulator")
 def provision_devices(what: str) -> None:
-    """Provision in the user's cache, without root: the emulator (90 MB to download) or the board (150 MB).
+    """Provision in the user's cache, without root: the emulator (90 MB to download) or the board (140 MB).
 
     The emulator runs single programs of a device; the board is a whole machine with its own kernel.
     """
