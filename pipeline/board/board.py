@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 from pipeline.board.image import find_image
 from pipeline.board.machine import Machine, make_job_disk, start
-from pipeline.errors import DeviceError, ToolchainError
+from pipeline.errors import DeviceError
 from pipeline.progress import track
 from pipeline.runtimes.emulator import cache_folder
-from pipeline.runtimes.ssh import SshAddress
+from pipeline.runtimes.ssh import SshAddress, require_client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -221,6 +221,7 @@ def wait_for_ssh(address: SshAddress, pid: int, console: Path, timeout_s: float 
 
 def _prepare(image: BoardImage, machine: Machine, folder: Path) -> tuple[SshAddress, list[str]]:
     """Make keys and disks in ``folder``; returns the address and the command that boots the machine."""
+    require_client()
     for name in ("host_key", "client_key"):
         _make_key(folder / name)
     port = _free_port()
@@ -244,11 +245,18 @@ def _address(folder: Path, port: int) -> SshAddress:
 
 
 def _make_key(path: Path) -> None:
-    program = shutil.which("ssh-keygen")
-    if program is None:
-        message = "ssh-keygen is missing; as root: apt-get install openssh-client"
-        raise ToolchainError(message)
-    command = [program, "-q", "-t", "ed25519", "-N", "", "-C", "edge-deploy-pipeline board", "-f", str(path)]
+    command = [
+        "ssh-keygen",
+        "-q",
+        "-t",
+        "ed25519",
+        "-N",
+        "",
+        "-C",
+        "edge-deploy-pipeline board",
+        "-f",
+        str(path),
+    ]
     subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60)
 
 

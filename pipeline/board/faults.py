@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Fault
-from pipeline.board.bench import job_files
+from pipeline.board.bench import GOLDEN_SAMPLES, BoardBench, job_files
 from pipeline.board.machine import JobRun, Machine, required, run_job
 
 if TYPE_CHECKING:
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
     from pipeline.board.image import BoardImage
     from pipeline.targets import Device
 
-PROBE = {"runs": 32, "inferences": 128, "budget_us": 10e6}
+PROBE = {"runs": 64, "inferences": 64, "budget_us": 5e6}
 ENDLESS = {"inferences": 1 << 40, "budget_us": 1e15, "ready": "/run/ready"}
-PROBE_SAMPLES = 64
 
 QUOTAS = (50, 20)
 """Percent of one core."""
@@ -35,7 +35,7 @@ BOARD_STEP_MIB = 8
 ABOVE_RESIDENT_MIB = (24, 56)
 """Where the search for the board's memory looks first: the kernel needs about as much."""
 
-PATIENCE = 3
+PATIENCE = 2
 """An attempt that takes this many times as long as one with enough memory reads its pages over and over."""
 
 FOLDER = Path(__file__).parent
@@ -64,6 +64,7 @@ def measure_quotas(
     device: Device,
     model: Path,
     inputs: Sequence[NDArray[Any]],
+    bench: BoardBench,
     *,
     memory_mib: int,
     timeout_s: float,
@@ -71,22 +72,22 @@ def measure_quotas(
     """Run the model with a share of the core's time: same outputs, and how much longer an inference takes.
 
     Args:
-        inputs: for each of the model's inputs an array (n, ...) of its own dtype.
+        inputs: as for ``run_bench``.
+        bench: what ``run_bench`` found without a quota.
         timeout_s: seconds of this machine.
 
     Raises:
         StageError: the board did not get to the end.
     """
-    files = job_files(model, [array[:PROBE_SAMPLES] for array in inputs], PROBE)
+    files = job_files(model, [array[:GOLDEN_SAMPLES] for array in inputs], PROBE)
     files |= {"start": FOLDER / "quota.sh", "settings": f'PERCENTS="{" ".join(map(str, QUOTAS))}"\n'.encode()}
     machine = Machine(device=device, memory_mib=memory_mib, deterministic=True)
     run = required(run_job(image, machine, files, timeout_s=timeout_s), "board faults")
-    free = json.loads(run.results["quota-100.json"])
     faults = []
     for percent in QUOTAS:
         found = json.loads(run.results[f"quota-{percent}.json"])
-        same = found["soak"]["output_sha256"] == free["soak"]["output_sha256"]
-        ratio = (found["soak_us"] / found["inferences"]) / (free["soak_us"] / free["inferences"])
+        same = found["soak"]["output_sha256"] == bench.soak.output_sha256
+        ratio = fmean(found["latencies_us"]) / fmean(bench.latency.latencies_us)
         faults.append(
             Fault(
                 environment=_board(device, memory_mib, 1),
@@ -103,6 +104,7 @@ def measure_limits(
     device: Device,
     model: Path,
     inputs: Sequence[NDArray[Any]],
+    bench: BoardBench,
     *,
     memory_mib: int,
     timeout_s: float,
@@ -110,14 +112,15 @@ def measure_limits(
     """Find the least memory of the model's process, and end it with SIGKILL and start it again.
 
     Args:
-        inputs: for each of the model's inputs an array (n, ...) of its own dtype.
+        inputs: as for ``run_bench``.
+        bench: what ``run_bench`` found, whose outputs have to come out again.
         timeout_s: seconds of this machine.
 
     Raises:
         StageError: the board did not get to the end.
     """
     settings = f"LEAST_MIB={PROCESS_LEAST_MIB} STEP_MIB={PROCESS_STEP_MIB} PATIENCE={PATIENCE}\n"
-    taken = [array[:PROBE_SAMPLES] for array in inputs]
+    taken = [array[:GOLDEN_SAMPLES] for array in inputs]
     files = job_files(model, taken, PROBE)
     probe = files.pop("plan.json")
     endless = job_files(model, taken, ENDLESS)["plan.json"]
@@ -125,11 +128,11 @@ def measure_limits(
     files |= {"probe.json": probe, "endless.json": endless}
     machine = Machine(device=device, memory_mib=memory_mib, cores=2)
     run = required(run_job(image, machine, files, timeout_s=timeout_s), "board faults")
-    return _limits(run, _board(device, memory_mib, 2))
+    return _limits(run, bench.soak.output_sha256, _board(device, memory_mib, 2))
 
 
-def _limits(run: JobRun, environment: str) -> tuple[MemorySearch, Fault]:
-    free = _hash(run, "free")
+def _limits(run: JobRun, expected: str, environment: str) -> tuple[MemorySearch, Fault]:
+    """Read what limits.sh left."""
     attempts = [line.split() for line in run.results["attempts"].decode().splitlines()]
     steps = []
     least = None
@@ -137,26 +140,26 @@ def _limits(run: JobRun, environment: str) -> tuple[MemorySearch, Fault]:
         if not name.startswith("memory-"):
             continue
         mib = int(name.removeprefix("memory-"))
-        fits = status == "0"
-        if fits:
+        same = status == "0" and _hash(run, name) == expected
+        if status == "0":
             least = mib if least is None else min(least, mib)
-            same = _hash(run, name) == free
             outcome = f"ran to the end, {_outputs(same)}"
+        elif int(kills):
+            outcome = "killed by the kernel for memory"
+        elif status == str(128 + SIGKILL):
+            outcome = f"did not end in {PATIENCE} times the time: reads its pages over and over"
         else:
-            same = False
-            slow = f"did not end in {PATIENCE} times the time: it reads its own pages over and over"
-            told = slow if status == str(128 + SIGKILL) else f"ended with status {status}"
-            outcome = "killed by the kernel for memory" if int(kills) else told
+            outcome = f"ended with status {status}"
         steps.append(Fault(environment=environment, done=f"memory.max {mib} MiB", outcome=outcome, ok=same))
-    same = free is not None and _hash(run, "restarted") == free
+    same = _hash(run, "restarted") == expected
     restart = Fault(
         environment=environment,
         done="SIGKILL while it infers, then started again",
-        outcome=f"ran to the end, {_outputs(same)}" if same else "did not give the same outputs again",
+        outcome=f"ran to the end, {_outputs(same)}",
         ok=same,
     )
-    found = MemorySearch(of="process", least_mib=least, resolution_mib=PROCESS_STEP_MIB, steps=tuple(steps))
-    return found, restart
+    search = MemorySearch(of="process", least_mib=least, resolution_mib=PROCESS_STEP_MIB, steps=tuple(steps))
+    return search, restart
 
 
 def find_least_memory(
@@ -179,7 +182,7 @@ def find_least_memory(
         resident_mib: what the model's process is known to occupy: the search looks a little above it first.
         timeout_s: seconds of this machine for a boot.
     """
-    files = job_files(model, [array[:PROBE_SAMPLES] for array in inputs], {**PROBE, "runs": 0})
+    files = job_files(model, [array[:GOLDEN_SAMPLES] for array in inputs], {**PROBE, "runs": 0})
     steps: dict[int, Fault] = {}
 
     def attempt(mib: int, patience_s: float = timeout_s) -> None:

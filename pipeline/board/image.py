@@ -20,66 +20,33 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from pipeline.board.initrd import write_end, write_files, write_skeleton, write_tree
+from pipeline.board.assembly import (
+    ACCOUNTS,
+    BOARD_PACKAGES,
+    DRIVERS,
+    HOST_PACKAGES,
+    IN_MEMORY,
+    KERNEL_PACKAGE,
+    NOT_OF_THE_WHEELS,
+    NOT_UNPACKED,
+    assemble,
+    read_resource,
+    unpack_all,
+)
 from pipeline.errors import ToolchainError
 from pipeline.progress import track
 from pipeline.runtimes import packages
 from pipeline.runtimes.emulator import DEBIAN_ARCHITECTURES, LOADERS, TRIPLETS, cache_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 LAYOUT = 1
 """Raise it when what is laid out below changes."""
-
-HOST_PACKAGES = ("qemu-system-arm", "e2fsprogs", "python3-pip-whl")
-KERNEL_PACKAGE = "linux-image-cloud-arm64"
-BOARD_PACKAGES = (
-    *("base-files", "bash", "dash", "coreutils", "procps", "busybox-static", "sed", "grep", "findutils"),
-    *("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "openssh-server"),
-)
-NOT_UNPACKED = (
-    *("libperl", "perl", "iso-codes", "initramfs-tools", "linux-base", "klibc", "libklibc", "udev", "dpkg_"),
-    *("debconf", "adduser", "ucf", "kmod", "logsave", "cpio", "lsb-base", "sysvinit-utils", "util-linux_"),
-)
-"""What the packages above want for their maintainer scripts alone, by how the file's name begins."""
-
-BOARD_PYTHON = "/usr/bin/python3.11"
-DRIVERS = (
-    "drivers/virtio/virtio",
-    "drivers/virtio/virtio_ring",
-    "drivers/virtio/virtio_mmio",
-    "drivers/block/virtio_blk",
-    "net/core/failover",
-    "drivers/net/net_failover",
-    "drivers/net/virtio_net",
-)
-IN_MEMORY = (
-    *("bin/busybox", "bin/sh", "bin/dash", "etc/passwd", "site", "lib/ld-linux-aarch64.so.1"),
-    *("lib/aarch64-linux-gnu", "usr/bin/python3.11", "usr/lib/python3.11"),
-    *(f"usr/lib/aarch64-linux-gnu/lib{name}*.so*" for name in ("stdc++", "expat", "ffi", "crypto", "ssl")),
-)
-"""What of the root the diskless board has, by glob."""
-
-NOT_OF_THE_WHEELS = ("**/tests", "**/include", "numpy/f2py", "numpy/distutils", "**/*WebGpu*")
-"""What inference on a processor does not use, by glob."""
-
-ACCOUNTS = {
-    "etc/passwd": "root:x:0:0:root:/root:/bin/bash\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n",
-    "etc/group": "root:x:0:\nnogroup:x:65534:\n",
-    "etc/shadow": "root:*:19000:0:99999:7:::\nsshd:*:19000:0:99999:7:::\n",
-}
-"""What base-passwd's maintainer script would write. ``*``: nobody logs in with a password."""
-
-SPARE_MIB = 64
-"""Room on the board's root for what its user puts there."""
 
 PROVISION = "pipeline device provision board"
 NEEDED_BYTES = 1_500_000_000
@@ -182,7 +149,7 @@ def find_image() -> BoardImage:
         raise ToolchainError(message)
     try:
         damaged = next(image.damaged_files(hashes=False), None)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         damaged = "manifest.json"
     if damaged is not None:
         message = f"the emulated board's file {damaged} is damaged; run: {PROVISION}"
@@ -234,20 +201,16 @@ def _expected() -> BoardImage:
     architecture = DEBIAN_ARCHITECTURES[machine]
     recipe = [str(LAYOUT), architecture, *HOST_PACKAGES, KERNEL_PACKAGE, *BOARD_PACKAGES, *NOT_UNPACKED]
     recipe += [*DRIVERS, *IN_MEMORY, *NOT_OF_THE_WHEELS]
-    recipe += [_resource("pipeline.board", name) for name in ("initrd.sh", "init.sh")]
-    recipe += [_resource("pipeline.runtimes", "wheels-aarch64.txt"), *ACCOUNTS.values()]
+    recipe += [read_resource("pipeline.board", name) for name in ("initrd.sh", "init.sh")]
+    recipe += [read_resource("pipeline.runtimes", "wheels-aarch64.txt"), *ACCOUNTS.values()]
     key = hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:16]
     return BoardImage(cache_folder() / "board" / key, architecture)
-
-
-def _resource(package: str, name: str) -> str:
-    return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def _is_intact(image: BoardImage) -> bool:
     try:
         return not any(image.damaged_files(hashes=True))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
@@ -262,17 +225,17 @@ def _make(staging: BoardImage) -> None:
     with track("board: packages", unit="bytes") as advance:
         debs = _download(staging, _reporter(advance))
     with track("board: unpack", total=len(debs), unit="packages") as advance:
-        _unpack(staging, debs, advance)
+        unpack_all(staging, debs, advance)
     with track("board: wheels", unit="bytes") as advance:
         pip = next((folder / "host/usr/share/python-wheels").glob("pip-*.whl"))
         requirements = folder / "wheels-aarch64.txt"
-        requirements.write_text(_resource("pipeline.runtimes", "wheels-aarch64.txt"), encoding="utf-8")
+        requirements.write_text(read_resource("pipeline.runtimes", "wheels-aarch64.txt"), encoding="utf-8")
         wheels = packages.download_wheels(pip, requirements, folder / "wheels", _reporter(advance))
         for wheel in wheels:
             packages.unpack_wheel(wheel, folder / "root/site")
     with track("board: prepare"):
         sources = {path.name: _sha256(path) for path in (*(deb for deb, _ in debs), *wheels)}
-        _assemble(staging)
+        assemble(staging)
         _write_manifest(folder, sources)
 
 
@@ -315,75 +278,6 @@ def _download(staging: BoardImage, on_progress: Callable[[int, int], None]) -> l
             is_kernel = where == "root" and deb.name.startswith("linux-image-")
             debs.append((deb, "kernel-package" if is_kernel else where))
     return debs
-
-
-def _unpack(staging: BoardImage, debs: Sequence[tuple[Path, str]], advance: Callable[..., None]) -> None:
-    def unpack(deb: Path, where: str) -> None:
-        if not deb.name.startswith(NOT_UNPACKED):
-            packages.unpack_debs([deb], staging.folder / where)
-
-    with ThreadPoolExecutor(2) as threads:
-        for (deb, _), _done in zip(debs, threads.map(lambda row: unpack(*row), debs), strict=True):
-            advance(1, deb.name.partition("_")[0])
-
-
-def _assemble(staging: BoardImage) -> None:
-    """Make the kernel, the initial RAM disk and the root of what was unpacked, and delete that."""
-    folder, root = staging.folder, staging.folder / "root"
-    kernel = folder / "kernel-package"
-    shutil.copyfile(next(kernel.glob("boot/vmlinuz-*")), staging.kernel)
-    drivers = next(kernel.glob("lib/modules/*/kernel"))
-    _furnish(root)
-    (folder / "drivers").mkdir(exist_ok=True)
-    for name in DRIVERS:
-        shutil.copy(drivers / f"{name}.ko", folder / "drivers")
-    _write_initrds(staging, root)
-    used = sum(path.lstat().st_size + 4096 for path in root.rglob("*"))
-    staging.make_disk(root, staging.root, (used * 11 // 10 >> 20) + SPARE_MIB)
-    for name in ("root", "drivers", "kernel-package", "apt-host", "apt-root", "wheels"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("usr/share/doc", "usr/share/man", "usr/share/python-wheels", "usr/share/locale"):
-        shutil.rmtree(folder / "host" / name, ignore_errors=True)
-    (folder / "host/usr/bin/qemu-system-arm").unlink(missing_ok=True)
-
-
-def _write_initrds(staging: BoardImage, root: Path) -> None:
-    for path, init, names in (
-        (staging.initrd, "initrd.sh", ("bin/busybox",)),
-        (staging.diskless, "init.sh", IN_MEMORY),
-    ):
-        with path.open("wb") as archive:
-            write_skeleton(archive)
-            write_files(archive, {"init": _resource("pipeline.board", init).encode()})
-            found = (path for name in names for path in sorted(root.glob(name)))
-            write_tree(archive, root, [path.relative_to(root).as_posix() for path in found])
-            write_tree(archive, staging.folder, ["drivers"])
-            write_end(archive)
-
-
-def _furnish(root: Path) -> None:
-    """Do what the maintainer scripts would have done, as far as the board needs it."""
-    for name in ("doc", "man", "locale", "info", "i18n", "perl", "perl5", "bash-completion"):
-        shutil.rmtree(root / "usr/share" / name, ignore_errors=True)
-    for pattern in NOT_OF_THE_WHEELS:
-        for path in (root / "site").glob(pattern):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for name, text in ACCOUNTS.items():
-        (root / name).write_text(text, encoding="ascii")
-    (root / "etc/shadow").chmod(0o600)
-    for name in ("job", "dev", "proc", "sys", "run", "tmp", "root"):
-        (root / name).mkdir(exist_ok=True)
-    for name, program in (("bin/sh", "dash"), ("usr/bin/python3", "python3.11")):
-        if not (root / name).exists():
-            (root / name).symlink_to(program)
-    init = root / "sbin/init"
-    init.unlink(missing_ok=True)
-    init.write_text(_resource("pipeline.board", "init.sh"), encoding="utf-8")
-    init.chmod(0o755)
-    for code in ("usr/lib/python3.11", "site"):
-        compile_files = [sys.executable, "-m", "compileall", "-qx", "/tests?/", "-j", "2"]
-        compile_files += ["--invalidation-mode=unchecked-hash", "-s", str(root), "-p", "/", str(root / code)]
-        subprocess.run(compile_files, capture_output=True, check=False, timeout=300)
 
 
 def _write_manifest(folder: Path, sources: Mapping[str, str]) -> None:

@@ -13,15 +13,12 @@ import json
 import resource
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from pipeline.runtimes.worker import Worker, resident_bytes
-else:
-    from worker import Worker, resident_bytes  # the same file, beside this one on the board
+from typing import Any
 
 LEAST_RUNS = 16
+LEAST_SAMPLES = 64
 
 
 def measure(plan: dict[str, Any]) -> dict[str, Any]:
@@ -29,12 +26,13 @@ def measure(plan: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         plan: ``model``; ``first``, ``golden`` and ``samples``: the .npy file of each input; ``threads``;
-            ``runs`` to time and ``inferences`` to soak, fewer where they would take more than ``budget_us``
-            of the board's time; ``outputs``: the folder that the samples' outputs go to, and ``ready``: a
-            file to make after the first inference; both may be None.
+            ``runs`` to time and ``inferences`` to soak, and these and the samples fewer where each would
+            take more than ``budget_us`` of the board's time; ``outputs``: the folder of the samples' outputs,
+            and ``ready``: a file to make after the first inference; both may be None.
     """
-    worker = Worker("litert")
-    idle = resident_bytes()
+    module = import_module("worker")  # beside this file on the board
+    worker = module.Worker("litert")
+    idle = module.resident_bytes()
     loaded = worker.load(plan["model"], plan["threads"])
     first = worker.time(plan["first"], 0, 0)
     found = {
@@ -42,7 +40,7 @@ def measure(plan: dict[str, Any]) -> dict[str, Any]:
         "init_us": loaded["init_us"],
         "first_us": first["first_us"],
         "runtime_bytes": idle,
-        "resident_bytes": resident_bytes(),
+        "resident_bytes": module.resident_bytes(),
     }
     if plan["ready"]:
         Path(plan["ready"]).touch()
@@ -52,9 +50,10 @@ def measure(plan: dict[str, Any]) -> dict[str, Any]:
     runs = min(plan["runs"], max(LEAST_RUNS, affordable))
     found["latencies_us"] = worker.time(plan["golden"], runs, 3)["latencies_us"] if runs else []
     if plan["outputs"]:
+        shorten(plan["samples"], max(LEAST_SAMPLES, affordable))
         outputs = [f"{plan['outputs']}/output-{index:03}.npy" for index in range(len(loaded["outputs"]))]
         worker.run(plan["samples"], outputs)
-    inferences = min(plan["inferences"], max(LEAST_RUNS, affordable))
+    inferences = min(plan["inferences"], max(LEAST_SAMPLES, affordable))  # all golden samples, once
     if inferences:
         began = time.perf_counter_ns()
         found["soak"] = worker.soak(plan["golden"], inferences)
@@ -62,6 +61,17 @@ def measure(plan: dict[str, Any]) -> dict[str, Any]:
     found["inferences"] = inferences
     found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return found
+
+
+def shorten(files: list[str], count: int) -> None:
+    """Leave the first ``count`` samples in the files."""
+    import numpy as np
+
+    for file in files:
+        array = np.load(file, mmap_mode="r")
+        if len(array) > count:
+            np.save(f"{file}.short.npy", array[:count])
+            Path(f"{file}.short.npy").replace(file)
 
 
 def main() -> None:

@@ -28,13 +28,6 @@ attempt() { # MIB
 }
 
 . ./settings
-began=$(cut -d. -f1 /proc/uptime)
-(run free probe.json)
-echo "free $? 0" >> /run/results/attempts
-ended=$(cut -d. -f1 /proc/uptime)
-ATTEMPT_S=$(((ended - began + 1) * PATIENCE))
-peak=$(sed 's/.*"peak_bytes": \([0-9]*\).*/\1/' /run/results/free.json)
-
 (run killed endless.json) &
 running=$!
 until [ -e /run/ready ]; do
@@ -45,8 +38,11 @@ sleep 1
 kill -9 $running
 wait $running
 echo "killed $? 0" >> /run/results/attempts
-(run restarted probe.json)
-echo "restarted $? 0" >> /run/results/attempts
+began=$(cut -d. -f1 /proc/uptime)
+(run restarted probe.json) || exit 1
+ended=$(cut -d. -f1 /proc/uptime)
+ATTEMPT_S=$(((ended - began + 1) * PATIENCE))
+peak=$(sed 's/.*"peak_bytes": \([0-9]*\).*/\1/' /run/results/restarted.json)
 
 # What is resident at most is enough, give or take what the kernel charges beside it.
 low=$LEAST_MIB

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -105,7 +105,8 @@ def run_job(
 ) -> JobRun:
     """Boot the machine, have it run the job that ``files`` are, and wait until it is off.
 
-    Where time is deterministic the root and the job are in memory: a disk's answers come in real time.
+    Where time is deterministic the root and the job are in memory, which the machine gets more of for that: a
+    disk's answers come in real time.
 
     Args:
         files: the job's files by name: a path to copy, or the content; ``start`` is the script that is run.
@@ -120,6 +121,9 @@ def run_job(
             with initrd.open("ab") as archive:
                 write_files(archive, {f"job/{name}": content for name, content in files.items()})
                 write_end(archive)
+            # While it is unpacked the archive is there twice; what the machine was to have comes on top.
+            in_memory_mib = 2 * initrd.stat().st_size >> 20
+            machine = replace(machine, memory_mib=machine.memory_mib + in_memory_mib)
         else:
             initrd = image.initrd
             disks = {"root": image.root, "job": make_job_disk(image, files, folder)}

@@ -10,7 +10,6 @@ run() { # NAME PERCENT
 }
 
 . ./settings
-run quota-100 100 || exit 1
 for percent in $PERCENTS; do
     run "quota-$percent" "$percent" || exit 1
 done

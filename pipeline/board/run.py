@@ -60,8 +60,7 @@ def measure_board(
         timeout_s: seconds of this machine that any one boot may take.
 
     Returns:
-        The figures, and for each of the model's outputs an array of its own dtype
-        with as many samples as were inferred, ``config.samples`` or all.
+        The figures, and for each of the model's outputs an array (bench.samples, ...) of its own dtype.
 
     Raises:
         ToolchainError: the board is not provisioned.
@@ -94,10 +93,10 @@ def measure_board(
         advance(1, "limits")
         with ThreadPoolExecutor(1) as thread:
             quotas = thread.submit(
-                measure_quotas, image, device, model, inputs, memory_mib=most, timeout_s=timeout_s
+                measure_quotas, image, device, model, inputs, bench, memory_mib=most, timeout_s=timeout_s
             )
             process_memory, restart = measure_limits(
-                image, device, model, inputs, memory_mib=most, timeout_s=timeout_s
+                image, device, model, inputs, bench, memory_mib=most, timeout_s=timeout_s
             )
             faults = (*quotas.result(), restart)
         advance(2)

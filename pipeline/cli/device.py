@@ -14,6 +14,7 @@ def device() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_devices(*, as_json: bool) -> None:
     """List the devices, their targets, and how they run here."""
+    from pipeline.board.image import is_board_provisioned
     from pipeline.runtimes.emulator import is_provisioned
     from pipeline.targets import load_devices, load_targets
 
@@ -39,12 +40,14 @@ def list_devices(*, as_json: bool) -> None:
         _print_table(rows)
         if not provisioned:
             click.echo("To provision: pipeline device provision")
+        if not is_board_provisioned():
+            click.echo("The emulated board, a whole machine: pipeline device provision board")
 
 
 @device.command("provision")
 @click.argument("what", type=click.Choice(["emulator", "board"]), default="emulator")
 def provision_devices(what: str) -> None:
-    """Provision in the user's cache, without root: the emulator (90 MB to download) or the board (150 MB).
+    """Provision in the user's cache, without root: the emulator (90 MB to download) or the board (140 MB).
 
     The emulator runs single programs of a device; the board is a whole machine with its own kernel.
     """

@@ -61,16 +61,12 @@ class SshAddress:
     @property
     def shell(self) -> list[str]:
         """The command that opens a shell there."""
-        return [_client("ssh"), *self._options("-p"), "-o", "RequestTTY=auto", "--", self.host]
+        return ["ssh", *self._options("-p"), "-o", "RequestTTY=auto", "--", self.host]
 
     def command(self, words: Sequence[str]) -> list[str]:
-        """Return the local command that runs ``words`` there; nothing in them is interpreted.
-
-        Raises:
-            ToolchainError: this machine has no ssh.
-        """
+        """Return the local command that runs ``words`` there; nothing in them is interpreted."""
         options = ["-T", "-o", "BatchMode=yes"]
-        return [_client("ssh"), *options, *self._options("-p"), "--", self.host, shlex.join(words)]
+        return ["ssh", *options, *self._options("-p"), "--", self.host, shlex.join(words)]
 
     def run(self, words: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 120.0) -> Ran:
         """Run a command there and return how it ended.
@@ -138,13 +134,14 @@ class SshAddress:
 
     def _sftp(self, command: str, timeout_s: float) -> None:
         options = ["-q", "-b", "-", *self._options("-P"), "--", self.host]
-        ran = self._ran([_client("sftp"), *options], f"{command}\n".encode(), timeout_s)
+        ran = self._ran(["sftp", *options], f"{command}\n".encode(), timeout_s)
         if ran.status != 0:
             last = ran.err.strip().splitlines()[-1:] or ["it said nothing"]
             message = f"{self} did not take part in a copy: {' '.join(last[0].split())}"
             raise DeviceError(message)
 
     def _ran(self, command: Sequence[str], stdin: bytes, timeout_s: float) -> Ran:
+        require_client()
         try:
             done = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout_s, check=False)
         except subprocess.TimeoutExpired:
@@ -193,9 +190,13 @@ def _quoted(path: str) -> str:
     return "".join(f"\\{char}" if char in "\\\"'*?[] \t#" else char for char in path)
 
 
-def _client(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        message = f"{name} is missing; as root: apt-get install openssh-client"
-        raise ToolchainError(message)
-    return found
+def require_client() -> None:
+    """Check that this machine has OpenSSH's programs.
+
+    Raises:
+        ToolchainError: one is missing; names the package.
+    """
+    for name in ("ssh", "sftp", "ssh-keygen"):
+        if shutil.which(name) is None:
+            message = f"{name} is missing; as root: apt-get install openssh-client"
+            raise ToolchainError(message)

@@ -285,17 +285,15 @@ class Measurement:
 
     def _parity(self, measured: _Measured) -> tuple[Parity, ...]:
         """Of each runtime with bits of its own, where they come from."""
-        host, jobs = measured.host, []
+        host, flat, jobs = measured.host, self.quantized.flat, []
         for found in (measured.other, *measured.devices):
-            if (
-                isinstance(found, OnRuntime)
-                and (rows := differing(found.golden.outputs, host.golden.outputs)).any()
-            ):
+            if isinstance(found, Refused):
+                continue
+            rows = differing(found.golden.outputs, host.golden.outputs)
+            if rows.any():
                 order = np.argsort(~rows, kind="stable")
                 inputs = [array[order] for array in host.golden.inputs]
-                jobs.append(
-                    partial(first_difference, self.quantized.flat, inputs, host.runtime, found.runtime)
-                )
+                jobs.append(partial(first_difference, flat, inputs, host.runtime, found.runtime))
         return tuple(run_all("compare nodes", jobs)) if jobs else ()
 
     def _against(self, measured: _Measured, latency: LatencyComparison | None) -> Against | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,8 @@ pytestmark = pytest.mark.xdist_group("board")
 
 @pytest.fixture(scope="module")
 def board(image: BoardImage) -> Iterator[Board]:
+    if shutil.which("ssh") is None:
+        pytest.skip("needs openssh-client")
     with Board(get_device("rpi4"), memory_mib=256) as board:
         yield board
 

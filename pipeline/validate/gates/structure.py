@@ -87,13 +87,11 @@ def other_runtime(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """A warning where a runtime that devices may still carry cannot run the model, or answers worse."""
     ours, margin = report.runtimes[0], allowed.accuracy_drop_points
     verdicts = []
-    for found in report.runtimes[1:]:
-        gate, trouble = found.runtime.partition(",")[0], found.problem
+    for found in report.runtimes:
+        trouble = found.problem
         if found.value is not None and ours.value is not None and found.value <= ours.value - margin:
-            trouble = (
-                f"{found.metric} {found.value:.2f}, on {ours.runtime.partition(',')[0]} {ours.value:.2f}"
-            )
+            trouble = f"{found.metric} {found.value:.2f} instead of {ours.value:.2f}"
         if trouble:
-            limit = f"runs it as {ours.runtime.partition(' ')[0]} does"
-            verdicts.append(Verdict(gate=gate, outcome="warning", got=trouble, allowed=limit))
+            gate = found.runtime.partition(",")[0]
+            verdicts.append(Verdict(gate=gate, outcome="warning", got=trouble, allowed="runs it as well"))
     return tuple(verdicts)

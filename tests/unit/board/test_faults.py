@@ -13,24 +13,24 @@ def _result(sha256: str) -> bytes:
 
 
 def _run(**outputs: str) -> JobRun:
-    attempts = "free 0 0\nkilled 137 0\nrestarted 0 0\nmemory-8 137 1\nmemory-24 137 0\nmemory-28 0 0\n"
+    attempts = "killed 137 0\nmemory-8 137 1\nmemory-24 137 0\nmemory-28 0 0\n"
     results = {f"{name.replace('_', '-')}.json": _result(sha256) for name, sha256 in outputs.items()}
     return JobRun("ended", 0, "", {"attempts": attempts.encode(), **results})
 
 
 def test_each_attempt_says_what_ended_it():
-    search, restart = _limits(_run(free="a", restarted="a", memory_28="a"), "board")
+    search, restart = _limits(_run(restarted="a", memory_28="a"), "a", "board")
     assert search.least_mib == 28
     assert [step.outcome.split(":")[0] for step in search.steps] == [
         "killed by the kernel for memory",
-        "did not end in 3 times the time",
+        "did not end in 2 times the time",
         "ran to the end, outputs the same",
     ]
     assert restart.ok
 
 
 def test_other_outputs_after_a_restart_or_in_little_memory_are_no_success():
-    search, restart = _limits(_run(free="a", restarted="b", memory_28="b"), "board")
+    search, restart = _limits(_run(restarted="b", memory_28="b"), "a", "board")
     assert not restart.ok
     assert not search.steps[-1].ok
     assert "DIFFER" in search.steps[-1].outcome

@@ -91,7 +91,7 @@ def test_the_machine_ends_with_the_thread_that_started_it(tmp_path: Path):
         with (tmp_path / "console").open("wb") as console:
             process = start(["/bin/sleep", "600"], console.fileno(), tmp_path)
         started.append(process)
-        while b"prctl" in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+        while not Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(b"/bin/sleep"):
             time.sleep(0.01)
 
     thread = threading.Thread(target=begin)

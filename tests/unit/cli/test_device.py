@@ -11,7 +11,10 @@ from click.testing import CliRunner
 from pipeline.cli.device import device
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tests.conftest import Ended
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +28,31 @@ def test_list_shows_every_device_and_how_to_provision() -> None:
     for word in ("rpi3", "rpi4", "rpi5", "cortex-a72", "arm64"):
         assert word in result.stdout
     assert "pipeline device provision" in result.stdout
+
+
+def test_without_a_board_there_is_no_shell_and_nothing_to_end(pipeline: Callable[..., Ended]) -> None:
+    ended = pipeline("device", "shell", "uname")
+    assert ended.code == 5
+    assert "pipeline device up" in ended.message
+    assert pipeline("device", "down").out == "No board was up.\n"
+
+
+def test_a_board_that_is_not_provisioned_says_what_provisions_it(pipeline: Callable[..., Ended]) -> None:
+    ended = pipeline("device", "up")
+    assert ended.code == 4
+    assert "pipeline device provision board" in ended.message
+
+
+def test_a_state_whose_process_is_gone_or_another_one_is_no_board(tmp_path: Path) -> None:
+    from pipeline.board.board import down, running
+
+    state = tmp_path / "board/up/state.json"
+    state.parent.mkdir(parents=True)
+    for text in ('{"pid": 1, "port": 22, "core": "rpi4", "memory_mib": 512}', "{}", "no JSON"):
+        state.write_text(text)
+        assert running() is None
+    assert not down()
+    assert not state.exists()
 
 
 def test_list_as_json() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,7 @@ def test_a_failure_says_what_to_do(said: str, message: str):
         raise ADDRESS.unreachable(said)
 
 
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="needs openssh-client")
 def test_nobody_listening_is_a_device_error():
     with pytest.raises(DeviceError, match=r"cannot reach ssh://127\.0\.0\.1:1"):
         SshAddress("127.0.0.1", port=1, known_hosts=Path("/dev/null")).run(["true"], timeout_s=60)
