@@ -23,7 +23,7 @@ from pipeline.board.image import find_image
 from pipeline.board.machine import Machine, make_job_disk, start
 from pipeline.errors import DeviceError
 from pipeline.progress import track
-from pipeline.runtimes.emulator import cache_folder
+from pipeline.runtimes.parts import cache_folder
 from pipeline.runtimes.ssh import SshAddress, require_client
 
 if TYPE_CHECKING:

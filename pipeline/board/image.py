@@ -39,7 +39,7 @@ from pipeline.board.assembly import (
 from pipeline.errors import ToolchainError
 from pipeline.progress import track
 from pipeline.runtimes import packages
-from pipeline.runtimes.emulator import DEBIAN_ARCHITECTURES, LOADERS, TRIPLETS, cache_folder
+from pipeline.runtimes.parts import DEBIAN_ARCHITECTURES, LOADERS, TRIPLETS, cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+BLOCKS = 50
 LEAST_RUNS = 16
 LEAST_SAMPLES = 64
 
@@ -32,7 +33,7 @@ def measure(plan: dict[str, Any]) -> dict[str, Any]:
     """
     module = import_module("worker")  # beside this file on the board
     worker = module.Worker("litert")
-    idle = module.resident_bytes()
+    idle = resident_bytes()
     loaded = worker.load(plan["model"], plan["threads"])
     first = worker.time(plan["first"], 0, 0)
     found = {
@@ -40,7 +41,7 @@ def measure(plan: dict[str, Any]) -> dict[str, Any]:
         "init_us": loaded["init_us"],
         "first_us": first["first_us"],
         "runtime_bytes": idle,
-        "resident_bytes": module.resident_bytes(),
+        "resident_bytes": resident_bytes(),
     }
     if plan["ready"]:
         Path(plan["ready"]).touch()
@@ -56,11 +57,30 @@ def measure(plan: dict[str, Any]) -> dict[str, Any]:
     inferences = min(plan["inferences"], max(LEAST_SAMPLES, affordable))  # all golden samples, once
     if inferences:
         began = time.perf_counter_ns()
-        found["soak"] = worker.soak(plan["golden"], inferences)
+        found["soak"] = soak(worker, plan["golden"], inferences)
         found["soak_us"] = (time.perf_counter_ns() - began) / 1e3
     found["inferences"] = inferences
     found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return found
+
+
+def soak(worker: Any, golden: list[str], inferences: int) -> dict[str, Any]:
+    """Infer over and over, and look at the outputs, the memory and the open files between blocks."""
+    size, blocks, memory = max(1, inferences // BLOCKS), [], []
+    for start in range(0, inferences, size):
+        blocks.append(worker.soak(golden, min(size, inferences - start), start))
+        memory.append((start, blocks[-1]["memory_bytes"]))
+    return {
+        "mismatches": sum(block["mismatches"] for block in blocks),
+        "output_sha256": blocks[-1]["output_sha256"],
+        "resident_bytes": memory,
+        "open_files": [blocks[0]["open_files"], blocks[-1]["open_files"]],
+    }
+
+
+def resident_bytes() -> int:
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * resource.getpagesize()
 
 
 def shorten(files: list[str], count: int) -> None:
