@@ -78,28 +78,27 @@ def measure_board(
             inferences=config.inferences,
             timeout_s=timeout_s,
         )
-        advance(1, "memory")
-        resident_mib = bench.memory.resident_bytes >> 20
-        board_memory = find_least_memory(
-            image,
-            device,
-            model,
-            inputs,
-            least_mib=config.least_memory_mib,
-            most_mib=most,
-            resident_mib=resident_mib,
-            timeout_s=timeout_s,
-        )
-        advance(1, "limits")
+        advance(1, "memory and faults")
+        # One boot at a time here, two at a time there: together they keep two cores busy.
         with ThreadPoolExecutor(1) as thread:
-            quotas = thread.submit(
-                measure_quotas, image, device, model, inputs, bench, memory_mib=most, timeout_s=timeout_s
+            limits = thread.submit(
+                measure_limits, image, device, model, inputs, bench, memory_mib=most, timeout_s=timeout_s
             )
-            process_memory, restart = measure_limits(
-                image, device, model, inputs, bench, memory_mib=most, timeout_s=timeout_s
+            board_memory = find_least_memory(
+                image,
+                device,
+                model,
+                inputs,
+                least_mib=config.least_memory_mib,
+                most_mib=most,
+                resident_mib=bench.memory.resident_bytes >> 20,
+                timeout_s=timeout_s,
             )
-            faults = (*quotas.result(), restart)
-        advance(2)
+            advance(1)
+            quotas = measure_quotas(image, device, model, inputs, bench, memory_mib=most, timeout_s=timeout_s)
+            advance(1)
+            process_memory, restart = limits.result()
+            advance(1)
     run = BoardRun(
         device=device.name,
         title=f"{emulated_runtime(device).package} on an emulated board with a {device.cpu}",
@@ -108,6 +107,6 @@ def measure_board(
         bench=bench,
         board_memory=board_memory,
         process_memory=process_memory,
-        faults=faults,
+        faults=(*quotas, restart),
     )
     return run, outputs
