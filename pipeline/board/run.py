@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.artifacts import Fault
 from pipeline.board.bench import BoardBench, run_bench
 from pipeline.board.faults import MemorySearch, find_least_memory, measure_limits, measure_quotas
 from pipeline.board.image import find_image
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline.artifacts import Fault
     from pipeline.config import BoardConfig
 
 BOOT_TIMEOUT_S = 600.0
