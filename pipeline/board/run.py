@@ -10,9 +10,9 @@ from pipeline.artifacts import Fault
 from pipeline.board.bench import BoardBench, run_bench
 from pipeline.board.faults import MemorySearch, find_least_memory, measure_limits, measure_quotas
 from pipeline.board.image import find_image
+from pipeline.board.machine import board_device
 from pipeline.progress import track
 from pipeline.runtimes.runtime import emulated_runtime
-from pipeline.targets import get_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,10 +63,11 @@ def measure_board(
         The figures, and for each of the model's outputs an array (bench.samples, ...) of its own dtype.
 
     Raises:
+        ConfigError: the configured core is not a 64-bit one.
         ToolchainError: the board is not provisioned.
         StageError: the board, with ``config.most_memory_mib``, did not get to the end.
     """
-    image, device, most = find_image(), get_device(config.core), config.most_memory_mib
+    image, device, most = find_image(), board_device(config.core), config.most_memory_mib
     with track("board", total=4, unit="parts") as advance:
         bench, outputs = run_bench(
             image,
