@@ -121,7 +121,7 @@ def measure_limits(
     """
     settings = f"LEAST_MIB={PROCESS_LEAST_MIB} STEP_MIB={PROCESS_STEP_MIB} PATIENCE={PATIENCE}\n"
     taken = [array[:GOLDEN_SAMPLES] for array in inputs]
-    files = job_files(model, taken, PROBE)
+    files = job_files(model, taken, {**PROBE, "runs": 0})
     probe = files.pop("plan.json")
     endless = job_files(model, taken, ENDLESS)["plan.json"]
     files |= {"start": FOLDER / "limits.sh", "settings": settings.encode()}
