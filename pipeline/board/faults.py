@@ -35,7 +35,7 @@ BOARD_STEP_MIB = 8
 ABOVE_RESIDENT_MIB = (24, 56)
 """Where the search for the board's memory looks first: the kernel needs about as much."""
 
-PATIENCE = 2
+PATIENCE = 3
 """An attempt that takes this many times as long as one with enough memory reads its pages over and over."""
 
 FOLDER = Path(__file__).parent
@@ -121,7 +121,7 @@ def measure_limits(
     """
     settings = f"LEAST_MIB={PROCESS_LEAST_MIB} STEP_MIB={PROCESS_STEP_MIB} PATIENCE={PATIENCE}\n"
     taken = [array[:GOLDEN_SAMPLES] for array in inputs]
-    files = job_files(model, taken, PROBE)
+    files = job_files(model, taken, {**PROBE, "runs": 0})
     probe = files.pop("plan.json")
     endless = job_files(model, taken, ENDLESS)["plan.json"]
     files |= {"start": FOLDER / "limits.sh", "settings": settings.encode()}
