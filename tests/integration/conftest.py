@@ -45,6 +45,13 @@ learning_rate = 3e-4
 
 [calibration]
 samples = 32
+
+[validate]
+operators = false
+
+[validate.shift]
+samples = 64
+severities = [3]
 """
 TRAIN, TEST = 320, 160
 

@@ -43,9 +43,9 @@ def test_the_release_holds_all_that_a_board_an_app_or_an_auditor_needs(default):
         "labels.txt",
         "model.json",
         "predict.py",
+        "report.html",
         "report.json",
         "report.txt",
-        "report.html",
     ]
 
 

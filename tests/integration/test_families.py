@@ -32,6 +32,12 @@ samples = 32
 
 [validate]
 threads = [1, 2]
+operators = false
+[validate.shift]
+samples = 64
+severities = [3]
+[validate.stability]
+faults = false
 
 [gates]
 accuracy_drop_points = 5.0

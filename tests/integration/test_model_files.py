@@ -28,6 +28,14 @@ threads = [1]
 
 [gates]
 accuracy_drop_points = 5.0
+
+[validate]
+operators = false
+[validate.shift]
+samples = 64
+severities = [3]
+[validate.stability]
+faults = false
 """
 CUSTOM = """
 from tf_keras import layers
