@@ -32,6 +32,7 @@ class Runtime:
         kind: ``"host"``; ``"emulated"`` by qemu-user; or ``"native"``, the core of a host that is what the
             device is.
         device: None for ``"host"``.
+        is_reference: whether it runs TFLite's reference kernels, whose bits are the same on every processor.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Runtime:
     package: Package
     version: str
     device: Device | None = None
+    is_reference: bool = False
 
     @property
     def title(self) -> str:
@@ -55,7 +57,8 @@ class Runtime:
         python = [sys.executable, "-P"]
         if self.kind == "emulated" and self.device is not None:
             python = [*find_emulator(self.device.arch).command(self.device, marks)]
-        return [*python, script, self.package]
+        kernels = ":reference" if self.is_reference else ""
+        return [*python, script, self.package + kernels]
 
     def environment(self) -> dict[str, str]:
         """Return the worker's environment."""
@@ -67,6 +70,12 @@ class Runtime:
 def host_runtime(package: Package) -> Runtime:
     """Return a runtime of this Python environment, on this machine."""
     return Runtime(package, "host", package, version(DISTRIBUTIONS[package]))
+
+
+def reference_runtime() -> Runtime:
+    """Return tflite-runtime of this environment with TFLite's reference kernels: exact, and slow."""
+    found = version(DISTRIBUTIONS["tflite-runtime"])
+    return Runtime("tflite-reference", "host", "tflite-runtime", found, is_reference=True)
 
 
 def emulated_runtime(device: Device) -> Runtime:

@@ -8,7 +8,7 @@ It reads one JSON request a line from standard input and answers each with one J
 every half a second, so that a long job can be told from a hung one. Arrays travel as paths of ``.npy`` files.
 What the runtimes print goes to standard error. The worker ends when its input does, or its parent.
 
-Usage: ``worker.py PACKAGE`` with PACKAGE ``litert`` or ``tflite-runtime``.
+Usage: ``worker.py litert|tflite-runtime[:reference]``, with TFLite's reference kernels.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,12 @@ class Worker:
 
     def __init__(self, package: str, say_alive: Callable[[], None] = lambda: None) -> None:
         self.package, self.say_alive, self.due = package, say_alive, 0.0
-        self.make_interpreter: Callable[..., Any] = import_module(MODULES[package]).Interpreter
+        name, _, kernels = package.partition(":")
+        module = import_module(MODULES[name])
+        self.make_interpreter: Callable[..., Any] = module.Interpreter
+        if kernels == "reference":
+            resolver = module.OpResolverType.BUILTIN_REF
+            self.make_interpreter = partial(module.Interpreter, experimental_op_resolver_type=resolver)
         self.interpreter: Any = None
         self.input_indices: list[int] = []
         self.output_indices: list[int] = []
