@@ -46,6 +46,7 @@ class SshAddress:
         port: None likewise.
         identity: the private key to use; None for what ssh's own configuration says.
         known_hosts: the file with the machine's key; None for the user's own.
+        link: the socket of a connection that is open and carries further ones; None for one of their own.
     """
 
     host: str
@@ -53,6 +54,7 @@ class SshAddress:
     port: int | None = None
     identity: Path | None = None
     known_hosts: Path | None = None
+    link: Path | None = None
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -63,9 +65,14 @@ class SshAddress:
         """The command that opens a shell there."""
         return ["ssh", *self._options("-p"), "-o", "RequestTTY=auto", "--", self.host]
 
-    def command(self, words: Sequence[str]) -> list[str]:
-        """Return the local command that runs ``words`` there; nothing in them is interpreted."""
+    def command(self, words: Sequence[str], *, opens_link: bool = False) -> list[str]:
+        """Return the local command that runs ``words`` there; nothing in them is interpreted.
+
+        With ``opens_link`` its connection is the ``link`` for as long as it runs.
+        """
         options = ["-T", "-o", "BatchMode=yes"]
+        if opens_link and self.link is not None:
+            options += ["-o", "ControlMaster=yes"]
         return ["ssh", *options, *self._options("-p"), "--", self.host, shlex.join(words)]
 
     def run(self, words: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 120.0) -> Ran:
@@ -120,7 +127,11 @@ class SshAddress:
             "ConnectTimeout=15",
             "-o",
             "ClearAllForwardings=yes",
+            "-o",
+            "ServerAliveInterval=15",  # a link that is cut ends, within a minute
         ]
+        if self.link is not None:
+            options += ["-o", f"ControlPath={str(self.link).replace('%', '%%')}"]
         if self.known_hosts is not None:  # a machine of our own: the user's configuration has no say
             options += ["-F", "none", "-o", f"UserKnownHostsFile={self.known_hosts}"]
             options += ["-o", "GlobalKnownHostsFile=none"]
@@ -175,6 +186,24 @@ def parse_address(text: str) -> SshAddress:
             message = f"{value!r} is no {name} name in {text!r}; {wanted}"
             raise ConfigError(message)
     return SshAddress(host, user, port)
+
+
+def split_addresses(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[SshAddress, ...]]:
+    """Part names of devices from addresses of real ones, each once.
+
+    Raises:
+        ConfigError: an address is none that can be used; says how to write it.
+    """
+    plain, addresses = [], []
+    for name in map(str.strip, names):
+        if name.startswith("adb:"):
+            message = f"{name!r}: devices over adb come with `pipeline deploy`; give an ssh://user@host"
+            raise ConfigError(message)
+        if "://" in name:
+            addresses.append(parse_address(name))
+        else:
+            plain.append(name)
+    return tuple(dict.fromkeys(plain)), tuple(dict.fromkeys(addresses))
 
 
 def _quoted(path: str) -> str:
