@@ -39,6 +39,7 @@ GateName = Literal[
     "finite outputs",
     "stability",
     "faults",
+    "board",
     "instructions",
     "latency",
     "regression",
@@ -261,6 +262,7 @@ class GatesConfig(Section):
             share, by the lower end of its interval.
         instruction_growth: most growth of emulated instructions against ``--against``, as a share.
         inconclusive: whether a gate without enough evidence warns or fails the build.
+        process_memory_mib: most memory that the model's process may need on the emulated board; None: any.
         oldest_runtime: the oldest runtime that has to have the model's operators; empty asks for none.
     """
 
@@ -276,6 +278,7 @@ class GatesConfig(Section):
     latency_growth: Annotated[float, Field(ge=0)] = 0.05
     instruction_growth: Annotated[float, Field(ge=0)] = 0.005
     inconclusive: Literal["warn", "fail"] = "warn"
+    process_memory_mib: Annotated[int, Field(ge=1)] | None = None
     oldest_runtime: Annotated[str, Field(pattern=r"^((tflite-runtime|litert) \d+(\.\d+)+)?$")] = ""
 
     @field_validator("ask")

@@ -11,7 +11,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -63,6 +63,7 @@ class BoardLatency:
     latencies_us: tuple[float, ...]
     boots: int
     largest_difference: float
+    kind: Literal["board"] = "board"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +164,7 @@ def job_files(model: Path, inputs: Sequence[NDArray[Any]], plan: dict[str, Any])
         "inferences": 0,
         "outputs": None,
         "ready": None,
+        "locked": False,
     }
     whole |= plan
     for name, count in (("first", 1), ("golden", GOLDEN_SAMPLES), ("samples", len(inputs[0]))):

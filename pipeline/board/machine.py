@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.board.initrd import write_end, write_files
-from pipeline.errors import StageError
+from pipeline.errors import ConfigError, StageError
+from pipeline.targets import get_device, load_devices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +38,20 @@ DIES_WITH_PARENT = (
     "os.getppid() == int(sys.argv[1]) and os.execv(sys.argv[2], sys.argv[2:])"
 )
 """Becomes a program that the kernel ends together with the thread that started it."""
+
+
+def board_device(name: str) -> Device:
+    """Return the device called ``name``, whose core a board can have.
+
+    Raises:
+        ConfigError: there is none, or its core is not a 64-bit one.
+    """
+    device = get_device(name)
+    if device.arch != "aarch64":
+        known = ", ".join(row.name for row in load_devices().values() if row.arch == "aarch64")
+        message = f"the emulated board is a 64-bit machine and {name} is {device.arch}: choose one of {known}"
+        raise ConfigError(message)
+    return device
 
 
 @dataclass(frozen=True, kw_only=True)

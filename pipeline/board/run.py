@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.artifacts import Fault
 from pipeline.board.bench import BoardBench, run_bench
 from pipeline.board.faults import MemorySearch, find_least_memory, measure_limits, measure_quotas
 from pipeline.board.image import find_image
+from pipeline.board.machine import board_device
 from pipeline.progress import track
 from pipeline.runtimes.runtime import emulated_runtime
-from pipeline.targets import get_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline.artifacts import Fault
     from pipeline.config import BoardConfig
 
 BOOT_TIMEOUT_S = 600.0
@@ -63,10 +63,11 @@ def measure_board(
         The figures, and for each of the model's outputs an array (bench.samples, ...) of its own dtype.
 
     Raises:
+        ConfigError: the configured core is not a 64-bit one.
         ToolchainError: the board is not provisioned.
         StageError: the board, with ``config.most_memory_mib``, did not get to the end.
     """
-    image, device, most = find_image(), get_device(config.core), config.most_memory_mib
+    image, device, most = find_image(), board_device(config.core), config.most_memory_mib
     with track("board", total=4, unit="parts") as advance:
         bench, outputs = run_bench(
             image,
@@ -78,28 +79,27 @@ def measure_board(
             inferences=config.inferences,
             timeout_s=timeout_s,
         )
-        advance(1, "memory")
-        resident_mib = bench.memory.resident_bytes >> 20
-        board_memory = find_least_memory(
-            image,
-            device,
-            model,
-            inputs,
-            least_mib=config.least_memory_mib,
-            most_mib=most,
-            resident_mib=resident_mib,
-            timeout_s=timeout_s,
-        )
-        advance(1, "limits")
+        advance(1, "memory and faults")
+        # One boot at a time here, two at a time there: together they keep two cores busy.
         with ThreadPoolExecutor(1) as thread:
-            quotas = thread.submit(
-                measure_quotas, image, device, model, inputs, bench, memory_mib=most, timeout_s=timeout_s
+            limits = thread.submit(
+                measure_limits, image, device, model, inputs, bench, memory_mib=most, timeout_s=timeout_s
             )
-            process_memory, restart = measure_limits(
-                image, device, model, inputs, bench, memory_mib=most, timeout_s=timeout_s
+            board_memory = find_least_memory(
+                image,
+                device,
+                model,
+                inputs,
+                least_mib=config.least_memory_mib,
+                most_mib=most,
+                resident_mib=bench.memory.resident_bytes >> 20,
+                timeout_s=timeout_s,
             )
-            faults = (*quotas.result(), restart)
-        advance(2)
+            advance(1)
+            quotas = measure_quotas(image, device, model, inputs, bench, memory_mib=most, timeout_s=timeout_s)
+            advance(1)
+            process_memory, restart = limits.result()
+            advance(1)
     run = BoardRun(
         device=device.name,
         title=f"{emulated_runtime(device).package} on an emulated board with a {device.cpu}",
@@ -108,6 +108,6 @@ def measure_board(
         bench=bench,
         board_memory=board_memory,
         process_memory=process_memory,
-        faults=faults,
+        faults=(*quotas, restart),
     )
     return run, outputs

@@ -76,9 +76,9 @@ def start_board(core: str, memory: int, cores: int) -> None:
     import shlex
 
     from pipeline.board.board import up
-    from pipeline.targets import get_device
+    from pipeline.board.machine import board_device
 
-    board = up(get_device(core), memory_mib=memory, cores=cores)
+    board = up(board_device(core), memory_mib=memory, cores=cores)
     click.echo(f"The board is up: {core}'s core, {cores} cores, {memory} MiB, {board.address}")
     click.echo("Log in with:   pipeline device shell")
     click.echo(f"or:            {shlex.join(board.address.shell)}")

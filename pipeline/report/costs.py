@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from pipeline.validate.costs import BoardLatency, DeviceLatency, EmulatedCost, HostLatency
+    from pipeline.validate.costs import DeviceLatency, EmulatedCost, HostLatency
     from pipeline.validate.latency import LatencyComparison, Timings
 
 TOO_FEW = "-"
@@ -91,23 +91,6 @@ def emulated_table(rows: Sequence[EmulatedCost]) -> Table:
         f"{row.device}: {row.runtime}, {row.xnnpack_share:.1%} of the arithmetic in XNNPACK" for row in rows
     )
     table.caption_justify = "left"
-    return table
-
-
-def board_table(rows: Sequence[BoardLatency]) -> Table:
-    """Virtual times of emulated machines."""
-    columns = ("kind", "board", "threads", "memory, MiB", "cold start", "init", "first", *STEADY)
-    table = make_table("Virtual time on an emulated board, µs of its own clock", *columns, numbers=8)
-    for row in rows:
-        starts = (row.cold_start_us, row.init_us, row.first_us)
-        table.add_row(
-            row.kind,
-            f"{row.board}, {row.core}, {row.runtime}, {row.xnnpack_share:.1%} in XNNPACK",
-            str(row.threads),
-            str(row.memory_mib),
-            *map(_us, starts),
-            *_percentiles(row.steady),
-        )
     return table
 
 

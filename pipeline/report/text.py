@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from pipeline.report.against import against_tables
+from pipeline.report.board import board_tables
 from pipeline.report.breakdown import breakdown_tables
 from pipeline.report.compatibility import compatibility_tables
 from pipeline.report.costs import host_lines, host_table
@@ -80,6 +81,8 @@ def details(report: Report) -> Iterator[RenderableType]:
     if report.shift is not None:
         yield from shift_details(report.shift)
     yield from stability_tables(report.stability)
+    if report.board is not None:
+        yield from board_tables(report.board.run)
     if report.operators is not None:
         yield from breakdown_tables(report.operators)
     if report.against is not None:

@@ -116,7 +116,8 @@ class Worker:
         import numpy as np
 
         if self.streams:
-            return self.each_anew(samples)
+            found = [self.outputs() for _ in self.infer(samples, len(samples[0]))]
+            return [np.concatenate(of_output) for of_output in zip(*found, strict=True)]
         reset, invoke = self.interpreter.reset_all_variables, self.interpreter.invoke
         set_tensor, get_tensor = self.interpreter.set_tensor, self.interpreter.get_tensor
         inputs = list(zip(self.input_indices, samples, strict=True))
@@ -135,12 +136,6 @@ class Worker:
                 array[at] = get_tensor(tensor)[0]
             self.sign()
         return [array for _, array in results]
-
-    def each_anew(self, samples: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        import numpy as np
-
-        found = [self.outputs() for _ in self.infer(samples, len(samples[0]))]
-        return [np.concatenate(of_output) for of_output in zip(*found, strict=True)]
 
     def in_batches(self, samples: list[NDArray[Any]]) -> list[NDArray[Any]] | None:
         """All samples in batches, or None where they are few, or it is slower, or any bit differs.

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from pipeline.board.bench import BoardLatency as BoardLatency
 from pipeline.errors import ConfigError
 from pipeline.runtimes.machine import Machine, read_machine
 from pipeline.runtimes.remote import device_machine
@@ -96,35 +97,6 @@ class EmulatedCost:
     store_bytes: int
     inferences: int
     kind: Literal["emulated instructions"] = "emulated instructions"
-
-
-@dataclass(frozen=True, kw_only=True)
-class BoardLatency:
-    """Virtual time of an emulated machine, whose clock is its instructions: the same in every run.
-
-    Attributes:
-        board: the machine in words.
-        core: by qemu's name.
-        runtime: in words, with its version.
-        xnnpack_share: share of the multiply-accumulates that run in XNNPACK, 0..1.
-        memory_mib: of the machine.
-        cold_start_us: from the start of the process to its first answer, virtual; None where not measured.
-        init_us: virtual.
-        first_us: virtual.
-        steady: in virtual microseconds.
-    """
-
-    board: str
-    core: str
-    runtime: str
-    threads: int
-    xnnpack_share: float
-    memory_mib: int
-    cold_start_us: float | None
-    init_us: float
-    first_us: float
-    steady: Timings
-    kind: Literal["board"] = "board"
 
 
 @dataclass(frozen=True, kw_only=True)

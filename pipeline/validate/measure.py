@@ -20,6 +20,7 @@ from pipeline.validate.compatibility import check_compatibility
 from pipeline.validate.costs import PROCESSES, measure_host
 from pipeline.validate.jobs import run_all
 from pipeline.validate.latency import compare, time_fresh
+from pipeline.validate.on_board import measure_on_board
 from pipeline.validate.on_runtime import (
     OnRuntime,
     Refused,
@@ -41,6 +42,8 @@ from pipeline.validate.subject import Golden
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from models.ports import Port, Task
     from pipeline.config import ValidateConfig
     from pipeline.runtimes.runtime import Runtime
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from pipeline.validate.comparison import Comparison
     from pipeline.validate.costs import HostLatency
     from pipeline.validate.latency import LatencyComparison
+    from pipeline.validate.on_board import BoardResult
     from pipeline.validate.on_runtime import GoldenSet
     from pipeline.validate.parity import Parity
     from pipeline.validate.shift_results import ShiftReport
@@ -170,6 +174,7 @@ class Measurement:
             times=latency.times,
             latency=latency.ratio,
             not_finite=count_not_finite(on_host.golden.outputs),
+            board=self._board(host, on_host) if self.board else None,
             **described,
         )
         return report, on_host.golden
@@ -226,9 +231,22 @@ class Measurement:
                 own=self.shifted,
             )
 
-    def _compare(self, baseline: OnRuntime | None, quantized: OnRuntime) -> tuple[Comparison, ...]:
+    def _board(self, host: Runtime, on_host: OnRuntime) -> BoardResult:
+        def judge(samples: Samples, outputs: list[NDArray[Any]]) -> tuple[Comparison, ...]:
+            if self.baseline is None:
+                return ()
+            expected = answer(host, self.baseline, self.golden, samples)
+            return self._compare(expected, replace(on_host, outputs=outputs), samples)
+
+        config = self.config.board
+        return measure_on_board(host, self.quantized, self.golden, self.samples, config, judge)
+
+    def _compare(
+        self, baseline: OnRuntime | None, quantized: OnRuntime, samples: Samples | None = None
+    ) -> tuple[Comparison, ...]:
         """Compare what both returned, output by output; nothing where there are no samples or no baseline."""
-        if self.samples is None or baseline is None or not baseline.outputs or not quantized.outputs:
+        samples = samples or self.samples
+        if samples is None or baseline is None or not baseline.outputs or not quantized.outputs:
             return ()
         judging, count = self.judging, len(quantized.outputs[0])
         judges = [
@@ -238,7 +256,7 @@ class Measurement:
             )
         ]
         start = 0
-        for chunk in self.samples.take(slice(0, count)).chunks():
+        for chunk in samples.take(slice(0, count)).chunks():
             place = slice(start, start + len(chunk))
             start += len(chunk)
             inputs = chunk.model_inputs()[0]

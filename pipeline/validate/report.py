@@ -17,6 +17,7 @@ from pipeline.validate.compatibility import Compatibility
 from pipeline.validate.costs import DeviceLatency, EmulatedCost, HostLatency
 from pipeline.validate.delegation import Delegation
 from pipeline.validate.latency import LatencyComparison
+from pipeline.validate.on_board import BoardResult
 from pipeline.validate.parity import Parity
 from pipeline.validate.shift_results import ShiftReport
 from pipeline.validate.stability import StabilityReport
@@ -109,6 +110,7 @@ class Report:
         times: of the model on this host, for each count of threads.
         latency: on this host beside the float model; None where there is none.
         runtimes: the host's: LiteRT, on which the accuracy is compared, then tflite-runtime.
+        board: what the emulated board did with the model; None where it was not asked for.
         not_finite: golden samples for which the host's LiteRT gave an output that is infinite or no number.
         format: what the model could become: "int8", "int8 with float operators", "float16" or "float32".
         format_reason: why it is not "int8" throughout; "" where it is.
@@ -136,6 +138,7 @@ class Report:
     times: tuple[HostLatency, ...]
     latency: LatencyComparison | None
     not_finite: int = 0
+    board: BoardResult | None = None
     classes: tuple[str, ...] = ()
     preprocessing: str = ""
     rewrites: tuple[str, ...] = ()
@@ -183,7 +186,7 @@ def deterministic(report: Report) -> dict[str, Any]:
     Times, memory and instruction counts are measured and left out.
     """
     values = report.plain()
-    for measured in ("against", "operators", "times", "latency", "stability", "verdicts"):
+    for measured in ("against", "board", "operators", "times", "latency", "stability", "verdicts"):
         values.pop(measured)
     for device in values["devices"]:
         device.pop("quantized")

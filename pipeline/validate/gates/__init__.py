@@ -39,6 +39,7 @@ GATES: dict[GateName, Callable[[Report, GatesConfig], tuple[Verdict, ...]]] = {
     "finite outputs": behaviour.finite_outputs,
     "stability": behaviour.stability,
     "faults": behaviour.faults,
+    "board": behaviour.board,
     "instructions": cost.instructions,
     "latency": cost.latency,
     "regression": cost.regression,

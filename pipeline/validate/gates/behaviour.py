@@ -87,3 +87,32 @@ def faults(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     if bad:
         got += f"; {bad[0].done}: {bad[0].outcome}"
     return (_verdict("faults", not bad, got, "all"),)
+
+
+def board(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """On the emulated board: the host's bits, constant outputs, faults that end well, and enough memory."""
+    found = report.board
+    if found is None:
+        return ()
+    run, soak, most = found.run, found.run.bench.soak, allowed.bit_difference_steps
+    faults = [fault for fault in run.faults if not fault.ok]
+    constant = soak.changed_outputs == 0 and soak.hashes_equal and not soak.leaked_files
+    equal = f"{found.samples - found.differing_samples} of {found.samples} equal"
+    if found.differing_samples:
+        equal += f", off by {found.largest_difference:g}"
+    least = run.process_memory.least_mib
+    limit = "all equal, or within {most}" if most else "all equal"
+    kept = f"{soak.changed_outputs} of {soak.inferences:,} differ, "
+    kept += f"{len(run.faults) - len(faults)} of {len(run.faults)} faults ended well"
+    if faults:
+        kept += f"; {faults[0].done}: {faults[0].outcome}"
+    verdicts = [
+        _verdict("same bits on the board", found.largest_difference <= most, equal, limit.format(most=most)),
+        _verdict("stable on the board", constant and not faults, kept, "all equal, all well"),
+    ]
+    if allowed.process_memory_mib is not None:
+        got = f"{least} MiB" if least is not None else "more than was tried"
+        ok = least is not None and least <= allowed.process_memory_mib
+        limit = f"up to {allowed.process_memory_mib} MiB"
+        verdicts.append(_verdict("memory on the board", ok, got, limit))
+    return tuple(verdicts)

@@ -20,6 +20,7 @@ def settings(config=None, model=None, data=None, name=None, trust=None, **flags)
         "project": {"name": name},
         "model": {"path": None if model is None else str(model), "trust": trust},
         "data": {"source": data},
+        "validate": {"against": None},
         "": {"seed": None, "epochs": None, "fast": False} | flags,
     }
     return _settings(config, sections)
