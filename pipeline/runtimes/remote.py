@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from pipeline.runtimes.ssh import SshAddress
 
-PYTHON = "python3"
 FOLDERS = "/tmp/edge-session-"  # noqa: S108 - on the device, where mktemp makes it
 LINK_PATH_LIMIT = 80
 """A longer path is no name for a socket, less what ssh appends to it."""
@@ -90,12 +89,12 @@ def device_runtime(address: SshAddress) -> Runtime:
         DeviceError: it is not reached, or has no Python, numpy or runtime; says what mends it.
         ToolchainError: this machine has no ssh.
     """
-    found = _probe(address)
+    found, python = _probe(address), address.python
     package = next((name for name in DISTRIBUTIONS if found.runtimes.get(name)), None)
     if package is None or found.numpy is None:
         missing = "numpy" if package else "runtime"
         wanted = " ".join(("numpy", *(() if package else (DISTRIBUTIONS["litert"],))))
-        message = f"{address} has no {missing} for its {PYTHON}; on it: {PYTHON} -m pip install {wanted}"
+        message = f"{address} has no {missing} for its {python}; on it: {python} -m pip install {wanted}"
         raise DeviceError(message)
     try:
         core, identity = read_cpuinfo(found.cpuinfo)
@@ -149,8 +148,9 @@ class RemotePlace:
             raise DeviceError(message)
         self.there = there
         self.address.push(WORKER, f"{there}/{WORKER.name}")
-        start = f'cd "$1" && exec {PYTHON} -B {WORKER.name} "$2"'
-        return self.linked.command(["sh", "-c", start, "sh", there, self.runtime.package], opens_link=True)
+        start = f'cd "$1" && exec "$2" -B {WORKER.name} "$3"'
+        words = ["sh", "-c", start, "sh", there, self.address.python, self.runtime.package]
+        return self.linked.command(words, opens_link=True)
 
     def put_model(self, model: Path) -> None:
         """Copy the model there."""
@@ -179,7 +179,7 @@ class RemotePlace:
         """Tell a worker that a signal ended, of which ssh does not say which, from a device that is gone."""
         if code < 0 or code == FAILED:
             self.address.run(["true"], timeout_s=30)
-            return "a signal, or for want of memory"
+            return "a signal, want of memory or a cut link"
         return None
 
     def remove(self) -> None:
@@ -191,22 +191,23 @@ class RemotePlace:
 
 
 def _probe(address: SshAddress) -> Probed:
+    python = address.python
     source = f"{inspect.getsource(machine)}\nDISTRIBUTIONS = {DISTRIBUTIONS!r}\n{PROBE}"
-    ran = address.run([PYTHON, "-B", "-c", RUN_PROBE], stdin=source.encode())
+    ran = address.run([python, "-B", "-c", RUN_PROBE], stdin=source.encode())
     if ran.status == 127:
-        message = f"{address} has no {PYTHON}; on it: apt-get install python3"
+        message = f"{address} has no {python}; on it: apt-get install python3"
         raise DeviceError(message)
     if ran.status != 0:
         said = _clean(ran.err.strip().rpartition("\n")[2])
         message = (
-            f"{address} has no {PYTHON} of version 3.10 or newer that works: {said or 'it said nothing'}"
+            f"{address} has no {python} of version 3.10 or newer that works: {said or 'it said nothing'}"
         )
         raise DeviceError(message)
     try:
         return TypeAdapter(Probed).validate_json(ran.out)
     except ValidationError:
         said = _clean(ran.out[:60].decode(errors="replace"))
-        message = f"{address} says {said!r} where its {PYTHON} answers; silence its login scripts"
+        message = f"{address} says {said!r} where its {python} answers; silence its login scripts"
         raise DeviceError(message) from None
 
 

@@ -77,6 +77,13 @@ def test_a_session_does_there_what_it_does_here_and_leaves_nothing(runtime, addi
     assert [folder.exists() for folder in folders] == [False, False]
 
 
+def test_the_python_of_a_device_may_be_named(ssh_device, addition):
+    with python_of(ssh_device, "exit 1"):
+        runtime = device_runtime(parse_address(f"{ssh_device.address}{sys.executable}"))
+        with Session(runtime, addition) as session:
+            np.testing.assert_array_equal(session.run([SAMPLES])[0], SUMS)
+
+
 def test_many_samples_go_to_one_worker_on_a_device(runtime, addition):
     samples = np.tile(SAMPLES, (20, 1))
     found = infer_all(runtime, addition, lambda _: [[samples[:40]], [samples[40:]]], workers=1)

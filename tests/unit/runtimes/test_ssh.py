@@ -20,6 +20,10 @@ ADDRESS = SshAddress("board.local", "pi", 2222)
         ("ssh://pi@board.local:2222", ADDRESS),
         ("ssh://board", SshAddress("board")),
         ("ssh://root@[fe80::1]:22/", SshAddress("fe80::1", "root", 22)),
+        (
+            "ssh://pi@board/home/pi/venv/bin/python3",
+            SshAddress("board", "pi", python="/home/pi/venv/bin/python3"),
+        ),
     ],
 )
 def test_an_address_is_read(text: str, expected: SshAddress):
@@ -37,6 +41,8 @@ def test_an_address_is_read(text: str, expected: SshAddress):
         "ssh://$(reboot)@board",
         "ssh://board:99999",
         "ssh://board/path",
+        "ssh://board/a b/python3",
+        "ssh://board/bin/python3;reboot",
         "ssh://pi:secret@board",
         "http://board",
         "board",
