@@ -77,6 +77,18 @@ def test_a_session_does_there_what_it_does_here_and_leaves_nothing(runtime, addi
     assert [folder.exists() for folder in folders] == [False, False]
 
 
+def test_a_device_without_litert_runs_on_tflite_runtime(ssh_device, addition, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "from importlib import util\nfind = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if name == 'ai_edge_litert' else find(name, *rest)\n"
+    )
+    with python_of(ssh_device, f'PYTHONPATH={tmp_path} exec {sys.executable} "$@"'):
+        runtime = device_runtime(parse_address(ssh_device.address))
+        assert runtime.title.startswith("tflite-runtime 2.14.0, device over ssh, ")
+        with Session(runtime, addition) as session:
+            np.testing.assert_array_equal(session.run([SAMPLES])[0], SUMS)
+
+
 def test_the_python_of_a_device_may_be_named(ssh_device, addition):
     with python_of(ssh_device, "exit 1"):
         runtime = device_runtime(parse_address(f"{ssh_device.address}{sys.executable}"))
