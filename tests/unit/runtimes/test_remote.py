@@ -56,6 +56,14 @@ def runs_in(process: Path, folder: str) -> bool:
         return False
 
 
+def ends(process: Path) -> bool:
+    """Whether a process is gone within ten seconds."""
+    deadline = time.monotonic() + 10
+    while process.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not process.exists()
+
+
 def test_a_device_tells_its_runtime_and_its_machine(runtime, ssh_device):
     assert (runtime.kind, runtime.package) == ("device", "litert")
     assert runtime.title.startswith(f"litert {runtime.version}, device over ssh, ")
@@ -130,10 +138,19 @@ def test_a_hung_worker_is_ended_on_the_device_too(runtime, addition):
         os.kill(int(process.name), signal.SIGSTOP)
         with pytest.raises(StageError, match="gave no answer in 5 s"):
             session.time([SAMPLES])
-    deadline = time.monotonic() + 10
-    while process.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not process.exists()
+    assert ends(process)
+
+
+def test_a_cut_connection_ends_both_sides(runtime, addition):
+    with Session(runtime, addition) as session:
+        process = worker_in(session._place.there)
+        status = (process / "status").read_text()
+        connection = next(line for line in status.splitlines() if line.startswith("PPid:"))
+        os.kill(int(connection.split()[1]), signal.SIGKILL)
+        with pytest.raises(StageError, match="a cut link"):
+            session.time([SAMPLES])
+    assert ends(process)
+    assert not Path(session._place.there).exists()
 
 
 def test_login_scripts_that_chatter_are_named(runtime, addition, ssh_device):
