@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.runtimes.ssh import SshAddress
+    from pipeline.targets import Package
 
 FOLDERS = "/tmp/edge-session-"  # noqa: S108 - on the device, where mktemp makes it
 LINK_PATH_LIMIT = 80
@@ -89,13 +90,8 @@ def device_runtime(address: SshAddress) -> Runtime:
         DeviceError: it is not reached, or has no Python, numpy or runtime; says what mends it.
         ToolchainError: this machine has no ssh.
     """
-    found, python = _probe(address), address.python
-    package = next((name for name in DISTRIBUTIONS if found.runtimes.get(name)), None)
-    if package is None or found.numpy is None:
-        missing = "numpy" if package else "runtime"
-        wanted = " ".join(("numpy", *(() if package else (DISTRIBUTIONS["litert"],))))
-        message = f"{address} has no {missing} for its {python}; on it: {python} -m pip install {wanted}"
-        raise DeviceError(message)
+    found = _probe(address)
+    package = _choose(found, address)
     try:
         core, identity = read_cpuinfo(found.cpuinfo)
     except ValueError:
@@ -112,6 +108,22 @@ def device_runtime(address: SshAddress) -> Runtime:
     )
     version = _clean(found.runtimes[package] or "")
     return Runtime(f"{package}-{address}", "device", package, version, device, address)
+
+
+def _choose(found: Probed, address: SshAddress) -> Package:
+    package = next((name for name in DISTRIBUTIONS if found.runtimes.get(name)), None)
+    if package is None:
+        missing, wanted = "runtime", f"numpy {DISTRIBUTIONS['litert']}"
+    elif found.numpy is None:
+        missing, wanted = "numpy", "numpy" if package == "litert" else "'numpy<2'"
+    elif package == "tflite-runtime" and not found.numpy.startswith(("0.", "1.")):
+        # It imports, and then no model can be loaded.
+        missing, wanted = "numpy older than 2, which tflite-runtime needs,", "'numpy<2'"
+    else:
+        return package
+    python = address.python
+    message = f"{address} has no {missing} for its {python}; on it: {python} -m pip install {wanted}"
+    raise DeviceError(message)
 
 
 def device_machine(address: SshAddress) -> Machine:

@@ -15,7 +15,8 @@ import pytest
 
 from pipeline.errors import DeviceError, InputError, StageError
 from pipeline.runtimes.evaluation import infer_all
-from pipeline.runtimes.remote import _clean, device_machine, device_runtime
+from pipeline.runtimes.machine import Machine
+from pipeline.runtimes.remote import Probed, _choose, _clean, device_machine, device_runtime
 from pipeline.runtimes.session import Session
 from pipeline.runtimes.ssh import parse_address
 
@@ -95,6 +96,32 @@ def test_a_device_without_litert_runs_on_tflite_runtime(ssh_device, addition, tm
         assert runtime.title.startswith("tflite-runtime 2.14.0, device over ssh, ")
         with Session(runtime, addition) as session:
             np.testing.assert_array_equal(session.run([SAMPLES])[0], SUMS)
+
+
+@pytest.mark.parametrize(
+    ("package", "numpy", "message"),
+    [
+        ("litert", None, "has no numpy for its python3; on it: python3 -m pip install numpy$"),
+        ("tflite-runtime", None, "install 'numpy<2'"),
+        (
+            "tflite-runtime",
+            "2.1.0",
+            "has no numpy older than 2, which tflite-runtime needs, .* install 'numpy<2'",
+        ),
+    ],
+)
+def test_a_numpy_that_does_not_do_is_said(package, numpy, message):
+    found = Probed(
+        runtimes={package: "1"},
+        numpy=numpy,
+        arch="aarch64",
+        model="",
+        cpuinfo="",
+        memory_mib=512,
+        machine=Machine(cpu="a core", cores=4),
+    )
+    with pytest.raises(DeviceError, match=message):
+        _choose(found, parse_address("ssh://board"))
 
 
 def test_the_python_of_a_device_may_be_named(ssh_device, addition):
