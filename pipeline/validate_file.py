@@ -14,6 +14,7 @@ from pipeline.intake import data_options, shifted_data, stored_dataset
 from pipeline.preparation import declared_transforms
 from pipeline.preprocessing import PROBE_SAMPLES, usual_range
 from pipeline.runtimes.environment import check_environment
+from pipeline.runtimes.remote import device_runtime
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.scaling import as_input, as_real
 from pipeline.runtimes.session import Session
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from models.ports import Port
     from pipeline.artifacts import Dataset, Transform
     from pipeline.config import BuildConfig, DataConfig
+    from pipeline.runtimes.ssh import SshAddress
     from pipeline.targets import Device, Target
     from pipeline.validate.report import Report
 
@@ -51,6 +53,7 @@ def validate_file(
     baseline: Path | None = None,
     against: Path | None = None,
     board: bool = False,
+    addresses: tuple[SshAddress, ...] = (),
 ) -> Report:
     """Measure a .tflite file and ask the gates.
 
@@ -61,14 +64,17 @@ def validate_file(
         baseline: the float model that it came from.
         against: an earlier file that it may not cost more than.
         board: whether to measure on the emulated board as well.
+        addresses: of real devices to measure on as well.
 
     Raises:
+        DeviceError: a real device is not reached, or lacks something.
         InputError: a file or the data is damaged, or they do not fit each other.
         StageError: a runtime crashed or hung.
         ToolchainError: something that is needed is not installed or provisioned.
     """
     check_environment(devices)
     subject = Subject.open(file)
+    real = tuple(map(device_runtime, addresses))
     with leaf_errors_mapped(), TemporaryDirectory(prefix="edge-validate-") as folder:
         given = _read(subject, config, Path(folder))
         measurement = Measurement(
@@ -83,6 +89,7 @@ def validate_file(
             shifted=given.shifted,
             against=Subject.open(against) if against else None,
             board=board,
+            real=real,
         )
         report, _ = measurement.run(file.name, classes=given.judging.classes, notes=given.notes)
     return replace(report, verdicts=judge(report, config.gates))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pipeline.runtimes.runtime import Runtime
     from pipeline.validate.against import Against
     from pipeline.validate.breakdown import Breakdown
-    from pipeline.validate.costs import EmulatedCost, HostLatency
+    from pipeline.validate.costs import DeviceLatency, EmulatedCost, HostLatency
     from pipeline.validate.latency import LatencyComparison
     from pipeline.validate.subject import Golden, Subject
 
@@ -22,7 +22,7 @@ GOLDEN_SAMPLES = 8
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--target", help="Count emulated instructions on every device of this target.")
-@click.option("--device", "devices", help="Count them on these devices, e.g. rpi4,rpi5.")
+@click.option("--device", "devices", help="Measure on these, e.g. rpi4,rpi5,ssh://pi@host.")
 @click.option(
     "--baseline", type=click.Path(path_type=Path), help="Time it side by side with this float model."
 )
@@ -53,18 +53,19 @@ def bench(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Say what an inference of FILE costs: times on this host, instructions on emulated cores.
+    """Say what an inference of FILE costs: times on this host and on real devices, emulated instructions.
 
     FILE is a .tflite file; its inputs are noise. Kinds of cost are told apart in every line.
     """
     from pipeline.runtimes.runtime import host_runtime
     from pipeline.validate.subject import Golden, Subject
 
-    counts, emulated = _counts(threads), _emulated(target, devices)
+    counts, (emulated, real) = _counts(threads), _devices(target, devices)
     subject, host, golden = Subject.open(file), host_runtime("litert"), Golden(None, GOLDEN_SAMPLES, seed)
     float_model, other = (Subject.open(path) if path else None for path in (baseline, against))
     found = {
         "host": _times(host, subject, golden, counts, (runs, warmup_runs)),
+        "devices": _device_times(real, subject, golden, counts, (runs, warmup_runs)),
         "emulated": _instructions(emulated, subject, golden),
         "operators": _operators(subject, (*emulated, host), seed) if operators else None,
         "against": _against(subject, other, emulated, host, golden, pairs) if other else None,
@@ -86,18 +87,21 @@ def _counts(threads: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(word) for word in words))
 
 
-def _emulated(target: str | None, devices: str | None) -> tuple[Runtime, ...]:
-    """The devices asked for; none needs no emulator."""
+def _devices(target: str | None, devices: str | None) -> tuple[tuple[Runtime, ...], tuple[Runtime, ...]]:
+    """The devices asked for: those that are emulated, of which none needs no emulator, and real ones."""
     from pipeline.runtimes.emulator import find_emulator
+    from pipeline.runtimes.remote import device_runtime
     from pipeline.runtimes.runtime import runtime_of
+    from pipeline.runtimes.ssh import split_addresses
     from pipeline.targets import get_device, get_target
 
-    named = [get_device(name.strip()) for name in devices.split(",")] if devices else []
+    names, addresses = split_addresses(devices.split(",") if devices else ())
+    named = [get_device(name) for name in names]
     chosen = dict.fromkeys([*(get_target(target).devices if target else ()), *named])
     emulated = [found for found in map(runtime_of, chosen) if found.kind == "emulated"]
     for arch in dict.fromkeys(found.device.arch for found in emulated if found.device):
         find_emulator(arch)
-    return tuple(emulated)
+    return tuple(emulated), tuple(map(device_runtime, addresses))
 
 
 def _times(
@@ -119,6 +123,30 @@ def _times(
             )
             for count in threads
         )
+
+
+def _device_times(
+    real: tuple[Runtime, ...],
+    subject: Subject,
+    golden: Golden,
+    threads: tuple[int, ...],
+    runs: tuple[int, int],
+) -> tuple[DeviceLatency, ...]:
+    """One device after the other; what runs on this machine has no part in it."""
+    from pipeline.progress import track
+    from pipeline.validate.costs import measure_device
+
+    if not real:
+        return ()
+    found = []
+    with track("device latency", len(real) * len(threads), "processes") as advance:
+        for runtime in real:
+            for count in threads:
+                found.append(
+                    measure_device(runtime, subject, golden, threads=count, runs=runs[0], warmup_runs=runs[1])
+                )
+                advance()
+    return tuple(found)
 
 
 def _instructions(
@@ -192,11 +220,12 @@ def _plain(found: dict[str, Any]) -> dict[str, Any]:
 
     from pipeline.validate.against import Against
     from pipeline.validate.breakdown import Breakdown
-    from pipeline.validate.costs import EmulatedCost, HostLatency
+    from pipeline.validate.costs import DeviceLatency, EmulatedCost, HostLatency
     from pipeline.validate.latency import LatencyComparison
 
     kinds: dict[str, Any] = {
         "host": tuple[HostLatency, ...],
+        "devices": tuple[DeviceLatency, ...],
         "emulated": tuple[EmulatedCost, ...],
         "operators": Breakdown | None,
         "against": Against | None,
@@ -208,6 +237,7 @@ def _plain(found: dict[str, Any]) -> dict[str, Any]:
 def _show(
     file: Path,
     host: tuple[HostLatency, ...],
+    devices: tuple[DeviceLatency, ...],
     emulated: tuple[EmulatedCost, ...],
     operators: Breakdown | None,
     against: Against | None,
@@ -217,11 +247,21 @@ def _show(
 
     from pipeline.report.against import against_tables
     from pipeline.report.breakdown import breakdown_tables
-    from pipeline.report.costs import emulated_table, host_lines, host_table, ratio_table
+    from pipeline.report.costs import (
+        device_lines,
+        device_table,
+        emulated_table,
+        host_lines,
+        host_table,
+        ratio_table,
+    )
 
     console = Console(highlight=False, markup=False)
     console.print(f"{file}\n")
     parts: list[Any] = [host_table(host), "\n".join(line for row in host for line in host_lines(row))]
+    if devices:
+        parts.append(device_table(devices))
+        parts.append("\n".join(line for row in devices for line in device_lines(row)))
     if emulated:
         parts.append(emulated_table(emulated))
     if ratio is not None:

@@ -22,7 +22,7 @@ BOARD = "board"
     "--device",
     "devices",
     multiple=True,
-    help="Measure on these, by name, with commas between them; default: the target's own.",
+    help="Measure on these, by name or ssh://user@host, with commas between them; default: the target's own.",
 )
 @click.option("--data", help="The data: a file, a folder or module:function; see docs/reference/data.md.")
 @click.option(
@@ -66,12 +66,13 @@ def validate(
 ) -> None:
     """Measure FILE on the devices and ask the gates; without data all but accuracy."""
     from pipeline.errors import GateFailed
+    from pipeline.runtimes.ssh import split_addresses
     from pipeline.settings import read_validation
     from pipeline.targets import chosen_devices, get_target
     from pipeline.validate_file import validate_file
 
     chosen = get_target(target)
-    names = [name for given in devices for name in given.split(",")]
+    names, addresses = split_addresses([name for given in devices for name in given.split(",")])
     report = validate_file(
         file,
         target=chosen,
@@ -80,6 +81,7 @@ def validate(
         baseline=baseline,
         against=against,
         board=BOARD in names,
+        addresses=addresses,
     )
     if out is not None:
         from pipeline.report.views import write_views

@@ -40,8 +40,17 @@ def host_table(rows: Sequence[HostLatency]) -> Table:
 
 def host_lines(row: HostLatency) -> tuple[str, ...]:
     """The lines of TFLite's ``benchmark_model``, which other tools parse, each with its kind before it."""
-    head = f"{row.kind}, {_threads(row.threads)}: "
     warmup = "" if row.warmup is None else f"Warmup (avg): {row.warmup.avg:g}, "
+    return _benchmark_lines(row, row.kind, warmup)
+
+
+def device_lines(row: DeviceLatency) -> tuple[str, ...]:
+    """The same lines of a device."""
+    return _benchmark_lines(row, f"{row.kind} {row.device}", "")
+
+
+def _benchmark_lines(row: HostLatency | DeviceLatency, where: str, warmup: str) -> tuple[str, ...]:
+    head = f"{where}, {_threads(row.threads)}: "
     parts = f"Init: {row.init_us:.0f}, First inference: {row.first_us:.0f}, {warmup}"
     return (
         f"{head}{row.steady}",
@@ -89,16 +98,16 @@ def device_table(rows: Sequence[DeviceLatency]) -> Table:
     """Times on real hardware."""
     columns = ("kind", "device", "threads", "cold start", "init", "first", *STEADY)
     table = make_table("Latency on real devices, µs", *columns, numbers=7)
+    table.columns[1].overflow = "fold"
     for row in rows:
         starts = (row.cold_start_us, row.init_us, row.first_us)
-        where = f"{row.device} over {row.transport}: {row.machine}, {row.runtime}"
-        table.add_row(
-            row.kind,
-            f"{where}, {row.xnnpack_share:.1%} in XNNPACK",
-            str(row.threads),
-            *map(_us, starts),
-            *_percentiles(row.steady),
-        )
+        table.add_row(row.kind, row.device, str(row.threads), *map(_us, starts), *_percentiles(row.steady))
+    table.caption = "\n".join(
+        f"{row.device}, {_threads(row.threads)}: {row.runtime}, {row.xnnpack_share:.1%} of the arithmetic in "
+        f"XNNPACK; {row.machine}; {row.steady.count} inferences"
+        for row in rows
+    )
+    table.caption_justify = "left"
     return table
 
 

@@ -13,7 +13,7 @@ from pipeline.report.against import against_tables
 from pipeline.report.board import board_tables
 from pipeline.report.breakdown import breakdown_tables
 from pipeline.report.compatibility import compatibility_tables
-from pipeline.report.costs import host_lines, host_table
+from pipeline.report.costs import device_table, host_lines, host_table
 from pipeline.report.parity import parity_tables
 from pipeline.report.shift import shift_details, shift_summary
 from pipeline.report.stability import stability_tables
@@ -87,6 +87,9 @@ def details(report: Report) -> Iterator[RenderableType]:
         yield from breakdown_tables(report.operators)
     if report.against is not None:
         yield from against_tables(report.against)
+    real = [device.latency for device in report.devices if device.latency is not None]
+    if real:
+        yield device_table(real)
     yield host_table(report.times)
     # The lines of TFLite's benchmark_model, which other tools parse.
     yield Text("\n".join(line for row in report.times for line in host_lines(row)))

@@ -1,243 +1,228 @@
-"""The worker of a session, on a real device that is reached over ssh.
+"""Real devices over ssh: what one says of itself, and the place of a worker on it.
 
-The device needs Python 3 with numpy and a runtime. The worker and the model are copied into a folder of their
-own there, which goes when the session ends. Times are the device's own: of kind "device".
+A device needs Python 3.10 or newer with numpy and a runtime, and sftp. The worker and the model are copied
+into a folder of their own there, which goes when the session ends. Times are its own, and called "device".
 """
 
 from __future__ import annotations
 
-import json
-import os
-import selectors
-import subprocess
+import contextlib
+import inspect
+import shutil
 import tempfile
-import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import DeviceError, InputError
-from pipeline.runtimes.session import WORKER, ModelDetails, Node, Soak, Tensor, Timing
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.errors import DeviceError
+from pipeline.runtimes import machine
+from pipeline.runtimes.machine import Machine  # noqa: TC001 - pydantic reads it
+from pipeline.runtimes.place import MODEL, WORKER
+from pipeline.runtimes.runtime import DISTRIBUTIONS, Runtime
+from pipeline.runtimes.ssh import FAILED
+from pipeline.targets import Device, read_cpuinfo
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import TracebackType
-
     from numpy.typing import NDArray
 
-    from pipeline.runtimes.runtime import Package
     from pipeline.runtimes.ssh import SshAddress
+    from pipeline.targets import Package
 
-GRACE_S = 5.0
+FOLDERS = "/tmp/edge-session-"  # noqa: S108 - on the device, where mktemp makes it
+LINK_PATH_LIMIT = 80
+"""A longer path is no name for a socket, less what ssh appends to it."""
+
+RUN_PROBE = "import sys; sys.exit('old') if sys.version_info < (3, 10) else exec(sys.stdin.read())"
+PROBE = """
+import json, importlib.metadata, importlib.util
+
+def version(module, distribution):
+    if importlib.util.find_spec(module) is None:
+        return None
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version"
+
+def text(path):
+    return Path(path).read_text(errors="replace") if Path(path).exists() else ""
+
+print(json.dumps({
+    "runtimes": {
+        name: version(distribution.replace("-", "_"), distribution)
+        for name, distribution in DISTRIBUTIONS.items()
+    },
+    "numpy": version("numpy", "numpy"),
+    "arch": platform.machine(),
+    "model": text("/proc/device-tree/model"),
+    "cpuinfo": text("/proc/cpuinfo"),
+    "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
+    "machine": vars(read_machine()),
+}))
+"""
 
 
-class RemoteSession:
-    """A model on a device over ssh, for the length of a ``with`` block.
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """What a device says of itself.
 
-    Args:
-        address: where the device is; its host key has to be known.
-        package: the runtime that its Python has.
-        model: a .tflite file that passed ``pipeline.flatbuffer``.
-        threads: how many the runtime may use.
-        timeout_s: the seconds that any one request may take.
-        python: the device's Python.
-
-    Raises:
-        DeviceError: the device was not reached, has no such Python or runtime, or the worker ended.
-        InputError: the runtime refuses the model.
-        ToolchainError: this machine has no ssh.
+    Attributes:
+        runtimes: version of each, by package; None where it is not installed.
+        numpy: its version, likewise.
+        model: the board's name in its device tree; "" where it has none.
     """
 
-    def __init__(
-        self,
-        address: SshAddress,
-        package: Package,
-        model: Path,
-        *,
-        threads: int = 1,
-        timeout_s: float = 600.0,
-        python: str = "python3",
-    ) -> None:
-        self.address, self.timeout_s = address, timeout_s
-        self._package, self._model, self._threads, self._python = package, model, threads, python
+    runtimes: dict[str, str | None]
+    numpy: str | None
+    arch: str
+    model: str
+    cpuinfo: str
+    memory_mib: int
+    machine: Machine
 
-    def __enter__(self) -> RemoteSession:
-        made = self.address.run(["mktemp", "-d", "/tmp/edge-session-XXXXXXXX"])  # noqa: S108 - on the device
-        self.folder = made.out.decode(errors="replace").strip()
-        if made.status != 0 or not self.folder.startswith("/tmp/edge-session-"):  # noqa: S108
-            message = f"{self.address} has no room for a folder in /tmp: {_last_line(made.err)}"
+
+def device_runtime(address: SshAddress) -> Runtime:
+    """Return the runtime that a device has: LiteRT if it can, else tflite-runtime.
+
+    Raises:
+        DeviceError: it is not reached, or has no Python, numpy or runtime; says what mends it.
+        ToolchainError: this machine has no ssh.
+    """
+    found = _probe(address)
+    package = _choose(found, address)
+    try:
+        core, identity = read_cpuinfo(found.cpuinfo)
+    except ValueError:
+        core, identity = read_cpuinfo("")
+    device = Device(
+        name=str(address),
+        title=_clean(found.model) or _clean(found.machine.cpu),
+        arch=_clean(found.arch),
+        cpu=_clean(core if identity.part or not core.startswith("0x") else found.arch),
+        cores=found.machine.cores,
+        memory_mib=found.memory_mib,
+        runtime=package,
+        cpuinfo=identity,
+    )
+    version = _clean(found.runtimes[package] or "")
+    return Runtime(f"{package}-{address}", "device", package, version, device, address)
+
+
+def _choose(found: Probed, address: SshAddress) -> Package:
+    package = next((name for name in DISTRIBUTIONS if found.runtimes.get(name)), None)
+    if package is None:
+        missing, wanted = "runtime", f"numpy {DISTRIBUTIONS['litert']}"
+    elif found.numpy is None:
+        missing, wanted = "numpy", "numpy" if package == "litert" else "'numpy<2'"
+    elif package == "tflite-runtime" and not found.numpy.startswith(("0.", "1.")):
+        # It imports, and then no model can be loaded.
+        missing, wanted = "numpy older than 2, which tflite-runtime needs,", "'numpy<2'"
+    else:
+        return package
+    python = address.python
+    message = f"{address} has no {missing} for its {python}; on it: {python} -m pip install {wanted}"
+    raise DeviceError(message)
+
+
+def device_machine(address: SshAddress) -> Machine:
+    """Return what times on a device depend on, at this moment.
+
+    Raises: as ``device_runtime``.
+    """
+    found = _probe(address).machine
+    return replace(found, cpu=_clean(found.cpu), governor=_clean(found.governor or "") or None)
+
+
+class RemotePlace:
+    """A folder in the device's /tmp; files go there and back as they are needed.
+
+    Raises:
+        DeviceError: from any of the functions: the device is not reached, or takes no file.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        assert runtime.address is not None
+        self.runtime, self.address = runtime, runtime.address
+        self.folder = Path(tempfile.mkdtemp(prefix="edge-session-"))
+        self.there = ""
+        link = self.folder / "link"
+        # The worker's connection carries the files as well: each one of its own costs a handshake.
+        self.linked = replace(self.address, link=link if len(str(link)) < LINK_PATH_LIMIT else None)
+
+    def prepare(self) -> list[str]:
+        """Copy the worker there."""
+        made = self.address.run(["mktemp", "-d", f"{FOLDERS}XXXXXXXX"])
+        there = made.out.decode(errors="replace").strip()
+        if made.status != 0 or not there.startswith(FOLDERS) or "\n" in there:
+            message = f"{self.address} has no room for a folder in /tmp: {_clean(made.err) or _clean(there)}"
             raise DeviceError(message)
-        self._local = tempfile.TemporaryDirectory(prefix="edge-session-")
-        self._worker: subprocess.Popen[bytes] | None = None
-        self._pending = b""
-        try:
-            self.address.push(WORKER, f"{self.folder}/worker.py")
-            self.address.push(self._model, f"{self.folder}/model.tflite")
-            words = [self._python, "-B", f"{self.folder}/worker.py", self._package]
-            self._log = (Path(self._local.name) / "log").open("w+b")
-            self._worker = subprocess.Popen(
-                self.address.command(words),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                start_new_session=True,  # Ctrl-C is for this process, which ends the worker in __exit__
-            )
-            self._receive()
-            self._load()
-        except BaseException:
-            self._end()
-            raise
-        return self
+        self.there = there
+        self.address.push(WORKER, f"{there}/{WORKER.name}")
+        start = f'cd "$1" && exec "$2" -B {WORKER.name} "$3"'
+        words = ["sh", "-c", start, "sh", there, self.address.python, self.runtime.package]
+        return self.linked.command(words, opens_link=True)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
+    def put_model(self, model: Path) -> None:
+        """Copy the model there."""
+        self.linked.push(model, f"{self.there}/{MODEL}")
 
-    def describe(self) -> ModelDetails:
-        """Return what is in the model and where each node runs."""
-        return self._details
-
-    def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Infer every sample; arrays (n, ...) of the model's own dtypes, in and out."""
+    def put(self, name: str, array: NDArray[Any]) -> None:
+        """Copy an array there."""
         import numpy as np
 
-        names = [f"output-{index}.npy" for index in range(len(self._details.outputs))]
-        self._ask("run", inputs=self._written(inputs), outputs=[f"{self.folder}/{name}" for name in names])
-        found = []
-        for name in names:
-            local = Path(self._local.name) / name
-            self.address.pull(f"{self.folder}/{name}", local)
-            found.append(np.load(local, allow_pickle=False))
+        np.save(self.folder / name, array)
+        self.linked.push(self.folder / name, f"{self.there}/{name}")
+
+    def fetch(self, name: str) -> NDArray[Any]:
+        """Copy an array from there."""
+        import numpy as np
+
+        self.linked.pull(f"{self.there}/{name}", self.folder / name)
+        try:
+            found: NDArray[Any] = np.load(self.folder / name, allow_pickle=False)
+        except (ValueError, EOFError):
+            message = f"{self.address} gave back an array that is damaged; is there room in its /tmp?"
+            raise DeviceError(message) from None
         return found
 
-    def time(self, inputs: Sequence[NDArray[Any]], *, runs: int = 100, warmup_runs: int = 10) -> Timing:
-        """Time ``runs`` inferences after one first and ``warmup_runs`` more; ask it first."""
-        found = self._ask("time", inputs=self._written(inputs), runs=runs, warmup_runs=warmup_runs)
-        return Timing(self._details.init_us, found["first_us"], tuple(found["latencies_us"]))
+    def killer(self, code: int) -> str | None:
+        """Tell a worker that a signal ended, of which ssh does not say which, from a device that is gone."""
+        if code < 0 or code == FAILED:
+            self.address.run(["true"], timeout_s=30)
+            return "a signal, want of memory or a cut link"
+        return None
 
-    def soak(self, inputs: Sequence[NDArray[Any]], *, inferences: int = 1000) -> Soak:
-        """Infer the samples round and round and watch outputs, memory and open files."""
-        import numpy as np
+    def remove(self) -> None:
+        """Remove the folders, here and there."""
+        shutil.rmtree(self.folder)
+        if self.there:
+            with contextlib.suppress(DeviceError):  # it is gone, and its /tmp with it
+                self.address.run(["rm", "-rf", "--", self.there], timeout_s=30)
 
-        found = self._ask("soak", inputs=self._written(inputs), inferences=inferences)
-        at, resident = np.array(found["resident_bytes"], np.float64).T
-        settled = at >= inferences / 5
-        slope = float(np.polyfit(at[settled], resident[settled], 1)[0]) if settled.sum() > 1 else 0.0
-        return Soak(
-            inferences=inferences,
-            mismatches=found["mismatches"],
-            output_sha256=found["output_sha256"],
-            resident_start_bytes=int(resident[0]),
-            resident_end_bytes=int(resident[-1]),
-            growth_bytes_per_inference=slope,
-            open_files_start=found["open_files"][0],
-            open_files_end=found["open_files"][1],
+
+def _probe(address: SshAddress) -> Probed:
+    python = address.python
+    source = f"{inspect.getsource(machine)}\nDISTRIBUTIONS = {DISTRIBUTIONS!r}\n{PROBE}"
+    ran = address.run([python, "-B", "-c", RUN_PROBE], stdin=source.encode())
+    if ran.status == 127:
+        message = f"{address} has no {python}; on it: apt-get install python3"
+        raise DeviceError(message)
+    if ran.status != 0:
+        said = _clean(ran.err.strip().rpartition("\n")[2])
+        message = (
+            f"{address} has no {python} of version 3.10 or newer that works: {said or 'it said nothing'}"
         )
-
-    def _load(self) -> None:
-        reply = self._exchange("load", model=f"{self.folder}/model.tflite", threads=self._threads)
-        if "error" in reply:
-            message = (
-                f"{self.address} cannot load {self._model}: {_last_line(reply['error'])}; convert it again"
-            )
-            raise InputError(message)
-        found = reply["ok"]
-        self._details = ModelDetails(
-            inputs=tuple(Tensor(**{**row, "shape": tuple(row["shape"])}) for row in found["inputs"]),
-            outputs=tuple(Tensor(**{**row, "shape": tuple(row["shape"])}) for row in found["outputs"]),
-            nodes=tuple(
-                Node(**{**row, "inputs": tuple(row["inputs"]), "outputs": tuple(row["outputs"])})
-                for row in found["nodes"]
-            ),
-            partitions=found["partitions"],
-            init_us=found["init_us"],
-        )
-
-    def _written(self, inputs: Sequence[NDArray[Any]]) -> list[str]:
-        """Copy the arrays to the device; returns their paths there."""
-        import numpy as np
-
-        paths = []
-        for index, array in enumerate(inputs):
-            local = Path(self._local.name) / f"input-{index}.npy"
-            np.save(local, array)
-            self.address.push(local, f"{self.folder}/{local.name}")
-            paths.append(f"{self.folder}/{local.name}")
-        return paths
-
-    def _ask(self, do: str, **arguments: Any) -> Any:
-        reply = self._exchange(do, **arguments)
-        if "error" in reply:
-            message = f"{self.address} cannot {do} {self._model.name}: {_last_line(reply['error'])}"
-            raise DeviceError(message)
-        return reply["ok"]
-
-    def _exchange(self, do: str, **arguments: Any) -> dict[str, Any]:
-        assert self._worker is not None
-        assert self._worker.stdin is not None
-        try:
-            self._worker.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
-            self._worker.stdin.flush()
-        except BrokenPipeError:
-            raise self._death() from None
-        return self._receive()
-
-    def _receive(self) -> dict[str, Any]:
-        assert self._worker is not None
-        assert self._worker.stdout is not None
-        deadline = time.monotonic() + self.timeout_s
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._worker.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._pending:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    message = f"{self.address} gave no answer in {self.timeout_s:.0f} s; is it still there?"
-                    raise DeviceError(message)
-                chunk = os.read(self._worker.stdout.fileno(), 65536)
-                if not chunk:
-                    raise self._death()
-                self._pending += chunk
-        line, _, self._pending = self._pending.partition(b"\n")
-        try:
-            reply: dict[str, Any] = json.loads(line)
-        except ValueError:
-            message = (
-                f"{self.address} prints {line[:80]!r} where the worker answers; silence its login scripts"
-            )
-            raise DeviceError(message) from None
-        return reply
-
-    def _death(self) -> DeviceError:
-        assert self._worker is not None
-        self._worker.wait(GRACE_S)
-        self._log.seek(0)
-        said = self._log.read().decode(errors="replace")
-        if self._worker.returncode == 255:
-            return self.address.unreachable(said)
-        return DeviceError(f"the worker on {self.address} ended: {_last_line(said)}")
-
-    def _end(self) -> None:
-        """Leave no process and no file behind, here or there."""
-        if self._worker is not None:
-            assert self._worker.stdin is not None
-            assert self._worker.stdout is not None
-            try:
-                self._worker.stdin.close()
-                self._worker.wait(GRACE_S)
-            except (BrokenPipeError, subprocess.TimeoutExpired):
-                pass
-            finally:
-                self._worker.kill()
-                self._worker.wait()
-                self._worker.stdout.close()
-                self._log.close()
-        try:
-            self.address.run(["rm", "-rf", "--", self.folder], timeout_s=30)
-        except DeviceError:
-            pass  # the device is gone, and its /tmp with it
-        finally:
-            self._local.cleanup()
+        raise DeviceError(message)
+    try:
+        return TypeAdapter(Probed).validate_json(ran.out)
+    except ValidationError:
+        said = _clean(ran.out[:60].decode(errors="replace"))
+        message = f"{address} says {said!r} where its {python} answers; silence its login scripts"
+        raise DeviceError(message) from None
 
 
-def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return " ".join(lines[-1].split()) if lines else "it said nothing"
+def _clean(text: str) -> str:
+    """What a device said, as one line of which no terminal takes anything for a command."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:200]

@@ -15,9 +15,10 @@ from pipeline.targets import HOST, Device, get_device
 from pipeline.targets import Package as Package
 
 if TYPE_CHECKING:
+    from pipeline.runtimes.ssh import SshAddress
     from pipeline.targets import Target
 
-Kind = Literal["host", "emulated", "native"]
+Kind = Literal["host", "emulated", "native", "device"]
 
 DISTRIBUTIONS: dict[Package, str] = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime"}
 """The runtimes and the distribution that each comes in. LiteRT alone runs int8 on XNNPACK."""
@@ -29,9 +30,10 @@ class Runtime:
 
     Attributes:
         name: e.g. ``"litert"`` on the host, ``"litert-rpi4"`` on a device.
-        kind: ``"host"``; ``"emulated"`` by qemu-user; or ``"native"``, the core of a host that is what the
-            device is.
-        device: None for ``"host"``.
+        kind: ``"host"``; ``"emulated"`` by qemu-user; ``"native"``, the core of a host that is what the
+            device is; or ``"device"``, real hardware over ssh.
+        device: None for ``"host"``; made of what it says of itself for ``"device"``.
+        address: of a ``"device"`` alone.
         is_reference: whether it runs TFLite's reference kernels, whose bits are the same on every processor.
     """
 
@@ -40,12 +42,15 @@ class Runtime:
     package: Package
     version: str
     device: Device | None = None
+    address: SshAddress | None = None
     is_reference: bool = False
 
     @property
     def title(self) -> str:
         """The runtime in words, e.g. ``"litert 2.3.0, emulated cortex-a72"``."""
         where = f"{self.kind} {self.device.cpu}" if self.device else f"host {platform.machine()}"
+        if self.address and self.device:
+            where = f"device over ssh, {self.device.title}"
         return f"{self.package} {self.version}, {where}"
 
     def command(self, script: str, marks: str) -> list[str]:

@@ -1,7 +1,8 @@
-"""A conversation with a worker that runs .tflite models, on any runtime.
+"""A conversation with a worker that runs .tflite models, on any runtime, here or on a device.
 
 The worker is another process, because a model may crash or hang the runtime that reads it. Here that ends as
-an error that names the signal or the time-out, and nothing is left running.
+an error that names the signal or the time-out, and nothing is left running. Where it runs and where its files
+lie is the business of its place.
 """
 
 from __future__ import annotations
@@ -10,10 +11,7 @@ import json
 import os
 import resource
 import selectors
-import shutil
-import signal
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,13 +30,17 @@ from pipeline.runtimes.answers import (
     read_details,
     settle_counts,
 )
+from pipeline.runtimes.place import MARKS, MODEL, LocalPlace
+from pipeline.runtimes.remote import RemotePlace
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
 
+    from pipeline.runtimes.place import Place
     from pipeline.runtimes.runtime import Runtime
 
 __all__ = [
@@ -54,13 +56,13 @@ __all__ = [
     "Timing",
 ]
 
-WORKER = Path(__file__).with_name("worker.py")
 GRACE_S = 2.0
 """Seconds that a worker has to end by itself once its input is closed."""
 
 SILENCE_S = 60.0
-EMULATED_SILENCE_S = 300.0
-"""Seconds in which a worker gives no sign of life until it is taken for hung; an emulated core is slow."""
+SLOW_SILENCE_S = 300.0
+"""Seconds in which a worker gives no sign of life until it is taken for hung; emulated cores and devices are
+slow."""
 
 
 class Session:
@@ -77,6 +79,7 @@ class Session:
             a long job may take long. By default what the runtime's speed suggests.
 
     Raises:
+        DeviceError: the device was not reached, or no longer is.
         InputError: the runtime refuses the model, or the arrays are not what it takes.
         StageError: the worker crashed, hung or could not do what was asked.
         ToolchainError: the emulator is not provisioned.
@@ -85,29 +88,27 @@ class Session:
     def __init__(
         self, runtime: Runtime, model: Path, *, threads: int = 1, timeout_s: float | None = None
     ) -> None:
-        silence_s = EMULATED_SILENCE_S if runtime.kind == "emulated" else SILENCE_S
+        silence_s = SLOW_SILENCE_S if runtime.kind in ("emulated", "device") else SILENCE_S
         self.runtime, self.timeout_s = runtime, silence_s if timeout_s is None else timeout_s
         self._model, self._threads = model, threads
 
     def __enter__(self) -> Session:
-        self._folder = Path(tempfile.mkdtemp(prefix="edge-session-"))
-        self._marks = self._folder / "marks.jsonl"
         self._pending = b""
+        self._place: Place = RemotePlace(self.runtime) if self.runtime.address else LocalPlace(self.runtime)
+        self._log = (self._place.folder / "log").open("w+b")
         try:
-            (self._folder / WORKER.name).symlink_to(WORKER)
-            command = self.runtime.command(WORKER.name, self._marks.name)
-            self._log = (self._folder / "log").open("w+b")
             self._worker = subprocess.Popen(
-                command,
+                self._place.prepare(),
                 env=self.runtime.environment(),
-                cwd=self._folder,
+                cwd=self._place.folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
                 start_new_session=True,  # Ctrl-C is for this process, which ends the worker in __exit__
             )
         except BaseException:
-            shutil.rmtree(self._folder)
+            self._log.close()
+            self._place.remove()
             raise
         try:
             self._receive("start")
@@ -129,11 +130,8 @@ class Session:
     def load(self, model: Path, *, threads: int = 1) -> None:
         """Replace the model, in the same worker: to start another one takes seconds when emulated."""
         self._model, self._threads = model, threads
-        # The worker is given names in its own folder: where things lie must not show in instruction counts.
-        link = self._folder / "model.tflite"
-        link.unlink(missing_ok=True)
-        link.symlink_to(model.resolve())
-        reply = self._exchange("load", model=link.name, threads=threads)
+        self._place.put_model(model)
+        reply = self._exchange("load", model=MODEL, threads=threads)
         if "error" in reply:
             message = (
                 f"{self.runtime.title} cannot load {model}: {_one_line(reply['error'])}; convert it again"
@@ -151,11 +149,9 @@ class Session:
         Returns:
             For each of the model's outputs an array (n, ...) of its own dtype.
         """
-        import numpy as np
-
         outputs = [f"output-{index}.npy" for index in range(len(self._details.outputs))]
         self._ask("run", inputs=self._written(inputs), outputs=outputs, batches=batches)
-        return [np.load(self._folder / name, allow_pickle=False) for name in outputs]
+        return [self._place.fetch(name) for name in outputs]
 
     def time(self, inputs: Sequence[NDArray[Any]], *, runs: int = 100, warmup_runs: int = 10) -> Timing:
         """Time ``runs`` inferences after one first and ``warmup_runs`` more; ask it first."""
@@ -237,15 +233,14 @@ class Session:
             stage = "count instructions"
             cause = f"{self.runtime.title} with {self._threads} threads cannot count"
             raise StageError(stage, cause, "use an emulated device and one thread")
-        self._marks.write_bytes(b"")
+        marks = self._place.folder / MARKS
+        marks.write_bytes(b"")
         self._ask("mark", inputs=self._written(inputs), runs=runs, warmup_runs=warmup_runs)
-        lines = self._marks.read_text(encoding="ascii").splitlines()
+        lines = marks.read_text(encoding="ascii").splitlines()
         return settle_counts([json.loads(line) for line in lines])
 
     def _written(self, inputs: Sequence[NDArray[Any]]) -> list[str]:
-        """Write the arrays where the worker finds them, if they are what the model takes."""
-        import numpy as np
-
+        """Put the arrays where the worker finds them, if they are what the model takes."""
         wanted = self._details.inputs
         fits = len(inputs) == len(wanted) and all(
             array.dtype.name == tensor.dtype
@@ -260,7 +255,7 @@ class Session:
             raise InputError(message)
         names = [f"input-{index}.npy" for index in range(len(inputs))]
         for name, array in zip(names, inputs, strict=True):
-            np.save(self._folder / name, array)
+            self._place.put(name, array)
         return names
 
     def _ask(self, do: str, **arguments: Any) -> Any:
@@ -282,7 +277,12 @@ class Session:
     def _receive(self, do: str) -> dict[str, Any]:
         """Return the worker's next reply; signs of life only move the deadline."""
         while True:
-            reply: dict[str, Any] = json.loads(self._next_line(do))
+            line = self._next_line(do)
+            try:
+                reply: dict[str, Any] = json.loads(line)
+            except ValueError:
+                cause = f"{self.runtime.title} says {line[:60]!r} where the worker answers"
+                raise StageError(do, cause, "silence its login scripts") from None
             if "alive" not in reply:
                 return reply
 
@@ -308,8 +308,9 @@ class Session:
             code = self._worker.wait(GRACE_S)
         except subprocess.TimeoutExpired:
             return StageError(do, f"{self.runtime.title} closed its replies", "run: pipeline doctor")
-        if code < 0:
-            cause = f"{self.runtime.title} was killed by {signal.Signals(-code).name} on {self._model.name}"
+        killer = self._place.killer(code)
+        if killer is not None:
+            cause = f"{self.runtime.title} was killed by {killer} on {self._model.name}"
             return StageError(do, cause, "check the model with: pipeline inspect")
         self._log.seek(0)
         last = _one_line(self._log.read().decode(errors="replace").strip().rpartition("\n")[2])
@@ -332,7 +333,7 @@ class Session:
             worker.wait()
             worker.stdout.close()
             self._log.close()
-            shutil.rmtree(self._folder)
+            self._place.remove()
 
 
 def _signature(dtype: str, sample_shape: tuple[int, ...]) -> str:

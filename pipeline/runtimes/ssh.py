@@ -24,6 +24,7 @@ FAILED = 255
 """What ssh ends with where it did not reach the machine; a command's own status otherwise."""
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+PYTHON = re.compile(r"/(?:[A-Za-z0-9_.+-]+/)*python[0-9.]*")
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9_.-]+)?")
 
 
@@ -46,6 +47,8 @@ class SshAddress:
         port: None likewise.
         identity: the private key to use; None for what ssh's own configuration says.
         known_hosts: the file with the machine's key; None for the user's own.
+        link: the socket of a connection that is open and carries further ones; None for one of their own.
+        python: the machine's Python: a name, or a whole path.
     """
 
     host: str
@@ -53,19 +56,28 @@ class SshAddress:
     port: int | None = None
     identity: Path | None = None
     known_hosts: Path | None = None
+    link: Path | None = None
+    python: str = "python3"
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"ssh://{self.user + '@' if self.user else ''}{host}{f':{self.port}' if self.port else ''}"
+        port = f":{self.port}" if self.port else ""
+        python = self.python if self.python.startswith("/") else ""
+        return f"ssh://{self.user + '@' if self.user else ''}{host}{port}{python}"
 
     @property
     def shell(self) -> list[str]:
         """The command that opens a shell there."""
         return ["ssh", *self._options("-p"), "-o", "RequestTTY=auto", "--", self.host]
 
-    def command(self, words: Sequence[str]) -> list[str]:
-        """Return the local command that runs ``words`` there; nothing in them is interpreted."""
+    def command(self, words: Sequence[str], *, opens_link: bool = False) -> list[str]:
+        """Return the local command that runs ``words`` there; nothing in them is interpreted.
+
+        With ``opens_link`` its connection is the ``link`` for as long as it runs.
+        """
         options = ["-T", "-o", "BatchMode=yes"]
+        if opens_link and self.link is not None:
+            options += ["-o", "ControlMaster=yes"]
         return ["ssh", *options, *self._options("-p"), "--", self.host, shlex.join(words)]
 
     def run(self, words: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 120.0) -> Ran:
@@ -120,7 +132,11 @@ class SshAddress:
             "ConnectTimeout=15",
             "-o",
             "ClearAllForwardings=yes",
+            "-o",
+            "ServerAliveInterval=15",  # a link that is cut ends, within a minute
         ]
+        if self.link is not None:
+            options += ["-o", f"ControlPath={str(self.link).replace('%', '%%')}"]
         if self.known_hosts is not None:  # a machine of our own: the user's configuration has no say
             options += ["-F", "none", "-o", f"UserKnownHostsFile={self.known_hosts}"]
             options += ["-o", "GlobalKnownHostsFile=none"]
@@ -154,7 +170,7 @@ class SshAddress:
 
 
 def parse_address(text: str) -> SshAddress:
-    """Return the address that ``ssh://[user@]host[:port]`` is.
+    """Return the address that ``ssh://[user@]host[:port][/path/of/python3]`` is.
 
     Raises:
         ConfigError: it is none, or a part of it could be taken for an option.
@@ -167,14 +183,32 @@ def parse_address(text: str) -> SshAddress:
         message = f"{text!r} is no address of a device: {error}; {wanted}"
         raise ConfigError(message) from error
     whole = parts.scheme == "ssh" and not parts.query and not parts.fragment and parts.password is None
-    if not whole or parts.path not in ("", "/"):
+    if not whole or not (parts.path in ("", "/") or PYTHON.fullmatch(parts.path)):
         message = f"{text!r} is no address of a device; {wanted}"
         raise ConfigError(message)
     for name, value, pattern in (("host", host, HOST), ("user", user or "root", NAME)):
         if not pattern.fullmatch(value):
             message = f"{value!r} is no {name} name in {text!r}; {wanted}"
             raise ConfigError(message)
-    return SshAddress(host, user, port)
+    return SshAddress(host, user, port, python=parts.path.rstrip("/") or "python3")
+
+
+def split_addresses(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[SshAddress, ...]]:
+    """Part names of devices from addresses of real ones, each once.
+
+    Raises:
+        ConfigError: an address is none that can be used; says how to write it.
+    """
+    plain, addresses = [], []
+    for name in map(str.strip, names):
+        if name.startswith("adb:"):
+            message = f"{name!r}: devices over adb come with `pipeline deploy`; give an ssh://user@host"
+            raise ConfigError(message)
+        if "://" in name:
+            addresses.append(parse_address(name))
+        else:
+            plain.append(name)
+    return tuple(dict.fromkeys(plain)), tuple(dict.fromkeys(addresses))
 
 
 def _quoted(path: str) -> str:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 MODULES = {"litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
 
+REQUESTS = ("load", "run", "time", "soak", "mark", "beside")
 PR_SET_PDEATHSIG = 1
 
 # Marks for icount.c, which counts instructions between them.
@@ -384,14 +385,7 @@ def main() -> None:
             replies.flush()
 
     worker = Worker(sys.argv[1], lambda: answer({"alive": True}))
-    requests: dict[str, Callable[..., dict[str, Any]]] = {
-        "load": worker.load,
-        "run": worker.run,
-        "time": worker.time,
-        "soak": worker.soak,
-        "mark": worker.mark,
-        "beside": worker.beside,
-    }
+    requests = {name: getattr(worker, name) for name in REQUESTS}
     answer({"ok": {"machine": os.uname().machine}})
     for line in sys.stdin:
         request = json.loads(line)

@@ -26,6 +26,7 @@ import numpy as np
 from pipeline.board.bench import BoardLatency as BoardLatency
 from pipeline.errors import ConfigError
 from pipeline.runtimes.machine import Machine, read_machine
+from pipeline.runtimes.remote import device_machine
 from pipeline.runtimes.session import Session
 from pipeline.validate.delegation import multiply_accumulates
 from pipeline.validate.latency import Timings, summarize
@@ -106,7 +107,8 @@ class DeviceLatency:
         device: the name that the user gave it.
         transport: how it was reached.
         runtime: in words, with its version.
-        machine: what the device says of itself.
+        xnnpack_share: share of the multiply-accumulates that run in XNNPACK, 0..1.
+        machine: as it said it was when the measurement ended.
         cold_start_us: from the start of the process to its first answer; None where not measured.
     """
 
@@ -183,6 +185,42 @@ def measure_host(
         first_us=float(first_us),
         warmup=summarize(warmup) if warmup else None,
         steady=summarize(steady),
+    )
+
+
+def measure_device(
+    runtime: Runtime, subject: Subject, golden: Golden, *, threads: int, runs: int, warmup_runs: int = 10
+) -> DeviceLatency:
+    """Time a model on a device, in one fresh process of it; the connection is in none of the times.
+
+    Args:
+        runtime: of a device.
+        subject: the model.
+        golden: the inputs, which go round.
+        threads: that the runtime may use.
+        runs: inferences timed.
+        warmup_runs: inferences before those, after the first.
+
+    Raises:
+        DeviceError: the device was not reached, or no longer is.
+        InputError: the runtime refuses the model.
+        StageError: it crashed or hung.
+    """
+    assert runtime.address is not None
+    with Session(runtime, subject.path, threads=threads) as session:
+        details = session.describe()
+        timed = session.time(golden.inputs(details), runs=runs, warmup_runs=warmup_runs)
+    return DeviceLatency(
+        device=str(runtime.address),
+        transport="ssh",
+        runtime=runtime.title,
+        threads=threads,
+        xnnpack_share=xnnpack_share(details, subject),
+        machine=device_machine(runtime.address),
+        cold_start_us=None,
+        init_us=timed.init_us,
+        first_us=timed.first_us,
+        steady=summarize(timed.latencies_us),
     )
 
 

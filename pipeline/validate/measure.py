@@ -26,6 +26,7 @@ from pipeline.validate.on_runtime import (
     Refused,
     answer,
     answer_and_count,
+    answer_and_time,
     answer_if_possible,
     count_not_finite,
     differences,
@@ -107,6 +108,7 @@ class Measurement:
         shifted: the user's own samples of other distributions, by name.
         against: an earlier file that it may not cost more than.
         board: whether to measure on the emulated board as well.
+        real: runtimes of real devices, measured as well.
     """
 
     quantized: Subject
@@ -120,6 +122,7 @@ class Measurement:
     shifted: Mapping[str, Samples] = field(default_factory=dict)
     against: Subject | None = None
     board: bool = False
+    real: tuple[Runtime, ...] = ()
 
     @property
     def golden(self) -> Golden:
@@ -133,6 +136,7 @@ class Measurement:
             described: what else the report says: classes, layers, ...
 
         Raises:
+            DeviceError: a real device is no longer reached.
             InputError: a runtime refuses the file, or the samples do not fit it.
             StageError: a runtime crashed or hung.
             ToolchainError: the emulator is not provisioned.
@@ -183,6 +187,10 @@ class Measurement:
         jobs: list[Callable[[], Any]] = [
             partial(answer_and_count, device, self.quantized, self.golden, others) for device in devices
         ]
+        runs = PROCESSES * self.config.latency_inferences
+        jobs += [
+            partial(answer_and_time, device, self.quantized, self.golden, runs=runs) for device in self.real
+        ]
         jobs += [partial(answer_if_possible, other, self.quantized, self.golden, self.samples)]
         subjects = (self.quantized, self.baseline, self.against)
         jobs += [partial(self._on_host, host, subject) for subject in subjects]
@@ -190,10 +198,10 @@ class Measurement:
         if parts is not None:
             emulated = [device for device in devices if device.kind == "emulated"]
             jobs += [partial(measure_parts, device, parts, seed=self.seed) for device in emulated]
-        found = run_all("validate", jobs)
-        on_other, on_host, on_baseline, on_against, stability, shift, *counted = found[len(devices) :]
+        found, count = run_all("validate", jobs), len(devices) + len(self.real)
+        on_other, on_host, on_baseline, on_against, stability, shift, *counted = found[count:]
         return _Measured(
-            devices=tuple(found[: len(devices)]),
+            devices=tuple(found[:count]),
             other=on_other,
             host=on_host,
             baseline=on_baseline,
@@ -303,6 +311,7 @@ class Measurement:
             quantized=found.costs[0] if found.costs else None,
             baseline=found.costs[1] if found.costs and self.baseline else None,
             accuracy=compared,
+            latency=found.latency,
         )
 
     def _parity(self, measured: _Measured) -> tuple[Parity, ...]:

@@ -11,7 +11,7 @@ from pipeline.errors import InputError, StageError
 from pipeline.runtimes.evaluation import infer_all
 from pipeline.runtimes.scaling import as_real
 from pipeline.runtimes.session import Session
-from pipeline.validate.costs import count_emulated
+from pipeline.validate.costs import count_emulated, measure_device
 from pipeline.validate.delegation import list_placements
 from pipeline.validate.subject import tensor_inputs
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.runtimes.runtime import Runtime
     from pipeline.runtimes.session import ModelDetails
     from pipeline.samples import Samples
-    from pipeline.validate.costs import EmulatedCost
+    from pipeline.validate.costs import DeviceLatency, EmulatedCost
     from pipeline.validate.delegation import Delegation
     from pipeline.validate.subject import Golden, Subject
 
@@ -40,6 +40,7 @@ class OnRuntime:
 
     Attributes:
         costs: of the model first, then of the others that were to be counted; emulated cores only.
+        latency: real devices only.
     """
 
     runtime: Runtime
@@ -48,6 +49,7 @@ class OnRuntime:
     golden: GoldenSet
     outputs: list[NDArray[Any]] | None = None
     costs: tuple[EmulatedCost, ...] = ()
+    latency: DeviceLatency | None = None
 
     def real(self, index: int, place: slice) -> NDArray[Any]:
         """One output of some samples as real numbers."""
@@ -103,6 +105,18 @@ def answer_and_count(
     return replace(found, costs=costs)
 
 
+def answer_and_time(runtime: Runtime, subject: Subject, golden: Golden, *, runs: int) -> OnRuntime:
+    """Answer the golden set on a real device, then time it there on one thread.
+
+    Raises:
+        DeviceError: the device was not reached, or no longer is.
+        InputError: as ``answer``.
+        StageError: as ``answer``.
+    """
+    found = answer(runtime, subject, golden, None)
+    return replace(found, latency=measure_device(runtime, subject, golden, threads=1, runs=runs))
+
+
 def infer_samples(runtime: Runtime, subject: Subject, samples: Samples) -> list[NDArray[Any]]:
     """For each output an array (n, ...) of its own dtype, for all samples.
 
@@ -112,6 +126,7 @@ def infer_samples(runtime: Runtime, subject: Subject, samples: Samples) -> list[
         runtime,
         subject.path,
         lambda details: (tensor_inputs(chunk, details) for chunk in samples.chunks()),
+        workers=1 if runtime.kind == "device" else None,
     )
 
 

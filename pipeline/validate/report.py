@@ -14,7 +14,7 @@ from pipeline.validate.against import Against
 from pipeline.validate.breakdown import Breakdown
 from pipeline.validate.comparison import Comparison
 from pipeline.validate.compatibility import Compatibility
-from pipeline.validate.costs import EmulatedCost, HostLatency
+from pipeline.validate.costs import DeviceLatency, EmulatedCost, HostLatency
 from pipeline.validate.delegation import Delegation
 from pipeline.validate.latency import LatencyComparison
 from pipeline.validate.on_board import BoardResult
@@ -41,15 +41,16 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceResult:
-    """One device, emulated or the host's own core.
+    """One device: emulated, the host's own core, or real.
 
     Attributes:
         title: the runtime in words.
-        kind: how the model ran: "emulated" (qemu-user) or "native".
+        kind: how the model ran: "emulated" (qemu-user), "native" or "device".
         differing_samples: golden samples whose output bits are not the host's.
         largest_difference: in steps of the output's scale.
         quantized: what one inference of the int8 model executes; emulated cores only.
         accuracy: of each output, on this device's own outputs; measured where they are not the host's.
+        latency: real devices only.
     """
 
     device: str
@@ -61,6 +62,7 @@ class DeviceResult:
     quantized: EmulatedCost | None
     baseline: EmulatedCost | None
     accuracy: tuple[Comparison, ...] = ()
+    latency: DeviceLatency | None = None
 
     @property
     def instruction_ratio(self) -> float | None:
@@ -189,4 +191,5 @@ def deterministic(report: Report) -> dict[str, Any]:
     for device in values["devices"]:
         device.pop("quantized")
         device.pop("baseline")
+        device.pop("latency")
     return values

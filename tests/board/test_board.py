@@ -11,7 +11,7 @@ import pytest
 from pipeline.board.bench import run_bench
 from pipeline.board.board import Board
 from pipeline.errors import DeviceError
-from pipeline.runtimes.remote import RemoteSession
+from pipeline.runtimes.remote import device_runtime
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.targets import get_device
@@ -79,13 +79,15 @@ def test_the_board_reaches_nothing(board: Board):
 def test_a_model_runs_on_a_machine_over_ssh(
     board: Board, model: Path, inputs: list[NDArray[Any]], host_outputs: list[NDArray[Any]]
 ):
-    with RemoteSession(board.address, "litert", model) as session:
+    runtime = device_runtime(board.address)
+    assert (runtime.kind, runtime.device.arch, runtime.device.cpu) == ("device", "aarch64", "0x41:0xd08")
+    with Session(runtime, model) as session:
         assert session.describe().inputs[0].shape == (1, 8, 8, 1)
         assert session.time(inputs, runs=5).first_us > 0
         assert np.array_equal(session.run(inputs)[0], host_outputs[0])
         soak = session.soak(inputs, inferences=160)
         assert soak.mismatches == 0
-        folder = session.folder
+        folder = session._place.there
     assert board.run(["test", "-e", folder]).status != 0
 
 

@@ -1,14 +1,25 @@
-"""A full-integer .tflite of two kilobytes, built from the schema: a real file that costs no conversion."""
+"""A full-integer .tflite of two kilobytes, built from the schema, and this machine as a device over ssh."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Edit = Callable[[Any], None]
 
@@ -158,3 +169,91 @@ def prepared_model() -> Callable[..., Any]:
         return PreparedModel(**(facts | changes))
 
     return describe
+
+
+SSHD = """\
+ListenAddress 127.0.0.1:{port}
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/client_key.pub
+PidFile none
+StrictModes no
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+SetEnv HOME={folder} PATH={folder}/device:/usr/bin:/bin
+Subsystem sftp internal-sftp
+"""
+CLIENT = """\
+IdentityFile {folder}/client_key
+IdentitiesOnly yes
+UserKnownHostsFile {folder}/known_hosts
+GlobalKnownHostsFile none
+"""
+
+
+@dataclass(frozen=True)
+class SshDevice:
+    """This machine, logged in to over ssh; its programs are those in ``folder/device`` before all others."""
+
+    folder: Path
+    port: int
+
+    @property
+    def address(self) -> str:
+        return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.folder / "known_hosts"
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshDevice]:
+    """A real sshd for the length of the tests; skipped where there is none, or it may not run here."""
+    paths = {name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("ssh", "sshd")}
+    if None in paths.values():
+        pytest.skip("needs openssh-client and openssh-server")
+    folder = tmp_path_factory.mktemp("sshd")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        device = SshDevice(folder, probe.getsockname()[1])
+    for name in ("host_key", "client_key"):
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True, timeout=60
+        )
+    (folder / "device").mkdir()
+    python = folder / "device" / "python3"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (folder / "sshd_config").write_text(SSHD.format(folder=folder, port=device.port))
+    (folder / "ssh_config").write_text(CLIENT.format(folder=folder))
+    log = folder / "log"
+    with log.open("wb") as said:
+        server = subprocess.Popen([paths["sshd"], "-D", "-e", "-f", folder / "sshd_config"], stderr=said)
+    try:
+        for _ in range(100):
+            if "Server listening" in log.read_text() or server.poll() is not None:
+                break
+            time.sleep(0.05)
+        if server.poll() is not None:
+            pytest.skip(f"sshd does not run here: {log.read_text().strip()}")
+        yield device
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def ssh_device(
+    sshd: SshDevice, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> SshDevice:
+    """A device whose key is known, for the ssh of this machine as its user has configured it."""
+    programs = tmp_path_factory.mktemp("programs")
+    for name in ("ssh", "sftp"):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nexec {shutil.which(name)} -F {sshd.folder}/ssh_config "$@"\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    key = (sshd.folder / "host_key.pub").read_text()
+    sshd.known_hosts.write_text(f"[127.0.0.1]:{sshd.port} {key}")
+    return sshd

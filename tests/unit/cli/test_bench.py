@@ -44,6 +44,8 @@ def test_json_holds_all_that_was_asked_for(pipeline, tiny):
         (["--threads", "0"], "not counts of threads"),
         (["--device", "rpi55"], "did you mean 'rpi5'"),
         (["--target", "arm65"], "did you mean 'arm64'"),
+        (["--device", "adb://serial"], "adb come with `pipeline deploy`"),
+        (["--device", "ssh://-oProxyCommand=touch"], "no host name"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_line(pipeline, tiny, arguments, message):
@@ -51,6 +53,26 @@ def test_what_cannot_be_measured_is_refused_in_one_line(pipeline, tiny, argument
 
     assert ended.code == 2
     assert message in ended.message
+
+
+def test_a_device_is_timed_over_ssh_and_called_so(pipeline, tiny, ssh_device):
+    arguments = ("bench", tiny, "--device", ssh_device.address, "--threads", 1, "--runs", 70)
+
+    ended, found = pipeline(*arguments), json.loads(pipeline(*arguments, "--json").out)
+
+    assert ended.code == 0
+    assert f"device {ssh_device.address}, 1 thread: Timings (microseconds): count=70 " in ended.out
+    assert "Latency on real devices" in ended.out
+    assert [(row["kind"], row["transport"]) for row in found["devices"]] == [("device", "ssh")]
+
+
+def test_a_device_that_is_not_known_is_refused_in_one_line(pipeline, tiny, ssh_device):
+    ssh_device.known_hosts.write_text("")
+
+    ended = pipeline("bench", tiny, "--device", ssh_device.address)
+
+    assert ended.code == 5
+    assert "is not known" in ended.message
 
 
 def test_a_damaged_file_is_refused_in_one_line(pipeline, tmp_path):

@@ -12,7 +12,7 @@ from rich.console import Console
 from pipeline.report.against import against_tables
 from pipeline.report.breakdown import breakdown_tables
 from pipeline.report.costs import (
-    board_table,
+    device_lines,
     device_table,
     emulated_table,
     host_lines,
@@ -22,7 +22,7 @@ from pipeline.report.costs import (
 from pipeline.runtimes.machine import Machine
 from pipeline.validate.against import Against, InstructionChange
 from pipeline.validate.breakdown import Breakdown, EmulatedWhole, HostWhole, OperatorCost
-from pipeline.validate.costs import BoardLatency, DeviceLatency, EmulatedCost, HostLatency
+from pipeline.validate.costs import DeviceLatency, EmulatedCost, HostLatency
 from pipeline.validate.latency import summarize
 
 MACHINE = Machine(cpu="Some Core", cores=4, governor="performance", load_average=0.5)
@@ -46,7 +46,6 @@ EMULATED = EmulatedCost(
     store_bytes=147_421,
     inferences=5,
 )
-BOARD = BoardLatency(**TIMED, board="emulated board", core="cortex-a72", memory_mib=512)
 DEVICE = DeviceLatency(**TIMED, device="kitchen", transport="ssh", machine=MACHINE)
 
 
@@ -60,7 +59,7 @@ def printed(*parts):
 
 @pytest.mark.parametrize(
     ("table", "row"),
-    [(host_table, HOST), (emulated_table, EMULATED), (board_table, BOARD), (device_table, DEVICE)],
+    [(host_table, HOST), (emulated_table, EMULATED), (device_table, DEVICE)],
 )
 def test_a_row_begins_with_its_kind(table, row):
     lines = printed(table([row])).splitlines()
@@ -69,10 +68,9 @@ def test_a_row_begins_with_its_kind(table, row):
     assert lines[2].startswith(row.kind)
 
 
-def test_only_times_are_called_latency_and_only_virtual_ones_virtual():
+def test_only_times_are_called_latency():
     assert "no time" in printed(emulated_table([EMULATED]))
     assert "µs" not in printed(emulated_table([EMULATED]))
-    assert "Virtual time" in printed(board_table([BOARD]))
     assert "Virtual" not in printed(host_table([HOST]), device_table([DEVICE]))
 
 
@@ -103,6 +101,16 @@ def test_benchmark_models_lines_come_with_their_kind():
         "host, 2 threads: Inference timings in us: Init: 1500, First inference: 140, Warmup (avg): 125, "
         "Inference (avg): 100"
     )
+
+
+def test_the_lines_of_a_device_name_it():
+    assert device_lines(DEVICE)[0].startswith("device kitchen, 2 threads: Timings (microseconds): count=64 ")
+
+
+def test_a_device_says_what_it_is_and_runs():
+    text = " ".join(printed(device_table([DEVICE])).split())
+
+    assert "kitchen, 2 threads: litert 2.3.0, 95.0% of the arithmetic in XNNPACK; Some Core" in text
 
 
 def test_a_ratio_stands_beside_its_control(report):

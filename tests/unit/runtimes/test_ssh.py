@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError, DeviceError, ToolchainError
-from pipeline.runtimes.ssh import SshAddress, _quoted, parse_address
+from pipeline.runtimes.ssh import SshAddress, _quoted, parse_address, split_addresses
 
 ADDRESS = SshAddress("board.local", "pi", 2222)
 
@@ -20,6 +20,10 @@ ADDRESS = SshAddress("board.local", "pi", 2222)
         ("ssh://pi@board.local:2222", ADDRESS),
         ("ssh://board", SshAddress("board")),
         ("ssh://root@[fe80::1]:22/", SshAddress("fe80::1", "root", 22)),
+        (
+            "ssh://pi@board/home/pi/venv/bin/python3",
+            SshAddress("board", "pi", python="/home/pi/venv/bin/python3"),
+        ),
     ],
 )
 def test_an_address_is_read(text: str, expected: SshAddress):
@@ -37,6 +41,8 @@ def test_an_address_is_read(text: str, expected: SshAddress):
         "ssh://$(reboot)@board",
         "ssh://board:99999",
         "ssh://board/path",
+        "ssh://board/a b/python3",
+        "ssh://board/bin/python3;reboot",
         "ssh://pi:secret@board",
         "http://board",
         "board",
@@ -46,6 +52,18 @@ def test_an_address_is_read(text: str, expected: SshAddress):
 def test_what_is_no_address_is_refused(text: str):
     with pytest.raises(ConfigError, match="ssh://user@host"):
         parse_address(text)
+
+
+def test_addresses_are_told_from_names_of_devices():
+    assert split_addresses(["rpi4", " ssh://board", "rpi4", "ssh://board"]) == (
+        ("rpi4",),
+        (SshAddress("board"),),
+    )
+
+
+def test_adb_is_refused_with_where_it_is_to_be_had():
+    with pytest.raises(ConfigError, match="adb come with `pipeline deploy`"):
+        split_addresses(["adb://serial"])
 
 
 def test_host_keys_are_checked_in_every_command_and_the_host_is_never_an_option():

@@ -1,0 +1,65 @@
+"""The command on a real device, which is this machine behind a real sshd; refusals of devices."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+SETTINGS = """\
+[validate]
+threads = [1]
+latency_inferences = 64
+operators = false
+[validate.stability]
+faults = false
+"""
+
+
+@pytest.fixture
+def tiny(tiny_tflite, tmp_path):
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(tiny_tflite)
+    return path
+
+
+def test_a_device_over_ssh_is_compared_with_the_host_and_timed(pipeline, tiny, ssh_device, tmp_path):
+    settings = tmp_path / "pipeline.toml"
+    settings.write_text(SETTINGS)
+
+    ended = pipeline(
+        "validate", tiny, "--target", "host", "--device", ssh_device.address, "--config", settings, "--json"
+    )
+
+    assert ended.code == 0, ended.err
+    report = json.loads(ended.out)
+    [device] = report["devices"]
+    assert (device["device"], device["kind"]) == (ssh_device.address, "device")
+    assert device["title"] == device["latency"]["runtime"]
+    assert (device["golden_samples"], device["differing_samples"]) == (64, 0)
+    assert (device["latency"]["kind"], device["latency"]["steady"]["count"]) == ("device", 320)
+    verdicts = {verdict["gate"]: verdict["outcome"] for verdict in report["verdicts"]}
+    assert verdicts[f"same bits on {ssh_device.address}"] == "passed"
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("adb://serial", "adb come with `pipeline deploy`"),
+        ("ssh://-oProxyCommand=touch", "no host name"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused_in_one_line(pipeline, tiny, address, message):
+    ended = pipeline("validate", tiny, "--device", address)
+
+    assert ended.code == 2
+    assert message in ended.message
+
+
+def test_a_device_that_is_not_known_is_refused_in_one_line(pipeline, tiny, ssh_device):
+    ssh_device.known_hosts.write_text("")
+
+    ended = pipeline("validate", tiny, "--target", "host", "--device", ssh_device.address)
+
+    assert ended.code == 5
+    assert "is not known" in ended.message
