@@ -20,6 +20,7 @@ from pipeline.cli import cli
 from pipeline.config import BuildConfig, GateName, GatesConfig
 from pipeline.settings import make_config
 from pipeline.targets import load_devices, load_targets
+from pipeline.validate.corruptions.suite import NAMES as CORRUPTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -136,6 +137,11 @@ def test_the_gate_page_lists_every_gate_in_the_order_in_which_they_are_asked():
 def test_the_gate_page_names_every_setting_of_a_gate():
     page = (REFERENCE / "gates.md").read_text()
     assert [key for key in GatesConfig.model_fields if f"`{key}`" not in page] == []
+
+
+def test_the_shift_page_names_every_corruption():
+    page = (REFERENCE / "shift.md").read_text()
+    assert [name for name in CORRUPTIONS if f"`{name}`" not in page] == []
 
 
 def test_every_gate_in_the_documents_exists():
