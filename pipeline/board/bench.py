@@ -164,6 +164,7 @@ def job_files(model: Path, inputs: Sequence[NDArray[Any]], plan: dict[str, Any])
         "inferences": 0,
         "outputs": None,
         "ready": None,
+        "locked": False,
     }
     whole |= plan
     for name, count in (("first", 1), ("golden", GOLDEN_SAMPLES), ("samples", len(inputs[0]))):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.targets import Device
 
 PROBE = {"runs": 64, "inferences": 64, "budget_us": 5e6}
+MEMORY_PROBE = {"inferences": 64, "budget_us": 5e6, "locked": True}
 ENDLESS = {"inferences": 1 << 40, "budget_us": 1e15, "ready": "/run/ready"}
 
 QUOTAS = (50, 20)
@@ -43,7 +44,7 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True)
 class MemorySearch:
-    """The least memory in which the model runs to its end, found by halving.
+    """The least memory in which the model runs to its end without reading a page twice, found by halving.
 
     Attributes:
         of: ``"board"``: the board's whole memory, kernel and all; ``"process"``: what the control group of
@@ -121,7 +122,7 @@ def measure_limits(
     """
     settings = f"LEAST_MIB={PROCESS_LEAST_MIB} STEP_MIB={PROCESS_STEP_MIB} PATIENCE={PATIENCE}\n"
     taken = [array[:GOLDEN_SAMPLES] for array in inputs]
-    files = job_files(model, taken, {**PROBE, "runs": 0})
+    files = job_files(model, taken, MEMORY_PROBE)
     probe = files.pop("plan.json")
     endless = job_files(model, taken, ENDLESS)["plan.json"]
     files |= {"start": FOLDER / "limits.sh", "settings": settings.encode()}
@@ -182,7 +183,7 @@ def find_least_memory(
         resident_mib: what the model's process is known to occupy: the search looks a little above it first.
         timeout_s: seconds of this machine for a boot.
     """
-    files = job_files(model, [array[:GOLDEN_SAMPLES] for array in inputs], {**PROBE, "runs": 0})
+    files = job_files(model, [array[:GOLDEN_SAMPLES] for array in inputs], MEMORY_PROBE)
     steps: dict[int, Fault] = {}
 
     def attempt(mib: int, patience_s: float = timeout_s) -> None:

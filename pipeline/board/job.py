@@ -8,6 +8,7 @@ Usage: ``job.py PLAN RESULT``, both JSON.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import resource
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 BLOCKS = 50
+MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 LEAST_RUNS = 16
 LEAST_SAMPLES = 64
 
@@ -29,8 +31,11 @@ def measure(plan: dict[str, Any]) -> dict[str, Any]:
         plan: ``model``; ``first``, ``golden`` and ``samples``: the .npy file of each input; ``threads``;
             ``runs`` to time and ``inferences`` to soak, and these and the samples fewer where each would
             take more than ``budget_us`` of the board's time; ``outputs``: the folder of the samples' outputs,
-            and ``ready``: a file to make after the first inference; both may be None.
+            and ``ready``: a file to make after the first inference; both may be None; ``locked``: whether
+            pages that were touched stay in memory, so that too little of it ends in a kill at once.
     """
+    if plan["locked"]:
+        ctypes.CDLL(None).mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)
     module = import_module("worker")  # beside this file on the board
     worker = module.Worker("litert")
     idle = resident_bytes()

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from pipeline.runtimes.runtime import Runtime
+
+BOARD = "board"
+RUNS = {"emulated": "emulated by qemu-user", "native": "natively, on this core", "host": "on this machine"}
 
 
 @click.group()
@@ -15,10 +23,9 @@ def device() -> None:
 def list_devices(*, as_json: bool) -> None:
     """List the devices, their targets, and how they run here."""
     from pipeline.board.image import is_board_provisioned
-    from pipeline.runtimes.emulator import is_provisioned
+    from pipeline.runtimes.runtime import runtime_of
     from pipeline.targets import load_devices, load_targets
 
-    provisioned = is_provisioned()
     rows = [
         {
             "name": found.name,
@@ -27,8 +34,10 @@ def list_devices(*, as_json: bool) -> None:
             "arch": found.arch,
             "dot_product": found.has_dot_product,
             "targets": [target.name for target in load_targets().values() if found in target.devices],
-            "runs": "emulated by qemu-user",
-            "provisioned": provisioned,
+            "memory_mib": found.memory_mib,
+            "runtime": found.runtime,
+            "runs": RUNS[runtime_of(found).kind],
+            "provisioned": _is_ready(runtime_of(found)),
         }
         for found in load_devices().values()
     ]
@@ -38,27 +47,38 @@ def list_devices(*, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
     else:
         _print_table(rows)
-        if not provisioned:
-            click.echo("To provision: pipeline device provision")
+        missing = [str(row["name"]) for row in rows if not row["provisioned"]]
+        if missing:
+            click.echo(f"To provision: pipeline device provision {' '.join(missing)}")
         if not is_board_provisioned():
             click.echo("The emulated board, a whole machine: pipeline device provision board")
 
 
+def _is_ready(runtime: Runtime) -> bool:
+    from pipeline.runtimes.emulator import is_provisioned
+
+    needs = runtime.device.arch if runtime.kind == "emulated" and runtime.device else None
+    return needs is None or is_provisioned(needs)
+
+
 @device.command("provision")
-@click.argument("what", type=click.Choice(["emulator", "board"]), default="emulator")
-def provision_devices(what: str) -> None:
-    """Provision in the user's cache, without root: the emulator (90 MB to download) or the board (140 MB).
+@click.argument("names", nargs=-1, metavar="[DEVICE|board]...")
+def provision_devices(names: tuple[str, ...]) -> None:
+    """Provision devices in the user's cache, without root; by default the 64-bit ones, 90 MB to download.
 
-    The emulator runs single programs of a device; the board is a whole machine with its own kernel.
+    Devices run single programs, emulated; `board` is a whole machine with its own kernel (150 MB), and
+    32-bit devices need another 24 MB.
     """
-    if what == "board":
-        from pipeline.board.image import provision_image
+    from pipeline.board.image import provision_image
+    from pipeline.runtimes.emulator import ARM64, provision
+    from pipeline.targets import get_device
 
+    devices = [get_device(name) for name in names if name != BOARD]
+    wanted = [found.arch for found in devices if not found.is_host] if names else [ARM64]
+    for arch in dict.fromkeys(wanted):
+        click.echo(provision(arch).folder)
+    if BOARD in names:
         click.echo(provision_image().folder)
-        return
-    from pipeline.runtimes.emulator import provision
-
-    click.echo(provision().folder)
 
 
 @device.command("up")
@@ -115,7 +135,7 @@ def _print_table(rows: list[dict[str, object]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("name", "device", "core", "targets", "runs here", "provisioned"):
+    for heading in ("name", "device", "core", "MiB", "runtime", "targets", "runs here", "ready"):
         table.add_column(heading)
     for row in rows:
         targets = row["targets"]
@@ -124,6 +144,8 @@ def _print_table(rows: list[dict[str, object]]) -> None:
             str(row["name"]),
             str(row["title"]),
             f"{row['core']} ({row['arch']})",
+            str(row["memory_mib"]),
+            str(row["runtime"]),
             ", ".join(targets) or "-",
             str(row["runs"]),
             "yes" if row["provisioned"] else "no",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import TYPE_CHECKING
 
 from pipeline.validate.comparison import non_inferior
@@ -117,15 +118,24 @@ def float_baseline(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
 
 
 def _not_found(found: Comparison) -> str:
-    """Name the classes that the float model finds no better than by chance."""
-    lost = [
-        f"{score.name} ({score.baseline.recall:.1%})"
-        for score in found.classes
-        if score.support >= LEAST_SUPPORT and (score.baseline.recall or 0) <= 1 / len(found.classes)
-    ]
-    if found.task not in ("classification", "binary") or not lost:
+    """Name the classes that the float model finds, or says, no better than by chance."""
+    if found.task not in ("classification", "binary"):
         return ""
-    return f"the float model does not find {', '.join(lost)}: are the labels right?"
+    chance = 1 / max(len(found.classes), 2)
+    lost = []
+    for score in found.classes:
+        right = (score.baseline.recall or 0) * score.support
+        said = right / score.baseline.precision if score.baseline.precision else 0
+        if _is_chance(right, score.support, chance):
+            lost.append(f"{score.name} (recall {score.baseline.recall:.1%})")
+        elif _is_chance(right, said, chance):
+            lost.append(f"{score.name} (precision {score.baseline.precision:.1%})")
+    return f"no better than chance on {', '.join(lost)}: are the labels right?" if lost else ""
+
+
+def _is_chance(right: float, count: float, chance: float) -> bool:
+    """Whether so many right ones of ``count`` may be luck; of few, nothing is said."""
+    return count >= LEAST_SUPPORT and right <= count * chance + 1.96 * sqrt(count * chance * (1 - chance))
 
 
 def shift(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
