@@ -24,9 +24,8 @@ env:                       # .venv from requirements.lock
 emulator: env              # what a build for arm64 needs, into the user's cache
 	$(BIN)/pipeline device provision
 
-provision: emulator        # what the tests need besides: 32-bit Arm and the emulated board
-	$(BIN)/python -c "from pipeline.runtimes.emulator import provision; print(provision('armv7l').root.folder)"
-	$(BIN)/pipeline device provision board
+provision: env             # what the tests need: emulated 64-bit and 32-bit Arm, and the emulated board
+	$(BIN)/pipeline device provision rpi5 armv7 board
 
 lock: env                  # pin the newest versions that pyproject.toml allows
 	CUSTOM_COMPILE_COMMAND="make lock" PIP_CONFIG_FILE=/dev/null \
