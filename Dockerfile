@@ -2,7 +2,7 @@
 FROM python:3.11-slim-bookworm
 
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends make \
+    && apt-get install --yes --no-install-recommends make openssh-client \
     && rm -rf /var/lib/apt/lists/*
 
 RUN useradd --create-home pipeline \
@@ -16,6 +16,7 @@ COPY --chown=pipeline requirements.lock ./
 COPY --chown=pipeline .ci/environment .ci/
 RUN .ci/environment locked
 
+# Emulators and board come in now: the image needs no network when it runs.
 COPY --chown=pipeline . .
 RUN make provision
 

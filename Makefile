@@ -3,10 +3,10 @@ BIN := .venv/bin
 ENGINE ?= docker
 export LC_ALL := C.UTF-8
 
-.PHONY: demo test check env provision lock bench image clean
+.PHONY: demo test check env emulator provision lock bench image clean
 .DEFAULT_GOAL := demo
 
-demo: provision            # build the default model for arm64 into build/
+demo: emulator             # build the default model for arm64 into build/
 	$(BIN)/pipeline build --target arm64
 
 test: check provision      # every check and test; ends with pytest's summary
@@ -21,8 +21,11 @@ check: env                 # the checks that need no emulator, in seconds
 env:                       # .venv from requirements.lock
 	@.ci/environment
 
-provision: env             # the emulator, into the user's cache
+emulator: env              # what a build for arm64 needs, into the user's cache
 	$(BIN)/pipeline device provision
+
+provision: env             # what the tests need: emulated 64-bit and 32-bit Arm, and the emulated board
+	$(BIN)/pipeline device provision rpi5 armv7 board
 
 lock: env                  # pin the newest versions that pyproject.toml allows
 	CUSTOM_COMPILE_COMMAND="make lock" PIP_CONFIG_FILE=/dev/null \
@@ -31,7 +34,7 @@ lock: env                  # pin the newest versions that pyproject.toml allows
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    --output-file requirements.lock pyproject.toml
 
-bench: provision           # the figures in README.md
+bench: emulator            # the figures in README.md
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/build.py
 

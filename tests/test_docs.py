@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -15,9 +17,10 @@ from pydantic import BaseModel
 
 from pipeline import errors
 from pipeline.cli import cli
-from pipeline.config import BuildConfig
+from pipeline.config import BuildConfig, GateName, GatesConfig
 from pipeline.settings import make_config
 from pipeline.targets import load_devices, load_targets
+from pipeline.validate.corruptions.suite import NAMES as CORRUPTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -125,6 +128,27 @@ def test_the_configuration_page_lists_every_setting_and_its_default():
         for row in _table(page, f"`[{section}]`" if section else "Top level")
     }
     assert documented == _settings(BuildConfig)
+
+
+def test_the_gate_page_lists_every_gate_in_the_order_in_which_they_are_asked():
+    assert [row[0] for row in _table(REFERENCE / "gates.md", "All gates")] == list(get_args(GateName))
+
+
+def test_the_gate_page_names_every_setting_of_a_gate():
+    page = (REFERENCE / "gates.md").read_text()
+    assert [key for key in GatesConfig.model_fields if f"`{key}`" not in page] == []
+
+
+def test_the_shift_page_names_every_corruption():
+    page = (REFERENCE / "shift.md").read_text()
+    assert [name for name in CORRUPTIONS if f"`{name}`" not in page] == []
+
+
+def test_every_gate_in_the_documents_exists():
+    for page, line in _commands("pipeline"):
+        words = shlex.split(line)
+        asked = {after for word, after in itertools.pairwise(words) if word == "--gate"}
+        assert asked <= set(get_args(GateName)), f"{page}: {line}"
 
 
 def test_the_exit_code_page_lists_every_error():
