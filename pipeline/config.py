@@ -234,7 +234,7 @@ class ValidateConfig(Section):
     device_samples: Count = 1000
     threads: tuple[Count, ...] = (1, 2, 4)
     latency_pairs: Annotated[int, Field(ge=9)] = 9
-    latency_inferences: Annotated[int, Field(ge=64)] = 100
+    latency_inferences: Annotated[int, Field(ge=64)] = 140
     operators: bool = True
     against: Path | None = None
     shift: ShiftConfig = ShiftConfig()

@@ -148,7 +148,11 @@ def _start(session: Session, subject: Subject, golden: Golden) -> OnRuntime:
 
 
 def differences(outputs: list[NDArray[Any]], reference: list[NDArray[Any]]) -> tuple[int, float]:
-    """How many samples differ in any bit, and the largest difference: in steps, of integer outputs."""
+    """How many samples differ in any bit, and the largest difference in steps.
+
+    A step is that of an integer output, and of a float one what it would be in int8: 1/255 of the range of
+    the reference's values.
+    """
     gap = _gaps(outputs, reference)
     return int(np.count_nonzero(gap)), float(gap.max())
 
@@ -168,7 +172,11 @@ def _gap(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.float64]:
     """The largest difference of each sample (n,); two values that are no numbers are the same."""
     a, b = (array.astype(np.float64).reshape(len(array), -1) for array in (ours, theirs))
     same = (a == b) | (np.isnan(a) & np.isnan(b))
+    step = 1.0
+    if theirs.dtype.kind == "f":
+        finite = b[np.isfinite(b)]
+        step = float(np.ptp(finite)) / 255 if finite.size else 0.0
     with np.errstate(invalid="ignore"):
-        gaps = np.where(same, 0.0, np.nan_to_num(np.abs(a - b), nan=np.inf))
+        gaps = np.where(same, 0.0, np.nan_to_num(np.abs(a - b), nan=np.inf) / (step or 1.0))
     largest: NDArray[np.float64] = gaps.max(axis=1, initial=0.0)
     return largest

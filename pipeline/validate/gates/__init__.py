@@ -21,8 +21,8 @@ def judge(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
         ConfigError: there is no gate to ask, which would be a pass without evidence.
     """
     verdicts = tuple(verdict for name in allowed.ask for verdict in GATES[name](report, allowed))
-    if not verdicts:
-        msg = "none of the gates that are asked applies here: passing would show nothing; ask more in [gates]"
+    if all(verdict.outcome == "not judged" for verdict in verdicts):
+        msg = "no gate that is asked has an answer: passing would show nothing; ask more gates, or give data"
         raise ConfigError(msg)
     return verdicts
 

@@ -27,16 +27,21 @@ def bit_exactness(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     for device in report.devices:
         equal = device.golden_samples - device.differing_samples
         got = f"{equal} of {device.golden_samples} equal"
-        outcome: Outcome = "passed"
+        outcome = _bits(device.differing_samples, device.largest_difference, most)
         if device.differing_samples:
-            got += f", off by {device.largest_difference:g}"
-            outcome = "warning" if device.largest_difference <= most else "failed"
+            got += f", off by {device.largest_difference:.3g}"
         if device.accuracy:
             there = device.accuracy[0]
             got += f"; {there.primary.name} {there.primary.quantized:.2f} of {there.samples:,} samples there"
         gate = f"same bits on {device.device}"
         verdicts.append(Verdict(gate=gate, outcome=outcome, got=got, allowed=limit))
     return tuple(verdicts)
+
+
+def _bits(differing: int, largest: float, most: int) -> Outcome:
+    if not differing:
+        return "passed"
+    return "warning" if largest <= most else "failed"
 
 
 def stability(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
@@ -99,7 +104,7 @@ def board(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     constant = soak.changed_outputs == 0 and soak.hashes_equal and not soak.leaked_files
     equal = f"{found.samples - found.differing_samples} of {found.samples} equal"
     if found.differing_samples:
-        equal += f", off by {found.largest_difference:g}"
+        equal += f", off by {found.largest_difference:.3g}"
     least = run.process_memory.least_mib
     limit = "all equal, or within {most}" if most else "all equal"
     kept = f"{soak.changed_outputs} of {soak.inferences:,} differ, "
@@ -107,7 +112,12 @@ def board(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     if faults:
         kept += f"; {faults[0].done}: {faults[0].outcome}"
     verdicts = [
-        _verdict("same bits on the board", found.largest_difference <= most, equal, limit.format(most=most)),
+        Verdict(
+            gate="same bits on the board",
+            outcome=_bits(found.differing_samples, found.largest_difference, most),
+            got=equal,
+            allowed=limit.format(most=most),
+        ),
         _verdict("stable on the board", constant and not faults, kept, "all equal, all well"),
     ]
     if allowed.process_memory_mib is not None:

@@ -328,6 +328,8 @@ def test_a_report_without_a_verdict_has_not_passed(report):
 def test_gates_of_which_none_applies_are_an_error_and_no_pass(report):
     with pytest.raises(ConfigError, match="passing would show nothing"):
         judge(replace(report, baseline=None), GatesConfig(ask=("size",)))
+    with pytest.raises(ConfigError, match="passing would show nothing"):
+        judge(replace(report, accuracy=()), GatesConfig(ask=("accuracy",)))
 
 
 def test_only_the_gates_that_are_asked_answer_in_the_order_asked(report):
