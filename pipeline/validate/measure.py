@@ -35,7 +35,7 @@ from pipeline.validate.on_runtime import (
 )
 from pipeline.validate.parity import first_difference
 from pipeline.validate.report import DeviceResult, Report, RuntimeAccuracy
-from pipeline.validate.shift import both_models, measure_shift
+from pipeline.validate.shift import both_models, judge_clean, measure_shift
 from pipeline.validate.stability import measure_stability
 from pipeline.validate.subject import Golden
 
@@ -194,12 +194,14 @@ class Measurement:
         jobs += [partial(answer_if_possible, other, self.quantized, self.golden, self.samples)]
         subjects = (self.quantized, self.baseline, self.against)
         jobs += [partial(self._on_host, host, subject) for subject in subjects]
-        jobs += [partial(self._stability, host), partial(self._shift, host)]
+        found, count = run_all("validate", jobs), len(devices) + len(self.real)
+        on_other, on_host, on_baseline, on_against = found[count:]
+        more: list[Callable[[], Any]] = [partial(self._shift, host, on_baseline, on_host)]
+        more += [partial(self._stability, host)]
         if parts is not None:
             emulated = [device for device in devices if device.kind == "emulated"]
-            jobs += [partial(measure_parts, device, parts, seed=self.seed) for device in emulated]
-        found, count = run_all("validate", jobs), len(devices) + len(self.real)
-        on_other, on_host, on_baseline, on_against, stability, shift, *counted = found[count:]
+            more += [partial(measure_parts, device, parts, seed=self.seed) for device in emulated]
+        shift, stability, *counted = run_all("shift, stability, operators", more)
         return _Measured(
             devices=tuple(found[:count]),
             other=on_other,
@@ -218,9 +220,12 @@ class Measurement:
         config = self.config.stability
         return measure_stability(host, self.quantized.path, self.golden.inputs, config, self.config.threads)
 
-    def _shift(self, host: Runtime) -> ShiftReport | None:
+    def _shift(self, host: Runtime, on_baseline: OnRuntime | None, on_host: OnRuntime) -> ShiftReport | None:
         if self.baseline is None or self.samples is None or not self.config.shift.samples:
             return None
+        assert on_baseline is not None
+        count = range(len(self.judging.tasks))
+        before, after = ([found.real(i, slice(None)) for i in count] for found in (on_baseline, on_host))
         with both_models(host, self.baseline.path, self.quantized.path) as both:
             return measure_shift(
                 self.samples,
@@ -229,6 +234,7 @@ class Measurement:
                 self.config.shift,
                 seed=self.seed,
                 own=self.shifted,
+                whole=judge_clean(self.samples, self.judging, before, after, seed=self.seed),
             )
 
     def _board(self, host: Runtime, on_host: OnRuntime) -> BoardResult:
