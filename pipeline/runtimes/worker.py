@@ -47,6 +47,7 @@ DISARM, ARM, START, INFERENCE, NOTHING, WARM_UP = range(6)
 
 # CPython makes code faster that has run some eight times; what it counts before is not what it counts after.
 SETTLED_MARKS = 10
+SLOW_S = 1.0
 
 
 ALIVE_S = 0.5
@@ -239,13 +240,14 @@ class Worker:
         }
 
     def mark(self, inputs: list[str], runs: int, warmup_runs: int) -> dict[str, Any]:
-        """Make marks around ``runs`` warm inferences, then as often around nothing.
-
-        The first time in a process there are more inferences before, until the marks' own cost has settled.
-        """
+        """Mark ``runs`` warm inferences, once the cost of marks has settled, then as often nothing."""
         samples = load_arrays(inputs)
         gc.disable()
-        for index in range(max(warmup_runs, SETTLED_MARKS - self.marked)):
+        began = time.monotonic()
+        self.mark_inference(samples, 0, WARM_UP)
+        if time.monotonic() - began > SLOW_S:  # what settles is lost in so many instructions
+            warmup_runs, runs, self.marked = 1, min(runs, 2), SETTLED_MARKS
+        for index in range(1, max(warmup_runs, SETTLED_MARKS - self.marked)):
             self.mark_inference(samples, index, WARM_UP)
             mark_nothing(WARM_UP)
         mark(ARM)
@@ -331,8 +333,7 @@ def load_arrays(paths: list[str]) -> list[NDArray[Any]]:
 
 
 def batch_size(samples: list[NDArray[Any]]) -> int:
-    sample_bytes = sum(array[:1].nbytes for array in samples)
-    return min(BATCH_SAMPLES, BATCH_BYTES // max(sample_bytes, 1))
+    return min(BATCH_SAMPLES, BATCH_BYTES // max(sum(array[:1].nbytes for array in samples), 1))
 
 
 def demand_same(left: list[NDArray[Any]], right: list[NDArray[Any]]) -> None:

@@ -329,7 +329,7 @@ class Measurement:
             rows = differing(found.golden.outputs, host.golden.outputs)
             if rows.any():
                 order = np.argsort(~rows, kind="stable")
-                inputs = [array[order] for array in host.golden.inputs]
+                inputs = [array[order] for array in found.golden.inputs]
                 jobs.append(partial(first_difference, flat, inputs, host.runtime, found.runtime))
         return tuple(run_all("compare nodes", jobs)) if jobs else ()
 
