@@ -25,17 +25,15 @@ samples = 32
 
 [validate]
 threads = [1]
-
-[gates]
-accuracy_drop_points = 5.0
-
-[validate]
 operators = false
 [validate.shift]
 samples = 64
 severities = [3]
 [validate.stability]
 faults = false
+
+[gates]
+accuracy_drop_points = 5.0
 """
 CUSTOM = """
 from tf_keras import layers

@@ -160,7 +160,8 @@ def with_report(passed, folder, **changes):
     (folder := folder / "changed").mkdir()
     changed = replace(passed, folder=folder)
     write_report(replace(read_report(passed.report), **changes), changed.report)
-    (changed.folder / "report.txt").write_text("other times\n")
+    for view in ("report.txt", "report.html"):
+        (changed.folder / view).write_text("other times\n")
     return changed
 
 
