@@ -243,13 +243,13 @@ class Worker:
         """Mark ``runs`` warm inferences, once the cost of marks has settled, then as often nothing."""
         samples = load_arrays(inputs)
         gc.disable()
-        began = time.monotonic()
-        self.mark_inference(samples, 0, WARM_UP)
-        if time.monotonic() - began > SLOW_S:  # what settles is lost in so many instructions
-            warmup_runs, runs, self.marked = 1, min(runs, 2), SETTLED_MARKS
-        for index in range(1, max(warmup_runs, SETTLED_MARKS - self.marked)):
+        for index in range(max(warmup_runs, SETTLED_MARKS - self.marked)):
+            began = time.monotonic()
             self.mark_inference(samples, index, WARM_UP)
             mark_nothing(WARM_UP)
+            if index and time.monotonic() - began > SLOW_S:  # what settles is lost in so many instructions
+                runs = min(runs, 2)
+                break
         mark(ARM)
         for index in range(runs):
             self.mark_inference(samples, index, INFERENCE)
