@@ -39,10 +39,18 @@ from pipeline.board.assembly import (
 from pipeline.errors import ToolchainError
 from pipeline.progress import track
 from pipeline.runtimes import packages
-from pipeline.runtimes.parts import DEBIAN_ARCHITECTURES, LOADERS, TRIPLETS, cache_folder
+from pipeline.runtimes.parts import (
+    DEBIAN_ARCHITECTURES,
+    LOADERS,
+    TRIPLETS,
+    cache_folder,
+    require_space,
+    sha256,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 LAYOUT = 1
@@ -127,10 +135,10 @@ class BoardImage:
 
     def damaged_files(self, *, hashes: bool) -> Iterator[str]:
         """Yield the files that are not as provisioned, by size (a few ms) or by hash (seconds)."""
-        for name, (size, sha256) in self.manifest()["files"].items():
+        for name, (size, digest) in self.manifest()["files"].items():
             path = self.folder / name
             try:
-                intact = path.stat().st_size == size and (not hashes or _sha256(path) == sha256)
+                intact = path.stat().st_size == size and (not hashes or sha256(path) == digest)
             except OSError:
                 intact = False
             if not intact:
@@ -219,46 +227,26 @@ def _make(staging: BoardImage) -> None:
     packages.require_debian()
     folder = staging.folder
     folder.mkdir(exist_ok=True)
-    _require_space(folder)
+    require_space(folder, "the emulated board", NEEDED_BYTES)
     for stale in ("host", "root", "kernel-package"):
         shutil.rmtree(folder / stale, ignore_errors=True)
     with track("board: packages", unit="bytes") as advance:
-        debs = _download(staging, _reporter(advance))
+        debs = _download(staging, packages.byte_reporter(advance))
     with track("board: unpack", total=len(debs), unit="packages") as advance:
         unpack_all(staging, debs, advance)
     with track("board: wheels", unit="bytes") as advance:
         pip = next((folder / "host/usr/share/python-wheels").glob("pip-*.whl"))
         requirements = folder / "wheels-aarch64.txt"
         requirements.write_text(read_resource("pipeline.runtimes", "wheels-aarch64.txt"), encoding="utf-8")
-        wheels = packages.download_wheels(pip, requirements, folder / "wheels", _reporter(advance))
+        wheels = packages.download_wheels(
+            pip, requirements, folder / "wheels", packages.byte_reporter(advance)
+        )
         for wheel in wheels:
             packages.unpack_wheel(wheel, folder / "root/site")
     with track("board: prepare"):
-        sources = {path.name: _sha256(path) for path in (*(deb for deb, _ in debs), *wheels)}
+        sources = {path.name: sha256(path) for path in (*(deb for deb, _ in debs), *wheels)}
         assemble(staging)
-        _write_manifest(folder, sources)
-
-
-def _require_space(folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < NEEDED_BYTES:
-        message = (
-            f"the emulated board needs {NEEDED_BYTES // 10**6} MB and {folder} has {free // 10**6} MB free; "
-            "make room, or name another folder in EDGE_PIPELINE_CACHE"
-        )
-        raise ToolchainError(message)
-
-
-def _reporter(advance: Callable[..., None]) -> Callable[[int, int], None]:
-    """Adapt ``track``'s relative progress to absolute byte counts."""
-    seen = 0
-
-    def report(done: int, total: int) -> None:
-        nonlocal seen
-        advance(done - seen, f"of {total / 1e6:.0f} MB" if total else "")
-        seen = done
-
-    return report
+        write_manifest(folder, sources, LAYOUT)
 
 
 def _download(staging: BoardImage, on_progress: Callable[[int, int], None]) -> list[tuple[Path, str]]:
@@ -278,20 +266,3 @@ def _download(staging: BoardImage, on_progress: Callable[[int, int], None]) -> l
             is_kernel = where == "root" and deb.name.startswith("linux-image-")
             debs.append((deb, "kernel-package" if is_kernel else where))
     return debs
-
-
-def _write_manifest(folder: Path, sources: Mapping[str, str]) -> None:
-    recorded = {
-        str(path.relative_to(folder)): (path.stat().st_size, _sha256(path))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_symlink()
-    }
-    text = json.dumps(
-        {"layout": LAYOUT, "sources": dict(sorted(sources.items())), "files": recorded}, indent=1
-    )
-    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

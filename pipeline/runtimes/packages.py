@@ -127,6 +127,18 @@ def _system_acquire_settings() -> list[str]:
     return [line for line in dump.splitlines() if line.startswith("Acquire::") and not line.startswith(ours)]
 
 
+def byte_reporter(advance: Callable[..., None]) -> Callable[[int, int], None]:
+    """Adapt ``track``'s relative progress to absolute byte counts."""
+    seen = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal seen
+        advance(done - seen, f"of {total / 1e6:.0f} MB" if total else "")
+        seen = done
+
+    return report
+
+
 def unpack_debs(debs: Sequence[Path], destination: Path) -> None:
     """Unpack packages over each other; their maintainer scripts are not run."""
     destination.mkdir(parents=True, exist_ok=True)

@@ -137,7 +137,7 @@ def resource(name: str) -> str:
     return files("pipeline.runtimes").joinpath(name).read_text(encoding="utf-8")
 
 
-def write_manifest(folder: Path, sources: Mapping[str, str]) -> None:
+def write_manifest(folder: Path, sources: Mapping[str, str], layout: int = LAYOUT) -> None:
     """Record every file of ``folder``, and the names and hashes of the downloads that they came from."""
     recorded = {
         str(path.relative_to(folder)): (path.stat().st_size, sha256(path))
@@ -145,7 +145,7 @@ def write_manifest(folder: Path, sources: Mapping[str, str]) -> None:
         if path.is_file() and not path.is_symlink()
     }
     text = json.dumps(
-        {"layout": LAYOUT, "sources": dict(sorted(sources.items())), "files": recorded}, indent=1
+        {"layout": layout, "sources": dict(sorted(sources.items())), "files": recorded}, indent=1
     )
     (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
 
@@ -154,3 +154,18 @@ def sha256(path: Path) -> str:
     """Return a file's SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_space(folder: Path, what: str, needed_bytes: int) -> None:
+    """Refuse to fill a disk.
+
+    Raises:
+        ToolchainError: there is less free space than ``what`` needs.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        message = (
+            f"{what} needs {needed_bytes // 10**6} MB and {folder} has {free // 10**6} MB free; "
+            "make room, or name another folder in EDGE_PIPELINE_CACHE"
+        )
+        raise ToolchainError(message)

@@ -28,13 +28,14 @@ from pipeline.runtimes.parts import (
     Part,
     host_architecture,
     part,
+    require_space,
     resource,
     sha256,
     write_manifest,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pipeline.runtimes.guests import Guest
 
@@ -94,7 +95,7 @@ def _make_guest(folder: Path, guest: Guest, tools: Part) -> None:
             next(tools.folder.glob("pip-*.whl")),
             requirements,
             folder / "wheels",
-            _reporter(advance),
+            packages.byte_reporter(advance),
             platforms=guest.platforms,
         )
         for wheel in wheels:
@@ -109,39 +110,19 @@ def _make_guest(folder: Path, guest: Guest, tools: Part) -> None:
 def _install(name: str, wanted: Sequence[str], architecture: str, folder: Path) -> list[Path]:
     """Unpack packages and what they depend on into ``root``; returns the downloads."""
     packages.require_debian()
-    _require_space(folder)
+    require_space(folder, "the emulator", NEEDED_BYTES)
     for stale in ("root", "site"):
         shutil.rmtree(folder / stale, ignore_errors=True)
     with track(f"provision: {name} packages", unit="bytes") as advance:
         apt = packages.PrivateApt(folder / "apt", [architecture])
-        debs = apt.download([f"{package}:{architecture}" for package in wanted], _reporter(advance))
+        debs = apt.download(
+            [f"{package}:{architecture}" for package in wanted], packages.byte_reporter(advance)
+        )
     with track(f"provision: unpack {name}", total=len(debs), unit="packages") as advance:
         for deb in debs:
             packages.unpack_debs([deb], folder / "root")
             advance(1, deb.name.partition("_")[0])
     return debs
-
-
-def _require_space(folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < NEEDED_BYTES:
-        message = (
-            f"the emulator needs {NEEDED_BYTES // 10**6} MB and {folder} has {free // 10**6} MB free; "
-            "make room, or name another folder in EDGE_PIPELINE_CACHE"
-        )
-        raise ToolchainError(message)
-
-
-def _reporter(advance: Callable[..., None]) -> Callable[[int, int], None]:
-    """Adapt ``track``'s relative progress to absolute byte counts."""
-    seen = 0
-
-    def report(done: int, total: int) -> None:
-        nonlocal seen
-        advance(done - seen, f"of {total / 1e6:.0f} MB" if total else "")
-        seen = done
-
-    return report
 
 
 def _drop(folder: Path) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.board.image import BoardImage, _expected, _write_manifest, find_image, is_board_provisioned
+from pipeline.board.image import BoardImage, _expected, find_image, is_board_provisioned
 from pipeline.errors import ToolchainError
+from pipeline.runtimes.parts import write_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ def image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> BoardImage:
     image.folder.mkdir(parents=True)
     for path in (image.kernel, image.initrd, image.diskless, image.root):
         path.write_bytes(b"bytes")
-    _write_manifest(image.folder, {})
+    write_manifest(image.folder, {})
     return image
 
 
