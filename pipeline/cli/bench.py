@@ -58,6 +58,7 @@ def bench(
     FILE is a .tflite file; its inputs are noise. Kinds of cost are told apart in every line.
     """
     from pipeline.runtimes.runtime import host_runtime
+    from pipeline.validate.latency import compare_side_by_side
     from pipeline.validate.subject import Golden, Subject
 
     counts, (emulated, real) = _counts(threads), _devices(target, devices)
@@ -69,7 +70,9 @@ def bench(
         "emulated": _instructions(emulated, subject, golden),
         "operators": _operators(subject, (*emulated, host), seed) if operators else None,
         "against": _against(subject, other, emulated, host, golden, pairs) if other else None,
-        "ratio": _ratio(host, float_model, subject, golden, pairs) if float_model else None,
+        "ratio": compare_side_by_side(host, float_model, subject, golden, pairs=pairs)
+        if float_model
+        else None,
     }
     if as_json:
         click.echo(json.dumps({"file": str(file), "sha256": subject.flat.sha256, **_plain(found)}))
@@ -194,6 +197,7 @@ def _against(
 
     from pipeline.validate.against import Against, count_both
     from pipeline.validate.jobs import run_all
+    from pipeline.validate.latency import compare_side_by_side
 
     jobs = [partial(count_both, runtime, subject, other, golden) for runtime in emulated]
     return Against(
@@ -201,17 +205,8 @@ def _against(
         other=other.facts,
         ours=subject.facts,
         devices=tuple(run_all("against", jobs)),
-        latency=_ratio(host, other, subject, golden, pairs),
+        latency=compare_side_by_side(host, other, subject, golden, pairs=pairs),
     )
-
-
-def _ratio(host: Runtime, other: Subject, ours: Subject, golden: Golden, pairs: int) -> LatencyComparison:
-    from pipeline.progress import track
-    from pipeline.validate.latency import compare, time_fresh
-
-    with track("side by side", pairs * 3, "processes") as advance:
-        measure = time_fresh(host, {"baseline": other, "quantized": ours}, golden, advance=advance)
-        return compare(measure, seed=golden.seed, pairs=pairs)
 
 
 def _plain(found: dict[str, Any]) -> dict[str, Any]:

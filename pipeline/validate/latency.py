@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipeline.errors import ConfigError, StageError
+from pipeline.progress import track
 from pipeline.runtimes.session import Session
 
 if TYPE_CHECKING:
@@ -133,6 +134,25 @@ def compare(
         baseline=summarize(np.concatenate(runs["baseline"] + runs["control"])),
         quantized=summarize(np.concatenate(runs["quantized"])),
     )
+
+
+def compare_side_by_side(
+    runtime: Runtime,
+    other: Subject,
+    ours: Subject,
+    golden: Golden,
+    *,
+    pairs: int = MIN_PAIRS,
+    inferences: int = 100,
+) -> LatencyComparison:
+    """Compare two models in fresh processes of one thread, with progress; ``other`` is the baseline.
+
+    Raises: as ``compare``.
+    """
+    with track("host latency, side by side", pairs * 3, "processes") as advance:
+        subjects = {"baseline": other, "quantized": ours}
+        measure = time_fresh(runtime, subjects, golden, inferences=inferences, advance=advance)
+        return compare(measure, seed=golden.seed, pairs=pairs)
 
 
 def time_fresh(

@@ -19,7 +19,7 @@ from pipeline.validate.breakdown import assemble, measure_parts, write_parts
 from pipeline.validate.compatibility import check_compatibility
 from pipeline.validate.costs import PROCESSES, measure_host
 from pipeline.validate.jobs import run_all
-from pipeline.validate.latency import compare, time_fresh
+from pipeline.validate.latency import compare_side_by_side
 from pipeline.validate.on_board import measure_on_board
 from pipeline.validate.on_runtime import (
     OnRuntime,
@@ -375,11 +375,14 @@ class Measurement:
         """Host latency of another model and ours on one thread, side by side in fresh processes."""
         if other is None:
             return None
-        subjects = {"baseline": other, "quantized": self.quantized}
-        runs, pairs = self.config.latency_inferences, self.config.latency_pairs
-        with track("host latency, side by side", pairs * 3, "processes") as advance:
-            measure = time_fresh(host, subjects, self.golden, inferences=runs, advance=advance)
-            return compare(measure, seed=self.seed, pairs=pairs)
+        return compare_side_by_side(
+            host,
+            other,
+            self.quantized,
+            self.golden,
+            pairs=self.config.latency_pairs,
+            inferences=self.config.latency_inferences,
+        )
 
 
 def output_names(outputs: Sequence[Port]) -> tuple[str, ...]:
