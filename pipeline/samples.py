@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.arrays import map_array, read_array
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -42,12 +44,12 @@ class Samples:
         targets = tuple(
             data.target(index) if data.target(index).exists() else None for index in range(len(data.tasks))
         )
-        return cls(inputs, targets, np.load(data.rows(split)), preprocessing)
+        return cls(inputs, targets, read_array(data.rows(split)), preprocessing)
 
     @classmethod
     def every(cls, data: Dataset, preprocessing: Preprocessing) -> Samples:
         """All samples of a data set, whatever they were meant for."""
-        rows = np.sort(np.concatenate([np.load(data.rows(split)) for split in ("train", "test")]))
+        rows = np.sort(np.concatenate([read_array(data.rows(split)) for split in ("train", "test")]))
         return replace(cls.of(data, "test", preprocessing), rows=rows)
 
     def __len__(self) -> int:
@@ -76,7 +78,7 @@ class Samples:
 
     def chunks(self, most: int = MAX_CHUNK_SAMPLES) -> Iterator[Samples]:
         """All samples in order, as many at a time as memory has room for as float32."""
-        values = sum(int(np.prod(np.load(path, mmap_mode="r").shape[1:])) for path in self.inputs)
+        values = sum(int(np.prod(map_array(path).shape[1:])) for path in self.inputs)
         size = max(1, min(most, CHUNK_BYTES // (4 * max(values, 1))))
         for start in range(0, len(self), size):
             yield self.take(slice(start, start + size))
@@ -84,7 +86,7 @@ class Samples:
 
 def _read(path: Path, rows: NDArray[np.int64]) -> NDArray[Any]:
     """Copy rows out of a file that is mapped for no longer: what is mapped counts as memory."""
-    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    mapped = map_array(path)
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
         return np.array(mapped[rows[0] : rows[-1] + 1])
     return np.asarray(mapped[rows])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pipeline.arrays import read_array
 from pipeline.board.machine import Machine, required, run_job
 
 if TYPE_CHECKING:
@@ -223,5 +224,4 @@ def _bytes(array: NDArray[Any]) -> bytes:
 
 
 def _array(data: bytes) -> NDArray[Any]:
-    array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
-    return array
+    return read_array(io.BytesIO(data))

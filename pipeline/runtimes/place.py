@@ -72,10 +72,9 @@ class LocalPlace:
 
     def fetch(self, name: str) -> NDArray[Any]:
         """Read a file that the worker wrote."""
-        import numpy as np
+        from pipeline.arrays import read_array
 
-        found: NDArray[Any] = np.load(self.folder / name, allow_pickle=False)
-        return found
+        return read_array(self.folder / name)
 
     def killer(self, code: int) -> str | None:
         """Name the signal."""

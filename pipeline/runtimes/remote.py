@@ -177,15 +177,14 @@ class RemotePlace:
 
     def fetch(self, name: str) -> NDArray[Any]:
         """Copy an array from there."""
-        import numpy as np
+        from pipeline.arrays import read_array
 
         self.linked.pull(f"{self.there}/{name}", self.folder / name)
         try:
-            found: NDArray[Any] = np.load(self.folder / name, allow_pickle=False)
+            return read_array(self.folder / name)
         except (ValueError, EOFError):
             message = f"{self.address} gave back an array that is damaged; is there room in its /tmp?"
             raise DeviceError(message) from None
-        return found
 
     def killer(self, code: int) -> str | None:
         """Tell a worker that a signal ended, of which ssh does not say which, from a device that is gone."""
