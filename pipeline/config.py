@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -167,9 +168,14 @@ class QuantizeConfig(TrainingConfig):
 
 
 class CalibrationConfig(Section):
-    """How many training samples the converter's representative data set has."""
+    """How many training samples the converter's representative data set has.
+
+    ``field`` is a file of statistics from devices, as ``pipeline monitor --save`` writes it: training samples
+    are then chosen so that they are distributed as the inputs in the field are.
+    """
 
     samples: Count = 256
+    field: Path | None = None
 
 
 class ShiftConfig(Section):
@@ -290,6 +296,27 @@ class GatesConfig(Section):
         return ask
 
 
+class ReleaseConfig(Section):
+    """What a release says of itself, and who may install it until when.
+
+    Attributes:
+        counter: rises with every release, so that a device can refuse an older one; None makes it of the
+            version's first three numbers: 1.2.3 is 1002003.
+        expires: the last day on which it may be installed; None: any.
+        description: of the model, for its card.
+        license: of the model, as an SPDX identifier or expression.
+        authors: of the model.
+        public_key: what releases are verified with before they are deployed.
+    """
+
+    counter: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    expires: date | None = None
+    description: str = ""
+    license: str = ""
+    authors: tuple[str, ...] = ()
+    public_key: Path | None = None
+
+
 class BuildConfig(Section):
     """Everything one build depends on besides the bytes of the model and the data."""
 
@@ -302,6 +329,7 @@ class BuildConfig(Section):
     calibration: CalibrationConfig = CalibrationConfig()
     validation: Annotated[ValidateConfig, Field(alias="validate")] = ValidateConfig()
     gates: GatesConfig = GatesConfig()
+    release: ReleaseConfig = ReleaseConfig()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="before")

@@ -7,7 +7,7 @@
      ├ InputError            3   a bad model, data set or file: what, where, how to mend it
      ├ ToolchainError        4   a tool or version is missing: the command that mends it
      ├ DeviceError           5   a device refused, vanished or has the wrong ABI
-     ├ IntegrityError        6   a hash does not match
+     ├ IntegrityError        6   bytes, a name or a date are not what was promised; a downgrade
      ├ GateFailed            1   metric, got, allowed
      └ StageError            1   stage, cause, hint
     interrupted            130
@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from calibration.errors import CalibrationError
-from deploy.errors import DeployError
+from deploy.errors import DeployError, RefusedError, SignatureError, TransportError
 from models.errors import ModelError
 
 if TYPE_CHECKING:
@@ -91,6 +91,9 @@ LEAF_ERRORS: dict[type[Exception], type[PipelineError]] = {
     ModelError: InputError,
     CalibrationError: InputError,
     DeployError: InputError,
+    SignatureError: IntegrityError,
+    TransportError: DeviceError,
+    RefusedError: DeviceError,
 }
 
 
