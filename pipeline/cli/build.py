@@ -133,7 +133,7 @@ def _settings(config: Path | None, flags: dict[str, dict[str, Any]]) -> BuildCon
     is_zoo = model is not None and model.startswith(ZOO) and not Path(model).exists()
     raw, where = _base(config, model, flags["data"]["source"], is_zoo)
     for section in ("project", "model", "data", "calibration", "validate", "release"):
-        given = {key: value for key, value in flags[section].items() if value is not None}
+        given = {key: value for key, value in flags.get(section, {}).items() if value is not None}
         if is_zoo:
             given.pop("path", None)
         table = raw.setdefault(section, {})
