@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,7 @@ def build(
 
     if not is_supervised():
         sys.exit(supervise())
+    from deploy.keys import SIGNING_KEY, SIGNING_PASSWORD, read_private
     from pipeline.build import build as run
     from pipeline.targets import get_target
     from pipeline.workspace import Workspace
@@ -121,7 +123,10 @@ def build(
         "": {"seed": seed, "epochs": epochs, "fast": fast},
     }
     settings = _settings(config, flags)
-    built = run(chosen, settings, Workspace(out, Narrator(verbose)), key)
+    signer, password = key or os.environ.get(SIGNING_KEY) or None, os.environ.get(SIGNING_PASSWORD)
+    if signer:
+        read_private(signer, password)  # told before hours of work
+    built = run(chosen, settings, Workspace(out, Narrator(verbose)), signer, password)
     _show(built, as_json)
 
 
