@@ -1,0 +1,165 @@
+"""The release at work on a device: ``run``, ``health``, ``bench`` and ``stats``.
+
+Part of every release; needs Python 3.9, numpy and ai-edge-litert or tflite-runtime, and ``predict.py`` and
+``observe.py`` beside it. Exit codes: 0 ok, 1 not healthy or bad input, 2 usage, 4 no runtime or no numpy. The
+socket's protocol and the files that it keeps are in docs/reference/on-the-device.md.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+FOLDER = Path(__file__).resolve().parent
+if (
+    __name__ == "__main__"
+):  # `python3 -I` leaves the script's folder out; and it holds what was signed, no bytecode
+    sys.path.insert(0, str(FOLDER))
+    sys.dont_write_bytecode = True
+
+try:
+    import numpy as np
+
+    if TYPE_CHECKING or __package__:
+        from deploy.device import predict
+    else:
+        import predict
+except ImportError as error:
+    missing: ImportError | None = error
+else:
+    missing = None
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+USAGE = """\
+usage: runner.py run [--observe all] [--keep N] [--state DIR] (--socket PATH | FILE.npy ...)
+       runner.py health [--samples N] [--json]
+       runner.py bench [--runs N] [--threads N]
+       runner.py stats [--metrics] [--state DIR]"""
+
+
+def _print_health(folder: Path, samples: int | None, *, as_json: bool) -> int:
+    found = predict.check(folder, samples)
+    if as_json:
+        print(json.dumps(found))
+    elif found["healthy"]:
+        print(
+            f"healthy: {found['samples']} golden samples, {found['differing']} differ, by at most "
+            f"{found['largest_steps']} steps; {found['runtime']}, {found['seconds']} s"
+        )
+    else:
+        print(f"not healthy: {found['why']}")
+    return 0 if found["healthy"] else 1
+
+
+def _say_what_is_missing(folder: Path, error: ImportError, *, as_json: bool) -> int:
+    """Print which package is missing, and what installs it."""
+    said = str(error)
+    if "pip install" not in said:  # not predict.py's own, which knows
+        name = "numpy" if "numpy" in said else said
+        try:
+            need = json.loads((folder / "manifest.json").read_bytes())["runtimes"][0]
+            line = f"'{need['package']}>={need['least']}'"
+        except (OSError, ValueError, KeyError, IndexError, TypeError):
+            line = "ai-edge-litert"
+        said = f"no {name}; install it with: {sys.executable} -m pip install {line} 'numpy<2'"
+    if as_json:
+        print(json.dumps({"healthy": False, "why": said}))
+    else:
+        print(f"runner.py: {said}", file=sys.stderr)
+    return 4
+
+
+def bench(folder: Path, runs: int, threads: int) -> str:
+    """Time a golden sample, and say it in the lines of TFLite's ``benchmark_model``, in microseconds."""
+    begin = time.perf_counter()
+    model = predict.Model(folder, threads)
+    ready = (time.perf_counter() - begin) * 1e6
+    contracts = model.contract["inputs"]
+    sample = [np.array(predict.golden(folder, "input", i, port)[:1]) for i, port in enumerate(contracts)]
+
+    def timed(count: int) -> NDArray[Any]:
+        taken = np.empty(count)
+        for number in range(count):
+            start = time.perf_counter()
+            model.run(sample)
+            taken[number] = (time.perf_counter() - start) * 1e6
+        return taken
+
+    first, warmup, steady = timed(1), timed(max(1, runs // 10)), timed(runs)
+    return (
+        f"count={steady.size} first={steady[0]:g} curr={steady[-1]:g} min={steady.min():g} "
+        f"max={steady.max():g} avg={steady.mean():g} std={steady.std():g}\n"
+        f"Inference timings in us: Init: {ready:.0f}, First inference: {first[0]:.0f}, "
+        f"Warmup (avg): {warmup.mean():g}, Inference (avg): {steady.mean():g}"
+    )
+
+
+def _refuse(why: str) -> NoReturn:
+    print(f"runner.py: {why}\n{USAGE}", file=sys.stderr)
+    sys.exit(2)
+
+
+def parse(words: Sequence[str], flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Read ``--name value`` and ``--name`` as ``flags`` has them by default, and the words between.
+
+    An option that is none, or not of its default's kind, ends the program.
+    """
+    found, names, rest = dict(flags), [], list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            names.append(word)
+        elif word[2:] not in flags or word[:2] != "--":
+            _refuse(f"no option {word}")
+        elif isinstance(flags[word[2:]], bool):
+            found[word[2:]] = True
+        elif not rest:
+            _refuse(f"{word} needs a value")
+        elif isinstance(flags[word[2:]], int):
+            if not rest[0].isdecimal() or not 0 < int(rest[0]) < 2**31:
+                _refuse(f"{word} takes a whole number, not {rest[0]}")
+            found[word[2:]] = int(rest.pop(0))
+        else:
+            found[word[2:]] = rest.pop(0)
+    return found, names
+
+
+def command(words: Sequence[str]) -> int:
+    """Run one command line; its exit code."""
+    what = words[0] if words else ""
+    if what == "health":
+        options, names = parse(words[1:], {"samples": 2**31 - 1, "json": False})
+        if not names:
+            return _print_health(FOLDER, options["samples"], as_json=options["json"])
+    elif what == "bench":
+        options, names = parse(words[1:], {"runs": 50, "threads": 1})
+        if not names:
+            print(bench(FOLDER, options["runs"], options["threads"]))
+            return 0
+    _refuse(f"no command {what}" if what else "no command")
+
+
+def main() -> int:
+    words = sys.argv[1:]
+    try:
+        if missing is not None:
+            raise missing
+        return command(words)
+    except ImportError as error:
+        return _say_what_is_missing(FOLDER, error, as_json="--json" in words)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        print(f"runner.py: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
