@@ -1,22 +1,25 @@
 """The release at work on a device: ``run``, ``health``, ``bench`` and ``stats``.
 
-Part of every release; needs Python 3.9, numpy and ai-edge-litert or tflite-runtime, and ``predict.py`` and
-``observe.py`` beside it. Exit codes: 0 ok, 1 not healthy or bad input, 2 usage, 4 no runtime or no numpy. The
-socket's protocol and the files that it keeps are in docs/reference/on-the-device.md.
+Part of every release; needs Python 3.9, numpy and ai-edge-litert or tflite-runtime, and the release's other
+programs beside it. Exit codes: 0 ok, 1 not healthy or bad input, 2 usage, 4 no runtime or no numpy.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 FOLDER = Path(__file__).resolve().parent
+PACKAGE = f"{__package__}." if __package__ else ""
 if (
     __name__ == "__main__"
-):  # `python3 -I` leaves the script's folder out; and it holds what was signed, no bytecode
+):  # `python3 -I` leaves the script's folder out; it holds what was signed, no bytecode
     sys.path.insert(0, str(FOLDER))
     sys.dont_write_bytecode = True
 
@@ -38,10 +41,60 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 USAGE = """\
-usage: runner.py run [--observe all] [--keep N] [--state DIR] (--socket PATH | FILE.npy ...)
+usage: runner.py run [--observe all] [--keep N] [--state DIR] [--threads N] (--socket PATH | FILE.npy ...)
        runner.py health [--samples N] [--json]
        runner.py bench [--runs N] [--threads N]
        runner.py stats [--metrics] [--state DIR]"""
+
+SERVICE_STATE = Path("/var/lib/edge-models")  # the systemd unit's
+
+
+def run(names: Sequence[str], options: dict[str, Any]) -> int:
+    """Answer the samples of files, or clients of a socket."""
+    serving = importlib.import_module(f"{PACKAGE}serving")  # health starts without it
+    model = predict.Model(FOLDER, options["threads"])
+    journal = serving.Journal(
+        state_folder(options["state"]),
+        model,
+        hashlib.sha256((FOLDER / "manifest.json").read_bytes()).hexdigest(),
+        everything=options["observe"] == "all",
+        keep=options["keep"],
+    )
+    if options["socket"]:
+        serving.serve(model, journal, Path(options["socket"]))
+        return 0
+    for number, sample in enumerate(zip(*predict.load(names, model.contract))):  # noqa: B905  Python 3.9
+        print(predict.answer(model, number, serving.infer(model, journal, sample)[0]))
+    journal.write(journal.statistics())
+    return 0
+
+
+def state_folder(option: str) -> Path | None:
+    """Where statistics are kept: as asked, as systemd says, or beside the installed releases."""
+    if option or os.environ.get("STATE_DIRECTORY"):
+        return Path(option or os.environ["STATE_DIRECTORY"])
+    return FOLDER.parent.parent / "state" if FOLDER.parent.name == "releases" else None
+
+
+def stats(option: str, *, metrics: bool) -> None:
+    """Print the statistics, or what Prometheus makes of them.
+
+    Raises:
+        OSError: there are none.
+        ValueError: they are damaged.
+    """
+    manifest = json.loads((FOLDER / "manifest.json").read_bytes())
+    folders = [folder for folder in (state_folder(option), SERVICE_STATE / manifest["name"]) if folder]
+    path = next((f / "statistics.json" for f in folders if (f / "statistics.json").exists()), None)
+    if path is None:
+        msg = f"no statistics in {' or '.join(map(str, folders))}; name the folder with --state"
+        raise OSError(msg)
+    statistics = json.loads(path.read_bytes())
+    if metrics:
+        observe = importlib.import_module(f"{PACKAGE}observe")
+        print(observe.metrics(statistics, manifest["labels"]), end="")
+    else:
+        print(json.dumps(statistics))
 
 
 def _print_health(folder: Path, samples: int | None, *, as_json: bool) -> int:
@@ -134,7 +187,12 @@ def parse(words: Sequence[str], flags: dict[str, Any]) -> tuple[dict[str, Any], 
 def command(words: Sequence[str]) -> int:
     """Run one command line; its exit code."""
     what = words[0] if words else ""
-    if what == "health":
+    if what == "run":
+        flags = {"observe": "", "keep": 0, "state": "", "socket": "", "threads": 1}
+        options, names = parse(words[1:], flags)
+        if bool(names) != bool(options["socket"]) and options["observe"] in ("", "all"):
+            return run(names, options)
+    elif what == "health":
         options, names = parse(words[1:], {"samples": 2**31 - 1, "json": False})
         if not names:
             return _print_health(FOLDER, options["samples"], as_json=options["json"])
@@ -143,7 +201,12 @@ def command(words: Sequence[str]) -> int:
         if not names:
             print(bench(FOLDER, options["runs"], options["threads"]))
             return 0
-    _refuse(f"no command {what}" if what else "no command")
+    elif what == "stats":
+        options, names = parse(words[1:], {"metrics": False, "state": ""})
+        if not names:
+            stats(options["state"], metrics=options["metrics"])
+            return 0
+    _refuse(f"not understood: {' '.join(words)}" if words else "no command")
 
 
 def main() -> int:
