@@ -134,7 +134,12 @@ def mend(needs: Sequence[dict[str, str]]) -> str:
     """Say what to install, for the Python that runs this."""
     package, least = needs[0]["package"], needs[0]["least"]
     numpy = " 'numpy<2'" if package == "tflite-runtime" else ""
-    return f"install it with: {sys.executable} -m pip install '{package}>={least}'{numpy}"
+    debian = (
+        sys.prefix == sys.base_prefix
+        and Path(json.__file__).parents[1].joinpath("EXTERNALLY-MANAGED").exists()
+    )
+    option = "--break-system-packages " if debian else ""  # the service runs the system's own Python
+    return f"install it with: {sys.executable} -m pip install {option}'{package}>={least}'{numpy}"
 
 
 def _release(version: str) -> tuple[int, ...]:

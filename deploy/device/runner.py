@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 FOLDER = Path(__file__).resolve().parent
 PACKAGE = f"{__package__}." if __package__ else ""
-if (
-    __name__ == "__main__"
-):  # `python3 -I` leaves the script's folder out; it holds what was signed, no bytecode
+if __name__ == "__main__":
+    # `python3 -I` leaves this folder out; and what was signed is all that it holds, no bytecode.
     sys.path.insert(0, str(FOLDER))
     sys.dont_write_bytecode = True
 
@@ -61,8 +60,7 @@ def run(names: Sequence[str], options: dict[str, Any]) -> int:
         keep=options["keep"],
     )
     if options["socket"]:
-        serving.serve(model, journal, Path(options["socket"]))
-        return 0
+        return int(serving.serve(model, journal, Path(options["socket"]), FOLDER))
     for number, sample in enumerate(zip(*predict.load(names, model.contract))):  # noqa: B905  Python 3.9
         print(predict.answer(model, number, serving.infer(model, journal, sample)[0]))
     journal.write(journal.statistics())
@@ -113,20 +111,22 @@ def _print_health(folder: Path, samples: int | None, *, as_json: bool) -> int:
 
 def _say_what_is_missing(folder: Path, error: ImportError, *, as_json: bool) -> int:
     """Print which package is missing, and what installs it."""
-    said = str(error)
+    said, code = str(error), 4
     if "pip install" not in said:  # not predict.py's own, which knows
-        name = "numpy" if "numpy" in said else said
-        try:
-            need = json.loads((folder / "manifest.json").read_bytes())["runtimes"][0]
-            line = f"'{need['package']}>={need['least']}'"
-        except (OSError, ValueError, KeyError, IndexError, TypeError):
-            line = "ai-edge-litert"
-        said = f"no {name}; install it with: {sys.executable} -m pip install {line} 'numpy<2'"
+        if "numpy" in said:
+            try:
+                needs = json.loads((folder / "manifest.json").read_bytes())["runtimes"]
+                package = f"'{needs[0]['package']}>={needs[0]['least']}'"
+            except (OSError, ValueError, KeyError, IndexError, TypeError):
+                package = "ai-edge-litert"
+            said = f"no numpy; install it with: {sys.executable} -m pip install {package} 'numpy<2'"
+        else:
+            said, code = f"{said}; install the release again", 1
     if as_json:
         print(json.dumps({"healthy": False, "why": said}))
     else:
         print(f"runner.py: {said}", file=sys.stderr)
-    return 4
+    return code
 
 
 def bench(folder: Path, runs: int, threads: int) -> str:

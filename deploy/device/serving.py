@@ -237,20 +237,31 @@ def infer(
     return model.real(outputs), latency_us
 
 
-def serve(model: predict.Model, journal: Journal, path: Path) -> None:
-    """Answer on a socket until SIGTERM; the statistics are written every minute and at the end."""
+def serve(model: predict.Model, journal: Journal, path: Path, folder: Path) -> int:
+    """Answer on a socket until SIGTERM; the statistics are written every minute and at the end.
+
+    Args:
+        model: that answers.
+        journal: that counts.
+        path: of the socket.
+        folder: the release's. A service ends when ``current`` is another one, and systemd starts that.
+
+    Returns:
+        The exit code: 0, or 75 for another start.
+    """
     server = Server(model, journal)
     woken, wake = os.pipe()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os.write(wake, b"."))
     watchdog = int(os.environ.get("WATCHDOG_USEC", "0")) / 2e6
+    supervised = "NOTIFY_SOCKET" in os.environ
     pause = min(watchdog or FLUSH_S, FLUSH_S)
     with _listen(path) as listening:
         notify("READY=1")
         flush = time.monotonic() + FLUSH_S
         while True:
             ready = select.select([listening.fileno(), woken], [], [], pause)[0]
-            if woken in ready:
+            if woken in ready or (supervised and _superseded(folder)):
                 break
             if ready:
                 with contextlib.suppress(OSError):  # it went away again
@@ -265,6 +276,12 @@ def serve(model: predict.Model, journal: Journal, path: Path) -> None:
         path.unlink()
     server.lock.acquire(timeout=CLIENT_S)  # and kept: no inference is under way when the process ends
     journal.write(journal.statistics())
+    return 75 if supervised and _superseded(folder) else 0
+
+
+def _superseded(folder: Path) -> bool:
+    current = folder.parent.parent / "current"
+    return folder.parent.name == "releases" and current.exists() and current.resolve() != folder
 
 
 def _listen(path: Path) -> socket.socket:
