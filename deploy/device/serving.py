@@ -271,7 +271,8 @@ def serve(model: predict.Model, journal: Journal, path: Path, folder: Path) -> i
             if statistics is not None:
                 journal.write(statistics)
                 flush = time.monotonic() + FLUSH_S
-            notify("WATCHDOG=1")
+            if watchdog:
+                notify("WATCHDOG=1")
         notify("STOPPING=1")
         path.unlink()
     server.lock.acquire(timeout=CLIENT_S)  # and kept: no inference is under way when the process ends
@@ -292,7 +293,12 @@ def _listen(path: Path) -> socket.socket:
                 raise OSError(msg)
         path.unlink()  # of one that was killed
     listening = socket.socket(socket.AF_UNIX)
-    listening.bind(str(path))
+    try:
+        listening.bind(str(path))
+    except OSError as error:
+        listening.close()
+        msg = f"{path}: {error.strerror or error}"
+        raise OSError(msg) from error
     path.chmod(0o660)
     listening.listen(MOST_CLIENTS)
     listening.setblocking(False)
@@ -304,5 +310,6 @@ def notify(message: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.settimeout(1.0)  # one that does not read holds nothing up
             sender.connect(f"\0{address[1:]}" if address[0] == "@" else address)
             sender.sendall(message.encode())
