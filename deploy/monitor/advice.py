@@ -77,9 +77,7 @@ def _sensors(baseline: Statistics, seen: Statistics) -> Iterator[Advice]:
             why = f"every sample of {now.name} has the same mean and spread, as if it were one sample"
         else:
             continue
-        yield Advice(
-            "check the sensor", why, "look at lens, cable, exposure and what reads it; do not retrain"
-        )
+        yield Advice("check the sensor", why, "look at lens, cable, exposure and what reads it; do not train")
 
 
 def _same_always(one: InputCounts) -> bool:
@@ -124,8 +122,8 @@ def _moved_answers(outputs: list[Item]) -> Advice:
         )
     return Advice(
         "retrain",
-        f"answers moved ({_said(outputs)}) on inputs of the same brightness and spread: other things are seen, "
-        "or the same ones otherwise, such as turned or blurred",
+        f"answers moved ({_said(outputs)}) on inputs of the same brightness and spread: other things "
+        "are seen, or the same ones otherwise, such as turned or blurred",
         "look at samples, mend what changed before the model, else label some and train with them",
     )
 

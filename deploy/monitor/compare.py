@@ -24,7 +24,8 @@ Verdict = Literal["same", "drifted", "not enough samples"]
 
 FALSE_ALARMS = 0.05
 """How often a whole comparison may call the same inputs drifted."""
-KS_FLOOR, KS_LARGE = 0.1, 0.25
+KS_FLOOR, KS_LARGE = 0.085, 0.25
+"""The least move of samples that 500 of them can tell from chance among nine comparisons."""
 PSI_FLOOR, PSI_LARGE = 0.1, 0.25
 """What the PSI's users call a moderate and a large shift (Siddiqi 2006)."""
 RATIO_FLOOR, RATIO_LARGE = 1.2, 1.5
@@ -204,24 +205,37 @@ def _tests(baseline: Statistics, seen: Statistics) -> Iterator[Callable[..., Ite
         if nulls is not None:
             yield partial(_values, c.name, "output", nulls.outputs[index], c.values, d.values, sizes)
         if c.confidence is not None and d.confidence is not None:
-            yield partial(_ks, c.name, "output", "confidence", c.confidence, d.confidence)
+            yield partial(
+                _ks, c.name, "output", "confidence", *_of_samples(c.confidence, d.confidence, sizes)
+            )
         if c.classes is not None and d.classes is not None:
-            yield partial(_classes, c.name, c.classes, d.classes)
+            yield partial(_classes, c.name, *_of_samples(c.classes, d.classes, sizes))
+
+
+def _of_samples(
+    before: Sequence[int], now: Sequence[int], sizes: tuple[int, int]
+) -> tuple[list[float], list[float]]:
+    """Counts as if each sample had one answer: those of several places in one sample are not independent."""
+    first, second = (
+        [count * size / max(sum(counts), 1) for count in counts]
+        for counts, size in zip((before, now), sizes, strict=True)
+    )
+    return first, second
 
 
 def _ks(
     tensor: str,
     side: Literal["input", "output"],
     what: str,
-    before: Sequence[int],
-    now: Sequence[int],
+    before: Sequence[float],
+    now: Sequence[float],
     *,
     alpha: float,
 ) -> Item:
     size, p_value = measures.ks(before, now)
-    needed = measures.ks_needed(KS_FLOOR, sum(before), alpha)
+    needed = measures.ks_needed(KS_FLOOR, round(sum(before)), alpha)
     return Item(
-        tensor, side, what, "KS", size, KS_FLOOR, KS_LARGE, p_value, p_value <= alpha, sum(now), needed
+        tensor, side, what, "KS", size, KS_FLOOR, KS_LARGE, p_value, p_value <= alpha, round(sum(now)), needed
     )
 
 
@@ -243,9 +257,9 @@ def _values(
     )
 
 
-def _classes(tensor: str, before: Sequence[int], now: Sequence[int], *, alpha: float) -> Item:
+def _classes(tensor: str, before: Sequence[float], now: Sequence[float], *, alpha: float) -> Item:
     size, p_value = measures.class_shift(before, now)
-    needed = measures.class_needed(PSI_FLOOR, len(before), sum(before), alpha)
+    needed = measures.class_needed(PSI_FLOOR, len(before), round(sum(before)), alpha)
     return Item(
         tensor,
         "output",
@@ -256,7 +270,7 @@ def _classes(tensor: str, before: Sequence[int], now: Sequence[int], *, alpha: f
         PSI_LARGE,
         p_value,
         p_value <= alpha,
-        sum(now),
+        round(sum(now)),
         needed,
     )
 

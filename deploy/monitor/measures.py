@@ -31,7 +31,7 @@ GRID = 161
 LEAST_STEP = 0.002
 
 
-def ks(before: Sequence[int], now: Sequence[int]) -> tuple[float, float]:
+def ks(before: Sequence[float], now: Sequence[float]) -> tuple[float, float]:
     """Kolmogorov-Smirnov of two histograms of independent samples.
 
     The usual p-value is for continuous values and too large for bins, where a difference between their edges
@@ -140,7 +140,7 @@ def psi_needed(floor: float, null: Null, before: int, alpha: float) -> int | Non
     return _needed(floor / (float(chi2.isf(alpha, weight**2 / square)) * square / weight), before)
 
 
-def class_shift(before: Sequence[int], now: Sequence[int]) -> tuple[float, float]:
+def class_shift(before: Sequence[float], now: Sequence[float]) -> tuple[float, float]:
     """PSI of the classes' rates and the p-value of the chi-square test that they are the same."""
     a, b = (np.asarray(counts, np.float64) for counts in (before, now))
     size = psi(a / a.sum(), b / b.sum())

@@ -94,10 +94,13 @@ class Statistics(Record):
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Statistics:
-        of_samples = [counts for one in self.inputs for counts in (one.means, one.spreads, *one.channels)] + [
+        once = [counts for one in self.inputs for counts in (one.means, one.spreads, *one.channels)]
+        answers = [
             counts for one in self.outputs for counts in (one.confidence, one.classes) if counts is not None
         ]
-        if self.observed > self.inferences or any(sum(counts) != self.observed for counts in of_samples):
+        agree = self.observed <= self.inferences and all(sum(counts) == self.observed for counts in once)
+        # An output of several places has an answer in each.
+        if not agree or any(sum(counts) % max(self.observed, 1) for counts in answers):
             msg = "its counts do not add up to the samples observed"
             raise ValueError(msg)
         if self.null and not (
