@@ -109,7 +109,7 @@ def monitor(
             msg = "; ".join(f"{address}: {problem}" for address, problem in problems)
             raise DeviceError(msg)
         merged = merge(*(found.model_dump(mode="json", exclude={"null"}) for _, found in devices))
-        seen, _ = read_statistics(json.dumps(merged).encode(), "all devices together")
+        seen = read_statistics(json.dumps(merged).encode(), "all devices together")
         drift = compare(baseline, seen, earlier)
         advice = advise(baseline, seen, drift)
     if save:
@@ -135,7 +135,7 @@ def _baseline(folder: Path, manifest: Manifest) -> Statistics:
     if hashlib.sha256(raw).hexdigest() != manifest.files[BASELINE]:
         msg = f"{path} is not the one that was released; take the release from where it was published"
         raise IntegrityError(msg)
-    return read_statistics(raw, str(path))[0]
+    return read_statistics(raw, str(path))
 
 
 def _ask(source: str, *, manifest: Manifest, digest: str, root: str | None) -> Statistics | str:
@@ -153,7 +153,7 @@ def _ask(source: str, *, manifest: Manifest, digest: str, root: str | None) -> S
                 transport.close()
         except TransportError as error:
             return str(error)
-        found = read_statistics(raw, source)[0]
+        found = read_statistics(raw, source)
     if found.digest != digest:
         other = f"{found.name}-{found.version}-{found.target} ({str(found.digest)[:16]})"
         return f"its statistics are of {_printable(other)}, not of {manifest.full_name} ({digest[:16]})"
@@ -161,7 +161,7 @@ def _ask(source: str, *, manifest: Manifest, digest: str, root: str | None) -> S
 
 
 def _read(path: Path) -> Statistics:
-    return read_statistics(_bytes(path), str(path))[0]
+    return read_statistics(_bytes(path), str(path))
 
 
 def _bytes(path: Path) -> bytes:

@@ -136,7 +136,7 @@ class Trial:
         right = clean.outputs[0][mine].reshape(most, -1).argmax(axis=1) == self.labels[mine]
         arrays = [[values[mine] for values in side] for side in (clean.inputs, clean.outputs)]
         counted = count(self.contract, *arrays, [float(right.mean())], seed=seed)
-        return read_statistics(json.dumps(counted).encode(), "baseline")[0], others
+        return read_statistics(json.dumps(counted).encode(), "baseline"), others
 
     def run(self, name: str, shown: Answered, runs: int, weights: NDArray[Any] | None = None) -> Found:
         """Draw as many times from what is shown and compare."""
@@ -162,7 +162,7 @@ class Trial:
         for place in places:
             one = slice(place, place + 1)
             observer.see([values[one] for values in shown.inputs], [v[one] for v in shown.outputs])
-        return read_statistics(json.dumps(observer.statistics()).encode(), "seen")[0]
+        return read_statistics(json.dumps(observer.statistics()).encode(), "seen")
 
 
 def shifts(

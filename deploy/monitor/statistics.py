@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deploy.errors import DeployError
+from deploy.manifest import Input, Output
 
 BINS = 64
 MOST_BYTES = 16 << 20
@@ -111,26 +112,60 @@ class Statistics(Record):
         return self
 
 
-def read_statistics(raw: bytes, where: str) -> tuple[Statistics, dict[str, Any]]:
-    """Check statistics.
+class Contract(Record):
+    """Of the release that was observed, from its manifest."""
 
-    Args:
-        raw: the file's bytes.
-        where: what to call it in an error.
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
 
-    Returns:
-        Them, and as plain JSON.
+
+class Saved(Statistics):
+    """What ``pipeline monitor --save`` writes: what was seen, and what is needed to read it.
+
+    Attributes:
+        contract: how raw samples became the tensors that were counted.
+        baseline: what the same release saw in its tests.
+    """
+
+    contract: Contract
+    baseline: Statistics
+
+    @model_validator(mode="after")
+    def _is_of_one_model(self) -> Saved:
+        counts = {(len(one.inputs), len(one.outputs)) for one in (self, self.contract, self.baseline)}
+        if len(counts) > 1:
+            msg = "contract or baseline are of another model"
+            raise ValueError(msg)
+        return self
+
+
+S = TypeVar("S", bound=Statistics)
+
+
+def read_statistics(raw: bytes, where: str) -> Statistics:
+    """Check statistics: the bytes of a device or file, and what to call it in an error.
 
     Raises:
         DeployError: they are damaged.
     """
-    advice = "let the device count anew: remove its state/statistics.json"
+    return _read(Statistics, raw, where, "let the device count anew: remove its state/statistics.json")
+
+
+def read_saved(raw: bytes, where: str) -> Saved:
+    """Check what ``pipeline monitor --save`` wrote.
+
+    Raises:
+        DeployError: it is damaged, or it is a device's own file.
+    """
+    return _read(Saved, raw, where, "write it with: pipeline monitor RELEASE --from DEVICE --save FILE")
+
+
+def _read(kind: type[S], raw: bytes, where: str, advice: str) -> S:
     if len(raw) > MOST_BYTES:
         msg = f"{where}: {len(raw)} bytes are no statistics of a model; {advice}"
         raise DeployError(msg)
     try:
-        plain = json.loads(raw)
-        return Statistics.model_validate(plain), plain
+        return kind.model_validate(json.loads(raw))
     except (ValueError, RecursionError) as error:
         msg = f"{where}: damaged statistics: {_first(error)}; {advice}"
         raise DeployError(msg) from error

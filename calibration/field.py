@@ -1,0 +1,92 @@
+"""Which training samples are distributed as inputs in the field are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calibration.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+ROUNDS = 50
+EVEN = 0.05
+"""The share of the choice that does not look at the field, so that no sample has no chance."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """Places of training samples, int64 (k,), ascending; ``uncovered``: for each trait the share of the field
+    that is where no training sample is."""
+
+    places: NDArray[np.int64]
+    uncovered: tuple[float, ...]
+
+
+def choose_like(
+    traits: Sequence[NDArray[np.int64]], field: Sequence[NDArray[np.float64]], count: int, seed: int
+) -> Match:
+    """Choose training samples whose traits are distributed as they are in the field.
+
+    Of the field only each trait's own distribution is known. Weights that give the training samples all of
+    these are found by fitting one after the other, round and round (iterative proportional fitting, Deming
+    and Stephan 1940); samples are drawn by these weights, each at most once. What the field has where no
+    training sample is counts as the nearest place where there are some.
+
+    Args:
+        traits: of each trait int64 (n,): which bin a training sample is in.
+        field: of each trait (bins,) counts or shares in the field.
+        count: how many samples to choose; all where there are fewer.
+        seed: of the draw.
+
+    Raises:
+        CalibrationError: there is nothing to choose from or like.
+    """
+    if not traits or not len(traits[0]) or any(shares.sum() <= 0 for shares in field):
+        msg = "there are no training samples, or the field's statistics are empty; give some"
+        raise CalibrationError(msg)
+    samples = len(traits[0])
+    wanted, uncovered = zip(
+        *(_covered(trait, shares / shares.sum()) for trait, shares in zip(traits, field, strict=True)),
+        strict=True,
+    )
+    weights = np.full(samples, 1 / samples)
+    for _ in range(ROUNDS):
+        for trait, shares in zip(traits, wanted, strict=True):
+            there = np.bincount(trait, weights, minlength=len(shares))
+            weights *= np.divide(shares, there, out=np.zeros_like(there), where=there > 0)[trait]
+        total = weights.sum()
+        if total <= 0:  # the traits exclude each other: the last ones are left out
+            weights = np.full(samples, 1.0)
+            total = weights.sum()
+        weights /= total
+    weights = (1 - EVEN) * weights + EVEN / samples
+    return Match(_draw(weights, min(count, samples), np.random.default_rng(seed)), uncovered)
+
+
+def _covered(trait: NDArray[np.int64], shares: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """The field's shares moved to bins that have training samples, and how much had to be moved."""
+    there = np.flatnonzero(np.bincount(trait, minlength=len(shares)))
+    nearest = there[np.abs(np.arange(len(shares))[:, None] - there).argmin(axis=1)]
+    moved = np.bincount(nearest, shares, minlength=len(shares)).astype(np.float64)
+    return moved, float(np.delete(shares, there).sum())
+
+
+def _draw(weights: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Systematic sampling: each sample's chance is its weight times ``count``, and at most 1."""
+    chances = np.minimum(weights * count, 1.0)
+    for _ in range(len(weights)):
+        free = chances < 1
+        left = count - (~free).sum()
+        if not free.any() or abs(chances[free].sum() - left) < 1e-9:
+            break
+        chances[free] = np.minimum(chances[free] * left / chances[free].sum(), 1.0)
+    order = rng.permutation(len(weights))
+    ends = np.cumsum(chances[order])
+    picks = np.minimum(rng.random() + np.arange(count), ends[-1] - 1e-9)
+    return np.sort(order[np.searchsorted(ends, picks, side="right")])
