@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pipeline.runtimes.session import ModelDetails, Tensor
 
 MOST_SAMPLES = 5000
+MOST_BYTES = 256 << 20
+"""Of the tensors of all samples: with large inputs fewer than ``MOST_SAMPLES`` have to do."""
 PARTS = 200
 """Disjoint random parts of the samples: how they differ says how much chance moves a histogram."""
 
@@ -63,11 +66,10 @@ def observe(
     Raises:
         StageError: the runtime crashed or hung.
     """
-    samples = Samples.of(data, "test", prepared.preprocessing).choose(MOST_SAMPLES, seed)
-    answered = answer(quantized.tflite, samples)
+    answered = answer(quantized.tflite, Samples.of(data, "test", prepared.preprocessing), seed=seed)
     contract = make_contract(answered, prepared, data.classes)
     accuracies = [
-        _accuracy(task, as_real(values, tensor), samples.target(index), bool(logits))
+        _accuracy(task, as_real(values, tensor), answered.samples.target(index), bool(logits))
         for index, (task, values, tensor, logits) in enumerate(
             zip(
                 prepared.tasks,
@@ -80,7 +82,7 @@ def observe(
     ]
     found = Observed(
         folder=out,
-        samples=len(samples),
+        samples=len(answered.samples),
         input_ranges=tuple(one["range"] for one in contract["inputs"]),
         output_ranges=tuple(one["range"] for one in contract["outputs"]),
     )
@@ -91,25 +93,31 @@ def observe(
 
 @dataclass(frozen=True)
 class Answered:
-    """Inputs and outputs of samples, for each tensor (n, ...) of its own dtype."""
+    """Samples with their inputs and outputs, for each tensor (n, ...) of its own dtype."""
 
+    samples: Samples
     inputs: list[NDArray[Any]]
     outputs: list[NDArray[Any]]
     details: ModelDetails
 
 
-def answer(tflite: Path, samples: Samples) -> Answered:
-    """Run a model on samples."""
-    given, answers = [], []
-    with Session(host_runtime("litert"), tflite) as session, track("observe", len(samples), "samples") as on:
-        for chunk in samples.chunks():
-            given.append(tensor_inputs(chunk, session.describe()))
-            answers.append(session.run(given[-1], batches=True))
-            on(len(chunk))
-        inputs, outputs = (
-            [np.concatenate(arrays) for arrays in zip(*found, strict=True)] for found in (given, answers)
-        )
-        return Answered(inputs, outputs, session.describe())
+def answer(tflite: Path, samples: Samples, *, seed: int, most: int = MOST_SAMPLES) -> Answered:
+    """Run a model on at most ``most`` samples, and no more than ``MOST_BYTES`` hold; chosen by ``seed``."""
+    with Session(host_runtime("litert"), tflite) as session:
+        details = session.describe()
+        tensors = (*details.inputs, *details.outputs)
+        each = sum(math.prod(tensor.shape[1:]) * np.dtype(tensor.dtype).itemsize for tensor in tensors)
+        chosen = samples.choose(max(1, min(most, MOST_BYTES // each)), seed)
+        given, answers = [], []
+        with track("observe", len(chosen), "samples") as advance:
+            for chunk in chosen.chunks():
+                given.append(tensor_inputs(chunk, details))
+                answers.append(session.run(given[-1], batches=True))
+                advance(len(chunk))
+    inputs, outputs = (
+        [np.concatenate(arrays) for arrays in zip(*found, strict=True)] for found in (given, answers)
+    )
+    return Answered(chosen, inputs, outputs, details)
 
 
 def make_contract(answered: Answered, prepared: PreparedModel, classes: Sequence[str]) -> dict[str, Any]:
@@ -151,7 +159,7 @@ def count(
             one = slice(place, place + 1)
             observer.see([values[one] for values in inputs], [values[one] for values in outputs])
         parts.append(observer.statistics())
-    return merge(*parts) | {"null": _null(parts, accuracies)}
+    return merge(*parts) | {"null": _null(contract, parts, accuracies)}
 
 
 def _contracts(
@@ -171,16 +179,22 @@ def _contracts(
 
 
 def _range(values: NDArray[Any]) -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
-    return (low, high) if high > low else (low, low + 1.0)
+    """The least and the largest finite value; around a single one as much room as histograms need."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    room = max(abs(low) / 2, 0.5)
+    return (low, high) if low < high else (low - room, high + room)
 
 
-def _null(parts: Sequence[dict[str, Any]], accuracies: Sequence[float | None]) -> dict[str, Any]:
+def _null(
+    contract: dict[str, Any], parts: Sequence[dict[str, Any]], accuracies: Sequence[float | None]
+) -> dict[str, Any]:
+    """How much chance moves histograms of elements, and in which range the bins are."""
     samples = [part["observed"] for part in parts]
     inputs, outputs = (
         [
-            null_of([part[side][index]["values"] for part in parts], samples)
-            for index in range(len(parts[0][side]))
+            null_of([part[side][index]["values"] for part in parts], samples) | {"range": one["range"]}
+            for index, one in enumerate(contract[side])
         ]
         for side in ("inputs", "outputs")
     )
@@ -191,9 +205,9 @@ def _null(parts: Sequence[dict[str, Any]], accuracies: Sequence[float | None]) -
 
 
 def _accuracy(task: str, answers: NDArray[Any], truth: NDArray[Any] | None, logits: bool) -> float | None:
-    """The share of right answers of a classifier, where there are labels."""
-    if truth is None or task not in {"classification", "binary"}:
+    """The share of right answers of a classifier with one answer a sample, where there are labels."""
+    if truth is None or task not in {"classification", "binary"} or truth.size != len(answers):
         return None
     flat = answers.reshape(len(answers), -1)
-    said = flat.argmax(axis=1) if task == "classification" else flat[:, 0] > (0 if logits else 0.5)
-    return round(float((said == truth.reshape(len(truth))).mean()), 6)
+    said = flat.argmax(axis=1) if flat.shape[1] > 1 else flat[:, 0] > (0 if logits else 0.5)
+    return round(float((said == truth.ravel()).mean()), 6)

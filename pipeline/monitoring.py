@@ -8,17 +8,20 @@ import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.device.observe import merge
 from deploy.errors import DeployError, TransportError
+from deploy.keys import PUBLIC_KEY
 from deploy.manifest import digest_of, read_manifest
 from deploy.monitor.advice import Advice, advise
 from deploy.monitor.collect import collect
 from deploy.monitor.compare import Drift, Item, compare, compare_latency
 from deploy.monitor.statistics import MOST_BYTES, Statistics, read_statistics
+from deploy.signing import verify
 from pipeline.errors import DeviceError, InputError, IntegrityError, leaf_errors_mapped
 
 if TYPE_CHECKING:
@@ -119,10 +122,9 @@ def monitor(
 
 
 def _release(folder: Path, public_key: Path | None) -> tuple[Manifest, str]:
-    if public_key is not None:
-        from deploy.signing import verify
-
-        verify(folder, public_key)
+    key = public_key or os.environ.get(PUBLIC_KEY)
+    if key:
+        verify(folder, key, today=date.min)  # one that has expired is watched all the same
     return read_manifest(folder), digest_of(folder)
 
 
@@ -135,7 +137,14 @@ def _baseline(folder: Path, manifest: Manifest) -> Statistics:
     if hashlib.sha256(raw).hexdigest() != manifest.files[BASELINE]:
         msg = f"{path} is not the one that was released; take the release from where it was published"
         raise IntegrityError(msg)
-    return read_statistics(raw, str(path))
+    baseline = read_statistics(raw, str(path))
+    tensors = [*manifest.inputs, *manifest.outputs]
+    nulls = (*baseline.null.inputs, *baseline.null.outputs) if baseline.null else ()
+    for tensor, null in zip(tensors, nulls, strict=False):
+        if null.range != tensor.range:
+            msg = f"{path}: {tensor.name} is counted in other bins than on a device; build the release again"
+            raise InputError(msg)
+    return baseline
 
 
 def _ask(source: str, *, manifest: Manifest, digest: str, root: str | None) -> Statistics | str:

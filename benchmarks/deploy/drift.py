@@ -61,6 +61,10 @@ class Build:
     def samples(self) -> Samples:
         return Samples.of(self.data, "test", self.prepared.preprocessing)
 
+    def all_of(self, samples: Samples) -> Answered:
+        """In their order."""
+        return answer(self.quantized.tflite, samples, seed=0, most=len(samples))
+
     def answer(self, raws: list[NDArray[Any]], scratch: Path) -> Answered:
         """Of raw samples (n, ...)."""
         samples = self.samples()
@@ -68,7 +72,7 @@ class Build:
         for file, raw in zip(files, raws, strict=True):
             np.save(file, raw)
         shifted = replace(samples, inputs=files, rows=np.arange(len(raws[0])))
-        return answer(self.quantized.tflite, shifted)
+        return self.all_of(shifted)
 
 
 def main() -> None:
@@ -84,7 +88,7 @@ def main() -> None:
     samples = build.samples()
     raws = [samples.raw(index) for index in range(len(samples.inputs))]
     labels = samples.target(0)
-    clean = answer(build.quantized.tflite, samples)
+    clean = build.all_of(samples)
     trial = Trial(build, clean, labels, options.samples)
     print(
         f"{len(labels)} test samples, {len(trial.baselines[0][1])} of them the field; n = {options.samples}"

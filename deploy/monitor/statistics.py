@@ -56,12 +56,18 @@ class Latency(Record):
 
 
 class Null(Record):
-    """How a histogram of elements varies by chance (``measures.null_of``); accuracy of a classifier."""
+    """How a histogram of elements varies by chance (``measures.null_of``).
+
+    Attributes:
+        accuracy: of a classifier on the samples that were counted.
+        range: of the bins of a tensor that is not quantized.
+    """
 
     edges: Annotated[tuple[Annotated[int, Field(ge=0, lt=BINS)], ...], Field(min_length=1, max_length=BINS)]
     weight: Finite
     square: Finite
     accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    range: tuple[float, float] | None = None
 
     @model_validator(mode="after")
     def _edges_ascend(self) -> Null:

@@ -15,6 +15,7 @@ COMMANDS = {
     "bench": "Say what an inference costs.",
     "inspect": "List a model's layers or operators.",
     "device": "List the devices, provision the emulator.",
+    "monitor": "Compare what devices saw with what a release was tested on.",
     "doctor": "Check this environment.",
 }
 
