@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 
 ROUNDS = 50
 EVEN = 0.05
-"""The share of the choice that does not look at the field, so that no sample has no chance."""
+"""The share of each trait that is as in the training samples, so that no sample has no chance."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """Places of training samples, int64 (k,), ascending; ``uncovered``: for each trait the share of the field
-    that is where no training sample is."""
+    """The choice.
+
+    Attributes:
+        places: of training samples, int64 (k,), ascending.
+        uncovered: for each trait the share of the field that is where training samples are none or too few.
+    """
 
     places: NDArray[np.int64]
     uncovered: tuple[float, ...]
@@ -35,8 +39,8 @@ def choose_like(
 
     Of the field only each trait's own distribution is known. Weights that give the training samples all of
     these are found by fitting one after the other, round and round (iterative proportional fitting, Deming
-    and Stephan 1940); samples are drawn by these weights, each at most once. What the field has where no
-    training sample is counts as the nearest place where there are some.
+    and Stephan 1940); samples are drawn by these weights, each at most once. What the field has where
+    training samples are none or too few is taken from the nearest place that has some left.
 
     Args:
         traits: of each trait int64 (n,): which bin a training sample is in.
@@ -52,7 +56,10 @@ def choose_like(
         raise CalibrationError(msg)
     samples = len(traits[0])
     wanted, uncovered = zip(
-        *(_covered(trait, shares / shares.sum()) for trait, shares in zip(traits, field, strict=True)),
+        *(
+            _covered(np.bincount(trait, minlength=len(shares)), shares / shares.sum(), count)
+            for trait, shares in zip(traits, field, strict=True)
+        ),
         strict=True,
     )
     weights = np.full(samples, 1 / samples)
@@ -60,21 +67,32 @@ def choose_like(
         for trait, shares in zip(traits, wanted, strict=True):
             there = np.bincount(trait, weights, minlength=len(shares))
             weights *= np.divide(shares, there, out=np.zeros_like(there), where=there > 0)[trait]
-        total = weights.sum()
-        if total <= 0:  # the traits exclude each other: the last ones are left out
-            weights = np.full(samples, 1.0)
-            total = weights.sum()
-        weights /= total
-    weights = (1 - EVEN) * weights + EVEN / samples
+            weights /= weights.sum()
     return Match(_draw(weights, min(count, samples), np.random.default_rng(seed)), uncovered)
 
 
-def _covered(trait: NDArray[np.int64], shares: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """The field's shares moved to bins that have training samples, and how much had to be moved."""
-    there = np.flatnonzero(np.bincount(trait, minlength=len(shares)))
-    nearest = there[np.abs(np.arange(len(shares))[:, None] - there).argmin(axis=1)]
-    moved = np.bincount(nearest, shares, minlength=len(shares)).astype(np.float64)
-    return moved, float(np.delete(shares, there).sum())
+def _covered(
+    samples: NDArray[np.int64], shares: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.float64], float]:
+    """The field's shares as far as samples reach, and how much had to be taken elsewhere.
+
+    Args:
+        samples: (bins,) how many training samples each bin has.
+        shares: (bins,) of the field.
+        count: how many are to be chosen.
+    """
+    room = samples / count
+    wanted = np.minimum(shares, room)
+    missing = shares - wanted
+    room -= wanted
+    for bin_ in np.flatnonzero(missing):
+        for other in np.argsort(np.abs(np.arange(len(shares)) - bin_), kind="stable"):
+            moved = min(missing[bin_], room[other])
+            wanted[other] += moved
+            room[other] -= moved
+            missing[bin_] -= moved
+    uncovered = float(np.maximum(shares - samples / count, 0).sum())
+    return (1 - EVEN) * wanted + EVEN * samples / samples.sum(), uncovered
 
 
 def _draw(weights: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:

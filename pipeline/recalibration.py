@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 COARSE = 4
 """Bins of a device's histogram that are one here: training samples are few."""
-UNCOVERED = 0.01
-"""Of the field, from which the user is told that no training sample is like it."""
+UNCOVERED = 0.02
+"""Of the field, from which the user is told that training samples are not like it."""
 
 Trait = tuple[str, "NDArray[np.int64]", "NDArray[np.float64]"]
 """What it is, which bin each training sample is in, and the field's counts."""
@@ -82,8 +82,8 @@ def choose_like_field(
     names, bins, counts = zip(*traits, strict=True)
     match = choose_like(bins, counts, count, seed)
     notes = [
-        f"{share:.0%} of the field's {name} lie where no training sample does, so that calibration cannot "
-        "cover them; collect such samples"
+        f"{share:.0%} of the field's {name} lie where training samples are none or too few, so that "
+        "calibration cannot cover them; collect such samples"
         for name, share in zip(names, match.uncovered, strict=True)
         if share >= UNCOVERED
     ]

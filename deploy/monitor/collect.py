@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deploy.errors import TransportError
+from deploy.monitor.statistics import MOST_BYTES
 
 if TYPE_CHECKING:
     from deploy.transports.transport import Transport
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 ROOTS = ("/opt", "/data/local/tmp/edge-models")
 FILE = "state/statistics.json"
 # Constant text: the name is an argument, which the shell does not read as a program.
-IN_HOME = 'exec cat "$HOME/.local/share/edge-models/$1/state/statistics.json"'
+IN_HOME = 'exec head -c "$2" "$HOME/.local/share/edge-models/$1/state/statistics.json"'
 
 
 def collect(transport: Transport, name: str, *, root: str | None = None, timeout_s: float = 60.0) -> bytes:
@@ -28,9 +29,10 @@ def collect(transport: Transport, name: str, *, root: str | None = None, timeout
         TransportError: the device was not reached, or has no statistics.
     """
     roots = ROOTS if root is None else (root,)
-    tries = [["cat", f"{folder.rstrip('/')}/{name}/{FILE}"] for folder in roots]
+    most = str(MOST_BYTES + 1)  # a device is not trusted to end
+    tries = [["head", "-c", most, f"{folder.rstrip('/')}/{name}/{FILE}"] for folder in roots]
     if root is None:
-        tries.insert(1, ["sh", "-c", IN_HOME, "sh", name])
+        tries.insert(1, ["sh", "-c", IN_HOME, "sh", name, most])
     for words in tries:
         ran = transport.run(words, timeout_s=timeout_s)
         if ran.status == 0:

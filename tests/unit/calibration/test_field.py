@@ -37,6 +37,15 @@ def test_several_traits_are_fitted_at_a_time():
     assert shares(CLASSES, places, 3)[2] == pytest.approx(0.8, abs=0.08)
 
 
+def test_places_with_too_few_samples_are_filled_from_the_next_ones():
+    trait = np.repeat([0, 1, 2], [900, 80, 5])
+
+    match = choose_like([trait], [np.array([0.0, 0.0, 1.0])], 100, seed=0)
+
+    assert match.uncovered == pytest.approx((0.95,))
+    assert np.bincount(trait[match.places]).tolist()[1:] == pytest.approx([76, 5], abs=6)
+
+
 def test_what_no_training_sample_has_is_said_and_the_nearest_are_taken():
     field = np.zeros(16)
     field[[5, 15]] = [30, 70]
@@ -44,7 +53,7 @@ def test_what_no_training_sample_has_is_said_and_the_nearest_are_taken():
 
     match = choose_like([trait], [field], 200, seed=0)
 
-    assert match.uncovered == (0.7,)
+    assert match.uncovered == pytest.approx((0.7,))
     assert shares(trait, match.places, 16)[8] == pytest.approx(0.7, abs=0.1)
 
 
