@@ -19,19 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploy.errors import TransportError
+from deploy.transports.ssh import SshAddress, require_client
 from pipeline.board.image import find_image
 from pipeline.board.machine import Machine, make_job_disk, start
 from pipeline.errors import DeviceError
 from pipeline.progress import track
 from pipeline.runtimes.parts import cache_folder
-from pipeline.runtimes.ssh import SshAddress, require_client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from deploy.transports.transport import Ran
     from pipeline.board.image import BoardImage
-    from pipeline.runtimes.ssh import Ran
     from pipeline.targets import Device
 
 BOOT_TIMEOUT_S = 180.0
@@ -208,7 +209,7 @@ def wait_for_ssh(address: SshAddress, pid: int, console: Path, timeout_s: float 
             if "Server listening" in console.read_text(encoding="utf-8", errors="replace"):
                 try:
                     address.run(["true"], timeout_s=60)
-                except DeviceError as error:
+                except TransportError as error:
                     trouble = str(error)
                 else:
                     return
