@@ -41,7 +41,7 @@ class Monitored:
     Attributes:
         devices: (address, what it saw) of each that answered.
         ratios: for each how much slower its median is than the first one's; None where it cannot be said.
-        problems: (address, why) of each that gave nothing.
+        problems: (address, a line that says why) of each that gave nothing.
     """
 
     name: str
@@ -109,7 +109,7 @@ def monitor(
         devices = tuple((address, found) for address, found in answers if isinstance(found, Statistics))
         problems = tuple((address, found) for address, found in answers if isinstance(found, str))
         if not devices:
-            msg = "; ".join(f"{address}: {problem}" for address, problem in problems)
+            msg = "; ".join(problem for _, problem in problems)
             raise DeviceError(msg)
         merged = merge(*(found.model_dump(mode="json", exclude={"null"}) for _, found in devices))
         seen = read_statistics(json.dumps(merged).encode(), "all devices together")
@@ -165,7 +165,7 @@ def _ask(source: str, *, manifest: Manifest, digest: str, root: str | None) -> S
         found = read_statistics(raw, source)
     if found.digest != digest:
         other = f"{found.name}-{found.version}-{found.target} ({str(found.digest)[:16]})"
-        return f"its statistics are of {_printable(other)}, not of {manifest.full_name} ({digest[:16]})"
+        return f"{source}: its statistics are of {_printable(other)}, not of {manifest.full_name} ({digest[:16]})"
     return found
 
 

@@ -48,8 +48,8 @@ def monitor(
     from pipeline.monitoring import monitor as run
 
     found = run(release, sources, before=before, save=save, root=root, public_key=public_key)
-    for address, problem in found.problems:
-        click.echo(f"{address}: {problem}", err=True)
+    for _, problem in found.problems:
+        click.echo(" ".join(problem.split()), err=True)
     if as_json:
         click.echo(json.dumps(found.plain()))
     else:

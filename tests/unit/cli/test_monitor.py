@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +15,17 @@ from deploy.errors import TransportError
 from deploy.manifest import Manifest, digest_of, write_manifest
 from deploy.monitor.collect import collect
 from deploy.monitor.measures import null_of
-from deploy.monitor.statistics import read_saved
-from deploy.transports.transport import Ran
+from deploy.monitor.statistics import MOST_BYTES, read_saved
+from deploy.transports.local import LocalTransport
 from pipeline.cli import cli
-from pipeline.errors import DeviceError, GateFailed, InputError, IntegrityError, leaf_errors_mapped
+from pipeline.errors import (
+    DeviceError,
+    GateFailed,
+    InputError,
+    IntegrityError,
+    PipelineError,
+    leaf_errors_mapped,
+)
 
 INPUT = {
     "name": "image",
@@ -237,41 +243,63 @@ def test_saving_where_nothing_can_be_written_is_told(release, seen, tmp_path):
         run(release, "--from", seen(), "--save", tmp_path / "missing" / "saved.json")
 
 
-class Here:
-    """A device that is this machine, with a home of its own."""
-
-    def __init__(self, home):
-        self.environment = os.environ | {"HOME": str(home)}
-
-    def __str__(self):
-        return "here"
-
-    def run(self, words, *, timeout_s=120.0):
-        ran = subprocess.run(words, capture_output=True, env=self.environment, timeout=timeout_s)
-        return Ran(ran.returncode, ran.stdout, ran.stderr.decode())
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """This machine as a device, with a home of its own."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / "home/.local/share/edge-models"
 
 
-def test_statistics_are_found_below_a_users_home(tmp_path):
-    state = tmp_path / ".local/share/edge-models/ripeness/state"
-    state.mkdir(parents=True)
-    (state / "statistics.json").write_text("counted")
+def put(root, text):
+    (state := root / "ripeness/state").mkdir(parents=True)
+    (state / "statistics.json").write_text(text)
 
-    assert collect(Here(tmp_path), "ripeness") == b"counted"
+
+def test_a_device_is_asked(release, seen, home):
+    put(home, Path(seen()).read_text())
+
+    found = json.loads(run(release, "--from", "local://", "--json").output)
+    assert [(one["address"], one["samples"]) for one in found["devices"]] == [("local://", 600)]
+
+
+def test_a_device_that_does_not_answer_is_reported_and_the_rest_goes_on(release, seen, home):
+    result = CliRunner().invoke(
+        cli, ["monitor", str(release), "--from", "local://", "--from", seen(), "--json"]
+    )
+
+    assert isinstance(result.exception, DeviceError)
+    assert "local://" in json.loads(result.stdout)["problems"]
+    assert json.loads(result.stdout)["verdict"] == "same"
+    assert result.stderr.startswith("local://: no statistics of ripeness")
+
+
+def test_a_device_with_damaged_statistics_is_named(release, home):
+    put(home, "{")
+
+    with pytest.raises(InputError, match="local://: damaged statistics"):
+        run(release, "--from", "local://")
+
+
+@pytest.mark.parametrize("address", ["ssh://-oProxyCommand=x", "ftp://host", "adb://a;b"])
+def test_what_is_no_address_is_refused(release, address):
+    with pytest.raises(PipelineError) as caught:
+        run(release, "--from", address)
+    assert caught.value.exit_code in {2, 3, 5}
 
 
 def test_statistics_are_found_below_a_root_that_is_named(tmp_path):
-    (tmp_path / "ripeness/state").mkdir(parents=True)
-    (tmp_path / "ripeness/state/statistics.json").write_text("counted")
+    put(tmp_path, "counted")
 
-    assert collect(Here(tmp_path / "nobody"), "ripeness", root=f"{tmp_path}/") == b"counted"
+    assert collect(LocalTransport(), "ripeness", root=f"{tmp_path}/") == b"counted"
 
 
-def test_a_device_without_statistics_is_told_from_one_that_has_some(tmp_path):
-    with pytest.raises(TransportError, match="here: no statistics of ripeness below /opt"):
-        collect(Here(tmp_path), "ripeness")
+def test_a_device_cannot_send_without_end(home):
+    put(home, "x" * (MOST_BYTES + 100))
+
+    assert len(collect(LocalTransport(), "ripeness")) == MOST_BYTES + 1
 
 
 def test_a_name_is_no_program(tmp_path):
     with pytest.raises(TransportError):
-        collect(Here(tmp_path), f"$(touch {tmp_path}/owned)`touch {tmp_path}/owned`;touch {tmp_path}/owned")
+        collect(LocalTransport(), f"$(touch {tmp_path}/owned)`touch {tmp_path}/owned`;touch {tmp_path}/owned")
     assert list(tmp_path.iterdir()) == []
