@@ -43,7 +43,7 @@ def choose_like(
     training samples are none or too few is taken from the nearest place that has some left.
 
     Args:
-        traits: of each trait int64 (n,): which bin a training sample is in.
+        traits: of each trait int64 (n,): which bin a training sample is in; the last is met most exactly.
         field: of each trait (bins,) counts or shares in the field.
         count: how many samples to choose; all where there are fewer.
         seed: of the draw.
@@ -68,7 +68,10 @@ def choose_like(
             there = np.bincount(trait, weights, minlength=len(shares))
             weights *= np.divide(shares, there, out=np.zeros_like(there), where=there > 0)[trait]
             weights /= weights.sum()
-    return Match(_draw(weights, min(count, samples), np.random.default_rng(seed)), uncovered)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(samples)
+    order = order[np.argsort(traits[-1][order], kind="stable")]
+    return Match(_draw(weights, order, min(count, samples), rng), uncovered)
 
 
 def _covered(
@@ -95,8 +98,13 @@ def _covered(
     return (1 - EVEN) * wanted + EVEN * samples / samples.sum(), uncovered
 
 
-def _draw(weights: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Systematic sampling: each sample's chance is its weight times ``count``, and at most 1."""
+def _draw(
+    weights: NDArray[np.float64], order: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Systematic sampling: each sample's chance is its weight times ``count``, and at most 1.
+
+    Whatever ``order`` puts side by side gets its share almost exactly.
+    """
     chances = np.minimum(weights * count, 1.0)
     for _ in range(len(weights)):
         free = chances < 1
@@ -104,7 +112,6 @@ def _draw(weights: NDArray[np.float64], count: int, rng: np.random.Generator) ->
         if not free.any() or abs(chances[free].sum() - left) < 1e-9:
             break
         chances[free] = np.minimum(chances[free] * left / chances[free].sum(), 1.0)
-    order = rng.permutation(len(weights))
     ends = np.cumsum(chances[order])
     picks = np.minimum(rng.random() + np.arange(count), ends[-1] - 1e-9)
     return np.sort(order[np.searchsorted(ends, picks, side="right")])

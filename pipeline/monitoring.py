@@ -164,8 +164,8 @@ def _ask(source: str, *, manifest: Manifest, digest: str, root: str | None) -> S
             return str(error)
         found = read_statistics(raw, source)
     if found.digest != digest:
-        other = f"{found.name}-{found.version}-{found.target} ({str(found.digest)[:16]})"
-        return f"{source}: its statistics are of {_printable(other)}, not of {manifest.full_name} ({digest[:16]})"
+        other = _printable(f"{found.name}-{found.version}-{found.target} ({str(found.digest)[:16]})")
+        return f"{source}: its statistics are of {other}, not of {manifest.full_name} ({digest[:16]})"
     return found
 
 

@@ -78,7 +78,9 @@ def latency_table(devices: Sequence[tuple[str, Statistics]], ratios: Sequence[It
 def drift_lines(drift: Drift, advice: Sequence[Advice]) -> RenderableType:
     """The estimates of accuracy, and what to do."""
     lines = Text()
-    for one in drift.estimates:
+    # Confidence in what a broken sensor shows says nothing.
+    blind = any(said.action == "check the sensor" for said in advice)
+    for one in () if blind else drift.estimates:
         low, high = sorted((one.thresholded, one.averaged))
         lines.append(
             f"{one.output}: {one.tested:.1%} right in testing; its confidence suggests "
