@@ -237,9 +237,14 @@ class AwareModel(Artifact):
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationSet(Artifact):
-    """Indices into the training samples, and the manifest of their hashes."""
+    """Indices into the training samples, and the manifest of their hashes.
+
+    Attributes:
+        notes: what a user should know about the choice, one line each.
+    """
 
     samples: int
+    notes: tuple[str, ...] = ()
 
     @property
     def indices(self) -> Path:
