@@ -11,7 +11,7 @@ LEVEL = 22
 # Larger than any model for these devices, and what a hostile header may ask for at most.
 MAX_BYTES = 2**31
 SMALL_BYTES = 4 * 2**20
-# Least match and strategy: the level's own, which suit text, and what suits int8 weights, which repeat little.
+# Least match and strategy: the level's own, which suit text, and what suits weights, which repeat little.
 _SEARCHES = (
     (3, zstandard.STRATEGY_BTULTRA2),
     (5, zstandard.STRATEGY_BTULTRA),
