@@ -96,7 +96,7 @@ class Drift:
     """What was found: everything that was compared, and what of it is to be acted on.
 
     Attributes:
-        alpha: false alarms that each item is allowed, so that all of them have ``FALSE_ALARMS``.
+        alpha: false alarms that each item is allowed: its share of those of the whole comparison.
     """
 
     samples: int
@@ -121,13 +121,20 @@ class Drift:
         return max(known, default=1) if len(known) == len(needs) else None
 
 
-def compare(baseline: Statistics, seen: Statistics, before: Statistics | None = None) -> Drift:
+def compare(
+    baseline: Statistics,
+    seen: Statistics,
+    before: Statistics | None = None,
+    *,
+    false_alarms: float = FALSE_ALARMS,
+) -> Drift:
     """Compare what was seen with the release's baseline.
 
     Args:
         baseline: of the release.
         seen: on devices.
         before: seen on the same devices earlier, where latencies are to be compared: a build has none.
+        false_alarms: how often the same inputs may be called drifted.
 
     Raises:
         DeployError: they are of different models.
@@ -135,7 +142,7 @@ def compare(baseline: Statistics, seen: Statistics, before: Statistics | None = 
     check_same_model(baseline, seen)
     tests = list(_tests(baseline, seen)) if baseline.observed and seen.observed else []
     latency = _latency_samples(before, seen)
-    alpha = FALSE_ALARMS / max(len(tests) + (len(LATENCY_QUANTILES) if latency else 0), 1)
+    alpha = false_alarms / max(len(tests) + (len(LATENCY_QUANTILES) if latency else 0), 1)
     items = [test(alpha=alpha) for test in tests]
     if before is not None and latency:
         items += [compare_latency(before, seen, quantile, alpha) for quantile in LATENCY_QUANTILES]

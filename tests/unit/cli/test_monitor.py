@@ -161,6 +161,21 @@ def test_several_devices_are_taken_together_and_timed_apart(release, seen):
     assert "2.0" in run(release, "--from", files[0], "--from", files[1]).output
 
 
+def test_one_of_many_devices_that_drifted_is_named_though_all_together_did_not(release, seen):
+    files = [seen(f"{n}.json", count=600, seed=n) for n in range(1, 10)]
+    files.append(seen("dark.json", count=100, brightness=-60))
+    result = CliRunner().invoke(
+        cli, ["monitor", str(release), *(word for file in files for word in ("--from", file)), "--json"]
+    )
+
+    assert isinstance(result.exception, GateFailed)
+    assert "dark.json: image" in str(result.exception)
+    found = json.loads(result.stdout)
+    assert {item["verdict"] for item in found["items"]} == {"same"}
+    assert [device["verdict"] for device in found["devices"]].count("drifted") == 1
+    assert found["devices"][-1]["advice"]
+
+
 def test_json_says_all_that_the_tables_say(release, seen):
     found = json.loads(run(release, "--from", seen(count=30, seed=3), "--json").output)
 
