@@ -170,19 +170,19 @@ def compare(folder: Path, actual: Mapping[str, str], stated: Mapping[str, str], 
     """Say how files differ from what ``where`` states of them: SHA-256 by path, both.
 
     Raises:
-        SignatureError: they do; names the first.
+        SignatureError: they do; names the first, and the checksums last since they follow from the others.
     """
-    for name in sorted({**actual, **stated}):
-        if name not in stated:
-            trouble = f"a file too many: {where} does not name it"
-        elif name not in actual:
-            trouble = f"missing, but {where} names it"
-        elif actual[name] != stated[name]:
-            trouble = f"its bytes are not those that {where} states"
-        else:
-            continue
-        msg = f"{folder}: {name if name.isprintable() else repr(name)}: {trouble}; {MEND}"
-        raise SignatureError(msg)
+    changed = {name for name in actual.keys() & stated.keys() if actual[name] != stated[name]}
+    troubles = (
+        (sorted(stated.keys() - actual.keys()), f"missing, but {where} names it"),
+        (sorted(actual.keys() - stated.keys()), f"a file too many: {where} does not name it"),
+        (sorted(changed, key=lambda name: (name == CHECKSUMS, name)), f"its bytes are not those in {where}"),
+    )
+    for names, trouble in troubles:
+        if names:
+            shown = names[0] if names[0].isprintable() else repr(names[0])
+            msg = f"{folder}: {shown}: {trouble}; {MEND}"
+            raise SignatureError(msg)
 
 
 def check_manifest(folder: Path, sums: Mapping[str, str]) -> Manifest:

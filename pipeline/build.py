@@ -18,6 +18,7 @@ from pipeline.intake import (
     shifted_data,
     source_of,
 )
+from pipeline.manifest import created_at
 from pipeline.preparation import prepare_model
 from pipeline.quantize.aware import train_quantization_aware
 from pipeline.quantize.convert import convert_float, convert_quantized
@@ -44,10 +45,20 @@ class Built:
     report: Report
 
 
-def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
+def build(
+    target: Target,
+    config: BuildConfig,
+    workspace: Workspace,
+    key: Path | str | None = None,
+    password: str | None = None,
+) -> Built:
     """Take a trained Keras model to a validated release for ``target``.
 
     The report is published whether or not the gates pass.
+
+    Args:
+        key: signs the release, a path or PEM text; None leaves it unsigned.
+        password: of the key, where it is encrypted.
 
     Raises:
         GateFailed: a gate was not passed; there is no release.
@@ -91,7 +102,9 @@ def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
     passed = require_passed(judged, report)
     released = step(
         release, quantized, passed, measured, samples, data, prepared,
-        project=config.project, target=target, interpolation=config.data.interpolation,
+        project=config.project, config=config.release, target=target, interpolation=config.data.interpolation,
+        tolerance_steps=config.gates.bit_difference_steps, created=created_at(),
     )  # fmt: skip
-    publish(released.folder / name, folder)
+    with leaf_errors_mapped():
+        publish(released.folder / name, folder, key, password)
     return Built(folder, released.reproducible_digest, read_report(judged.report))

@@ -71,28 +71,28 @@ def _changed(old: Manifest, version: str | None, counter: int | None, expires: d
     if expires is not None and expires < datetime.now(UTC).date():
         msg = f"--expires {expires} is over; name a day to come"
         raise ConfigError(msg)
-    wanted = version or old.version
+    wanted = old.version if version is None else version
     name = release_name(old.name, wanted, old.target)
-    if counter is None:
-        counter = counter_of(version) if version else old.counter
-        if counter < old.counter:
-            msg = (
-                f"the counter would fall from {old.counter} to {counter}: devices refuse that; give --counter"
-            )
-            raise ConfigError(msg)
     changes = {
         "version": wanted,
-        "counter": counter,
         "expires": expires or old.expires,
         "created": created_at() or old.created,
         "model": _renamed(old.model, old.full_name, name),
     }
     try:
-        return Manifest.model_validate(old.model_dump() | changes)
+        new = Manifest.model_validate(old.model_dump() | changes)
     except ValidationError as error:
         first = error.errors()[0]
         msg = f"--{'.'.join(map(str, first['loc']))} {first['input']!r}: {first['msg']}"
         raise ConfigError(msg) from error
+    if counter is None:
+        counter = old.counter if version is None else counter_of(version)
+        if counter < old.counter:
+            msg = (
+                f"the counter would fall from {old.counter} to {counter}: devices refuse that; give --counter"
+            )
+            raise ConfigError(msg)
+    return new.model_copy(update={"counter": counter})
 
 
 def _renamed(file: str, old: str, new: str) -> str:

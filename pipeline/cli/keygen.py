@@ -34,7 +34,7 @@ def keygen(out: Path) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     kept = "encrypted" if password else "not encrypted"
-    table.add_row("private key", Text(f"{out}  ({kept}; keep it secret, and out of the repository)"))
+    table.add_row("private key", Text(f"{out}  ({kept}; keep it secret)"))
     table.add_row("public key", Text(f"{public}  (give it to whoever deploys)"))
     table.add_row("fingerprint", Text(fingerprint))
     Console(highlight=False).print(table)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-Kind = Literal["number", "numbers", "bytes", "string", "table", "tables", "union"]
+Kind = Literal["number", "numbers", "bytes", "string", "strings", "table", "tables", "union"]
 
 # "Table.Field" -> the table that a field, or each element of it, refers to.
 REFERENCES = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import InputError
 from pipeline.flatbuffer import layout
 from pipeline.flatbuffer.checks import check_model
+from pipeline.flatbuffer.metadata import check_attached
 from pipeline.flatbuffer.model import Operator, Subgraph, Tensor, TfliteModel
 from pipeline.flatbuffer.reader import UPDATE, Reader, Span, Table
 
@@ -43,7 +44,7 @@ def read_tflite(
     reader = Reader(content, name)
     root = reader.root()
     model = _Decoder(reader, root).model()
-    reader.check_end()
+    check_attached(reader, root)
     check_model(model, root, reader.refuse, allow_custom)
     return model
 

@@ -48,13 +48,24 @@ class Reader:
         end: where the last object that was read ends, in bytes from the start.
     """
 
+    # Of the schema, like the next two functions; the reader of another one has others.
+    identifier, root_table = IDENTIFIER, "Model"
+
+    def fields(self, table: str) -> tuple[layout.Field, ...]:
+        """The fields of a table."""
+        return layout.fields(table)
+
+    def union(self, enumeration: str) -> dict[int, str]:
+        """The tables that a union may hold, by number."""
+        return layout.names(enumeration)
+
     def __init__(self, content: bytes, name: str) -> None:
         self.content, self.name = content, name
         self.end = 0
         self._work = 0
 
     def root(self) -> Table:
-        """Return the decoded ``Model`` table.
+        """Return the decoded root table.
 
         Raises:
             InputError: if the file is not a TFLite model, or its structure is damaged.
@@ -62,9 +73,9 @@ class Reader:
         head = self.content[:8]
         if not head:
             self.refuse("the file is empty", "convert the model again")
-        if len(head) < 8 or head[4:] != IDENTIFIER:
+        if len(head) < 8 or head[4:] != self.identifier:
             self.refuse(f"not a TFLite model: {_resemblance(self.content)}", "pass a .tflite file")
-        return self._table(self._reference(0, "the root"), "Model")
+        return self._table(self._reference(0, "the root"), self.root_table)
 
     def refuse(self, what: str, mend: str = DAMAGED) -> NoReturn:
         """Raise an InputError of one line that names the file; names out of the file are made harmless."""
@@ -79,11 +90,14 @@ class Reader:
         self.end = max(self.end, end)
         return Span(start, length)
 
-    def check_end(self) -> None:
-        """Refuse bytes that follow the last object, other than a zip of TFLite's associated files."""
+    def check_end(self) -> bool:
+        """Return whether a zip archive may follow the last object; refuse other bytes there than padding."""
         rest = self.content[self.end :]
-        if len(rest) > MAX_PADDING_BYTES and not rest.lstrip(b"\0").startswith(_ZIP_MAGIC):
+        if len(rest) <= MAX_PADDING_BYTES:
+            return False
+        if not rest[: MAX_PADDING_BYTES + len(_ZIP_MAGIC)].lstrip(b"\0").startswith(_ZIP_MAGIC):
             self.refuse(f"{len(rest)} bytes follow the end of the model at byte {self.end}")
+        return True
 
     def _number(self, code: str, position: int, what: str) -> Any:
         size = struct.calcsize(code)
@@ -120,7 +134,7 @@ class Reader:
         self._spend(TABLE_WORK + 2 * vtable_size, what)
 
         values: Table = {}
-        for field in layout.fields(table):
+        for field in self.fields(table):
             entry = 4 + 2 * field.slot
             offset = self._number("H", vtable + entry, what) if entry < vtable_size else 0
             width = struct.calcsize(field.code if field.kind == "number" else "I")
@@ -141,7 +155,7 @@ class Reader:
                 return self._table(target, field.refers_to)
             case "union":
                 member = siblings[f"{field.name}Type"]
-                known = layout.names(field.refers_to)
+                known = self.union(field.refers_to)
                 if member not in known:
                     self.refuse(f"{what} holds kind {member}, which this LiteRT does not know", UPDATE)
                 return self._table(target, known[member]) if member else None
@@ -149,6 +163,9 @@ class Reader:
                 return self._count(target, 1, what)
             case "string":
                 return self._string(target, what)
+            case "strings":
+                start, length = self._count(target, 4, what)
+                return [self._string(self._reference(start + 4 * i, what), what) for i in range(length)]
             case "numbers":
                 return self._numbers(target, field.code, what)
             case _:
@@ -176,7 +193,8 @@ class Reader:
 
 
 _ABSENT: dict[layout.Kind, Any] = {
-    "numbers": (), "bytes": Span(0, 0), "string": "", "table": None, "tables": [], "union": None,
+    "numbers": (), "bytes": Span(0, 0), "string": "", "strings": [], "table": None, "tables": [],
+    "union": None,
 }  # fmt: skip
 
 

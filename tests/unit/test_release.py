@@ -285,7 +285,7 @@ def test_what_cannot_be_signed_is_not_published(tmp_path, write_release, keys):
     publish(source, destination, keys[0])
     (source / "c/model.h").write_text("tampered")
 
-    with pytest.raises(SignatureError, match=r"c/model\.h: its bytes are not those that SHA256SUMS states"):
+    with pytest.raises(SignatureError, match=r"c/model\.h: its bytes are not those in SHA256SUMS"):
         publish(source, destination, keys[0])
 
     assert verify(destination, keys[1])

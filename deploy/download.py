@@ -1,0 +1,81 @@
+"""The download of a model: its .tflite file compressed by Zstandard, the same bytes every time."""
+
+from __future__ import annotations
+
+import zstandard
+
+from deploy.errors import DeployError
+
+SUFFIX = ".zst"
+LEVEL = 22
+# Larger than any model for these devices, and what a hostile header may ask for at most.
+MAX_BYTES = 2**31
+SMALL_BYTES = 4 * 2**20
+# Least match and strategy: the level's own, which suit text, and what suits weights, which repeat little.
+_SEARCHES = (
+    (3, zstandard.STRATEGY_BTULTRA2),
+    (5, zstandard.STRATEGY_BTULTRA),
+    (6, zstandard.STRATEGY_BTULTRA2),
+)
+
+
+def compress(content: bytes) -> bytes:
+    """Return one Zstandard frame with the content's size and checksum; equal contents give equal frames.
+
+    Of a small model it is the smallest of what several searches for matches give: 1 % less. Of a large one
+    they give 0.2 % less for three times the seconds.
+
+    Raises:
+        DeployError: the content is larger than ``MAX_BYTES``.
+    """
+    if len(content) > MAX_BYTES:
+        msg = f"a model of {len(content):,} bytes is too large for a download; at most {MAX_BYTES:,}"
+        raise DeployError(msg)
+    searches = _SEARCHES if len(content) <= SMALL_BYTES else _SEARCHES[:1]
+    frames = [_compress(content, least_match, strategy) for least_match, strategy in searches]
+    return min(frames, key=len)
+
+
+def _compress(content: bytes, least_match: int, strategy: int) -> bytes:
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        LEVEL,
+        source_size=len(content),
+        min_match=least_match,
+        strategy=strategy,
+        write_checksum=1,
+        write_content_size=1,
+        write_dict_id=0,
+        threads=0,  # in this thread: how others would share the work decides the bytes
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters).compress(content)
+
+
+def decompress(frame: bytes, *, limit: int = MAX_BYTES) -> bytes:
+    """Return the content of a frame that ``compress`` made; memory is bounded whatever its header says.
+
+    Args:
+        frame: of anyone's making.
+        limit: the most bytes that are allowed to come out.
+
+    Raises:
+        DeployError: it is not one whole frame, its checksum is not the content's, or it is larger.
+    """
+    try:
+        header = zstandard.get_frame_parameters(frame)
+        size = header.content_size
+        if size > limit:
+            said = "an unknown number of" if size == zstandard.CONTENTSIZE_UNKNOWN else f"{size:,}"
+            msg = f"the download holds {said} bytes, and {limit:,} are allowed; download it again"
+            raise DeployError(msg)
+        if not header.has_checksum:
+            msg = "the download has no checksum; download it again"
+            raise DeployError(msg)
+        inflating = zstandard.ZstdDecompressor(max_window_size=max(limit, 1024)).decompressobj()
+        content = inflating.decompress(frame)
+    except zstandard.ZstdError as error:
+        msg = f"the download is damaged ({error}); download it again"
+        raise DeployError(msg) from error
+    if not inflating.eof or inflating.unused_data or len(content) != size:
+        msg = "the download is cut short, or more follows it; download it again"
+        raise DeployError(msg)
+    return content

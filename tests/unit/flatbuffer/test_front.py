@@ -1,0 +1,105 @@
+"""A buffer more, and not a byte of the others touched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from pipeline.errors import InputError
+from pipeline.flatbuffer import read_tflite
+from pipeline.flatbuffer.front import put_in_front
+from pipeline.flatbuffer.reader import Span
+
+DATA = bytes(range(101))
+
+
+def spans(model):
+    return [tensor.data for graph in model.subgraphs for tensor in graph.tensors if tensor.size_bytes]
+
+
+def without_places(model):
+    return [
+        replace(graph, tensors=tuple(replace(tensor, data=Span(0, 0)) for tensor in graph.tensors))
+        for graph in model.subgraphs
+    ]
+
+
+@pytest.mark.parametrize("length", [0, 1, 15, 16, 101, 1000])
+def test_operators_tensors_and_constants_are_the_same(length, tiny_tflite):
+    data = DATA[:1] * length
+    written = put_in_front(tiny_tflite, "NEW", data)
+    before, after = read_tflite(tiny_tflite), read_tflite(written)
+
+    assert without_places(before) == without_places(after)
+    for old, new in zip(spans(before), spans(after), strict=True):
+        assert (new.start - old.start) % 64 == 0
+        assert written[new.start : new.start + new.length] == tiny_tflite[old.start : old.start + old.length]
+    assert after.metadata == {"min_runtime_version": 16, "NEW": length}
+    assert after.description == before.description
+    root = schema.ModelT.InitFromPackedBuf(written, 0)
+    found = root.buffers[root.metadata[1].buffer].data
+    assert bytes([] if found is None else found) == data
+
+
+def test_the_new_buffer_lies_at_sixteen_bytes(tiny_tflite):
+    for length in range(64):
+        data = b"\xa5" * 40 + bytes([length]) * length
+        assert put_in_front(tiny_tflite, "x" * (length + 1), data).index(data) % 16 == 0
+
+
+def test_an_entry_of_the_same_name_is_replaced(tiny_tflite):
+    once = put_in_front(tiny_tflite, "NEW", b"old")
+    twice = put_in_front(once, "NEW", DATA)
+
+    assert read_tflite(twice).metadata == {"min_runtime_version": 16, "NEW": len(DATA)}
+
+
+def test_a_model_without_metadata_gets_some(tiny_tflite_with):
+    bare = tiny_tflite_with(lambda model: setattr(model, "metadata", None))
+
+    assert read_tflite(put_in_front(bare, "NEW", DATA)).metadata == {"NEW": len(DATA)}
+
+
+def test_signatures_stay(tiny_tflite_with):
+    def sign(model):
+        signature = schema.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = "serve", 0
+        signature.inputs, signature.outputs = [schema.TensorMapT()], [schema.TensorMapT()]
+        signature.inputs[0].name, signature.inputs[0].tensorIndex = "image", 0
+        signature.outputs[0].name, signature.outputs[0].tensorIndex = "class", 9
+        model.signatureDefs = [signature]
+
+    assert read_tflite(put_in_front(tiny_tflite_with(sign), "NEW", DATA)).signatures == ("serve",)
+
+
+def test_data_outside_of_the_flatbuffer_is_refused_because_its_place_would_move(tiny_tflite_with):
+    def move(model):
+        model.buffers[6].data = None
+        model.buffers[6].offset, model.buffers[6].size = 16, 16
+
+    with pytest.raises(InputError, match="outside of its FlatBuffer"):
+        put_in_front(tiny_tflite_with(move), "NEW", DATA)
+
+
+def test_both_runtimes_give_the_same_bits(tiny_tflite, tmp_path):
+    import ai_edge_litert.interpreter
+    import tflite_runtime.interpreter
+
+    images = np.random.default_rng(0).integers(-128, 128, (16, 1, 4, 4, 1)).astype(np.int8)
+    answers = []
+    for name, content in (("old", tiny_tflite), ("new", put_in_front(tiny_tflite, "NEW", DATA))):
+        (tmp_path / name).write_bytes(content)
+        for runtime in (ai_edge_litert.interpreter, tflite_runtime.interpreter):
+            interpreter = runtime.Interpreter(model_path=str(tmp_path / name))
+            interpreter.allocate_tensors()
+            found = []
+            for image in images:
+                interpreter.set_tensor(0, image)
+                interpreter.invoke()
+                found.append(interpreter.get_tensor(9))
+            answers.append(np.stack(found))
+    assert np.array_equal(answers[0], answers[2])
+    assert np.array_equal(answers[1], answers[3])
