@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.device.observe import merge
-from deploy.errors import DeployError, TransportError
+from deploy.errors import TransportError
 from deploy.keys import PUBLIC_KEY
 from deploy.manifest import digest_of, read_manifest
 from deploy.monitor.advice import Advice, advise
 from deploy.monitor.collect import collect
-from deploy.monitor.compare import FALSE_ALARMS, Drift, Item, compare, compare_latency
+from deploy.monitor.compare import FALSE_ALARMS, Drift, Item, check_same_model, compare, compare_latency
 from deploy.monitor.statistics import MOST_BYTES, Statistics, read_statistics
 from deploy.signing import verify
 from pipeline.errors import DeviceError, InputError, IntegrityError, leaf_errors_mapped
@@ -142,7 +142,7 @@ def monitor(
         manifest, digest = _release(folder, public_key)
         baseline = _baseline(folder, manifest)
         earlier = _read(before) if before else None
-        ask = partial(_ask, manifest=manifest, digest=digest, root=root)
+        ask = partial(_ask, manifest=manifest, digest=digest, baseline=baseline, root=root)
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             answers = list(zip(sources, pool.map(ask, sources), strict=True))
         found = [(address, seen) for address, seen in answers if isinstance(seen, Statistics)]
@@ -150,14 +150,13 @@ def monitor(
         if not found:
             msg = "; ".join(problem for _, problem in problems)
             raise DeviceError(msg)
-        merged = merge(*(seen.model_dump(mode="json", exclude={"null"}) for _, seen in found))
-        seen = read_statistics(json.dumps(merged).encode(), "all devices together")
+        seen = _merged([one for _, one in found], "all devices together")
         share = FALSE_ALARMS / (len(found) + 1 if len(found) > 1 else 1)
         drift = compare(baseline, seen, earlier, false_alarms=share)
         devices = _devices(baseline, found, share)
         advice = advise(baseline, seen, drift)
     if save:
-        _save(save, merged, manifest, baseline)
+        _save(save, seen, manifest, baseline)
     return Monitored(manifest.full_name, digest, baseline, seen, drift, advice, devices, problems)
 
 
@@ -200,26 +199,41 @@ def _baseline(folder: Path, manifest: Manifest) -> Statistics:
     return baseline
 
 
-def _ask(source: str, *, manifest: Manifest, digest: str, root: str | None) -> Statistics | str:
+def _ask(
+    source: str, *, manifest: Manifest, digest: str, baseline: Statistics, root: str | None
+) -> Statistics | str:
     """What one source saw, or why it is left out."""
     if "://" not in source:
-        found = _read(Path(source))
+        found = [_read(Path(source))]
     else:
         from deploy.transports.addresses import open_transport
 
         try:
             transport = open_transport(source)
             try:
-                raw = collect(transport, manifest.name, root=root)
+                raws = collect(transport, manifest.name, root=root)
             finally:
                 transport.close()
         except TransportError as error:
             return str(error)
-        found = read_statistics(raw, source)
-    if found.digest != digest:
-        other = _printable(f"{found.name}-{found.version}-{found.target} ({str(found.digest)[:16]})")
+        found = [read_statistics(raw, source) for raw in raws]
+    about = manifest.model_dump(
+        include={"name", "version", "target"}
+    )  # the digest says it, the device may not
+    same = [one.model_copy(update=about) for one in found if one.digest == digest]
+    if not same:
+        first = found[0]
+        other = _printable(f"{first.name}-{first.version}-{first.target} ({str(first.digest)[:16]})")
         return f"{source}: its statistics are of {other}, not of {manifest.full_name} ({digest[:16]})"
-    return found
+    for one in same:
+        check_same_model(baseline, one, source)
+    return _merged(same, source)
+
+
+def _merged(found: Sequence[Statistics], where: str) -> Statistics:
+    """All of them together; what they have beside counts is let go."""
+    plain = merge(*(one.model_dump(mode="json", exclude={"null"}) for one in found))
+    return read_statistics(json.dumps(plain).encode(), where)
 
 
 def _read(path: Path) -> Statistics:
@@ -242,17 +256,14 @@ def _printable(text: str) -> str:
 def _ratio(first: Statistics, other: Statistics) -> Item | None:
     if not (sum(first.latency_us.counts) and sum(other.latency_us.counts)):
         return None
-    try:
-        return compare_latency(first, other, 0.5, RATIO_ALPHA)
-    except DeployError:
-        return None
+    return compare_latency(first, other, 0.5, RATIO_ALPHA)
 
 
-def _save(path: Path, merged: dict[str, Any], manifest: Manifest, baseline: Statistics) -> None:
+def _save(path: Path, seen: Statistics, manifest: Manifest, baseline: Statistics) -> None:
     """Write what was seen with what a build needs to read it: how raw samples became what was counted."""
     contract = manifest.model_dump(mode="json", include={"inputs", "outputs"})
-    tested = baseline.model_dump(mode="json", exclude={"null"})
-    text = json.dumps(merged | {"contract": contract, "baseline": tested}, separators=(",", ":")) + "\n"
+    counted, tested = (one.model_dump(mode="json", exclude={"null"}) for one in (seen, baseline))
+    text = json.dumps(counted | {"contract": contract, "baseline": tested}, separators=(",", ":")) + "\n"
     try:
         handle, partial_name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "w", encoding="utf-8") as stream:

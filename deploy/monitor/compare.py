@@ -140,6 +140,8 @@ def compare(
         DeployError: they are of different models.
     """
     check_same_model(baseline, seen)
+    if before is not None:
+        check_same_model(baseline, before, "the earlier statistics")
     tests = list(_tests(baseline, seen)) if baseline.observed and seen.observed else []
     latency = _latency_samples(before, seen)
     alpha = false_alarms / max(len(tests) + (len(LATENCY_QUANTILES) if latency else 0), 1)
@@ -150,30 +152,28 @@ def compare(
     return Drift(seen.observed, baseline.observed, alpha, tuple(items), estimates)
 
 
-def check_same_model(baseline: Statistics, seen: Statistics) -> None:
-    """Refuse statistics of other tensors.
+def check_same_model(baseline: Statistics, seen: Statistics, where: str = "the statistics") -> None:
+    """Refuse statistics of other tensors, or in other bins.
 
     Raises:
-        DeployError: names, channels or classes differ.
+        DeployError: names, channels, classes or bins differ.
     """
     forms = [
         (
             [(one.name, len(one.channels)) for one in found.inputs],
             [(one.name, len(one.classes or ()), one.confidence is None) for one in found.outputs],
+            (found.latency_us.lowest, found.latency_us.ratio, len(found.latency_us.counts)),
         )
         for found in (baseline, seen)
     ]
     if forms[0] != forms[1]:
-        msg = "the statistics are of other inputs or outputs than the release; give those of its devices"
+        msg = f"{where}: of other inputs, outputs or bins than the release; give those of its devices"
         raise DeployError(msg)
 
 
 def compare_latency(before: Statistics, seen: Statistics, quantile: float, alpha: float) -> Item:
     """How a quantile of the latencies moved; the interval takes inferences as independent."""
     a, b = before.latency_us, seen.latency_us
-    if (a.lowest, a.ratio, len(a.counts)) != (b.lowest, b.ratio, len(b.counts)):
-        msg = "the latencies are counted in other bins; give statistics of the same release"
-        raise DeployError(msg)
     ratio, low, high = measures.quantile_ratio(a.counts, b.counts, quantile, a.ratio, alpha)
     return Item(
         tensor="latency",
