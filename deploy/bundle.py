@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploy.contents import CHECKSUMS, OUTSIDE_THE_MANIFEST, checksums, sums_text
+from deploy.contents import CHECKSUMS, checksums, is_listed, sums_text
 from deploy.errors import DeployError
+from deploy.layouts import write_debian_package
 from deploy.manifest import Manifest, digest_of, write_manifest
 
 if TYPE_CHECKING:
@@ -64,14 +65,18 @@ def write_bundle(
 
 
 def seal(folder: Path, manifest: Manifest) -> str:
-    """Write ``manifest.json`` and ``SHA256SUMS`` for what is in ``folder``, and return the release's digest.
+    """Write what follows from the files in ``folder``, and return the release's digest.
+
+    That is ``manifest.json``, the Debian package around it where there can be one, and ``SHA256SUMS``.
 
     Raises:
         SignatureError: the folder holds what a release cannot.
+        DeployError: dpkg-deb fails.
     """
     found = checksums(folder)
-    files = {name: found[name] for name in found if name not in OUTSIDE_THE_MANIFEST}
-    write_manifest(manifest.model_copy(update={"files": files}), folder)
+    listed = manifest.model_copy(update={"files": {name: found[name] for name in found if is_listed(name)}})
+    write_manifest(listed, folder)
+    write_debian_package(folder, listed)
     (folder / CHECKSUMS).write_text(sums_text(checksums(folder)), encoding="utf-8")
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)

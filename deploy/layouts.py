@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.codegen.ports import input_ports, output_ports
 from deploy.codegen.source import c_prefix, kotlin_files, kotlin_object, render
+from deploy.contents import DEBIAN_FOLDER
 from deploy.errors import DeployError
 from deploy.manifest import MANIFEST, digest_of
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deploy.manifest import Manifest
-
-DEBIAN_FOLDER = "raspberrypi"
-"""Where the .deb is: it holds the manifest, so the manifest cannot hold its hash."""
 
 LITERT_FOR_ANDROID = "2.3.0"
 """The release of LiteRT's Android library with the Interpreter that the Python package of this number has."""

@@ -317,10 +317,16 @@ class PassedReport(JudgedReport):
 
 @dataclass(frozen=True, kw_only=True)
 class Release(Artifact):
-    """A release folder; ``reproducible_digest`` leaves measured times out."""
+    """A release folder.
+
+    Attributes:
+        reproducible_digest: of its manifest, which leaves measured times out.
+        notes: what it could not be given, one line each.
+    """
 
     name: str
     reproducible_digest: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

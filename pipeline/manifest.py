@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from deploy.bundle import release_name
 from deploy.manifest import Input, Manifest, Output, Preprocessing, Resize, RuntimeNeed
 from pipeline.errors import ConfigError
@@ -17,10 +15,9 @@ from pipeline.runtimes.runtime import DISTRIBUTIONS
 from pipeline.training import OF_CLASSES
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from models.ports import Port
-    from pipeline.artifacts import Dataset, Measured, PreparedModel, QuantizedModel, Transform
+    from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel, Transform
+    from pipeline.baseline import Observed
     from pipeline.config import ProjectConfig, ReleaseConfig
     from pipeline.runtimes.session import Tensor
     from pipeline.targets import Target
@@ -36,7 +33,7 @@ TOO_HIGH = 2**63
 
 def make_manifest(
     quantized: QuantizedModel,
-    measured: Measured,
+    observed: Observed,
     report: Report,
     data: Dataset,
     model: PreparedModel,
@@ -46,9 +43,13 @@ def make_manifest(
     target: Target,
     interpolation: str,
     tolerance_steps: int,
+    golden: int,
     created: str | None,
 ) -> Manifest:
     """Return the release's manifest, without the hashes of its files.
+
+    Args:
+        golden: how many golden samples there are.
 
     Raises:
         ConfigError: as ``counter_of``.
@@ -56,8 +57,6 @@ def make_manifest(
     """
     machine = machine_of(target)
     name = release_name(project.name, project.version, target.name)
-    golden_in = [np.load(measured.golden_input(index)) for index in range(measured.inputs)]
-    golden_out = [np.load(measured.golden_output(index)) for index in range(measured.outputs)]
     return Manifest(
         name=project.name,
         version=project.version,
@@ -71,22 +70,25 @@ def make_manifest(
         runtimes=_runtimes(report, target),
         format=quantized.format,
         inputs=tuple(
-            Input(**_tensor(tensor, port, golden), preprocessing=_steps(transform, tensor, interpolation))
-            for tensor, port, transform, golden in zip(
-                report.inputs, model.inputs, model.preprocessing, golden_in, strict=True
+            Input(**_tensor(tensor, port, seen), preprocessing=_steps(transform, tensor, interpolation))
+            for tensor, port, transform, seen in zip(
+                report.inputs, model.inputs, model.preprocessing, observed.input_ranges, strict=True
             )
         ),
         outputs=tuple(
-            Output(
-                **_tensor(tensor, port, golden), task=task, logits=task in OF_CLASSES and bool(from_logits)
-            )
-            for tensor, port, task, from_logits, golden in zip(
-                report.outputs, model.outputs, model.tasks, model.from_logits, golden_out, strict=True
+            Output(**_tensor(tensor, port, seen), task=task, logits=task in OF_CLASSES and bool(from_logits))
+            for tensor, port, task, from_logits, seen in zip(
+                report.outputs,
+                model.outputs,
+                model.tasks,
+                model.from_logits,
+                observed.output_ranges,
+                strict=True,
             )
         ),
         labels=data.classes,
         tolerance_steps=tolerance_steps,
-        golden=len(golden_in[0]),
+        golden=golden,
         model=f"{name}.tflite",
         files={},
     )
@@ -143,23 +145,15 @@ def _runtimes(report: Report, target: Target) -> tuple[RuntimeNeed, ...]:
     )
 
 
-def _tensor(tensor: Tensor, port: Port, golden: NDArray[Any]) -> dict[str, Any]:
+def _tensor(tensor: Tensor, port: Port, seen: tuple[float, float] | None) -> dict[str, Any]:
     return {
         "name": port.name,
         "shape": tensor.shape,
         "dtype": tensor.dtype,
         "scale": tensor.scale,
         "zero_point": tensor.zero_point,
-        "range": _range(golden) if tensor.scale is None else None,
+        "range": seen,
     }
-
-
-def _range(golden: NDArray[Any]) -> tuple[float, float]:
-    """The least and the largest finite value; around a single one as much room as histograms need."""
-    finite = golden[np.isfinite(golden)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    room = max(abs(low) / 2, 0.5)
-    return (low, high) if low < high else (low - room, high + room)
 
 
 def _steps(transform: Transform, tensor: Tensor, interpolation: str) -> Preprocessing:

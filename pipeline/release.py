@@ -12,8 +12,8 @@ import numpy as np
 
 from deploy.bundle import write_bundle
 from deploy.contents import REPORTS
-from deploy.device import predict
 from deploy.signing import sign
+from deploy.software import software
 from pipeline.artifacts import JudgedReport, PassedReport, Release
 from pipeline.config import ReleaseConfig
 from pipeline.errors import GateFailed, IntegrityError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         PreparedModel,
         QuantizedModel,
     )
+    from pipeline.baseline import Observed
     from pipeline.config import GatesConfig, ProjectConfig
     from pipeline.targets import Target
 
@@ -72,6 +73,7 @@ def release(
     quantized: QuantizedModel,
     passed: PassedReport,
     measured: Measured,
+    observed: Observed,
     samples: CalibrationSet,
     data: Dataset,
     model: PreparedModel,
@@ -98,21 +100,23 @@ def release(
         msg = "the report is about another model than the one to release; build again"
         raise IntegrityError(msg)
     report = read_report(passed.report)
-    manifest = make_manifest(
-        quantized, measured, report, data, model,
-        project=project, config=config, target=target, interpolation=interpolation,
-        tolerance_steps=tolerance_steps, created=created,
-    )  # fmt: skip
-    (folder := out / manifest.full_name).mkdir()
     arrays = {f"golden_input_{i}": np.load(measured.golden_input(i)) for i in range(measured.inputs)}
     arrays |= {f"golden_output_{i}": np.load(measured.golden_output(i)) for i in range(measured.outputs)}
-    texts: dict[str, str | bytes] = {
+    manifest = make_manifest(
+        quantized, observed, report, data, model,
+        project=project, config=config, target=target, interpolation=interpolation,
+        tolerance_steps=tolerance_steps, golden=len(arrays["golden_input_0"]), created=created,
+    )  # fmt: skip
+    (folder := out / manifest.full_name).mkdir()
+    answers = [arrays[f"golden_output_{i}"] for i in range(measured.outputs)]
+    texts, notes = software(manifest, quantized.tflite.read_bytes(), answers)
+    texts |= {
         "calibration.json": samples.manifest.read_bytes(),
-        "predict.py": Path(predict.__file__).read_bytes(),
-        **{file: (passed.folder / file).read_bytes() for file in REPORTS},
+        "baseline.json": observed.baseline.read_bytes(),
     }
+    texts |= {file: (passed.folder / file).read_bytes() for file in REPORTS}
     digest = write_bundle(folder, manifest, quantized.tflite, arrays, texts)
-    return Release(name=manifest.full_name, reproducible_digest=digest)
+    return Release(name=manifest.full_name, reproducible_digest=digest, notes=notes)
 
 
 def withdraw(folder: Path) -> None:

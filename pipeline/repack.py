@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from deploy.bundle import release_name, seal
-from deploy.contents import CHECKSUMS, SIGNATURE, check_manifest, check_sums
+from deploy.contents import CHECKSUMS, DEBIAN_FOLDER, SIGNATURE, check_manifest, check_sums
 from deploy.manifest import MANIFEST, Manifest, read_manifest
 from pipeline.errors import ConfigError, IntegrityError
 from pipeline.manifest import counter_of, created_at
@@ -53,7 +53,8 @@ def repack(
     sums = check_sums(source)
     old = check_manifest(source, sums)
     new = _changed(old, version, counter, expires)
-    names = {name: _renamed(name, old.full_name, new.full_name) for name in sums if name not in SEALED}
+    kept = [name for name in sums if name not in SEALED and not name.startswith(f"{DEBIAN_FOLDER}/")]
+    names = {name: _renamed(name, old.full_name, new.full_name) for name in kept}
     with storing("release"):
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".release-", dir=out) as private:

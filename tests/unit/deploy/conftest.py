@@ -1,4 +1,4 @@
-"""Signed releases, a small one on disk with its programs as processes, and what the command says of damage."""
+"""Signed releases, a small one with its programs as processes, and what the command says of damage."""
 
 from __future__ import annotations
 
