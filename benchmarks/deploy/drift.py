@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 SPLITS = 10
 TIMES = {1: 2.0, 3: 5.0}
 """How much more frequent a class becomes."""
+BAR = 0.95
+COSTLY = 2.0
+"""Points of accuracy."""
 
 
 @dataclass(frozen=True)
@@ -86,43 +90,60 @@ def main() -> None:
     options = parser.parse_args()
     build = Build.read(options.build)
     samples = build.samples()
-    raws = [samples.raw(index) for index in range(len(samples.inputs))]
-    labels = samples.target(0)
     clean = build.all_of(samples)
-    trial = Trial(build, clean, labels, options.samples)
-    print(
-        f"{len(labels)} test samples, {len(trial.baselines[0][1])} of them the field; n = {options.samples}"
-    )
+    trial = Trial(build, clean, samples.target(0), options.samples)
+    print(f"{len(samples)} test samples; {options.samples} seen in each run\n")
+    print("| no shift, runs | said to have drifted | by chance alone, whatever its size |\n|---|---|---|")
     for runs in sorted({100, options.alarms}):
-        alarms = trial.run("no shift", clean, runs)
-        print(f"{'no shift':34} {runs:5} runs  {alarms.drifted:6.1%} false alarms {alarms.said}", flush=True)
-    import tempfile
+        alarms = trial.run(clean, runs)
+        print(f"| {runs:,} | {alarms.drifted:.1%} | {alarms.significant:.1%} |", flush=True)
+    severities = [int(one) for one in options.severities.split(",")]
+    found = {one: list(report(one, build, trial, clean, options.runs)) for one in severities}
+    for severity, rows in found.items():
+        costly = [drifted for drifted, lost in rows if lost >= COSTLY]
+        every, sure, sure_costly = (
+            np.mean([drifted for drifted, _ in rows]),
+            sum(drifted >= BAR for drifted, _ in rows),
+            sum(drifted >= BAR for drifted in costly),
+        )
+        print(
+            f"\nseverity {severity}: {every:.1%} found over {len(rows)} shifts, {sure} of them in at least "
+            f"{BAR:.0%} of the runs; of the {len(costly)} that cost {COSTLY:g} points or more, {sure_costly}"
+        )
 
+
+def report(
+    severity: int, build: Build, trial: Trial, clean: Answered, runs: int
+) -> Iterator[tuple[float, float]]:
+    """Print a row for each shift, and give how often it was found and what it costs in points."""
+    print(f"\n| severity {severity} | found | right | estimated | by |\n|---|---|---|---|---|")
+    usual = trial.run(clean, runs).right
+    raws = [build.samples().raw(index) for index in range(len(build.samples().inputs))]
     with tempfile.TemporaryDirectory() as folder:
-        for name, severity, shifted in shifts(
-            raws, build, [int(one) for one in options.severities.split(",")]
-        ):
-            answered = build.answer(shifted, Path(folder))
-            found = trial.run(name, answered, options.runs)
-            told = f"{found.accuracy} right" if found.accuracy else ""
-            print(f"{name:26} severity {severity}  {found.drifted:6.1%}  {told}  {found.said}", flush=True)
-    for severity, times in TIMES.items():
-        for place, title in enumerate(build.data.classes):
-            weights = np.where(labels == place, times, 1.0)
-            found = trial.run(title, clean, options.runs, weights)
-            print(
-                f"{title + f' x{times:g}':26} severity {severity}  {found.drifted:6.1%}  {found.said}",
-                flush=True,
-            )
+        for name, shifted in shifts(raws, build, severity):
+            found = trial.run(build.answer(shifted, Path(folder)), runs)
+            print(f"| {name.replace('_', ' ')} {found}", flush=True)
+            yield found.drifted, 100 * (usual - found.right)
+    times = TIMES.get(severity, 5.0)
+    for place, title in enumerate(build.data.classes):
+        found = trial.run(clean, runs, np.where(trial.labels == place, times, 1.0))
+        print(f"| {title} {times:g} times as often {found}", flush=True)
+        yield found.drifted, 100 * (usual - found.right)
 
 
 @dataclass(frozen=True)
 class Found:
-    """Over all runs: how often drift was said, and what drifted."""
+    """Shares of all runs: drift was said, something was significant; and of all answers: right, estimated."""
 
     drifted: float
-    said: str
-    accuracy: str
+    significant: float
+    right: float
+    estimates: tuple[float, float]
+    by: str
+
+    def __str__(self) -> str:
+        low, high = sorted(self.estimates)
+        return f"| {self.drifted:.0%} | {self.right:.1%} | {low:.1%} to {high:.1%} | {self.by} |"
 
 
 class Trial:
@@ -142,24 +163,28 @@ class Trial:
         counted = count(self.contract, *arrays, [float(right.mean())], seed=seed)
         return read_statistics(json.dumps(counted).encode(), "baseline"), others
 
-    def run(self, name: str, shown: Answered, runs: int, weights: NDArray[Any] | None = None) -> Found:
+    def run(self, shown: Answered, runs: int, weights: NDArray[Any] | None = None) -> Found:
         """Draw as many times from what is shown and compare."""
-        drifted, items, estimates, right = 0, Counter[str](), [], []
+        drifts, right, items = [], [], Counter[str]()
         for run in range(runs):
             baseline, others = self.baselines[run % SPLITS]
             rng = np.random.default_rng([2, run])
             shares = None if weights is None else weights[others] / weights[others].sum()
             places = rng.choice(others, self.samples, replace=False, p=shares)
-            found = compare(baseline, self.see(shown, places))
-            drifted += found.verdict == "drifted"
-            items.update(f"{item.side} {item.what}" for item in found.items if item.verdict == "drifted")
-            estimates += [(one.thresholded, one.averaged) for one in found.estimates]
+            drifts.append(compare(baseline, self.see(shown, places)))
+            items.update(f"{item.side} {item.what}" for item in drifts[-1].items if item.verdict == "drifted")
             said = shown.outputs[0][places].reshape(len(places), -1).argmax(axis=1)
             right.append((said == self.labels[places]).mean())
-        said = ", ".join(f"{what} {times / runs:.0%}" for what, times in items.most_common(6))
-        told = np.mean(estimates, axis=0)
-        accuracy = f"{np.mean(right):.1%} (estimates {told[0]:.1%}, {told[1]:.1%})"
-        return Found(drifted / runs, f"[{said}]", accuracy)
+        return Found(
+            drifted=float(np.mean([drift.verdict == "drifted" for drift in drifts])),
+            significant=float(np.mean([any(item.significant for item in drift.items) for drift in drifts])),
+            right=float(np.mean(right)),
+            estimates=(
+                float(np.mean([drift.estimates[0].thresholded for drift in drifts])),
+                float(np.mean([drift.estimates[0].averaged for drift in drifts])),
+            ),
+            by=", ".join(f"{what} {times / runs:.0%}" for what, times in items.most_common(3)),
+        )
 
     def see(self, shown: Answered, places: NDArray[np.int64]) -> Statistics:
         observer = Observer(self.contract)
@@ -169,17 +194,15 @@ class Trial:
         return read_statistics(json.dumps(observer.statistics()).encode(), "seen")
 
 
-def shifts(
-    raws: list[NDArray[Any]], build: Build, severities: list[int]
-) -> Iterator[tuple[str, int, list[NDArray[Any]]]]:
-    """Every corruption that suits, and what becomes of a sensor."""
+def shifts(raws: list[NDArray[Any]], build: Build, severity: int) -> Iterator[tuple[str, list[NDArray[Any]]]]:
+    """Every corruption that suits, and what becomes of a sensor; not what changes nothing here."""
     given = suite.describe([raw[:500] for raw in raws], build.prepared.preprocessing)
-    names, _ = suite.choose(given, build.data.tasks, ())
-    for severity in severities:
-        for name in names:
-            yield name, severity, suite.corrupt(raws, given, name, severity, [0])
-        for name, broken in BROKEN.items():
-            yield name, severity, [broken(raw, severity) for raw in raws]
+    for name in suite.choose(given, build.data.tasks, ())[0]:
+        yield name, suite.corrupt(raws, given, name, severity, [0])
+    for name, broken in BROKEN.items():
+        shifted = [broken(raw, severity) for raw in raws]
+        if any((one != raw).any() for one, raw in zip(shifted, raws, strict=True)):
+            yield name, shifted
 
 
 def _dead(raw: NDArray[Any], severity: int) -> NDArray[Any]:

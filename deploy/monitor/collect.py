@@ -10,14 +10,17 @@ from deploy.monitor.statistics import MOST_BYTES
 if TYPE_CHECKING:
     from deploy.transports.transport import Transport
 
+SERVICE = "/var/lib/edge-models"
+"""Where the systemd unit lets the runner keep its state."""
 ROOTS = ("/opt", "/data/local/tmp/edge-models")
-FILE = "state/statistics.json"
 # Constant text: the name is an argument, which the shell does not read as a program.
 IN_HOME = 'exec head -c "$2" "$HOME/.local/share/edge-models/$1/state/statistics.json"'
 
 
-def collect(transport: Transport, name: str, *, root: str | None = None, timeout_s: float = 60.0) -> bytes:
-    """Read the statistics of the release ``name`` wherever it is installed there.
+def collect(
+    transport: Transport, name: str, *, root: str | None = None, timeout_s: float = 60.0
+) -> tuple[bytes, ...]:
+    """Read the statistics of the release ``name`` wherever its runner may have left some.
 
     Args:
         transport: the way to the device.
@@ -25,21 +28,26 @@ def collect(transport: Transport, name: str, *, root: str | None = None, timeout
         root: the folder that it was installed below, where it is none of the usual ones.
         timeout_s: of each attempt.
 
+    Returns:
+        Each file that was found, as the device has it: of this release, or of another version.
+
     Raises:
         TransportError: the device was not reached, or has no statistics.
     """
-    roots = ROOTS if root is None else (root,)
     most = str(MOST_BYTES + 1)  # a device is not trusted to end
-    tries = [["head", "-c", most, f"{folder.rstrip('/')}/{name}/{FILE}"] for folder in roots]
+    roots = ROOTS if root is None else (root,)
+    files = [f"{SERVICE}/{name}/statistics.json"]
+    files += [f"{folder.rstrip('/')}/{name}/state/statistics.json" for folder in roots]
+    tries = [["head", "-c", most, file] for file in files]
     if root is None:
-        tries.insert(1, ["sh", "-c", IN_HOME, "sh", name, most])
-    for words in tries:
-        ran = transport.run(words, timeout_s=timeout_s)
-        if ran.status == 0:
-            return ran.out
-    where = root or f"{ROOTS[0]}, ~/.local/share/edge-models or {ROOTS[1]}"
-    msg = (
-        f"{transport}: no statistics of {name} below {where}; deploy it there and let it answer something, "
-        "or name the folder with --root"
-    )
-    raise TransportError(msg)
+        tries.append(["sh", "-c", IN_HOME, "sh", name, most])
+    ran = [transport.run(words, timeout_s=timeout_s) for words in tries]
+    found = tuple(one.out for one in ran if one.status == 0)
+    if not found:
+        where = f"{SERVICE}, {root}" if root else f"{SERVICE}, /opt, {ROOTS[1]} or ~/.local/share/edge-models"
+        msg = (
+            f"{transport}: no statistics of {name} below {where}; deploy it there and let it answer "
+            "something, or name the folder with --root"
+        )
+        raise TransportError(msg)
+    return found

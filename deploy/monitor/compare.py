@@ -96,7 +96,7 @@ class Drift:
     """What was found: everything that was compared, and what of it is to be acted on.
 
     Attributes:
-        alpha: false alarms that each item is allowed, so that all of them have ``FALSE_ALARMS``.
+        alpha: false alarms that each item is allowed: its share of those of the whole comparison.
     """
 
     samples: int
@@ -121,21 +121,30 @@ class Drift:
         return max(known, default=1) if len(known) == len(needs) else None
 
 
-def compare(baseline: Statistics, seen: Statistics, before: Statistics | None = None) -> Drift:
+def compare(
+    baseline: Statistics,
+    seen: Statistics,
+    before: Statistics | None = None,
+    *,
+    false_alarms: float = FALSE_ALARMS,
+) -> Drift:
     """Compare what was seen with the release's baseline.
 
     Args:
         baseline: of the release.
         seen: on devices.
         before: seen on the same devices earlier, where latencies are to be compared: a build has none.
+        false_alarms: how often the same inputs may be called drifted.
 
     Raises:
         DeployError: they are of different models.
     """
     check_same_model(baseline, seen)
+    if before is not None:
+        check_same_model(baseline, before, "the earlier statistics")
     tests = list(_tests(baseline, seen)) if baseline.observed and seen.observed else []
     latency = _latency_samples(before, seen)
-    alpha = FALSE_ALARMS / max(len(tests) + (len(LATENCY_QUANTILES) if latency else 0), 1)
+    alpha = false_alarms / max(len(tests) + (len(LATENCY_QUANTILES) if latency else 0), 1)
     items = [test(alpha=alpha) for test in tests]
     if before is not None and latency:
         items += [compare_latency(before, seen, quantile, alpha) for quantile in LATENCY_QUANTILES]
@@ -143,30 +152,28 @@ def compare(baseline: Statistics, seen: Statistics, before: Statistics | None = 
     return Drift(seen.observed, baseline.observed, alpha, tuple(items), estimates)
 
 
-def check_same_model(baseline: Statistics, seen: Statistics) -> None:
-    """Refuse statistics of other tensors.
+def check_same_model(baseline: Statistics, seen: Statistics, where: str = "the statistics") -> None:
+    """Refuse statistics of other tensors, or in other bins.
 
     Raises:
-        DeployError: names, channels or classes differ.
+        DeployError: names, channels, classes or bins differ.
     """
     forms = [
         (
             [(one.name, len(one.channels)) for one in found.inputs],
             [(one.name, len(one.classes or ()), one.confidence is None) for one in found.outputs],
+            (found.latency_us.lowest, found.latency_us.ratio, len(found.latency_us.counts)),
         )
         for found in (baseline, seen)
     ]
     if forms[0] != forms[1]:
-        msg = "the statistics are of other inputs or outputs than the release; give those of its devices"
+        msg = f"{where}: of other inputs, outputs or bins than the release; give those of its devices"
         raise DeployError(msg)
 
 
 def compare_latency(before: Statistics, seen: Statistics, quantile: float, alpha: float) -> Item:
     """How a quantile of the latencies moved; the interval takes inferences as independent."""
     a, b = before.latency_us, seen.latency_us
-    if (a.lowest, a.ratio, len(a.counts)) != (b.lowest, b.ratio, len(b.counts)):
-        msg = "the latencies are counted in other bins; give statistics of the same release"
-        raise DeployError(msg)
     ratio, low, high = measures.quantile_ratio(a.counts, b.counts, quantile, a.ratio, alpha)
     return Item(
         tensor="latency",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import binom, chi2
+from scipy.stats import chi2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,8 +177,8 @@ def quantile_ratio(
     ends = []
     for counts in (before, now):
         n = int(sum(counts))
-        ranks = binom.ppf([alpha / 4, 1 - alpha / 4], n, quantile)
-        at = (quantile, max(float(ranks[0]) / n, 0.0), min((float(ranks[1]) + 1) / n, 1.0))
+        reach = float(ndtri(1 - alpha / 4)) * math.sqrt(quantile * (1 - quantile) / n) + 1 / n
+        at = (quantile, max(quantile - reach, 0.0), min(quantile + reach, 1.0))
         ends.append([_place(counts, share) for share in at])
     (a, a_low, a_high), (b, b_low, b_high) = ends
     return step ** (b - a), step ** (b_low - a_high), step ** (b_high - a_low)

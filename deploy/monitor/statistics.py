@@ -105,9 +105,15 @@ class Statistics(Record):
         answers = [
             counts for one in self.outputs for counts in (one.confidence, one.classes) if counts is not None
         ]
-        agree = self.observed <= self.inferences and all(sum(counts) == self.observed for counts in once)
-        # An output of several places has an answer in each.
-        if not agree or any(sum(counts) % max(self.observed, 1) for counts in answers):
+        # An element or an answer at least of each sample; an output of several places has an answer in each.
+        elements = [one.values for one in (*self.inputs, *self.outputs)]
+        agree = (
+            self.observed <= self.inferences
+            and all(sum(counts) == self.observed for counts in once)
+            and all(sum(counts) >= self.observed for counts in (*elements, *answers))
+            and not any(sum(counts) % max(self.observed, 1) for counts in answers)
+        )
+        if not agree:
             msg = "its counts do not add up to the samples observed"
             raise ValueError(msg)
         if self.null and not (

@@ -54,10 +54,12 @@ def monitor(
         click.echo(json.dumps(found.plain()))
     else:
         _show(found)
-    if found.drift.verdict == "drifted":
-        items = [item for item in found.drift.items if item.verdict == "drifted"]
-        what = ", ".join(f"{item.tensor} {item.what}" for item in items)
-        msg = f"{found.name}: drifted: {what}; to do: {', '.join(one.action for one in found.advice)}"
+    if found.drifted:
+        alone = [one for device in found.devices for one in device.advice]
+        actions = dict.fromkeys(
+            one.action for one in (found.advice if found.drift.verdict == "drifted" else alone)
+        )
+        msg = f"{found.name}: drifted: {'; '.join(found.drifted)}; to do: {', '.join(actions)}"
         raise GateFailed(msg)
     if found.problems:
         silent = ", ".join(address for address, _ in found.problems)
@@ -68,14 +70,20 @@ def monitor(
 def _show(found: Monitored) -> None:
     from rich.console import Console
 
-    from pipeline.report.monitor import drift_lines, drift_table, latency_table
+    from pipeline.report.monitor import device_table, drift_lines, drift_table
 
     console = Console(highlight=False, markup=False)
     parts: list[Any] = [f"{found.name}  {found.digest[:16]}"]
     if found.drift.items:
         parts.append(drift_table(found.drift, found.baseline, found.seen))
-    parts.append(latency_table(found.devices, found.ratios))
+    parts.append(device_table(found.devices))
     parts.append(drift_lines(found.drift, found.advice))
+    if found.drift.verdict != "drifted":
+        parts += [
+            drift_lines(device.drift, device.advice, f"{device.address}: ")
+            for device in found.devices
+            if device.drift and device.advice
+        ]
     for part in parts:
         console.print(part, soft_wrap=isinstance(part, str))
         console.print()

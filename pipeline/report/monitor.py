@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deploy.monitor.advice import Advice
     from deploy.monitor.compare import Drift, Item
     from deploy.monitor.statistics import Statistics
+    from pipeline.monitoring import Device
 
 STYLES = {"same": "green", "drifted": "bold red", "not enough samples": "yellow"}
 BARS = "▁▂▃▄▅▆▇█"
@@ -49,21 +50,22 @@ def drift_table(drift: Drift, baseline: Statistics, seen: Statistics) -> Table:
         )
     table.caption = (
         f"{drift.samples:,} samples against {drift.baseline_samples:,} of the release's tests; "
-        f"each comparison may be wrong with {drift.alpha:.2%}, all of them together with 5 %"
+        f"each comparison may be wrong with {drift.alpha:.2%}, all tables together with 5 %"
     )
     table.caption_justify = "left"
     return table
 
 
-def latency_table(devices: Sequence[tuple[str, Statistics]], ratios: Sequence[Item | None]) -> Table:
-    """Each device's own latencies, and how much slower than the first its median is."""
+def device_table(devices: Sequence[Device]) -> Table:
+    """Each device's own latencies, how much slower than the first its median is, and whether it drifted."""
     from deploy.monitor.measures import quantile_of
 
-    table = make_table(
-        "Devices", "device", "inferences", "p50 µs", "p95 µs", "p99 µs", "to the first", numbers=5
-    )
-    for (address, found), ratio in zip(devices, ratios, strict=True):
-        latency = found.latency_us
+    columns = ("device", "samples", "inferences", "p50 µs", "p95 µs", "p99 µs", "to the first", "alone")
+    table = make_table("Devices", *columns)
+    for column in table.columns[1:7]:
+        column.justify = "right"
+    for device in devices:
+        latency, ratio = device.seen.latency_us, device.ratio
         cells = [
             f"{quantile_of(latency.counts, share, latency.lowest, latency.ratio):,.0f}"
             if sum(latency.counts)
@@ -71,23 +73,25 @@ def latency_table(devices: Sequence[tuple[str, Statistics]], ratios: Sequence[It
             for share in (0.5, 0.95, 0.99)
         ]
         said = "" if ratio is None else f"{ratio.size:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-        table.add_row(address, f"{found.inferences:,}", *cells, said)
+        verdict = device.drift.verdict if device.drift else ""
+        counts = (f"{device.seen.observed:,}", f"{device.seen.inferences:,}")
+        table.add_row(device.address, *counts, *cells, said, Text(verdict, STYLES.get(verdict, "")))
     return table
 
 
-def drift_lines(drift: Drift, advice: Sequence[Advice]) -> RenderableType:
-    """The estimates of accuracy, and what to do."""
+def drift_lines(drift: Drift, advice: Sequence[Advice], where: str = "") -> RenderableType:
+    """The estimates of accuracy, and what to do; ``where`` begins each line."""
     lines = Text()
     # Confidence in what a broken sensor shows says nothing.
     blind = any(said.action == "check the sensor" for said in advice)
     for one in () if blind else drift.estimates:
         low, high = sorted((one.thresholded, one.averaged))
         lines.append(
-            f"{one.output}: {one.tested:.1%} right in testing; its confidence suggests "
+            f"{where}{one.output}: {one.tested:.1%} right in testing; its confidence suggests "
             f"{low:.1%} to {high:.1%} now. An estimate without labels, too high where inputs moved far.\n"
         )
     for said in advice:
-        lines.append(f"{said.action}: ", "bold")
+        lines.append(f"{where}{said.action}: ", "bold")
         lines.append(f"{said.why}. To do: {said.then}.\n")
     lines.rstrip()
     return lines

@@ -110,8 +110,10 @@ def release(tmp_path_factory):
 def seen(release, tmp_path):
     """Write what a device saw, and return the file."""
 
-    def write(name="seen.json", count=600, seed=1, brightness=0.0, latency_us=900.0, **changes):
-        plain = counted(*draw(count, seed, brightness), digest_of(release), latency_us) | changes
+    def write(name="seen.json", count=600, seed=1, brightness=0.0, latency_us=900.0, changes=None, **more):
+        plain = (
+            counted(*draw(count, seed, brightness), digest_of(release), latency_us) | more | (changes or {})
+        )
         (tmp_path / name).write_text(json.dumps(plain))
         return str(tmp_path / name)
 
@@ -161,6 +163,21 @@ def test_several_devices_are_taken_together_and_timed_apart(release, seen):
     assert "2.0" in run(release, "--from", files[0], "--from", files[1]).output
 
 
+def test_one_of_many_devices_that_drifted_is_named_though_all_together_did_not(release, seen):
+    files = [seen(f"{n}.json", count=600, seed=n) for n in range(1, 10)]
+    files.append(seen("dark.json", count=100, brightness=-60))
+    result = CliRunner().invoke(
+        cli, ["monitor", str(release), *(word for file in files for word in ("--from", file)), "--json"]
+    )
+
+    assert isinstance(result.exception, GateFailed)
+    assert "dark.json: image" in str(result.exception)
+    found = json.loads(result.stdout)
+    assert {item["verdict"] for item in found["items"]} == {"same"}
+    assert [device["verdict"] for device in found["devices"]].count("drifted") == 1
+    assert found["devices"][-1]["advice"]
+
+
 def test_json_says_all_that_the_tables_say(release, seen):
     found = json.loads(run(release, "--from", seen(count=30, seed=3), "--json").output)
 
@@ -204,6 +221,20 @@ def test_damaged_statistics_are_refused_in_one_line(release, tmp_path, text):
         run(release, "--from", tmp_path / "bad.json", "--save", tmp_path / "saved.json")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "saved.json").exists()
+
+
+def test_a_device_that_counts_in_other_bins_is_named(release, seen):
+    latency = {"lowest": 2.0, "ratio": 1.5, "counts": [1, 2, 3]}
+
+    with pytest.raises(InputError, match=r"odd\.json: of other inputs, outputs or bins"):
+        run(release, "--from", seen(), "--from", seen("odd.json", changes={"latency_us": latency}))
+
+
+def test_counts_that_no_sum_can_hold_are_refused(release, seen):
+    files = [seen(f"{n}.json", inferences=2**53 - 1) for n in (1, 2)]
+
+    with pytest.raises(InputError, match="all devices together"):
+        run(release, "--from", files[0], "--from", files[1])
 
 
 def test_a_missing_file_is_named(release):
@@ -273,6 +304,18 @@ def test_a_device_that_does_not_answer_is_reported_and_the_rest_goes_on(release,
     assert result.stderr.startswith("local://: no statistics of ripeness")
 
 
+def test_what_several_runners_of_one_device_saw_is_added_up(release, seen, home, tmp_path, monkeypatch):
+    monkeypatch.setattr("deploy.monitor.collect.SERVICE", str(tmp_path / "var"))
+    put(home, Path(seen(seed=1)).read_text())
+    (tmp_path / "var/ripeness").mkdir(parents=True)
+    file = tmp_path / "var/ripeness/statistics.json"
+
+    file.write_text(Path(seen(seed=2)).read_text())
+    assert json.loads(run(release, "--from", "local://", "--json").output)["samples"] == 1200
+    file.write_text(Path(seen(digest="0" * 64)).read_text())
+    assert json.loads(run(release, "--from", "local://", "--json").output)["samples"] == 600
+
+
 def test_a_device_with_damaged_statistics_is_named(release, home):
     put(home, "{")
 
@@ -290,13 +333,13 @@ def test_what_is_no_address_is_refused(release, address):
 def test_statistics_are_found_below_a_root_that_is_named(tmp_path):
     put(tmp_path, "counted")
 
-    assert collect(LocalTransport(), "ripeness", root=f"{tmp_path}/") == b"counted"
+    assert collect(LocalTransport(), "ripeness", root=f"{tmp_path}/") == (b"counted",)
 
 
 def test_a_device_cannot_send_without_end(home):
     put(home, "x" * (MOST_BYTES + 100))
 
-    assert len(collect(LocalTransport(), "ripeness")) == MOST_BYTES + 1
+    assert [len(one) for one in collect(LocalTransport(), "ripeness")] == [MOST_BYTES + 1]
 
 
 def test_a_name_is_no_program(tmp_path):

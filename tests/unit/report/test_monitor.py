@@ -10,7 +10,8 @@ from rich.console import Console
 from deploy.monitor.advice import Advice
 from deploy.monitor.compare import Drift, Estimate, Item
 from deploy.monitor.statistics import InputCounts, Latency, OutputCounts, Statistics
-from pipeline.report.monitor import drift_lines, drift_table, latency_table, sparklines
+from pipeline.monitoring import Device
+from pipeline.report.monitor import device_table, drift_lines, drift_table, sparklines
 
 BINS = (0,) * 63 + (10,)
 LATENCY = Latency(lowest=1.0, ratio=2 ** (1 / 8), counts=(0,) * 80 + (10,) + (0,) * 175)
@@ -95,10 +96,18 @@ def test_bars_have_one_scale_and_an_empty_bin_has_none():
 
 def test_latencies_are_shown_for_each_device():
     ratio = item(side="latency", measure="ratio", p_value=None, size=2.0, low=1.9, high=2.1)
-    text = shown(latency_table([("ssh://one", statistics()), ("ssh://two", statistics())], [None, ratio]))
+    text = shown(
+        device_table(
+            [
+                Device("ssh://one", statistics(), None, (), None),
+                Device("ssh://two", statistics(), drift(item()), (), ratio),
+            ]
+        )
+    )
 
     assert "1,069" in text
     assert "2.00 (1.90 to 2.10)" in text
+    assert "drifted" in text.splitlines()[-1]
 
 
 def test_a_name_is_text_and_no_markup():
