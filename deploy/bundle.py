@@ -1,16 +1,17 @@
-"""The release folder: what a board, an app or an auditor needs, with a checksum of every file."""
+"""The release folder: what a board, an app or an auditor needs, the same bytes from the same inputs."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deploy.contents import CHECKSUMS, checksums, is_listed, sums_text
 from deploy.errors import DeployError
+from deploy.layouts import write_debian_package
+from deploy.manifest import Manifest, digest_of, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-CHECKSUMS = "SHA256SUMS"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,191}\Z")
 
 
@@ -37,35 +37,47 @@ def release_name(name: str, version: str, target: str) -> str:
 
 def write_bundle(
     folder: Path,
-    name: str,
+    manifest: Manifest,
     tflite: Path,
-    metadata: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]],
-    texts: Mapping[str, str],
-) -> None:
-    """Write the release's files into the empty ``folder``.
+    texts: Mapping[str, str | bytes],
+) -> str:
+    """Write the release's files into the empty ``folder`` and return the release's digest.
 
     Args:
         folder: where to; the caller publishes it as a whole.
-        name: from ``release_name``.
-        tflite: the model, copied as ``NAME.tflite``.
-        metadata: labels, input and output scale and zero point, preprocessing: ``model.json``.
+        manifest: all but ``files``, which is filled in.
+        tflite: the model, copied under the manifest's name for it.
         arrays: golden inputs and outputs by file stem, written as .npy.
-        texts: further files by name, such as reports.
+        texts: further files by their path in the release, such as reports.
     """
-    shutil.copyfile(tflite, folder / f"{name}.tflite")
-    (folder / "model.json").write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
-    if labels := metadata.get("labels"):
-        (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+    shutil.copyfile(tflite, folder / manifest.model)
+    if manifest.labels:
+        labels = "".join(f"{label}\n" for label in manifest.labels)
+        (folder / "labels.txt").write_text(labels, encoding="utf-8")
     for stem, array in arrays.items():
         np.save(folder / f"{stem}.npy", array, allow_pickle=False)
-    for file, text in texts.items():
-        (folder / file).write_text(text, encoding="utf-8")
-    sums = checksums(folder)
-    (folder / CHECKSUMS).write_text("".join(f"{sums[file]}  {file}\n" for file in sums), encoding="utf-8")
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return seal(folder, manifest)
 
 
-def checksums(folder: Path) -> dict[str, str]:
-    """sha256 of every file in ``folder`` by name, sorted; the checksum file itself is left out."""
-    files = sorted(path for path in folder.iterdir() if path.name != CHECKSUMS)
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+def seal(folder: Path, manifest: Manifest) -> str:
+    """Write what follows from the files in ``folder``, and return the release's digest.
+
+    That is ``manifest.json``, the Debian package around it where there can be one, and ``SHA256SUMS``.
+
+    Raises:
+        SignatureError: the folder holds what a release cannot.
+        DeployError: dpkg-deb fails.
+    """
+    found = checksums(folder)
+    listed = manifest.model_copy(update={"files": {name: found[name] for name in found if is_listed(name)}})
+    write_manifest(listed, folder)
+    write_debian_package(folder, listed)
+    (folder / CHECKSUMS).write_text(sums_text(checksums(folder)), encoding="utf-8")
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return digest_of(folder)

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "manifest.json"
+MOST_SHOWN = 100  # characters of a name that a file states
 
 # One word in a device's shell and one name in a folder, whatever it is put beside.
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+# NAME-VERSION-TARGET and a suffix.
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Package = Literal["ai-edge-litert", "tflite-runtime"]
 
@@ -59,7 +62,7 @@ class Tensor(Record):
         shape: with the batch, which is 1.
         dtype: numpy's name.
         scale: real = (stored - zero_point) * scale; None where the tensor is not quantized.
-        range: the least and the largest value seen in calibration, of a tensor that is not quantized.
+        range: the least and the largest value seen, of a tensor that is not quantized; they differ.
     """
 
     name: str
@@ -122,7 +125,7 @@ class Manifest(Record):
     labels: tuple[str, ...]
     tolerance_steps: Annotated[int, Field(ge=0)]
     golden: int
-    model: Word
+    model: FileName
     files: dict[str, Sha256]
 
     @field_validator("files")
@@ -161,7 +164,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise DeployError(msg) from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"])[:MOST_SHOWN]
+        where = where if where.isprintable() else repr(where)
         msg = f"{path}: {where + ': ' if where else ''}{first['msg']}; build the release again"
         raise DeployError(msg) from error
 

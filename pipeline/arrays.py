@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# NumPy parses a file's header as Python, and before 3.11.5 two threads that parse at the same moment may end
-# in "SystemError: AST constructor recursion depth mismatch" (CPython issue 106905); Debian 12 has 3.11.2.
+# NumPy parses a file's header as Python, and two threads that parse at the same moment may end in
+# "SystemError: AST constructor recursion depth mismatch" (CPython issue 106905; seen on 3.11.2 and 3.11.7).
 _parsing = threading.Lock()
 
 

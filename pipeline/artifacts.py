@@ -237,9 +237,14 @@ class AwareModel(Artifact):
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationSet(Artifact):
-    """Indices into the training samples, and the manifest of their hashes."""
+    """Indices into the training samples, and the manifest of their hashes.
+
+    Attributes:
+        notes: what a user should know about the choice, one line each.
+    """
 
     samples: int
+    notes: tuple[str, ...] = ()
 
     @property
     def indices(self) -> Path:
@@ -312,10 +317,16 @@ class PassedReport(JudgedReport):
 
 @dataclass(frozen=True, kw_only=True)
 class Release(Artifact):
-    """A release folder; ``reproducible_digest`` leaves measured times out."""
+    """A release folder.
+
+    Attributes:
+        reproducible_digest: of its manifest, which leaves measured times out.
+        notes: what it could not be given, one line each.
+    """
 
     name: str
     reproducible_digest: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from deploy.bundle import release_name
 from pipeline.artifacts import Source
+from pipeline.baseline import observe
 from pipeline.compress.prune import prune
+from pipeline.describe import About, describe
 from pipeline.errors import leaf_errors_mapped
 from pipeline.intake import (
     choose_calibration,
@@ -18,9 +20,11 @@ from pipeline.intake import (
     shifted_data,
     source_of,
 )
+from pipeline.manifest import created_at
 from pipeline.preparation import prepare_model
 from pipeline.quantize.aware import train_quantization_aware
 from pipeline.quantize.convert import convert_float, convert_quantized
+from pipeline.recalibration import field_statistics
 from pipeline.release import judge, publish, release, require_passed, withdraw
 from pipeline.runtimes.environment import check_environment
 from pipeline.validate.report import read_report
@@ -44,10 +48,20 @@ class Built:
     report: Report
 
 
-def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
+def build(
+    target: Target,
+    config: BuildConfig,
+    workspace: Workspace,
+    key: Path | str | None = None,
+    password: str | None = None,
+) -> Built:
     """Take a trained Keras model to a validated release for ``target``.
 
     The report is published whether or not the gates pass.
+
+    Args:
+        key: signs the release, a path or PEM text; None leaves it unsigned.
+        password: of the key, where it is encrypted.
 
     Raises:
         GateFailed: a gate was not passed; there is no release.
@@ -59,6 +73,7 @@ def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
         given_model = Source(location=str(config.model.path), digest=model_digest(config.model))
         given_data = source_of(config.data)
         last = last_release(config.validation.against)
+        field = field_statistics(config.calibration)
     step, seed, timeout_s = workspace.step, config.seed, config.quantize.convert_timeout_s
 
     model = step(load_model, given_model, config=config.model)
@@ -67,12 +82,21 @@ def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
     for note in (*data.notes, *prepared.notes):
         workspace.notify("warning", note)
     baseline = step(convert_float, prepared, timeout_s=timeout_s)
-    samples = step(choose_calibration, data, config=config.calibration, seed=seed)
+    samples = step(choose_calibration, data, config=config.calibration, field=field, seed=seed)
+    for note in samples.notes:
+        workspace.notify("warning", note)
     compressed = step(prune, prepared, data, config=config.prune, seed=seed)
     for note in compressed.notes:
         workspace.notify("warning", note)
     aware = step(train_quantization_aware, compressed, prepared, data, config=config.quantize, seed=seed)
-    quantized = step(convert_quantized, aware, prepared, samples, data, config=config.quantize)
+    converted = step(convert_quantized, aware, prepared, samples, data, config=config.quantize)
+    about = About(
+        name=config.project.name,
+        description=config.release.description,
+        authors=config.release.authors,
+        license=config.release.license,
+    )
+    quantized = step(describe, converted, prepared, data, about=about)
     if quantized.reason:
         workspace.notify("warning", f"the release is {quantized.format}: {quantized.reason}")
     shifted = [
@@ -89,9 +113,14 @@ def build(target: Target, config: BuildConfig, workspace: Workspace) -> Built:
     if judged.failed:
         withdraw(folder)
     passed = require_passed(judged, report)
+    observed = step(observe, quantized, prepared, data, seed=seed)
     released = step(
-        release, quantized, passed, measured, samples, data, prepared,
-        project=config.project, target=target, interpolation=config.data.interpolation,
+        release, quantized, passed, measured, observed, samples, data, prepared,
+        project=config.project, config=config.release, target=target, interpolation=config.data.interpolation,
+        tolerance_steps=config.gates.bit_difference_steps, created=created_at(),
     )  # fmt: skip
-    publish(released.folder / name, folder)
+    for note in released.notes:
+        workspace.notify("warning", note)
+    with leaf_errors_mapped():
+        publish(released.folder / name, folder, key, password)
     return Built(folder, released.reproducible_digest, read_report(judged.report))

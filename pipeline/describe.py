@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from models.ports import Port, Task
     from pipeline.artifacts import Dataset, PreparedModel, Transform
-    from pipeline.config import ProjectConfig, ReleaseConfig
     from pipeline.flatbuffer import Tensor, TfliteModel
     from pipeline.flatbuffer.metadata import Content
 
@@ -27,13 +26,22 @@ LABELS = "labels.txt"
 _OF_IMAGES: dict[int, Content] = {1: "grayscale", 3: "rgb", 4: "image"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What the user says of the model. Not its version: under another one it keeps its bytes."""
+
+    name: str
+    description: str
+    authors: tuple[str, ...]
+    license: str
+
+
 def describe(
     quantized: QuantizedModel,
     prepared: PreparedModel,
     data: Dataset,
     *,
-    project: ProjectConfig,
-    release: ReleaseConfig,
+    about: About,
     out: Path,
 ) -> QuantizedModel:
     """Write TFLite metadata and the labels into a copy of the model, whose answers stay the same.
@@ -43,7 +51,7 @@ def describe(
     """
     content = quantized.tflite.read_bytes()
     model = read_tflite(content, name="the converted model", allow_custom=None)
-    metadata = model_metadata(model, prepared, data.classes, project, release)
+    metadata = model_metadata(model, prepared, data.classes, about)
     labels = any(tensor.labels for tensor in metadata.outputs)
     written = write_metadata(
         content, metadata, {LABELS: labels_text(data.classes).encode()} if labels else {}
@@ -63,18 +71,16 @@ def model_metadata(
     model: TfliteModel,
     prepared: PreparedModel,
     classes: Sequence[str],
-    project: ProjectConfig,
-    release: ReleaseConfig,
+    about: About,
 ) -> ModelMetadata:
     """What the pipeline knows of the model, in the words of TFLite metadata."""
     inputs = zip(model.inputs, prepared.inputs, prepared.preprocessing, strict=True)
     outputs = zip(model.outputs, prepared.outputs, prepared.tasks, prepared.from_logits, strict=True)
     return ModelMetadata(
-        name=project.name,
-        description=printable(release.description),
-        version=project.version,
-        author=printable(", ".join(release.authors)),
-        license=printable(release.license),
+        name=about.name,
+        description=printable(about.description),
+        author=printable(", ".join(about.authors)),
+        license=printable(about.license),
         inputs=tuple(_input(tensor, port, transform) for tensor, port, transform in inputs),
         outputs=tuple(_output(*output, classes) for output in outputs),
     )

@@ -21,7 +21,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from calibration.errors import CalibrationError
-from deploy.errors import DeployError, RefusedError, SignatureError, TransportError
+from deploy.errors import (
+    AddressError,
+    DeployError,
+    MissingToolError,
+    RefusedError,
+    SignatureError,
+    TransportError,
+)
 from models.errors import ModelError
 
 if TYPE_CHECKING:
@@ -91,6 +98,8 @@ LEAF_ERRORS: dict[type[Exception], type[PipelineError]] = {
     ModelError: InputError,
     CalibrationError: InputError,
     DeployError: InputError,
+    AddressError: ConfigError,
+    MissingToolError: ToolchainError,
     SignatureError: IntegrityError,
     TransportError: DeviceError,
     RefusedError: DeviceError,

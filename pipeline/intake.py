@@ -13,6 +13,7 @@ from pipeline import sandbox
 from pipeline.artifacts import CalibrationSet, Dataset, FloatModel, Source
 from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.progress import track
+from pipeline.recalibration import choose_like_field
 from pipeline.training import OF_CLASSES
 from pipeline.workspace import file_sha256, folder_digests, sha256_of
 
@@ -213,18 +214,30 @@ def _numbered(tasks: tuple[Task, ...], outputs: tuple[Port, ...]) -> tuple[str, 
     return tuple(str(label) for label in range(counts[0])) if counts else ()
 
 
-def choose_calibration(data: Dataset, *, config: CalibrationConfig, seed: int, out: Path) -> CalibrationSet:
+def choose_calibration(
+    data: Dataset, *, config: CalibrationConfig, field: Source | None = None, seed: int, out: Path
+) -> CalibrationSet:
     """Choose the representative data set from the training samples and write its manifest.
 
+    Args:
+        data: the samples.
+        config: how many.
+        field: statistics of devices (``recalibration.field_statistics``), whose inputs they are to be like.
+        seed: of the choice.
+
     Raises:
-        InputError: the samples cannot give ranges.
+        InputError: the samples cannot give ranges, or the statistics cannot be used.
     """
     rows = np.load(data.rows("train"))
+    notes: tuple[str, ...] = ()
     labels = _labels(data, rows)
-    places = calibration.sampling.choose(labels, config.samples, seed)
+    if field is None:
+        places = calibration.sampling.choose(labels, config.samples, seed)
+    else:
+        places, notes = choose_like_field(data, labels, field, count=config.samples, seed=seed)
     chosen = [np.load(data.input(i), mmap_mode="r")[rows[places]] for i in range(len(data.shapes))]
     calibration.sampling.check(chosen)
-    artifact = CalibrationSet(folder=out, samples=len(places))
+    artifact = CalibrationSet(folder=out, samples=len(places), notes=notes)
     np.save(artifact.indices, places)
     calibration.manifest.write_manifest(artifact.manifest, chosen, labels[places], seed)
     return artifact

@@ -6,37 +6,37 @@ import shutil
 import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deploy.bundle import checksums, release_name, write_bundle
-from deploy.device import predict
+from deploy.bundle import write_bundle
+from deploy.contents import REPORTS
+from deploy.signing import sign
+from deploy.software import software
 from pipeline.artifacts import JudgedReport, PassedReport, Release
+from pipeline.config import ReleaseConfig
 from pipeline.errors import GateFailed, IntegrityError
+from pipeline.manifest import make_manifest
 from pipeline.report.views import write_views
-from pipeline.training import OF_CLASSES
 from pipeline.validate import gates as gate
-from pipeline.validate.report import deterministic, read_report
-from pipeline.workspace import sha256_of, storing
+from pipeline.validate.report import read_report
+from pipeline.workspace import storing
 
 if TYPE_CHECKING:
-    from models.ports import Port
     from pipeline.artifacts import (
         CalibrationSet,
         Dataset,
         Measured,
         PreparedModel,
         QuantizedModel,
-        Transform,
     )
+    from pipeline.baseline import Observed
     from pipeline.config import GatesConfig, ProjectConfig
-    from pipeline.runtimes.session import Tensor
     from pipeline.targets import Target
 
-VERSION = 3
-# Reports hold measured times; the reproducible digest covers every other file, and what is left of them.
-REPORTS = ("report.json", "report.txt", "report.html")
+VERSION = 4
+DEFAULTS = ReleaseConfig()
 
 
 def judge(measured: Measured, *, name: str, gates: GatesConfig, out: Path) -> JudgedReport:
@@ -73,6 +73,7 @@ def release(
     quantized: QuantizedModel,
     passed: PassedReport,
     measured: Measured,
+    observed: Observed,
     samples: CalibrationSet,
     data: Dataset,
     model: PreparedModel,
@@ -80,69 +81,42 @@ def release(
     project: ProjectConfig,
     target: Target,
     interpolation: str,
+    config: ReleaseConfig = DEFAULTS,
+    tolerance_steps: int = 1,
+    created: str | None = None,
     out: Path,
 ) -> Release:
     """Write the release folder from a model that passed.
 
+    Args:
+        tolerance_steps: by how many steps of its scale an output may be beside the golden one on a device.
+        created: from ``pipeline.manifest.created_at``.
+
     Raises:
         IntegrityError: the report is about another model than the one to release.
+        ConfigError: no counter can be made of the version.
     """
     if passed.model_sha256 != quantized.sha256:
         msg = "the report is about another model than the one to release; build again"
         raise IntegrityError(msg)
     report = read_report(passed.report)
-    name = release_name(project.name, project.version, target.name)
-    folder = out / name
-    folder.mkdir()
-    metadata = {
-        "name": project.name,
-        "version": project.version,
-        "target": target.name,
-        "devices": [device.name for device in target.devices],
-        "sha256": quantized.sha256,
-        "format": quantized.format,
-        "inputs": [
-            _contract(tensor, port) | {"preprocessing": _steps(transform, port, interpolation)}
-            for tensor, port, transform in zip(report.inputs, model.inputs, model.preprocessing, strict=True)
-        ],
-        "outputs": [
-            _contract(tensor, port) | {"task": task, "logits": task in OF_CLASSES and bool(from_logits)}
-            for tensor, port, task, from_logits in zip(
-                report.outputs, model.outputs, model.tasks, model.from_logits, strict=True
-            )
-        ],
-        "labels": list(data.classes),
-    }
     arrays = {f"golden_input_{i}": np.load(measured.golden_input(i)) for i in range(measured.inputs)}
     arrays |= {f"golden_output_{i}": np.load(measured.golden_output(i)) for i in range(measured.outputs)}
-    texts = {"calibration.json": samples.manifest.read_text(encoding="utf-8")}
-    texts["predict.py"] = Path(predict.__file__).read_text(encoding="utf-8")
-    texts |= {file: (passed.folder / file).read_text(encoding="utf-8") for file in REPORTS}
-    write_bundle(folder, name, quantized.tflite, metadata, arrays, texts)
-    files = {file: digest for file, digest in checksums(folder).items() if file not in REPORTS}
-    return Release(name=name, reproducible_digest=sha256_of([files, deterministic(report)]))
-
-
-def _contract(tensor: Tensor, port: Port) -> dict[str, Any]:
-    return {
-        "name": port.name,
-        "shape": tensor.shape,
-        "dtype": tensor.dtype,
-        "scale": tensor.scale,
-        "zero_point": tensor.zero_point,
+    manifest = make_manifest(
+        quantized, observed, report, data, model,
+        project=project, config=config, target=target, interpolation=interpolation,
+        tolerance_steps=tolerance_steps, golden=len(arrays["golden_input_0"]), created=created,
+    )  # fmt: skip
+    (folder := out / manifest.full_name).mkdir()
+    answers = [arrays[f"golden_output_{i}"] for i in range(measured.outputs)]
+    texts, notes = software(manifest, quantized.tflite.read_bytes(), answers)
+    texts |= {
+        "calibration.json": samples.manifest.read_bytes(),
+        "baseline.json": observed.baseline.read_bytes(),
     }
-
-
-def _steps(transform: Transform, port: Port, interpolation: str) -> dict[str, Any]:
-    """What an application does to a raw sample, in this order, before it quantizes it."""
-    is_image = len(port.shape) == 3 and port.shape[-1] in (1, 3, 4)
-    return {
-        "resize": {"size": port.shape[:2], "interpolation": interpolation} if is_image else None,
-        "indices": transform.indices,
-        "reverse_channels": transform.reverse_channels,
-        "scale": list(transform.scale),
-        "offset": list(transform.offset),
-    }
+    texts |= {file: (passed.folder / file).read_bytes() for file in REPORTS}
+    digest = write_bundle(folder, manifest, quantized.tflite, arrays, texts)
+    return Release(name=manifest.full_name, reproducible_digest=digest, notes=notes)
 
 
 def withdraw(folder: Path) -> None:
@@ -154,19 +128,31 @@ def withdraw(folder: Path) -> None:
             shutil.rmtree(private)
 
 
-def publish(source: Path, destination: Path) -> None:
+def publish(
+    source: Path, destination: Path, key: Path | str | None = None, password: str | None = None
+) -> None:
     """Put a copy of a finished folder where the user looks for it, as a whole or not at all.
+
+    Args:
+        key: signs the copy, a release, before it is seen there; a path or PEM text.
+        password: of the key, where it is encrypted.
 
     Raises:
         StageError: it cannot be written there.
+        DeployError: the key cannot be used, or the folder is not a release.
     """
     with storing("publish"):
         destination.parent.mkdir(parents=True, exist_ok=True)
         private = Path(tempfile.mkdtemp(prefix=".publish-", dir=destination.parent))
         try:
-            shutil.copytree(source, private / "new")
+            # A release is signed under its name, so the copy has it from the start.
+            (private / "new").mkdir()
+            new = private / "new" / destination.name
+            shutil.copytree(source, new)
+            if key is not None:
+                sign(new, key, password)
             if destination.exists():
                 destination.rename(private / "old")
-            (private / "new").rename(destination)
+            new.rename(destination)
         finally:
             shutil.rmtree(private)

@@ -62,7 +62,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         ("model", "path"),
         ("model", "weights"),
         ("data", "source"),
+        ("calibration", "field"),
         ("validate", "against"),
+        ("release", "public_key"),
     ):
         table = raw.get(section)
         value = table.get(key) if isinstance(table, dict) else None

@@ -26,10 +26,10 @@ from pipeline.validate.subject import Subject
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from deploy.transports.ssh import SshAddress
     from models.ports import Port
     from pipeline.artifacts import Dataset, Transform
     from pipeline.config import BuildConfig, DataConfig
-    from pipeline.runtimes.ssh import SshAddress
     from pipeline.targets import Device, Target
     from pipeline.validate.report import Report
 

@@ -1,0 +1,7 @@
+"""What runs on a board: copied into every release as it is, and into no other program's way.
+
+``FILES`` are the programs. There they import each other as files of one folder, here as modules of this
+package; they import nothing else of this project.
+"""
+
+FILES = ("predict.py", "observe.py", "serving.py", "runner.py")

@@ -1,21 +1,32 @@
-"""Run a release on raw samples: what its ``model.json`` says, from raw values to labels.
+"""Run a release on raw samples: what its ``manifest.json`` says, from raw values to labels.
 
 Part of every release; needs numpy and ai-edge-litert (or tflite-runtime), and nothing of this project::
 
     python predict.py samples.npy          # (n, ...) raw samples; several files for several inputs
 """
 
+# ruff: noqa: B905  zip(strict=) is of Python 3.10, and boards have 3.9
+
 from __future__ import annotations
 
+import hashlib
+import importlib
+import io
 import json
+import math
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+_MODULES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 
 
 class Model:
@@ -24,14 +35,54 @@ class Model:
     Args:
         folder: of the release.
         threads: that the runtime may use.
+        content: the model file's bytes, where they were read already.
+
+    Attributes:
+        contract: what ``manifest.json`` says.
+        runtime: the package that runs it, and its version.
+
+    Raises:
+        ImportError: there is no runtime that can run it; the message says what to install.
+        OSError: a file cannot be read.
+        ValueError: a file is not of a release.
     """
 
-    def __init__(self, folder: Path, threads: int = 1) -> None:
-        self.contract = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        self.interpreter = _interpreter(str(next(folder.glob("*.tflite"))), threads)
+    def __init__(self, folder: Path, threads: int = 1, content: bytes | None = None) -> None:
+        self.contract = json.loads((folder / "manifest.json").read_bytes())
+        package, version = runtime(self.contract["runtimes"])
+        self.runtime = f"{package} {version}"
+        interpreter = importlib.import_module(f"{_MODULES[package]}.interpreter").Interpreter
+        where = (
+            {"model_content": content} if content else {"model_path": str(folder / self.contract["model"])}
+        )
+        self.interpreter = interpreter(**where, num_threads=threads)
         self.interpreter.allocate_tensors()
         self._inputs = [detail["index"] for detail in self.interpreter.get_input_details()]
         self._outputs = [detail["index"] for detail in self.interpreter.get_output_details()]
+        ports = (len(self.contract["inputs"]), len(self.contract["outputs"]))
+        if ports != (len(self._inputs), len(self._outputs)):
+            msg = f"{self.contract['model']} has other inputs and outputs than manifest.json says"
+            raise ValueError(msg)
+
+    def run(self, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return the output tensors to the input tensors, all as the model has them, with the batch of 1."""
+        self.interpreter.reset_all_variables()  # what a recurrent layer remembers of the sample before
+        for index, tensor in zip(self._inputs, tensors):
+            self.interpreter.set_tensor(index, tensor)
+        self.interpreter.invoke()
+        return [self.interpreter.get_tensor(index) for index in self._outputs]
+
+    def tensors(self, raw: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return one raw sample, without the batch, as the input tensors.
+
+        Raises:
+            ValueError: it is not as the model takes it.
+        """
+        contracts = self.contract["inputs"]
+        if len(raw) != len(contracts):
+            msg = f"{len(raw)} arrays for {len(contracts)} inputs"
+            raise ValueError(msg)
+        return [to_input(values, contract)[np.newaxis] for contract, values in zip(contracts, raw)]
 
     def predict(self, *raw: NDArray[Any]) -> list[NDArray[Any]]:
         """Answer one raw sample.
@@ -40,16 +91,65 @@ class Model:
             raw: for each of the model's inputs one sample, without the batch, as the training data had it.
 
         Returns:
-            For each output real numbers: probabilities, unless ``model.json`` says logits.
+            For each output real numbers: probabilities, unless ``manifest.json`` says logits.
         """
-        self.interpreter.reset_all_variables()  # what a recurrent layer remembers of the sample before
-        for index, contract, values in zip(self._inputs, self.contract["inputs"], raw, strict=True):
-            self.interpreter.set_tensor(index, to_input(values, contract)[np.newaxis])
-        self.interpreter.invoke()
-        return [
-            to_real(self.interpreter.get_tensor(index)[0], contract)
-            for index, contract in zip(self._outputs, self.contract["outputs"], strict=True)
-        ]
+        return self.real(self.run(self.tensors(raw)))
+
+    def real(self, outputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return output tensors as the numbers that they stand for, without the batch."""
+        return [to_real(values[0], contract) for contract, values in zip(self.contract["outputs"], outputs)]
+
+
+def runtime(needs: Sequence[dict[str, str]]) -> tuple[str, str]:
+    """Return the first of the manifest's ``runtimes`` that is here and new enough, and its version.
+
+    Raises:
+        ImportError: none is; the message says what to install.
+    """
+    found = []
+    for need in needs:
+        package, least = need["package"], need["least"]
+        try:
+            module = importlib.import_module(_MODULES[package])
+        except ImportError:
+            continue
+        version = str(getattr(module, "__version__", None) or _installed(package))
+        if _release(version) < _release(least):
+            found.append(f"{package} is {version}, needed is {least}")
+        elif package == "tflite-runtime" and _release(np.__version__) >= (2,):
+            found.append(f"{package} dies of numpy {np.__version__}")
+        else:
+            return package, version
+    msg = f"{', '.join(found) or 'no runtime for the model'}; {mend(needs)}"
+    raise ImportError(msg)
+
+
+def _installed(package: str) -> str:
+    from importlib.metadata import version  # slow to import
+
+    return version(package)
+
+
+def mend(needs: Sequence[dict[str, str]]) -> str:
+    """Say what to install, for the Python that runs this."""
+    package, least = needs[0]["package"], needs[0]["least"]
+    numpy = " 'numpy<2'" if package == "tflite-runtime" else ""
+    debian = (
+        sys.prefix == sys.base_prefix
+        and Path(json.__file__).parents[1].joinpath("EXTERNALLY-MANAGED").exists()
+    )
+    option = "--break-system-packages " if debian else ""  # the service runs the system's own Python
+    return f"install it with: {sys.executable} -m pip install {option}'{package}>={least}'{numpy}"
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return ``2.14.0`` as numbers that compare; what is no number ends them."""
+    parts = []
+    for part in version.split("."):
+        if not part.isdecimal():
+            break
+        parts.append(int(part))
+    return tuple(parts)
 
 
 def to_input(raw: NDArray[Any], contract: dict[str, Any]) -> NDArray[Any]:
@@ -82,35 +182,217 @@ def to_real(values: NDArray[Any], contract: dict[str, Any]) -> NDArray[Any]:
     return np.asarray((values.astype(np.float32) - contract["zero_point"]) * np.float32(contract["scale"]))
 
 
-def describe(values: NDArray[Any], contract: dict[str, Any], labels: list[str]) -> str:
-    """Say an answer in a few words."""
+def label_of(values: NDArray[Any], contract: dict[str, Any], labels: Sequence[str]) -> str | None:
+    """Return the label of an output's answer; None where it has no classes, or these have no labels."""
     if contract["task"] == "classification" and len(labels) == values.size:
-        best = int(values.argmax())
-        return f"{labels[best]} ({values.flat[best]:.3g})"
-    if contract["task"] == "binary" and len(labels) == 2:
-        return f"{labels[int(values.flat[0] > (0 if contract['logits'] else 0.5))]} ({values.flat[0]:.3g})"
+        return labels[int(values.argmax())]
+    if contract["task"] == "binary" and len(labels) == 2 and values.size == 1:
+        return labels[int(values.flat[0] > (0 if contract["logits"] else 0.5))]
+    return None
+
+
+def describe(values: NDArray[Any], contract: dict[str, Any], labels: Sequence[str]) -> str:
+    """Say an answer in a few words."""
+    label = label_of(values, contract, labels)
+    if label is not None:
+        return f"{label} ({values.max():.3g})"
     shown = " ".join(f"{value:.3g}" for value in values.flat[:8])
     return shown + (f" ... {values.size} values" if values.size > 8 else "")
 
 
-def _interpreter(path: str, threads: int) -> Any:
+def answer(model: Model, number: int, answers: Sequence[NDArray[Any]]) -> str:
+    """Return the line that is printed of one sample."""
+    said = [
+        f"{contract['name']}: {describe(values, contract, model.contract['labels'])}"
+        for contract, values in zip(model.contract["outputs"], answers)
+    ]
+    return f"{number}  {'; '.join(said)}"
+
+
+def load(names: Sequence[str], contract: dict[str, Any]) -> list[NDArray[Any]]:
+    """Open a .npy file of raw samples for each input.
+
+    Raises:
+        OSError: one cannot be read.
+        ValueError: one is not of numbers, or they are not one for each input, of the same length.
+    """
+    files = [np.load(name, mmap_mode="r", allow_pickle=False) for name in names]
+    if len(files) != len(contract["inputs"]) or len({len(file) for file in files}) != 1:
+        shown = " ".join(f"{port['name']}.npy" for port in contract["inputs"])
+        msg = f"give {shown}, of equally many samples"
+        raise ValueError(msg)
+    return files
+
+
+def largest_request(contract: dict[str, Any]) -> int:
+    """Return the bytes that a raw sample has at most, as ``decode`` takes it."""
+    return sum(8 * math.prod(port["shape"]) + 16_384 for port in contract["inputs"])
+
+
+def decode(request: bytes, contract: dict[str, Any]) -> list[NDArray[Any]]:
+    """Read one raw sample from the bytes of a .npy, or of a .npz that has an array for each input.
+
+    Nothing is unpickled, and no memory is taken before the sizes were found to be right.
+
+    Raises:
+        ValueError: it is no such file, or not of real numbers of the model's shapes.
+    """
+    ports = contract["inputs"]
+    if request[:4] != b"PK\x03\x04":
+        if len(ports) != 1:
+            msg = f"not a .npz of {', '.join(port['name'] for port in ports)}"
+            raise ValueError(msg)
+        return [_decode_array(request, ports[0])]
+    import zipfile  # slow to import
+
+    arrays = []
+    most = largest_request(contract)
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        with zipfile.ZipFile(io.BytesIO(request)) as members:
+            for port in ports:
+                with members.open(f"{port['name']}.npy") as member:
+                    arrays.append(member.read(most + 1))
+    except Exception as error:  # zipfile and zlib raise six kinds for a damaged file
+        msg = (
+            f"not a .npz of {', '.join(port['name'] for port in ports)}: {' '.join(str(error).split())[:200]}"
+        )
+        raise ValueError(msg) from error
+    return [_decode_array(content, port) for content, port in zip(arrays, ports)]
+
+
+def _decode_array(content: bytes, port: dict[str, Any]) -> NDArray[Any]:
+    stream, layout = io.BytesIO(content), np.lib.format
+    try:
+        version = layout.read_magic(stream)  # type: ignore[no-untyped-call]
+        read: Any = {(1, 0): layout.read_array_header_1_0, (2, 0): layout.read_array_header_2_0}[version]
+        shape, column_major, dtype = read(stream)
+    except Exception as error:  # its header is Python, and so are the errors of a wrong one
+        msg = f"{port['name']}: not a .npy file"
+        raise ValueError(msg) from error
+    wanted = port["shape"][1:]
+    if list(shape) not in (wanted, [1, *wanted]) or dtype.kind not in "biuf" or dtype.itemsize > 8:
+        msg = f"{port['name']}: {dtype} of shape {shape}, the model takes numbers of shape {tuple(wanted)}"
+        raise ValueError(msg)
+    start, count = stream.tell(), math.prod(shape)
+    if len(content) - start != count * dtype.itemsize:
+        msg = f"{port['name']}: {len(content) - start} bytes where {count * dtype.itemsize} should be"
+        raise ValueError(msg)
+    values = np.frombuffer(content, dtype, count, start).reshape(wanted, order="F" if column_major else "C")
+    if dtype.kind == "f" and not np.isfinite(values).all():
+        msg = f"{port['name']}: not all values are finite"
+        raise ValueError(msg)
+    return values
+
+
+def check(folder: Path, samples: int | None = None) -> dict[str, Any]:
+    """Check a release where it will run: its files' hashes, then its golden vectors.
+
+    Args:
+        folder: of the release.
+        samples: how many golden samples to run; None: all.
+
+    Returns:
+        What ``runner.py health --json`` prints; ``why`` is None of a healthy one.
+
+    Raises:
+        ImportError: there is no runtime that can run it.
+    """
+    start = time.perf_counter()
+    found: dict[str, Any] = {
+        "healthy": False,
+        "digest": None,
+        "samples": 0,
+        "differing": 0,
+        "largest_steps": 0,
+    }
+    found |= {"runtime": None, "seconds": 0.0, "why": None}
+    try:
+        content = (folder / "manifest.json").read_bytes()
+        found["digest"] = hashlib.sha256(content).hexdigest()
+        manifest = json.loads(content)
+        model = Model(folder, content=_verified(folder, manifest))
+        found["runtime"] = model.runtime
+        found["why"] = _compare(model, folder, manifest, samples, found)
     except ImportError:
-        from tflite_runtime.interpreter import Interpreter
-    return Interpreter(path, num_threads=threads)
+        raise
+    except KeyError as error:
+        found["why"] = f"manifest.json has no {error}"
+    except (OSError, ValueError, TypeError, RuntimeError, EOFError, RecursionError) as error:
+        found["why"] = " ".join(str(error).split()) or type(error).__name__
+    found["healthy"] = found["why"] is None
+    found["seconds"] = round(time.perf_counter() - start, 3)
+    return found
+
+
+def _verified(folder: Path, manifest: dict[str, Any]) -> bytes:
+    """Return the model's bytes, after each file that is here was read once and found as it was released."""
+    content = b""
+    for name, wanted in {manifest["model"]: None, **manifest["files"]}.items():
+        path = folder / name
+        if ".." in path.parts or Path(name).is_absolute():
+            msg = f"manifest.json names {name!r}, which is outside the release"
+            raise ValueError(msg)
+        if name != manifest["model"] and not path.exists():
+            continue  # a device has a part of the release
+        read = path.read_bytes()
+        if wanted is None or hashlib.sha256(read).hexdigest() != wanted:
+            msg = f"{name} is not as it was released: install the release again"
+            raise ValueError(msg)
+        if name == manifest["model"]:
+            content = read
+    return content
+
+
+def _compare(
+    model: Model, folder: Path, manifest: dict[str, Any], samples: int | None, found: dict[str, Any]
+) -> str | None:
+    """Run the golden samples, fill in ``found``, and say why it is not healthy."""
+    inputs = [golden(folder, "input", i, contract) for i, contract in enumerate(manifest["inputs"])]
+    outputs = [golden(folder, "output", i, contract) for i, contract in enumerate(manifest["outputs"])]
+    there = {len(array) for array in [*inputs, *outputs]}
+    if there != {manifest["golden"]} or not manifest["golden"]:
+        return f"the golden vectors are of {sorted(there)} samples, released were {manifest['golden']}"
+    least = [1e-5 * float(np.abs(array).max()) if array.dtype.kind == "f" else 1.0 for array in outputs]
+    worst, where = 0.0, ""
+    for number in range(min(there) if samples is None else min(samples, min(there))):
+        got = model.run([np.array(array[number : number + 1]) for array in inputs])
+        steps = [_steps(ours, array[number], step) for ours, array, step in zip(got, outputs, least)]
+        found["samples"] += 1
+        found["differing"] += max(steps) > 0
+        if max(steps) > worst:
+            worst = max(steps)
+            where = f"golden sample {number}: output {manifest['outputs'][steps.index(worst)]['name']}"
+    found["largest_steps"] = int(worst) if worst == int(min(worst, 2**53)) else round(min(worst, 1e300), 3)
+    if worst > manifest["tolerance_steps"]:
+        allowed = manifest["tolerance_steps"]
+        return f"{where} is {found['largest_steps']} steps from the released one, allowed: {allowed}"
+    return None
+
+
+def golden(folder: Path, kind: str, index: int, contract: dict[str, Any]) -> NDArray[Any]:
+    name = f"golden_{kind}_{index}.npy"
+    array: NDArray[Any] = np.load(folder / name, mmap_mode="r", allow_pickle=False)
+    if list(array.shape[1:]) != contract["shape"][1:] or array.dtype != contract["dtype"]:
+        msg = f"{name} is {array.dtype} {array.shape}, released was {contract['dtype']} {contract['shape']}"
+        raise ValueError(msg)
+    return array
+
+
+def _steps(ours: NDArray[Any], golden: NDArray[Any], step: float) -> float:
+    """Return by how many steps an output is beside the golden one."""
+    if np.array_equal(ours[0], golden, equal_nan=golden.dtype.kind == "f"):
+        return 0.0
+    apart = np.abs(ours[0].astype(np.float64) - golden.astype(np.float64)).max()
+    return float(apart / step) if step and np.isfinite(apart) else float("inf")
 
 
 def main() -> None:
-    model = Model(Path(__file__).resolve().parent)
-    files = [np.load(name, allow_pickle=False) for name in sys.argv[1:]]
-    if len(files) != len(model.contract["inputs"]):
-        names = " ".join(f"{contract['name']}.npy" for contract in model.contract["inputs"])
-        sys.exit(f"usage: python predict.py {names}")
-    for number, sample in enumerate(zip(*files, strict=True)):
-        answers = zip(model.predict(*sample), model.contract["outputs"], strict=True)
-        said = [f"{c['name']}: {describe(values, c, model.contract['labels'])}" for values, c in answers]
-        print(f"{number}  {'; '.join(said)}")
+    try:
+        model = Model(Path(__file__).resolve().parent)
+        for number, sample in enumerate(zip(*load(sys.argv[1:], model.contract))):
+            print(answer(model, number, model.predict(*sample)))
+    except (ImportError, OSError, ValueError) as error:
+        sys.exit(f"predict.py: {error}")
 
 
 if __name__ == "__main__":

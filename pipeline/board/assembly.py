@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 
     from pipeline.board.image import BoardImage
 
-HOST_PACKAGES = ("qemu-system-arm", "e2fsprogs", "python3-pip-whl")
+HOST_PACKAGES = ("qemu-system-arm", "e2fsprogs", "python3-pip-whl", "adb")
 KERNEL_PACKAGE = "linux-image-cloud-arm64"
 BOARD_PACKAGES = (
     *("base-files", "bash", "dash", "coreutils", "procps", "busybox-static", "sed", "grep", "findutils"),
-    *("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "openssh-server"),
+    *("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "openssh-server", "adbd"),
 )
+BACKPORTS = ("adb", "adbd", "android-*")
+"""What Debian has for arm64, or recent enough, in its backports alone."""
+
 NOT_UNPACKED = (
     *("libperl", "perl", "iso-codes", "initramfs-tools", "linux-base", "klibc", "libklibc", "udev", "dpkg_"),
     *("debconf", "adduser", "ucf", "kmod", "logsave", "cpio", "lsb-base", "sysvinit-utils", "util-linux_"),
@@ -55,6 +59,37 @@ ACCOUNTS = {
     "etc/shadow": "root:*:19000:0:99999:7:::\nsshd:*:19000:0:99999:7:::\n",
 }
 """What base-passwd's maintainer script would write. ``*``: nobody logs in with a password."""
+
+PROPERTIES = """\
+ro.product.cpu.abi=arm64-v8a
+ro.product.cpu.abilist=arm64-v8a
+ro.product.manufacturer=QEMU
+ro.product.model=virt, an arm64 Linux board
+"""
+"""What the board answers a ``getprop``, which it has for programs that ask Android's devices."""
+
+GETPROP = """\
+#!/bin/sh
+if [ $# = 0 ]; then
+    exec sed 's/\\([^=]*\\)=\\(.*\\)/[\\1]: [\\2]/' /etc/properties
+fi
+while IFS= read -r line; do
+    [ "${line%%=*}" = "$1" ] && echo "${line#*=}" && exit
+done < /etc/properties
+echo "$2"
+"""
+
+ADB = """\
+#!/bin/sh
+# Debian's adb on the libraries beside it. It starts itself anew as its server, so the loader is the system's.
+host=$(dirname "$(readlink -f "$0")")
+LD_LIBRARY_PATH="$host/adb-libraries" exec "$host/usr/lib/android-sdk/platform-tools/adb" "$@"
+"""
+OF_THE_LOADER = re.compile(
+    r"lib(c|m|dl|rt|pthread|resolv|util|anl|mvec|nsl|nss_.*|thread_db|c_malloc_debug|memusage|pcprofile"
+    r"|BrokenLocale)\.so.*"
+)
+"""Libraries that belong to one loader, by name."""
 
 SPARE_MIB = 64
 """Room on the board's root for what its user puts there."""
@@ -95,6 +130,21 @@ def assemble(staging: BoardImage) -> None:
     for name in ("usr/share/doc", "usr/share/man", "usr/share/python-wheels", "usr/share/locale"):
         shutil.rmtree(folder / "host" / name, ignore_errors=True)
     (folder / "host/usr/bin/qemu-system-arm").unlink(missing_ok=True)
+    _furnish_adb(folder / "host", staging.adb)
+
+
+def _furnish_adb(host: Path, command: Path) -> None:
+    """Make the command that runs adb on libraries of ``host``, less those that belong to its own loader."""
+    libraries = host / "adb-libraries"
+    libraries.mkdir(exist_ok=True)
+    for folder in ("lib/*-linux-gnu", "usr/lib/*-linux-gnu", "usr/lib/*-linux-gnu/android"):
+        for path in host.glob(f"{folder}/lib*.so.*"):
+            link = libraries / path.name
+            if not OF_THE_LOADER.fullmatch(path.name):
+                link.unlink(missing_ok=True)
+                link.symlink_to(f"../{path.relative_to(host)}")
+    command.write_text(ADB, encoding="ascii")
+    command.chmod(0o755)
 
 
 def _write_initrds(staging: BoardImage, root: Path) -> None:
@@ -121,8 +171,13 @@ def _furnish(root: Path) -> None:
     for name, text in ACCOUNTS.items():
         (root / name).write_text(text, encoding="ascii")
     (root / "etc/shadow").chmod(0o600)
-    for name in ("job", "dev", "proc", "sys", "run", "tmp", "root"):
-        (root / name).mkdir(exist_ok=True)
+    for name in ("job", "dev", "proc", "sys", "run", "tmp", "root", "data/local/tmp", "opt"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    (root / "usr/lib/python3/dist-packages").mkdir(parents=True, exist_ok=True)
+    (root / "usr/lib/python3/dist-packages/site.pth").write_text("/site\n", encoding="ascii")
+    (root / "etc/properties").write_text(PROPERTIES, encoding="ascii")
+    (root / "usr/bin/getprop").write_text(GETPROP, encoding="ascii")
+    (root / "usr/bin/getprop").chmod(0o755)
     for name, program in (("bin/sh", "dash"), ("usr/bin/python3", "python3.11")):
         if not (root / name).exists():
             (root / name).symlink_to(program)

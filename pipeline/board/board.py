@@ -1,7 +1,11 @@
-"""The emulated board as a machine that one can log in to: over ssh, on a port of this machine alone.
+"""The emulated board as a machine that one can log in to: over ssh and adb, on ports of this machine alone.
 
 The board's network reaches nothing, and only this machine reaches the board. Its host key and the key that
-opens it are made for the one board; both sides know each other's and take no other.
+opens it are made for the one board; both sides know each other's and take no other. Its adbd is the real one,
+as Debian builds it, and asks for no key: whoever is on this machine may use it.
+
+What is written on the board goes with it, but for a lasting disk: that is mounted on /opt, and a folder of it
+on /data/local/tmp.
 """
 
 from __future__ import annotations
@@ -19,27 +23,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploy.errors import TransportError
+from deploy.transports.ssh import SshAddress, require_client
 from pipeline.board.image import find_image
 from pipeline.board.machine import Machine, make_job_disk, start
 from pipeline.errors import DeviceError
 from pipeline.progress import track
 from pipeline.runtimes.parts import cache_folder
-from pipeline.runtimes.ssh import SshAddress, require_client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from deploy.transports.transport import Ran
     from pipeline.board.image import BoardImage
-    from pipeline.runtimes.ssh import Ran
     from pipeline.targets import Device
 
 BOOT_TIMEOUT_S = 180.0
+LASTING_MIB = 256
 START = """\
+unset PYTHONPATH
+for disk in /sys/block/vd*; do
+    read -r serial < "$disk/serial"
+    if [ "$serial" = lasting ]; then
+        /bin/busybox mount -t ext4 -o noatime "/dev/${disk##*/}" /opt || exit
+        mkdir -p /opt/.data
+        /bin/busybox mount -o bind /opt/.data /data/local/tmp || exit
+    fi
+done
 /bin/busybox ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
 mkdir -p -m 755 /run/sshd /run/board
 cp host_key authorized_keys /run/board
 chmod 600 /run/board/*
+[ -e adb ] && (cd / && ADBD_PORT=5555 SHELL=/bin/bash exec /usr/sbin/adbd > /run/adbd 2>&1) &
 exec /usr/sbin/sshd -D -e -f sshd_config
 """
 SSHD = """\
@@ -50,9 +66,11 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 AllowTcpForwarding no
 UseDNS no
-SetEnv PYTHONPATH=/site PYTHONHASHSEED=0 PYTHONUTF8=1 LC_ALL=C
+SetEnv PYTHONHASHSEED=0 PYTHONUTF8=1 LC_ALL=C
 Subsystem sftp internal-sftp
 """
+ADB_LISTENS = "until grep -q ':15B3 0*:0000 0A' /proc/net/tcp /proc/net/tcp6; do sleep 0.1; done"
+"""Ends when somebody listens on port 5555."""
 
 
 class Board:
@@ -64,27 +82,69 @@ class Board:
         device: whose core it has.
         memory_mib: its memory, the kernel's own included.
         cores: how many it has.
+        adb: whether adbd runs; ``adb_address`` is then its address, and ``image.adb`` the adb to reach it by.
+        disk: the file that is its lasting disk, made where it is missing: ext4 with a journal.
 
     Raises:
         DeviceError: it does not answer in time.
         ToolchainError: it is not provisioned, or this machine has no ssh.
     """
 
-    def __init__(self, device: Device, *, memory_mib: int = 512, cores: int = 2) -> None:
+    def __init__(
+        self,
+        device: Device,
+        *,
+        memory_mib: int = 512,
+        cores: int = 2,
+        adb: bool = False,
+        disk: Path | None = None,
+    ) -> None:
         self.machine = Machine(device=device, memory_mib=memory_mib, cores=cores)
+        self.adb, self.disk = adb, disk
 
     def __enter__(self) -> Board:
         self._folder = Path(tempfile.mkdtemp(prefix="edge-board-"))
         self._qemu: subprocess.Popen[bytes] | None = None
         try:
-            self.address, command = _prepare(find_image(), self.machine, self._folder)
-            with (self._folder / "console").open("wb") as console:
-                self._qemu = start(command, console.fileno(), self._folder)
-            wait_for_ssh(self.address, self._qemu.pid, self._folder / "console")
+            self.image = find_image()
+            made = _prepare(self.image, self.machine, self._folder, adb=self.adb, disk=self.disk)
+            self.address, self._adb_port, self._command = made
+            self.boot()
         except BaseException:
             self._end()
             raise
         return self
+
+    @property
+    def adb_address(self) -> str:
+        """``adb://127.0.0.1:PORT``, where ``adb`` was asked for."""
+        assert self._adb_port is not None
+        return f"adb://127.0.0.1:{self._adb_port}"
+
+    def cut_power(self) -> None:
+        """Kill the emulator: what the board's kernel had not written to the lasting disk is lost."""
+        if self._qemu is not None:
+            self._qemu.kill()
+            self._qemu.wait()
+            self._qemu = None
+
+    def boot(self) -> None:
+        """Boot after ``cut_power``, with the same addresses and keys.
+
+        Raises:
+            DeviceError: it does not answer in time.
+        """
+        console = self._folder / "console"
+        with console.open("wb") as stream:
+            self._qemu = start(self._command, stream.fileno(), self._folder)
+        wait_for_ssh(self.address, self._qemu.pid, console)
+        _wait_for_adb(self.address, self._adb_port)
+
+    def reboot(self) -> None:
+        """Write everything to the disks, end the board and boot it again."""
+        self.run(["sync"])
+        self.cut_power()
+        self.boot()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -104,9 +164,7 @@ class Board:
         self.address.pull(remote, local)
 
     def _end(self) -> None:
-        if self._qemu is not None:
-            self._qemu.kill()
-            self._qemu.wait()
+        self.cut_power()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -118,10 +176,13 @@ class RunningBoard:
     address: SshAddress
     core: str
     memory_mib: int
+    adb_port: int | None = None
 
 
-def up(device: Device, *, memory_mib: int = 512, cores: int = 2) -> RunningBoard:
-    """Start a board that stays up after this process; one at a time.
+def up(
+    device: Device, *, memory_mib: int = 512, cores: int = 2, adb: bool = False, disk: Path | None = None
+) -> RunningBoard:
+    """Start a board that stays up after this process; one at a time. For the arguments see ``Board``.
 
     Raises:
         DeviceError: one is up already, or it does not answer in time.
@@ -140,7 +201,7 @@ def up(device: Device, *, memory_mib: int = 512, cores: int = 2) -> RunningBoard
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
         machine = Machine(device=device, memory_mib=memory_mib, cores=cores)
-        address, command = _prepare(image, machine, folder)
+        address, adb_port, command = _prepare(image, machine, folder, adb=adb, disk=disk)
         with (folder / "console").open("wb") as console:
             qemu = subprocess.Popen(
                 command,
@@ -151,9 +212,11 @@ def up(device: Device, *, memory_mib: int = 512, cores: int = 2) -> RunningBoard
                 start_new_session=True,
             )
         state = {"pid": qemu.pid, "port": address.port, "core": device.name, "memory_mib": memory_mib}
+        state["adb_port"] = adb_port
         (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
         try:
             wait_for_ssh(address, qemu.pid, folder / "console")
+            _wait_for_adb(address, adb_port)
         except BaseException:
             qemu.kill()
             qemu.wait()
@@ -171,7 +234,7 @@ def running() -> RunningBoard | None:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         command = Path(f"/proc/{state['pid']}/cmdline").read_bytes()
         address = _address(folder, state["port"])
-        board = RunningBoard(state["pid"], address, state["core"], state["memory_mib"])
+        board = RunningBoard(state["pid"], address, state["core"], state["memory_mib"], state["adb_port"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     # Another process may have the number by now.
@@ -208,7 +271,7 @@ def wait_for_ssh(address: SshAddress, pid: int, console: Path, timeout_s: float 
             if "Server listening" in console.read_text(encoding="utf-8", errors="replace"):
                 try:
                     address.run(["true"], timeout_s=60)
-                except DeviceError as error:
+                except TransportError as error:
                     trouble = str(error)
                 else:
                     return
@@ -219,8 +282,17 @@ def wait_for_ssh(address: SshAddress, pid: int, console: Path, timeout_s: float 
     raise DeviceError(message)
 
 
-def _prepare(image: BoardImage, machine: Machine, folder: Path) -> tuple[SshAddress, list[str]]:
-    """Make keys and disks in ``folder``; returns the address and the command that boots the machine."""
+def _wait_for_adb(address: SshAddress, adb_port: int | None) -> None:
+    if adb_port is not None and address.run(["timeout", "60", "sh", "-c", ADB_LISTENS]).status != 0:
+        said = address.run(["tail", "-n1", "/run/adbd"]).out.decode(errors="replace").strip()
+        message = f"the emulated board's adbd is not up: {said or 'it said nothing'}"
+        raise DeviceError(message)
+
+
+def _prepare(
+    image: BoardImage, machine: Machine, folder: Path, *, adb: bool, disk: Path | None
+) -> tuple[SshAddress, int | None, list[str]]:
+    """Make keys and disks in ``folder``; returns ssh's address, adb's port, and the command that boots."""
     require_client()
     for name in ("host_key", "client_key"):
         _make_key(folder / name)
@@ -234,10 +306,18 @@ def _prepare(image: BoardImage, machine: Machine, folder: Path) -> tuple[SshAddr
         "host_key": folder / "host_key",
         "authorized_keys": folder / "client_key.pub",
     }
-    disks = {"root": image.root, "job": make_job_disk(image, files, folder)}
     forward = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
+    adb_port = _free_port() if adb else None
+    if adb:
+        files["adb"] = b""
+        forward += f",hostfwd=tcp:127.0.0.1:{adb_port}-:5555"
+    disks = {"root": image.root, "job": make_job_disk(image, files, folder)}
+    if disk is not None:
+        disks["lasting"] = disk.absolute()
+        if not disk.exists():
+            image.make_lasting_disk(disk, LASTING_MIB)
     network = ("-netdev", forward, "-device", "virtio-net-device,netdev=net")
-    return address, machine.command(image, image.initrd, disks, *network)
+    return address, adb_port, machine.command(image, image.initrd, disks, *network)
 
 
 def _address(folder: Path, port: int) -> SshAddress:

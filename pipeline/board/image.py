@@ -4,10 +4,10 @@ Like the emulator of single programs it stands on its own: qemu and mke2fs run o
 them, no root rights are needed, and no package's maintainer script is run. ::
 
     board/KEY/
-        host            qemu-system-aarch64, mke2fs and their libraries, for this machine
+        host            qemu-system-aarch64, mke2fs, adb and their libraries, for this machine
         kernel          Debian's arm64 kernel
         initrd          busybox and the drivers of the board's disks and network, which lead to:
-        root.ext4       the root: bash, coreutils, procps, Python 3.11, LiteRT, sshd
+        root.ext4       the root: bash, coreutils, procps, Python 3.11, LiteRT, sshd, adbd
         diskless        a smaller root that lives in memory: Python 3.11 and LiteRT
         manifest.json   where all of it came from, and the SHA-256 of every file
 """
@@ -25,13 +25,17 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.board.assembly import (
     ACCOUNTS,
+    ADB,
+    BACKPORTS,
     BOARD_PACKAGES,
     DRIVERS,
+    GETPROP,
     HOST_PACKAGES,
     IN_MEMORY,
     KERNEL_PACKAGE,
     NOT_OF_THE_WHEELS,
     NOT_UNPACKED,
+    PROPERTIES,
     assemble,
     read_resource,
     unpack_all,
@@ -53,7 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-LAYOUT = 1
+LAYOUT = 2
 """Raise it when what is laid out below changes."""
 
 PROVISION = "pipeline device provision board"
@@ -87,6 +91,11 @@ class BoardImage:
     def root(self) -> Path:
         return self.folder / "root.ext4"
 
+    @property
+    def adb(self) -> Path:
+        """Debian's adb, as one program that ``ADB`` may name."""
+        return self.folder / "host/adb"
+
     def host_tool(self, path: str) -> tuple[str, ...]:
         """Return the command that runs a tool of ``host`` on the libraries that came with it."""
         root, triplet = self.folder / "host", TRIPLETS[self.architecture]
@@ -100,6 +109,13 @@ class BoardImage:
 
     def make_disk(self, content: Path, disk: Path, size_mib: int) -> None:
         """Make an ext4 file system of ``size_mib`` that holds what is in the folder ``content``."""
+        self._make_file_system(disk, size_mib, "-O", "^has_journal", "-d", str(content))
+
+    def make_lasting_disk(self, disk: Path, size_mib: int) -> None:
+        """Make an ext4 file system of ``size_mib``, empty and with a journal, which outlives a power cut."""
+        self._make_file_system(disk, size_mib, "-O", "has_journal")
+
+    def _make_file_system(self, disk: Path, size_mib: int, *more: str) -> None:
         make = [
             *self.host_tool("sbin/mke2fs"),
             "-q",
@@ -113,8 +129,7 @@ class BoardImage:
             "-m",
             "0",
         ]
-        make += ["-O", "^has_journal", "-U", FIXED_UUID, "-d", str(content)]
-        make += ["-E", f"root_owner=0:0,hash_seed={FIXED_UUID},lazy_itable_init=0"]
+        make += ["-U", FIXED_UUID, "-E", f"root_owner=0:0,hash_seed={FIXED_UUID},lazy_itable_init=0", *more]
         environment = {"MKE2FS_CONFIG": f"{self.folder}/host/etc/mke2fs.conf", "E2FSPROGS_FAKE_TIME": "1"}
         done = subprocess.run(
             [*make, str(disk), f"{size_mib}M"],
@@ -211,6 +226,7 @@ def _expected() -> BoardImage:
     recipe += [*DRIVERS, *IN_MEMORY, *NOT_OF_THE_WHEELS]
     recipe += [read_resource("pipeline.board", name) for name in ("initrd.sh", "init.sh")]
     recipe += [read_resource("pipeline.runtimes", "wheels-aarch64.txt"), *ACCOUNTS.values()]
+    recipe += [GETPROP, PROPERTIES, ADB, *BACKPORTS]
     key = hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:16]
     return BoardImage(cache_folder() / "board" / key, architecture)
 
@@ -260,7 +276,7 @@ def _download(staging: BoardImage, on_progress: Callable[[int, int], None]) -> l
         ("host", host, HOST_PACKAGES),
         ("root", "arm64", (KERNEL_PACKAGE, *BOARD_PACKAGES)),
     ):
-        apt = packages.PrivateApt(staging.folder / f"apt-{where}", [architecture])
+        apt = packages.PrivateApt(staging.folder / f"apt-{where}", [architecture], BACKPORTS)
         found = apt.download([f"{name}:{architecture}" for name in wanted], on_progress)
         for deb in found:
             is_kernel = where == "root" and deb.name.startswith("linux-image-")

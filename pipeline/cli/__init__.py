@@ -15,6 +15,10 @@ COMMANDS = {
     "bench": "Say what an inference costs.",
     "inspect": "List a model's layers or operators.",
     "device": "List the devices, provision the emulator.",
+    "monitor": "Compare what devices saw with what a release was tested on.",
+    "release": "Repack a release: version, counter, expiry, signature.",
+    "verify": "Check a release's signature.",
+    "keygen": "Make the keys to sign and verify with.",
     "doctor": "Check this environment.",
 }
 

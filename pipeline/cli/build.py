@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,19 @@ FAST = {"epochs": 1, "least_steps": 256, "samples": FAST_SAMPLES, "batch_size": 
 @click.option("--trust-model", is_flag=True, help="Let Keras run the code in the model's file, in a sandbox.")
 @click.option("--custom-objects", metavar="MODULE:DICT", help="Classes that a trusted model's file names.")
 @click.option("--name", help="The release's name; default: the model file's.")
+@click.option("--version", metavar="VERSION", help="The release's version.")
+@click.option("--counter", type=click.IntRange(min=0), help="Rises with every release of that name.")
+@click.option("--expires", metavar="YYYY-MM-DD", help="The last day on which it may be installed.")
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    help="Private key to sign the release with; default: that in EDGE_PIPELINE_SIGNING_KEY, if any.",
+)
+@click.option(
+    "--recalibrate-from",
+    type=click.Path(path_type=Path),
+    help="Statistics from devices, of `pipeline monitor --save`: calibrate as the inputs in the field are.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -68,6 +82,11 @@ def build(
     trust_model: bool,
     custom_objects: str | None,
     name: str | None,
+    version: str | None,
+    counter: int | None,
+    expires: str | None,
+    key: Path | None,
+    recalibrate_from: Path | None,
     out: Path,
     seed: int | None,
     epochs: int | None,
@@ -83,13 +102,14 @@ def build(
 
     if not is_supervised():
         sys.exit(supervise())
+    from deploy.keys import SIGNING_KEY, SIGNING_PASSWORD, read_private
     from pipeline.build import build as run
     from pipeline.targets import get_target
     from pipeline.workspace import Workspace
 
     chosen = get_target(target)
     flags: dict[str, dict[str, Any]] = {
-        "project": {"name": name},
+        "project": {"name": name, "version": version},
         "model": {
             "path": model,
             "weights": weights,
@@ -97,11 +117,16 @@ def build(
             "trust": trust_model or None,
         },
         "data": {"source": data, "task": task or None},
+        "calibration": {"field": recalibrate_from},
         "validate": {"against": against},
+        "release": {"counter": counter, "expires": expires},
         "": {"seed": seed, "epochs": epochs, "fast": fast},
     }
     settings = _settings(config, flags)
-    built = run(chosen, settings, Workspace(out, Narrator(verbose)))
+    signer, password = key or os.environ.get(SIGNING_KEY) or None, os.environ.get(SIGNING_PASSWORD)
+    if signer:
+        read_private(signer, password)  # told before hours of work
+    built = run(chosen, settings, Workspace(out, Narrator(verbose)), signer, password)
     _show(built, as_json)
 
 
@@ -112,8 +137,8 @@ def _settings(config: Path | None, flags: dict[str, dict[str, Any]]) -> BuildCon
     model = flags["model"]["path"]
     is_zoo = model is not None and model.startswith(ZOO) and not Path(model).exists()
     raw, where = _base(config, model, flags["data"]["source"], is_zoo)
-    for section in ("project", "model", "data", "validate"):
-        given = {key: value for key, value in flags[section].items() if value is not None}
+    for section in ("project", "model", "data", "calibration", "validate", "release"):
+        given = {key: value for key, value in flags.get(section, {}).items() if value is not None}
         if is_zoo:
             given.pop("path", None)
         table = raw.setdefault(section, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -91,17 +92,27 @@ def provision_devices(names: tuple[str, ...]) -> None:
     help="MiB, the kernel's included.",
 )
 @click.option("--cores", type=click.IntRange(1, 8), default=2, show_default=True, help="How many cores.")
-def start_board(core: str, memory: int, cores: int) -> None:
+@click.option("--adb", is_flag=True, help="Start adbd as well.")
+@click.option(
+    "--disk",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Keep what is written to /opt and /data/local/tmp in FILE; made where it is missing.",
+)
+def start_board(core: str, memory: int, cores: int, adb: bool, disk: Path | None) -> None:
     """Start the emulated board and leave it running: a whole arm64 Linux machine with sshd."""
     import shlex
 
     from pipeline.board.board import up
+    from pipeline.board.image import find_image
     from pipeline.board.machine import board_device
 
-    board = up(board_device(core), memory_mib=memory, cores=cores)
+    board = up(board_device(core), memory_mib=memory, cores=cores, adb=adb, disk=disk)
     click.echo(f"The board is up: {core}'s core, {cores} cores, {memory} MiB, {board.address}")
     click.echo("Log in with:   pipeline device shell")
     click.echo(f"or:            {shlex.join(board.address.shell)}")
+    if board.adb_port is not None:
+        click.echo(f"Over adb:      adb://127.0.0.1:{board.adb_port}, by {find_image().adb} or your own adb")
     click.echo("End it with:   pipeline device down")
 
 

@@ -65,8 +65,8 @@ def validate(
     **settings: Any,
 ) -> None:
     """Measure FILE on the devices and ask the gates; without data all but accuracy."""
+    from deploy.transports.ssh import split_addresses
     from pipeline.errors import GateFailed
-    from pipeline.runtimes.ssh import split_addresses
     from pipeline.settings import read_validation
     from pipeline.targets import chosen_devices, get_target
     from pipeline.validate_file import validate_file

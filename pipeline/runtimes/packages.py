@@ -49,9 +49,13 @@ def require_debian(release: Path = Path("/etc/os-release")) -> None:
 
 
 class PrivateApt:
-    """An apt of our own in ``folder``, for packages of ``architectures`` (Debian's names)."""
+    """An apt of our own in ``folder``, for packages of ``architectures`` (Debian's names).
 
-    def __init__(self, folder: Path, architectures: Sequence[str]) -> None:
+    Packages whose names match a pattern of ``backports`` are those of Debian's backports, from the mirrors
+    that this machine has the release itself from; it need not have them among its sources.
+    """
+
+    def __init__(self, folder: Path, architectures: Sequence[str], backports: Sequence[str] = ()) -> None:
         self.archives = folder / "cache/archives"
         for path in ("lists/partial", "cache/archives/partial", "cache/archives/none/partial", "conf.d"):
             (folder / path).mkdir(parents=True, exist_ok=True)
@@ -77,6 +81,8 @@ class PrivateApt:
         configuration.touch(mode=0o600)  # a proxy's address may carry a password
         configuration.write_text("\n".join(settings) + "\n", encoding="utf-8")
         self.environment = {**os.environ, "APT_CONFIG": str(configuration), "LC_ALL": "C.UTF-8"}
+        if backports:
+            self._add_backports(folder, configuration, backports)
 
     def download(self, packages: Sequence[str], on_progress: Callable[[int, int], None]) -> list[Path]:
         """Download ``packages`` (``name:architecture``) and all that they depend on.
@@ -106,6 +112,34 @@ class PrivateApt:
             raise ToolchainError(message)
         return debs
 
+    def _add_backports(self, folder: Path, configuration: Path, names: Sequence[str]) -> None:
+        listing = self._list_targets("$(REPO_URI) $(RELEASE)")
+        suites = [line.split() for line in listing.splitlines()]
+        mirrors = dict.fromkeys(uri for uri, suite in suites if suite == DEBIAN_RELEASE)
+        if not mirrors:
+            message = (
+                f"this machine's apt has no source of {DEBIAN_RELEASE}, to have its backports from; "
+                "add one to /etc/apt/sources.list"
+            )
+            raise ToolchainError(message)
+        known = {uri for uri, suite in suites if suite == f"{DEBIAN_RELEASE}-backports"}
+        lines = [f"deb {uri} {DEBIAN_RELEASE}-backports main" for uri in mirrors if uri not in known]
+        sources = folder / "sources.d"
+        shutil.rmtree(sources, ignore_errors=True)
+        sources.mkdir()
+        for source in _system_folder("Dir::Etc::sourceparts").glob("*"):
+            (sources / source.name).symlink_to(source)
+        (sources / "backports-of-our-own.list").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        pin = f"Package: {' '.join(names)}\nPin: release n={DEBIAN_RELEASE}-backports\nPin-Priority: 990\n"
+        (folder / "preferences").write_text(pin, encoding="utf-8")
+        with configuration.open("a", encoding="utf-8") as settings:
+            settings.write(f'Dir::Etc::sourceparts "{sources}";\n')
+            settings.write(f'Dir::Etc::preferences "{folder}/preferences";\n')
+
+    def _list_targets(self, form: str) -> str:
+        arguments = ("indextargets", "--no-release-info", "--format", form, "Created-By: Packages")
+        return _run(["apt-get", *arguments], self.environment, APT_TIMEOUT_S)
+
     def _update(self) -> ToolchainError | None:
         """Fetch the lists; a source that fails matters only if a package is then not found."""
         try:
@@ -125,6 +159,12 @@ def _system_acquire_settings() -> list[str]:
     ).stdout
     ours = ("Acquire::Languages", "Acquire::Retries", "Acquire::IndexTargets")
     return [line for line in dump.splitlines() if line.startswith("Acquire::") and not line.startswith(ours)]
+
+
+def _system_folder(setting: str) -> Path:
+    command = ["apt-config", "shell", "FOLDER", f"{setting}/d"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
+    return Path(found.strip().removeprefix("FOLDER=").strip("'") or "/etc/apt/sources.list.d")
 
 
 def byte_reporter(advance: Callable[..., None]) -> Callable[[int, int], None]:

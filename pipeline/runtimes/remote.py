@@ -16,24 +16,22 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from deploy.errors import TransportError
+from deploy.transports.ssh import FAILED, LINK_PATH_LIMIT
 from pipeline.errors import DeviceError
 from pipeline.runtimes import machine
 from pipeline.runtimes.machine import Machine  # noqa: TC001 - pydantic reads it
 from pipeline.runtimes.place import MODEL, WORKER
 from pipeline.runtimes.runtime import DISTRIBUTIONS, Runtime
-from pipeline.runtimes.ssh import FAILED
 from pipeline.targets import Device, read_cpuinfo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pipeline.runtimes.ssh import SshAddress
+    from deploy.transports.ssh import SshAddress
     from pipeline.targets import Package
 
 FOLDERS = "/tmp/edge-session-"  # noqa: S108 - on the device, where mktemp makes it
-LINK_PATH_LIMIT = 80
-"""A longer path is no name for a socket, less what ssh appends to it."""
-
 RUN_PROBE = "import sys; sys.exit('old') if sys.version_info < (3, 10) else exec(sys.stdin.read())"
 PROBE = """
 import json, importlib.metadata, importlib.util
@@ -197,7 +195,7 @@ class RemotePlace:
         """Remove the folders, here and there."""
         shutil.rmtree(self.folder)
         if self.there:
-            with contextlib.suppress(DeviceError):  # it is gone, and its /tmp with it
+            with contextlib.suppress(TransportError):  # it is gone, and its /tmp with it
                 self.address.run(["rm", "-rf", "--", self.there], timeout_s=30)
 
 

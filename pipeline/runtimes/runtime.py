@@ -15,7 +15,7 @@ from pipeline.targets import HOST, Device, get_device
 from pipeline.targets import Package as Package
 
 if TYPE_CHECKING:
-    from pipeline.runtimes.ssh import SshAddress
+    from deploy.transports.ssh import SshAddress
     from pipeline.targets import Target
 
 Kind = Literal["host", "emulated", "native", "device"]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from deploy.errors import TransportError
 from pipeline.board.bench import run_bench
 from pipeline.board.board import Board
-from pipeline.errors import DeviceError
 from pipeline.runtimes.remote import device_runtime
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
@@ -54,7 +54,7 @@ def test_files_with_any_name_come_and_go(board: Board, tmp_path: Path):
     board.push(there, "/tmp/t wo'[1]*")
     board.pull("/tmp/t wo'[1]*", back)
     assert back.read_bytes() == b"\x00\xff"
-    with pytest.raises(DeviceError, match="not found"):
+    with pytest.raises(TransportError, match="not found"):
         board.pull("/tmp/absent", back)
 
 
@@ -64,7 +64,7 @@ def test_another_host_key_is_refused_and_not_learnt(board: Board):
     text = known.read_text()
     try:
         known.write_text("")
-        with pytest.raises(DeviceError, match="is not known"):
+        with pytest.raises(TransportError, match="is not known"):
             board.run(["true"])
         assert known.read_text() == ""
     finally:

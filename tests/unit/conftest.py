@@ -171,6 +171,54 @@ def prepared_model() -> Callable[..., Any]:
     return describe
 
 
+@pytest.fixture(scope="session")
+def write_release() -> Callable[..., Path]:
+    """A function that writes an unsigned release into a folder: ``tiny`` 1.2.3, if nothing else is said.
+
+    ``changes`` are to its manifest, ``texts`` further files; the model is no real one.
+    """
+    from deploy.bundle import release_name, write_bundle
+    from deploy.manifest import Input, Manifest, Output, Preprocessing, Resize, RuntimeNeed
+
+    def write(folder: Path, texts: Any = None, **changes: Any) -> Path:
+        called = {"name": "tiny", "version": "1.2.3", "target": "arm64"} | changes
+        name = release_name(called["name"], called["version"], called["target"])
+        tensor = {"dtype": "int8", "scale": 1 / 255, "zero_point": -128}
+        steps = Preprocessing(
+            resize=Resize(size=(2, 2), interpolation="bilinear"),
+            indices=False, reverse_channels=False, scale=(0.5,), offset=(-1.0,),
+        )  # fmt: skip
+        facts = {
+            "counter": 1002003,
+            "created": None,
+            "expires": None,
+            "devices": ("rpi4", "rpi5"),
+            "machine": "aarch64",
+            "android_abi": "arm64-v8a",
+            "runtimes": (RuntimeNeed(package="ai-edge-litert", least="1.0.1"),),
+            "format": "int8",
+            "inputs": (Input(name="image", shape=(1, 2, 2, 1), preprocessing=steps, **tensor),),
+            "outputs": (Output(name="classes", shape=(1, 2), task="classification", logits=False, **tensor),),
+            "labels": ("cat", "dög"),
+            "tolerance_steps": 1,
+            "golden": 3,
+            "model": f"{name}.tflite",
+            "files": {},
+        }
+        (release := folder / name).mkdir(parents=True)
+        (folder / "model").write_bytes(b"TFL3 no real model")
+        arrays = {
+            "golden_input_0": np.arange(12, dtype=np.int8).reshape(3, 2, 2, 1),
+            "golden_output_0": np.arange(6, dtype=np.int8).reshape(3, 2),
+        }
+        papers = {"c/model.h": "#pragma once\n", "report.json": '{"seconds": 1}\n'} | (texts or {})
+        write_bundle(release, Manifest(**(called | facts | changes)), folder / "model", arrays, papers)
+        (folder / "model").unlink()
+        return release
+
+    return write
+
+
 SSHD = """\
 ListenAddress 127.0.0.1:{port}
 HostKey {folder}/host_key

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def eager_switches() -> Iterator[None]:
-    """Have threads switch wherever memory is collected, which is where Debian's Python 3.11.2 went wrong."""
+    """Have threads switch wherever memory is collected, where Python 3.11.2 and 3.11.7 went wrong."""
 
     def switch(phase: str, info: dict[str, int]) -> None:
         time.sleep(0)

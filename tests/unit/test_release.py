@@ -6,11 +6,16 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from deploy.errors import SignatureError
+from deploy.keys import generate_key
+from deploy.manifest import digest_of
+from deploy.signing import verify
 from models.ports import Port
 from pipeline.artifacts import (
     CalibrationSet,
@@ -20,7 +25,7 @@ from pipeline.artifacts import (
     QuantizedModel,
     Transform,
 )
-from pipeline.config import GatesConfig, ProjectConfig
+from pipeline.config import GatesConfig, ProjectConfig, ReleaseConfig
 from pipeline.errors import GateFailed, IntegrityError, StageError
 from pipeline.release import judge, publish, release, require_passed
 from pipeline.targets import get_target
@@ -53,7 +58,7 @@ def make(measured, tmp_path, prepared_model):
     samples = CalibrationSet(folder=folder, samples=2)
     samples.manifest.write_text("{}\n")
 
-    def make(passed, sha256="1a" * 32, name="release"):
+    def make(passed, sha256="1a" * 32, name="release", target="arm64", **settings):
         quantized = QuantizedModel(
             folder=folder, size_bytes=5, sha256=sha256, sparsity=0.8, format="int8", reason="", layers=()
         )
@@ -79,9 +84,10 @@ def make(measured, tmp_path, prepared_model):
             data,
             model,
             project=ProjectConfig(name="tiny", version="1.0"),
-            target=get_target("arm64"),
+            target=get_target(target),
             interpolation="bilinear",
             out=out,
+            **settings,
         )
         return replace(made, folder=out)
 
@@ -130,18 +136,23 @@ def test_a_report_about_another_model_is_refused(judged, make):
         make(require_passed(judged, judged.folder), sha256="ff" * 32)
 
 
-def test_the_metadata_say_how_to_feed_and_read_the_model(judged, make):
+def manifest_of(made):
+    return json.loads((made.folder / made.name / "manifest.json").read_text())
+
+
+def test_the_manifest_says_how_to_feed_and_read_the_model(judged, make):
     made = make(require_passed(judged, judged.folder))
-    metadata = json.loads((made.folder / made.name / "model.json").read_text())
+    manifest = manifest_of(made)
 
     assert made.name == "tiny-1.0-arm64"
-    [taken], [given] = metadata["inputs"], metadata["outputs"]
+    [taken], [given] = manifest["inputs"], manifest["outputs"]
     assert taken == {
         "name": "image",
         "shape": [1, 8, 8, 1],
         "dtype": "int8",
         "scale": pytest.approx(1 / 255),
         "zero_point": -128,
+        "range": None,
         "preprocessing": {
             "resize": {"size": [8, 8], "interpolation": "bilinear"},
             "indices": False,
@@ -151,8 +162,33 @@ def test_the_metadata_say_how_to_feed_and_read_the_model(judged, make):
         },
     }
     assert (given["scale"], given["task"], given["logits"]) == (1 / 256, "classification", False)
-    assert metadata["labels"] == ["left", "right"]
-    assert metadata["devices"] == ["rpi4", "rpi5"]
+    assert manifest["labels"] == ["left", "right"]
+
+
+def test_the_manifest_says_where_the_release_may_run(judged, make):
+    config = ReleaseConfig(counter=7, expires=date(2031, 2, 3))
+    created = "2026-01-02T03:04:05Z"
+    made = make(require_passed(judged, judged.folder), config=config, tolerance_steps=2, created=created)
+    manifest = manifest_of(made)
+
+    assert manifest["devices"] == ["rpi4", "rpi5"]
+    assert (manifest["machine"], manifest["android_abi"]) == ("aarch64", "arm64-v8a")
+    assert manifest["runtimes"] == [
+        {"package": "ai-edge-litert", "least": "1.0.1"},
+        {"package": "tflite-runtime", "least": "2.14.0"},
+    ]
+    assert (manifest["counter"], manifest["expires"], manifest["created"]) == (7, "2031-02-03", created)
+    assert (manifest["tolerance_steps"], manifest["golden"]) == (2, 64)
+
+
+def test_the_digest_of_a_release_is_its_manifests(judged, make):
+    made = make(require_passed(judged, judged.folder))
+
+    assert made.reproducible_digest == digest_of(made.folder / made.name)
+    assert set(manifest_of(made)["files"]) == {
+        *("calibration.json", "golden_input_0.npy", "golden_output_0.npy", "labels.txt", "predict.py"),
+        "tiny-1.0-arm64.tflite",
+    }
 
 
 def with_report(passed, folder, **changes):
@@ -179,18 +215,17 @@ def test_measured_times_are_no_part_of_the_reproducible_digest(judged, make, tmp
     assert again.reproducible_digest == first.reproducible_digest
 
 
-def test_accuracy_and_bits_are_part_of_it(judged, make, tmp_path):
+def test_other_golden_outputs_have_another_digest(judged, make, measured):
     passed = require_passed(judged, judged.folder)
-    [found] = read_report(passed.report).accuracy
-    accuracy = (replace(found, agreement=0.5),)
 
     first = make(passed, name="first")
-    other = make(with_report(passed, tmp_path, accuracy=accuracy), name="other")
+    np.save(measured.golden_output(0), np.ones((64, 2), np.int8))
+    other = make(passed, name="other")
 
     assert other.reproducible_digest != first.reproducible_digest
 
 
-def test_what_the_digest_leaves_out_is_what_is_measured(report):
+def test_what_two_builds_may_differ_in_is_what_is_measured(report):
     assert set(report.plain()) - set(deterministic(report)) == {
         *("against", "board", "latency", "operators", "stability", "times", "verdicts")
     }
@@ -223,3 +258,35 @@ def test_a_copy_that_fails_leaves_the_old_folder(tmp_path):
 
     assert [path.name for path in (tmp_path / "release").iterdir()] == ["tiny"]
     assert (old / "old.txt").exists()
+
+
+@pytest.fixture
+def keys(tmp_path):
+    private, public = tmp_path / "release.key", tmp_path / "release.pub"
+    generate_key(private, public)
+    return private, public
+
+
+def test_a_release_is_signed_before_it_is_published(tmp_path, write_release, keys):
+    private, public = keys
+    source = write_release(tmp_path / "step")
+    destination = tmp_path / "out" / source.name
+
+    publish(source, destination, private)
+
+    assert verify(destination, public).full_name == source.name
+    assert not (source / "release.sig").exists()
+    assert [path.name for path in destination.parent.iterdir()] == [source.name]
+
+
+def test_what_cannot_be_signed_is_not_published(tmp_path, write_release, keys):
+    source = write_release(tmp_path / "step")
+    destination = tmp_path / "out" / source.name
+    publish(source, destination, keys[0])
+    (source / "c/model.h").write_text("tampered")
+
+    with pytest.raises(SignatureError, match=r"c/model\.h: its bytes are not those in SHA256SUMS"):
+        publish(source, destination, keys[0])
+
+    assert verify(destination, keys[1])
+    assert [path.name for path in destination.parent.iterdir()] == [source.name]

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 import numpy as np
 import pytest
 
-from deploy.bundle import checksums, release_name, write_bundle
+from deploy.bundle import release_name
+from deploy.contents import checksums
 from deploy.errors import DeployError
+from deploy.manifest import digest_of, read_manifest
 
 
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "int8.tflite").write_bytes(b"model")
-    folder = tmp_path / "tiny-1.0-arm64"
-    folder.mkdir()
-    write_bundle(
-        folder,
-        folder.name,
-        tmp_path / "int8.tflite",
-        {"name": "tiny", "labels": ["cat", "dög"]},
-        {"golden_inputs": np.arange(6, dtype=np.int8).reshape(2, 3)},
-        {"report.txt": "passed\n"},
-    )
-    return folder
+def folder(tmp_path, write_release):
+    return write_release(tmp_path)
 
 
 def sha256sum(folder):
@@ -35,26 +27,43 @@ def sha256sum(folder):
 
 
 def test_every_file_is_there_under_its_name(folder):
-    assert sorted(path.name for path in folder.iterdir()) == [
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")) == [
         "SHA256SUMS",
-        "golden_inputs.npy",
+        "c",
+        "c/model.h",
+        "golden_input_0.npy",
+        "golden_output_0.npy",
         "labels.txt",
-        "model.json",
-        "report.txt",
-        "tiny-1.0-arm64.tflite",
+        "manifest.json",
+        "report.json",
+        "tiny-1.2.3-arm64.tflite",
     ]
-    assert (folder / "tiny-1.0-arm64.tflite").read_bytes() == b"model"
+    assert (folder / "tiny-1.2.3-arm64.tflite").read_bytes() == b"TFL3 no real model"
     assert (folder / "labels.txt").read_text(encoding="utf-8") == "cat\ndög\n"
-    assert json.loads((folder / "model.json").read_text())["name"] == "tiny"
-    assert np.load(folder / "golden_inputs.npy").shape == (2, 3)
+    assert np.load(folder / "golden_input_0.npy").shape == (3, 2, 2, 1)
+
+
+def test_the_manifest_lists_every_file_but_reports_and_itself(folder):
+    files = read_manifest(folder).files
+
+    assert list(files) == [
+        "c/model.h",
+        "golden_input_0.npy",
+        "golden_output_0.npy",
+        "labels.txt",
+        "tiny-1.2.3-arm64.tflite",
+    ]
+    assert files.items() <= checksums(folder).items()
+    assert json.loads((folder / "manifest.json").read_text())["outputs"][0]["task"] == "classification"
 
 
 def test_sha256sum_agrees_with_the_checksums_of_every_file(folder):
     assert sha256sum(folder).returncode == 0
-    assert len((folder / "SHA256SUMS").read_text().splitlines()) == len(list(folder.iterdir())) - 1
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len((folder / "SHA256SUMS").read_text().splitlines()) == len(files) - 1
 
 
-@pytest.mark.parametrize("name", ["tiny-1.0-arm64.tflite", "model.json", "golden_inputs.npy"])
+@pytest.mark.parametrize("name", ["tiny-1.2.3-arm64.tflite", "manifest.json", "c/model.h", "report.json"])
 def test_sha256sum_sees_a_changed_file(name, folder):
     with (folder / name).open("ab") as file:
         file.write(b"x")
@@ -64,6 +73,38 @@ def test_sha256sum_sees_a_changed_file(name, folder):
     assert result.returncode == 1
     assert f"{name}: FAILED" in result.stdout
     assert checksums(folder)[name] not in (folder / "SHA256SUMS").read_text()
+
+
+def test_two_releases_of_the_same_parts_are_the_same_bytes_whatever_the_umask(tmp_path, write_release):
+    first = write_release(tmp_path / "first")
+    umask = os.umask(0o077)
+    try:
+        second = write_release(tmp_path / "second")
+    finally:
+        os.umask(umask)
+
+    assert (first / "SHA256SUMS").read_bytes() == (second / "SHA256SUMS").read_bytes()
+    assert digest_of(first) == digest_of(second)
+    modes = [
+        {path.relative_to(root): path.stat().st_mode for path in root.rglob("*")} for root in (first, second)
+    ]
+    assert modes[0] == modes[1]
+    assert {mode & 0o777 for mode in modes[0].values()} == {0o644, 0o755}
+
+
+def test_a_report_with_other_times_does_not_change_the_digest(tmp_path, write_release):
+    fast = write_release(tmp_path / "fast")
+    slow = write_release(tmp_path / "slow", {"report.json": '{"seconds": 2}\n'})
+
+    assert digest_of(fast) == digest_of(slow)
+    assert (fast / "SHA256SUMS").read_bytes() != (slow / "SHA256SUMS").read_bytes()
+
+
+def test_bytes_and_text_are_written_as_they_are(tmp_path, write_release):
+    folder = write_release(tmp_path, {"deb/a.deb": b"\x00\xff", "text.md": "é\n"})
+
+    assert (folder / "deb/a.deb").read_bytes() == b"\x00\xff"
+    assert (folder / "text.md").read_bytes() == b"\xc3\xa9\n"
 
 
 def test_a_release_is_called_by_name_version_and_target():

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from deploy.errors import TransportError
+from deploy.transports.ssh import parse_address
 from pipeline.errors import DeviceError, InputError, StageError
 from pipeline.runtimes.evaluation import infer_all
 from pipeline.runtimes.machine import Machine
 from pipeline.runtimes.remote import Probed, _choose, _clean, device_machine, device_runtime
 from pipeline.runtimes.session import Session
-from pipeline.runtimes.ssh import parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,7 +156,7 @@ def test_a_worker_that_is_killed_is_told_from_a_device_that_is_gone(runtime, add
         with pytest.raises(StageError, match="was killed by a signal"), Session(runtime, addition):
             pass
         ssh_device.known_hosts.write_text("")
-        with pytest.raises(DeviceError, match="is not known"), Session(runtime, addition):
+        with pytest.raises(TransportError, match="is not known"), Session(runtime, addition):
             pass
 
 
@@ -211,7 +212,7 @@ def test_what_a_device_lacks_is_said_with_what_mends_it(ssh_device, script, mess
 
 def test_an_unknown_host_key_is_refused_and_not_learnt(ssh_device):
     ssh_device.known_hosts.write_text("")
-    with pytest.raises(DeviceError, match=r"host key of .* is not known"):
+    with pytest.raises(TransportError, match=r"host key of .* is not known"):
         device_runtime(parse_address(ssh_device.address))
     assert ssh_device.known_hosts.read_text() == ""
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ConfigError, DeviceError, ToolchainError
-from pipeline.runtimes.ssh import SshAddress, _quoted, parse_address, split_addresses
+from deploy.errors import AddressError, MissingToolError, TransportError
+from deploy.transports.ssh import SshAddress, _quoted, parse_address, split_addresses
 
 ADDRESS = SshAddress("board.local", "pi", 2222)
 
@@ -50,7 +50,7 @@ def test_an_address_is_read(text: str, expected: SshAddress):
     ],
 )
 def test_what_is_no_address_is_refused(text: str):
-    with pytest.raises(ConfigError, match="ssh://user@host"):
+    with pytest.raises(AddressError, match="ssh://user@host"):
         parse_address(text)
 
 
@@ -61,8 +61,8 @@ def test_addresses_are_told_from_names_of_devices():
     )
 
 
-def test_adb_is_refused_with_where_it_is_to_be_had():
-    with pytest.raises(ConfigError, match="adb come with `pipeline deploy`"):
+def test_adb_is_refused_with_what_to_give():
+    with pytest.raises(AddressError, match="over ssh alone"):
         split_addresses(["adb://serial"])
 
 
@@ -78,7 +78,7 @@ def test_the_words_of_a_command_arrive_as_they_are():
 
 
 def test_a_path_with_a_line_break_is_refused():
-    with pytest.raises(DeviceError, match="line break"):
+    with pytest.raises(TransportError, match="line break"):
         _quoted("a\nrm b")
 
 
@@ -95,17 +95,17 @@ def test_a_path_with_a_line_break_is_refused():
     ],
 )
 def test_a_failure_says_what_to_do(said: str, message: str):
-    with pytest.raises(DeviceError, match=message):
+    with pytest.raises(TransportError, match=message):
         raise ADDRESS.unreachable(said)
 
 
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="needs openssh-client")
-def test_nobody_listening_is_a_device_error():
-    with pytest.raises(DeviceError, match=r"cannot reach ssh://127\.0\.0\.1:1"):
+def test_nobody_listening_is_a_transport_error():
+    with pytest.raises(TransportError, match=r"cannot reach ssh://127\.0\.0\.1:1"):
         SshAddress("127.0.0.1", port=1, known_hosts=Path("/dev/null")).run(["true"], timeout_s=60)
 
 
 def test_without_ssh_the_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolchainError, match="apt-get install openssh-client"):
+    with pytest.raises(MissingToolError, match="apt-get install openssh-client"):
         ADDRESS.run(["true"])

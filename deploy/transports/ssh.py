@@ -7,18 +7,24 @@ that says what to do, and is never taken over. A command is a list of words and 
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 import subprocess
-from dataclasses import dataclass
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pipeline.errors import ConfigError, DeviceError, ToolchainError
+from deploy.errors import AddressError, MissingToolError, TransportError
+from deploy.transports.transport import Ran
+from deploy.transports.words import arriving, command_line, device_path, last_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+LINK_PATH_LIMIT = 80
+"""A longer path is no name for a socket, less what ssh appends to it."""
 
 FAILED = 255
 """What ssh ends with where it did not reach the machine; a command's own status otherwise."""
@@ -26,15 +32,6 @@ FAILED = 255
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 PYTHON = re.compile(r"/(?:[A-Za-z0-9_.+-]+/)*python[0-9.]*")
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9_.-]+)?")
-
-
-@dataclass(frozen=True)
-class Ran:
-    """A command that ended on the other machine, with its exit status and what it printed."""
-
-    status: int
-    out: bytes
-    err: str
 
 
 @dataclass(frozen=True)
@@ -78,34 +75,38 @@ class SshAddress:
         options = ["-T", "-o", "BatchMode=yes"]
         if opens_link and self.link is not None:
             options += ["-o", "ControlMaster=yes"]
-        return ["ssh", *options, *self._options("-p"), "--", self.host, shlex.join(words)]
+        return ["ssh", *options, *self._options("-p"), "--", self.host, command_line(words)]
 
     def run(self, words: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 120.0) -> Ran:
         """Run a command there and return how it ended.
 
         Raises:
-            DeviceError: the machine was not reached, its key is not the known one, or it took too long.
-            ToolchainError: this machine has no ssh.
+            TransportError: the machine was not reached, its key is not the known one, or it took too long.
+            MissingToolError: this machine has no ssh.
         """
-        return self._ran(self.command(words), stdin, timeout_s)
+        ran = self._ended(self.command(words), stdin, timeout_s)
+        if ran.status == FAILED:
+            raise self.unreachable(ran.err)
+        return ran
 
     def push(self, local: Path, remote: str, *, timeout_s: float = 600.0) -> None:
         """Copy a file there.
 
         Raises:
-            DeviceError: as ``run``, or there is no room, folder or permission for it.
+            TransportError: as ``run``, or there is no room, folder or permission for it.
         """
-        self._sftp(f"put {_quoted(str(local))} {_quoted(remote)}", timeout_s)
+        self._sftp(f"put {_quoted(str(local.absolute()))} {_quoted(remote)}", timeout_s)
 
     def pull(self, remote: str, local: Path, *, timeout_s: float = 600.0) -> None:
         """Copy a file from there.
 
         Raises:
-            DeviceError: as ``run``, or there is no such file.
+            TransportError: as ``run``, or there is no such file.
         """
-        self._sftp(f"get {_quoted(remote)} {_quoted(str(local))}", timeout_s)
+        with arriving(local) as part:
+            self._sftp(f"get {_quoted(remote)} {_quoted(str(part))}", timeout_s)
 
-    def unreachable(self, errors: str) -> DeviceError:
+    def unreachable(self, errors: str) -> TransportError:
         """Return the error for what ssh said when it did not reach the machine."""
         if "REMOTE HOST IDENTIFICATION HAS CHANGED" in errors:
             message = (
@@ -119,10 +120,8 @@ class SshAddress:
         elif "Permission denied" in errors:
             message = f"{self} refuses the login; put a key of yours into its authorized_keys"
         else:
-            last = [line for line in errors.splitlines() if line.strip()]
-            said = " ".join(last[-1].split()) if last else "it said nothing"
-            message = f"cannot reach {self}: {said}"
-        return DeviceError(message)
+            message = f"cannot reach {self}: {last_line(errors)}"
+        return TransportError(message)
 
     def _options(self, port_option: str) -> list[str]:
         options = [
@@ -150,30 +149,119 @@ class SshAddress:
 
     def _sftp(self, command: str, timeout_s: float) -> None:
         options = ["-q", "-b", "-", *self._options("-P"), "--", self.host]
-        ran = self._ran(["sftp", *options], f"{command}\n".encode(), timeout_s)
+        ran = self._ended(["sftp", *options], f"{command}\n".encode(), timeout_s)
+        if ran.status == FAILED:
+            raise self.unreachable(ran.err)
         if ran.status != 0:
-            last = ran.err.strip().splitlines()[-1:] or ["it said nothing"]
-            message = f"{self} did not take part in a copy: {' '.join(last[0].split())}"
-            raise DeviceError(message)
+            message = f"{self} did not take part in a copy: {last_line(ran.err)}"
+            raise TransportError(message)
 
-    def _ran(self, command: Sequence[str], stdin: bytes, timeout_s: float) -> Ran:
+    def _ended(self, command: Sequence[str], stdin: bytes, timeout_s: float) -> Ran:
         require_client()
         try:
             done = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout_s, check=False)
         except subprocess.TimeoutExpired:
             message = f"{self} gave no answer in {timeout_s:.0f} s; is it still there?"
-            raise DeviceError(message) from None
-        errors = done.stderr.decode(errors="replace")
-        if done.returncode == FAILED:
-            raise self.unreachable(errors)
-        return Ran(done.returncode, done.stdout, errors)
+            raise TransportError(message) from None
+        except OSError as error:
+            message = f"cannot run {command[0]} for {self}: {error.strerror or error}"
+            raise TransportError(message) from error
+        return Ran(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+
+class SshTransport:
+    """A way to a device over one ssh connection, which is made at the first use and again where it was cut.
+
+    The connection's socket is in a folder of its own: one that the user's ssh shares already is left alone.
+    It serves one thread. A command that takes too long may go on over there.
+    """
+
+    def __init__(self, address: SshAddress) -> None:
+        self.address = address
+        self._folder: Path | None = None
+        self._link: subprocess.Popen[bytes] | None = None
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+    def run(self, words: Sequence[str], *, timeout_s: float = 120.0) -> Ran:
+        """Run a command there; see ``Transport.run``."""
+        address = self._linked(timeout_s)
+        ran = address._ended(address.command(words), b"", timeout_s)
+        if ran.status == FAILED and not self._is_up():
+            raise self.address.unreachable(ran.err)
+        return ran
+
+    def push(self, local: Path, remote: str, *, timeout_s: float = 600.0) -> None:
+        """Copy a file there; see ``Transport.push``."""
+        self._linked(timeout_s).push(local, device_path(remote), timeout_s=timeout_s)
+
+    def pull(self, remote: str, local: Path, *, timeout_s: float = 600.0) -> None:
+        """Copy a file from there; see ``Transport.pull``."""
+        self._linked(timeout_s).pull(device_path(remote), local, timeout_s=timeout_s)
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._link is not None:
+            self._link.terminate()
+            self._link.communicate()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._link = self._folder = None
+
+    def _is_up(self) -> bool:
+        """Whether the connection is open, asked after a 255: a cut one ends so, and a command may as well."""
+        if self._link is None:
+            return False
+        try:
+            self._link.wait(0.3)  # it ends together with what it carried
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
+    def _linked(self, timeout_s: float) -> SshAddress:
+        """Return the address with a connection that is open.
+
+        Raises:
+            TransportError: the device is not reached.
+        """
+        if self._link is not None and self._link.poll() is None:
+            assert self._folder is not None
+            return replace(self.address, link=self._folder / "link")
+        self.close()
+        require_client()
+        self._folder = Path(tempfile.mkdtemp(prefix="edge-ssh-"))
+        address = replace(self.address, link=self._folder / "link")
+        if len(str(address.link)) > LINK_PATH_LIMIT:
+            shutil.rmtree(self._folder)
+            message = f"{self._folder.parent} is too long a path for a socket; set TMPDIR to a shorter one"
+            raise TransportError(message)
+        # `cat` ends with its input, so the connection does not outlive this process, however that ends.
+        said = self._folder / "said"
+        with said.open("wb") as errors:
+            self._link = subprocess.Popen(
+                address.command(["cat"], opens_link=True),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+            )
+        deadline = time.monotonic() + timeout_s
+        while not (self._folder / "link").exists():
+            if self._link.poll() is not None:
+                raise self.address.unreachable(said.read_text(encoding="utf-8", errors="replace"))
+            if time.monotonic() > deadline:
+                self.close()
+                message = f"{self} gave no answer in {timeout_s:.0f} s; is it still there?"
+                raise TransportError(message)
+            time.sleep(0.01)
+        return address
 
 
 def parse_address(text: str) -> SshAddress:
     """Return the address that ``ssh://[user@]host[:port][/path/of/python3]`` is.
 
     Raises:
-        ConfigError: it is none, or a part of it could be taken for an option.
+        AddressError: it is none, or a part of it could be taken for an option.
     """
     wanted = "write it as ssh://user@host or ssh://user@host:port"
     try:
@@ -181,15 +269,15 @@ def parse_address(text: str) -> SshAddress:
         host, user, port = parts.hostname or "", parts.username, parts.port
     except ValueError as error:
         message = f"{text!r} is no address of a device: {error}; {wanted}"
-        raise ConfigError(message) from error
+        raise AddressError(message) from error
     whole = parts.scheme == "ssh" and not parts.query and not parts.fragment and parts.password is None
     if not whole or not (parts.path in ("", "/") or PYTHON.fullmatch(parts.path)):
         message = f"{text!r} is no address of a device; {wanted}"
-        raise ConfigError(message)
+        raise AddressError(message)
     for name, value, pattern in (("host", host, HOST), ("user", user or "root", NAME)):
         if not pattern.fullmatch(value):
             message = f"{value!r} is no {name} name in {text!r}; {wanted}"
-            raise ConfigError(message)
+            raise AddressError(message)
     return SshAddress(host, user, port, python=parts.path.rstrip("/") or "python3")
 
 
@@ -197,13 +285,13 @@ def split_addresses(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[SshAdd
     """Part names of devices from addresses of real ones, each once.
 
     Raises:
-        ConfigError: an address is none that can be used; says how to write it.
+        AddressError: an address is none that can be used; says how to write it.
     """
     plain, addresses = [], []
     for name in map(str.strip, names):
         if name.startswith("adb:"):
-            message = f"{name!r}: devices over adb come with `pipeline deploy`; give an ssh://user@host"
-            raise ConfigError(message)
+            message = f"{name!r}: models are measured over ssh alone; give an ssh://user@host"
+            raise AddressError(message)
         if "://" in name:
             addresses.append(parse_address(name))
         else:
@@ -215,11 +303,11 @@ def _quoted(path: str) -> str:
     """Quote a path for a line of sftp's own language.
 
     Raises:
-        DeviceError: it has a line break, which no quoting carries.
+        TransportError: it has a line break, which no quoting carries.
     """
     if "\n" in path or "\r" in path or "\0" in path:
         message = f"the path {path!r} has a line break; name the file without one"
-        raise DeviceError(message)
+        raise TransportError(message)
     # Outside of quotes a backslash turns off whatever sftp takes for its own, wildcards too.
     return "".join(f"\\{char}" if char in "\\\"'*?[] \t#" else char for char in path)
 
@@ -228,9 +316,9 @@ def require_client() -> None:
     """Check that this machine has OpenSSH's programs.
 
     Raises:
-        ToolchainError: one is missing; names the package.
+        MissingToolError: one is missing; names the package.
     """
     for name in ("ssh", "sftp", "ssh-keygen"):
         if shutil.which(name) is None:
             message = f"{name} is missing; as root: apt-get install openssh-client"
-            raise ToolchainError(message)
+            raise MissingToolError(message)

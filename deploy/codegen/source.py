@@ -1,0 +1,134 @@
+"""The source that an application builds in: C, C++ and Kotlin, each with the test that proves it.
+
+Python has ``predict.py``, which the others are held to, bit for bit.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from deploy.codegen.literals import decimals, signed
+from deploy.codegen.names import c_string, camel_case, identifier, kotlin_string
+from deploy.codegen.ports import input_ports, output_ports
+from deploy.codegen.vectors import bytes_vector, dequantizing_vector, golden_outputs, preprocessing_vector
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from deploy.manifest import Manifest
+
+KEYWORDS = """
+abstract as assert boolean break byte case catch char class const continue default do double else enum
+extends false final finally float for fun goto if implements import in instanceof int interface is long
+native new null object package private protected public return short static strictfp super switch
+synchronized this throw throws transient true try typealias typeof val var void volatile when while
+"""
+"""Of Kotlin and Java."""
+
+
+def c_files(manifest: Manifest, golden: Sequence[NDArray[Any]]) -> dict[str, str]:
+    """Write ``c/``: a header, its C++ wrapper, a test and a build file.
+
+    Args:
+        manifest: of the release; its ``files`` are not looked at.
+        golden: for each output (n, ...) the golden tensors, as stored in ``golden_output_I.npy``.
+
+    Returns:
+        Text by path in the release.
+
+    Raises:
+        DeployError: a tensor has a type, a shape or a scale for which there is no code.
+    """
+    prefix = c_prefix(manifest)
+    templates = {
+        f"c/{prefix}.h": "model.h.j2",
+        f"c/{prefix}.hpp": "model.hpp.j2",
+        f"c/{prefix}_test.c": "test.c.j2",
+        "c/CMakeLists.txt": "CMakeLists.txt.j2",
+    }
+    return _rendered(manifest, golden, templates)
+
+
+def kotlin_files(manifest: Manifest, golden: Sequence[NDArray[Any]]) -> dict[str, str]:
+    """Write the Kotlin object and its JUnit test, in the folders of an Android Studio module.
+
+    Args:
+        manifest: of the release; its ``files`` are not looked at.
+        golden: for each output (n, ...) the golden tensors, as stored in ``golden_output_I.npy``.
+
+    Returns:
+        Text by path in the release.
+
+    Raises:
+        DeployError: a tensor has a type, a shape or a scale for which there is no code.
+    """
+    folder = kotlin_package(manifest).replace(".", "/")
+    name = kotlin_object(manifest)
+    templates = {
+        f"android/src/main/java/{folder}/{name}.kt": "Model.kt.j2",
+        f"android/src/test/java/{folder}/{name}Test.kt": "ModelTest.kt.j2",
+    }
+    return _rendered(manifest, golden, templates)
+
+
+def c_prefix(manifest: Manifest) -> str:
+    """Return the first word of each C name: the release's name as an identifier."""
+    return identifier(manifest.name, "model")
+
+
+def kotlin_package(manifest: Manifest) -> str:
+    """Return the package, whose last word is no keyword of Kotlin or Java."""
+    word = c_prefix(manifest)
+    return f"edge.models.{word}_model" if word in KEYWORDS.split() else f"edge.models.{word}"
+
+
+def kotlin_object(manifest: Manifest) -> str:
+    """Return the object's name, such as ``FashionMnistModel``."""
+    return f"{camel_case(c_prefix(manifest))}Model"
+
+
+def render(template: str, **values: Any) -> str:
+    """Render a template of this package."""
+    environment = jinja2.Environment(  # noqa: S701 - no HTML; names and texts are escaped for each language
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.globals.update(
+        c_string=c_string, kotlin_string=kotlin_string, decimals=decimals, signed=signed
+    )
+    text = files("deploy.codegen").joinpath(template).read_text(encoding="utf-8")
+    return environment.from_string(text).render(**values)
+
+
+def _rendered(
+    manifest: Manifest, golden: Sequence[NDArray[Any]], templates: Mapping[str, str]
+) -> dict[str, str]:
+    inputs, outputs = input_ports(manifest), output_ports(manifest)
+    input_vectors = [
+        (port, preprocessing_vector(tensor), bytes_vector(tensor) if port.image else None)
+        for port, tensor in zip(inputs, manifest.inputs, strict=True)
+    ]
+    output_vectors = [
+        (port, dequantizing_vector(tensor) if port.scale else None, golden_outputs(tensor, stored))
+        for port, tensor, stored in zip(outputs, manifest.outputs, golden, strict=True)
+    ]
+    values = {
+        "manifest": manifest,
+        "full_name": manifest.full_name,
+        "prefix": c_prefix(manifest),
+        "macro": c_prefix(manifest).upper(),
+        "package": kotlin_package(manifest),
+        "object": kotlin_object(manifest),
+        "inputs": inputs,
+        "outputs": outputs,
+        "input_vectors": input_vectors,
+        "output_vectors": output_vectors,
+    }
+    return {path: render(template, **values) for path, template in templates.items()}

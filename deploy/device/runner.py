@@ -1,0 +1,228 @@
+"""The release at work on a device: ``run``, ``health``, ``bench`` and ``stats``.
+
+Part of every release; needs Python 3.9, numpy and ai-edge-litert or tflite-runtime, and the release's other
+programs beside it. Exit codes: 0 ok, 1 not healthy or bad input, 2 usage, 4 no runtime or no numpy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+FOLDER = Path(__file__).resolve().parent
+PACKAGE = f"{__package__}." if __package__ else ""
+if __name__ == "__main__":
+    # `python3 -I` leaves this folder out; and what was signed is all that it holds, no bytecode.
+    sys.path.insert(0, str(FOLDER))
+    sys.dont_write_bytecode = True
+
+try:
+    import numpy as np
+
+    if TYPE_CHECKING or __package__:
+        from deploy.device import predict
+    else:
+        import predict
+except ImportError as error:
+    missing: ImportError | None = error
+else:
+    missing = None
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+USAGE = """\
+usage: runner.py run [--observe all] [--keep N] [--state DIR] [--threads N] (--socket PATH | FILE.npy ...)
+       runner.py health [--samples N] [--json]
+       runner.py bench [--runs N] [--threads N]
+       runner.py stats [--metrics] [--state DIR]"""
+
+SERVICE_STATE = Path("/var/lib/edge-models")  # the systemd unit's
+
+
+def run(names: Sequence[str], options: dict[str, Any]) -> int:
+    """Answer the samples of files, or clients of a socket."""
+    serving = importlib.import_module(f"{PACKAGE}serving")  # health starts without it
+    model = predict.Model(FOLDER, options["threads"])
+    journal = serving.Journal(
+        state_folder(options["state"]),
+        model,
+        hashlib.sha256((FOLDER / "manifest.json").read_bytes()).hexdigest(),
+        everything=options["observe"] == "all",
+        keep=options["keep"],
+    )
+    if options["socket"]:
+        return int(serving.serve(model, journal, Path(options["socket"]), FOLDER))
+    for number, sample in enumerate(zip(*predict.load(names, model.contract))):  # noqa: B905  Python 3.9
+        print(predict.answer(model, number, serving.infer(model, journal, sample)[0]))
+    journal.write(journal.statistics())
+    return 0
+
+
+def state_folder(option: str) -> Path | None:
+    """Where statistics are kept: as asked, as systemd says, or beside the installed releases."""
+    if option or os.environ.get("STATE_DIRECTORY"):
+        return Path(option or os.environ["STATE_DIRECTORY"])
+    return FOLDER.parent.parent / "state" if FOLDER.parent.name == "releases" else None
+
+
+def stats(option: str, *, metrics: bool) -> None:
+    """Print the statistics, or what Prometheus makes of them.
+
+    Raises:
+        OSError: there are none.
+        ValueError: they are damaged.
+    """
+    manifest = json.loads((FOLDER / "manifest.json").read_bytes())
+    folders = [folder for folder in (state_folder(option), SERVICE_STATE / manifest["name"]) if folder]
+    path = next((f / "statistics.json" for f in folders if (f / "statistics.json").exists()), None)
+    if path is None:
+        msg = f"no statistics in {' or '.join(map(str, folders))}; name the folder with --state"
+        raise OSError(msg)
+    statistics = json.loads(path.read_bytes())
+    if metrics:
+        observe = importlib.import_module(f"{PACKAGE}observe")
+        print(observe.metrics(statistics, manifest["labels"]), end="")
+    else:
+        print(json.dumps(statistics))
+
+
+def _print_health(folder: Path, samples: int | None, *, as_json: bool) -> int:
+    found = predict.check(folder, samples)
+    if as_json:
+        print(json.dumps(found))
+    elif found["healthy"]:
+        print(
+            f"healthy: {found['samples']} golden samples, {found['differing']} differ, by at most "
+            f"{found['largest_steps']} steps; {found['runtime']}, {found['seconds']} s"
+        )
+    else:
+        print(f"not healthy: {found['why']}")
+    return 0 if found["healthy"] else 1
+
+
+def _say_what_is_missing(folder: Path, error: ImportError, *, as_json: bool) -> int:
+    """Print which package is missing, and what installs it."""
+    said, code = str(error), 4
+    if "pip install" not in said:  # not predict.py's own, which knows
+        if "numpy" in said:
+            try:
+                needs = json.loads((folder / "manifest.json").read_bytes())["runtimes"]
+                package = f"'{needs[0]['package']}>={needs[0]['least']}'"
+            except (OSError, ValueError, KeyError, IndexError, TypeError):
+                package = "ai-edge-litert"
+            said = f"no numpy; install it with: {sys.executable} -m pip install {package} 'numpy<2'"
+        else:
+            said, code = f"{said}; install the release again", 1
+    if as_json:
+        print(json.dumps({"healthy": False, "why": said}))
+    else:
+        print(f"runner.py: {said}", file=sys.stderr)
+    return code
+
+
+def bench(folder: Path, runs: int, threads: int) -> str:
+    """Time a golden sample, and say it in the lines of TFLite's ``benchmark_model``, in microseconds."""
+    begin = time.perf_counter()
+    model = predict.Model(folder, threads)
+    ready = (time.perf_counter() - begin) * 1e6
+    contracts = model.contract["inputs"]
+    sample = [np.array(predict.golden(folder, "input", i, port)[:1]) for i, port in enumerate(contracts)]
+
+    def timed(count: int) -> NDArray[Any]:
+        taken = np.empty(count)
+        for number in range(count):
+            start = time.perf_counter()
+            model.run(sample)
+            taken[number] = (time.perf_counter() - start) * 1e6
+        return taken
+
+    first, warmup, steady = timed(1), timed(max(1, runs // 10)), timed(runs)
+    return (
+        f"count={steady.size} first={steady[0]:g} curr={steady[-1]:g} min={steady.min():g} "
+        f"max={steady.max():g} avg={steady.mean():g} std={steady.std():g}\n"
+        f"Inference timings in us: Init: {ready:.0f}, First inference: {first[0]:.0f}, "
+        f"Warmup (avg): {warmup.mean():g}, Inference (avg): {steady.mean():g}"
+    )
+
+
+def _refuse(why: str) -> NoReturn:
+    print(f"runner.py: {why}\n{USAGE}", file=sys.stderr)
+    sys.exit(2)
+
+
+def parse(words: Sequence[str], flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Read ``--name value`` and ``--name`` as ``flags`` has them by default, and the words between.
+
+    An option that is none, or not of its default's kind, ends the program.
+    """
+    found, names, rest = dict(flags), [], list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            names.append(word)
+        elif word[2:] not in flags or word[:2] != "--":
+            _refuse(f"no option {word}")
+        elif isinstance(flags[word[2:]], bool):
+            found[word[2:]] = True
+        elif not rest:
+            _refuse(f"{word} needs a value")
+        elif isinstance(flags[word[2:]], int):
+            if not rest[0].isdecimal() or not 0 < int(rest[0]) < 2**31:
+                _refuse(f"{word} takes a whole number, not {rest[0]}")
+            found[word[2:]] = int(rest.pop(0))
+        else:
+            found[word[2:]] = rest.pop(0)
+    return found, names
+
+
+def command(words: Sequence[str]) -> int:
+    """Run one command line; its exit code."""
+    what = words[0] if words else ""
+    if what == "run":
+        flags = {"observe": "", "keep": 0, "state": "", "socket": "", "threads": 1}
+        options, names = parse(words[1:], flags)
+        if bool(names) != bool(options["socket"]) and options["observe"] in ("", "all"):
+            return run(names, options)
+    elif what == "health":
+        options, names = parse(words[1:], {"samples": 2**31 - 1, "json": False})
+        if not names:
+            return _print_health(FOLDER, options["samples"], as_json=options["json"])
+    elif what == "bench":
+        options, names = parse(words[1:], {"runs": 50, "threads": 1})
+        if not names:
+            print(bench(FOLDER, options["runs"], options["threads"]))
+            return 0
+    elif what == "stats":
+        options, names = parse(words[1:], {"metrics": False, "state": ""})
+        if not names:
+            stats(options["state"], metrics=options["metrics"])
+            return 0
+    _refuse(f"not understood: {' '.join(words)}" if words else "no command")
+
+
+def main() -> int:
+    words = sys.argv[1:]
+    try:
+        if missing is not None:
+            raise missing
+        return command(words)
+    except ImportError as error:
+        return _say_what_is_missing(FOLDER, error, as_json="--json" in words)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        print(f"runner.py: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

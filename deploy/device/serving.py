@@ -1,0 +1,315 @@
+"""A release as a service: a Unix socket that answers raw samples, and the statistics of what it saw.
+
+Part of every release, for ``runner.py run``; the socket's protocol and the files that it keeps are in
+docs/reference/on-the-device.md.
+"""
+
+# ruff: noqa: B905  zip(strict=) is of Python 3.10, and boards have 3.9
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING or __package__:
+    from deploy.device import observe, predict
+else:
+    import observe
+    import predict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+MOST_STATISTICS = 8_000_000  # bytes; those of 32 inputs of 32 channels are a tenth of it
+MOST_CLIENTS = 16
+FLUSH_S = 60.0
+CLIENT_S = 10.0  # for a request once it began, and for its answer
+
+
+class Journal:
+    """The statistics of one release, kept on disk; nothing that happens there stops an answer.
+
+    Args:
+        folder: where ``statistics.json`` and ``metrics.prom`` are kept; None: nowhere.
+        model: whose inferences are counted.
+        digest: the release's.
+        everything: whether every inference goes into the histograms, whatever that costs.
+        keep: raw samples to keep.
+    """
+
+    def __init__(
+        self, folder: Path | None, model: predict.Model, digest: str, *, everything: bool, keep: int
+    ) -> None:
+        self.digest = digest
+        share = None if everything else observe.SHARE
+        self.observer = observe.Observer(model.contract, digest=digest, share=share, keep=keep, dated=True)
+        self.labels, self.errors, self.said = model.contract["labels"], 0, set[str]()
+        self.before: dict[str, Any] = self.observer.statistics()
+        self.folder = folder if folder and self._lock(folder) else None
+        if self.folder:
+            self._resume(self.folder / "statistics.json", keep)
+
+    def _lock(self, folder: Path) -> bool:
+        """Take the folder for this process: of two that write there each would undo the other's counts."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.held = os.open(folder, os.O_RDONLY)
+            fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._say(f"no statistics are kept: {folder}: {error.strerror}")
+            return False
+        return True
+
+    def _resume(self, path: Path, keep: int) -> None:
+        """Go on from the file of this release; one of another release is put aside under its digest."""
+        aside = path.with_name(f"statistics-{self.digest[:8]}.json")
+        try:
+            digest = _read_statistics(path)["digest"] if path.exists() else self.digest
+            if digest != self.digest:
+                path.replace(path.with_name(f"statistics-{int(digest[:8], 16):08x}.json"))
+            if aside.exists() and not path.exists():
+                aside.replace(path)
+            if path.exists():
+                self.before = observe.merge(self.before, _read_statistics(path))
+                files = sorted(path.parent.glob("kept_input_*.npy")) if keep else []
+                kept = zip(*[np.load(file, allow_pickle=False) for file in files])
+                self.observer.kept = list(kept)[:keep]
+                self.observer.offered = self.before["observed"]
+        except (ValueError, TypeError, KeyError, EOFError, RecursionError, OSError) as error:
+            self._say(f"{path} is put aside as statistics.json.damaged: {' '.join(str(error).split())[:200]}")
+            with contextlib.suppress(OSError):
+                path.replace(path.with_name("statistics.json.damaged"))
+
+    def statistics(self) -> dict[str, Any]:
+        """Return what this process saw, with what was seen before it."""
+        total: dict[str, Any] = observe.merge(self.before, self.observer.statistics())
+        return total
+
+    def write(self, statistics: dict[str, Any]) -> None:
+        """Put them on disk, each file as a whole or not at all."""
+        if self.folder is None:
+            return
+        try:
+            _replace(self.folder / "statistics.json", json.dumps(statistics).encode())
+            text = observe.metrics(statistics, self.labels, self.errors)
+            _replace(self.folder / "metrics.prom", text.encode())
+            for index, arrays in enumerate(zip(*self.observer.kept)):
+                content = io.BytesIO()
+                np.save(content, np.stack(arrays), allow_pickle=False)
+                _replace(self.folder / f"kept_input_{index}.npy", content.getvalue())
+        except (OSError, ValueError) as error:
+            self._say(f"statistics are not written: {error}")
+
+    def _say(self, what: str) -> None:
+        """Say it once: a full disk is as full a minute later."""
+        if what not in self.said:
+            self.said.add(what)
+            print(f"runner.py: {what}", file=sys.stderr, flush=True)
+
+
+def _read_statistics(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        found: dict[str, Any] = json.loads(file.read(MOST_STATISTICS))
+    return found
+
+
+def _replace(path: Path, content: bytes) -> None:
+    new = path.with_name(f".{path.name}.new")
+    try:
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise
+
+
+class Server:
+    """Answers clients of a Unix socket, several at a time, with one interpreter that one has at a time."""
+
+    def __init__(self, model: predict.Model, journal: Journal) -> None:
+        self.model, self.journal, self.lock = model, journal, threading.Lock()
+        self.most = predict.largest_request(model.contract)
+        self.places = threading.Semaphore(MOST_CLIENTS)
+
+    def answer(self, request: bytes) -> dict[str, Any]:
+        """Answer the bytes of a .npy or .npz with what is sent back as JSON."""
+        try:
+            raw = predict.decode(request, self.model.contract)
+            with self.lock:
+                values, latency_us = infer(self.model, self.journal, raw)
+        except (ValueError, RuntimeError) as error:
+            self.journal.errors += 1
+            return {"error": str(error)}
+        outputs = [
+            {
+                "name": contract["name"],
+                "label": predict.label_of(found, contract, self.model.contract["labels"]),
+                "values": _numbers(found),
+            }
+            for contract, found in zip(self.model.contract["outputs"], values)
+        ]
+        return {"outputs": outputs, "latency_us": round(latency_us, 1)}
+
+    def accept(self, client: socket.socket) -> None:
+        """Give a client a thread of its own, or say that there are too many."""
+        client.settimeout(CLIENT_S)
+        if self.places.acquire(blocking=False):
+            try:
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+                return
+            except RuntimeError:  # no more threads
+                self.places.release()
+        with client, contextlib.suppress(OSError):
+            _send(client, {"error": "too many clients"})
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            with client, contextlib.suppress(OSError):
+                while True:
+                    client.settimeout(None)  # a client may wait as long as it likes before it asks
+                    first = client.recv(1)
+                    client.settimeout(CLIENT_S)
+                    if not first:
+                        return
+                    size = int.from_bytes(first + _receive(client, 3), "big")
+                    if size > self.most:
+                        self.journal.errors += 1
+                        _send(client, {"error": f"{size} bytes, a sample has at most {self.most}"})
+                        return
+                    _send(client, self.answer(_receive(client, size)))
+        finally:
+            self.places.release()
+
+
+def _numbers(values: NDArray[Any]) -> Any:
+    """Return an output as JSON has it, which has no NaN and no infinity: they are null."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return values.tolist()
+    found = values.astype(object)
+    found[~finite] = None
+    return found.tolist()
+
+
+def _receive(client: socket.socket, size: int) -> bytes:
+    content = bytearray()
+    while len(content) < size:
+        part = client.recv(min(size - len(content), 65_536))
+        if not part:
+            raise ConnectionError
+        content += part
+    return bytes(content)
+
+
+def _send(client: socket.socket, reply: dict[str, Any]) -> None:
+    content = json.dumps(reply).encode()
+    client.sendall(len(content).to_bytes(4, "big") + content)
+
+
+def infer(
+    model: predict.Model, journal: Journal, raw: Sequence[NDArray[Any]]
+) -> tuple[list[NDArray[Any]], float]:
+    """Answer a raw sample and count it; the latency, in us, begins with setting its tensors."""
+    tensors = model.tensors(raw)
+    start = time.perf_counter()
+    outputs = model.run(tensors)
+    latency_us = (time.perf_counter() - start) * 1e6
+    journal.observer.see(tensors, outputs, latency_us, raw)
+    return model.real(outputs), latency_us
+
+
+def serve(model: predict.Model, journal: Journal, path: Path, folder: Path) -> int:
+    """Answer on a socket until SIGTERM; the statistics are written every minute and at the end.
+
+    Args:
+        model: that answers.
+        journal: that counts.
+        path: of the socket.
+        folder: the release's. A service ends when ``current`` is another one, and systemd starts that.
+
+    Returns:
+        The exit code: 0, or 75 for another start.
+    """
+    server = Server(model, journal)
+    woken, wake = os.pipe()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os.write(wake, b"."))
+    watchdog = int(os.environ.get("WATCHDOG_USEC", "0")) / 2e6
+    supervised = "NOTIFY_SOCKET" in os.environ
+    pause = min(watchdog or FLUSH_S, FLUSH_S)
+    with _listen(path) as listening:
+        notify("READY=1")
+        flush = time.monotonic() + FLUSH_S
+        while True:
+            ready = select.select([listening.fileno(), woken], [], [], pause)[0]
+            if woken in ready or (supervised and _superseded(folder)):
+                break
+            if ready:
+                with contextlib.suppress(OSError):  # it went away again
+                    server.accept(listening.accept()[0])
+            with server.lock:  # a model that hangs has it, and the watchdog ends it
+                statistics = journal.statistics() if time.monotonic() >= flush else None
+            if statistics is not None:
+                journal.write(statistics)
+                flush = time.monotonic() + FLUSH_S
+            if watchdog:
+                notify("WATCHDOG=1")
+        notify("STOPPING=1")
+        path.unlink()
+    server.lock.acquire(timeout=CLIENT_S)  # and kept: no inference is under way when the process ends
+    journal.write(journal.statistics())
+    return 75 if supervised and _superseded(folder) else 0
+
+
+def _superseded(folder: Path) -> bool:
+    current = folder.parent.parent / "current"
+    return folder.parent.name == "releases" and current.exists() and current.resolve() != folder
+
+
+def _listen(path: Path) -> socket.socket:
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                msg = f"{path}: another process answers there"
+                raise OSError(msg)
+        path.unlink()  # of one that was killed
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        listening.bind(str(path))
+    except OSError as error:
+        listening.close()
+        msg = f"{path}: {error.strerror or error}"
+        raise OSError(msg) from error
+    path.chmod(0o660)
+    listening.listen(MOST_CLIENTS)
+    listening.setblocking(False)
+    return listening
+
+
+def notify(message: str) -> None:
+    """Tell systemd, where it is asked for: sd_notify(3)."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.settimeout(1.0)  # one that does not read holds nothing up
+            sender.connect(f"\0{address[1:]}" if address[0] == "@" else address)
+            sender.sendall(message.encode())

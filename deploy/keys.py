@@ -1,0 +1,173 @@
+"""The keys that releases are signed and verified with: ECDSA, as PEM.
+
+A key is a ``Path``, or a ``str`` out of the environment: PEM text, which never touches a disk, or a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploy.errors import DeployError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+
+SIGNING_KEY = "EDGE_PIPELINE_SIGNING_KEY"
+SIGNING_PASSWORD = "EDGE_PIPELINE_SIGNING_PASSWORD"  # noqa: S105 - the variable's name
+PUBLIC_KEY = "EDGE_PIPELINE_PUBLIC_KEY"
+CURVES = ("secp256r1", "secp384r1", "secp521r1")  # those that the library takes
+KEYGEN = "make a pair with: pipeline keygen"
+MOST_KEY_BYTES = 64 << 10
+
+
+def generate_key(private: Path, public: Path, password: str | None = None) -> str:
+    """Write a new pair of ECDSA P-256 keys as PEM and return the public key's fingerprint.
+
+    Args:
+        private: PKCS #8, readable by its owner alone.
+        public: to verify with.
+        password: encrypts the private key; None or empty leaves it plain.
+
+    Raises:
+        DeployError: a file of either name is there already, or cannot be written; then neither is.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    with (
+        _written(public, public_pem(key.public_key()), 0o644),
+        _written(private, private_pem(key, password), 0o600),
+    ):
+        return fingerprint_of(key.public_key())
+
+
+def fingerprint(public_key: Path | str) -> str:
+    """Return the SHA-256 of a public key's PEM text, which is that of the file of ``pipeline keygen``.
+
+    Raises:
+        DeployError: it is no public key, or not of a curve that releases are signed with.
+    """
+    return fingerprint_of(read_public(public_key))
+
+
+def fingerprint_of(key: EllipticCurvePublicKey) -> str:
+    """Return a key's fingerprint; the library names it ``hint`` and puts it into the signature."""
+    return hashlib.sha256(public_pem(key)).hexdigest()
+
+
+def read_public(source: Path | str) -> EllipticCurvePublicKey:
+    """Return the public key of a path or PEM text; errors as ``fingerprint``."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    content, where = _key_text(source, PUBLIC_KEY)
+    try:
+        key = load_pem_public_key(content)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        is_private = b"PRIVATE KEY" in content
+        kind = "a private key, which is for signing" if is_private else "no public key in PEM form"
+        msg = f"{where}: {kind}; verify with the .pub file of: pipeline keygen"
+        raise DeployError(msg) from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in CURVES:
+        msg = f"{where}: not an ECDSA key of curve P-256, P-384 or P-521; {KEYGEN}"
+        raise DeployError(msg)
+    return key
+
+
+def read_private(source: Path | str, password: str | None) -> EllipticCurvePrivateKey:
+    """Return the private key of a path or PEM text.
+
+    Raises:
+        DeployError: it is none, it is encrypted with another password, or it is of another curve.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    content, where = _key_text(source, SIGNING_KEY)
+    is_encrypted = b"ENCRYPTED" in content
+    try:
+        key = load_pem_private_key(content, password.encode() if password and is_encrypted else None)
+    except TypeError as error:
+        msg = f"{where}: the key is encrypted; put its password into {SIGNING_PASSWORD}"
+        raise DeployError(msg) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        trouble = f"not its password in {SIGNING_PASSWORD}" if is_encrypted else f"no private key; {KEYGEN}"
+        msg = f"{where}: {trouble}"
+        raise DeployError(msg) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in CURVES:
+        msg = f"{where}: not an ECDSA key of curve P-256, P-384 or P-521; {KEYGEN}"
+        raise DeployError(msg)
+    return key
+
+
+def _key_text(source: Path | str, variable: str) -> tuple[bytes, str]:
+    """Return a key's PEM text, and where it is from in words: what the environment holds is never printed."""
+    where = str(source) if isinstance(source, Path) else f"the key in {variable}"
+    if isinstance(source, str) and "-----BEGIN" in source:
+        return source.encode(), where
+    try:
+        with Path(source).open("rb") as stream:
+            return stream.read(MOST_KEY_BYTES), where
+    except (OSError, ValueError) as error:
+        msg = f"{where}: {getattr(error, 'strerror', None) or 'no path'}; {KEYGEN}"
+        raise DeployError(msg) from error
+
+
+def public_pem(key: EllipticCurvePublicKey) -> bytes:
+    """Return the public key in the one form that its fingerprint is of."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def private_pem(key: EllipticCurvePrivateKey, password: str | None = None) -> bytes:
+    """Return the private key as PKCS #8, encrypted where there is a password."""
+    from cryptography.hazmat.primitives.serialization import (
+        BestAvailableEncryption,
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    encryption = BestAvailableEncryption(password.encode()) if password else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+@contextmanager
+def in_memory(content: bytes) -> Iterator[str]:
+    """Give the path of a file in memory alone: the library takes a key as a file, without a password."""
+    handle = os.memfd_create("key")
+    try:
+        os.write(handle, content)
+        yield f"/proc/self/fd/{handle}"
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _written(path: Path, content: bytes, mode: int) -> Iterator[None]:
+    """Write a new file, and take it away again where the block fails.
+
+    Raises:
+        DeployError: it is there already, or cannot be written.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    except OSError as error:
+        msg = f"{path}: {error.strerror}; name another file with --out"
+        raise DeployError(msg) from error
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,1 @@
+"""What devices saw, against what the release was tested on."""

@@ -1,0 +1,210 @@
+"""Commands and files on a device that the system's own adb reaches, over USB or the network.
+
+The user's adb server is used, and started by adb where there is none (``ANDROID_ADB_SERVER_PORT`` has its
+say); the program is the one that ``ADB`` names, or that of the PATH.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from deploy.errors import AddressError, MissingToolError, TransportError
+from deploy.transports.transport import Ran
+from deploy.transports.words import arriving, command_line, device_path, last_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SERIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}")
+OVER_THE_NETWORK = re.compile(r".+:[0-9]{1,5}")
+CONNECT_TIMEOUT_S = 15.0
+END = re.compile(rb"([0-9]{1,3})\n?")
+
+
+def parse_serial(text: str) -> str:
+    """Return the serial of ``adb://SERIAL``, which for a device over the network is its host:port.
+
+    "" for ``adb://``, the only device that there is.
+
+    Raises:
+        AddressError: it is none, or could be taken for an option.
+    """
+    scheme, _, serial = text.partition("://")
+    serial = serial.removesuffix("/")
+    if scheme != "adb" or (serial and not SERIAL.fullmatch(serial)):
+        message = f"{text!r} is no address of a device; write it as adb://SERIAL, as `adb devices` lists it"
+        raise AddressError(message)
+    return serial
+
+
+class AdbTransport:
+    """A way to a device over adb.
+
+    Args:
+        serial: as ``adb devices`` lists it; host:port is connected to; "" for the only device.
+    """
+
+    def __init__(self, serial: str = "") -> None:
+        if serial:
+            parse_serial(f"adb://{serial}")
+        self.serial = serial
+        self._is_ready = self._has_connected = False
+
+    def __str__(self) -> str:
+        return f"adb://{self.serial}"
+
+    def run(self, words: Sequence[str], *, timeout_s: float = 120.0) -> Ran:
+        """Run a command there; see ``Transport.run``."""
+        line = command_line(words)
+        self._prepare()
+        # adb ends with 0 where its link is cut amid a command: the shell has to say that it ended.
+        end = secrets.token_hex(8)
+        told = self._adb(["shell", "-T", f"( {line} )\nprintf '\\n%s %d\\n' {end} $?"], timeout_s)
+        out, found, rest = told.out.rpartition(f"\n{end} ".encode())
+        status = END.fullmatch(rest)
+        if not found or status is None:
+            raise self._failed(told)
+        return Ran(int(status[1]), out, told.err)
+
+    def push(self, local: Path, remote: str, *, timeout_s: float = 600.0) -> None:
+        """Copy a file there; see ``Transport.push``. Folders that are missing are made."""
+        device_path(remote)
+        if not local.is_file():
+            message = f"cannot read {local}: it is no file"
+            raise TransportError(message)
+        self._prepare()
+        told = self._adb(["push", str(local.absolute()), remote], timeout_s)
+        if told.status != 0:
+            raise self._failed(told, "did not take part in a copy: ")
+
+    def pull(self, remote: str, local: Path, *, timeout_s: float = 600.0) -> None:
+        """Copy a file from there; see ``Transport.pull``."""
+        device_path(remote)
+        self._prepare()
+        with arriving(local) as part:
+            told = self._adb(["pull", remote, str(part)], timeout_s)
+            if told.status != 0:
+                raise self._failed(told, "did not take part in a copy: ")
+            if not part.is_file():
+                message = f"{self} did not take part in a copy: {remote} is no file"
+                raise TransportError(message)
+
+    def close(self) -> None:
+        """End a connection over the network that was made here; the adb server stays."""
+        if self._has_connected:
+            self._ended(["disconnect", self.serial], CONNECT_TIMEOUT_S)
+        self._is_ready = self._has_connected = False
+
+    def _prepare(self) -> None:
+        """Find the device, or connect to it, once."""
+        if self._is_ready:
+            return
+        if not self.serial:
+            self.serial = self._only_device()
+        if OVER_THE_NETWORK.fullmatch(self.serial):
+            self._connect()
+        told = self._adb(["features"], CONNECT_TIMEOUT_S)
+        if told.status != 0:
+            raise self._failed(told)
+        if b"shell_v2" not in told.out.split():
+            message = f"{self} or this machine's adb knows no exit statuses; Android 7 does"
+            raise TransportError(message)
+        self._is_ready = True
+
+    def _connect(self) -> None:
+        states = dict(self._devices())
+        if states.get(self.serial) == "offline":  # of a connection that was cut
+            self._ended(["disconnect", self.serial], CONNECT_TIMEOUT_S)
+        elif self.serial in states:
+            return
+        told = self._ended(["connect", self.serial], CONNECT_TIMEOUT_S)
+        if not told.out.startswith((b"connected to", b"already connected")):
+            message = f"cannot reach {self}: {last_line(told.out.decode(errors='replace') + told.err)}"
+            raise TransportError(message)
+        self._has_connected = True
+        deadline = time.monotonic() + CONNECT_TIMEOUT_S
+        while dict(self._devices()).get(self.serial) in (None, "connecting", "authorizing", "offline"):
+            if time.monotonic() > deadline:
+                break  # what comes next says why
+            time.sleep(0.05)
+
+    def _only_device(self) -> str:
+        devices = self._devices()
+        if len(devices) == 1:
+            return devices[0][0]
+        if devices:
+            listed = ", ".join(f"adb://{serial} ({state})" for serial, state in devices)
+            message = f"adb:// is one of {len(devices)} devices; say which: {listed}"
+        else:
+            message = "adb knows no device; plug one in with USB debugging on, or give its adb://HOST:PORT"
+        raise TransportError(message)
+
+    def _devices(self) -> list[tuple[str, str]]:
+        told = self._ended(["devices"], CONNECT_TIMEOUT_S)
+        if told.status != 0:
+            message = f"cannot reach {self}: {last_line(told.err)}"
+            raise TransportError(message)
+        rows = [line.split("\t") for line in told.out.decode(errors="replace").splitlines() if "\t" in line]
+        return [(last_line(serial), last_line(state)) for serial, state, *_ in rows]
+
+    def _failed(self, told: Ran, prefix: str = "") -> TransportError:
+        """Return the error for what adb said; the next use looks for the device anew."""
+        self._is_ready = False
+        said = f"{told.out.decode(errors='replace')}\n{told.err}" if prefix else told.err
+        errors = [line for line in said.splitlines() if re.match(r"(adb: |error: )", line)]
+        line = last_line(errors[-1] if errors else said)
+        line = re.sub(r"^(adb: )?(error: )?", "", line)
+        if "unauthorized" in line:
+            message = f"{self} does not trust this machine's key; unlock its screen and allow USB debugging"
+        elif "offline" in line:
+            message = f"{self} is offline; plug it in again, or see: adb reconnect"
+        elif "not found" in line and "device" in line:
+            message = f"adb knows no device {self}; those that it knows are listed by: adb devices"
+        elif prefix:
+            message = f"{self} {prefix}{line}"
+        elif not errors:
+            message = f"cannot reach {self}: the link was cut"
+        else:
+            message = f"cannot reach {self}: {line}"
+        return TransportError(message)
+
+    def _adb(self, words: Sequence[str], timeout_s: float) -> Ran:
+        return self._ended(["-s", self.serial, *words], timeout_s)
+
+    def _ended(self, words: Sequence[str], timeout_s: float) -> Ran:
+        try:
+            done = subprocess.run(
+                [adb_program(), *words],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            self._is_ready = False
+            message = f"{self} gave no answer in {timeout_s:.0f} s; is it still there?"
+            raise TransportError(message) from None
+        except OSError as error:
+            message = f"cannot run adb for {self}: {error.strerror or error}"
+            raise TransportError(message) from error
+        return Ran(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+
+def adb_program() -> str:
+    """Return the adb to run.
+
+    Raises:
+        MissingToolError: there is none.
+    """
+    found = os.environ.get("ADB") or shutil.which("adb")
+    if not found:
+        message = "adb is missing; as root: apt-get install adb, or name one in ADB"
+        raise MissingToolError(message)
+    return found

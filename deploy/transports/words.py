@@ -1,0 +1,65 @@
+"""What every transport asks of the words of a command and of a path, and how it takes in a file."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploy.errors import TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Return the line of which a POSIX shell makes exactly these words.
+
+    Raises:
+        TransportError: there are none, or one has a NUL, which nothing carries.
+    """
+    if not words or any("\0" in word for word in words):
+        message = f"{list(words)!r} is no command: it needs a word, and none with a NUL in it"
+        raise TransportError(message)
+    return shlex.join(words)
+
+
+def device_path(path: str) -> str:
+    """Return a path on a device as it is.
+
+    Raises:
+        TransportError: it is not absolute, leads upwards, or has a line break, which sftp cannot carry.
+    """
+    if not path.startswith("/") or ".." in path.split("/"):
+        message = f"the path {path!r} is not one for a device; write it from / on and without .."
+        raise TransportError(message)
+    if any(char in path for char in "\n\r\0"):
+        message = f"the path {path!r} has a line break; name the file without one"
+        raise TransportError(message)
+    return path
+
+
+@contextmanager
+def arriving(local: Path) -> Iterator[Path]:
+    """Give a path to write to, which becomes ``local`` at the end; where it fails nothing is left.
+
+    Raises:
+        TransportError: ``local`` cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".arriving-", dir=local.absolute().parent) as folder:
+            part = Path(folder) / "file"
+            yield part
+            part.replace(local)
+    except OSError as error:
+        message = f"cannot write {local}: {error.strerror or error}; is there room and permission?"
+        raise TransportError(message) from error
+
+
+def last_line(text: str) -> str:
+    """Return the last line that says something, on which no terminal takes anything for a command."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    said = lines[-1] if lines else "it said nothing"
+    return " ".join("".join(char if char.isprintable() else " " for char in said).split())[:300]

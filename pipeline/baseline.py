@@ -1,0 +1,213 @@
+"""What the release sees and answers on its test samples, counted as on a device: the baseline of drift."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deploy.device.observe import Observer, merge
+from deploy.monitor.measures import null_of
+from pipeline.artifacts import Artifact
+from pipeline.progress import track
+from pipeline.runtimes.runtime import host_runtime
+from pipeline.runtimes.scaling import as_real
+from pipeline.runtimes.session import Session
+from pipeline.samples import Samples
+from pipeline.validate.subject import tensor_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from models.ports import Port
+    from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel
+    from pipeline.runtimes.session import ModelDetails, Tensor
+
+MOST_SAMPLES = 5000
+MOST_BYTES = 256 << 20
+"""Of the tensors of all samples: with large inputs fewer than ``MOST_SAMPLES`` have to do."""
+PARTS = 200
+"""Disjoint random parts of the samples: how they differ says how much chance moves a histogram."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed(Artifact):
+    """``baseline.json``: what the release sees and answers on its test samples.
+
+    Attributes:
+        samples: that were counted.
+        input_ranges: for each input the least and largest value seen, None where it is quantized.
+        output_ranges: likewise.
+    """
+
+    samples: int
+    input_ranges: tuple[tuple[float, float] | None, ...]
+    output_ranges: tuple[tuple[float, float] | None, ...]
+
+    @property
+    def baseline(self) -> Path:
+        return self.folder / "baseline.json"
+
+
+def observe(
+    quantized: QuantizedModel, prepared: PreparedModel, data: Dataset, *, seed: int, out: Path
+) -> Observed:
+    """Run the release's model on test samples and count what a device would count.
+
+    The file has the form of a device's statistics, without latencies, which are of a device, and with
+    ``null``: how much each histogram of elements varies by chance, and a classifier's accuracy.
+
+    Raises:
+        StageError: the runtime crashed or hung.
+    """
+    answered = answer(quantized.tflite, Samples.of(data, "test", prepared.preprocessing), seed=seed)
+    contract = make_contract(answered, prepared, data.classes)
+    accuracies = [
+        _accuracy(task, as_real(values, tensor), answered.samples.target(index), bool(logits))
+        for index, (task, values, tensor, logits) in enumerate(
+            zip(
+                prepared.tasks,
+                answered.outputs,
+                answered.details.outputs,
+                prepared.from_logits,
+                strict=True,
+            )
+        )
+    ]
+    found = Observed(
+        folder=out,
+        samples=len(answered.samples),
+        input_ranges=tuple(one["range"] for one in contract["inputs"]),
+        output_ranges=tuple(one["range"] for one in contract["outputs"]),
+    )
+    counted = count(contract, answered.inputs, answered.outputs, accuracies, seed=seed)
+    found.baseline.write_text(json.dumps(counted, separators=(",", ":")) + "\n", encoding="utf-8")
+    return found
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Samples with their inputs and outputs, for each tensor (n, ...) of its own dtype."""
+
+    samples: Samples
+    inputs: list[NDArray[Any]]
+    outputs: list[NDArray[Any]]
+    details: ModelDetails
+
+
+def answer(tflite: Path, samples: Samples, *, seed: int, most: int = MOST_SAMPLES) -> Answered:
+    """Run a model on at most ``most`` samples, and no more than ``MOST_BYTES`` hold; chosen by ``seed``."""
+    with Session(host_runtime("litert"), tflite) as session:
+        details = session.describe()
+        tensors = (*details.inputs, *details.outputs)
+        each = sum(math.prod(tensor.shape[1:]) * np.dtype(tensor.dtype).itemsize for tensor in tensors)
+        chosen = samples.choose(max(1, min(most, MOST_BYTES // each)), seed)
+        given, answers = [], []
+        with track("observe", len(chosen), "samples") as advance:
+            for chunk in chosen.chunks():
+                given.append(tensor_inputs(chunk, details))
+                answers.append(session.run(given[-1], batches=True))
+                advance(len(chunk))
+    inputs, outputs = (
+        [np.concatenate(arrays) for arrays in zip(*found, strict=True)] for found in (given, answers)
+    )
+    return Answered(chosen, inputs, outputs, details)
+
+
+def make_contract(answered: Answered, prepared: PreparedModel, classes: Sequence[str]) -> dict[str, Any]:
+    """What an observer has to know of a model, as a release's manifest says it."""
+    outputs = _contracts(answered.outputs, answered.details.outputs, prepared.outputs)
+    return {
+        **dict.fromkeys(("name", "version", "target"), ""),  # a step's bytes depend on no name
+        "labels": list(classes),
+        "inputs": _contracts(answered.inputs, answered.details.inputs, prepared.inputs),
+        "outputs": [
+            one | {"task": task, "logits": bool(logits)}
+            for one, task, logits in zip(outputs, prepared.tasks, prepared.from_logits, strict=True)
+        ],
+    }
+
+
+def count(
+    contract: dict[str, Any],
+    inputs: Sequence[NDArray[Any]],
+    outputs: Sequence[NDArray[Any]],
+    accuracies: Sequence[float | None],
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """Count samples in disjoint random parts: all of them, and how much chance moves a histogram.
+
+    Args:
+        contract: of ``make_contract``.
+        inputs: for each input (n, ...) of its own dtype.
+        outputs: likewise.
+        accuracies: of each output, where it has one.
+        seed: of the parts.
+    """
+    order = np.random.default_rng(seed).permutation(len(inputs[0]))
+    parts = []
+    for places in np.array_split(order, min(PARTS, len(order))):
+        observer = Observer(contract)
+        for place in places:
+            one = slice(place, place + 1)
+            observer.see([values[one] for values in inputs], [values[one] for values in outputs])
+        parts.append(observer.statistics())
+    return merge(*parts) | {"null": _null(contract, parts, accuracies)}
+
+
+def _contracts(
+    arrays: Sequence[NDArray[Any]], tensors: Sequence[Tensor], ports: Sequence[Port]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": port.name,
+            "shape": [1, *tensor.shape[1:]],
+            "dtype": tensor.dtype,
+            "scale": tensor.scale,
+            "zero_point": tensor.zero_point or 0,
+            "range": _range(values) if tensor.scale is None else None,
+        }
+        for values, tensor, port in zip(arrays, tensors, ports, strict=True)
+    ]
+
+
+def _range(values: NDArray[Any]) -> tuple[float, float]:
+    """The least and the largest finite value; around a single one as much room as histograms need."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    room = max(abs(low) / 2, 0.5)
+    return (low, high) if low < high else (low - room, high + room)
+
+
+def _null(
+    contract: dict[str, Any], parts: Sequence[dict[str, Any]], accuracies: Sequence[float | None]
+) -> dict[str, Any]:
+    """How much chance moves histograms of elements, and in which range the bins are."""
+    samples = [part["observed"] for part in parts]
+    inputs, outputs = (
+        [
+            null_of([part[side][index]["values"] for part in parts], samples) | {"range": one["range"]}
+            for index, one in enumerate(contract[side])
+        ]
+        for side in ("inputs", "outputs")
+    )
+    return {
+        "inputs": inputs,
+        "outputs": [one | {"accuracy": found} for one, found in zip(outputs, accuracies, strict=True)],
+    }
+
+
+def _accuracy(task: str, answers: NDArray[Any], truth: NDArray[Any] | None, logits: bool) -> float | None:
+    """The share of right answers of a classifier with one answer a sample, where there are labels."""
+    if truth is None or task not in {"classification", "binary"} or truth.size != len(answers):
+        return None
+    flat = answers.reshape(len(answers), -1)
+    said = flat.argmax(axis=1) if flat.shape[1] > 1 else flat[:, 0] > (0 if logits else 0.5)
+    return round(float((said == truth.ravel()).mean()), 6)

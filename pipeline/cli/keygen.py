@@ -1,0 +1,40 @@
+"""``pipeline keygen``: the keys that releases are signed and verified with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("release.key"),
+    show_default=True,
+    help="The private key; the public one is beside it, as .pub.",
+)
+def keygen(out: Path) -> None:
+    """Make a pair of ECDSA P-256 keys: sign releases with the one, verify them with the other.
+
+    A password in EDGE_PIPELINE_SIGNING_PASSWORD encrypts the private key. No file is ever replaced.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from deploy.keys import SIGNING_PASSWORD, generate_key
+
+    public = out.with_name(f"{out.name.removesuffix('.key')}.pub")
+    password = os.environ.get(SIGNING_PASSWORD)
+    fingerprint = generate_key(out, public, password)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    kept = "encrypted" if password else "not encrypted"
+    table.add_row("private key", Text(f"{out}  ({kept}; keep it secret)"))
+    table.add_row("public key", Text(f"{public}  (give it to whoever deploys)"))
+    table.add_row("fingerprint", Text(fingerprint))
+    Console(highlight=False).print(table)

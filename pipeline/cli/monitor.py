@@ -1,0 +1,81 @@
+"""``pipeline monitor``: what devices saw, against what the release was tested on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pipeline.monitoring import Monitored
+
+
+@click.command()
+@click.argument("release", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--from",
+    "sources",
+    multiple=True,
+    required=True,
+    help="A device, as ssh://user@host or adb://SERIAL, or a file of statistics; may be repeated.",
+)
+@click.option(
+    "--before", type=click.Path(path_type=Path), help="Earlier statistics, to compare latencies with."
+)
+@click.option(
+    "--save", type=click.Path(path_type=Path), help="Write what was seen, for build --recalibrate-from."
+)
+@click.option("--root", help="The folder on the devices that releases are installed below.")
+@click.option("--public-key", type=click.Path(path_type=Path), help="Verify the release's signature first.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def monitor(
+    release: Path,
+    sources: tuple[str, ...],
+    before: Path | None,
+    save: Path | None,
+    root: str | None,
+    public_key: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare what devices saw and answered with the samples that RELEASE was tested on, and say what to do.
+
+    Ends with 0 where nothing drifted or too little was seen to say, with 1 where something drifted.
+    """
+    from pipeline.errors import DeviceError, GateFailed
+    from pipeline.monitoring import monitor as run
+
+    found = run(release, sources, before=before, save=save, root=root, public_key=public_key)
+    for _, problem in found.problems:
+        click.echo(" ".join(problem.split()), err=True)
+    if as_json:
+        click.echo(json.dumps(found.plain()))
+    else:
+        _show(found)
+    if found.drift.verdict == "drifted":
+        items = [item for item in found.drift.items if item.verdict == "drifted"]
+        what = ", ".join(f"{item.tensor} {item.what}" for item in items)
+        msg = f"{found.name}: drifted: {what}; to do: {', '.join(one.action for one in found.advice)}"
+        raise GateFailed(msg)
+    if found.problems:
+        silent = ", ".join(address for address, _ in found.problems)
+        msg = f"{found.name}: nothing drifted on the others, but nothing is known of {silent}"
+        raise DeviceError(msg)
+
+
+def _show(found: Monitored) -> None:
+    from rich.console import Console
+
+    from pipeline.report.monitor import drift_lines, drift_table, latency_table
+
+    console = Console(highlight=False, markup=False)
+    parts: list[Any] = [f"{found.name}  {found.digest[:16]}"]
+    if found.drift.items:
+        parts.append(drift_table(found.drift, found.baseline, found.seen))
+    parts.append(latency_table(found.devices, found.ratios))
+    parts.append(drift_lines(found.drift, found.advice))
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str))
+        console.print()

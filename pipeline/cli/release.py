@@ -1,0 +1,72 @@
+"""``pipeline release``: an old release under a new version, counter, expiry or signature."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+@click.command()
+@click.argument("release", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The folder to put the new release into."
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    help="The private key to sign with; default: EDGE_PIPELINE_SIGNING_KEY, its path or text.",
+)
+@click.option("--version", help="The new version; default: the old one.")
+@click.option(
+    "--counter",
+    type=click.IntRange(0, 2**63 - 1),
+    help="Devices take no lower one than they have; default: of the new version's numbers.",
+)
+@click.option(
+    "--expires", type=click.DateTime(["%Y-%m-%d"]), help="The last day on which it may be installed."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def release(
+    release: Path,
+    out: Path,
+    key: Path | None,
+    version: str | None,
+    counter: int | None,
+    expires: datetime | None,
+    as_json: bool,
+) -> None:
+    """Repack a release: the same model under another version, counter or expiry, signed anew.
+
+    RELEASE is left as it is. The new one is called NAME-VERSION-TARGET again. A password of the key is taken
+    from EDGE_PIPELINE_SIGNING_PASSWORD.
+    """
+    from deploy.keys import SIGNING_KEY, SIGNING_PASSWORD, fingerprint_of, read_private
+    from deploy.manifest import read_manifest
+    from pipeline.cli.verify import describe, show
+    from pipeline.repack import repack
+
+    signer = key or os.environ.get(SIGNING_KEY) or None
+    password = os.environ.get(SIGNING_PASSWORD)
+    # A key that cannot be used is told before anything is copied.
+    signed_by = fingerprint_of(read_private(signer, password).public_key()) if signer else None
+    folder = repack(
+        release,
+        out,
+        version=version,
+        counter=counter,
+        expires=expires.date() if expires else None,
+        key=signer,
+        password=password,
+    )
+    found = describe(folder, read_manifest(folder)) | {"signed_by": signed_by}
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        show("released", found)

@@ -1,0 +1,92 @@
+"""``pipeline verify``: is a release what its signer made, and all of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from deploy.manifest import Manifest
+
+
+@click.command()
+@click.argument("release", type=click.Path(path_type=Path))
+@click.option(
+    "--public-key",
+    type=click.Path(path_type=Path),
+    help="The signer's public key, a PEM file; default: EDGE_PIPELINE_PUBLIC_KEY, its path or text.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def verify(release: Path, public_key: Path | None, as_json: bool) -> None:
+    """Check a release's signature, and that nothing in it was changed, added, removed or renamed.
+
+    RELEASE is the folder that `pipeline build` made. Exit code 6: do not use it.
+    """
+    from deploy.keys import PUBLIC_KEY, fingerprint
+    from deploy.signing import verify as verified
+    from pipeline.errors import ConfigError
+
+    key = public_key or os.environ.get(PUBLIC_KEY)
+    if not key:
+        msg = f"verify against which key? give --public-key, or set {PUBLIC_KEY}"
+        raise ConfigError(msg)
+    found = describe(release, verified(release, key)) | {"signed_by": fingerprint(key)}
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        show("verified", found)
+
+
+def describe(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    """Return what ``--json`` prints of a release."""
+    from deploy.contents import list_files
+    from deploy.manifest import digest_of
+
+    return {
+        "release": str(folder),
+        "name": manifest.name,
+        "version": manifest.version,
+        "target": manifest.target,
+        "counter": manifest.counter,
+        "created": manifest.created,
+        "expires": manifest.expires and manifest.expires.isoformat(),
+        "machine": manifest.machine,
+        "android_abi": manifest.android_abi,
+        "runtimes": [need.model_dump() for need in manifest.runtimes],
+        "digest": digest_of(folder),
+        "files": len(list_files(folder)),
+    }
+
+
+def show(done: str, found: dict[str, Any]) -> None:
+    """Print a release's table under what was done with it."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    signer = found["signed_by"]
+    needs = " or ".join(f"{need['package']} >= {need['least']}" for need in found["runtimes"])
+    rows = {
+        done: found["release"],
+        "name": f"{found['name']} {found['version']} for {found['target']}",
+        "counter": f"{found['counter']}",
+        "expires": found["expires"] or "never",
+        "runs on": f"{found['machine']}, Android {found['android_abi']}, with {needs}",
+        "files": f"{found['files']}",
+        "digest": found["digest"],
+        "signed by": signer or "nobody; sign it with --key, or EDGE_PIPELINE_SIGNING_KEY",
+    }
+    for name, value in rows.items():
+        style = "bold green" if name == done and signer else "yellow" if value.startswith("nobody") else ""
+        text = value if value.isprintable() else repr(value)
+        table.add_row(
+            Text(name, style if name == done else "bold"), Text(text, "" if name == done else style)
+        )
+    Console(highlight=False).print(table)

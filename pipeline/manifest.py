@@ -1,0 +1,169 @@
+"""What a release says of itself: the build's facts as the release's ``manifest.json``."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from typing import TYPE_CHECKING, Any
+
+from deploy.bundle import release_name
+from deploy.manifest import Input, Manifest, Output, Preprocessing, Resize, RuntimeNeed
+from pipeline.errors import ConfigError
+from pipeline.runtimes.runtime import DISTRIBUTIONS
+from pipeline.training import OF_CLASSES
+
+if TYPE_CHECKING:
+    from models.ports import Port
+    from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel, Transform
+    from pipeline.baseline import Observed
+    from pipeline.config import ProjectConfig, ReleaseConfig
+    from pipeline.runtimes.session import Tensor
+    from pipeline.targets import Target
+    from pipeline.validate.report import Report
+
+EPOCH = "SOURCE_DATE_EPOCH"
+ANY = "any"
+ANDROID_ABIS = {"aarch64": "arm64-v8a", "armv7l": "armeabi-v7a", "x86_64": "x86_64", "i686": "x86"}
+MOST_PART = 999  # of the second and third number of a version
+# The least that a device's counter of releases, a signed 64-bit integer, does not hold.
+TOO_HIGH = 2**63
+
+
+def make_manifest(
+    quantized: QuantizedModel,
+    observed: Observed,
+    report: Report,
+    data: Dataset,
+    model: PreparedModel,
+    *,
+    project: ProjectConfig,
+    config: ReleaseConfig,
+    target: Target,
+    interpolation: str,
+    tolerance_steps: int,
+    golden: int,
+    created: str | None,
+) -> Manifest:
+    """Return the release's manifest, without the hashes of its files.
+
+    Args:
+        golden: how many golden samples there are.
+
+    Raises:
+        ConfigError: as ``counter_of``.
+        DeployError: as ``release_name``.
+    """
+    machine = machine_of(target)
+    name = release_name(project.name, project.version, target.name)
+    return Manifest(
+        name=project.name,
+        version=project.version,
+        target=target.name,
+        counter=counter_of(project.version) if config.counter is None else config.counter,
+        created=created,
+        expires=config.expires,
+        devices=tuple(device.name for device in target.devices),
+        machine=machine,
+        android_abi=ANDROID_ABIS.get(machine, machine),
+        runtimes=_runtimes(report, target),
+        format=quantized.format,
+        inputs=tuple(
+            Input(**_tensor(tensor, port, seen), preprocessing=_steps(transform, tensor, interpolation))
+            for tensor, port, transform, seen in zip(
+                report.inputs, model.inputs, model.preprocessing, observed.input_ranges, strict=True
+            )
+        ),
+        outputs=tuple(
+            Output(**_tensor(tensor, port, seen), task=task, logits=task in OF_CLASSES and bool(from_logits))
+            for tensor, port, task, from_logits, seen in zip(
+                report.outputs,
+                model.outputs,
+                model.tasks,
+                model.from_logits,
+                observed.output_ranges,
+                strict=True,
+            )
+        ),
+        labels=data.classes,
+        tolerance_steps=tolerance_steps,
+        golden=golden,
+        model=f"{name}.tflite",
+        files={},
+    )
+
+
+def created_at() -> str | None:
+    """Return SOURCE_DATE_EPOCH as ISO 8601 in UTC; None where it is not set: a release has no clock's time.
+
+    Raises:
+        ConfigError: it is set to something else than seconds.
+    """
+    seconds = os.environ.get(EPOCH, "")
+    if not seconds:
+        return None
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError) as error:
+        msg = f"{EPOCH}: {seconds!r} is no number of seconds; set it to e.g. $(git log -1 --format=%ct)"
+        raise ConfigError(msg) from error
+
+
+def counter_of(version: str) -> int:
+    """Return the counter of a version's first three numbers: 1.2.3 is 1002003, and "beta" is 0.
+
+    Raises:
+        ConfigError: the second or third is above 999 or the first too large, so that the counter would not
+            rise as the version does.
+    """
+    found = re.match(r"\D*(\d+)(?:[._-](\d+))?(?:[._-](\d+))?", version)
+    first, *rest = (int(number or 0) for number in found.groups()) if found else (0, 0, 0)
+    counter = (first * 1000 + rest[0]) * 1000 + rest[1]
+    if max(rest) > MOST_PART or counter >= TOO_HIGH:
+        msg = f"version {version!r}: its numbers are too large; state one in [release] counter"
+        raise ConfigError(msg)
+    return counter
+
+
+def machine_of(target: Target) -> str:
+    """Return the machine that a target's devices are: for the host this one, it was tried on no other."""
+    machines = {device.arch for device in target.devices}
+    return machines.pop() if len(machines) == 1 else ANY
+
+
+def _runtimes(report: Report, target: Target) -> tuple[RuntimeNeed, ...]:
+    """The packages that have the model's operators, the target's own first; else the one it was tried on."""
+    oldest = report.compatibility.oldest
+    packages = sorted(DISTRIBUTIONS, key=lambda package: package != target.runtime)
+    needs = {DISTRIBUTIONS[package]: oldest[package] for package in packages if oldest.get(package)}
+    if not needs:
+        distribution = DISTRIBUTIONS[target.runtime]
+        needs = {distribution: installed(distribution)}
+    return tuple(
+        RuntimeNeed.model_validate({"package": package, "least": least}) for package, least in needs.items()
+    )
+
+
+def _tensor(tensor: Tensor, port: Port, seen: tuple[float, float] | None) -> dict[str, Any]:
+    return {
+        "name": port.name,
+        "shape": tensor.shape,
+        "dtype": tensor.dtype,
+        "scale": tensor.scale,
+        "zero_point": tensor.zero_point,
+        "range": seen,
+    }
+
+
+def _steps(transform: Transform, tensor: Tensor, interpolation: str) -> Preprocessing:
+    """What an application does to a raw sample, in this order, before it quantizes it."""
+    _, *shape = tensor.shape
+    is_image = len(shape) == 3 and shape[-1] in (1, 3, 4)
+    return Preprocessing(
+        resize=Resize(size=(shape[0], shape[1]), interpolation=interpolation) if is_image else None,
+        indices=transform.indices,
+        reverse_channels=transform.reverse_channels,
+        scale=transform.scale,
+        offset=transform.offset,
+    )

@@ -1,0 +1,137 @@
+"""Drift for people: what was compared, with both histograms side by side, and what to do."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.text import Text
+
+from pipeline.report.tables import make_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from deploy.monitor.advice import Advice
+    from deploy.monitor.compare import Drift, Item
+    from deploy.monitor.statistics import Statistics
+
+STYLES = {"same": "green", "drifted": "bold red", "not enough samples": "yellow"}
+BARS = "▁▂▃▄▅▆▇█"
+COLUMNS = 16
+
+
+def drift_table(drift: Drift, baseline: Statistics, seen: Statistics) -> Table:
+    """Every comparison, with the histograms that it is of; a bar's height is the root of its share."""
+    table = make_table(
+        "Drift", "", "of", "tested", "in the field", "moved by", "matters from", "by chance", "verdict"
+    )
+    for column in table.columns[4:7]:
+        column.justify = "right"
+    tested, field = histograms(baseline), histograms(seen)
+    for item in drift.items:
+        bars = ("", "")
+        if item.side != "latency":
+            key = (item.side, item.tensor, item.what)
+            bars = sparklines(tested[key], field[key])
+        table.add_row(
+            f"{item.side} {item.tensor}" if item.side != "latency" else "latency",
+            item.what,
+            *bars,
+            f"{item.measure} {item.size:.3f}",
+            f"{item.floor:g}",
+            _chance(item),
+            Text(_verdict(item), STYLES[item.verdict]),
+        )
+    table.caption = (
+        f"{drift.samples:,} samples against {drift.baseline_samples:,} of the release's tests; "
+        f"each comparison may be wrong with {drift.alpha:.2%}, all of them together with 5 %"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def latency_table(devices: Sequence[tuple[str, Statistics]], ratios: Sequence[Item | None]) -> Table:
+    """Each device's own latencies, and how much slower than the first its median is."""
+    from deploy.monitor.measures import quantile_of
+
+    table = make_table(
+        "Devices", "device", "inferences", "p50 µs", "p95 µs", "p99 µs", "to the first", numbers=5
+    )
+    for (address, found), ratio in zip(devices, ratios, strict=True):
+        latency = found.latency_us
+        cells = [
+            f"{quantile_of(latency.counts, share, latency.lowest, latency.ratio):,.0f}"
+            if sum(latency.counts)
+            else "-"
+            for share in (0.5, 0.95, 0.99)
+        ]
+        said = "" if ratio is None else f"{ratio.size:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+        table.add_row(address, f"{found.inferences:,}", *cells, said)
+    return table
+
+
+def drift_lines(drift: Drift, advice: Sequence[Advice]) -> RenderableType:
+    """The estimates of accuracy, and what to do."""
+    lines = Text()
+    # Confidence in what a broken sensor shows says nothing.
+    blind = any(said.action == "check the sensor" for said in advice)
+    for one in () if blind else drift.estimates:
+        low, high = sorted((one.thresholded, one.averaged))
+        lines.append(
+            f"{one.output}: {one.tested:.1%} right in testing; its confidence suggests "
+            f"{low:.1%} to {high:.1%} now. An estimate without labels, too high where inputs moved far.\n"
+        )
+    for said in advice:
+        lines.append(f"{said.action}: ", "bold")
+        lines.append(f"{said.why}. To do: {said.then}.\n")
+    lines.rstrip()
+    return lines
+
+
+def histograms(found: Statistics) -> dict[tuple[str, str, str], tuple[int, ...]]:
+    """Every histogram by side, tensor and what it is of."""
+    rows: dict[tuple[str, str, str], tuple[int, ...]] = {}
+    for one in found.inputs:
+        rows |= {("input", one.name, what): getattr(one, what) for what in ("values", "means", "spreads")}
+        rows |= {("input", one.name, f"channel {at}"): counts for at, counts in enumerate(one.channels)}
+    for out in found.outputs:
+        rows |= {
+            ("output", out.name, what): getattr(out, what) or ()
+            for what in ("values", "confidence", "classes")
+        }
+    return rows
+
+
+def sparklines(before: Sequence[int], now: Sequence[int]) -> tuple[str, str]:
+    """Two histograms as bars of one scale, at most 16 wide."""
+    rows = []
+    for counts in (before, now):
+        parts = np.array_split(np.asarray(counts, np.float64), min(COLUMNS, len(counts)))
+        sums = np.array([part.sum() for part in parts])
+        rows.append(np.sqrt(sums / max(sums.sum(), 1.0)))
+    top = max(row.max() for row in rows) or 1.0
+    first, second = ("".join(_bar(height / top) for height in row) for row in rows)
+    return first, second
+
+
+def _bar(share: float) -> str:
+    return " " if share == 0 else BARS[min(math.ceil(share * len(BARS)), len(BARS)) - 1]
+
+
+def _chance(item: Item) -> str:
+    if item.p_value is None:
+        return f"{item.low:.2f} to {item.high:.2f}"
+    return "< 0.01 %" if item.p_value < 1e-4 else f"{item.p_value:.2%}"
+
+
+def _verdict(item: Item) -> str:
+    if item.verdict == "drifted":
+        return "drifted far" if item.size >= item.large else "drifted"
+    if item.verdict == "same":
+        return "same"
+    return "too few tested" if item.needed is None else f"needs {item.needed:,}"

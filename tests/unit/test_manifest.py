@@ -1,0 +1,94 @@
+"""What the manifest is made of: counter, dates, machine, runtimes, ranges."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+from importlib.metadata import version
+
+import numpy as np
+import pytest
+
+from pipeline import manifest
+from pipeline.errors import ConfigError
+from pipeline.manifest import counter_of, created_at, machine_of
+from pipeline.targets import get_device, get_target
+
+
+@pytest.mark.parametrize(
+    ("said", "counter"),
+    [
+        ("1.2.3", 1_002_003),
+        ("0.1.0", 1_000),
+        ("v2", 2_000_000),
+        ("1.0", 1_000_000),
+        ("1.0.0.7", 1_000_000),
+        ("1.2-3", 1_002_003),
+        ("1.0rc2", 1_000_000),
+        ("2026.11.24", 2_026_011_024),
+        ("1.999.999", 1_999_999),
+        ("beta", 0),
+    ],
+)
+def test_the_counter_is_made_of_the_versions_numbers(said, counter):
+    assert counter_of(said) == counter
+
+
+@pytest.mark.parametrize("said", ["1.1000.0", "1.0.1000", "20261124153000.1.0", "9" * 60])
+def test_a_version_whose_counter_would_not_rise_with_it_asks_for_one(said):
+    with pytest.raises(ConfigError, match=r"too large; state one in \[release\] counter"):
+        counter_of(said)
+
+
+def test_the_date_is_that_of_the_environment_or_none(monkeypatch):
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    assert created_at() is None
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767323045")
+    assert created_at() == "2026-01-02T03:04:05Z"
+
+
+@pytest.mark.parametrize("seconds", ["today", "1.5", "9" * 40, "-1e9"])
+def test_a_date_that_is_no_number_of_seconds_is_refused(seconds, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", seconds)
+    with pytest.raises(ConfigError, match=r"SOURCE_DATE_EPOCH: .* is no number of seconds"):
+        created_at()
+
+
+def test_the_machine_is_the_devices_own_and_any_of_several():
+    assert machine_of(get_target("arm64")) == "aarch64"
+    assert machine_of(get_target("armv7")) == "armv7l"
+    assert machine_of(get_target("host")) == platform.machine()
+    both = replace(get_target("arm64"), devices=(get_device("rpi4"), get_device("armv7")))
+    assert machine_of(both) == "any"
+
+
+def needs(report, target, **oldest):
+    found = replace(report.compatibility, oldest={name.replace("_", "-"): at for name, at in oldest.items()})
+    runtimes = manifest._runtimes(replace(report, compatibility=found), get_target(target))
+    return [(need.package, need.least) for need in runtimes]
+
+
+def test_a_runtime_without_the_operators_is_left_out_and_the_targets_own_comes_first(report):
+    litert, tflite = ("ai-edge-litert", "1.0.1"), ("tflite-runtime", "2.14.0")
+
+    assert needs(report, "arm64", litert="1.0.1", tflite_runtime="2.14.0") == [litert, tflite]
+    assert needs(report, "armv7", litert="1.0.1", tflite_runtime="2.14.0") == [tflite, litert]
+    assert needs(report, "arm64", litert="1.0.1", tflite_runtime="") == [litert]
+    assert needs(report, "arm64", litert="", tflite_runtime="") == [
+        ("ai-edge-litert", version("ai-edge-litert"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([-1.5, 0, 2], (-1.5, 2.0)),
+        ([np.nan, 1, np.inf, 3], (1.0, 3.0)),
+        ([0, 0], (-0.5, 0.5)),
+        ([8, 8], (4.0, 12.0)),
+        ([1e30], (5e29, 1.5e30)),
+        ([np.nan], (-0.5, 0.5)),
+    ],
+)
+def test_the_range_is_finite_and_has_room_for_a_histogram(values, expected):
+    assert manifest._range(np.array(values, np.float64)) == pytest.approx(expected)
