@@ -1,0 +1,272 @@
+"""A device as an installation finds it, and whether it can take a release."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from deploy.errors import RefusedError, SignatureError, TransportError
+from deploy.install import scripts
+from deploy.install.options import is_plain_path, require_name
+from deploy.manifest import Manifest
+from deploy.transports.words import last_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from deploy.install.options import Options
+    from deploy.transports.transport import Transport
+
+BUSY = 75
+LOCK_MINUTES = 15
+"""After which a lock is taken over: longer than any single step of an installation may take."""
+SPARE_BYTES = 4 << 20
+_ACTIVE = re.compile(r"releases/((?:\.kept-)?[0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one look at a device found.
+
+    Attributes:
+        root: the folder below which releases are.
+        machine: as ``uname -m`` says it; ``bits`` of its programs, 0 where nothing says.
+        abi: as Android's ``ro.product.cpu.abi``; "" on anything else.
+        free_bytes: on the file system of ``root``.
+        active: the folder in ``releases`` of the active version; None where there is none.
+        manifest: of the active version; None where there is none that can be read.
+        is_present: whether the release that was asked about has a folder there.
+        packages: version by package of the device's Python, ``"python"`` among them; empty without Python.
+        unit: what systemd says of the release's service; "" where there is none.
+    """
+
+    root: str
+    machine: str
+    bits: int
+    abi: str
+    is_writable: bool
+    free_bytes: int
+    active: str | None
+    previous: str | None
+    manifest: Manifest | None
+    is_present: bool
+    renames: bool
+    hashes: bool
+    is_root: bool
+    unit: str
+    packages: Mapping[str, str]
+
+
+def look(transport: Transport, name: str, options: Options, digest: str = "") -> Facts:
+    """Look at a device, in one command and without changing anything.
+
+    Raises:
+        TransportError: it was not reached, or its answer is none.
+    """
+    words = (require_name(name), options.root or "", options.python, digest, scripts.PROBE)
+    ran = transport.run(["sh", "-c", scripts.FACTS, "sh", *words])
+    said, _, manifest = ran.out.decode(errors="replace").replace("\r\n", "\n").partition("manifest\n")
+    found = dict(line.partition("=")[::2] for line in said.splitlines())
+    if ran.status != 0 or not is_plain_path(found.get("root", "")) or "machine" not in found:
+        msg = f"{transport} has no shell that answers as one: {last_line(ran.err or said)}"
+        raise TransportError(msg)
+    return Facts(
+        root=found["root"],
+        machine=found["machine"],
+        bits=_number(found.get("bits", "")),
+        abi=found["abi"],
+        is_writable=found.get("writable") == "yes",
+        free_bytes=_number(found.get("free_kib", "")) << 10,
+        active=_folder(found["current"]),
+        previous=_folder(found["previous"]),
+        manifest=read_manifest_text(manifest),
+        is_present=found.get("present") == "yes",
+        renames=found.get("renames") == "yes",
+        hashes=found.get("hashes") == "yes",
+        is_root=found["user"] == "0",
+        unit=found["unit"],
+        packages=_packages(found["python"]),
+    )
+
+
+def check_device(
+    transport: Transport, facts: Facts, manifest: Manifest, options: Options, size_bytes: int
+) -> None:
+    """Refuse a device that cannot take the release; nothing is pushed yet.
+
+    Raises:
+        RefusedError: its machine, space, folder, tools or runtime are not what the release needs.
+        SignatureError: its active release is a newer one.
+    """
+    for trouble in (
+        _abi_trouble(facts, manifest),
+        _folder_trouble(facts, size_bytes),
+        _runtime_trouble(facts, manifest, options),
+    ):
+        if trouble:
+            msg = f"{transport} cannot take {manifest.full_name}: {trouble}"
+            raise RefusedError(msg)
+    active = facts.manifest
+    if active is not None and active.counter > manifest.counter and not options.allow_downgrade:
+        msg = (
+            f"{transport} has {active.full_name} with counter {active.counter}, and {manifest.full_name} has "
+            f"{manifest.counter}: older; to go back say --allow-downgrade, or: pipeline deploy rollback"
+        )
+        raise SignatureError(msg)
+
+
+def can_check(facts: Facts, manifest: Manifest) -> bool:
+    """Whether the device's Python can answer the golden vectors."""
+    return not _python_trouble(facts, manifest)
+
+
+def _abi_trouble(facts: Facts, manifest: Manifest) -> str:
+    if facts.abi:
+        if manifest.android_abi in (facts.abi, "any"):
+            return ""
+        return f"its ABI is {facts.abi}, the release's {manifest.android_abi}; build for its target"
+    machine = facts.machine
+    if facts.bits == 32 and machine in ("aarch64", "armv8l"):
+        machine = "armv7l"  # a 64-bit kernel under 32-bit programs, as older Raspberry Pi OS
+    if manifest.machine in (machine, "any"):
+        return ""
+    return f"its programs are for {machine}, the release is for {manifest.machine}; build for its target"
+
+
+def _folder_trouble(facts: Facts, size_bytes: int) -> str:
+    if not facts.renames:
+        return "its mv has no -T, without which a version cannot be switched at once"
+    if not facts.hashes:
+        return "it has no sha256sum to read hashes back with"
+    if not facts.is_writable:
+        return f"{facts.root} is not writable for this user; name another folder with --root"
+    needed = size_bytes + SPARE_BYTES
+    if facts.free_bytes < needed:
+        have, want = (f"{amount / 2**20:.1f} MiB" for amount in (facts.free_bytes, needed))
+        return f"{have} are free below {facts.root}, needed are {want}; try: pipeline deploy prune"
+    return ""
+
+
+def _runtime_trouble(facts: Facts, manifest: Manifest, options: Options) -> str:
+    trouble = _python_trouble(facts, manifest)
+    if not trouble or options.benchmark or options.without_health_check:
+        return ""
+    return (
+        f"{trouble}; without one name a benchmark_model there with --benchmark, or go without any proof by "
+        "--without-health-check"
+    )
+
+
+def _python_trouble(facts: Facts, manifest: Manifest) -> str:
+    packages = facts.packages
+    if not packages:
+        return "it has no Python to check the model with (--python names another)"
+    wanted = " or ".join(f"{need.package} >= {need.least}" for need in manifest.runtimes)
+    found = [need for need in manifest.runtimes if need.package in packages]
+    if not found:
+        return f"its Python {packages['python']} has no {wanted}"
+    if not any(_numbers(packages[need.package]) >= _numbers(need.least) for need in found):
+        have = ", ".join(f"{need.package} {packages[need.package]}" for need in found)
+        return f"its runtime is {have}, needed is {wanted}"
+    return "" if "numpy" in packages else f"its Python {packages['python']} has no numpy"
+
+
+class Lock:
+    """One installation at a time on a device; ``with Lock(...) as lock`` gives its ``id``.
+
+    What a killed installation left is removed when the next one takes the lock.
+
+    Args:
+        there: the folder of all versions.
+        facts: what was found before; another installation must not have changed it meanwhile.
+
+    Raises:
+        RefusedError: another installation holds it, or was there in between.
+        TransportError: the device was not reached, or cannot be written to.
+    """
+
+    def __init__(self, transport: Transport, there: str, facts: Facts, *, break_lock: bool = False) -> None:
+        self.transport, self.there, self.facts, self.break_lock = transport, there, facts, break_lock
+        self.id = secrets.token_hex(8)
+
+    def __enter__(self) -> Lock:
+        taken = "yes" if self.break_lock else ""
+        try:
+            said = script(self.transport, scripts.LOCK, self.there, self.id, str(LOCK_MINUTES), taken)
+            links = tuple(_folder(link.strip()) for link in said.partition("=")[::2])
+            if links != (self.facts.active, self.facts.previous):
+                msg = f"{self.transport} was installed to by somebody else just now; look again"
+                raise RefusedError(msg)
+        except BaseException:
+            self._give_back()  # it may have been taken before the link was lost
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._give_back()
+
+    def _give_back(self) -> None:
+        try:
+            self.transport.run(["sh", "-c", scripts.UNLOCK, "sh", self.there, self.id])
+        except TransportError:
+            return  # the next installation takes over, see LOCK_MINUTES
+
+
+def script(transport: Transport, text: str, *arguments: str, timeout_s: float = 120.0) -> str:
+    """Run one of ``scripts`` and return what it printed.
+
+    Raises:
+        RefusedError: another installation holds the device.
+        TransportError: the device was not reached, or the script failed there.
+    """
+    ran = transport.run(["sh", "-c", text, "sh", *arguments], timeout_s=timeout_s)
+    if ran.status == BUSY:
+        msg = (
+            f"{transport} is being installed to by somebody else; wait for that, or if it is dead, say "
+            f"--break-lock (after {LOCK_MINUTES} minutes it is taken over)"
+        )
+        raise RefusedError(msg)
+    if ran.status != 0:
+        msg = f"{transport}: {last_line(ran.err) if ran.err.strip() else f'status {ran.status}'}"
+        raise TransportError(msg)
+    return ran.out.decode(errors="replace").replace("\r\n", "\n")
+
+
+def place(facts: Facts, name: str) -> str:
+    """Return the folder on the device in which all versions of a release are."""
+    return str(PurePosixPath(facts.root) / require_name(name))
+
+
+def read_manifest_text(text: str) -> Manifest | None:
+    """Return the manifest that a device has; None where it is none."""
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
+def _folder(link: str) -> str | None:
+    found = _ACTIVE.fullmatch(link)
+    return found[1] if found else None
+
+
+def _packages(text: str) -> dict[str, str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else 0
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])

@@ -1,0 +1,258 @@
+"""Install a release on a device so that at every moment the active version is one that was proved there.
+
+In order: look at the device, take its lock, push into a folder of its own, read the hashes back, name it by
+its digest, answer the golden vectors there, switch, look once more through ``current``. What fails before the
+switch leaves the old version untouched; what fails after it goes back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deploy.errors import DeployError, RefusedError, TransportError
+from deploy.install import scripts
+from deploy.install.device import Facts, Lock, can_check, check_device, look, place, script
+from deploy.layouts import device_files
+from deploy.manifest import MANIFEST, digest_of
+from deploy.transports.words import last_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from deploy.install.options import Options
+    from deploy.manifest import Manifest
+    from deploy.transports.transport import Transport
+
+Step = Callable[[str], None]
+"""Hears what is being done, e.g. ``"push 3 of 11"``."""
+
+HEALTH_TIMEOUT_S = 600.0
+QUICK_SAMPLES = 4
+"""After the switch: the version was proved before it, so this shows that ``current`` leads to it."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What a device has now.
+
+    Attributes:
+        digest: of the active version.
+        before: of the version that was active; None where there was none.
+        previous: of the version that ``rollback`` goes back to.
+        is_new: whether something was switched; False: it was active already.
+        notes: what the user should know, one line each.
+    """
+
+    name: str
+    digest: str
+    before: str | None
+    previous: str | None
+    is_new: bool
+    notes: tuple[str, ...] = ()
+
+
+def install(
+    release: Path, manifest: Manifest, transport: Transport, options: Options, on_step: Step
+) -> Installed:
+    """Install a verified release on a device, or leave the device as it was.
+
+    Args:
+        release: the folder, which ``deploy.signing.verify`` accepted.
+        manifest: what it returned.
+        transport: the way to the device.
+        options: what the user says of it.
+        on_step: hears what is being done.
+
+    Raises:
+        RefusedError: the device cannot take the release, or the release is not healthy there.
+        SignatureError: the device has a newer one.
+        TransportError: the device was not reached; what it has is the old version, or the new one, whole.
+    """
+    digest = digest_of(release)
+    files = {name: release / name for name in device_files(manifest)}
+    expected = {name: manifest.files[name] for name in files if name != MANIFEST} | {MANIFEST: digest}
+    on_step("look at the device")
+    facts = look(transport, manifest.name, options, digest)
+    size = 0 if facts.is_present else sum(path.stat().st_size for path in files.values())
+    check_device(transport, facts, manifest, options, size)
+    there = place(facts, manifest.name)
+    with Lock(transport, there, facts, break_lock=options.break_lock) as lock:
+        target = f"{there}/releases/{digest}"
+        if not facts.is_present or _differences(transport, target, expected):
+            _push(transport, files, expected, there, lock, digest, on_step)
+        proof = Proof(transport, manifest, options, facts)
+        notes = proof.require(target, digest, None, on_step)
+        if facts.active == digest:
+            previous = facts.previous[-64:] if facts.previous else None
+            return Installed(manifest.name, digest, digest, previous, is_new=False, notes=notes)
+        notes += switch(lock, facts, digest, proof, on_step)
+    before = facts.active[-64:] if facts.active else None
+    return Installed(manifest.name, digest, before, before, is_new=True, notes=notes)
+
+
+def _push(
+    transport: Transport,
+    files: dict[str, Path],
+    expected: dict[str, str],
+    there: str,
+    lock: Lock,
+    digest: str,
+    on_step: Step,
+) -> None:
+    """Push the files into a folder of their own, read their hashes back, and name it after its digest."""
+    incoming = f"{there}/releases/.incoming-{lock.id}"
+    for number, (name, path) in enumerate(files.items(), 1):
+        on_step(f"push {number} of {len(files)}")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != expected[name]:
+            msg = f"{path} changed after it was verified; verify the release again"
+            raise DeployError(msg)
+        transport.push(path, f"{incoming}/{name}")
+    on_step("read hashes back")
+    wrong = _differences(transport, incoming, expected)
+    if wrong:
+        msg = f"{transport}: {wrong} did not arrive as it was sent; is its storage sound? Try again"
+        raise TransportError(msg)
+    on_step("settle")
+    script(transport, scripts.SETTLE, there, lock.id, digest)
+
+
+def _differences(transport: Transport, folder: str, expected: dict[str, str]) -> str:
+    """Read the hashes of a folder on the device; returns the first file that is not as expected, or ""."""
+    lines = script(transport, scripts.HASHES, folder, timeout_s=600.0).splitlines()
+    found = {name.removeprefix("./"): sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            return name
+    return ""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How it is shown on a device that a version of ``manifest`` works there."""
+
+    transport: Transport
+    manifest: Manifest
+    options: Options
+    facts: Facts
+
+    def require(self, folder: str, digest: str, samples: int | None, on_step: Step) -> tuple[str, ...]:
+        """Run the check in a version's folder; returns what the user should know of it.
+
+        Args:
+            folder: on the device, or a link to it.
+            digest: which the version has to have.
+            samples: at most so many golden ones; None takes all.
+
+        Raises:
+            RefusedError: it is not healthy.
+            TransportError: the device was not reached.
+        """
+        on_step("check its health" if samples is None else "check through current")
+        if can_check(self.facts, self.manifest):
+            self._answers(folder, digest, samples)
+            return ()
+        if self.options.benchmark:
+            self._runs(folder)
+            return ("its answers were not checked, only that benchmark_model runs it: there is no Python",)
+        if not self.options.without_health_check:
+            msg = f"{self.transport}: nothing there can check a version's health; see --benchmark"
+            raise RefusedError(msg)
+        return ("nothing was checked on the device, as --without-health-check says",)
+
+    def _answers(self, folder: str, digest: str, samples: int | None) -> None:
+        words = [self.options.python, f"{folder}/runner.py", "health", "--json"]
+        words += ["--samples", str(samples)] if samples is not None else []
+        ran = self.transport.run(words, timeout_s=HEALTH_TIMEOUT_S)
+        found = _json(ran.out)
+        if ran.status == 0 and found.get("healthy") is True and found.get("digest") == digest:
+            return
+        why = (found.get("why") or last_line(ran.err)) if ran.status else "it answers as another version"
+        msg = f"{self.transport}: {self.manifest.full_name} is not healthy there: {why}"
+        raise RefusedError(msg)
+
+    def _runs(self, folder: str) -> None:
+        assert self.options.benchmark is not None
+        words = [self.options.benchmark, f"--graph={folder}/{self.manifest.model}", "--num_runs=1"]
+        ran = self.transport.run(words, timeout_s=HEALTH_TIMEOUT_S)
+        if ran.status != 0:
+            msg = (
+                f"{self.transport}: benchmark_model does not run {self.manifest.model}: {last_line(ran.err)}"
+            )
+            raise RefusedError(msg)
+
+
+def switch(lock: Lock, facts: Facts, folder: str, proof: Proof, on_step: Step) -> tuple[str, ...]:
+    """Make a proved version the active one, look at it through ``current``, and go back where that fails.
+
+    Args:
+        folder: the version's, in ``releases``.
+
+    Returns:
+        What the user should know.
+
+    Raises:
+        RefusedError: it is not healthy as the active one; what was active before is so again.
+        TransportError: the device was not reached.
+    """
+    there, transport = lock.there, lock.transport
+    on_step("switch")
+    try:
+        script(transport, scripts.SWITCH, there, lock.id, f"releases/{folder}", _release(facts.active))
+        _restart(transport, facts, proof.manifest.name)
+        proof.require(f"{there}/current", folder[-64:], QUICK_SAMPLES, on_step)
+    except RefusedError as error:
+        on_step("go back")
+        _go_back(lock, facts)
+        kept = f"{facts.active[-64:][:12]} is active again" if facts.active else "none is active, as before"
+        msg = f"{error}; {kept}"
+        raise RefusedError(msg) from error
+    except TransportError as error:
+        msg = (
+            f"{error}; the new version was healthy before the switch and may be active: ask "
+            f"pipeline deploy status {proof.manifest.name}, or deploy it again"
+        )
+        raise TransportError(msg) from error
+    return _service_note(facts, proof.manifest.name)
+
+
+def _go_back(lock: Lock, facts: Facts) -> None:
+    """Undo a switch: what was active and previous is so again."""
+    if facts.active is None:
+        script(lock.transport, scripts.LEAVE, lock.there, lock.id)
+    else:
+        before = _release(facts.previous)
+        script(lock.transport, scripts.SWITCH, lock.there, lock.id, _release(facts.active), before)
+        _restart(lock.transport, facts, lock.there.rpartition("/")[2])
+
+
+def _restart(transport: Transport, facts: Facts, name: str) -> None:
+    """Have the release's service take the version up, where there is one and this user may."""
+    if facts.unit.startswith("enabled") and facts.is_root:
+        ran = transport.run(["systemctl", "restart", f"{name}.service"])
+        if ran.status != 0:
+            msg = f"{transport}: {name}.service does not start: {last_line(ran.err)}"
+            raise RefusedError(msg)
+
+
+def _service_note(facts: Facts, name: str) -> tuple[str, ...]:
+    if facts.unit.startswith("enabled") and not facts.is_root:
+        return (
+            f"{name}.service still runs the version before; there: sudo systemctl restart {name}.service",
+        )
+    return ()
+
+
+def _release(folder: str | None) -> str:
+    return f"releases/{folder}" if folder else ""
+
+
+def _json(text: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(text.decode(errors="replace").strip().rpartition("\n")[2] or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

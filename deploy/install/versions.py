@@ -1,0 +1,187 @@
+"""The versions of a release that a device has: tell them, go back to one, remove old ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deploy.errors import DeployError, RefusedError
+from deploy.install import scripts
+from deploy.install.device import Facts, Lock, can_check, look, place, read_manifest_text, script
+from deploy.install.install import Installed, Proof, Step, switch
+
+if TYPE_CHECKING:
+    from deploy.install.options import Options
+    from deploy.manifest import Manifest
+    from deploy.transports.transport import Transport
+
+LEAST_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version in a device's ``releases``; ``installed_at`` in seconds since 1970, by the device's clock."""
+
+    digest: str
+    version: str
+    counter: int
+    target: str
+    is_active: bool
+    is_previous: bool
+    size_bytes: int
+    installed_at: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a device says of a release.
+
+    Attributes:
+        healthy: whether the active version answers its golden vectors; None where nothing there can tell.
+        why: what is wrong, or why nothing can tell; "" otherwise.
+        statistics_age_s: since the runner last wrote its statistics; None where it wrote none.
+    """
+
+    name: str
+    root: str
+    active: Version | None
+    previous: Version | None
+    healthy: bool | None
+    why: str
+    free_bytes: int
+    statistics_age_s: float | None
+    versions: int
+
+
+def list_versions(name: str, transport: Transport, options: Options) -> tuple[Version, ...]:
+    """Return the versions that a device has, the newest first.
+
+    Raises:
+        TransportError: it was not reached.
+    """
+    return _listed(transport, name, look(transport, name, options))[0]
+
+
+def status(name: str, transport: Transport, options: Options) -> Status:
+    """Tell what is active, whether it is healthy, and what else there is.
+
+    Raises:
+        TransportError: the device was not reached.
+    """
+    facts = look(transport, name, options)
+    versions, age = _listed(transport, name, facts)
+    active = next((one for one in versions if one.is_active), None)
+    healthy, why = _health(transport, name, facts, options, active)
+    return Status(
+        name=name,
+        root=facts.root,
+        active=active,
+        previous=next((one for one in versions if one.is_previous), None),
+        healthy=healthy,
+        why=why,
+        free_bytes=facts.free_bytes,
+        statistics_age_s=age,
+        versions=len(versions),
+    )
+
+
+def rollback(name: str, transport: Transport, options: Options, on_step: Step) -> Installed:
+    """Make the previous version the active one, once it has answered its golden vectors.
+
+    Raises:
+        DeployError: there is no previous version.
+        RefusedError: it is not healthy; what was active still is.
+        TransportError: the device was not reached.
+    """
+    on_step("look at the device")
+    facts = look(transport, name, options)
+    versions, _ = _listed(transport, name, facts)
+    wanted = next((one for one in versions if one.is_previous and not one.is_active), None)
+    if wanted is None or facts.previous is None:
+        msg = f"{transport} has no previous version of {name} to go back to"
+        raise DeployError(msg)
+    there = place(facts, name)
+    with Lock(transport, there, facts, break_lock=options.break_lock) as lock:
+        manifest = _manifest_of(transport, f"{there}/releases/{facts.previous}", name)
+        proof = Proof(transport, manifest, options, facts)
+        notes = proof.require(f"{there}/releases/{facts.previous}", wanted.digest, None, on_step)
+        notes += switch(lock, facts, facts.previous, proof, on_step)
+    return Installed(name, wanted.digest, facts.active, facts.active, is_new=True, notes=notes)
+
+
+def prune(name: str, transport: Transport, options: Options, keep: int = LEAST_KEPT) -> tuple[str, ...]:
+    """Remove the oldest versions; never the active or the previous one. Returns the digests removed.
+
+    Args:
+        keep: how many stay, at least 2.
+
+    Raises:
+        DeployError: ``keep`` is less.
+        TransportError: the device was not reached.
+    """
+    if keep < LEAST_KEPT:
+        msg = f"at least {LEAST_KEPT} versions stay on a device, so that there is one to go back to"
+        raise DeployError(msg)
+    facts = look(transport, name, options)
+    versions, _ = _listed(transport, name, facts)
+    spared = [one for one in versions if one.is_active or one.is_previous]
+    others = [one for one in versions if one not in spared]
+    removed = tuple(one.digest for one in others[max(0, keep - len(spared)) :])
+    if removed:
+        there = place(facts, name)
+        with Lock(transport, there, facts, break_lock=options.break_lock) as lock:
+            script(transport, scripts.REMOVE, there, lock.id, *removed)
+    return removed
+
+
+def _listed(transport: Transport, name: str, facts: Facts) -> tuple[tuple[Version, ...], float | None]:
+    found: list[Version] = []
+    age: float | None = None
+    text = script(transport, scripts.LIST, place(facts, name))
+    for part in ("\n" + text).split("\n== ")[1:]:
+        head, _, body = part.partition("\n")
+        words = head.split()
+        if words[0] == "statistics":
+            age = float(words[1])
+            continue
+        manifest = read_manifest_text(body)
+        if manifest is None or len(words) != 3 or not all(word.isdigit() for word in words[1:]):
+            continue  # a folder that is no version, which the next installation of it replaces
+        found.append(
+            Version(
+                digest=words[0][-64:],
+                version=manifest.version,
+                counter=manifest.counter,
+                target=manifest.target,
+                is_active=words[0] == facts.active,
+                is_previous=words[0] == facts.previous,
+                size_bytes=int(words[1]) << 10,
+                installed_at=int(words[2]),
+            )
+        )
+    return tuple(sorted(found, key=lambda one: (-one.installed_at, one.digest))), age
+
+
+def _health(
+    transport: Transport, name: str, facts: Facts, options: Options, active: Version | None
+) -> tuple[bool | None, str]:
+    if active is None or facts.manifest is None:
+        dangling = facts.active is not None
+        return (False, "what current leads to is no version") if dangling else (None, "no version is active")
+    proof = Proof(transport, facts.manifest, options, facts)
+    if not can_check(facts, facts.manifest) and not options.benchmark:
+        return None, "nothing on the device can check it"
+    try:
+        proof.require(f"{place(facts, name)}/current", active.digest, None, lambda _: None)
+    except RefusedError as error:
+        return False, str(error)
+    return True, ""
+
+
+def _manifest_of(transport: Transport, folder: str, name: str) -> Manifest:
+    ran = transport.run(["head", "-c", "1048576", f"{folder}/manifest.json"])
+    manifest = read_manifest_text(ran.out.decode(errors="replace").replace("\r\n", "\n"))
+    if ran.status != 0 or manifest is None or manifest.name != name:
+        msg = f"{transport}: the version in {folder} has no manifest of {name}; deploy it again"
+        raise RefusedError(msg)
+    return manifest
