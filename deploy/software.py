@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from deploy.codegen.source import c_files
+from deploy.device import FILES
 from deploy.device.unit import service_unit
 from deploy.download import compress
 from deploy.errors import DeployError
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deploy.manifest import Manifest
-
-PROGRAMS = ("predict.py", "runner.py", "serving.py", "observe.py")
-"""What runs on a device, from this package's ``device`` folder."""
 
 
 def software(
@@ -33,7 +31,7 @@ def software(
         golden: for each output (n, ...) the golden tensors, as stored.
     """
     found: dict[str, str | bytes] = {
-        name: files("deploy.device").joinpath(name).read_bytes() for name in PROGRAMS
+        name: files("deploy.device").joinpath(name).read_bytes() for name in FILES
     }
     found[f"{manifest.name}.service"] = service_unit(manifest)
     found[f"{manifest.model}.zst"] = compress(model)
