@@ -3,10 +3,10 @@
     python benchmarks/deploy/faults.py RELEASE --to local:// --root FOLDER [--python PYTHON] [--every 3]
 
 Makes two versions of the release, and installs, upgrades and rolls back on the device with a fault at each
-operation in turn: the link lost before it or after it took effect, cut in the middle of a file, the disk full, a
-file truncated or changed on the way, and the installing process killed; once, and from then on. After each, the
-active version has to be wholly the old or wholly the new one and answer its golden vectors on the device, and a
-deploy without faults has to succeed. Whatever is below ROOT/NAME on the device is removed.
+operation in turn: the link lost before it or after it took effect, cut in the middle of a file, the disk full,
+a file truncated or changed on the way, and the installing process killed; once, and from then on. After each,
+the active version has to be wholly the old or wholly the new one and answer its golden vectors on the device,
+and a deploy without faults has to succeed. Whatever is below ROOT/NAME on the device is removed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -41,6 +40,8 @@ from deploy.transports.addresses import open_transport
 from deploy.transports.faulty import Fault, Faulty, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from deploy.transports.transport import Ran, Transport
 
 KINDS = ("lost", "lost after", "cut", "full", "truncated", "corrupt", "killed", "killed after")
@@ -102,7 +103,8 @@ class Bench:
         there = place(look(self.transport, self.new[1].name, self.options), self.new[1].name)
         ran = self.transport.run(["sh", "-c", text, "sh", there])
         if ran.status != 0:
-            raise SystemExit(f"cannot prepare the device: {ran.err}")
+            msg = f"cannot prepare the device: {ran.err}"
+            raise SystemExit(msg)
 
     def learn(self) -> None:
         """Make what each scenario begins with, once, beside the release's folder."""

@@ -4,7 +4,7 @@ Runs the golden inputs of a release folder in this process, in pairs of blocks w
 in random order, and prints the processor time that the observer adds: the median over the pairs and its
 bootstrap 95 % interval, beside pairs that are both without. It is given as a share of two times. An inference
 is what ``latency_us`` of ``statistics.json`` is: from setting the input tensors to having the output tensors;
-the bar of 3 % is on this one. An answer is what ``runner.py`` does for each sample, from raw to a label.
+the bar of 3 % is on this one. An answer is what ``runner.py`` does for each sample, from raw values to label.
 """
 
 from __future__ import annotations

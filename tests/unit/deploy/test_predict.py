@@ -133,3 +133,18 @@ def test_the_digest_is_that_of_the_manifest(released):
 )
 def test_an_answer_has_the_label_of_its_class(task, logits, values, said):
     assert predict.label_of(np.array(values), {"task": task, "logits": logits}, ["a", "b"]) == said
+
+
+@pytest.mark.parametrize(
+    ("ours", "golden", "steps"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], 0),
+        ([1.0, 2.00004], [1.0, 2.0], 2),
+        ([np.nan, 2.0], [np.nan, 2.0], 0),
+        ([np.nan, 2.0], [1.0, 2.0], np.inf),
+        ([np.inf, 2.0], [1.0, 2.0], np.inf),
+    ],
+)
+def test_an_output_without_a_scale_is_compared_in_parts_of_the_largest_value(ours, golden, steps):
+    got = predict._steps(np.array([ours], np.float32), np.array(golden, np.float32), 2e-5)
+    assert got == pytest.approx(steps, rel=0.01)
