@@ -27,7 +27,7 @@ from deploy.errors import TransportError
 from deploy.transports.ssh import SshAddress, require_client
 from pipeline.board.image import find_image
 from pipeline.board.machine import Machine, make_job_disk, start
-from pipeline.errors import DeviceError
+from pipeline.errors import ConfigError, DeviceError
 from pipeline.progress import track
 from pipeline.runtimes.parts import cache_folder
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 BOOT_TIMEOUT_S = 180.0
 LASTING_MIB = 256
+EXT4_MAGIC, EXT4_MAGIC_AT = b"\x53\xef", 1080
 START = """\
 unset PYTHONPATH
 for disk in /sys/block/vd*; do
@@ -86,8 +87,10 @@ class Board:
         disk: the file that is its lasting disk, made where it is missing: ext4 with a journal.
 
     Raises:
+        ConfigError: ``disk`` is another kind of file, or its folder is missing.
         DeviceError: it does not answer in time.
-        ToolchainError: it is not provisioned, or this machine has no ssh.
+        ToolchainError: it is not provisioned.
+        MissingToolError: this machine has no ssh.
     """
 
     def __init__(
@@ -186,7 +189,8 @@ def up(
 
     Raises:
         DeviceError: one is up already, or it does not answer in time.
-        ToolchainError: it is not provisioned, or this machine has no ssh.
+        ToolchainError: it is not provisioned.
+        MissingToolError: this machine has no ssh.
     """
     from filelock import FileLock
 
@@ -262,7 +266,7 @@ def wait_for_ssh(address: SshAddress, pid: int, console: Path, timeout_s: float 
         DeviceError: it ended, or does not answer in time; says what its console said last.
     """
     deadline = time.monotonic() + timeout_s
-    trouble = "it does not answer"
+    trouble = f"it does not answer in {timeout_s:.0f} s"
     with track("board: boot"):
         while time.monotonic() < deadline:
             if not _is_alive(pid):
@@ -272,13 +276,13 @@ def wait_for_ssh(address: SshAddress, pid: int, console: Path, timeout_s: float 
                 try:
                     address.run(["true"], timeout_s=60)
                 except TransportError as error:
-                    trouble = str(error)
+                    trouble = f"in {timeout_s:.0f} s, {error}"
                 else:
                     return
             time.sleep(0.2)
     lines = console.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     said = lines[-1].strip() if lines else "nothing"
-    message = f"the emulated board is not up: {trouble} in {timeout_s:.0f} s; its console said last: {said}"
+    message = f"the emulated board is not up: {trouble}; its console said last: {said}"
     raise DeviceError(message)
 
 
@@ -313,11 +317,28 @@ def _prepare(
         forward += f",hostfwd=tcp:127.0.0.1:{adb_port}-:5555"
     disks = {"root": image.root, "job": make_job_disk(image, files, folder)}
     if disk is not None:
-        disks["lasting"] = disk.absolute()
-        if not disk.exists():
-            image.make_lasting_disk(disk, LASTING_MIB)
+        disks["lasting"] = _lasting_disk(image, disk)
     network = ("-netdev", forward, "-device", "virtio-net-device,netdev=net")
     return address, adb_port, machine.command(image, image.initrd, disks, *network)
+
+
+def _lasting_disk(image: BoardImage, disk: Path) -> Path:
+    """Return the disk's whole path; it is made where it is missing.
+
+    Raises:
+        ConfigError: it is another kind of file, or its folder is missing.
+    """
+    if not disk.absolute().parent.is_dir():
+        message = f"cannot make the board's disk {disk}: there is no folder {disk.absolute().parent}"
+        raise ConfigError(message)
+    if not disk.exists():
+        image.make_lasting_disk(disk.absolute(), LASTING_MIB)
+    with disk.open("rb") as file:
+        file.seek(EXT4_MAGIC_AT)
+        if file.read(2) != EXT4_MAGIC:
+            message = f"{disk} is no disk of the board's; name a file that is not there yet to have one made"
+            raise ConfigError(message)
+    return disk.absolute()
 
 
 def _address(folder: Path, port: int) -> SshAddress:

@@ -85,8 +85,8 @@ def device_runtime(address: SshAddress) -> Runtime:
     """Return the runtime that a device has: LiteRT if it can, else tflite-runtime.
 
     Raises:
-        DeviceError: it is not reached, or has no Python, numpy or runtime; says what mends it.
-        ToolchainError: this machine has no ssh.
+        DeviceError: it has no Python, numpy or runtime; says what mends it.
+        TransportError: it is not reached, or this machine has no ssh.
     """
     found = _probe(address)
     package = _choose(found, address)
@@ -137,7 +137,8 @@ class RemotePlace:
     """A folder in the device's /tmp; files go there and back as they are needed.
 
     Raises:
-        DeviceError: from any of the functions: the device is not reached, or takes no file.
+        TransportError: from any of the functions: the device is not reached, or takes no file.
+        DeviceError: it has no room for a folder, or what comes back is damaged.
     """
 
     def __init__(self, runtime: Runtime) -> None:
