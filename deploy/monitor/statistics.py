@@ -106,7 +106,7 @@ class Statistics(Record):
             counts for one in self.outputs for counts in (one.confidence, one.classes) if counts is not None
         ]
         # An element or an answer at least of each sample; an output of several places has an answer in each.
-        elements = [one.values for one in (*self.inputs, *self.outputs)]
+        elements = [one.values for one in self.inputs] + [one.values for one in self.outputs]
         agree = (
             self.observed <= self.inferences
             and all(sum(counts) == self.observed for counts in once)
