@@ -5,6 +5,7 @@ Python has ``predict.py``, which the others are held to, bit for bit.
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,14 @@ def kotlin_object(manifest: Manifest) -> str:
 
 def render(template: str, **values: Any) -> str:
     """Render a template of this package."""
+    return _templates().get_template(template).render(**values)
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    folder = files("deploy.codegen")
     environment = jinja2.Environment(  # noqa: S701 - no HTML; names and texts are escaped for each language
+        loader=jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -103,8 +111,7 @@ def render(template: str, **values: Any) -> str:
     environment.globals.update(
         c_string=c_string, kotlin_string=kotlin_string, decimals=decimals, signed=signed
     )
-    text = files("deploy.codegen").joinpath(template).read_text(encoding="utf-8")
-    return environment.from_string(text).render(**values)
+    return environment
 
 
 def _rendered(

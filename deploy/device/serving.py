@@ -85,7 +85,9 @@ class Journal:
             if aside.exists() and not path.exists():
                 aside.replace(path)
             if path.exists():
-                self.before = observe.merge(self.before, _read_statistics(path))
+                merged = observe.merge(self.before, _read_statistics(path))
+                observe.metrics(merged)  # its times are times
+                self.before = merged
                 files = sorted(path.parent.glob("kept_input_*.npy")) if keep else []
                 kept = zip(*[np.load(file, allow_pickle=False) for file in files])
                 self.observer.kept = list(kept)[:keep]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SERIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}")
 OVER_THE_NETWORK = re.compile(r".+:[0-9]{1,5}")
 CONNECT_TIMEOUT_S = 15.0
+ERROR = re.compile(r"(?:adb: error: |adb: |error: )(.+)")
 END = re.compile(rb"([0-9]{1,3})\n?")
 
 
@@ -82,7 +83,7 @@ class AdbTransport:
         self._prepare()
         told = self._adb(["push", str(local.absolute()), remote], timeout_s)
         if told.status != 0:
-            raise self._failed(told, "did not take part in a copy: ")
+            raise self._not_copied(told)
 
     def pull(self, remote: str, local: Path, *, timeout_s: float = 600.0) -> None:
         """Copy a file from there; see ``Transport.pull``."""
@@ -91,7 +92,7 @@ class AdbTransport:
         with arriving(local) as part:
             told = self._adb(["pull", remote, str(part)], timeout_s)
             if told.status != 0:
-                raise self._failed(told, "did not take part in a copy: ")
+                raise self._not_copied(told)
             if not part.is_file():
                 message = f"{self} did not take part in a copy: {remote} is no file"
                 raise TransportError(message)
@@ -107,7 +108,7 @@ class AdbTransport:
         if self._is_ready:
             return
         if not self.serial:
-            self.serial = self._only_device()
+            self.serial = choose_device(self._devices())
         if OVER_THE_NETWORK.fullmatch(self.serial):
             self._connect()
         told = self._adb(["features"], CONNECT_TIMEOUT_S)
@@ -135,17 +136,6 @@ class AdbTransport:
                 break  # what comes next says why
             time.sleep(0.05)
 
-    def _only_device(self) -> str:
-        devices = self._devices()
-        if len(devices) == 1:
-            return devices[0][0]
-        if devices:
-            listed = ", ".join(f"adb://{serial} ({state})" for serial, state in devices)
-            message = f"adb:// is one of {len(devices)} devices; say which: {listed}"
-        else:
-            message = "adb knows no device; plug one in with USB debugging on, or give its adb://HOST:PORT"
-        raise TransportError(message)
-
     def _devices(self) -> list[tuple[str, str]]:
         told = self._ended(["devices"], CONNECT_TIMEOUT_S)
         if told.status != 0:
@@ -154,25 +144,33 @@ class AdbTransport:
         rows = [line.split("\t") for line in told.out.decode(errors="replace").splitlines() if "\t" in line]
         return [(last_line(serial), last_line(state)) for serial, state, *_ in rows]
 
-    def _failed(self, told: Ran, prefix: str = "") -> TransportError:
-        """Return the error for what adb said; the next use looks for the device anew."""
+    def unreachable(self, said: str) -> TransportError:
+        """Return the error for what adb said when a command did not end."""
+        errors = _errors(said)
+        if not errors and said.strip():
+            return self._error(last_line(said))
+        return self._error(errors[-1] if errors else "the link was cut")
+
+    def _failed(self, told: Ran) -> TransportError:
+        """Return the error for how a command ended; the next use looks for the device anew."""
         self._is_ready = False
-        said = f"{told.out.decode(errors='replace')}\n{told.err}" if prefix else told.err
-        errors = [line for line in said.splitlines() if re.match(r"(adb: |error: )", line)]
-        line = last_line(errors[-1] if errors else said)
-        line = re.sub(r"^(adb: )?(error: )?", "", line)
-        if "unauthorized" in line:
+        return self.unreachable(told.err if _errors(told.err) else "")
+
+    def _not_copied(self, told: Ran) -> TransportError:
+        """Return the error for what adb said of a copy, on either stream."""
+        self._is_ready = False
+        said = f"{told.out.decode(errors='replace')}\n{told.err}"
+        return self._error((_errors(said) or [last_line(said)])[-1], "did not take part in a copy")
+
+    def _error(self, said: str, copy: str = "") -> TransportError:
+        if "unauthorized" in said:
             message = f"{self} does not trust this machine's key; unlock its screen and allow USB debugging"
-        elif "offline" in line:
+        elif "offline" in said:
             message = f"{self} is offline; plug it in again, or see: adb reconnect"
-        elif "not found" in line and "device" in line:
+        elif re.fullmatch("device '.*' not found", said):
             message = f"adb knows no device {self}; those that it knows are listed by: adb devices"
-        elif prefix:
-            message = f"{self} {prefix}{line}"
-        elif not errors:
-            message = f"cannot reach {self}: the link was cut"
         else:
-            message = f"cannot reach {self}: {line}"
+            message = f"{self} {copy}: {said}" if copy else f"cannot reach {self}: {said}"
         return TransportError(message)
 
     def _adb(self, words: Sequence[str], timeout_s: float) -> Ran:
@@ -197,6 +195,22 @@ class AdbTransport:
         return Ran(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
 
 
+def choose_device(devices: Sequence[tuple[str, str]]) -> str:
+    """Return the serial of the only device of those that adb lists, each with its state.
+
+    Raises:
+        TransportError: there are several, which it lists, or none.
+    """
+    if len(devices) == 1:
+        return devices[0][0]
+    if devices:
+        listed = ", ".join(f"adb://{serial} ({state})" for serial, state in devices)
+        message = f"adb:// is one of {len(devices)} devices; say which: {listed}"
+    else:
+        message = "adb knows no device; plug one in with USB debugging on, or give its adb://HOST:PORT"
+    raise TransportError(message)
+
+
 def adb_program() -> str:
     """Return the adb to run.
 
@@ -208,3 +222,9 @@ def adb_program() -> str:
         message = "adb is missing; as root: apt-get install adb, or name one in ADB"
         raise MissingToolError(message)
     return found
+
+
+def _errors(said: str) -> list[str]:
+    """Return the lines in which adb says what went wrong, without what they begin with."""
+    found = (ERROR.match(line) for line in said.splitlines())
+    return [last_line(match[1]) for match in found if match]

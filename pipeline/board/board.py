@@ -234,7 +234,7 @@ def running() -> RunningBoard | None:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         command = Path(f"/proc/{state['pid']}/cmdline").read_bytes()
         address = _address(folder, state["port"])
-        board = RunningBoard(state["pid"], address, state["core"], state["memory_mib"], state["adb_port"])
+        board = RunningBoard(state["pid"], address, state["core"], state["memory_mib"], state.get("adb_port"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     # Another process may have the number by now.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import subprocess
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +13,12 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from pipeline.board.board import Board
     from pipeline.board.image import BoardImage
 
 
@@ -21,6 +27,35 @@ def image() -> BoardImage:
     from pipeline.board.image import provision_image
 
     return provision_image()
+
+
+@pytest.fixture(scope="session")
+def board(image: BoardImage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """One board for all tests, over ssh and adb, with a disk that outlives its power."""
+    from pipeline.board.board import Board
+    from pipeline.targets import get_device
+
+    assert image.adb.is_file()
+    if shutil.which("ssh") is None:
+        pytest.skip("needs openssh-client")
+    disk = tmp_path_factory.mktemp("disk") / "lasting.ext4"
+    with Board(get_device("rpi4"), adb=True, disk=disk) as board:
+        yield board
+
+
+@pytest.fixture(scope="session")
+def adb_server(image: BoardImage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """An adb server for the tests alone, which ``adb_program()`` then uses; its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADB", str(image.adb))
+        patch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
+        home = {**os.environ, "HOME": str(tmp_path_factory.mktemp("home"))}  # where it keeps its key
+        subprocess.run([image.adb, "start-server"], env=home, capture_output=True, check=True, timeout=60)
+        yield port
+        subprocess.run([image.adb, "kill-server"], capture_output=True, check=True, timeout=60)
 
 
 @pytest.fixture(scope="session")

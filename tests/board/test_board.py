@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,29 +9,20 @@ import pytest
 
 from deploy.errors import TransportError
 from pipeline.board.bench import run_bench
-from pipeline.board.board import Board
 from pipeline.runtimes.remote import device_runtime
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.targets import get_device
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from pipeline.board.board import Board
     from pipeline.board.image import BoardImage
 
 pytestmark = pytest.mark.xdist_group("board")
-
-
-@pytest.fixture(scope="module")
-def board(image: BoardImage) -> Iterator[Board]:
-    if shutil.which("ssh") is None:
-        pytest.skip("needs openssh-client")
-    with Board(get_device("rpi4"), memory_mib=256) as board:
-        yield board
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,11 @@ import pytest
 
 from models.ports import Port
 from pipeline.artifacts import Dataset, QuantizedModel, Transform
-from pipeline.config import ProjectConfig, ReleaseConfig
-from pipeline.describe import describe, labels_text
+from pipeline.describe import About, describe, labels_text
 from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.metadata import read_files, read_metadata
+
+ABOUT = About(name="tiny", description="", authors=(), license="")
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def run(tiny_tflite, prepared_model, tmp_path):
     )
     quantized.tflite.write_bytes(tiny_tflite)
 
-    def run(name="out", classes=("a", "b", "c"), release=None, **changes):
+    def run(name="out", classes=("a", "b", "c"), about=ABOUT, **changes):
         (out := tmp_path / name).mkdir()
         facts = {"inputs": (Port("image", (4, 4, 1)),), **changes}
         data = Dataset(
@@ -37,8 +38,7 @@ def run(tiny_tflite, prepared_model, tmp_path):
             quantized,
             prepared_model(given, **facts),
             data,
-            project=ProjectConfig(name="tiny", version="2.0"),
-            release=release or ReleaseConfig(),
+            about=about,
             out=out,
         )
 
@@ -56,12 +56,12 @@ def test_the_artifact_is_that_of_the_new_file(run, tiny_tflite):
 
 
 def test_the_file_says_what_the_build_knows(run):
-    release = ReleaseConfig(description="left or right", license="MIT", authors=("A", "B"))
-    found = run(release=release, preprocessing=(Transform(scale=(1 / 127.5,), offset=(-1.0,)),))
+    about = replace(ABOUT, description="left or right", license="MIT", authors=("A", "B"))
+    found = run(about=about, preprocessing=(Transform(scale=(1 / 127.5,), offset=(-1.0,)),))
     metadata = read_metadata(found.tflite)
     (image,), (classes,) = metadata.inputs, metadata.outputs
 
-    assert (metadata.name, metadata.version) == ("tiny", "2.0")
+    assert (metadata.name, metadata.version) == ("tiny", "")
     assert (metadata.description, metadata.author, metadata.license) == ("left or right", "A, B", "MIT")
     assert (image.name, image.content, image.size) == ("image", "grayscale", (4, 4))
     assert (image.mean, image.std) == ((127.5,), (127.5,))
@@ -100,7 +100,7 @@ def test_labels_that_are_not_one_for_each_entry_are_left_out(run):
 
 def test_names_with_anything_in_them_stay_one_line_each(run):
     hostile = ("a\nb", "\x1b[31mred\x00", "ü, \u202e{{x}}")
-    found = run(classes=hostile, release=ReleaseConfig(description="x\x00\ny", authors=("\x1b[0m",)))
+    found = run(classes=hostile, about=replace(ABOUT, description="x\x00\ny", authors=("\x1b[0m",)))
 
     lines = read_files(found.tflite)["labels.txt"].decode().splitlines()
     assert lines == [r"a\nb", r"\x1b[31mred\x00", "ü, \\u202e{{x}}"]
@@ -134,7 +134,7 @@ def test_float_outputs_have_no_range(run, tiny_tflite_with, prepared_model, tmp_
 
     prepared = replace(prepared_model(tmp_path), inputs=(Port("image", (4, 4, 1)),), from_logits=(True,))
     model = read_tflite(tiny_tflite_with(widen))
-    found = model_metadata(model, prepared, ("a", "b", "c"), ProjectConfig(), ReleaseConfig())
+    found = model_metadata(model, prepared, ("a", "b", "c"), ABOUT)
 
     assert found.outputs[0].low == ()
     assert found.outputs[0].description == "classification, logits"

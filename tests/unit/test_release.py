@@ -28,6 +28,7 @@ from pipeline.artifacts import (
 from pipeline.config import GatesConfig, ProjectConfig, ReleaseConfig
 from pipeline.errors import GateFailed, IntegrityError, StageError
 from pipeline.release import judge, publish, release, require_passed
+from pipeline.runtimes.session import Tensor
 from pipeline.targets import get_target
 from pipeline.validate.report import deterministic, read_report, write_report
 
@@ -72,7 +73,7 @@ def make(measured, tmp_path, prepared_model):
         )
         model = prepared_model(
             folder,
-            inputs=(Port("image", (8, 8, 1)),),
+            inputs=(Port("image", (None, None, 1)),),
             preprocessing=(Transform(scale=(0.5,), offset=(-1.0,)),),
         )
         (out := tmp_path / name).mkdir()
@@ -136,6 +137,16 @@ def test_a_report_about_another_model_is_refused(judged, make):
         make(require_passed(judged, judged.folder), sha256="ff" * 32)
 
 
+def with_report(passed, folder, **changes):
+    """The same report with other figures in it."""
+    (folder := folder / "changed").mkdir()
+    changed = replace(passed, folder=folder)
+    write_report(replace(read_report(passed.report), **changes), changed.report)
+    for view in ("report.txt", "report.html"):
+        (changed.folder / view).write_text("other times\n")
+    return changed
+
+
 def manifest_of(made):
     return json.loads((made.folder / made.name / "manifest.json").read_text())
 
@@ -181,6 +192,16 @@ def test_the_manifest_says_where_the_release_may_run(judged, make):
     assert (manifest["tolerance_steps"], manifest["golden"]) == (2, 64)
 
 
+def test_a_tensor_that_is_not_quantized_has_the_range_of_its_golden_values(judged, make, tmp_path):
+    taken, given = Tensor("image", (1, 8, 8, 1), "float32", None, 0), Tensor("x", (1, 2), "float32", None, 0)
+    passed = require_passed(judged, judged.folder)
+    made = make(with_report(passed, tmp_path, inputs=(taken,), outputs=(given,)))
+
+    [taken], [given] = manifest_of(made)["inputs"], manifest_of(made)["outputs"]
+    assert (taken["scale"], taken["range"]) == (None, [0, 127])
+    assert (given["scale"], given["range"]) == (None, [-0.5, 0.5])
+
+
 def test_the_digest_of_a_release_is_its_manifests(judged, make):
     made = make(require_passed(judged, judged.folder))
 
@@ -189,16 +210,6 @@ def test_the_digest_of_a_release_is_its_manifests(judged, make):
         *("calibration.json", "golden_input_0.npy", "golden_output_0.npy", "labels.txt", "predict.py"),
         "tiny-1.0-arm64.tflite",
     }
-
-
-def with_report(passed, folder, **changes):
-    """The same report with other figures in it."""
-    (folder := folder / "changed").mkdir()
-    changed = replace(passed, folder=folder)
-    write_report(replace(read_report(passed.report), **changes), changed.report)
-    for view in ("report.txt", "report.html"):
-        (changed.folder / view).write_text("other times\n")
-    return changed
 
 
 def test_measured_times_are_no_part_of_the_reproducible_digest(judged, make, tmp_path):

@@ -278,6 +278,7 @@ def test_statistics_of_another_release_are_put_aside_until_it_is_back(installed,
         lambda text: json.dumps(json.loads(text) | {"outputs": []}),
         lambda text: json.dumps(json.loads(text) | {"digest": "../../../x"}),
         lambda text: json.dumps(json.loads(text) | {"more": 1}),
+        lambda text: json.dumps(json.loads(text) | {"until": "tomorrow"}),
     ],
 )
 def test_damaged_statistics_are_put_aside(damage, installed, runner, samples):

@@ -46,6 +46,26 @@ def test_the_private_apt_leaves_the_systems_state_alone(tmp_path: Path) -> None:
         assert f'{setting} "{tmp_path}' in settings
 
 
+def test_backports_come_from_the_mirrors_that_the_machine_has_already(tmp_path: Path) -> None:
+    apt = PrivateApt(tmp_path, ["arm64"], ["adbd"])
+    added = (tmp_path / "sources.d/backports-of-our-own.list").read_text().split("\n")
+    known = apt._list_targets("$(REPO_URI) $(RELEASE)")
+    for line in filter(None, added):
+        _, mirror, suite, _ = line.split()
+        assert suite == "bookworm-backports"
+        assert f"{mirror} bookworm\n" in known
+        assert f"{mirror} bookworm-backports\n" in known
+    assert "Package: adbd\n" in (tmp_path / "preferences").read_text()
+
+
+def test_without_a_source_of_the_release_there_are_no_backports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.runtimes.packages.DEBIAN_RELEASE", "absent")
+    with pytest.raises(ToolchainError, match=r"no source of absent, .* add one to /etc/apt/sources\.list"):
+        PrivateApt(tmp_path, ["arm64"], ["adbd"])
+
+
 def test_pip_says_what_is_wrong_with_a_requirement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")

@@ -45,6 +45,39 @@ def test_the_c_test_compiles_without_a_warning_and_passes(name, manifest, tmp_pa
     assert "FAILED" not in said
 
 
+# The prototypes of the runtime's C API that the test calls; the runtime is no package of Debian.
+C_API = """
+#include <stddef.h>
+#include <stdint.h>
+typedef struct TfLiteModel TfLiteModel;
+typedef struct TfLiteInterpreter TfLiteInterpreter;
+typedef struct TfLiteInterpreterOptions TfLiteInterpreterOptions;
+typedef struct TfLiteTensor TfLiteTensor;
+typedef enum { kTfLiteOk = 0 } TfLiteStatus;
+TfLiteModel *TfLiteModelCreateFromFile(const char *model_path);
+void TfLiteModelDelete(TfLiteModel *model);
+TfLiteInterpreter *TfLiteInterpreterCreate(const TfLiteModel *model, const TfLiteInterpreterOptions *options);
+void TfLiteInterpreterDelete(TfLiteInterpreter *interpreter);
+TfLiteStatus TfLiteInterpreterAllocateTensors(TfLiteInterpreter *interpreter);
+TfLiteTensor *TfLiteInterpreterGetInputTensor(const TfLiteInterpreter *interpreter, int32_t input_index);
+const TfLiteTensor *TfLiteInterpreterGetOutputTensor(const TfLiteInterpreter *interpreter, int32_t index);
+TfLiteStatus TfLiteInterpreterInvoke(TfLiteInterpreter *interpreter);
+TfLiteStatus TfLiteTensorCopyFromBuffer(TfLiteTensor *tensor, const void *data, size_t size);
+TfLiteStatus TfLiteTensorCopyToBuffer(const TfLiteTensor *tensor, void *data, size_t size);
+"""
+
+
+@pytest.mark.parametrize("name", COMPILERS)
+def test_what_runs_the_model_compiles_without_a_warning(name, manifest, tmp_path, write):
+    folder = write(tmp_path, c_files, manifest) / "c"
+    (folder / "tensorflow/lite/c").mkdir(parents=True)
+    (folder / "tensorflow/lite/c/c_api.h").write_text(C_API)
+    prefix = c_prefix(manifest)
+
+    options = (*COMPILERS[name], *STRICT, "-fsyntax-only", "-I.", f"-D{prefix.upper()}_WITH_TFLITE")
+    run(compiler(name), *options, f"{prefix}_test.c", cwd=folder)
+
+
 @pytest.mark.parametrize("options", [("-O3", "-march=native", "-ffp-contract=fast"), ("-Os",)], ids=" ".join)
 def test_no_optimisation_changes_a_bit(options, tmp_path, write, releases):
     manifest = releases[REVERSED]

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import ast
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy import device
+from deploy.device import predict
+from deploy.manifest import digest_of
+
+PROGRAMS = [Path(device.__file__).with_name(name) for name in device.FILES]
+RAW = np.random.default_rng(3).integers(0, 256, (5, 4, 4, 1)).astype(np.uint8)
+
+
+def _npy(array):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.name)
+def test_a_program_of_a_device_needs_what_devices_have(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
+    nodes = list(ast.walk(tree))
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    others = {Path(name).stem for name in device.FILES}
+    allowed = {*sys.stdlib_module_names, *others, "numpy", "deploy"}
+    assert {name.split(".")[0] for name in imported} <= allowed
+    assert {name for name in imported if name.startswith("deploy")} <= {"deploy.device"}
+    later = [
+        k.arg for node in nodes if isinstance(node, ast.Call) for k in node.keywords if k.arg == "strict"
+    ]
+    assert later == [], "zip(strict=) is of Python 3.10"
+
+
+@pytest.mark.parametrize("hide", [(), ("ai_edge_litert",)])
+def test_the_script_says_a_line_for_each_sample(hide, release_folder, hidden, tmp_path):
+    np.save(tmp_path / "raw.npy", RAW)
+    ran = subprocess.run(
+        [sys.executable, release_folder / "predict.py", tmp_path / "raw.npy"],
+        env=hidden(*hide),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [line.split("  ")[0] for line in ran.stdout.splitlines()] == ["0", "1", "2", "3", "4"]
+    assert all("class: " in line for line in ran.stdout.splitlines())
+
+
+def test_the_script_says_in_one_line_what_it_needs(release_folder, hidden):
+    def said(**more):
+        command = [sys.executable, release_folder / "predict.py"]
+        ran = subprocess.run(command, capture_output=True, text=True, **more)
+        assert ran.returncode == 1
+        (line,) = [line for line in ran.stderr.splitlines() if not line.startswith("INFO:")]
+        return line
+
+    assert said() == "predict.py: give image.npy, of equally many samples"
+    assert "install it with: " in said(env=hidden("ai_edge_litert", "tflite_runtime"))
+
+
+def test_raw_samples_become_the_golden_inputs(released):
+    model = predict.Model(released)
+    golden = np.load(released / "golden_input_0.npy")
+    raw = golden.astype(int) + 128  # its scale is that of its pixels
+    for sample, wanted, answer in zip(raw, golden, np.load(released / "golden_output_0.npy"), strict=True):
+        (tensor,) = model.tensors([sample])
+        assert np.array_equal(tensor[0], wanted)
+        assert np.array_equal(model.run([tensor])[0][0], answer)
+        (values,) = model.predict(sample)
+        assert np.allclose(values, (answer.astype(int) + 128) / 256)
+
+
+def test_a_sample_of_another_shape_or_number_is_refused(released):
+    model = predict.Model(released)
+    with pytest.raises(ValueError, match=r"image: a sample of shape \(4, 4\), the model takes \[4, 4, 1\]"):
+        model.predict(RAW[0, ..., 0])
+    with pytest.raises(ValueError, match="2 arrays for 1 inputs"):
+        model.predict(RAW[0], RAW[0])
+
+
+def test_tflite_runtime_is_none_beside_numpy_2(monkeypatch):
+    needs = [{"package": "tflite-runtime", "least": "2.14.0"}]
+    assert predict.runtime(needs) == ("tflite-runtime", "2.14.0")
+    monkeypatch.setattr(np, "__version__", "2.3.1")
+    with pytest.raises(ImportError, match=r"tflite-runtime dies of numpy 2\.3\.1; .*'numpy<2'"):
+        predict.runtime(needs)
+
+
+@pytest.mark.parametrize(
+    ("least", "enough"), [("2.14.0", True), ("2.9", True), ("2.14.1", False), ("10.0", False)]
+)
+def test_versions_are_compared_as_numbers(least, enough):
+    needs = [{"package": "tflite-runtime", "least": least}]
+    if enough:
+        assert predict.runtime(needs)[1] == "2.14.0"
+    else:
+        with pytest.raises(ImportError, match="needed is"):
+            predict.runtime(needs)
+
+
+def test_every_cut_of_a_request_is_refused(released):
+    contract = json.loads((released / "manifest.json").read_text())
+    whole = _npy(RAW[0])
+    assert np.array_equal(predict.decode(whole, contract)[0], RAW[0])
+    for size in range(len(whole)):
+        with pytest.raises(ValueError, match="image: "):
+            predict.decode(whole[:size], contract)
+    assert len(whole) < predict.largest_request(contract)
+
+
+def test_the_digest_is_that_of_the_manifest(released):
+    found = predict.check(released)
+    assert (found["healthy"], found["digest"]) == (True, digest_of(released))
+
+
+@pytest.mark.parametrize(
+    ("task", "logits", "values", "said"),
+    [
+        ("classification", False, [0.1, 0.9], "b"),
+        ("classification", False, [0.1, 0.2, 0.7], None),
+        ("binary", False, [0.4], "a"),
+        ("binary", True, [0.4], "b"),
+        ("regression", False, [0.4, 1.0], None),
+    ],
+)
+def test_an_answer_has_the_label_of_its_class(task, logits, values, said):
+    assert predict.label_of(np.array(values), {"task": task, "logits": logits}, ["a", "b"]) == said
