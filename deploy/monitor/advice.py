@@ -94,7 +94,8 @@ def _moved_inputs(
         yield Advice(
             "recalibrate",
             f"{said}; the answers did not",
-            "save the statistics with --save STATS and build with --recalibrate-from STATS",
+            "save the statistics with --save STATS and build with --recalibrate-from STATS; layers trained "
+            "with fake quantization keep their ranges: for them add such samples to the training data",
         )
         return
     yield Advice(

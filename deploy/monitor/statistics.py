@@ -160,7 +160,7 @@ def read_statistics(raw: bytes, where: str) -> Statistics:
     Raises:
         DeployError: they are damaged.
     """
-    return _read(Statistics, raw, where, "let the device count anew: remove its state/statistics.json")
+    return _read(Statistics, raw, where, "let the device count anew: remove its statistics.json")
 
 
 def read_saved(raw: bytes, where: str) -> Saved:
