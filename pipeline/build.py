@@ -20,7 +20,7 @@ from pipeline.intake import (
     shifted_data,
     source_of,
 )
-from pipeline.manifest import created_at
+from pipeline.papers import Origin
 from pipeline.preparation import prepare_model
 from pipeline.quantize.aware import train_quantization_aware
 from pipeline.quantize.convert import convert_float, convert_quantized
@@ -74,6 +74,7 @@ def build(
         given_data = source_of(config.data)
         last = last_release(config.validation.against)
         field = field_statistics(config.calibration)
+    origin = Origin.here()
     step, seed, timeout_s = workspace.step, config.seed, config.quantize.convert_timeout_s
 
     model = step(load_model, given_model, config=config.model)
@@ -115,9 +116,8 @@ def build(
     passed = require_passed(judged, report)
     observed = step(observe, quantized, prepared, data, seed=seed)
     released = step(
-        release, quantized, passed, measured, observed, samples, data, prepared,
-        project=config.project, config=config.release, target=target, interpolation=config.data.interpolation,
-        tolerance_steps=config.gates.bit_difference_steps, created=created_at(),
+        release, quantized, passed, measured, observed, samples, data, prepared, given_model, given_data,
+        config=config, target=target, origin=origin,
     )  # fmt: skip
     for note in released.notes:
         workspace.notify("warning", note)

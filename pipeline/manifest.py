@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from models.ports import Port
     from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel, Transform
     from pipeline.baseline import Observed
-    from pipeline.config import ProjectConfig, ReleaseConfig
+    from pipeline.config import BuildConfig
     from pipeline.runtimes.session import Tensor
     from pipeline.targets import Target
     from pipeline.validate.report import Report
@@ -38,11 +38,8 @@ def make_manifest(
     data: Dataset,
     model: PreparedModel,
     *,
-    project: ProjectConfig,
-    config: ReleaseConfig,
+    config: BuildConfig,
     target: Target,
-    interpolation: str,
-    tolerance_steps: int,
     golden: int,
     created: str | None,
 ) -> Manifest:
@@ -56,14 +53,15 @@ def make_manifest(
         DeployError: as ``release_name``.
     """
     machine = machine_of(target)
+    project, release, interpolation = config.project, config.release, config.data.interpolation
     name = release_name(project.name, project.version, target.name)
     return Manifest(
         name=project.name,
         version=project.version,
         target=target.name,
-        counter=counter_of(project.version) if config.counter is None else config.counter,
+        counter=counter_of(project.version) if release.counter is None else release.counter,
         created=created,
-        expires=config.expires,
+        expires=release.expires,
         devices=tuple(device.name for device in target.devices),
         machine=machine,
         android_abi=ANDROID_ABIS.get(machine, machine),
@@ -87,7 +85,7 @@ def make_manifest(
             )
         ),
         labels=data.classes,
-        tolerance_steps=tolerance_steps,
+        tolerance_steps=config.gates.bit_difference_steps,
         golden=golden,
         model=f"{name}.tflite",
         files={},

@@ -5,8 +5,10 @@ Times, memory and instruction counts are in the reports alone. So are the gates 
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -14,14 +16,17 @@ from typing import TYPE_CHECKING, Any
 from deploy.bom import bom
 from deploy.card import card
 from deploy.facts import (
+    Builder,
     ClassFacts,
+    Commit,
     MetricFacts,
     ReleaseFacts,
     ShiftFacts,
     SourceFacts,
     TensorFacts,
 )
-from deploy.provenance import provenance
+from deploy.provenance import builder_of, commit_of, provenance
+from pipeline.manifest import created_at
 from pipeline.validate.gates import GATES
 from pipeline.workspace import TOOLS, file_sha256
 
@@ -30,7 +35,6 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from deploy.facts import Builder, Commit
     from pipeline.artifacts import (
         CalibrationSet,
         Dataset,
@@ -61,20 +65,45 @@ _FAMILIES = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where, when and by whom a release is built.
+
+    Attributes:
+        root: the project's folder: paths in it are written as seen from it, others by their name alone.
+        created: ISO time of SOURCE_DATE_EPOCH; None where that is not set.
+        builder: a run of GitHub Actions, or this machine, which is not named.
+        commit: where the project's git stands; None where there is none.
+    """
+
+    root: str
+    created: str | None
+    builder: Builder
+    commit: Commit | None
+
+    @classmethod
+    def here(cls) -> Origin:
+        """That of a build in the current folder.
+
+        Raises:
+            ConfigError: SOURCE_DATE_EPOCH is no number of seconds.
+        """
+        root = Path.cwd()
+        return cls(
+            root=str(root), created=created_at(), builder=builder_of(os.environ), commit=commit_of(root)
+        )
+
+
 def papers(
     report: Report,
     quantized: QuantizedModel,
     prepared: PreparedModel,
     data: Dataset,
     samples: CalibrationSet,
-    *,
+    *sources: Source,
     config: BuildConfig,
     target: Target,
-    sources: tuple[Source, Source],
-    root: Path,
-    builder: Builder,
-    commit: Commit | None = None,
-    created: str | None = None,
+    origin: Origin,
     download_bytes: int | None = None,
 ) -> dict[str, str]:
     """Return file name -> text of each paper; equal arguments give equal bytes.
@@ -85,18 +114,16 @@ def papers(
         prepared: the model that it was made from.
         data: what it was trained and tested on.
         samples: what it was calibrated on.
+        sources: the given model and the given data, as the user named them.
         config: of the build.
         target: that it was built for.
-        sources: the given model and the given data, as the user named them.
-        root: the project's folder: paths in it are written as seen from it, others by their name alone.
-        builder: from ``deploy.provenance.builder_of``.
-        commit: from ``deploy.provenance.commit_of``.
-        created: ISO time of SOURCE_DATE_EPOCH; None where that is not set.
+        origin: where, when and by whom it is built.
         download_bytes: of the compressed download.
 
     Raises:
         DeployError: the bill of materials is not valid.
     """
+    root = Path(origin.root)
     facts = ReleaseFacts(
         **_identity(config, target, quantized),
         **_inside(report, prepared, data),
@@ -113,9 +140,9 @@ def papers(
             for role, source in zip(("model", "data"), sources, strict=True)
         ),
         config=plain_config(config, root),
-        commit=commit,
-        builder=builder,
-        created=created,
+        commit=origin.commit,
+        builder=origin.builder,
+        created=origin.created,
     )
     return {CARD: card(facts), BOM: bom(facts), PROVENANCE: provenance(facts)}
 

@@ -15,9 +15,9 @@ from deploy.contents import REPORTS
 from deploy.signing import sign
 from deploy.software import software
 from pipeline.artifacts import JudgedReport, PassedReport, Release
-from pipeline.config import ReleaseConfig
 from pipeline.errors import GateFailed, IntegrityError
 from pipeline.manifest import make_manifest
+from pipeline.papers import papers
 from pipeline.report.views import write_views
 from pipeline.validate import gates as gate
 from pipeline.validate.report import read_report
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
         Measured,
         PreparedModel,
         QuantizedModel,
+        Source,
     )
     from pipeline.baseline import Observed
-    from pipeline.config import GatesConfig, ProjectConfig
+    from pipeline.config import BuildConfig, GatesConfig
+    from pipeline.papers import Origin
     from pipeline.targets import Target
 
 VERSION = 4
-DEFAULTS = ReleaseConfig()
 
 
 def judge(measured: Measured, *, name: str, gates: GatesConfig, out: Path) -> JudgedReport:
@@ -77,20 +78,17 @@ def release(
     samples: CalibrationSet,
     data: Dataset,
     model: PreparedModel,
-    *,
-    project: ProjectConfig,
+    *sources: Source,
+    config: BuildConfig,
     target: Target,
-    interpolation: str,
-    config: ReleaseConfig = DEFAULTS,
-    tolerance_steps: int = 1,
-    created: str | None = None,
+    origin: Origin,
     out: Path,
 ) -> Release:
     """Write the release folder from a model that passed.
 
     Args:
-        tolerance_steps: by how many steps of its scale an output may be beside the golden one on a device.
-        created: from ``pipeline.manifest.created_at``.
+        sources: the given model and the given data, as the user named them.
+        origin: where, when and by whom it is built.
 
     Raises:
         IntegrityError: the report is about another model than the one to release.
@@ -104,16 +102,17 @@ def release(
     arrays |= {f"golden_output_{i}": np.load(measured.golden_output(i)) for i in range(measured.outputs)}
     manifest = make_manifest(
         quantized, observed, report, data, model,
-        project=project, config=config, target=target, interpolation=interpolation,
-        tolerance_steps=tolerance_steps, golden=len(arrays["golden_input_0"]), created=created,
+        config=config, target=target, golden=len(arrays["golden_input_0"]), created=origin.created,
     )  # fmt: skip
     (folder := out / manifest.full_name).mkdir()
     answers = [arrays[f"golden_output_{i}"] for i in range(measured.outputs)]
     texts, notes = software(manifest, quantized.tflite.read_bytes(), answers)
-    texts |= {
-        "calibration.json": samples.manifest.read_bytes(),
-        "baseline.json": observed.baseline.read_bytes(),
-    }
+    texts |= papers(
+        report, quantized, model, data, samples, *sources,
+        config=config, target=target, origin=origin, download_bytes=len(texts[f"{manifest.model}.zst"]),
+    )  # fmt: skip
+    texts["calibration.json"] = samples.manifest.read_bytes()
+    texts["baseline.json"] = observed.baseline.read_bytes()
     texts |= {file: (passed.folder / file).read_bytes() for file in REPORTS}
     digest = write_bundle(folder, manifest, quantized.tflite, arrays, texts)
     return Release(name=manifest.full_name, reproducible_digest=digest, notes=notes)

@@ -3,7 +3,7 @@
     python benchmarks/deploy/faults.py RELEASE --to local:// --root FOLDER [--python PYTHON] [--every 3]
 
 Makes two versions of the release, and installs, upgrades and rolls back on the device with a fault at each
-operation in turn: the link lost before it or after it took effect, cut in the middle of a file, the disk full,
+operation in turn: the link lost before it or after it took effect, cut in the middle of a file, a full disk,
 a file truncated or changed on the way, and the installing process killed; once, and from then on. After each,
 the active version has to be wholly the old or wholly the new one and answer its golden vectors on the device,
 and a deploy without faults has to succeed. Whatever is below ROOT/NAME on the device is removed.
