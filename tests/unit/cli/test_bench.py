@@ -44,7 +44,7 @@ def test_json_holds_all_that_was_asked_for(pipeline, tiny):
         (["--threads", "0"], "not counts of threads"),
         (["--device", "rpi55"], "did you mean 'rpi5'"),
         (["--target", "arm65"], "did you mean 'arm64'"),
-        (["--device", "adb://serial"], "adb come with `pipeline deploy`"),
+        (["--device", "adb://serial"], "measured over ssh alone"),
         (["--device", "ssh://-oProxyCommand=touch"], "no host name"),
     ],
 )

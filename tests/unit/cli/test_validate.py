@@ -45,7 +45,7 @@ def test_a_device_over_ssh_is_compared_with_the_host_and_timed(pipeline, tiny, s
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("adb://serial", "adb come with `pipeline deploy`"),
+        ("adb://serial", "measured over ssh alone"),
         ("ssh://-oProxyCommand=touch", "no host name"),
     ],
 )
