@@ -56,7 +56,7 @@ def read_attached(content: bytes, start: int, refuse: Refuse) -> dict[str, bytes
     """Return the files of the archive that fills ``content[start:]``, each byte of which has its place.
 
     Members are stored, one behind the other, then their directory, and nothing else, but for zeros before the
-    first.
+    first. There may be none.
 
     Args:
         content: a whole .tflite file.
@@ -81,6 +81,8 @@ def read_attached(content: bytes, start: int, refuse: Refuse) -> dict[str, bytes
             refuse(f"the file {text!r} is attached twice")
         files[text] = data
         entry += _CENTRAL.size + name_length + extra + comment
+    if not files and not content[start:directory_at].strip(b"\0"):
+        behind = directory_at  # an archive without a file, as some write
     if behind != directory_at or entry != len(content) - _END.size:
         refuse("bytes that belong to no attached file lie among them")
     return files
@@ -96,7 +98,7 @@ def _end(content: bytes, start: int, refuse: Refuse) -> tuple[int, int]:
     magic, disk, first_disk, here, count, length, directory_at, comment = _END.unpack_from(content, at)
     if magic != b"PK\5\6" or disk or first_disk or comment or here != count:
         refuse("the archive behind the model does not end where the file ends")
-    if not 0 < count <= MAX_FILES:
+    if count > MAX_FILES:
         refuse(f"{count} files are attached; at most {MAX_FILES} may be")
     if not start <= directory_at <= at or directory_at + length != at:
         refuse("the directory of the attached files is not where it is said to be")

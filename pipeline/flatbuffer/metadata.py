@@ -140,7 +140,7 @@ def read_files(source: Path | bytes, name: str = "") -> dict[str, bytes]:
 def check_attached(reader: Reader, root: Table) -> dict[str, bytes]:
     """Return the files behind a model that was read to its end; refuse what is not one of TFLite metadata."""
     if not reader.check_end():
-        return {}
+        return {}  # whatever the metadata names: programs that edit a model leave its files off
     files = attached.read_attached(reader.content, reader.end, reader.refuse)
     raw = raw_metadata(reader, root)
     named = set() if raw is None else {file["Name"] for file in _files(raw)}

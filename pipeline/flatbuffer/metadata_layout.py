@@ -1,8 +1,8 @@
 """The layout of TFLite metadata: the tables of ``metadata_schema.fbs``, version 1.1.0.
 
 It follows tensorflow/tflite-support, tensorflow_lite_support/metadata/metadata_schema.fbs, at commit
-02e5df0f84949c0db713916d1147e4499f73c06a. A field's slot is its place in the declaration; a union takes two,
-of which the first holds its kind.
+02e5df0f84949c0db713916d1147e4499f73c06a, and has the tokenizer that release 0.4.4 added. A field's slot is
+its place in the declaration; a union takes two, of which the first holds its kind.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ UNIONS: dict[str, dict[int, str]] = {
         enumerate(
             (
                 "NONE", "NormalizationOptions", "ScoreCalibrationOptions", "ScoreThresholdingOptions",
-                "BertTokenizerOptions", "SentencePieceTokenizerOptions",
+                "BertTokenizerOptions", "SentencePieceTokenizerOptions", "RegexTokenizerOptions",
             )
         )
     ),
@@ -62,6 +62,7 @@ _DECLARED = {
     "BertTokenizerOptions": "VocabFile:tables:AssociatedFile",
     "SentencePieceTokenizerOptions": "SentencePieceModel:tables:AssociatedFile "
     "VocabFile:tables:AssociatedFile",
+    "RegexTokenizerOptions": "DelimRegexPattern:string VocabFile:tables:AssociatedFile",
     "Stats": "Max:floats Min:floats",
 }
 _VECTORS = {"floats": "f", "uints": "I"}

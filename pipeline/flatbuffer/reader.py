@@ -23,7 +23,7 @@ MAX_WORK = 4_000_000
 TABLE_WORK = 16
 # Builders pad a file to its largest alignment, and converters align external buffers to 16 bytes.
 MAX_PADDING_BYTES = 64
-_ZIP_MAGIC = b"PK\x03\x04"
+_ZIP_MAGIC, _EMPTY_ZIP_MAGIC = b"PK\x03\x04", b"PK\x05\x06"
 
 MAX_MESSAGE = 300
 UPDATE = "update ai-edge-litert, or convert with an older TensorFlow"
@@ -93,9 +93,10 @@ class Reader:
     def check_end(self) -> bool:
         """Return whether a zip archive may follow the last object; refuse other bytes there than padding."""
         rest = self.content[self.end :]
-        if len(rest) <= MAX_PADDING_BYTES:
+        head = rest[: MAX_PADDING_BYTES + len(_ZIP_MAGIC)].lstrip(b"\0")
+        if not head and len(rest) <= MAX_PADDING_BYTES:
             return False
-        if not rest[: MAX_PADDING_BYTES + len(_ZIP_MAGIC)].lstrip(b"\0").startswith(_ZIP_MAGIC):
+        if not head.startswith((_ZIP_MAGIC, _EMPTY_ZIP_MAGIC)):
             self.refuse(f"{len(rest)} bytes follow the end of the model at byte {self.end}")
         return True
 

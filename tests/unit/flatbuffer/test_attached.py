@@ -84,6 +84,12 @@ def test_bytes_before_between_and_behind_the_members_are_refused():
             read(whole[:at] + b"hidden" + whole[at:])
 
 
+def test_an_archive_without_a_file_has_none():
+    assert read(zipped(lambda archive: None)) == {}
+    with pytest.raises(Refused):
+        read(MODEL + b"hidden" + zipped(lambda archive: None)[len(MODEL) :])
+
+
 def test_zeros_before_the_first_member_are_padding():
     assert read(attach(MODEL + bytes(7), FILES)) == FILES
     with pytest.raises(Refused, match="65 bytes lie before"):

@@ -123,6 +123,15 @@ def test_bytes_behind_a_described_model_are_refused(described):
             read_tflite(described + more)
 
 
+def test_every_cut_of_a_described_model_is_refused_but_the_one_that_leaves_the_model_whole(described):
+    archive = described.index(b"PK\3\4")
+    for length in range(len(described) - 400, len(described)):
+        if length != archive:
+            with pytest.raises(InputError):
+                read_tflite(described[:length])
+    assert read_tflite(described[:archive]).operators == read_tflite(described).operators
+
+
 def test_mutants_are_read_or_refused_and_nothing_else(described):
     chance = random.Random(0)
     for _ in range(300):
