@@ -25,10 +25,12 @@ class Artifact:
     Attributes:
         folder: where the stage's files are; set by ``Workspace.step`` when it publishes them.
         digest: sha256 over the files' bytes and the record's own fields.
+        notes: what the user should know of it, one line each; ``Workspace.step`` tells them.
     """
 
     folder: Path = Path()
     digest: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,6 @@ class Dataset(Artifact):
         tasks: for each output of the model what it is for, and with that the form of its targets.
         classes: names of the classes, where there are any.
         shapes: of one sample, for each input.
-        notes: what a user should know about the data, one line each.
     """
 
     tasks: tuple[Task, ...]
@@ -78,7 +79,6 @@ class Dataset(Artifact):
     shapes: tuple[tuple[int, ...], ...]
     train_samples: int
     test_samples: int
-    notes: tuple[str, ...] = ()
 
     def input(self, index: int) -> Path:
         """All samples of one input, (n, ...)."""
@@ -144,7 +144,6 @@ class PreparedModel(Artifact):
         preprocessing: what makes its inputs of raw samples.
         rewrites: what graph preparation changed, one line each.
         without_int8: (layer, reason) of those that TFLite does not compute in int8, or not rightly.
-        notes: what a user should know, one line each.
     """
 
     inputs: tuple[Port, ...]
@@ -154,7 +153,6 @@ class PreparedModel(Artifact):
     preprocessing: Preprocessing
     rewrites: tuple[str, ...] = ()
     without_int8: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
     opaque: bool = False
     layers: tuple[tuple[str, str], ...] = ()
 
@@ -197,13 +195,11 @@ class CompressedModel(Artifact):
     Attributes:
         zero_weights: zeros of the pruned kernels.
         unpruned: (layer, reason) of each kernel that was not pruned.
-        notes: what a user should know, one line each.
     """
 
     pruned_layers: tuple[str, ...]
     zero_weights: int
     unpruned: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
 
     @property
     def model(self) -> Path:
@@ -240,11 +236,9 @@ class CalibrationSet(Artifact):
     """Indices into the training samples, and the manifest of their hashes.
 
     Attributes:
-        notes: what a user should know about the choice, one line each.
     """
 
     samples: int
-    notes: tuple[str, ...] = ()
 
     @property
     def indices(self) -> Path:
@@ -321,12 +315,10 @@ class Release(Artifact):
 
     Attributes:
         reproducible_digest: of its manifest, which leaves measured times out.
-        notes: what it could not be given, one line each.
     """
 
     name: str
     reproducible_digest: str
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

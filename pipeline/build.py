@@ -80,24 +80,12 @@ def build(
     model = step(load_model, given_model, config=config.model)
     data = step(load_data, given_data, model, config=config.data, seed=seed)
     prepared = step(prepare_model, model, data, config=config.preprocessing)
-    for note in (*data.notes, *prepared.notes):
-        workspace.notify("warning", note)
     baseline = step(convert_float, prepared, timeout_s=timeout_s)
     samples = step(choose_calibration, data, config=config.calibration, field=field, seed=seed)
-    for note in samples.notes:
-        workspace.notify("warning", note)
     compressed = step(prune, prepared, data, config=config.prune, seed=seed)
-    for note in compressed.notes:
-        workspace.notify("warning", note)
     aware = step(train_quantization_aware, compressed, prepared, data, config=config.quantize, seed=seed)
     converted = step(convert_quantized, aware, prepared, samples, data, config=config.quantize)
-    about = About(
-        name=config.project.name,
-        description=config.release.description,
-        authors=config.release.authors,
-        license=config.release.license,
-    )
-    quantized = step(describe, converted, prepared, data, about=about)
+    quantized = step(describe, converted, prepared, data, about=About.of(config))
     if quantized.reason:
         workspace.notify("warning", f"the release is {quantized.format}: {quantized.reason}")
     shifted = [
@@ -119,8 +107,5 @@ def build(
         release, quantized, passed, measured, observed, samples, data, prepared, given_model, given_data,
         config=config, target=target, origin=origin,
     )  # fmt: skip
-    for note in released.notes:
-        workspace.notify("warning", note)
-    with leaf_errors_mapped():
-        publish(released.folder / name, folder, key, password)
+    publish(released.folder / name, folder, key, password)
     return Built(folder, released.reproducible_digest, read_report(judged.report))

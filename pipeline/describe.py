@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from models.ports import Port, Task
     from pipeline.artifacts import Dataset, PreparedModel, Transform
+    from pipeline.config import BuildConfig
     from pipeline.flatbuffer import Tensor, TfliteModel
     from pipeline.flatbuffer.metadata import Content
 
@@ -34,6 +35,14 @@ class About:
     description: str
     authors: tuple[str, ...]
     license: str
+
+    @classmethod
+    def of(cls, config: BuildConfig) -> About:
+        """What a build's settings say."""
+        said = config.release
+        return cls(
+            name=config.project.name, description=said.description, authors=said.authors, license=said.license
+        )
 
 
 def describe(

@@ -126,6 +126,8 @@ class Workspace:
         self._record()
         self.notify("cached" if cached else "done", f"{name}  {seconds:.1f} s")
         self.notify("detail", f"{artifact.digest[:16]}  {folder}")
+        for note in artifact.notes:
+            self.notify("warning", note)
         return artifact
 
     def _stored(self, folder: Path, stage: Callable[..., A]) -> A | None:

@@ -102,7 +102,6 @@ def build(
 
     if not is_supervised():
         sys.exit(supervise())
-    from deploy.keys import SIGNING_KEY, SIGNING_PASSWORD, read_private
     from pipeline.build import build as run
     from pipeline.targets import get_target
     from pipeline.workspace import Workspace
@@ -122,12 +121,18 @@ def build(
         "release": {"counter": counter, "expires": expires},
         "": {"seed": seed, "epochs": epochs, "fast": fast},
     }
-    settings = _settings(config, flags)
-    signer, password = key or os.environ.get(SIGNING_KEY) or None, os.environ.get(SIGNING_PASSWORD)
-    if signer:
-        read_private(signer, password)  # told before hours of work
-    built = run(chosen, settings, Workspace(out, Narrator(verbose)), signer, password)
+    built = run(chosen, _settings(config, flags), Workspace(out, Narrator(verbose)), *_signer(key))
     _show(built, as_json)
+
+
+def _signer(key: Path | None) -> tuple[Path | str | None, str | None]:
+    """The key to sign with, if any, and its password; what is wrong with them is told at once."""
+    from deploy.keys import SIGNING_KEY, SIGNING_PASSWORD, read_private
+
+    signer, password = key or os.environ.get(SIGNING_KEY) or None, os.environ.get(SIGNING_PASSWORD)
+    if signer is not None:
+        read_private(signer, password)
+    return signer, password
 
 
 def _settings(config: Path | None, flags: dict[str, dict[str, Any]]) -> BuildConfig:

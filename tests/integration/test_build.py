@@ -15,6 +15,7 @@ from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.settings import zoo_settings
 from pipeline.validate.report import read_report
+from pipeline.workspace import file_sha256
 
 pytestmark = pytest.mark.xdist_group("default build")
 
@@ -29,23 +30,35 @@ def default(build, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def metadata(default):
-    return json.loads((default.release / "model.json").read_text())
+    return json.loads((default.release / "manifest.json").read_text())
 
 
 def test_the_release_holds_all_that_a_board_an_app_or_an_auditor_needs(default):
     assert default.release == default.out / "release" / NAME
     assert sorted(path.name for path in default.release.iterdir()) == [
+        "MODEL_CARD.md",
         "SHA256SUMS",
+        "android",
+        "baseline.json",
+        "bom.cdx.json",
+        "c",
         "calibration.json",
         f"{NAME}.tflite",
+        f"{NAME}.tflite.zst",
+        "fashion-resnet8.service",
         "golden_input_0.npy",
         "golden_output_0.npy",
         "labels.txt",
-        "model.json",
+        "manifest.json",
+        "observe.py",
         "predict.py",
+        "provenance.json",
+        "raspberrypi",
         "report.html",
         "report.json",
         "report.txt",
+        "runner.py",
+        "serving.py",
     ]
 
 
@@ -91,7 +104,8 @@ def test_the_model_is_integer_throughout_and_as_sparse_as_asked(default):
 def test_the_metadata_describe_the_model(default, metadata):
     model = read_tflite(default.release / f"{NAME}.tflite")
 
-    assert metadata["sha256"] == model.sha256
+    assert metadata["files"][f"{NAME}.tflite"] == model.sha256
+    assert default.result["reproducible_digest"] == file_sha256(default.release / "manifest.json")
     assert metadata["devices"] == ["rpi4", "rpi5"]
     [taken], [given] = metadata["inputs"], metadata["outputs"]
     assert taken["shape"] == [1, 28, 28, 1]

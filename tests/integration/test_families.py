@@ -175,6 +175,6 @@ def test_two_inputs_and_two_outputs_are_built_and_each_output_is_judged(tmp_path
         ("corner", "classification"),
         ("height", "regression"),
     ]
-    contract = json.loads((release / "model.json").read_text())
+    contract = json.loads((release / "manifest.json").read_text())
     assert [entry["name"] for entry in contract["inputs"]] == ["image", "profile"]
     assert (release / "golden_output_1.npy").is_file()
