@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 import secrets
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -21,12 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from deploy.install.options import Options
-    from deploy.transports.transport import Transport
+    from deploy.transports.transport import Ran, Transport
 
 BUSY = 75
 LOCK_MINUTES = 15
 """After which a lock is taken over: longer than any single step of an installation may take."""
 SPARE_BYTES = 4 << 20
+_held: set[str] = set()  # ids of the locks that this process uses
 _ACTIVE = re.compile(r"releases/((?:\.kept-)?[0-9a-f]{64})")
 
 
@@ -56,7 +59,6 @@ class Facts:
     previous: str | None
     manifest: Manifest | None
     is_present: bool
-    renames: bool
     hashes: bool
     is_root: bool
     unit: str
@@ -87,7 +89,6 @@ def look(transport: Transport, name: str, options: Options, digest: str = "") ->
         previous=_folder(found["previous"]),
         manifest=read_manifest_text(manifest),
         is_present=found.get("present") == "yes",
-        renames=found.get("renames") == "yes",
         hashes=found.get("hashes") == "yes",
         is_root=found["user"] == "0",
         unit=found["unit"],
@@ -140,8 +141,6 @@ def _abi_trouble(facts: Facts, manifest: Manifest) -> str:
 
 
 def _folder_trouble(facts: Facts, size_bytes: int) -> str:
-    if not facts.renames:
-        return "its mv has no -T, without which a version cannot be switched at once"
     if not facts.hashes:
         return "it has no sha256sum to read hashes back with"
     if not facts.is_writable:
@@ -177,10 +176,27 @@ def _python_trouble(facts: Facts, manifest: Manifest) -> str:
     return "" if "numpy" in packages else f"its Python {packages['python']} has no numpy"
 
 
+def this_machine() -> str:
+    """Return what tells this machine, since it was started, from others, and says nothing else of it."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return hashlib.sha256(boot.read_bytes() if boot.exists() else b"").hexdigest()[:16]
+
+
+def _is_dead(said: str) -> bool:
+    """Whether a lock, of which its owner and id are said, was of this machine and is used no more."""
+    owner, _, holder = said.partition("\n")
+    machine, _, process = owner.partition(":")
+    if machine != this_machine() or not process.isdigit():
+        return False
+    # One of this very process may not have been given back because the link was lost.
+    return holder not in _held if process == str(os.getpid()) else not Path(f"/proc/{process}").exists()
+
+
 class Lock:
     """One installation at a time on a device; ``with Lock(...) as lock`` gives its ``id``.
 
-    What a killed installation left is removed when the next one takes the lock.
+    A lock whose owner was killed on this machine is taken over at once, another one after ``LOCK_MINUTES``.
+    What it left is removed then.
 
     Args:
         there: the folder of all versions.
@@ -196,9 +212,9 @@ class Lock:
         self.id = secrets.token_hex(8)
 
     def __enter__(self) -> Lock:
-        taken = "yes" if self.break_lock else ""
+        _held.add(self.id)
         try:
-            said = script(self.transport, scripts.LOCK, self.there, self.id, str(LOCK_MINUTES), taken)
+            said = self._take(by_force=self.break_lock)
             links = tuple(_folder(link.strip()) for link in said.partition("=")[::2])
             if links != (self.facts.active, self.facts.previous):
                 msg = f"{self.transport} was installed to by somebody else just now; look again"
@@ -208,10 +224,19 @@ class Lock:
             raise
         return self
 
+    def _take(self, *, by_force: bool) -> str:
+        force = "yes" if by_force else ""
+        words = (self.there, self.id, str(LOCK_MINUTES), force, f"{this_machine()}:{os.getpid()}")
+        ran = self.transport.run(["sh", "-c", scripts.LOCK, "sh", *words])
+        if ran.status == BUSY and not by_force and _is_dead(ran.out.decode(errors="replace").strip()):
+            return self._take(by_force=True)
+        return printed(self.transport, ran)
+
     def __exit__(self, *_: object) -> None:
         self._give_back()
 
     def _give_back(self) -> None:
+        _held.discard(self.id)
         try:
             self.transport.run(["sh", "-c", scripts.UNLOCK, "sh", self.there, self.id])
         except TransportError:
@@ -225,7 +250,11 @@ def script(transport: Transport, text: str, *arguments: str, timeout_s: float = 
         RefusedError: another installation holds the device.
         TransportError: the device was not reached, or the script failed there.
     """
-    ran = transport.run(["sh", "-c", text, "sh", *arguments], timeout_s=timeout_s)
+    return printed(transport, transport.run(["sh", "-c", text, "sh", *arguments], timeout_s=timeout_s))
+
+
+def printed(transport: Transport, ran: Ran) -> str:
+    """Return what a script printed; errors as ``script``."""
     if ran.status == BUSY:
         msg = (
             f"{transport} is being installed to by somebody else; wait for that, or if it is dead, say "

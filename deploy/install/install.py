@@ -85,7 +85,11 @@ def install(
         if not facts.is_present or _differences(transport, target, expected):
             _push(transport, files, expected, there, lock, digest, on_step)
         proof = Proof(transport, manifest, options, facts)
-        notes = proof.require(target, digest, None, on_step)
+        try:
+            notes = proof.require(target, digest, None, on_step)
+        except RefusedError:
+            script(transport, scripts.REMOVE, there, lock.id, digest)  # unless it is in use
+            raise
         if facts.active == digest:
             previous = facts.previous[-64:] if facts.previous else None
             return Installed(manifest.name, digest, digest, previous, is_new=False, notes=notes)

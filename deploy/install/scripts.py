@@ -40,20 +40,19 @@ elif [ -w /opt ] || [ -w "/opt/$name" ]; then root=/opt
 else root=$home; fi
 there=${root%/}/$name up=${root%/}/$name
 while [ ! -d "$up" ]; do up=${up%/*}; [ -n "$up" ] || up=/; done
-echo "root=$root"
+printf 'root=%s\\n' "$root"
 echo "machine=$(uname -m)"
 echo "bits=$(getconf LONG_BIT 2>/dev/null)"
 echo "abi=$abi"
 if [ -w "$up" ]; then echo writable=yes; fi
 df -Pk "$up" 2>/dev/null | tail -n 1 | { read -r _ _ _ free _; echo "free_kib=$free"; }
-echo "current=$(readlink "$there/current" 2>/dev/null)"
-echo "previous=$(readlink "$there/previous" 2>/dev/null)"
+printf 'current=%s\\n' "$(readlink "$there/current" 2>/dev/null)"
+printf 'previous=%s\\n' "$(readlink "$there/previous" 2>/dev/null)"
 if [ -n "$digest" ] && [ -d "$there/releases/$digest" ]; then echo present=yes; fi
-if mv --help 2>&1 | grep -q -e -T; then echo renames=yes; fi
 if command -v sha256sum >/dev/null; then echo hashes=yes; fi
 echo "user=$(id -u)"
 echo "unit=$(systemctl is-enabled "$name.service" 2>/dev/null)"
-echo "python=$("$python" -c "$probe" 2>/dev/null)"
+printf 'python=%s\\n' "$("$python" -c "$probe" 2>/dev/null)"
 echo manifest
 head -c 1048576 "$there/current/manifest.json" 2>/dev/null
 exit 0
@@ -61,29 +60,32 @@ exit 0
 """name root-or-"" python digest-or-"" probe -> lines of ``key=value``, then the active manifest."""
 
 LOCK = """
-there=$1 id=$2 minutes=$3 break=$4
+there=$1 id=$2 minutes=$3 break=$4 owner=$5
 umask 022
 mkdir -p "$there/releases" "$there/state" || exit 1
 cd "$there" || exit 1
 if ! mkdir .lock 2>/dev/null; then
     [ -d .lock ] || exit 1
-    if [ -z "$break" ] && [ -z "$(find .lock -prune -mmin "+$minutes" 2>/dev/null)" ]; then exit 75; fi
-    mv -T .lock ".stale-$id" && mkdir .lock || exit 75
+    if [ -z "$break" ] && [ -z "$(find .lock -prune -mmin "+$minutes" 2>/dev/null)" ]; then
+        cat .lock/owner .lock/holder
+        exit 75
+    fi
+    mv .lock ".stale-$id" && mkdir .lock || exit 75
 fi
-echo "$id" > .lock/holder || exit 1
-rm -rf .stale-* releases/.incoming-* .current-* .previous-*
+echo "$owner" > .lock/owner && echo "$id" > .lock/holder || exit 1
+rm -rf .stale-* .switch-* releases/.incoming-*
 mkdir "releases/.incoming-$id" || exit 1
 readlink current
 echo =
 readlink previous
 exit 0
 """
-"""folder id minutes break-or-"" -> the two links with = between; 75: somebody else holds it."""
+"""folder id minutes break-or-"" owner -> the two links with = between; 75, its owner and id: it is taken."""
 
 UNLOCK = """
 cd "$1" || exit 1
 [ "$(cat .lock/holder 2>/dev/null)" = "$2" ] || exit 0
-rm -rf "releases/.incoming-$2" ".current-$2" ".previous-$2" .lock
+rm -rf "releases/.incoming-$2" ".switch-$2" .lock
 """
 """folder id"""
 
@@ -103,8 +105,8 @@ id=$2 digest=$3
 [ "$(cat .lock/holder 2>/dev/null)" = "$id" ] || exit 75
 chmod 755 "releases/.incoming-$id" && chmod 644 "releases/.incoming-$id"/* || exit 1
 sync
-if [ -e "releases/$digest" ]; then mv -T "releases/$digest" "releases/.incoming-$id-old" || exit 1; fi
-mv -T "releases/.incoming-$id" "releases/$digest" || exit 1
+if [ -e "releases/$digest" ]; then mv "releases/$digest" "releases/.incoming-$id-old" || exit 1; fi
+mv "releases/.incoming-$id" "releases/$digest" || exit 1
 rm -rf "releases/.incoming-$id-old"
 sync
 """
@@ -115,14 +117,20 @@ cd "$1" || exit 1
 id=$2 new=$3 old=$4
 [ "$(cat .lock/holder 2>/dev/null)" = "$id" ] || exit 75
 [ -d "$new" ] || exit 1
-rm -f ".current-$id" ".previous-$id"
+rm -rf ".switch-$id"
+mkdir ".switch-$id" || exit 1
 if [ -n "$old" ]; then
-    ln -s "$old" ".previous-$id" && mv -T ".previous-$id" previous || exit 1
+    ln -s "$old" ".switch-$id/previous" && mv -f ".switch-$id/previous" . || exit 1
 fi
-ln -s "$new" ".current-$id" && mv -T ".current-$id" current || exit 1
+ln -s "$new" ".switch-$id/current" && mv -f ".switch-$id/current" . || exit 1
+rmdir ".switch-$id"
 sync
 """
-"""folder id releases/NEW releases/OLD-or-"": both links lead to a whole version at every moment."""
+"""folder id releases/NEW releases/OLD-or-"": both links lead to a whole version at every moment.
+
+A link is moved into the folder where one of its name is, which is a rename(2) in coreutils, busybox and
+toybox; with ``mv -T`` toybox 0.8.9 does not replace a link to a folder.
+"""
 
 LEAVE = """
 cd "$1" || exit 1
