@@ -136,7 +136,7 @@ def _phase(
             while not ended.empty():
                 on_change(ended.get())
             for thread in threads:
-                if thread.is_alive():
+                if thread.name not in done:
                     done[thread.name] = Outcome(address=thread.name, state="failed", why="left amid its work")
                     on_change(done[thread.name])
         raise

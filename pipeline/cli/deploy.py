@@ -23,6 +23,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 RELEASE = "RELEASE"
 FORMS = ("RELEASE --to ADDRESS... [OPTIONS]", "status|list|rollback|prune NAME --to ADDRESS... [OPTIONS]")
+DIGEST = re.compile(r"[0-9a-f]{8,64}")
 CONFIG = Path("pipeline.toml")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PYTHON = re.compile(r"(?!-)[^\s/][^\s/]*|/[^\s]+")
@@ -68,7 +69,7 @@ def _checked_name(_: click.Context, __: click.Parameter, name: str) -> str:
 
 def _checked_path(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
     if path is not None and not (path.startswith("/") and path.isprintable() and ".." not in path.split("/")):
-        msg = f"{path!r} is no path on a device: write it from / on and without .."
+        msg = f"{path!r} is no path on a device: write it from / on, with no '..' in it"
         raise click.BadParameter(msg)
     return path
 
@@ -78,6 +79,15 @@ def _checked_python(_: click.Context, __: click.Parameter, python: str | None) -
         msg = f"{python!r} is no Python on a device: a name such as python3, or a path from / on"
         raise click.BadParameter(msg)
     return python
+
+
+def _checked_digest(_: click.Context, __: click.Parameter, digest: str | None) -> str | None:
+    if digest is not None and not DIGEST.fullmatch(digest):
+        msg = (
+            f"{digest!r} is no digest of a version: 8 to 64 of its digits, as `pipeline deploy list` shows it"
+        )
+        raise click.BadParameter(msg)
+    return digest
 
 
 def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -171,12 +181,12 @@ def deploy() -> None:
 def deploy_release(release: Path, public_key: Path | None, as_json: bool, **given: Any) -> None:
     """Verify RELEASE here, then install it on each device, or leave the device as it was."""
     from deploy.install.install import install
-    from deploy.keys import fingerprint
+    from deploy.keys import PUBLIC_KEY, fingerprint
     from deploy.manifest import digest_of
     from deploy.signing import verify
 
     fleet = make_fleet(given)
-    key = public_key or os.environ.get("EDGE_PIPELINE_PUBLIC_KEY") or _configured_key()
+    key = public_key or os.environ.get(PUBLIC_KEY) or _configured_key()
     manifest = verify(release, key)
     about = {
         "release": str(release),
@@ -237,21 +247,38 @@ def list_installed(name: str, as_json: bool, **given: Any) -> None:
 @deploy.command("rollback")
 @_named
 @_where
+@click.option(
+    "--from",
+    "bad",
+    callback=_checked_digest,
+    metavar="DIGEST",
+    help="Only where this version, of which 8 digits or more are given, is active.",
+)
 @_careful
 @_benchmark
 @_unchecked
 @_lock
 @_output
-def roll_back(name: str, as_json: bool, **given: Any) -> None:
-    """Make the previous version of NAME the active one, once it has answered its golden vectors."""
-    from deploy.install.versions import rollback
+def roll_back(name: str, bad: str | None, as_json: bool, **given: Any) -> None:
+    """Make the previous version of NAME the active one, once it has answered its golden vectors.
+
+    What was active is then the previous one: a second rollback goes forward again, but not with --from.
+    """
+    from deploy.fleet import Outcome
+    from deploy.install.versions import list_versions, rollback
+    from pipeline.cli.fleet import AGAIN
 
     def work(address: str, way: Transport, options: Options, on_step: Step) -> Outcome:
+        if bad is not None:
+            active = next((one for one in list_versions(name, way, options) if one.is_active), None)
+            if active is not None and not active.digest.startswith(bad):
+                version = active.version
+                return Outcome(address=address, state="already active", after=active.digest, version=version)
         return _outcome(address, rollback(name, way, options, on_step), "rolled back")
 
-    roll_out_and_tell(
-        make_fleet(given), "rollback", work, {"name": name}, f"{name}, rolled back", as_json=as_json
-    )
+    fleet, title = make_fleet(given), f"{name}, rolled back"
+    then = AGAIN if bad else "a second rollback goes forward: name the others alone, or say --from DIGEST"
+    roll_out_and_tell(fleet, "rollback", work, {"name": name}, title, then=then, as_json=as_json)
 
 
 @deploy.command("prune")

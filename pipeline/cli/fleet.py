@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 
+AGAIN = "the same command goes on where this ended"
+
 
 @dataclass(frozen=True)
 class Fleet:
@@ -91,21 +93,26 @@ def roll_out_and_tell(
     about: dict[str, Any],
     title: str,
     *,
+    then: str = AGAIN,
     as_json: bool,
 ) -> None:
-    """Change devices, print what became of them, and end as they did."""
+    """Change devices, print what became of them, and end as they did; ``then`` says how to go on."""
     from pipeline.report.fleet import outcome_table
 
     seen: dict[str, Outcome] = {}
     try:
         _visit(fleet, doing, work, seen)
+    except KeyboardInterrupt:
+        if then != AGAIN:
+            click.echo(f"pipeline: {then}", err=True)
+        raise
     finally:  # also of one that is interrupted
         outcomes = [seen[address] for address in fleet.addresses if address in seen]
         if as_json:
             click.echo(json.dumps(about | {"devices": [_plain(one) for one in outcomes]}, indent=2))
         elif len(fleet.addresses) > 1 or all(one.state != "failed" for one in outcomes):
             _print(outcome_table(title, outcomes))
-    _end(outcomes)
+    _end(outcomes, then)
 
 
 def ask_and_tell(
@@ -136,7 +143,7 @@ def ask_and_tell(
         click.echo(json.dumps(plain, indent=2, default=asdict))
     elif found:
         _print(table_of(found))
-    _end(list(seen.values()))
+    _end(list(seen.values()), "the others answered")
     return found
 
 
@@ -150,7 +157,7 @@ def _visit(
     from deploy.fleet import roll_out
     from pipeline.report.fleet import Live
 
-    with Live(doing, len(fleet.addresses)) as live:
+    with Live(doing, fleet.addresses) as live:
 
         def visit(address: str) -> Outcome:
             with _opened(address) as way:
@@ -189,7 +196,7 @@ def _print(table: Table) -> None:
     Console(highlight=False, markup=False).print(table)
 
 
-def _end(outcomes: Sequence[Outcome]) -> None:
+def _end(outcomes: Sequence[Outcome], then: str) -> None:
     """Raise what the command ends with: a single device's own error, or one for all that failed.
 
     Raises:
@@ -211,7 +218,7 @@ def _end(outcomes: Sequence[Outcome]) -> None:
     left = sum(one.state == "not begun" for one in outcomes)
     msg = (
         f"{len(failed)} of {len(outcomes)} devices failed: {', '.join(one.address for one in failed)}"
-        f"{f'; {left} were not begun' if left else ''}; the same command goes on where this ended"
+        f"{f'; not begun: {left}' if left else ''}; {then}"
     )
     is_integrity = all(isinstance(one.error, SignatureError) for one in failed)
     raise (IntegrityError if is_integrity else DeviceError)(msg)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deploy.install.versions import Status, Version
 
 SHORT = 12
+WIDEST = 40
 STYLES = {
     "installed": "green",
     "rolled back": "green",
@@ -35,11 +36,12 @@ class Live:
 
     Args:
         doing: what is done to the devices, such as ``"deploy"``.
-        total: how many devices there are; a single one's failure is the command's own error, and not told.
+        addresses: of all devices; a single one's failure is the command's own error, and not told.
     """
 
-    def __init__(self, doing: str, total: int) -> None:
-        self._doing, self._total, self._ended = doing, total, 0
+    def __init__(self, doing: str, addresses: Sequence[str]) -> None:
+        self._doing, self._total, self._ended = doing, len(addresses), 0
+        self._width = min(max(map(len, addresses), default=0), WIDEST)
         self._progress = Progress(
             SpinnerColumn(finished_text=" "),
             TextColumn("{task.description}", markup=False),
@@ -55,7 +57,9 @@ class Live:
     def __enter__(self) -> Live:
         self._progress.start()
         if self._total > 1:
-            self._all = self._progress.add_task(self._doing, total=None, step=self._count())
+            self._all = self._progress.add_task(
+                self._doing.ljust(self._width), total=None, step=self._count()
+            )
         return self
 
     def __exit__(
@@ -66,7 +70,8 @@ class Live:
     def on_change(self, outcome: Outcome) -> None:
         """Hear of a device that begins or ends."""
         if outcome.state == "under way":
-            self._tasks[outcome.address] = self._progress.add_task(outcome.address, total=None, step="")
+            name = outcome.address.ljust(self._width)
+            self._tasks[outcome.address] = self._progress.add_task(name, total=None, step="")
             return
         if outcome.address in self._tasks:
             self._progress.remove_task(self._tasks.pop(outcome.address))
@@ -113,9 +118,11 @@ def outcome_table(title: str, outcomes: Sequence[Outcome]) -> Table:
 
 def status_table(found: Mapping[str, Status]) -> Table:
     """Every device that answered: what is active, what rollback goes back to, and whether it is healthy."""
-    table = make_table("", "device", "active", "previous", "healthy", "versions", "free", "last counted", "")
+    table = make_table("", "device", "active", "previous", "healthy", "versions", "free", "counted", "")
     for column in table.columns[4:7]:
         column.justify = "right"
+    for column in table.columns[1:7]:
+        column.no_wrap = True
     for address, one in found.items():
         said, style = {True: ("yes", "green"), False: ("no", "bold red"), None: ("unknown", "yellow")}[
             one.healthy
