@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 
+WIDEST = 2000
 AGAIN = "the same command goes on where this ended"
 
 
@@ -191,9 +194,11 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
 
 
 def _print(table: Table) -> None:
+    """Print a table: as wide as a terminal is, and in a file or pipe as wide as its rows are."""
     from rich.console import Console
 
-    Console(highlight=False, markup=False).print(table)
+    is_fixed = sys.stdout.isatty() or "COLUMNS" in os.environ
+    Console(highlight=False, markup=False, width=None if is_fixed else WIDEST).print(table)
 
 
 def _end(outcomes: Sequence[Outcome], then: str) -> None:

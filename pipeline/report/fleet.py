@@ -100,8 +100,6 @@ def outcome_table(title: str, outcomes: Sequence[Outcome]) -> Table:
     """Every device: which version was active, which is, what became of it, and why."""
     table = make_table(title, "device", "before", "", "after", "outcome", "seconds", "")
     table.columns[5].justify = "right"
-    for column in table.columns[1:6]:
-        column.no_wrap = True
     for one in outcomes:
         after = " ".join(part for part in (short(one.after), one.version) if part)
         table.add_row(
@@ -121,8 +119,6 @@ def status_table(found: Mapping[str, Status]) -> Table:
     table = make_table("", "device", "active", "previous", "healthy", "versions", "free", "counted", "")
     for column in table.columns[4:7]:
         column.justify = "right"
-    for column in table.columns[1:7]:
-        column.no_wrap = True
     for address, one in found.items():
         said, style = {True: ("yes", "green"), False: ("no", "bold red"), None: ("unknown", "yellow")}[
             one.healthy

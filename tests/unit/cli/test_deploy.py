@@ -424,3 +424,17 @@ def test_an_interrupt_shows_what_was_done_and_the_same_command_goes_on(release, 
     assert not (devices / "two/tiny/.lock").exists()
     states = [one["state"] for one in json.loads(pipeline(*words).out)["devices"]]
     assert states == ["already active", "already active", "installed"]
+
+
+def test_the_reference_page_lists_every_option_of_every_command():
+    from pipeline.cli.deploy import RELEASE, deploy, deploy_release
+
+    page = Path(__file__).parents[3] / "docs/reference/deploying.md"
+    rows = [line.split("|")[1:3] for line in page.read_text().splitlines() if line.startswith("| `--")]
+    listed = {option.strip(" `").split()[0]: commands for option, commands in rows}
+    commands = {RELEASE: deploy_release, **deploy.commands}
+    for name, command in commands.items():
+        known = {flag for one in command.params for flag in one.opts if flag.startswith("--")} - {"--debug"}
+        assert known == {
+            flag for flag, of in listed.items() if {"all", f"`{name}`"} & set(of.replace(",", " ").split())
+        }, name  # fmt: skip
