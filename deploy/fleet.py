@@ -6,6 +6,7 @@ an outcome, whatever happens on the others, and doing the same once more goes on
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -143,6 +144,8 @@ def _phase(
 
 
 def _one(address: str, work: Work, done: dict[str, Outcome], ended: SimpleQueue[Outcome]) -> None:
+    # A terminal's Ctrl-C goes to ssh and adb too, which inherit this: what is under way ends undisturbed.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     begun = time.monotonic()
     try:
         outcome = work(address)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -162,15 +163,15 @@ def test_more_canaries_than_devices_and_no_device_are_no_trouble(tmp_path):
 
 
 INTERRUPTED = """
-import sys, time
+import subprocess, sys
 from pathlib import Path
 from deploy.fleet import Outcome, roll_out
 
-root, seconds = Path(sys.argv[1]), float(sys.argv[2])
+root, seconds = Path(sys.argv[1]), sys.argv[2]
 
 def work(address):
     (root / f"{address}.begun").touch()
-    time.sleep(seconds)
+    subprocess.run(["sleep", seconds], check=True, stdout=subprocess.DEVNULL)
     (root / f"{address}.ended").touch()
     return Outcome(address=address, state="installed")
 
@@ -185,18 +186,22 @@ except KeyboardInterrupt:
 
 
 def interrupt(folder, seconds, times):
-    """Run a fleet of four, two at a time, and interrupt it when the first two are under way."""
+    """Run a fleet of four, two at a time; interrupt it, as a terminal does, when two are under way."""
     process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, folder, seconds], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", INTERRUPTED, folder, seconds],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     try:
         wait_for(lambda: len(list(folder.glob("*.begun"))) == 2)
         for _ in range(times):
-            os.kill(process.pid, signal.SIGINT)
+            os.killpg(process.pid, signal.SIGINT)
             time.sleep(0.2)
         out, _ = process.communicate(timeout=20)
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     return process.returncode, out.splitlines()
 
