@@ -15,6 +15,7 @@ COMMANDS = {
     "bench": "Say what an inference costs.",
     "inspect": "List a model's layers or operators.",
     "device": "List the devices, provision the emulator.",
+    "deploy": "Put a release on devices, tell what they have, go back.",
     "monitor": "Compare what devices saw with what a release was tested on.",
     "release": "Repack a release: version, counter, expiry, signature.",
     "verify": "Check a release's signature.",

@@ -1,0 +1,334 @@
+"""``pipeline deploy``: put a release on devices, and tell, go back to or remove what they have."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pipeline.cli.fleet import ask_and_tell, make_fleet, roll_out_and_tell
+
+if TYPE_CHECKING:
+    from deploy.fleet import Outcome, State
+    from deploy.install.install import Installed, Step
+    from deploy.install.options import Options
+    from deploy.manifest import Manifest
+    from deploy.transports.transport import Transport
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+RELEASE = "RELEASE"
+FORMS = ("RELEASE --to ADDRESS... [OPTIONS]", "status|list|rollback|prune NAME --to ADDRESS... [OPTIONS]")
+DIGEST = re.compile(r"[0-9a-f]{8,64}")
+CONFIG = Path("pipeline.toml")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+PYTHON = re.compile(r"(?!-)[^\s/][^\s/]*|/[^\s]+")
+
+
+class Forms(click.Group):
+    """A group in which a first word that is none of its commands is a release to deploy."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = [RELEASE, *args]
+        return super().parse_args(ctx, args)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        return self.commands.get(cmd_name, deploy_release)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_usage(formatter, *FORMS)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        deploy_release.format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+class Release(click.Command):
+    """The first form, which has no word of its own."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_usage(formatter, FORMS[0])
+
+
+def _write_usage(formatter: click.HelpFormatter, *forms: str) -> None:
+    for at, form in enumerate(forms):
+        formatter.write_usage("pipeline deploy", form, prefix="       " if at else None)
+
+
+def _checked_name(_: click.Context, __: click.Parameter, name: str) -> str:
+    if not NAME.fullmatch(name):
+        msg = f"{name!r} is no release's name: letters, digits, '.', '-' and '_', a letter or digit first"
+        raise click.BadParameter(msg)
+    return name
+
+
+def _checked_path(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
+    if path is not None and not (path.startswith("/") and path.isprintable() and ".." not in path.split("/")):
+        msg = f"{path!r} is no path on a device: write it from / on, with no '..' in it"
+        raise click.BadParameter(msg)
+    return path
+
+
+def _checked_python(_: click.Context, __: click.Parameter, python: str | None) -> str | None:
+    if python is not None and not (PYTHON.fullmatch(python) and python.isprintable()):
+        msg = f"{python!r} is no Python on a device: a name such as python3, or a path from / on"
+        raise click.BadParameter(msg)
+    return python
+
+
+def _checked_digest(_: click.Context, __: click.Parameter, digest: str | None) -> str | None:
+    if digest is not None and not DIGEST.fullmatch(digest):
+        msg = (
+            f"{digest!r} is no digest of a version: 8 to 64 of its digits, as `pipeline deploy list` shows it"
+        )
+        raise click.BadParameter(msg)
+    return digest
+
+
+def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Make one decorator of several, listed in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_named = click.argument("name", callback=_checked_name)
+_where = _options(
+    click.option(
+        "--to",
+        "addresses",
+        multiple=True,
+        metavar="ADDRESS",
+        help="A device: ssh://user@host, adb://SERIAL or local://; may be repeated.",
+    ),
+    click.option("--to-file", type=click.Path(path_type=Path), help="A file of addresses, one a line."),
+    click.option(
+        "--root", callback=_checked_path, help="The folder on the devices that releases are installed below."
+    ),
+    click.option("--python", callback=_checked_python, help="The devices' Python; default: python3."),
+    click.option(
+        "--parallel",
+        type=click.IntRange(1, 64),
+        default=4,
+        show_default=True,
+        help="How many devices at a time.",
+    ),
+)
+_careful = _options(
+    click.option(
+        "--canary",
+        type=click.IntRange(0),
+        default=1,
+        show_default=True,
+        help="How many devices come first; the others only where none of these failed.",
+    ),
+    click.option(
+        "--max-failures",
+        "most_failures",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="After so many failures no device is begun.",
+    ),
+)
+_benchmark = click.option(
+    "--benchmark",
+    callback=_checked_path,
+    help="A benchmark_model on the devices, where they have no Python: shows that the model runs.",
+)
+_unchecked = click.option(
+    "--without-health-check", is_flag=True, help="Where nothing on the devices can check the model."
+)
+_lock = click.option("--break-lock", is_flag=True, help="Take over from an installation that died.")
+_output = _options(
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."),
+    click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."),
+)
+
+
+@click.group(cls=Forms, context_settings={"help_option_names": ["-h", "--help"]})
+def deploy() -> None:
+    """Install a signed RELEASE on devices; tell, go back to or remove what they have of the release NAME.
+
+    A version is proved on the device before it is active, and the one before stays. A first word that is no
+    command is the folder of a release; one that is called like a command is written ./status.
+    """
+
+
+@click.command(RELEASE, cls=Release)
+@click.argument("release", type=click.Path(path_type=Path))
+@_where
+@click.option(
+    "--public-key",
+    type=click.Path(path_type=Path),
+    help="The signer's public key; default: EDGE_PIPELINE_PUBLIC_KEY, else that of ./pipeline.toml.",
+)
+@_careful
+@click.option("--allow-downgrade", is_flag=True, help="Install a release older than the active one.")
+@_benchmark
+@_unchecked
+@_lock
+@_output
+def deploy_release(release: Path, public_key: Path | None, as_json: bool, **given: Any) -> None:
+    """Verify RELEASE here, then install it on each device, or leave the device as it was."""
+    from deploy.install.install import install
+    from deploy.keys import PUBLIC_KEY, fingerprint
+    from deploy.manifest import digest_of
+    from deploy.signing import verify
+
+    fleet = make_fleet(given)
+    key = public_key or os.environ.get(PUBLIC_KEY) or _configured_key()
+    manifest = verify(release, key)
+    about = {
+        "release": str(release),
+        "name": manifest.name,
+        "version": manifest.version,
+        "target": manifest.target,
+        "digest": digest_of(release),
+        "signed_by": fingerprint(key),
+    }
+
+    def work(address: str, way: Transport, options: Options, on_step: Step) -> Outcome:
+        done = install(release, manifest, way, options, on_step)
+        return _outcome(address, done, "installed" if done.is_new else "already active", manifest)
+
+    title = f"{manifest.full_name}  {about['digest'][:12]}"
+    roll_out_and_tell(fleet, "deploy", work, about, title, as_json=as_json)
+
+
+@deploy.command("status")
+@_named
+@_where
+@_benchmark
+@_output
+def tell_status(name: str, as_json: bool, **given: Any) -> None:
+    """Tell what of NAME is active, whether it answers its golden vectors, and what else there is.
+
+    Ends with 5 where it does not on a device.
+    """
+    from deploy.install.versions import Status, status
+    from pipeline.errors import DeviceError
+    from pipeline.report.fleet import status_table
+
+    def ask(way: Transport, options: Options) -> Status:
+        return status(name, way, options)
+
+    found = ask_and_tell(make_fleet(given), name, "status", ask, status_table, as_json=as_json)
+    ill = [address for address, one in found.items() if one.healthy is False]
+    if ill:
+        msg = f"{name} is not healthy on {', '.join(ill)}; deploy it again, or: pipeline deploy rollback"
+        raise DeviceError(msg)
+
+
+@deploy.command("list")
+@_named
+@_where
+@_output
+def list_installed(name: str, as_json: bool, **given: Any) -> None:
+    """List the versions of NAME that devices have, the newest first."""
+    from deploy.install.versions import Version, list_versions
+    from pipeline.report.fleet import versions_table
+
+    def ask(way: Transport, options: Options) -> tuple[Version, ...]:
+        return list_versions(name, way, options)
+
+    ask_and_tell(make_fleet(given), name, "list", ask, versions_table, as_json=as_json)
+
+
+@deploy.command("rollback")
+@_named
+@_where
+@click.option(
+    "--from",
+    "bad",
+    callback=_checked_digest,
+    metavar="DIGEST",
+    help="Only where this version, of which 8 digits or more are given, is active.",
+)
+@_careful
+@_benchmark
+@_unchecked
+@_lock
+@_output
+def roll_back(name: str, bad: str | None, as_json: bool, **given: Any) -> None:
+    """Make the previous version of NAME the active one, once it has answered its golden vectors.
+
+    What was active is then the previous one: a second rollback goes forward again, but not with --from.
+    """
+    from deploy.fleet import Outcome
+    from deploy.install.versions import list_versions, rollback
+    from pipeline.cli.fleet import AGAIN
+
+    def work(address: str, way: Transport, options: Options, on_step: Step) -> Outcome:
+        if bad is not None:
+            active = next((one for one in list_versions(name, way, options) if one.is_active), None)
+            if active is not None and not active.digest.startswith(bad):
+                version = active.version
+                return Outcome(address=address, state="already active", after=active.digest, version=version)
+        return _outcome(address, rollback(name, way, options, on_step), "rolled back")
+
+    fleet, title = make_fleet(given), f"{name}, rolled back"
+    then = AGAIN if bad else "a second rollback goes forward: name the others alone, or say --from DIGEST"
+    roll_out_and_tell(fleet, "rollback", work, {"name": name}, title, then=then, as_json=as_json)
+
+
+@deploy.command("prune")
+@_named
+@_where
+@click.option(
+    "--keep", type=click.IntRange(2), default=2, show_default=True, help="How many versions stay, at least."
+)
+@_lock
+@_output
+def remove_old(name: str, keep: int, as_json: bool, **given: Any) -> None:
+    """Remove the oldest versions of NAME; never the active one, nor the one that rollback goes back to."""
+    from deploy.install.versions import prune
+    from pipeline.report.fleet import removed_table
+
+    def ask(way: Transport, options: Options) -> tuple[str, ...]:
+        return prune(name, way, options, keep)
+
+    ask_and_tell(make_fleet(given), name, "prune", ask, removed_table, as_json=as_json)
+
+
+def _outcome(address: str, done: Installed, state: State, manifest: Manifest | None = None) -> Outcome:
+    from deploy.fleet import Outcome
+
+    version = manifest.version if manifest else ""
+    return Outcome(
+        address=address,
+        state=state,
+        before=done.before,
+        after=done.digest,
+        version=version,
+        notes=tuple(done.notes),
+    )
+
+
+def _configured_key() -> Path:
+    """Return the public key of ``pipeline.toml`` in this folder.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    from pipeline.errors import ConfigError
+    from pipeline.settings import read_toml
+
+    section = read_toml(CONFIG).get("release") if CONFIG.exists() else None
+    key = section.get("public_key") if isinstance(section, dict) else None
+    if not isinstance(key, str):
+        msg = (
+            "verify with which key? give --public-key, set EDGE_PIPELINE_PUBLIC_KEY, or write [release] "
+            f"public_key into {CONFIG}; keys are made by: pipeline keygen"
+        )
+        raise ConfigError(msg)
+    return Path(key)
