@@ -33,7 +33,8 @@ class Forms(click.Group):
     """A group in which a first word that is none of its commands is a release to deploy."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+        args = args or ["--help"]
+        if args[0] not in self.commands and args[0] not in ctx.help_option_names:
             args = [RELEASE, *args]
         return super().parse_args(ctx, args)
 
