@@ -13,13 +13,17 @@ from deploy.facts import Builder, Commit
 from models.ports import Port
 from pipeline.artifacts import CalibrationSet, Dataset, LayerTreatment, QuantizedModel, Source, Transform
 from pipeline.config import BuildConfig, GateName
-from pipeline.papers import MEASURED, papers, plain_config
+from pipeline.papers import MEASURED, Origin, papers, plain_config
 from pipeline.targets import get_target
 from pipeline.validate.excess import Excess
 from pipeline.validate.shift_results import ShiftReport, ShiftResult
 
 HOSTILE = (
     "a | b\n\n# <script>alert('{{ 7*7 }}')</script> `x` [y](javascript:z) *b* $m$ \x1b[31m \u202e \U0001f600"
+)
+SOURCES = (
+    Source(location="in/model.keras", digest="2b" * 32),
+    Source(location="in/data.npz", digest="3c" * 32),
 )
 SETTINGS = {"model": {"path": "in/model.keras"}, "data": {"source": "in/data.npz"}}
 
@@ -28,7 +32,16 @@ SETTINGS = {"model": {"path": "in/model.keras"}, "data": {"source": "in/data.npz
 def write(report, prepared_model, tmp_path):
     """The papers of a build; keywords change the report, the settings or the arguments."""
 
-    def write(root=None, classes=("left", "right"), settings=None, changes=None, **arguments):
+    def write(
+        root=None,
+        classes=("left", "right"),
+        settings=None,
+        changes=None,
+        sources=SOURCES,
+        created=None,
+        commit=None,
+        **arguments,
+    ):
         folder = root or tmp_path
         samples = CalibrationSet(folder=folder, samples=64)
         samples.manifest.write_text("{}\n")
@@ -53,15 +66,11 @@ def write(report, prepared_model, tmp_path):
         given = {
             "config": BuildConfig.model_validate({"project": {"name": "tiny"}} | SETTINGS | (settings or {})),
             "target": get_target("arm64"),
-            "sources": (
-                Source(location="in/model.keras", digest="2b" * 32),
-                Source(location="in/data.npz", digest="3c" * 32),
-            ),
-            "root": folder,
-            "builder": Builder(),
+            "origin": Origin(root=str(folder), created=created, builder=Builder(), commit=commit),
             **arguments,
         }
-        return papers(replace(report, **(changes or {})), quantized, prepared, data, samples, **given)
+        measured = replace(report, **(changes or {}))
+        return papers(measured, quantized, prepared, data, samples, *sources, **given)
 
     return write
 
