@@ -10,6 +10,7 @@ import pytest
 from deploy.monitor.compare import compare
 from deploy.monitor.statistics import read_statistics
 from models.ports import Port
+from pipeline import baseline
 from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel, Transform
 from pipeline.baseline import MOST_SAMPLES, observe
 
@@ -87,3 +88,18 @@ def test_a_release_did_not_drift_from_itself(stages, tmp_path):
     baseline = read_statistics(observe(*stages, seed=0, out=tmp_path).baseline.read_bytes(), "baseline")
 
     assert {item.size for item in compare(baseline, baseline).items} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([-1.5, 0, 2], (-1.5, 2.0)),
+        ([np.nan, 1, np.inf, 3], (1.0, 3.0)),
+        ([0, 0], (-0.5, 0.5)),
+        ([8, 8], (4.0, 12.0)),
+        ([1e30], (5e29, 1.5e30)),
+        ([np.nan], (-0.5, 0.5)),
+    ],
+)
+def test_the_range_is_finite_and_has_room_for_a_histogram(values, expected):
+    assert baseline._range(np.array(values, np.float64)) == pytest.approx(expected)

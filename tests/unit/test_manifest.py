@@ -6,7 +6,6 @@ import platform
 from dataclasses import replace
 from importlib.metadata import version
 
-import numpy as np
 import pytest
 
 from pipeline import manifest
@@ -77,18 +76,3 @@ def test_a_runtime_without_the_operators_is_left_out_and_the_targets_own_comes_f
     assert needs(report, "arm64", litert="", tflite_runtime="") == [
         ("ai-edge-litert", version("ai-edge-litert"))
     ]
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([-1.5, 0, 2], (-1.5, 2.0)),
-        ([np.nan, 1, np.inf, 3], (1.0, 3.0)),
-        ([0, 0], (-0.5, 0.5)),
-        ([8, 8], (4.0, 12.0)),
-        ([1e30], (5e29, 1.5e30)),
-        ([np.nan], (-0.5, 0.5)),
-    ],
-)
-def test_the_range_is_finite_and_has_room_for_a_histogram(values, expected):
-    assert manifest._range(np.array(values, np.float64)) == pytest.approx(expected)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from deploy.errors import SignatureError
+from deploy.facts import Builder
 from deploy.keys import generate_key
 from deploy.manifest import digest_of
 from deploy.signing import verify
@@ -23,15 +24,23 @@ from pipeline.artifacts import (
     Measured,
     PassedReport,
     QuantizedModel,
+    Source,
     Transform,
 )
-from pipeline.config import GatesConfig, ProjectConfig, ReleaseConfig
+from pipeline.baseline import Observed
+from pipeline.config import BuildConfig, GatesConfig
 from pipeline.errors import GateFailed, IntegrityError, StageError
+from pipeline.papers import Origin
 from pipeline.release import judge, publish, release, require_passed
 from pipeline.runtimes.session import Tensor
 from pipeline.targets import get_target
 from pipeline.validate.report import deterministic, read_report, write_report
 
+SETTINGS = {
+    "project": {"name": "tiny", "version": "1.0"},
+    "model": {"path": "in/model.keras"},
+    "data": {"source": "in/data.npz"},
+}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -59,7 +68,7 @@ def make(measured, tmp_path, prepared_model):
     samples = CalibrationSet(folder=folder, samples=2)
     samples.manifest.write_text("{}\n")
 
-    def make(passed, sha256="1a" * 32, name="release", target="arm64", **settings):
+    def make(passed, sha256="1a" * 32, name="release", target="arm64", created=None, seen=None, **settings):
         quantized = QuantizedModel(
             folder=folder, size_bytes=5, sha256=sha256, sparsity=0.8, format="int8", reason="", layers=()
         )
@@ -76,19 +85,28 @@ def make(measured, tmp_path, prepared_model):
             inputs=(Port("image", (None, None, 1)),),
             preprocessing=(Transform(scale=(0.5,), offset=(-1.0,)),),
         )
+        observed = Observed(
+            folder=folder,
+            samples=2,
+            input_ranges=(seen and (-1.0, 2.0),),
+            output_ranges=(seen and (0.0, 1.0),),
+        )
+        observed.baseline.write_text("{}\n")
         (out := tmp_path / name).mkdir()
         made = release(
             quantized,
             passed,
             measured,
+            observed,
             samples,
             data,
             model,
-            project=ProjectConfig(name="tiny", version="1.0"),
+            Source(location="in/model.keras", digest="2b" * 32),
+            Source(location="in/data.npz", digest="3c" * 32),
+            config=BuildConfig.model_validate(SETTINGS | settings),
             target=get_target(target),
-            interpolation="bilinear",
+            origin=Origin(root=str(tmp_path), created=created, builder=Builder(), commit=None),
             out=out,
-            **settings,
         )
         return replace(made, folder=out)
 
@@ -120,8 +138,8 @@ def test_the_type_checker_refuses_a_release_from_a_report_that_was_not_passed(tm
         "from pipeline.artifacts import JudgedReport\n"
         "from pipeline.release import release\n"
         "def attempt(judged: JudgedReport, any_: Any) -> None:\n"
-        "    release(any_, judged, any_, any_, any_, any_,"
-        " project=any_, target=any_, interpolation=any_, out=any_)\n"
+        "    release(any_, judged, any_, any_, any_, any_, any_,"
+        " config=any_, target=any_, origin=any_, out=any_)\n"
     )
     mypy = [sys.executable, "-m", "mypy", "--no-error-summary", str(program)]
     said = subprocess.run(mypy, cwd=ROOT, capture_output=True, text=True).stdout
@@ -177,9 +195,13 @@ def test_the_manifest_says_how_to_feed_and_read_the_model(judged, make):
 
 
 def test_the_manifest_says_where_the_release_may_run(judged, make):
-    config = ReleaseConfig(counter=7, expires=date(2031, 2, 3))
     created = "2026-01-02T03:04:05Z"
-    made = make(require_passed(judged, judged.folder), config=config, tolerance_steps=2, created=created)
+    made = make(
+        require_passed(judged, judged.folder),
+        created=created,
+        release={"counter": 7, "expires": date(2031, 2, 3)},
+        gates={"bit_difference_steps": 2},
+    )
     manifest = manifest_of(made)
 
     assert manifest["devices"] == ["rpi4", "rpi5"]
@@ -192,23 +214,26 @@ def test_the_manifest_says_where_the_release_may_run(judged, make):
     assert (manifest["tolerance_steps"], manifest["golden"]) == (2, 64)
 
 
-def test_a_tensor_that_is_not_quantized_has_the_range_of_its_golden_values(judged, make, tmp_path):
+def test_a_tensor_that_is_not_quantized_has_the_range_that_was_observed(judged, make, tmp_path):
     taken, given = Tensor("image", (1, 8, 8, 1), "float32", None, 0), Tensor("x", (1, 2), "float32", None, 0)
     passed = require_passed(judged, judged.folder)
-    made = make(with_report(passed, tmp_path, inputs=(taken,), outputs=(given,)))
+    made = make(with_report(passed, tmp_path, inputs=(taken,), outputs=(given,)), seen=True)
 
     [taken], [given] = manifest_of(made)["inputs"], manifest_of(made)["outputs"]
-    assert (taken["scale"], taken["range"]) == (None, [0, 127])
-    assert (given["scale"], given["range"]) == (None, [-0.5, 0.5])
+    assert (taken["scale"], taken["range"]) == (None, [-1, 2])
+    assert (given["scale"], given["range"]) == (None, [0, 1])
 
 
 def test_the_digest_of_a_release_is_its_manifests(judged, make):
     made = make(require_passed(judged, judged.folder))
 
     assert made.reproducible_digest == digest_of(made.folder / made.name)
-    assert set(manifest_of(made)["files"]) == {
-        *("calibration.json", "golden_input_0.npy", "golden_output_0.npy", "labels.txt", "predict.py"),
-        "tiny-1.0-arm64.tflite",
+    listed = {name.partition("/")[0] for name in manifest_of(made)["files"]}
+    assert listed == {
+        *("tiny-1.0-arm64.tflite", "tiny-1.0-arm64.tflite.zst", "labels.txt", "calibration.json"),
+        *("golden_input_0.npy", "golden_output_0.npy", "baseline.json", "tiny.service"),
+        *("predict.py", "runner.py", "serving.py", "observe.py", "c", "android"),
+        *("MODEL_CARD.md", "bom.cdx.json", "provenance.json"),
     }
 
 
