@@ -48,6 +48,8 @@ def card(facts: ReleaseFacts) -> str:
         front_matter=front_matter(facts),
         labels=facts.labels[:MOST_LABELS],
         more_labels=max(len(facts.labels) - MOST_LABELS, 0),
+        losing=[shift for shift in facts.shifts if shift.loses],
+        unclear=[shift for shift in facts.shifts if not shift.loses],
         difference=_difference,
     )
 

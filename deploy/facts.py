@@ -70,11 +70,13 @@ class ShiftFacts:
     """A distribution under which int8 loses more than float does, or the samples do not tell.
 
     Attributes:
+        loses: whether int8 was found to lose more.
         excess: what int8 loses beyond its clean loss, in points, negative; None where it was not judged.
     """
 
     name: str
     verdict: str
+    loses: bool
     excess: float | None
 
 

@@ -219,6 +219,7 @@ def _quality(report: Report, config: BuildConfig) -> dict[str, Any]:
             ShiftFacts(
                 name=f"{found.output}: {found.name}" if found.output else found.name,
                 verdict=found.verdict,
+                loses=found.verdict == "int8 loses more",
                 excess=None if found.pooled is None else found.pooled.excess,
             )
             for found in unclear

@@ -21,13 +21,11 @@ from pipeline.validate.shift_results import ShiftReport, ShiftResult
 HOSTILE = (
     "a | b\n\n# <script>alert('{{ 7*7 }}')</script> `x` [y](javascript:z) *b* $m$ \x1b[31m \u202e \U0001f600"
 )
-SETTINGS = {"model": {"path": "in/model.keras"}, "data": {"source": "in/data.npz"}}
-
-
 SOURCES = (
     Source(location="in/model.keras", digest="2b" * 32),
     Source(location="in/data.npz", digest="3c" * 32),
 )
+SETTINGS = {"model": {"path": "in/model.keras"}, "data": {"source": "in/data.npz"}}
 
 
 @pytest.fixture
@@ -39,9 +37,9 @@ def write(report, prepared_model, tmp_path):
         classes=("left", "right"),
         settings=None,
         changes=None,
+        sources=SOURCES,
         created=None,
         commit=None,
-        sources=SOURCES,
         **arguments,
     ):
         folder = root or tmp_path
@@ -71,8 +69,8 @@ def write(report, prepared_model, tmp_path):
             "origin": Origin(root=str(folder), created=created, builder=Builder(), commit=commit),
             **arguments,
         }
-        changed = replace(report, **(changes or {}))
-        return papers(changed, quantized, prepared, data, samples, *sources, **given)
+        measured = replace(report, **(changes or {}))
+        return papers(measured, quantized, prepared, data, samples, *sources, **given)
 
     return write
 
@@ -99,7 +97,8 @@ def shifted():
         pooled=found,
         verdict="int8 loses more",
     )
-    return ShiftReport(samples=500, margin=2.0, tests=1, shifts=(shift,))
+    unclear = [replace(shift, name=name, verdict="inconclusive") for name in ("blur_a", "fog")]
+    return ShiftReport(samples=500, margin=2.0, tests=1, shifts=(shift, *unclear))
 
 
 def rendered(card):
@@ -116,7 +115,8 @@ def test_the_card_says_what_was_measured(write, shifted):
 
     assert "| classification | top-1, points | 2,000 | 92.15 | 92.05 | -0.10 [-0.45, +0.25] |" in card
     assert "| right | 990 | 91.2 % | 91.4 % |" in card
-    assert "- gaussian noise: int8 loses more, -2.90 points beyond its clean loss" in card
+    assert "- gaussian noise, -2.90 points beyond its clean loss" in card
+    assert "The samples do not tell under blur\\_a, fog." in card
     assert "95,712 bytes, 12,345 to download" in card
     assert "python3 predict.py samples.npy" in card
     assert "| pruned, quantization-aware | 1 |" in card
