@@ -14,7 +14,7 @@ from deploy.layouts import write_debian_package
 from deploy.manifest import Manifest, digest_of, write_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -35,6 +35,12 @@ def release_name(name: str, version: str, target: str) -> str:
     return joined
 
 
+def labels_text(labels: Sequence[str]) -> str:
+    """Return the labels, one line each whatever is in them: a control character becomes its escape."""
+    lines = ("".join(c if c.isprintable() else ascii(c)[1:-1] for c in label) for label in labels)
+    return "".join(f"{line}\n" for line in lines)
+
+
 def write_bundle(
     folder: Path,
     manifest: Manifest,
@@ -53,8 +59,7 @@ def write_bundle(
     """
     shutil.copyfile(tflite, folder / manifest.model)
     if manifest.labels:
-        labels = "".join(f"{label}\n" for label in manifest.labels)
-        (folder / "labels.txt").write_text(labels, encoding="utf-8")
+        (folder / "labels.txt").write_text(labels_text(manifest.labels), encoding="utf-8")
     for stem, array in arrays.items():
         np.save(folder / f"{stem}.npy", array, allow_pickle=False)
     for name, text in texts.items():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deploy.bundle import labels_text
 from pipeline.artifacts import QuantizedModel  # noqa: TC001 - Workspace.step reads the return type
 from pipeline.flatbuffer import printable, read_tflite
 from pipeline.flatbuffer.metadata import ModelMetadata, TensorMetadata, write_metadata
@@ -69,11 +70,6 @@ def describe(
     described = replace(quantized, folder=out, digest="", size_bytes=found.size_bytes, sha256=found.sha256)
     described.tflite.write_bytes(written)
     return described
-
-
-def labels_text(classes: Sequence[str]) -> str:
-    """The labels, one line each whatever is in them: a control character becomes its escape."""
-    return "".join(f"{printable(label)}\n" for label in classes)
 
 
 def model_metadata(

@@ -70,9 +70,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         value = table.get(key) if isinstance(table, dict) else None
         if isinstance(value, str) and not _is_import_path(value):
             raw[section][key] = str(path.parent / value)
-    shifted = raw.get("validate", {}).get("shift", {}).get("sources", {})
-    for name, value in shifted.items():
-        shifted[name] = value if _is_import_path(value) else str(path.parent / value)
+    sources: Any = raw
+    for key in ("validate", "shift", "sources"):
+        sources = sources.get(key) if isinstance(sources, dict) else None
+    for name, value in sources.items() if isinstance(sources, dict) else ():
+        if isinstance(value, str) and not _is_import_path(value):
+            sources[name] = str(path.parent / value)
     return raw
 
 
