@@ -10,9 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deploy.bundle import labels_text
 from models.ports import Port
 from pipeline.artifacts import Dataset, QuantizedModel, Transform
-from pipeline.describe import About, describe, labels_text
+from pipeline.describe import About, describe
 from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.metadata import read_files, read_metadata
 
