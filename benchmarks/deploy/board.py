@@ -1,7 +1,7 @@
 """How long a deploy to the emulated board takes: python benchmarks/deploy/board.py RELEASE [--runs 3].
 
-Boots the emulated board with sshd and the real adbd, and installs the release over each, from nothing and again
-where it is active, with the golden vectors answered on the board's own processor. The bar is 45 s.
+Boots the emulated board with sshd and the real adbd, and installs the release over each, from nothing and
+again where it is active, with the golden vectors answered on the board's own processor. The bar is 45 s.
 """
 
 from __future__ import annotations
