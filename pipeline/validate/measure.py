@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from pipeline.config import ValidateConfig
     from pipeline.runtimes.runtime import Runtime
     from pipeline.samples import Samples
-    from pipeline.targets import Device, Target
+    from pipeline.targets import Device, Package, Target
     from pipeline.validate.breakdown import PartCosts, Parts
     from pipeline.validate.comparison import Comparison
     from pipeline.validate.costs import HostLatency
@@ -131,6 +131,8 @@ class Measurement:
     def run(self, name: str, **described: Any) -> tuple[Report, GoldenSet]:
         """Measure everything; all cores are kept busy, except while the host's latency is measured.
 
+        Returns the report, and the golden samples with the outputs that the target's devices have to return.
+
         Args:
             name: of the report.
             described: what else the report says: classes, layers, ...
@@ -177,7 +179,7 @@ class Measurement:
             board=self._board(host, on_host) if self.board else None,
             **described,
         )
-        return report, on_host.golden
+        return report, self._right(self.target.runtime, on_host).golden
 
     def _side_by_side(
         self, host: Runtime, other: Runtime, devices: list[Runtime], parts: Parts | None
@@ -292,14 +294,8 @@ class Measurement:
         return tuple(run_all("compare devices", jobs))
 
     def _device(self, found: OnRuntime, measured: _Measured) -> DeviceResult:
-        """Compare bits with what they should be; a device that differs is judged on its own outputs.
-
-        LiteRT gives the host's bits. tflite-runtime's kernels for 32-bit Arm give those of the reference
-        kernels, and its kernels for this host need not.
-        """
-        reference = measured.host
-        if found.runtime.package == "tflite-runtime":
-            reference = answer(reference_runtime(), self.quantized, self.golden, None)
+        """Compare bits with what they should be; a device that differs is judged on its own outputs."""
+        reference = self._right(found.runtime.package, measured.host)
         differing, steps = differences(found.golden.outputs, reference.golden.outputs)
         compared: tuple[Comparison, ...] = ()
         if differing and self.samples is not None and measured.baseline is not None:
@@ -319,6 +315,16 @@ class Measurement:
             accuracy=compared,
             latency=found.latency,
         )
+
+    def _right(self, package: Package, host: OnRuntime) -> OnRuntime:
+        """The run whose bits a device with ``package`` has to return.
+
+        LiteRT gives the host's bits. tflite-runtime's kernels for 32-bit Arm give those of the reference
+        kernels, and its kernels for this host need not.
+        """
+        if package == "tflite-runtime":
+            return answer(reference_runtime(), self.quantized, self.golden, None)
+        return host
 
     def _parity(self, measured: _Measured) -> tuple[Parity, ...]:
         """Of each runtime with bits of its own, where they come from."""
