@@ -162,7 +162,9 @@ for folder in releases/*/ releases/.kept-*/; do
         echo
     fi
 done
-seen=$(stat -c %Y state/statistics.json 2>/dev/null) && echo "== statistics $(($(date +%s) - seen))"
+service=/var/lib/edge-models/${1##*/}
+seen=$(stat -c %Y state/statistics.json "$service/statistics.json" 2>/dev/null | sort -n | tail -n 1)
+if [ -n "$seen" ]; then echo "== statistics $(($(date +%s) - seen))"; fi
 exit 0
 """
 """folder -> ``== DIGEST KIB TIME`` and a manifest for each version, then ``== statistics SECONDS``."""
