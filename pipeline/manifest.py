@@ -149,7 +149,7 @@ def _tensor(tensor: Tensor, port: Port, seen: tuple[float, float] | None) -> dic
         "shape": tensor.shape,
         "dtype": tensor.dtype,
         "scale": tensor.scale,
-        "zero_point": tensor.zero_point,
+        "zero_point": tensor.zero_point or 0,
         "range": seen,
     }
 

@@ -147,7 +147,7 @@ def test_the_calibration_manifest_has_no_test_sample(default):
 
 
 def test_a_second_build_is_taken_from_the_store(default, build):
-    again = build(default.out, "--fast", cwd=default.out)
+    again = build(default.out, "--fast", cwd=default.out.parent)
 
     assert again.stdout == default.stdout
     assert all(step["cached"] for step in json.loads((default.out / "run.json").read_text())["steps"])

@@ -102,9 +102,10 @@ def test_the_resumed_build_has_the_same_digest_and_bytes_in_another_folder(journ
     resumed = journey[1]
 
     assert resumed.result["reproducible_digest"] == built.result["reproducible_digest"]
-    for path in built.release.iterdir():
-        if path.name not in MEASURED:
-            assert (resumed.release / path.name).read_bytes() == path.read_bytes(), path.name
+    for path in built.release.rglob("*"):
+        if path.is_file() and path.name not in MEASURED:
+            other = resumed.release / path.relative_to(built.release)
+            assert other.read_bytes() == path.read_bytes(), path.name
 
 
 def test_nothing_half_written_stays(journey):

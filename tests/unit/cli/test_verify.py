@@ -35,7 +35,7 @@ def test_it_says_what_the_release_is_and_who_signed_it(release, public, pipeline
     said = " ".join(ended.out.split())
     assert (ended.code, ended.err) == (0, "")
     assert "name tiny 1.2.3 for arm64 counter 1002003 expires never" in said
-    assert "runs on aarch64, Android arm64-v8a, with ai-edge-litert >= 1.0.1 files 9" in said
+    assert "runs on aarch64, Android arm64-v8a, with ai-edge-litert >= 1.0.1 files 10" in said
     assert f"digest {digest_of(release)} signed by {fingerprint(public)}" in said
 
 
@@ -54,7 +54,7 @@ def test_json_holds_the_same(release, public, pipeline):
         "android_abi": "arm64-v8a",
         "runtimes": [{"package": "ai-edge-litert", "least": "1.0.1"}],
         "digest": digest_of(release),
-        "files": 9,
+        "files": 10,
         "signed_by": fingerprint(public),
     }
 

@@ -81,7 +81,11 @@ def test_a_name_with_terminal_codes_is_shown_without_them(edited):
     assert len(str(refused.value)) < 500
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "null", "{", "[" * 100_000, '{"a":' * 50_000, "\ufeff{}"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", "null", "{", "[" * 100_000, '{"a":' * 50_000, "\ufeff{}"],
+    ids=lambda text: ascii(text[:8]),  # the whole would be in the environment of every child process
+)
 def test_what_is_no_manifest_is_one_clear_error(text, folder):
     (folder / "manifest.json").write_text(text)
     with pytest.raises(DeployError, match="build the release again"):
