@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -38,6 +38,7 @@ from deploy.install.versions import rollback
 from deploy.manifest import MANIFEST, Manifest, digest_of, read_manifest
 from deploy.transports.addresses import open_transport
 from deploy.transports.faulty import Fault, Faulty, Kind
+from deploy.transports.ssh import SshTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,11 +88,12 @@ class Killing:
 class Bench:
     """A device, the two versions to put on it, and how it is prepared for each scenario."""
 
-    address: str
+    open: Callable[[], Transport]
     transport: Transport
     options: Options
     old: tuple[Path, Manifest]
     new: tuple[Path, Manifest]
+    there: str
 
     def act(self, scenario: str, transport: Transport) -> None:
         if scenario == "rollback":
@@ -100,8 +102,7 @@ class Bench:
             install(*self.new, transport, self.options, lambda _: None)
 
     def shell(self, text: str) -> None:
-        there = place(look(self.transport, self.new[1].name, self.options), self.new[1].name)
-        ran = self.transport.run(["sh", "-c", text, "sh", there])
+        ran = self.transport.run(["sh", "-c", text, "sh", self.there])
         if ran.status != 0:
             msg = f"cannot prepare the device: {ran.err}"
             raise SystemExit(msg)
@@ -122,14 +123,13 @@ class Bench:
 
     def trouble(self, scenario: str) -> str:
         """Say what is wrong with what the device has now; "" where nothing is."""
-        name = self.new[1].name
-        facts = look(self.transport, name, self.options)
+        facts = look(self.transport, self.new[1].name, replace(self.options, python="none"))
         digests = {digest_of(folder) for folder, _ in (self.old, self.new)}
         if facts.active is None:
             return "" if scenario == "install" else "no version is active"
         if facts.active not in digests:
             return f"another version is active: {facts.active}"
-        runner = f"{place(facts, name)}/current/runner.py"
+        runner = f"{self.there}/current/runner.py"
         ran = self.transport.run([self.options.python, runner, "health", "--json"], timeout_s=600)
         found = json.loads(ran.out or b"{}")
         if ran.status or not found.get("healthy") or found.get("digest") != facts.active:
@@ -158,13 +158,28 @@ def fail(bench: Bench, scenario: str, kind: str, at: int, *, lasts: bool) -> Non
         if child == 0:
             with contextlib.suppress(BaseException):
                 # Its own connection: a forked one would be ended with the child.
-                way = Killing(open_transport(bench.address), at, after=kind.endswith("after"))
+                way = Killing(bench.open(), at, after=kind.endswith("after"))
                 bench.act(scenario, way)
             os._exit(0)
         os.waitpid(child, 0)
         return
     with contextlib.suppress(DeployError):
         bench.act(scenario, Faulty(bench.transport, Fault(cast("Kind", kind), at=at, lasts=lasts, seed=at)))
+
+
+@contextlib.contextmanager
+def reached(to: str, folder: Path) -> Iterator[Callable[[], Transport]]:
+    """Give what opens a way to the device; the emulated board is booted first."""
+    if not to.startswith("board-"):
+        yield lambda: open_transport(to)
+        return
+    from pipeline.board.board import Board
+    from pipeline.board.machine import board_device
+
+    with Board(board_device("rpi4"), adb=True, disk=folder / "disk") as board:
+        os.environ["ADB"] = str(board.image.adb)
+        address, adb = board.address, board.adb_address
+        yield lambda: SshTransport(address) if to == "board-ssh" else open_transport(adb)
 
 
 def cases(operations: list[str], kinds: tuple[str, ...], every: int) -> Iterator[tuple[str, int, bool]]:
@@ -208,7 +223,8 @@ def run(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("release", type=Path)
-    parser.add_argument("--to", required=True, help="ssh://..., adb://... or local://")
+    to = "ssh://..., adb://..., local://, or board-ssh or board-adb: the emulated board"
+    parser.add_argument("--to", required=True, help=to)
     parser.add_argument("--root")
     parser.add_argument("--python", default="python3")
     parser.add_argument("--every", type=int, default=1, help="Take every Nth operation alone.")
@@ -216,12 +232,13 @@ def main() -> None:
     options = parser.parse_args()
     assert set(KINDS) - {"killed", "killed after"} <= set(get_args(Kind))
     began, console = time.monotonic(), Console(width=110)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, reached(options.to, Path(folder)) as way:
         old, new = versions(options.release, Path(folder))
-        transport = open_transport(options.to)
+        transport = way()
         # What a killed or cut deploy left locked is taken over at once: nobody else is there.
         installing = Options(root=options.root, python=options.python, break_lock=True, allow_downgrade=True)
-        bench = Bench(options.to, transport, installing, old, new)
+        there = place(look(transport, new[1].name, installing), new[1].name)
+        bench = Bench(way, transport, installing, old, new, there)
         counted, broken = run(bench, tuple(options.kinds), options.every, lambda line: console.print(line))
         transport.close()
     table = Table("fault", *SCENARIOS, title=f"{options.to}: faults injected", title_justify="left")
