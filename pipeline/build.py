@@ -20,6 +20,7 @@ from pipeline.intake import (
     shifted_data,
     source_of,
 )
+from pipeline.manifest import counter_in
 from pipeline.papers import Origin
 from pipeline.preparation import prepare_model
 from pipeline.quantize.aware import train_quantization_aware
@@ -74,7 +75,7 @@ def build(
         given_data = source_of(config.data)
         last = last_release(config.validation.against)
         field = field_statistics(config.calibration)
-    origin = Origin.here()
+    origin, _ = Origin.here(), counter_in(config)  # what is wrong with them is told before the work
     step, seed, timeout_s = workspace.step, config.seed, config.quantize.convert_timeout_s
 
     model = step(load_model, given_model, config=config.model)

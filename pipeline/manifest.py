@@ -59,7 +59,7 @@ def make_manifest(
         name=project.name,
         version=project.version,
         target=target.name,
-        counter=counter_of(project.version) if release.counter is None else release.counter,
+        counter=counter_in(config),
         created=created,
         expires=release.expires,
         devices=tuple(device.name for device in target.devices),
@@ -106,6 +106,12 @@ def created_at() -> str | None:
     except (ValueError, OverflowError, OSError) as error:
         msg = f"{EPOCH}: {seconds!r} is no number of seconds; set it to e.g. $(git log -1 --format=%ct)"
         raise ConfigError(msg) from error
+
+
+def counter_in(config: BuildConfig) -> int:
+    """Return the counter that the settings state, else that of their version; errors as ``counter_of``."""
+    stated = config.release.counter
+    return counter_of(config.project.version) if stated is None else stated
 
 
 def counter_of(version: str) -> int:

@@ -1,4 +1,7 @@
-"""An old release under a new version, counter or expiry: the model and its papers stay byte for byte."""
+"""An old release under a new version, counter or expiry: the model and its papers stay byte for byte.
+
+The manifest, what is made of it, and the signature are new.
+"""
 
 from __future__ import annotations
 
