@@ -61,6 +61,11 @@ def fingerprint_of(key: EllipticCurvePublicKey) -> str:
     return hashlib.sha256(public_pem(key)).hexdigest()
 
 
+def signer(key: Path | None) -> tuple[Path | str | None, str | None]:
+    """Return the private key to sign with, the named one or else the environment's, and its password."""
+    return key or os.environ.get(SIGNING_KEY) or None, os.environ.get(SIGNING_PASSWORD)
+
+
 def read_public(source: Path | str) -> EllipticCurvePublicKey:
     """Return the public key of a path or PEM text; errors as ``fingerprint``."""
     from cryptography.exceptions import UnsupportedAlgorithm

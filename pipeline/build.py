@@ -75,7 +75,8 @@ def build(
         given_data = source_of(config.data)
         last = last_release(config.validation.against)
         field = field_statistics(config.calibration)
-    origin, _ = Origin.here(), counter_in(config)  # what is wrong with them is told before the work
+    origin = Origin.here()
+    counter_in(config)  # a version that gives none is told before the work
     step, seed, timeout_s = workspace.step, config.seed, config.quantize.convert_timeout_s
 
     model = step(load_model, given_model, config=config.model)

@@ -65,7 +65,7 @@ def make_manifest(
         devices=tuple(device.name for device in target.devices),
         machine=machine,
         android_abi=ANDROID_ABIS.get(machine, machine),
-        runtimes=_runtimes(report, target),
+        runtimes=runtimes_of(report, target),
         format=quantized.format,
         inputs=tuple(
             Input(**_tensor(tensor, port, seen), preprocessing=_steps(transform, tensor, interpolation))
@@ -136,8 +136,11 @@ def machine_of(target: Target) -> str:
     return machines.pop() if len(machines) == 1 else ANY
 
 
-def _runtimes(report: Report, target: Target) -> tuple[RuntimeNeed, ...]:
-    """The packages that have the model's operators, the target's own first; else the one it was tried on."""
+def runtimes_of(report: Report, target: Target) -> tuple[RuntimeNeed, ...]:
+    """Return the packages that have the model's operators, the target's own first.
+
+    Where none is known to have them it is the one that the model was tried on.
+    """
     oldest = report.compatibility.oldest
     packages = sorted(DISTRIBUTIONS, key=lambda package: package != target.runtime)
     needs = {DISTRIBUTIONS[package]: oldest[package] for package in packages if oldest.get(package)}

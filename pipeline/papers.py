@@ -26,7 +26,7 @@ from deploy.facts import (
     TensorFacts,
 )
 from deploy.provenance import builder_of, commit_of, provenance
-from pipeline.manifest import created_at
+from pipeline.manifest import created_at, runtimes_of
 from pipeline.validate.gates import GATES
 from pipeline.workspace import TOOLS, file_sha256
 
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 CARD, BOM, PROVENANCE = "MODEL_CARD.md", "bom.cdx.json", "provenance.json"
 PROJECT = "edge-deploy-pipeline"
 LOWEST_CLASSES = 5
-PACKAGES = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime"}
 # Gates that judge what is measured anew, and differs a little, in every build.
 MEASURED: frozenset[GateName] = frozenset(
     {"stability", "faults", "board", "instructions", "latency", "regression"}
@@ -126,7 +125,7 @@ def papers(
     root = Path(origin.root)
     facts = ReleaseFacts(
         **_identity(config, target, quantized),
-        **_inside(report, prepared, data),
+        **_inside(report, prepared, data, target),
         **_quality(report, config),
         baseline_bytes=report.baseline.size_bytes if report.baseline else None,
         download_bytes=download_bytes,
@@ -165,11 +164,9 @@ def _identity(config: BuildConfig, target: Target, quantized: QuantizedModel) ->
     }
 
 
-def _inside(report: Report, prepared: PreparedModel, data: Dataset) -> dict[str, Any]:
+def _inside(report: Report, prepared: PreparedModel, data: Dataset, target: Target) -> dict[str, Any]:
     transforms = zip(report.inputs, prepared.inputs, prepared.preprocessing, strict=True)
     purposes = zip(report.outputs, prepared.outputs, prepared.tasks, prepared.from_logits, strict=True)
-    oldest = {PACKAGES[name]: least for name, least in report.compatibility.oldest.items() if least}
-    fallback = {"ai-edge-litert": metadata.version("ai-edge-litert")}
     return {
         "family": _family(report.layers),
         "tasks": prepared.tasks,
@@ -185,7 +182,7 @@ def _inside(report: Report, prepared: PreparedModel, data: Dataset) -> dict[str,
             for layer in report.layers
             if layer.treatment == "float"
         ),
-        "runtimes": oldest or fallback,
+        "runtimes": {need.package: need.least for need in runtimes_of(report, target)},
     }
 
 

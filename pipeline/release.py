@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pipeline.papers import Origin
     from pipeline.targets import Target
 
-VERSION = 5
+VERSION = 6
 
 
 def judge(measured: Measured, *, name: str, gates: GatesConfig, out: Path) -> JudgedReport:

@@ -267,6 +267,11 @@ def printed(transport: Transport, ran: Ran) -> str:
     return ran.out.decode(errors="replace").replace("\r\n", "\n")
 
 
+def digest_in(folder: str) -> str:
+    """Return a version's digest by its folder in ``releases``, which a .deb may have put aside."""
+    return folder[-64:]
+
+
 def place(facts: Facts, name: str) -> str:
     """Return the folder on the device in which all versions of a release are."""
     return str(PurePosixPath(facts.root) / require_name(name))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.errors import DeployError, RefusedError, TransportError
 from deploy.install import scripts
-from deploy.install.device import Facts, Lock, can_check, check_device, look, place, script
+from deploy.install.device import Facts, Lock, can_check, check_device, digest_in, look, place, script
 from deploy.layouts import device_files
 from deploy.manifest import MANIFEST, digest_of
 from deploy.transports.words import last_line
@@ -91,10 +91,10 @@ def install(
             script(transport, scripts.REMOVE, there, lock.id, digest)  # unless it is in use
             raise
         if facts.active == digest:
-            previous = facts.previous[-64:] if facts.previous else None
+            previous = facts.previous and digest_in(facts.previous)
             return Installed(manifest.name, digest, digest, previous, is_new=False, notes=notes)
         notes += switch(lock, facts, digest, proof, on_step)
-    before = facts.active[-64:] if facts.active else None
+    before = facts.active and digest_in(facts.active)
     return Installed(manifest.name, digest, before, before, is_new=True, notes=notes)
 
 
@@ -207,11 +207,13 @@ def switch(lock: Lock, facts: Facts, folder: str, proof: Proof, on_step: Step) -
     try:
         script(transport, scripts.SWITCH, there, lock.id, f"releases/{folder}", _release(facts.active))
         _restart(transport, facts, proof.manifest.name)
-        proof.require(f"{there}/current", folder[-64:], QUICK_SAMPLES, on_step)
+        proof.require(f"{there}/current", digest_in(folder), QUICK_SAMPLES, on_step)
     except RefusedError as error:
         on_step("go back")
         _go_back(lock, facts)
-        kept = f"{facts.active[-64:][:12]} is active again" if facts.active else "none is active, as before"
+        kept = (
+            f"{digest_in(facts.active)[:12]} is active again" if facts.active else "none is active, as before"
+        )
         msg = f"{error}; {kept}"
         raise RefusedError(msg) from error
     except TransportError as error:

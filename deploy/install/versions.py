@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from deploy.errors import DeployError, RefusedError
 from deploy.install import scripts
-from deploy.install.device import Facts, Lock, can_check, look, place, read_manifest_text, script
+from deploy.install.device import Facts, Lock, can_check, digest_in, look, place, read_manifest_text, script
 from deploy.install.install import Installed, Proof, Step, switch
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ def rollback(name: str, transport: Transport, options: Options, on_step: Step) -
         proof = Proof(transport, manifest, options, facts)
         notes = proof.require(f"{there}/releases/{facts.previous}", wanted.digest, None, on_step)
         notes += switch(lock, facts, facts.previous, proof, on_step)
-    return Installed(name, wanted.digest, facts.active, facts.active, is_new=True, notes=notes)
+    before = facts.active and digest_in(facts.active)
+    return Installed(name, wanted.digest, before, before, is_new=True, notes=notes)
 
 
 def prune(name: str, transport: Transport, options: Options, keep: int = LEAST_KEPT) -> tuple[str, ...]:
@@ -149,7 +150,7 @@ def _listed(transport: Transport, name: str, facts: Facts) -> tuple[tuple[Versio
             continue  # a folder that is no version, which the next installation of it replaces
         found.append(
             Version(
-                digest=words[0][-64:],
+                digest=digest_in(words[0]),
                 version=manifest.version,
                 counter=manifest.counter,
                 target=manifest.target,

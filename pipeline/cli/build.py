@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,12 +126,12 @@ def build(
 
 def _signer(key: Path | None) -> tuple[Path | str | None, str | None]:
     """The key to sign with, if any, and its password; what is wrong with them is told at once."""
-    from deploy.keys import SIGNING_KEY, SIGNING_PASSWORD, read_private
+    from deploy.keys import read_private, signer
 
-    signer, password = key or os.environ.get(SIGNING_KEY) or None, os.environ.get(SIGNING_PASSWORD)
-    if signer is not None:
-        read_private(signer, password)
-    return signer, password
+    signing, password = signer(key)
+    if signing is not None:
+        read_private(signing, password)
+    return signing, password
 
 
 def _settings(config: Path | None, flags: dict[str, dict[str, Any]]) -> BuildConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,22 +46,21 @@ def release(
     RELEASE is left as it is. The new one is called NAME-VERSION-TARGET again. A password of the key is taken
     from EDGE_PIPELINE_SIGNING_PASSWORD.
     """
-    from deploy.keys import SIGNING_KEY, SIGNING_PASSWORD, fingerprint_of, read_private
+    from deploy.keys import fingerprint_of, read_private, signer
     from deploy.manifest import read_manifest
     from pipeline.cli.verify import describe, show
     from pipeline.repack import repack
 
-    signer = key or os.environ.get(SIGNING_KEY) or None
-    password = os.environ.get(SIGNING_PASSWORD)
+    signing, password = signer(key)
     # A key that cannot be used is told before anything is copied.
-    signed_by = fingerprint_of(read_private(signer, password).public_key()) if signer else None
+    signed_by = fingerprint_of(read_private(signing, password).public_key()) if signing else None
     folder = repack(
         release,
         out,
         version=version,
         counter=counter,
         expires=expires.date() if expires else None,
-        key=signer,
+        key=signing,
         password=password,
     )
     found = describe(folder, read_manifest(folder)) | {"signed_by": signed_by}

@@ -63,7 +63,7 @@ def test_the_machine_is_the_devices_own_and_any_of_several():
 
 def needs(report, target, **oldest):
     found = replace(report.compatibility, oldest={name.replace("_", "-"): at for name, at in oldest.items()})
-    runtimes = manifest._runtimes(replace(report, compatibility=found), get_target(target))
+    runtimes = manifest.runtimes_of(replace(report, compatibility=found), get_target(target))
     return [(need.package, need.least) for need in runtimes]
 
 
