@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.facts import Builder, Commit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
-
     from deploy.facts import ReleaseFacts
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -89,6 +88,12 @@ def builder_of(environment: Mapping[str, str]) -> Builder:
     if not (_URL.match(server) and _PATH.match(workflow) and _PATH.match(repository)):
         return Builder()
     return Builder(id=f"{server}/{workflow}", repository=f"{server}/{repository}")
+
+
+def work_tree_of(folder: Path) -> Path | None:
+    """Return the top folder of the git work tree that ``folder`` is in; None if it is in none."""
+    top = _git(folder, "rev-parse", "--show-toplevel")
+    return Path(top) if top else None
 
 
 def commit_of(folder: Path) -> Commit | None:

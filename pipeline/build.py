@@ -75,7 +75,7 @@ def build(
         given_data = source_of(config.data)
         last = last_release(config.validation.against)
         field = field_statistics(config.calibration)
-    origin = Origin.here()
+    origin = Origin.of(config.model.path)
     counter_in(config)  # a version that gives none is told before the work
     step, seed, timeout_s = workspace.step, config.seed, config.quantize.convert_timeout_s
 

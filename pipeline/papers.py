@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.bom import bom
@@ -25,8 +25,9 @@ from deploy.facts import (
     SourceFacts,
     TensorFacts,
 )
-from deploy.provenance import builder_of, commit_of, provenance
+from deploy.provenance import builder_of, commit_of, provenance, work_tree_of
 from pipeline.manifest import created_at, runtimes_of
+from pipeline.settings import is_import_path
 from pipeline.validate.gates import GATES
 from pipeline.workspace import TOOLS, file_sha256
 
@@ -69,10 +70,10 @@ class Origin:
     """Where, when and by whom a release is built.
 
     Attributes:
-        root: the project's folder: paths in it are written as seen from it, others by their name alone.
-        created: ISO time of SOURCE_DATE_EPOCH; None where that is not set.
+        root: the project's folder. Paths in it are written relative to it, others by their name alone.
+        created: ISO time of SOURCE_DATE_EPOCH; None if that is not set.
         builder: a run of GitHub Actions, or this machine, which is not named.
-        commit: where the project's git stands; None where there is none.
+        commit: the project's git commit; None if it is not in git.
     """
 
     root: str
@@ -81,13 +82,16 @@ class Origin:
     commit: Commit | None
 
     @classmethod
-    def here(cls) -> Origin:
-        """That of a build in the current folder.
+    def of(cls, model: Path) -> Origin:
+        """Return the origin of a build of ``model``, whatever the working directory is.
+
+        The project is the git work tree that the model's file is in, or else the file's folder.
 
         Raises:
-            ConfigError: SOURCE_DATE_EPOCH is no number of seconds.
+            ConfigError: SOURCE_DATE_EPOCH is not a number of seconds.
         """
-        root = Path.cwd()
+        folder = model.parent.resolve()
+        root = work_tree_of(folder) or folder
         return cls(
             root=str(root), created=created_at(), builder=builder_of(os.environ), commit=commit_of(root)
         )
@@ -302,13 +306,13 @@ def _without_places(text: str) -> str:
 
 
 def _location(place: str, root: Path) -> str:
-    """Return a place as seen from ``root``, or its name alone where it is elsewhere.
+    """Return a place relative to ``root``, or its name alone if it is elsewhere.
 
     A ``module:function`` stays as it is.
     """
-    path = PurePosixPath(place)
-    if path.is_absolute():
-        folder = PurePosixPath(root.absolute().as_posix())
-        inside = path.is_relative_to(folder) and ".." not in path.parts
-        return path.relative_to(folder).as_posix() if inside else path.name
-    return path.name if ".." in path.parts or place.startswith("~") else path.as_posix()
+    if is_import_path(place) or not place:
+        return place
+    path = Path(place)
+    path = path.parent.resolve() / path.name
+    inside = path.is_relative_to(root) and not place.startswith("~") and path.name != ".."
+    return path.relative_to(root).as_posix() if inside else path.name

@@ -68,13 +68,13 @@ def read_toml(path: Path) -> dict[str, Any]:
     ):
         table = raw.get(section)
         value = table.get(key) if isinstance(table, dict) else None
-        if isinstance(value, str) and not _is_import_path(value):
+        if isinstance(value, str) and not is_import_path(value):
             raw[section][key] = str(path.parent / value)
     sources: Any = raw
     for key in ("validate", "shift", "sources"):
         sources = sources.get(key) if isinstance(sources, dict) else None
     for name, value in sources.items() if isinstance(sources, dict) else ():
-        if isinstance(value, str) and not _is_import_path(value):
+        if isinstance(value, str) and not is_import_path(value):
             sources[name] = str(path.parent / value)
     return raw
 
@@ -135,7 +135,7 @@ def zoo_settings(name: str = "resnet8") -> dict[str, Any]:
     return read_toml(folder / f"{name}.toml")
 
 
-def _is_import_path(source: str) -> bool:
+def is_import_path(source: str) -> bool:
     """Tell ``package.module:function`` from a path."""
     module, colon, function = source.partition(":")
     return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -29,8 +31,9 @@ SETTINGS = {"model": {"path": "in/model.keras"}, "data": {"source": "in/data.npz
 
 
 @pytest.fixture
-def write(report, prepared_model, tmp_path):
+def write(report, prepared_model, tmp_path, monkeypatch):
     """The papers of a build; keywords change the report, the settings or the arguments."""
+    monkeypatch.chdir(tmp_path)
 
     def write(
         root=None,
@@ -254,6 +257,29 @@ def test_another_folder_and_another_time_give_the_same_bytes(write, tmp_path, mo
         monkeypatch.setenv("TZ", "Pacific/Auckland")
     assert made[0] == made[1]
     assert made[0] == write()
+
+
+@pytest.mark.parametrize("in_git", [False, True])
+def test_the_working_directory_changes_no_byte(write, tmp_path, monkeypatch, in_git):
+    (project := tmp_path / "project" / "trained").mkdir(parents=True)
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    if in_git:
+        subprocess.run(["git", "init", "-q", project.parent], check=True)
+    made = []
+    for here, way in ((project.parent, "trained"), (project, "."), (elsewhere, "../project/trained")):
+        monkeypatch.chdir(here)
+        origin = Origin.of(Path(way, "model.keras"))
+        settings = {
+            "model": {"path": f"{way}/model.keras"},
+            "data": {"source": f"{way}/data.npz"},
+        }
+        sources = (
+            Source(location=f"{way}/model.keras", digest="2b" * 32),
+            Source(location=f"{way}/data.npz", digest="3c" * 32),
+        )
+        made.append((origin, write(settings=settings, sources=sources, origin=origin)))
+    assert made[0] == made[1] == made[2]
+    assert ("trained/data.npz" in made[0][1]["provenance.json"]) == in_git
 
 
 def test_measured_figures_are_in_no_paper(write, report):
