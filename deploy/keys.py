@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ PUBLIC_KEY = "EDGE_PIPELINE_PUBLIC_KEY"
 CURVES = ("secp256r1", "secp384r1", "secp521r1")  # those that the library takes
 KEYGEN = "make a pair with: pipeline keygen"
 MOST_KEY_BYTES = 64 << 10
+# PEM text, or base64 that has no name of a file or folder in it.
+_KEY_TEXT = re.compile(r"-----|PRIVATE KEY|\n|\A[A-Za-z0-9+/=\s]{64,}\Z")
 
 
 def generate_key(private: Path, public: Path, password: str | None = None) -> str:
@@ -114,7 +117,10 @@ def read_private(source: Path | str, password: str | None) -> EllipticCurvePriva
 
 
 def _key_text(source: Path | str, variable: str) -> tuple[bytes, str]:
-    """Return a key's PEM text, and where it is from in words: what the environment holds is never printed."""
+    """Return a key's PEM text and a name for where it is from, which never holds the key itself."""
+    if isinstance(source, Path) and _KEY_TEXT.search(str(source)):
+        msg = f"got a key where the path of its file is expected; put the key into {variable}"
+        raise DeployError(msg)
     where = str(source) if isinstance(source, Path) else f"the key in {variable}"
     if isinstance(source, str) and "-----BEGIN" in source:
         return source.encode(), where
@@ -123,7 +129,7 @@ def _key_text(source: Path | str, variable: str) -> tuple[bytes, str]:
             return stream.read(MOST_KEY_BYTES), where
     except (OSError, ValueError) as error:
         msg = f"{where}: {getattr(error, 'strerror', None) or 'no path'}; {KEYGEN}"
-        raise DeployError(msg) from error
+        raise DeployError(msg) from None  # the text of the cause holds what is in the variable
 
 
 def public_pem(key: EllipticCurvePublicKey) -> bytes:

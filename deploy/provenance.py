@@ -16,6 +16,7 @@ from deploy.facts import Builder, Commit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
     from deploy.facts import ReleaseFacts
 
 STATEMENT = "https://in-toto.io/Statement/v1"

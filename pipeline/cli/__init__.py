@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from typing import NoReturn
 
 import click
 
+from pipeline.cli.redaction import redacted
 from pipeline.errors import INTERRUPTED_EXIT_CODE, PipelineError, leaf_errors_mapped
 from pipeline.runtimes.environment import check_siblings
 
@@ -23,6 +26,8 @@ COMMANDS = {
     "doctor": "Check this environment.",
 }
 
+DEBUG_HELP = "Show the traceback of an error."
+
 
 class Commands(click.Group):
     """Subcommands by name, each imported when it is asked for."""
@@ -35,6 +40,7 @@ class Commands(click.Group):
             return None
         module = __import__(f"pipeline.cli.{cmd_name}", fromlist=[cmd_name])
         command: click.Command = getattr(module, cmd_name)
+        _add_debug(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -42,16 +48,24 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _add_debug(command: click.Command) -> None:
+    """Let ``--debug`` stand after any command, too; ``main`` looks for it in the arguments."""
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _add_debug(each)
+    if all(option.name != "debug" for option in command.params):
+        command.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, help=DEBUG_HELP))
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="edge-deploy-pipeline", prog_name="pipeline")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, expose_value=False, help=DEBUG_HELP)
 def cli() -> None:
     """Keras models to pruned, full-integer int8 TFLite, validated on emulated edge devices."""
 
 
 def main() -> None:
     """Run the command; errors end as one line and their exit code."""
-    debug = "--debug" in sys.argv  # of the group or of any command
     try:
         check_siblings().require()
         with leaf_errors_mapped():
@@ -63,10 +77,14 @@ def main() -> None:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f"; see: {context.command_path} --help" if context else ""
-        click.echo(f"pipeline: {' '.join(error.format_message().split()).rstrip('.')}{hint}", err=True)
-        sys.exit(error.exit_code)
+        _fail(f"{error.format_message().rstrip('.')}{hint}", error.exit_code)
     except PipelineError as error:
-        if debug:
-            raise
-        click.echo(f"pipeline: {' '.join(str(error).split())}", err=True)
-        sys.exit(error.exit_code)
+        if "--debug" in sys.argv:
+            click.echo(redacted("".join(traceback.format_exception(error))), err=True, nl=False)
+        _fail(str(error), error.exit_code)
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    """Print one line, free of secrets, and exit."""
+    click.echo(f"pipeline: {redacted(' '.join(message.split()))}", err=True)
+    sys.exit(exit_code)

@@ -38,7 +38,6 @@ GOLDEN_SAMPLES = 8
 @click.option("--pairs", type=click.IntRange(min=9), default=9, show_default=True, help="Of a comparison.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def bench(
     file: Path,
     target: str | None,

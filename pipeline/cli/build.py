@@ -69,7 +69,6 @@ FAST = {"epochs": 1, "least_steps": 256, "samples": FAST_SAMPLES, "batch_size": 
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.option("-v", "--verbose", is_flag=True, help="Name each stage's digest and folder.")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def build(
     target: str,
     config: Path | None,

@@ -152,7 +152,6 @@ _unchecked = click.option(
 _lock = click.option("--break-lock", is_flag=True, help="Take over from an installation that died.")
 _output = _options(
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."),
-    click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."),
 )
 
 

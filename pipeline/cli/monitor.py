@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 @click.option("--root", help="The folder on the devices that releases are installed below.")
 @click.option("--public-key", type=click.Path(path_type=Path), help="Verify the release's signature first.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def monitor(
     release: Path,
     sources: tuple[str, ...],

@@ -53,7 +53,6 @@ BOARD = "board"
     help="Write report.json, report.txt, report.html and junit.xml to this folder.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def validate(
     file: Path,
     target: str,
