@@ -25,12 +25,14 @@ class Artifact:
     Attributes:
         folder: where the stage's files are; set by ``Workspace.step`` when it publishes them.
         digest: sha256 over the files' bytes and the record's own fields.
-        notes: what the user should know of it, one line each; ``Workspace.step`` tells them.
+        notes: warnings about it, one line each; ``Workspace.step`` prints them.
+        findings: what was inferred and why, one line each, such as an output's task; printed likewise.
     """
 
     folder: Path = Path()
     digest: str = ""
     notes: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,6 +126,8 @@ class Workspace:
         self._record()
         self.notify("cached" if cached else "done", f"{name}  {seconds:.1f} s")
         self.notify("detail", f"{artifact.digest[:16]}  {folder}")
+        for finding in artifact.findings:
+            self.notify("info", finding)
         for note in artifact.notes:
             self.notify("warning", note)
         return artifact

@@ -185,7 +185,9 @@ def _overlay_training(raw: dict[str, Any], flags: dict[str, Any]) -> None:
 
 
 class Narrator:
-    """Says on stderr what the build does: a line a stage on a terminal, elsewhere only warnings."""
+    """Reports on stderr what the build does: a line for each stage on a terminal, elsewhere only what was
+    inferred and warnings.
+    """
 
     def __init__(self, verbose: bool) -> None:
         self.verbose = verbose
@@ -197,6 +199,8 @@ class Narrator:
 
         if level == "warning":
             console.print(Text(f"warning: {text}", "yellow"))
+        elif level == "info":
+            console.print(Text(text), soft_wrap=True)
         elif level == "detail" and self.verbose:
             console.print(Text(f"  {text}", "dim"), soft_wrap=True)
         elif level in MARKS and (console.is_terminal or self.verbose):

@@ -53,6 +53,11 @@ def configured(source: Source, *, config: CalibrationConfig, out: Path) -> Note:
     return Note(text=str(config.samples))
 
 
+def infer(source: Source, *, out: Path) -> Note:
+    calls.append("infer")
+    return Note(text="", findings=("task: binary",), notes=("-1 is 0",))
+
+
 def fail(source: Source, *, error: str, out: Path) -> Note:
     (out / "half.txt").write_text("half")
     errors = {
@@ -121,6 +126,19 @@ def test_a_step_follows_the_content_of_its_input(tmp_path):
         workspace.step(copy, workspace.step(write, SOURCE, text=text))
 
     assert calls == ["a", "copy", "b", "copy"]
+
+
+def test_findings_and_notes_are_reported_by_a_cached_step_too(tmp_path):
+    heard = []
+    for _ in range(2):
+        workspace = Workspace(tmp_path, lambda level, text: heard.append((level, text)))
+        workspace.step(infer, SOURCE)
+
+    assert calls == ["infer"]
+    assert [line for line in heard if line[0] in ("info", "warning")] == [
+        ("info", "task: binary"),
+        ("warning", "-1 is 0"),
+    ] * 2
 
 
 @pytest.mark.parametrize("damage", ["flip", "remove", "add", "record", "no record", "other record"])

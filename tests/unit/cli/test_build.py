@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.cli.build import FAST_SAMPLES, FAST_SPARSITY, _settings
+from pipeline.cli.build import FAST_SAMPLES, FAST_SPARSITY, Narrator, _settings
 from pipeline.errors import ConfigError
 
 
@@ -97,3 +97,11 @@ def test_a_model_without_data_is_refused_and_the_other_way_round(given):
 def test_a_model_whose_file_name_is_no_release_name_asks_for_another(folder):
     with pytest.raises(ConfigError, match=r"--model: project\.name"):
         settings(model=folder / "my net.keras", data="d.npz")
+
+
+def test_what_was_inferred_is_printed_on_stderr_without_a_terminal_too(capsys):
+    Narrator(verbose=False)("info", "task: binary (one sigmoid output [1])")
+
+    captured = capsys.readouterr()
+    assert captured.err == "task: binary (one sigmoid output [1])\n"
+    assert captured.out == ""
