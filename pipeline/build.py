@@ -26,7 +26,7 @@ from pipeline.preparation import prepare_model
 from pipeline.quantize.aware import train_quantization_aware
 from pipeline.quantize.convert import convert_float, convert_quantized
 from pipeline.recalibration import field_statistics
-from pipeline.release import judge, publish, release, require_passed, withdraw
+from pipeline.release import judge, publish, release, require_passed
 from pipeline.runtimes.environment import check_environment
 from pipeline.validate.report import read_report
 from pipeline.validate.stage import validate
@@ -58,14 +58,15 @@ def build(
 ) -> Built:
     """Take a trained Keras model to a validated release for ``target``.
 
-    The report is published whether or not the gates pass.
+    The report is published whether or not the gates pass; an earlier release of the same name is replaced
+    only by one that passes.
 
     Args:
         key: signs the release, a path or PEM text; None leaves it unsigned.
         password: of the key, where it is encrypted.
 
     Raises:
-        GateFailed: a gate was not passed; there is no release.
+        GateFailed: a gate was not passed; there is no new release.
         PipelineError: a stage could not finish.
     """
     check_environment(target.devices)
@@ -101,9 +102,7 @@ def build(
     judged = step(judge, measured, name=name, gates=config.gates)
     report, folder = workspace.root / "report" / name, workspace.root / "release" / name
     publish(judged.folder, report)
-    if judged.failed:
-        withdraw(folder)
-    passed = require_passed(judged, report)
+    passed = require_passed(judged, report, standing=folder)
     observed = step(observe, quantized, prepared, data, seed=seed)
     released = step(
         release, quantized, passed, measured, observed, samples, data, prepared, given_model, given_data,

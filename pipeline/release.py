@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ import numpy as np
 
 from deploy.bundle import write_bundle
 from deploy.contents import REPORTS
+from deploy.errors import DeployError
+from deploy.manifest import MANIFEST, digest_of
 from deploy.signing import sign
 from deploy.software import software
 from pipeline.artifacts import JudgedReport, PassedReport, Release
@@ -50,15 +53,16 @@ def judge(measured: Measured, *, name: str, gates: GatesConfig, out: Path) -> Ju
     return judged
 
 
-def require_passed(judged: JudgedReport, published: Path) -> PassedReport:
+def require_passed(judged: JudgedReport, published: Path, standing: Path | None = None) -> PassedReport:
     """Hand out the report that a release needs.
 
     Args:
         judged: the report with its verdicts.
         published: where the user finds it.
+        standing: where an earlier build may have left a release of the same name; it is not touched.
 
     Raises:
-        GateFailed: a gate was not passed.
+        GateFailed: a gate was not passed; the message names the earlier release, which is not this build's.
     """
     if judged.failed:
         report = read_report(judged.report)
@@ -66,8 +70,19 @@ def require_passed(judged: JudgedReport, published: Path) -> PassedReport:
             f"{v.gate}: got {v.got}, allowed {v.allowed}" for v in report.verdicts if v.outcome == "failed"
         )
         msg = f"no release: {what}; the whole report is in {published}"
+        if standing is not None and standing.is_dir():
+            msg += f"; {standing} is unchanged: {_earlier(standing)}, not this build's"
         raise GateFailed(msg)
     return PassedReport(**{field.name: getattr(judged, field.name) for field in fields(judged)})
+
+
+def _earlier(folder: Path) -> str:
+    """Describe the release in a folder by its date and digest, where they can be read."""
+    try:
+        written = datetime.fromtimestamp((folder / MANIFEST).stat().st_mtime, UTC)
+        return f"the release of {written:%Y-%m-%d %H:%M} UTC, digest {digest_of(folder)[:12]}"
+    except (OSError, DeployError):
+        return "an earlier build's folder"
 
 
 def release(
@@ -116,15 +131,6 @@ def release(
     texts |= {file: (passed.folder / file).read_bytes() for file in REPORTS}
     digest = write_bundle(folder, manifest, quantized.tflite, arrays, texts)
     return Release(name=manifest.full_name, reproducible_digest=digest, notes=notes)
-
-
-def withdraw(folder: Path) -> None:
-    """Take back an earlier release of the same name, so that none stands that the last build refused."""
-    if folder.is_dir():
-        with storing("withdraw"):
-            private = Path(tempfile.mkdtemp(prefix=".withdraw-", dir=folder.parent))
-            folder.rename(private / "old")
-            shutil.rmtree(private)
 
 
 def publish(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -48,3 +49,26 @@ def test_every_input_of_the_action_reaches_the_build() -> None:
 
 def test_the_workflow_that_releases_uses_this_action() -> None:
     assert "uses: ./" in (ROOT / ".github/workflows/release.yml").read_text()
+
+
+def test_a_failed_build_hands_on_no_release_that_an_earlier_one_left(tmp_path: Path) -> None:
+    earlier = tmp_path / "build/release/model-1.0-arm64"
+    earlier.mkdir(parents=True)
+    output = tmp_path / "output"
+    output.touch()
+    refusing = tmp_path / "pipeline"
+    refusing.write_text("#!/bin/sh\nexit 1\n")
+    refusing.chmod(0o755)
+    inputs = {"TARGET": "arm64", "COUNTER": "1", "OUT": str(tmp_path / "build"), "PIPELINE": str(refusing)}
+    others = ("CONFIG", "VERSION", "VALID_DAYS", "ARGUMENTS")
+    keys = ("EDGE_PIPELINE_SIGNING_KEY", "EDGE_PIPELINE_SIGNING_PASSWORD")
+    files = {"GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
+
+    done = subprocess.run(
+        [ROOT / ".ci/build-in-actions"],
+        env=dict(os.environ) | dict.fromkeys((*others, *keys), "") | inputs | files,
+        check=False,
+    )
+
+    assert (done.returncode, output.read_text()) == (1, "")
+    assert earlier.is_dir()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -148,3 +150,23 @@ def test_a_failed_gate_ends_with_1_the_whole_report_and_no_release(built, tiny, 
     assert "FAILED" in (built.out / "report/strict-1.0-arm64/report.txt").read_text()
     assert not (built.out / "release/strict-1.0-arm64").exists()
     assert built.release.is_dir()
+
+
+def test_a_failed_gate_leaves_the_earlier_release_of_the_name_and_says_so(
+    built, build, tiny, tmp_path, start
+):
+    copy = tmp_path / "build"
+    shutil.copytree(built.out, copy, symlinks=True)
+    earlier = copy / "release" / built.release.name
+    digest = hashlib.sha256((earlier / "manifest.json").read_bytes()).hexdigest()
+    gates = '\n[gates]\naccuracy_drop_points = 0.01\ninconclusive = "fail"\n'
+    strict = tiny / "strict-again.toml"
+    strict.write_text((tiny / "pipeline.toml").read_text() + gates)
+
+    process = start("build", "--target", "arm64", "--out", copy, "--config", strict, "--json", cwd=tiny)
+    stdout, stderr = process.communicate(timeout=120)
+
+    assert (process.returncode, stdout) == (1, "")
+    assert f"{earlier} is unchanged: the release of " in stderr
+    assert f"digest {digest[:12]}, not this build's" in stderr
+    assert hashlib.sha256((earlier / "manifest.json").read_bytes()).hexdigest() == digest

@@ -132,6 +132,39 @@ def test_a_failed_gate_is_refused_with_what_it_got_and_what_it_allows(measured, 
     assert "x: FAILED" in (judged.folder / "report.txt").read_text()
 
 
+def test_a_refused_build_says_that_the_earlier_release_of_the_name_stands(measured, judged, make, tmp_path):
+    made = make(require_passed(judged, judged.folder))
+    earlier = made.folder / made.name
+    before = {path: path.read_bytes() for path in earlier.rglob("*") if path.is_file()}
+    refused = judge(measured, name=made.name, gates=GatesConfig(size_ratio=0.1), out=tmp_path)
+
+    with pytest.raises(GateFailed) as error:
+        require_passed(refused, refused.folder, standing=earlier)
+
+    said = str(error.value)
+    assert said.startswith("no release: size: got ")
+    assert f"; {earlier} is unchanged: the release of " in said
+    assert said.endswith(f", digest {digest_of(earlier)[:12]}, not this build's")
+    assert {path: path.read_bytes() for path in earlier.rglob("*") if path.is_file()} == before
+
+
+def test_a_refused_build_without_an_earlier_release_says_nothing_of_one(measured, tmp_path):
+    refused = judge(measured, name="x", gates=GatesConfig(size_ratio=0.1), out=tmp_path)
+
+    with pytest.raises(GateFailed) as error:
+        require_passed(refused, refused.folder, standing=tmp_path / "missing")
+
+    assert "unchanged" not in str(error.value)
+
+
+def test_a_folder_that_is_no_release_is_left_and_not_called_one(measured, tmp_path):
+    refused = judge(measured, name="x", gates=GatesConfig(size_ratio=0.1), out=tmp_path)
+    (folder := tmp_path / "release").mkdir()
+
+    with pytest.raises(GateFailed, match="release is unchanged: an earlier build's folder, not this build's"):
+        require_passed(refused, refused.folder, standing=folder)
+
+
 def test_the_type_checker_refuses_a_release_from_a_report_that_was_not_passed(tmp_path):
     (program := tmp_path / "program.py").write_text(
         "from typing import Any\n"
