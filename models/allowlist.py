@@ -129,6 +129,7 @@ LAYERS: dict[str, LayerRule] = {
     # around another layer
     "Bidirectional": LayerRule(("merge_mode",), wraps=True),
     "TimeDistributed": LayerRule(wraps=True),
+    "SpectralNormalization": LayerRule(wraps=True),  # read as the layer inside, whose kernel it keeps
     "RNN": LayerRule(_RECURRENT[5:]),  # of one cell: read as the layer of that cell
     # pooling
     "MaxPooling1D": LayerRule(_POOLING),
@@ -193,14 +194,21 @@ LAYERS: dict[str, LayerRule] = {
 
 DO_NOTHING = frozenset(
     {
-        *("Identity", "ActivityRegularization", "StochasticDepth"),
-        *("RandomBrightness", "RandomContrast", "RandomFlip"),
+        *("Identity", "ActivityRegularization", "StochasticDepth", "MaxNumBoundingBoxes"),
+        *("RandomBrightness", "RandomContrast", "RandomFlip", "RandomHeight", "RandomWidth"),
         *("RandomRotation", "RandomTranslation", "RandomZoom", "RandomShear", "RandomGaussianBlur"),
         *("RandomColorJitter", "RandomErasing", "RandomGrayscale", "RandomHue", "RandomSaturation"),
-        *("RandomSharpness", "RandomPosterization", "RandomInvert"),
+        *("RandomSharpness", "RandomPosterization", "RandomInvert", "RandomColorDegeneration"),
+        *("RandomElasticTransform", "RandomPerspective", "Solarization"),
+        *("RandAugment", "AugMix", "CutMix", "MixUp"),
     }
 )
 """Layers that pass their input on at inference: augmentation and the like. The bridge leaves them out."""
+
+CLASS_SYNONYMS = dict.fromkeys(
+    ("BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization"), "BatchNormalization"
+)
+"""Names under which versions of Keras and ``keras.layers.experimental`` save a layer of the allowlist."""
 
 MODELS = frozenset({"Functional", "Sequential", "Model"})
 """Classes whose configuration is a graph of layers."""
@@ -226,5 +234,18 @@ REASONS: dict[str, str] = {
     "TextVectorization": "it reads a vocabulary and gives no int8 op; tokenise before the model",
     "Hashing": "it gives no int8 op; hash before the model",
     "RandomCrop": "it changes the image at inference too; replace it with CenterCrop",
+    **dict.fromkeys(
+        ("AutoContrast", "Equalization", "ContrastLimitedAdaptiveHistogramEqualization"),
+        "it changes the image at inference too and gives no int8 op; apply it to the images before the model",
+    ),
+    **dict.fromkeys(
+        ("STFTSpectrogram", "MelSpectrogram"),
+        "it computes Fourier transforms, which have no int8 op; compute the spectrograms with this layer "
+        "before the model, and build the layers after it as keras.Model(spectrogram, outputs)",
+    ),
+    **dict.fromkeys(
+        ("CategoryEncoding", "Discretization", "HashedCrossing"),
+        "it gives no int8 op; encode the column before the model",
+    ),
 }
 """Why well-known layers are refused and what to do; any other gets a general answer."""

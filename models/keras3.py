@@ -18,7 +18,14 @@ from models.graph import Call, Graph, Layer
 from models.nodes import Arguments, Ref, Tensor, read_node, read_refs
 from models.operations import is_operation, operation_chains, operation_kind
 from models.shapes import output_shape
-from models.translate import Config, activation_layers, class_of, read_layer, weight_flags
+from models.translate import (
+    Config,
+    activation_layers,
+    class_of,
+    read_layer,
+    weight_flags,
+    without_spectral_norm,
+)
 from models.weights import Entry
 
 if TYPE_CHECKING:
@@ -102,7 +109,8 @@ def _entry(config: Config, name: str, faults: list[str], *, frozen: bool, depth:
         if kind in DO_NOTHING or is_operation(config):
             return Entry(name, kind)
         if kind not in MODELS:
-            return Entry(name, kind, tuple(flag and not frozen for flag in weight_flags(name, kind, fields)))
+            flags = tuple(flag and not frozen for flag in weight_flags(name, kind, fields))
+            return Entry(name, _kind(config), flags)  # an archive files arrays under the class's own name
     except ModelError as error:
         faults.append(str(error))
         return Entry(name, "")
@@ -222,8 +230,8 @@ class _Reader:
             return self.model(config, place, list(tensors))
         if kind in DO_NOTHING:
             return list(tensors)
-        fields = _fields(config)
-        layer = read_layer(name, kind, fields, self.weights.get(place, ()), self.is_keras3)
+        kind, fields, arrays = without_spectral_norm(name, kind, _fields(config), self.weights.get(place, ()))
+        layer = read_layer(name, kind, fields, arrays, self.is_keras3)
         named = "a mask" if named_mask is not None else ""
         mask = masks.mask_after(name, kind, [*(self.masks.get(tensor, "") for tensor in tensors), named])
         start = tensor = self._call(place, layer, tensors)

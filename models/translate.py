@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from models.allowlist import ACTIVATION_SYNONYMS, ACTIVATIONS, DO_NOTHING, LAYERS, MODELS, REASONS
+from models.allowlist import (
+    ACTIVATION_SYNONYMS,
+    ACTIVATIONS,
+    CLASS_SYNONYMS,
+    DO_NOTHING,
+    LAYERS,
+    MODELS,
+    REASONS,
+)
 from models.errors import ModelError
 from models.graph import Layer
 from models.layers import OWN_LAYERS
@@ -56,6 +64,7 @@ def class_of(config: Any, name: str) -> str:
     if not isinstance(kind, str):
         msg = f"layer {name!r}: damaged configuration; save the model again"
         raise ModelError(msg)
+    kind = CLASS_SYNONYMS.get(kind, kind)
     module = str(config.get("module") or "keras")
     fields = config.get("config")
     dtype = fields.get("dtype") if isinstance(fields, dict) else None
@@ -84,6 +93,8 @@ def weight_flags(name: str, kind: str, fields: Config) -> tuple[bool, ...]:
     """Say for each array that a layer keeps whether it is trainable, in the order of ``layer.weights``."""
     kind, fields = known_form(name, kind, fields)
     rule = LAYERS[kind]
+    if kind == "SpectralNormalization":
+        return (*weight_flags(name, *_inner(name, fields.get("layer"))), False)
     if rule.wraps:
         inner_kind, inner_fields = _inner(name, fields.get("layer"))
         return weight_flags(name, inner_kind, inner_fields) * (2 if kind == "Bidirectional" else 1)
@@ -138,6 +149,16 @@ def read_layer(name: str, kind: str, fields: Config, arrays: Arrays, is_keras3: 
         config |= {"mean": arrays[0].tolist(), "variance": arrays[1].tolist()}
         arrays = ()
     return Layer(name, kind, config, arrays)
+
+
+def without_spectral_norm(name: str, kind: str, fields: Config, arrays: Arrays) -> tuple[str, Config, Arrays]:
+    """Return the layer inside a SpectralNormalization; its kernel is stored as inference uses it.
+
+    The wrapper's own array, the last one, serves training only. Any other layer comes back as it is.
+    """
+    if kind != "SpectralNormalization":
+        return kind, fields, arrays
+    return *_inner(name, fields.get("layer")), arrays[:-1]
 
 
 def known_form(name: str, kind: str, fields: Config) -> tuple[str, Config]:

@@ -146,11 +146,12 @@ def _walk_archive(
 
 
 def _own_arrays(group: h5py.Group) -> Iterator[h5py.Dataset]:
-    if "vars" in group:
-        yield from (group["vars"][name] for name in sorted(group["vars"], key=int))
     for name in _SUBLAYERS:
         if name in group:
             yield from _own_arrays(group[name])
+    if "vars" in group:
+        own = [group["vars"][name] for name in sorted(group["vars"], key=int)]
+        yield from own[-1:] if "layer" in group else own  # SpectralNormalization has its layer's kernel again
 
 
 def _walk_hdf5(group: h5py.Group, model: Entry, found: dict[tuple[str, ...], list[h5py.Dataset]]) -> None:
