@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 from pipeline.artifacts import Artifact, Source
 from pipeline.errors import ConfigError, PipelineError, StageError, leaf_errors_mapped
@@ -133,24 +133,48 @@ class Workspace:
         return artifact
 
     def _stored(self, folder: Path, stage: Callable[..., A]) -> A | None:
-        """Load a published step, or None where there is none or its bytes are not the ones published."""
+        """Load a published step, or None if there is none; a damaged one is moved out of the way.
+
+        Raises:
+            StageError: a damaged step cannot be moved.
+        """
         if not folder.is_dir():
             return None
+        artifact = self._intact(folder, stage)
+        if artifact is None:
+            self._discard(folder, stage.__name__)
+        return artifact
+
+    def _intact(self, folder: Path, stage: Callable[..., A]) -> A | None:
+        """Load a published step, or None if its bytes are not the ones that were published."""
         # Only the return type: the other annotations may not be importable at run time.
-        kind: type[A] = vars(sys.modules[stage.__module__])[stage.__annotations__["return"]]
+        returned = stage.__annotations__["return"]
+        kind: type[A] = (
+            vars(sys.modules[stage.__module__])[returned] if isinstance(returned, str) else returned
+        )
         try:
             record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
             artifact = TypeAdapter(kind).validate_python(record["artifact"])
             intact = record["files"] == folder_digests(folder) and artifact.digest == _digest(
                 artifact, record["files"]
             )
-        except (OSError, ValueError, KeyError, ValidationError):
-            intact = False
-        if intact:
-            return replace(artifact, folder=folder)
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return None
+        return replace(artifact, folder=folder) if intact else None
+
+    def _discard(self, folder: Path, name: str) -> None:
+        """Move a damaged step to a name under which no build looks for it, and remove what can be removed."""
         self.notify("warning", f"the stored step {folder.name} is damaged; it is made again")
-        shutil.rmtree(folder, ignore_errors=True)
-        return None
+        aside = Path(tempfile.mkdtemp(prefix=".damaged-", dir=self._store))
+        try:
+            folder.rename(aside)
+        except OSError as error:
+            if folder.exists():  # else another build has moved it
+                cause = f"{folder} is damaged and cannot be moved: {error.strerror}"
+                hint = "remove that folder, or build into another with --out"
+                raise StageError(name, cause, hint) from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
     def _run(
         self,
@@ -171,7 +195,7 @@ class Workspace:
                 }
                 (private / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
                 private.chmod(0o755)
-                _publish(private, folder)
+                self._publish(private, folder, stage)
         except PipelineError:
             raise
         except Exception as error:
@@ -179,6 +203,14 @@ class Workspace:
             cause = f"{type(error).__name__}: {lines[0]}"
             raise StageError(name, cause, "run again with --debug for the traceback") from error
         return replace(artifact, folder=folder)
+
+    def _publish(self, private: Path, folder: Path, stage: Callable[..., A]) -> None:
+        """Rename into place; if another build was quicker, its equal result stands."""
+        try:
+            private.rename(folder)
+        except OSError:
+            if self._intact(folder, stage) is None:
+                raise
 
     @contextmanager
     def _private_folder(self, name: str) -> Iterator[Path]:
@@ -234,12 +266,3 @@ def _digest(artifact: Artifact, files: dict[str, str]) -> str:
         f.name: getattr(artifact, f.name) for f in fields(artifact) if f.name not in {"folder", "digest"}
     }
     return sha256_of([type(artifact).__name__, facts, files])
-
-
-def _publish(private: Path, folder: Path) -> None:
-    """Rename into place; where another build was quicker, its equal result stands."""
-    try:
-        private.rename(folder)
-    except OSError:
-        if not (folder / RECORD).is_file():
-            raise

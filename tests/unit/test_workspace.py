@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Barrier
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,9 +19,6 @@ from pipeline.artifacts import Artifact, Source
 from pipeline.config import CalibrationConfig
 from pipeline.errors import ConfigError, GateFailed, InputError, StageError
 from pipeline.workspace import Workspace
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VERSION = 1
 SOURCE = Source(location="model.keras", digest="aa")
@@ -141,7 +139,7 @@ def test_findings_and_notes_are_reported_by_a_cached_step_too(tmp_path):
     ] * 2
 
 
-@pytest.mark.parametrize("damage", ["flip", "remove", "add", "record", "no record", "other record"])
+@pytest.mark.parametrize("damage", ["flip", "remove", "add", "record", "no record", "other record", "list"])
 def test_a_damaged_step_is_made_again_with_a_warning(damage, tmp_path):
     heard = []
     workspace = Workspace(tmp_path, lambda level, text: heard.append((level, text)))
@@ -160,6 +158,8 @@ def test_a_damaged_step_is_made_again_with_a_warning(damage, tmp_path):
             record.unlink()
         case "other record":
             record.write_text(record.read_text().replace('"hello"', '"other"'))
+        case "list":
+            record.write_text("[]")
 
     again = workspace.step(write, SOURCE)
 
@@ -169,6 +169,50 @@ def test_a_damaged_step_is_made_again_with_a_warning(damage, tmp_path):
     assert [text for level, text in heard if level == "warning"] == [
         f"the stored step {made.folder.name} is damaged; it is made again"
     ]
+
+
+def test_a_damaged_step_that_cannot_be_removed_is_not_used(tmp_path, monkeypatch):
+    workspace = Workspace(tmp_path)
+    made = workspace.step(write, SOURCE)
+    made.file.write_text("hellO")
+    monkeypatch.setattr("shutil.rmtree", lambda *arguments, **options: None)
+
+    assert workspace.step(write, SOURCE).file.read_text() == "hello"
+
+
+def test_a_damaged_step_that_cannot_be_moved_stops_the_build(tmp_path, monkeypatch):
+    workspace = Workspace(tmp_path)
+    made = workspace.step(write, SOURCE)
+    made.file.write_text("hellO")
+    rename = Path.rename
+
+    def refuse(path, target):
+        if path == made.folder:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(StageError, match=r"is damaged and cannot be moved: .*; remove that folder, or build"):
+        workspace.step(write, SOURCE)
+    assert len(calls) == 1
+
+
+def test_a_damaged_step_that_appears_meanwhile_is_not_taken_for_the_result(tmp_path, monkeypatch):
+    workspace = Workspace(tmp_path)
+    made = Workspace(tmp_path / "other").step(write, SOURCE)
+    stored = workspace._store / made.folder.name
+    rename = Path.rename
+
+    def slower(path, target):
+        if target == stored and not stored.exists():
+            shutil.copytree(made.folder, stored)
+            (stored / "file").unlink(missing_ok=True)
+            (stored / "more").write_text("x")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", slower)
+    with pytest.raises(StageError, match="free space or mend the permissions"):
+        workspace.step(write, SOURCE)
 
 
 @pytest.mark.parametrize(
