@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -156,7 +157,10 @@ def _read_signature(path: Path, expected: str) -> _Statement:
     Nothing is let through that would not change what is signed, so that a file has one form only.
     """
     try:
-        bundle = _Bundle.model_validate_json(path.read_bytes()[: MOST_TEXT_BYTES + 1])
+        with path.open("rb") as stream:
+            content = stream.read(MOST_TEXT_BYTES + 1)
+        bundle = _Bundle.model_validate_json(content)
+        _require_canonical(content)
         hint = bundle.verificationMaterial.publicKey.hint
         if hint != expected:
             msg = f"{path}: signed with another key: {hint}; the public key given is {expected}"
@@ -170,6 +174,17 @@ def _read_signature(path: Path, expected: str) -> _Statement:
     except (ValidationError, binascii.Error, ValueError) as error:
         msg = f"{path}: not a signature of `pipeline release`; {MEND}"
         raise SignatureError(msg) from error
+
+
+def _require_canonical(content: bytes) -> None:
+    """Refuse JSON with white space between values or a key twice: the library writes neither."""
+    compact = (",", ":")
+    value = json.loads(content)
+    if content.decode() not in (
+        json.dumps(value, separators=compact, ensure_ascii=only) for only in (True, False)
+    ):
+        msg = "not in the one form of its JSON"
+        raise ValueError(msg)
 
 
 def _decoded(text: str) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -23,6 +22,7 @@ from deploy.monitor.compare import FALSE_ALARMS, Drift, Item, check_same_model, 
 from deploy.monitor.statistics import MOST_BYTES, Statistics, read_statistics
 from deploy.signing import verify
 from pipeline.errors import DeviceError, InputError, IntegrityError, leaf_errors_mapped
+from pipeline.workspace import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -265,10 +265,7 @@ def _save(path: Path, seen: Statistics, manifest: Manifest, baseline: Statistics
     counted, tested = (one.model_dump(mode="json", exclude={"null"}) for one in (seen, baseline))
     text = json.dumps(counted | {"contract": contract, "baseline": tested}, separators=(",", ":")) + "\n"
     try:
-        handle, partial_name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(partial_name).replace(path)
+        write_whole(path, text)
     except OSError as error:
         msg = f"{path}: {error.strerror}; save into a folder that can be written"
         raise InputError(msg) from error

@@ -231,10 +231,23 @@ class Workspace:
         """Write ``run.json``: which steps this build took, and from where."""
         text = json.dumps({"tools": self._tools, "steps": self.steps}, indent=1)
         with storing("run.json"):
-            handle, partial = tempfile.mkstemp(prefix=".run.json.", dir=self.root)
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            Path(partial).replace(self.root / "run.json")
+            write_whole(self.root / "run.json", text)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all: a full disk leaves the old one and nothing new.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        Path(partial).replace(path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

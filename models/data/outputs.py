@@ -101,6 +101,23 @@ def store_target(
     return task, found
 
 
+def check_names(names: tuple[str, ...]) -> None:
+    """Refuse names of classes that a list of labels, one a line, cannot hold.
+
+    Raises:
+        DataError: a name is empty, has a character that cannot be printed, or occurs twice.
+    """
+    for index, name in enumerate(names):
+        if not name.strip() or not name.isprintable():
+            problem = "has a character that cannot be printed" if name.strip() else "is empty"
+            msg = f"the name of class {index}, {name!r}, {problem}; rename the class in the data or in labels"
+            raise DataError(msg)
+        if name in names[:index]:
+            both = f"classes {names.index(name)} and {index} are both named {name!r}"
+            msg = f"{both}; give each a name of its own in labels"
+            raise DataError(msg)
+
+
 def _write_ids(
     raw: Path, words: tuple[str, ...], names: tuple[str, ...], given: tuple[str, ...]
 ) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from models.data.forms import existing, is_program, read, source_files
 from models.data.options import DataOptions, StoredData
-from models.data.outputs import Target, store_target, target_file
+from models.data.outputs import Target, check_names, store_target, target_file
 from models.data.rows import rows_of_file, together
 from models.data.splits import bins, make_split, without_shared
 from models.data.store import store
@@ -86,6 +86,7 @@ def _load(
         task, found = store_target(target, () if class_names else names, options, notes)
         tasks.append(task)
         class_names = class_names or found
+    check_names(class_names)
     train, test = _choose_rows(folder, tuple(tasks), stored, options.test_fraction, seed, notes)
     np.save(folder / "train.npy", train)
     np.save(folder / "test.npy", test)

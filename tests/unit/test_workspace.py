@@ -18,7 +18,7 @@ from calibration.errors import CalibrationError
 from pipeline.artifacts import Artifact, Source
 from pipeline.config import CalibrationConfig
 from pipeline.errors import ConfigError, GateFailed, InputError, StageError
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, write_whole
 
 VERSION = 1
 SOURCE = Source(location="model.keras", digest="aa")
@@ -256,7 +256,7 @@ STAGE = """
 import os, signal, sys, time
 from pathlib import Path
 from pipeline.artifacts import Artifact, Source
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, write_whole
 
 def slow(source: Source, *, out: Path) -> Artifact:
     (out / "a").write_text("a")
@@ -343,3 +343,14 @@ def test_listeners_hear_the_start_the_end_and_the_cache(tmp_path):
         ("cached", "write"),
         ("detail", digest),
     ]
+
+
+def test_a_file_that_cannot_be_written_whole_leaves_the_old_one_and_nothing_else(tmp_path):
+    path = tmp_path / "run.json"
+    write_whole(path, "old")
+
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "new \ud800")
+
+    assert [each.name for each in tmp_path.iterdir()] == ["run.json"]
+    assert path.read_text() == "old"

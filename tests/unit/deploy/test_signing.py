@@ -83,6 +83,14 @@ def with_value(value, *path):
     return signature_with(change)
 
 
+def signature_edited(edit):
+    def damage(signed):
+        path = signed.release / "release.sig"
+        path.write_text(edit(path.read_text()))
+
+    return damage
+
+
 def signature_of(content):
     return lambda signed: (signed.release / "release.sig").write_bytes(content)
 
@@ -242,6 +250,14 @@ REFUSED = {
     "no fingerprint": (with_value({}, "verificationMaterial", "publicKey"), NO_SIGNATURE),
     "a key of its own": (with_value("x", "verificationMaterial", "publicKey", "rawBytes"), NO_SIGNATURE),
     "text": (signature_of(b"signed, me"), NO_SIGNATURE),
+    "white space after it": (signature_edited(lambda text: text + "\n"), NO_SIGNATURE),
+    "white space before it": (signature_edited(lambda text: " " + text), NO_SIGNATURE),
+    "white space in it": (signature_edited(lambda text: text.replace(",", ", ", 1)), NO_SIGNATURE),
+    "a key twice": (signature_edited(lambda text: '{"mediaType":"x",' + text[1:]), NO_SIGNATURE),
+    "4 MiB of white space after it": (
+        signature_edited(lambda text: text + " " * (4 << 20)),
+        "more than a release can hold",
+    ),
     "binary": (signature_of(bytes(range(256))), NO_SIGNATURE),
     "null": (signature_of(b"null"), NO_SIGNATURE),
     "deep JSON": (signature_of(b"[" * 100_000), NO_SIGNATURE),

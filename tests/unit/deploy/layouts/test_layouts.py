@@ -136,6 +136,19 @@ def test_the_scripts_are_shell_that_parses(tmp_path, package):
         )
 
 
+def test_a_failure_of_dpkg_deb_is_one_line_with_a_fix_and_leaves_no_package(
+    tmp_path, monkeypatch, release_folder
+):
+    manifest = release_folder(tmp_path / "release")
+    (program := tmp_path / "dpkg-deb").write_text("#!/bin/sh\necho 'error: No space\tleft' >&2; exit 2\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(DeployError, match=r"no edge-model-.*\.deb: error: No space left; free space in "):
+        write_debian_package(tmp_path / "release", manifest)
+    assert not list((tmp_path / "release").rglob("*.deb"))
+
+
 @pytest.mark.parametrize(
     ("machine", "path", "reason"),
     [("any", None, "no architecture for 'any'"), ("aarch64", "", "no dpkg-deb here")],

@@ -83,3 +83,18 @@ def test_names_are_those_of_the_first_output_with_classes(npz, load):
     assert loaded.data.class_names == ("dog", "cat", "ant")
     np.testing.assert_array_equal(loaded.targets[1][:3], [0, 2, 1])
     np.testing.assert_array_equal(loaded.targets[2][:3], [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("a\nb", r"the name of class 1, 'a\nb', has a character that cannot be printed; rename the class"),
+        ("\x1b[2J", "has a character that cannot be printed"),
+        ("\0", "has a character that cannot be printed"),
+        ("\u202eb", "has a character that cannot be printed"),
+        (" ", "the name of class 1, ' ', is empty"),
+        ("ant", "classes 0 and 1 are both named 'ant'; give each a name of its own in labels"),
+    ],
+)
+def test_class_names_that_a_list_of_labels_cannot_hold_are_refused(name, problem, npz, refusal):
+    assert problem in refusal(npz(x=X, y=np.arange(len(X)) % 3), MODEL, labels=("ant", name, "cat"))
