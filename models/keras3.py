@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from models import masks
 from models.allowlist import DO_NOTHING, LAYERS, MODELS
+from models.configuration import (
+    Config,
+    dtype_of,
+    fields_of,
+    input_of,
+    is_dimension,
+    kind_of,
+    layers_of,
+    name_of,
+    starts_with_input,
+)
 from models.errors import ModelError
 from models.graph import Call, Graph, Layer
 from models.nodes import Arguments, Ref, Tensor, read_node, read_refs
 from models.operations import is_operation, operation_chains, operation_kind
 from models.shapes import output_shape
 from models.translate import (
-    Config,
     activation_layers,
     class_of,
     read_layer,
@@ -57,7 +67,7 @@ def read_entries(config: Config) -> Entry:
     if faults:
         raise ModelError(_all_faults(faults))
     if entry.kind == "Sequential":
-        _input_of(config)
+        input_of(config)
     return entry
 
 
@@ -75,7 +85,7 @@ def read_graph(config: Config, weights: WeightsByPath, *, is_keras3: bool) -> Gr
     reader = _Reader(weights, is_keras3)
     outputs = reader.model(config, (), None)
     reader.take_indices_as_integers()
-    name = str(_fields(config).get("name", ""))
+    name = str(fields_of(config).get("name", ""))
     return Graph(
         name if _NAME.fullmatch(name) else "model",
         reader.layers,
@@ -96,29 +106,31 @@ def _all_faults(faults: list[str]) -> str:
 
 def _entry(config: Config, name: str, faults: list[str], *, frozen: bool, depth: int) -> Entry:
     """Read one layer; what refuses it is added to ``faults``."""
-    if depth == 0 and _kind(config) not in MODELS:
+    if depth == 0 and kind_of(config) not in MODELS:
         msg = (
-            f"{_kind(config)[:80]!r} is a subclassed model, whose code is not in the file; rebuild it as "
+            f"{kind_of(config)[:80]!r} is a subclassed model, whose code is not in the file; rebuild it as "
             "keras.Model(inputs, outputs) or Sequential of built-in layers and save that"
         )
         raise ModelError(msg)
     try:
         kind = class_of(config, name)
-        fields = _fields(config)
+        fields = fields_of(config)
         frozen = frozen or fields.get("trainable") is False
         if kind in DO_NOTHING or is_operation(config):
             return Entry(name, kind)
         if kind not in MODELS:
             flags = tuple(flag and not frozen for flag in weight_flags(name, kind, fields))
-            return Entry(name, _kind(config), flags)  # an archive files arrays under the class's own name
+            return Entry(name, kind_of(config), flags)  # an archive files arrays under the class's own name
     except ModelError as error:
         faults.append(str(error))
         return Entry(name, "")
     if depth > _MAX_DEPTH:
         msg = f"model {name!r} is nested more than {_MAX_DEPTH} deep; flatten it"
         raise ModelError(msg)
-    layers = [layer for layer in _layers(config) if _kind(layer) != "InputLayer"]
-    children = tuple(_entry(layer, _name(layer), faults, frozen=frozen, depth=depth + 1) for layer in layers)
+    layers = [layer for layer in layers_of(config) if kind_of(layer) != "InputLayer"]
+    children = tuple(
+        _entry(layer, name_of(layer), faults, frozen=frozen, depth=depth + 1) for layer in layers
+    )
     if len({child.name for child in children}) != len(children):
         msg = f"model {name!r} has two layers of one name; save the model again"
         raise ModelError(msg)
@@ -157,27 +169,27 @@ class _Reader:
 
     def model(self, config: Config, place: Place, given: list[int] | None) -> list[int]:
         """Lay out one model, applied to ``given`` or, outermost, to inputs of its own."""
-        read = self._sequential if _kind(config) == "Sequential" else self._functional
+        read = self._sequential if kind_of(config) == "Sequential" else self._functional
         return read(config, place, given)
 
     def _sequential(self, config: Config, place: Place, given: list[int] | None) -> list[int]:
-        layers = _layers(config)
+        layers = layers_of(config)
         if given is None:
-            given = [self._input(*_input_of(config))]
+            given = [self._input(*input_of(config))]
         tensors = given
         for layer in layers:
-            if _kind(layer) != "InputLayer":
+            if kind_of(layer) != "InputLayer":
                 arguments = Arguments(tuple(map(Tensor, tensors)))
-                tensors = self._apply(layer, (*place, _name(layer)), arguments)
+                tensors = self._apply(layer, (*place, name_of(layer)), arguments)
         return tensors
 
     def _functional(self, config: Config, place: Place, given: list[int] | None) -> list[int]:
         results = _Results({}, {})
         waiting: list[tuple[Config, str, int, Arguments]] = []
-        for layer in _layers(config):
-            name = _name(layer)
-            results.calls[name] = [[]] if _kind(layer) == "InputLayer" else []
-            results.first[name] = 0 if self.is_keras3 or not _starts_with_input(layer) else 1
+        for layer in layers_of(config):
+            name = name_of(layer)
+            results.calls[name] = [[]] if kind_of(layer) == "InputLayer" else []
+            results.first[name] = 0 if self.is_keras3 or not starts_with_input(layer) else 1
             for index, node in enumerate(layer.get("inbound_nodes") or []):
                 waiting.append((layer, name, index, read_node(node, name)))
         for name, tensor in self._sources(config, place, given):
@@ -195,7 +207,7 @@ class _Reader:
                 msg = f"layer {left[0][1]!r} is part of a cycle or reads nothing; save the model again"
                 raise ModelError(msg)
             waiting = left
-        outputs = [results.find(ref) for ref in read_refs(_fields(config).get("output_layers"))]
+        outputs = [results.find(ref) for ref in read_refs(fields_of(config).get("output_layers"))]
         if not outputs or None in outputs:
             msg = "the model's outputs lead nowhere; save the model again"
             raise ModelError(msg)
@@ -203,16 +215,18 @@ class _Reader:
 
     def _sources(self, config: Config, place: Place, given: list[int] | None) -> Iterator[tuple[str, int]]:
         """Yield each InputLayer's name and the tensor that it stands for."""
-        sources = read_refs(_fields(config).get("input_layers"))
+        sources = read_refs(fields_of(config).get("input_layers"))
         if given is not None and len(given) != len(sources):
             msg = f"model {place[-1]!r} is called on {len(given)} tensors and has {len(sources)} inputs"
             raise ModelError(msg)
-        input_layers = {_name(layer): layer for layer in _layers(config) if _kind(layer) == "InputLayer"}
+        input_layers = {
+            name_of(layer): layer for layer in layers_of(config) if kind_of(layer) == "InputLayer"
+        }
         for position, source in enumerate(sources):
             if source.layer not in input_layers:
                 msg = f"input {source.layer!r} is not an InputLayer; save the model again"
                 raise ModelError(msg)
-            fields = _fields(input_layers[source.layer])
+            fields = fields_of(input_layers[source.layer])
             yield source.layer, self._input(source.layer, fields) if given is None else given[position]
 
     def _apply(self, config: Config, place: Place, arguments: Arguments) -> list[int]:
@@ -230,7 +244,9 @@ class _Reader:
             return self.model(config, place, list(tensors))
         if kind in DO_NOTHING:
             return list(tensors)
-        kind, fields, arrays = without_spectral_norm(name, kind, _fields(config), self.weights.get(place, ()))
+        kind, fields, arrays = without_spectral_norm(
+            name, kind, fields_of(config), self.weights.get(place, ())
+        )
         layer = read_layer(name, kind, fields, arrays, self.is_keras3)
         named = "a mask" if named_mask is not None else ""
         mask = masks.mask_after(name, kind, [*(self.masks.get(tensor, "") for tensor in tensors), named])
@@ -286,10 +302,10 @@ class _Reader:
     def _input(self, name: str, fields: Config) -> int:
         """Add an InputLayer; the batch size that it may fix is left open."""
         shape = fields.get("batch_shape", fields.get("batch_input_shape"))
-        if not isinstance(shape, list | tuple) or not shape or not all(map(_is_dimension, shape)):
+        if not isinstance(shape, list | tuple) or not shape or not all(map(is_dimension, shape)):
             msg = f"input {name!r}: shape {shape!r} is not usable; save the model with a fixed input shape"
             raise ModelError(msg)
-        dtype = _dtype(fields.get("dtype"))
+        dtype = dtype_of(fields.get("dtype"))
         if dtype not in _INPUT_DTYPES or fields.get("sparse") or fields.get("ragged"):
             msg = f"input {name!r}: not a dense tensor of numbers ({dtype}); change the model's Input"
             raise ModelError(msg)
@@ -320,79 +336,3 @@ class _Reader:
             candidate = "_".join((*place[:-1], name)) + (f"_{count}" if count else "")
             count += 1
         return candidate
-
-
-def _input_of(config: Config) -> tuple[str, Config]:
-    """Return the name and configuration of a Sequential's input, wherever its writer kept them.
-
-    Raises:
-        ModelError: the model was saved before it knew its input.
-    """
-    fields, layers = _fields(config), _layers(config)
-    built = config.get("build_config")
-    shapes = [fields.get("build_input_shape"), built.get("input_shape") if isinstance(built, dict) else None]
-    if layers:
-        first = _fields(layers[0])
-        if _kind(layers[0]) == "InputLayer":
-            return _name(layers[0]), first
-        if _kind(layers[0]) == "Sequential":
-            return _input_of(layers[0])
-        if _kind(layers[0]) in MODELS:
-            for layer in _layers(layers[0]):
-                if _kind(layer) == "InputLayer":
-                    return _name(layer), _fields(layer)
-        shapes = [first.get("batch_input_shape"), *shapes]
-    shape = next((shape for shape in shapes if shape), None)
-    if shape is None:
-        msg = "the Sequential model was never built; call it once or give it an Input, then save it"
-        raise ModelError(msg)
-    return "input", {"batch_shape": shape, "dtype": "float32"}
-
-
-def _starts_with_input(config: Config) -> bool:
-    """Say whether this is a nested model whose own first call tf_keras counts, so that uses begin at 1."""
-    layers = _layers(config) if _kind(config) in MODELS else []
-    return bool(layers) and _kind(layers[0]) == "InputLayer"
-
-
-def _is_dimension(value: Any) -> bool:
-    return value is None or (type(value) is int and 0 < value < 1 << 31)
-
-
-def _dtype(value: Any) -> str:
-    """Return an input's dtype; reduced and doubled precision are read as float32."""
-    if isinstance(value, dict):
-        value = _fields(value).get("name")
-    name = str(value or "float32")
-    is_float = name in {"float16", "bfloat16", "float64"} or name.startswith("mixed_")
-    return "float32" if is_float else name
-
-
-def _kind(config: Any) -> str:
-    return str(config.get("class_name")) if isinstance(config, dict) else ""
-
-
-def _name(config: Config) -> str:
-    name = config.get("name") or _fields(config).get("name")
-    if not isinstance(name, str):
-        msg = "a layer has no name; save the model again"
-        raise ModelError(msg)
-    return name
-
-
-def _fields(config: Any) -> Config:
-    fields = config.get("config") if isinstance(config, dict) else None
-    if isinstance(fields, list):  # a Sequential of Keras before 2.2.3
-        return {"layers": fields}
-    if not isinstance(fields, dict):
-        msg = "damaged configuration; save the model again"
-        raise ModelError(msg)
-    return fields
-
-
-def _layers(config: Config) -> list[Config]:
-    layers = _fields(config).get("layers")
-    if not isinstance(layers, list):
-        msg = "damaged configuration: no list of layers; save the model again"
-        raise ModelError(msg)
-    return layers

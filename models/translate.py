@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Arrays = tuple[NDArray[np.generic], ...]
+    from models.configuration import Config
 
-Config = dict[str, Any]
+    Arrays = tuple[NDArray[np.generic], ...]
 
 _KERAS_MODULES = frozenset({"keras", "tf_keras"})
 _ACTIVATION_KEYS = ("activation", "recurrent_activation")

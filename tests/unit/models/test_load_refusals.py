@@ -93,7 +93,7 @@ def test_a_lambda_never_runs(library_name, suffix, save, tmp_path):
         ({"module": "os", "class_name": "Dense"}, "'os', which is never imported"),
         ({"module": "keras.layers", "class_name": "TFSMLayer"}, "SavedModel from outside"),
         ({"module": "keras.layers", "class_name": "StringLookup"}, "vocabulary"),
-        ({"module": "keras.layers", "class_name": "SpectralNormalization"}, "not among the supported layers"),
+        ({"module": "keras.layers", "class_name": "FlaxLayer"}, "not among the supported layers"),
         ({"module": "keras.layers", "class_name": "__import__"}, "not among the supported layers"),
         ({"module": "keras.src.ops.numpy", "class_name": "Einsum"}, "is not supported"),
         ({"module": None, "class_name": ["Dense"]}, "damaged configuration"),
