@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.config import CalibrationConfig, DataConfig, ModelConfig, ShiftConfig
 
 
-VERSION = 2
+VERSION = 3
 LOGITS_PROBES = 16
 LOAD_TIMEOUT_S = 600.0
 
@@ -202,6 +202,7 @@ def stored_dataset(found: StoredData, folder: Path, inputs: int, outputs: tuple[
         train_samples=found.train_samples,
         test_samples=found.test_samples,
         notes=found.notes,
+        findings=found.findings,
     )
 
 

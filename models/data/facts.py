@@ -1,4 +1,4 @@
-"""What can be seen in the targets of a data set, gathered in one pass over its file."""
+"""Facts about the targets of a data set, gathered in one pass over their file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from models.data.options import Array
 
 MAX_DISTINCT = 4096
+WHITE = 255
 _TOLERANCE = 1e-3
+_NEAR = 48  # of 0 or 255: how far JPEG moves the values of a mask of two colours
+_PAINTED_SHARE = 0.95
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Facts:
         one_hot: along the last axis there is one 1, the rest are 0.
         soft: along the last axis the values are those of a distribution: not negative, with a sum of 1.
         words: the labels are text.
+        nearly_painted: integers from 0 to 255, more than two different ones, nearly all near 0 or 255:
+            masks that were stored with loss, as JPEG does.
     """
 
     shape: tuple[int, ...]
@@ -41,6 +46,7 @@ class Facts:
     one_hot: bool = False
     soft: bool = False
     words: bool = False
+    nearly_painted: bool = False
 
     @property
     def scalar(self) -> bool:
@@ -51,6 +57,16 @@ class Facts:
     def zero_one(self) -> bool:
         """Nothing but 0 and 1."""
         return bool(self.distinct) and set(self.distinct) <= {0.0, 1.0}
+
+    @property
+    def painted(self) -> bool:
+        """Nothing but 0 and 255, as masks are painted."""
+        return self.distinct in ((0.0, float(WHITE)), (float(WHITE),))
+
+    @property
+    def contiguous(self) -> bool:
+        """Whole numbers without a gap."""
+        return self.integral and len(self.distinct) == self.high - self.low + 1
 
 
 def scan(path: Path, *, words: bool = False) -> Facts:
@@ -65,17 +81,24 @@ def scan(path: Path, *, words: bool = False) -> Facts:
     integral, soft = True, len(shape) > 0 and shape[-1] > 1
     low, high = np.inf, -np.inf
     distinct: Array | None = np.empty(0)
+    near = count = 0
     for (piece,) in together([rows]):
         integral = integral and (piece.dtype.kind in "iu" or bool((piece == np.floor(piece)).all()))
         low, high = min(low, float(piece.min())), max(high, float(piece.max()))
         if soft:
             sums = piece.sum(axis=-1, dtype=np.float64)
             soft = bool(piece.min() >= 0 and (np.abs(sums - 1) < _TOLERANCE).all())
+        if integral and low >= 0 and high <= WHITE:
+            near += int(((piece <= _NEAR) | (piece >= WHITE - _NEAR)).sum())
+            count += piece.size
         if distinct is not None:
             distinct = np.union1d(distinct, piece.astype(np.float64, copy=False))
             distinct = distinct if len(distinct) <= MAX_DISTINCT else None
     values = () if distinct is None else tuple(distinct.tolist())
-    return Facts(shape, integral, low, high, values, soft and integral, soft, words)
+    ids = set(values) <= {0, 1, 2, WHITE}  # class ids and a value to be ignored
+    grey = integral and low >= 0 and WHITE - _NEAR <= high <= WHITE and len(values) > 2 and not ids
+    nearly = grey and low <= _NEAR and near >= _PAINTED_SHARE * count
+    return Facts(shape, integral, low, high, values, soft and integral, soft, words, nearly)
 
 
 def same(path: Path, other: Path) -> bool:

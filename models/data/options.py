@@ -76,6 +76,7 @@ class StoredData:
         train_samples: rows in ``train.npy``.
         test_samples: rows in ``test.npy``.
         notes: one line each, about what the user may not expect.
+        findings: one line each, about what was inferred and why.
     """
 
     tasks: tuple[Task, ...]
@@ -83,6 +84,7 @@ class StoredData:
     train_samples: int
     test_samples: int
     notes: tuple[str, ...]
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Parts:
         notes: for the user.
         late_notes: gives more notes, once the last batch is read.
         reshape: samples are rows of numbers, which take any shape that they fill.
+        findings: what was inferred of the source, for the user.
     """
 
     train: Iterable[Batch]
@@ -104,3 +107,4 @@ class Parts:
     notes: list[str] = field(default_factory=list)
     late_notes: Callable[[], list[str]] = list
     reshape: bool = False
+    findings: list[str] = field(default_factory=list)

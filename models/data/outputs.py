@@ -10,13 +10,21 @@ import numpy as np
 from models.data.facts import same, scan
 from models.data.rows import rows_of_file
 from models.data.store import input_file, raw_target_file
-from models.data.targets import Place, normal_class, order_words, write_targets
-from models.data.tasks import classes_of, infer
+from models.data.targets import (
+    Place,
+    normal_class,
+    number_classes,
+    order_words,
+    threshold_of,
+    write_targets,
+)
+from models.data.tasks import Answer, check_range, classes_of, infer
 from models.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from models.data.facts import Facts
     from models.data.options import DataOptions
     from models.data.store import Stored
     from models.ports import Port, Task
@@ -34,6 +42,7 @@ class Target:
         inputs: of the model.
         folder: that holds the raw targets and gets the stored ones.
         stored: what else was written there.
+        outputs: how many the model has.
     """
 
     index: int
@@ -41,6 +50,7 @@ class Target:
     inputs: tuple[Port, ...]
     folder: Path
     stored: Stored
+    outputs: int = 1
 
     @property
     def raw(self) -> Path:
@@ -53,7 +63,7 @@ def target_file(folder: Path, index: int) -> Path:
 
 
 def store_target(
-    target: Target, names: tuple[str, ...], options: DataOptions, notes: list[str]
+    target: Target, names: tuple[str, ...], options: DataOptions, notes: list[str], findings: list[str]
 ) -> tuple[Task, tuple[str, ...]]:
     """Infer the task, unless it was given, and write the targets in its form.
 
@@ -62,6 +72,7 @@ def store_target(
         names: of the classes in order, as the user or else the source gives them; may be empty.
         options: with the task, if given.
         notes: get what the user may not expect.
+        findings: get the task and the reason, where it was inferred.
 
     Returns:
         The task and the names of its classes, if it has classes with names.
@@ -76,27 +87,42 @@ def store_target(
         if given is not None:
             msg = f"no labels, which {given} needs; add them to the data"
             raise DataError(msg)
-        task, note = infer(None, target.output, target.inputs, same_as_input=False, normal=False)
-        notes += [note] if note else []
-        return task, ()
+        answer = infer(None, target.output, target.inputs, same_as_input=False, normal=False)
+        _report(target, answer, notes, findings)
+        return answer.task, ()
     words = target.stored.words.get(target.index, ())
     labels = options.labels if names else ()  # they are of the first output with classes
     if words:
         names = _write_ids(target.raw, words, names, labels)
     facts = scan(target.raw, words=bool(words))
-    normal = normal_class(names, labels, _only_class(target) if words else None)
+    only = _only_class(target) if facts.scalar else None
+    normal = normal_class(names, labels, only if words else None)
     if given is None:
-        equal = _is_input(target) and not words
-        task, note = infer(
-            facts, target.output, target.inputs, same_as_input=equal, normal=normal is not None
+        answer = infer(
+            facts,
+            target.output,
+            target.inputs,
+            same_as_input=_is_input(target) and not words,
+            normal=normal is not None,
+            one_class=only == 0,
         )
-        notes += [note] if note else []
+        _report(target, answer, notes, findings)
+        task = answer.task
     else:
         task = given
-    place = Place(target.stored.train_rows)
-    path = target_file(target.folder, target.index)
-    found = _names_of(task, names, target.output, normal or 0)
-    write_targets(target.raw, path, task, target.output, facts, place=place, normal=normal)
+    numbering = number_classes(task, target.output, facts, labels)
+    found = _names_of(task, names or numbering.names, target.output, normal or 0)
+    notes += filter(None, (numbering.note, _range_note(task, target.output, facts)))
+    write_targets(
+        target.raw,
+        target_file(target.folder, target.index),
+        task,
+        target.output,
+        facts,
+        place=Place(target.stored.train_rows),
+        normal=normal,
+        numbering=numbering,
+    )
     target.raw.unlink()
     return task, found
 
@@ -116,6 +142,22 @@ def check_names(names: tuple[str, ...]) -> None:
             both = f"classes {names.index(name)} and {index} are both named {name!r}"
             msg = f"{both}; give each a name of its own in labels"
             raise DataError(msg)
+
+
+def _report(target: Target, answer: Answer, notes: list[str], findings: list[str]) -> None:
+    of = f" of {target.output.name!r}" if target.outputs > 1 else ""
+    findings.append(f"task{of}: {answer.task} ({answer.reason})")
+    notes += [answer.note] if answer.note else []
+
+
+def _range_note(task: Task, output: Port, facts: Facts) -> str:
+    """Return a note on values that are thresholded, or that the model cannot reach; else an empty string."""
+    if task == "regression":
+        return check_range(facts, output)
+    threshold = threshold_of(task, output, facts)
+    if threshold is None or facts.painted:
+        return ""
+    return f"masks with values from {facts.low:g} to {facts.high:g} were thresholded at {threshold:g}"
 
 
 def _write_ids(

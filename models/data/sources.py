@@ -74,7 +74,7 @@ def _load(
         warnings.filterwarnings("ignore", module=r"PIL\.")  # about bombs and palettes: judged here
         parts = read(source, inputs, outputs, options)
         stored = store(parts, folder, inputs, str(source))
-    notes = [*parts.notes, *parts.late_notes()]
+    notes, findings = [*parts.notes, *parts.late_notes()], [*parts.findings]
     if stored.targets not in (0, len(outputs)):
         msg = f"{source}: {stored.targets} targets for {len(outputs)} outputs; give one for each output"
         raise DataError(msg)
@@ -82,8 +82,8 @@ def _load(
     names = options.labels or parts.class_names
     class_names: tuple[str, ...] = ()
     for index, output in enumerate(outputs):
-        target = Target(index, output, inputs, folder, stored)
-        task, found = store_target(target, () if class_names else names, options, notes)
+        target = Target(index, output, inputs, folder, stored, len(outputs))
+        task, found = store_target(target, () if class_names else names, options, notes, findings)
         tasks.append(task)
         class_names = class_names or found
     check_names(class_names)
@@ -91,7 +91,12 @@ def _load(
     np.save(folder / "train.npy", train)
     np.save(folder / "test.npy", test)
     return StoredData(
-        tuple(tasks), class_names, len(train), len(test), tuple(dict.fromkeys(map(_printable, notes)))
+        tuple(tasks),
+        class_names,
+        len(train),
+        len(test),
+        notes=tuple(dict.fromkeys(map(_printable, notes))),
+        findings=tuple(map(_printable, findings)),
     )
 
 

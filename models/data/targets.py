@@ -1,8 +1,8 @@
-"""Bring targets of any usual form to the one that their task has."""
+"""Convert targets of any usual form to the one that their task has."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Change = Callable[[Array], Array]
 
+THRESHOLD = 128
+"""Of masks painted in 0 and 255."""
 NORMAL_WORDS = frozenset({"normal", "good", "ok", "healthy", "nominal", "regular", "negative", "inlier"})
 
 
@@ -35,8 +37,71 @@ class Place:
         return (TRAIN, row) if row < self.train_rows else (TEST, row - self.train_rows)
 
 
+@dataclass(frozen=True)
+class Numbering:
+    """Which value of the labels is which class.
+
+    Attributes:
+        ids: class ids by value; empty where the values are the ids.
+        names: of the classes, where the values name them.
+        note: for the user; may be empty.
+    """
+
+    ids: dict[float, int] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    note: str = ""
+
+
+def number_classes(task: Task, output: Port, facts: Facts, labels: tuple[str, ...]) -> Numbering:
+    """Find the class ids of labels that are numbers: as ``labels`` names them, counted from 1, or -1 and 1.
+
+    Args:
+        task: of the output.
+        output: of the model.
+        facts: of the labels.
+        labels: names of the classes in order, given by the user; may be empty.
+    """
+    limit = 2 if task == "binary" else _limit(task, output)
+    if (
+        limit is None
+        or facts.words
+        or not facts.integral
+        or not facts.distinct
+        or not _are_ids(facts, output)
+    ):
+        return Numbering()
+    values = [int(value) for value in facts.distinct]
+    if len(labels) == limit and all(str(value) in labels for value in values):
+        return Numbering({float(value): labels.index(str(value)) for value in values}, labels)
+    order = (-1, 1) if values == [-1, 1] and limit == 2 else tuple(range(1, limit + 1))
+    if values != list(order) and not (values[0] >= 1 and values[-1] == limit):
+        return Numbering()
+    shown = (
+        "-1 and 1 were taken as 0 and 1" if order[0] < 0 else f"1 to {limit} were taken as 0 to {limit - 1}"
+    )
+    kind = "masks" if task == "segmentation" else "labels"
+    names = labels or tuple(map(str, order))
+    return Numbering({float(value): index for index, value in enumerate(order)}, names, f"{kind} {shown}")
+
+
+def _are_ids(facts: Facts, output: Port) -> bool:
+    """Tell ids from one-hot rows, which have one axis more."""
+    axes = len(output.shape) - 1
+    return facts.shape in ((), (1,)) or (
+        axes > 0 and (len(facts.shape) == axes or (len(facts.shape) == axes + 1 and facts.shape[-1] == 1))
+    )
+
+
 def write_targets(
-    raw: Path, path: Path, task: Task, output: Port, facts: Facts, *, place: Place, normal: int | None
+    raw: Path,
+    path: Path,
+    task: Task,
+    output: Port,
+    facts: Facts,
+    *,
+    place: Place,
+    normal: int | None,
+    numbering: Numbering | None = None,
 ) -> None:
     """Write the targets of one output in the form of its task.
 
@@ -48,20 +113,21 @@ def write_targets(
         facts: of ``raw``.
         place: for messages.
         normal: the id of the class that is no anomaly; None: 0.
+        numbering: of labels that are numbers.
 
     Raises:
         DataError: they are no targets of this task, or outside the model's classes.
     """
     if task == "reconstruction":
         return
-    change = _change(task, output, facts, normal)
+    change = _change(task, output, facts, normal, (numbering or Numbering()).ids)
     writer = RowWriter(path)
     limit = _limit(task, output)
     try:
         for (piece,) in together([rows_of_file(raw)]):
             targets = change(piece)
             if limit is not None:
-                _check_range(targets, limit, place, writer.rows)
+                _check_range(targets, limit, facts, place, writer.rows)
             writer.append(targets)
     finally:
         writer.close()
@@ -120,21 +186,40 @@ def _limit(task: Task, output: Port) -> int | None:
     return None
 
 
-def _check_range(ids: Array, limit: int, place: Place, at: int) -> None:
+def _check_range(ids: Array, limit: int, facts: Facts, place: Place, at: int) -> None:
     wrong = np.argwhere((ids < 0) | (ids >= limit))
     if len(wrong):
         part, row = place(at + int(wrong[0][0]))
         index = (row, *map(int, wrong[0][1:]))
         msg = (
             f"{part} labels: {ids[tuple(wrong[0])]} at index {index[0] if len(index) == 1 else index} "
-            f"is outside the model's classes 0..{limit - 1}; "
-            "renumber the labels from 0 or use the model's data"
+            f"is outside the model's classes 0..{limit - 1}: {_counts(facts, limit)}"
         )
         raise DataError(msg)
 
 
-def _change(task: Task, output: Port, facts: Facts, normal: int | None) -> Change:
+def _counts(facts: Facts, limit: int) -> str:
+    """Return how many classes data and model have, and what to do."""
+    values = [f"{value:g}" for value in facts.distinct]
+    if not values or facts.nearly_painted:
+        return f"the model has {limit}; save masks without loss, as PNG, with a class id for each pixel"
+    shown = f"{values[0]}..{values[-1]}" if facts.contiguous and len(values) > 2 else ", ".join(values[:8])
+    more = ", ..." if len(values) > 8 and not facts.contiguous else ""
+    fix = "use the data that the model was trained on, or leave the other classes out"
+    if len(values) == limit:
+        names = ", ".join(f'"{value}"' for value in values[:8])
+        fix = f"name them in the order of the model's outputs, such as labels = [{names}{more}]"
+    elif len(values) < limit:
+        fix = "renumber the labels from 0, or name every class in labels, in the order of the model's outputs"
+    return f"the data has {len(values)} classes ({shown}{more}), the model has {limit}; {fix}"
+
+
+def _change(task: Task, output: Port, facts: Facts, normal: int | None, numbers: dict[float, int]) -> Change:
     """Return the function from raw to stored targets, for a batch."""
+    if task in ("classification", "binary", "segmentation") and numbers:
+        ids = _by_number(numbers)
+        positions = output.shape[:-1] if task == "segmentation" else ()
+        return lambda rows: fit(ids(rows), positions, reshape=False, name="labels")
     if task == "classification":
         return _to_ids(task, facts, 0)
     if task == "segmentation":
@@ -142,8 +227,8 @@ def _change(task: Task, output: Port, facts: Facts, normal: int | None) -> Chang
     if task == "binary":
         return _to_zero_one(facts)
     if task == "anomaly":
-        ids = _to_ids(task, facts, 0)
-        return lambda rows: (ids(rows) != (normal or 0)).astype(np.int64)
+        as_ids = _to_ids(task, facts, 0)
+        return lambda rows: (as_ids(rows) != (normal or 0)).astype(np.int64)
     if task == "multi-label":
         if facts.shape not in ((classes_of(output),), (classes_of(output), 1)) or not facts.zero_one:
             raise DataError(_wrong(task, facts, f"rows of {classes_of(output)} zeros and ones"))
@@ -151,6 +236,12 @@ def _change(task: Task, output: Port, facts: Facts, normal: int | None) -> Chang
     if task == "embedding":
         return _to_ids(task, facts, 0)
     return lambda rows: fit(rows, output.shape, reshape=False, name="targets").astype(np.float32)
+
+
+def _by_number(numbers: dict[float, int]) -> Change:
+    values = np.array(sorted(numbers), np.float64)
+    ids = np.array([numbers[value] for value in values.tolist()], np.int64)
+    return lambda rows: ids[np.searchsorted(values, rows)]
 
 
 def _to_ids(task: Task, facts: Facts, axes: int) -> Change:
@@ -162,21 +253,25 @@ def _to_ids(task: Task, facts: Facts, axes: int) -> Change:
     return lambda rows: rows.reshape(rows.shape[: axes + 1]).astype(np.int64)
 
 
+def threshold_of(task: Task, output: Port, facts: Facts) -> float | None:
+    """Return the lowest value of the foreground in masks of two classes; None where masks hold ids."""
+    if task != "segmentation" or (classes_of(output) or 0) > 2 or not _are_ids(facts, output):
+        return None
+    if facts.painted or facts.nearly_painted:
+        return THRESHOLD
+    return 0.5 if not facts.integral and 0 <= facts.low <= facts.high <= 1 else None
+
+
 def _to_masks(output: Port, facts: Facts) -> Change:
     positions = output.shape[:-1]
+    threshold = threshold_of("segmentation", output, facts)
+    if threshold is not None:
+        return lambda rows: fit((rows >= threshold).astype(np.int64), positions, reshape=False, name="masks")
     ids = _to_ids("segmentation", facts, len(positions))
-    painted = facts.distinct in ((0.0, 255.0), (255.0,)) and (classes_of(output) or 0) <= 2
-
-    def change(rows: Array) -> Array:
-        masks = fit(ids(rows), positions, reshape=False, name="masks")
-        return masks // 255 if painted else masks
-
-    return change
+    return lambda rows: fit(ids(rows), positions, reshape=False, name="masks")
 
 
 def _to_zero_one(facts: Facts) -> Change:
-    if facts.distinct == (-1.0, 1.0) and facts.scalar:
-        return lambda rows: (rows.reshape(len(rows)) > 0).astype(np.int64)
     if facts.high > 1 or facts.low < 0:
         raise DataError(_wrong("binary", facts, "0 and 1"))
     return _to_ids("binary", facts, 0)

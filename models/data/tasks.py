@@ -1,8 +1,9 @@
-"""Tell from its targets what an output of a model is for."""
+"""Infer from its targets what an output of a model is for."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 from models.data.store import matches
 from models.errors import DataError
@@ -13,16 +14,33 @@ if TYPE_CHECKING:
     from models.data.facts import Facts
     from models.ports import Port, Task
 
-    Answer = tuple[Task, str]
-    """The task, and a note where the user might expect another."""
+_SAY = "or give the task"
+_RANGES = {"sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+_OVERSHOOT = 0.25  # of such a range: targets scaled by the training samples alone leave it by a little
 
-_SAY = "or say the task"
+
+class Answer(NamedTuple):
+    """The task, why, and a note where the user might expect another."""
+
+    task: Task
+    reason: str
+    note: str = ""
 
 
 def infer(
-    facts: Facts | None, output: Port, inputs: Sequence[Port], *, same_as_input: bool, normal: bool
+    facts: Facts | None,
+    output: Port,
+    inputs: Sequence[Port],
+    *,
+    same_as_input: bool,
+    normal: bool,
+    one_class: bool = False,
 ) -> Answer:
     """Infer the task of one output.
+
+    A model whose output has its only input's shape is an autoencoder where there are no targets, where they
+    are the input, or where they cannot be scored against the output: one label for each image. Labels that
+    could be class ids of the output never make it one.
 
     Args:
         facts: of its targets; None where there are none.
@@ -30,22 +48,28 @@ def infer(
         inputs: of the model.
         same_as_input: the targets are the inputs.
         normal: it is known which class is the normal one.
+        one_class: the samples to train on have one class, those to test on others too.
 
     Returns:
-        The task and a note, which may be empty.
+        The task, the reason, and a note, which may be empty.
 
     Raises:
-        DataError: the targets do not fit the output; says both.
+        DataError: the targets do not fit the output, or fit two tasks; names both.
     """
-    rebuilds = bool(inputs) and output.shape == inputs[0].shape and output.activation != "softmax"
+    rebuilds = len(inputs) == 1 and output.shape == inputs[0].shape and output.activation != "softmax"
+    if math.prod(length or 2 for length in output.shape) == 1:
+        rebuilds = False  # one number from one number
     if facts is None:
         return _without_targets(output, rebuilds)
     if rebuilds and same_as_input:
-        return "reconstruction", ""
-    if facts.scalar and rebuilds and not _covers(facts, output):
-        return _of_autoencoder(facts, normal)
+        return Answer("reconstruction", f"{describe(output)}, the targets are the inputs")
+    if facts.scalar and rebuilds:
+        if len(output.shape) > 1:
+            return _of_autoencoder(facts, output, normal)
+        if not _could_be_ids(facts, output):
+            return _of_labelled_vectors(facts, output, normal, one_class)
     if len(output.shape) > 1:
-        return _of_maps(facts, output)
+        return _of_maps(facts, output, rebuilds)
     return _of_scalars(facts, output) if facts.scalar else _of_vectors(facts, output)
 
 
@@ -54,11 +78,56 @@ def classes_of(output: Port) -> int | None:
     return output.shape[-1] if output.shape else 1
 
 
+def describe(output: Port) -> str:
+    """Return a few words for an output, such as ``one sigmoid output`` or ``4 softmax outputs``."""
+    kind = f"{output.activation} " if output.activation else ""
+    if output.shape in ((), (1,)):
+        return f"one {kind}output"
+    if len(output.shape) == 1 and output.shape[0] is not None:
+        return f"{output.shape[0]} {kind}outputs"
+    sizes = " x ".join("any" if length is None else str(length) for length in output.shape)
+    return f"{sizes} {kind}outputs"
+
+
+def check_range(facts: Facts, output: Port) -> str:
+    """Compare the targets of a regression with what the output's activation can give.
+
+    Returns:
+        A note where they leave that range by a little, else an empty string.
+
+    Raises:
+        DataError: they leave it by more, so that the model cannot have been trained on them as they are.
+    """
+    if output.activation not in _RANGES:
+        return ""
+    low, high = _RANGES[output.activation]
+    beyond = max(low - facts.low, facts.high - high) / (high - low)
+    what = (
+        f"targets from {facts.low:g} to {facts.high:g} for the {output.activation} output {output.name!r}, "
+        f"which gives {low:g} to {high:g}"
+    )
+    if beyond <= 0:
+        return ""
+    if beyond <= _OVERSHOOT:
+        return f"{what}: the model cannot reach all of them"
+    fix = "scale the targets as they were for its training"
+    if facts.integral and facts.low >= 0 and facts.high <= 255:
+        fix += f" (divide them by {255 if facts.high > 100 else facts.high:g}?)"
+        if len(output.shape) > 1:
+            fix += ', or give task = "segmentation" if they are masks'
+    msg = f"{what}; {fix}"
+    raise DataError(msg)
+
+
 def _without_targets(output: Port, rebuilds: bool) -> Answer:
     if rebuilds:
-        return "reconstruction", ""
+        return Answer("reconstruction", f"{describe(output)} of the input's shape, no labels in the data")
     if len(output.shape) == 1 and output.activation not in ("softmax", "sigmoid") and output.shape != (1,):
-        return "embedding", "no labels: the outputs are compared as embeddings"
+        return Answer(
+            "embedding",
+            f"{describe(output)}, no labels in the data",
+            "no labels: the outputs are compared as embeddings",
+        )
     msg = (
         f"no labels for the output {output.name!r} of shape {output.shape}; "
         "add them to the data, of several outputs each under its name"
@@ -66,81 +135,133 @@ def _without_targets(output: Port, rebuilds: bool) -> Answer:
     raise DataError(msg)
 
 
-def _covers(facts: Facts, output: Port) -> bool:
-    """The labels are exactly the ids that a vector of scores is for."""
-    classes = classes_of(output)
-    return len(output.shape) == 1 and classes != 2 and facts.distinct == tuple(range(classes or 0))
+def _could_be_ids(facts: Facts, output: Port) -> bool:
+    """Tell whether scalar labels may be class ids of a vector of scores: from 0 or 1 up to its last class."""
+    classes = classes_of(output) or 0
+    if facts.words:
+        return len(facts.distinct) == classes
+    last_found = facts.high in (classes - 1, classes) or facts.distinct == (-1.0, 1.0)
+    return facts.integral and (last_found or not 0 <= facts.low <= facts.high < classes)
 
 
-def _of_autoencoder(facts: Facts, normal: bool) -> Answer:
+def _of_labelled_vectors(facts: Facts, output: Port, normal: bool, one_class: bool) -> Answer:
+    """Of vectors of the input's shape with labels that are no full set of class ids."""
+    shape = f"{describe(output)} of the input's shape"
+    if facts.words and normal:
+        return Answer("anomaly", f"{shape}, {_labels(facts)} of which one is normal")
+    if facts.zero_one and one_class:
+        return Answer("anomaly", f"{shape}, all training labels are 0, test labels 0 and 1")
+    if not facts.integral:
+        return _of_scalars(facts, output)
+    msg = (
+        f"{_labels(facts)} for {shape}; give the task: "
+        '"anomaly" (0 is normal) or "reconstruction" of an autoencoder, "classification" of class ids'
+    )
+    raise DataError(msg)
+
+
+def _of_autoencoder(facts: Facts, output: Port, normal: bool) -> Answer:
+    reason = f"{describe(output)} of the input's shape, one label for each sample"
     if normal or facts.zero_one:
-        return "anomaly", ""
+        return Answer("anomaly", reason)
+    if not facts.integral:
+        raise DataError(_both(facts, output))
     note = (
         "labels of several classes are not used by a model that rebuilds its input; to judge it as a "
         "detector of anomalies, label normal samples 0 and others 1, or name the normal class first in labels"
     )
-    return "reconstruction", note
+    return Answer("reconstruction", reason, note)
 
 
 def _of_scalars(facts: Facts, output: Port) -> Answer:
     classes = classes_of(output)
+    reason = f"{describe(output)}, {_labels(facts)}"
     if classes != 1:
         if facts.integral:
-            return "classification", ""
+            return Answer("classification", reason)
         msg = (
             f"labels are single numbers such as {facts.low:g}, the output {output.name!r} gives {classes}; "
             f"give class ids, or {classes} numbers a sample"
         )
         raise DataError(msg)
     if facts.words or facts.zero_one:
-        return "binary", ""
-    if facts.distinct == (-1.0, 1.0):
-        return "binary", "labels -1 and 1 were taken as 0 and 1"
+        return Answer("binary", reason)
+    if facts.distinct == (-1.0, 1.0) or (facts.distinct == (1.0, 2.0) and output.activation == "sigmoid"):
+        return Answer("binary", reason)
     if output.activation == "sigmoid" and facts.integral:
+        hint = f", divide numbers by {facts.high:g} if the model was trained so" if facts.low >= 0 else ""
         msg = (
             f"labels from {facts.low:g} to {facts.high:g} for the single sigmoid output {output.name!r}; "
-            f"give 0 and 1, {_SAY}"
+            f"give 0 and 1{hint}, {_SAY}"
         )
         raise DataError(msg)
-    return "regression", ""
+    return Answer("regression", reason)
 
 
 def _of_vectors(facts: Facts, output: Port) -> Answer:
     classes = classes_of(output)
+    outputs = describe(output)
     if classes == 1 and facts.shape == (2,) and facts.soft:
-        return "binary", ""
+        return Answer("binary", f"{outputs}, two columns of labels")
     squeezed = facts.shape[:-1] if facts.shape[-1:] == (1,) else facts.shape
     if not matches(squeezed, output.shape):
         raise DataError(_both(facts, output))
     if facts.one_hot or (facts.soft and len(facts.distinct) == 2):  # the second: smoothed labels
-        return "classification", ""
+        return Answer("classification", f"{outputs}, one-hot labels")
     if facts.zero_one:
-        return "multi-label", ""
+        return Answer("multi-label", f"{outputs}, rows of zeros and ones")
     if output.activation == "softmax":
         if facts.soft:
-            return "classification", "of targets that are distributions, the largest was taken as the class"
+            note = "of targets that are distributions, the largest was taken as the class"
+            return Answer("classification", f"{outputs}, rows that sum to 1", note)
         msg = (
             f"targets from {facts.low:g} to {facts.high:g} for the softmax output {output.name!r}; "
             f"give class ids or one-hot rows, {_SAY}"
         )
         raise DataError(msg)
-    return "regression", ""
+    return Answer("regression", f"{outputs}, {_labels(facts)}")
 
 
-def _of_maps(facts: Facts, output: Port) -> Answer:
+def _of_maps(facts: Facts, output: Port, rebuilds: bool) -> Answer:
     """Of outputs that have a vector for each position: ``(height, width, c)`` or ``(steps, c)``."""
     classes, positions = classes_of(output), output.shape[:-1]
     per_position = matches(facts.shape, positions) or matches(facts.shape, (*positions, 1))
-    two_valued = facts.zero_one or facts.distinct in ((0.0, 255.0), (255.0,))
-    if per_position and (two_valued or (facts.integral and classes != 1)):
-        return "segmentation", ""
+    reason = f"{describe(output)}, {_labels(facts)}"
+    if per_position and (facts.zero_one or facts.painted):
+        return Answer("segmentation", reason)
+    if per_position and facts.nearly_painted and (classes or 0) <= 2:
+        if not rebuilds and output.activation in ("sigmoid", "hard_sigmoid", "softmax", ""):
+            return Answer("segmentation", reason)
+        msg = (
+            f"{_labels(facts)} for {describe(output)} may be masks or images; give the task: "
+            '"segmentation", which thresholds them at 128, or "regression"'
+        )
+        raise DataError(msg)
+    if per_position and facts.integral and classes != 1:
+        return Answer("segmentation", reason)
     if matches(facts.shape, output.shape):
         if facts.one_hot or (facts.soft and output.activation == "softmax"):
-            return "segmentation", ""
-        return "regression", ""
+            return Answer("segmentation", f"{describe(output)}, one-hot masks")
+        return Answer("regression", reason)
     if per_position and classes == 1:
-        return "regression", ""
+        return Answer("regression", reason)
     raise DataError(_both(facts, output))
+
+
+def _labels(facts: Facts) -> str:
+    """Return a few words for targets, such as ``labels 0 and 1`` or ``numbers from 0.5 to 7``."""
+    what = "labels" if facts.scalar else "values"
+    if facts.words:
+        return f"text labels of {len(facts.distinct)} classes"
+    if facts.integral and len(facts.distinct) == 1:
+        return f"all {what} {facts.low:g}"
+    if facts.integral and len(facts.distinct) == 2:
+        return f"{what} {facts.low:g} and {facts.high:g}"
+    if facts.integral and facts.nearly_painted:
+        return f"values near 0 and 255 ({len(facts.distinct)} different ones)"
+    if facts.integral and facts.contiguous:
+        return f"integer {what} {facts.low:g} to {facts.high:g}"
+    return f"numbers from {facts.low:g} to {facts.high:g}"
 
 
 def _both(facts: Facts, output: Port) -> str:

@@ -66,7 +66,7 @@ def validate(
         preprocessing="; ".join(map(str, model.preprocessing)),
         rewrites=model.rewrites,
         layers=quantized.layers,
-        notes=(*data.notes, *model.notes),
+        notes=(*data.findings, *model.findings, *data.notes, *model.notes),
     )
     inputs, outputs = len(golden.inputs), len(golden.outputs)
     measured = Measured(folder=out, model_sha256=quantized.sha256, inputs=inputs, outputs=outputs)

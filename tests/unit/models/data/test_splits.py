@@ -107,7 +107,8 @@ def test_anomalies_are_tested_on_only(npz, load):
     labels = (np.arange(1000) % 10 == 0).astype(int)
 
     made = load(npz(x=X, y=labels), ports, tasks=("anomaly",))
-    given = load(npz(x_train=X[:500], y_train=labels[:500], x_test=X[500:], y_test=labels[500:]), ports)
+    parts = npz(x_train=X[:500], y_train=labels[:500], x_test=X[500:], y_test=labels[500:])
+    given = load(parts, ports, tasks=("anomaly",))
 
     assert labels[made.train].sum() == labels[given.train].sum() == 0
     assert labels[made.test].sum() == 100

@@ -103,7 +103,7 @@ def test_all_columns_are_inputs_of_an_autoencoder(table, load):
     ports = {"inputs": [Port("x", (4,))], "outputs": [Port("y", (4,), activation="linear")]}
 
     assert load(table(rows(*X.T)), ports).data.tasks == ("reconstruction",)
-    labelled = load(table(rows(*X.T, (Y == 0) * 1)), ports)
+    labelled = load(table(rows(*X.T, (Y == 0) * 1)), ports, tasks=("anomaly",))
     assert labelled.data.tasks == ("anomaly",)
 
 

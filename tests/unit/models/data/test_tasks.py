@@ -18,6 +18,8 @@ ONE_HOT = np.eye(3)[IDS]
 WORDS = np.array(["dog", "ant", "cat"])[IDS]
 PAIR = np.array(["no", "yes"])[BITS]
 SIGNS = BITS * 2 - 1
+GREY = RNG.integers(0, 256, (N, 4, 5)).astype(np.uint8)
+JPEG = np.where(MASKS > 0, 255 - GREY // 16, GREY // 16)
 
 VECTOR, SCALAR, IMAGE, MAP = (3,), (1,), (4, 5, 1), (4, 5, 3)
 
@@ -53,6 +55,9 @@ CASES = {
     "masks": (MASKS, MAP, "softmax", "segmentation", MASKS),
     "masks with a channel": (MASKS[..., None], MAP, "softmax", "segmentation", MASKS),
     "one-hot masks": (np.eye(3, dtype=np.uint8)[MASKS], MAP, "softmax", "segmentation", MASKS),
+    "ids from 1": (IDS + 1, VECTOR, "softmax", "classification", IDS),
+    "1 and 2": (BITS + 1, SCALAR, "sigmoid", "binary", BITS),
+    "masks from 1": (MASKS + 1, MAP, "softmax", "segmentation", MASKS),
     "painted masks": ((MASKS > 0) * np.uint8(255), IMAGE, "sigmoid", "segmentation", MASKS > 0),
     "nothing for a vector": (None, (8,), "linear", "embedding", None),
 }
@@ -79,6 +84,8 @@ def test_the_task_follows_from_output_and_targets(case, npz, load):
     ("case", "note"),
     [
         ("-1 and 1", "taken as 0 and 1"),
+        ("ids from 1", "labels 1 to 3 were taken as 0 to 2"),
+        ("masks from 1", "masks 1 to 3 were taken as 0 to 2"),
         ("classes for an autoencoder", "label normal samples 0"),
         ("anomalies", "only normal ones are trained on"),
         ("nothing for a vector", "compared as embeddings"),
@@ -123,9 +130,24 @@ def test_a_task_that_is_said_is_taken(labels, shape, activation, task, stored, n
         (MASKS[:, :3], MAP, "softmax", (), "shape (3, 5) a sample, the output 'out' gives (4, 5, 3)"),
         (None, VECTOR, "softmax", (), "no labels for the output 'out' of shape (3,)"),
         (None, VECTOR, "softmax", ("classification",), "no labels, which classification needs"),
-        (IDS + 1, VECTOR, "softmax", (), "3 at index 2 is outside the model's classes 0..2"),
+        (IDS * 2, VECTOR, "softmax", (), 'labels = ["0", "2", "4"]'),
+        (np.arange(N) % 9, (4,), "softmax", (), "the data has 9 classes (0..8), the model has 4"),
+        (IDS * 2, (4,), "softmax", (), "renumber the labels from 0"),
+        (np.arange(N) * 3, SCALAR, "sigmoid", (), "from 0 to 87 for the single sigmoid output"),
+        (FLOATS[:, 0] * 100, SCALAR, "sigmoid", (), "which gives 0 to 1; scale the targets as they were"),
+        (FLOATS * 9, VECTOR, "tanh", (), "for the tanh output 'out', which gives -1 to 1; scale"),
+        (GREY[..., None], (4, 5, 1), "sigmoid", (), "(divide them by 255?)"),
+        (JPEG, (4, 5, 1), "linear", (), "values near 0 and 255"),
+        (JPEG, MAP, "softmax", (), "save masks without loss, as PNG"),
+        (
+            FLOATS[:, 0],
+            IMAGE,
+            "sigmoid",
+            (),
+            "targets of shape () a sample, the output 'out' gives (4, 5, 1)",
+        ),
         (IDS - 1, VECTOR, "softmax", (), "-1 at index 0 is outside the model's classes 0..2"),
-        (MASKS + 1, MAP, "softmax", (), "is outside the model's classes 0..2"),
+        (MASKS * 2, MAP, "softmax", (), "is outside the model's classes 0..2"),
         (FLOATS, VECTOR, "sigmoid", ("multi-label",), "none of multi-label; give rows of 3 zeros and ones"),
         (IDS, SCALAR, "sigmoid", ("binary",), "none of binary; give 0 and 1"),
         (FLOATS[:, 0], VECTOR, "softmax", ("classification",), "give integer ids or one-hot rows"),
@@ -158,6 +180,103 @@ def test_a_classifier_with_as_many_inputs_as_classes_is_no_autoencoder(npz, load
     assert load(npz(x=FLOATS, y=IDS), ports).data.tasks == ("classification",)
 
 
+NUMBERS = RNG.random((N, 1)).astype(np.float32)
+FEATURES = {
+    "one feature, a sigmoid": ((1,), (1,), "sigmoid", BITS, "binary"),
+    "one feature, a count": ((1,), (1,), "linear", np.arange(N), "regression"),
+    "one feature, that number": ((1,), (1,), "linear", NUMBERS, "regression"),
+    "two features, two logits": ((2,), (2,), "linear", BITS, "classification"),
+    "two features, two words": ((2,), (2,), "linear", PAIR, "classification"),
+    "features, as many logits": ((3,), (3,), "linear", IDS, "classification"),
+    "features, as many logits, ids from 1": ((3,), (3,), "linear", IDS + 1, "classification"),
+    "features, as many sigmoids": ((3,), (3,), "sigmoid", IDS, "classification"),
+    "features, as many words": ((3,), (3,), "linear", WORDS, "classification"),
+    "features, as many bits": ((3,), (3,), "sigmoid", FLOATS > 0.5, "multi-label"),
+    "features, as many numbers": ((3,), (3,), "linear", FLOATS * 2, "regression"),
+    "a series, a mask of it": ((6, 1), (6, 1), "sigmoid", np.tile(BITS[:, None], 6), "segmentation"),
+    "a series, good or not": ((6, 1), (6, 1), "linear", BITS, "anomaly"),
+}
+
+
+@pytest.mark.parametrize("case", FEATURES)
+def test_an_output_of_the_inputs_shape_with_labels_for_it_is_no_autoencoder(case, npz, load):
+    taken, given, activation, labels, task = FEATURES[case]
+    ports = {"inputs": [Port("in", taken)], "outputs": [Port("out", given, activation=activation)]}
+    x = NUMBERS if case.endswith("that number") else RNG.random((N, *taken)).astype(np.float32)
+
+    assert load(npz(x=x, y=labels), ports).data.tasks == (task,)
+
+
+def test_several_inputs_are_no_autoencoder_unless_it_is_given(npz, load):
+    ports = {
+        "inputs": [Port("age", (1,)), Port("chol", (1,))],
+        "outputs": [Port("out", (1,), activation="sigmoid")],
+    }
+    arrays = {"age": FLOATS[:, :1], "chol": FLOATS[:, 1:2], "y": BITS}
+
+    loaded = load(npz(**arrays), ports)
+
+    assert loaded.data.tasks == ("binary",)
+    assert loaded.data.findings == ("task: binary (one sigmoid output, labels 0 and 1)",)
+    assert load(npz(**arrays), ports, tasks=("anomaly",)).data.tasks == ("anomaly",)
+
+
+def test_labels_of_a_vector_of_the_inputs_shape_are_refused_where_they_fit_two_tasks(npz, load, refusal):
+    ports = {"inputs": [Port("in", (8,))], "outputs": [Port("out", (8,), activation="sigmoid")]}
+    path = npz(x=RNG.random((N, 8)), y=BITS)
+
+    assert 'give the task: "anomaly" (0 is normal)' in refusal(path, ports)
+    assert load(path, ports, tasks=("anomaly",)).data.tasks == ("anomaly",)
+
+
+def test_training_on_normal_samples_alone_shows_a_detector_of_anomalies(npz, load):
+    ports = {"inputs": [Port("in", (8,))], "outputs": [Port("out", (8,), activation="sigmoid")]}
+    x, labels = RNG.random((N, 8)), np.where(np.arange(N) < 20, 0, BITS)
+
+    loaded = load(npz(x_train=x[:20], y_train=labels[:20], x_test=x[20:], y_test=labels[20:]), ports)
+
+    assert loaded.data.tasks == ("anomaly",)
+    assert "all training labels are 0" in loaded.data.findings[0]
+
+
+def test_masks_stored_with_loss_are_thresholded_with_a_note(npz, load):
+    ports = {"inputs": [Port("in", (4, 5, 3))], "outputs": [Port("out", IMAGE, activation="sigmoid")]}
+    x = RNG.random((N, 4, 5, 3))
+
+    loaded = load(npz(x=x, y=JPEG[..., None]), ports)
+
+    assert loaded.data.tasks == ("segmentation",)
+    np.testing.assert_array_equal(loaded.y, MASKS > 0)
+    assert "masks with values from 0 to 255 were thresholded at 128" in loaded.data.notes
+    given = load(npz(x=x, y=JPEG / np.float32(255)), ports, tasks=("segmentation",))
+    np.testing.assert_array_equal(given.y, MASKS > 0)
+
+
+def test_masks_or_images_of_the_inputs_shape_need_a_task(npz, load, refusal):
+    ports = {"inputs": [Port("in", IMAGE)], "outputs": [Port("out", IMAGE, activation="sigmoid")]}
+    path = npz(x=PICTURES, y=JPEG)
+
+    assert "may be masks or images; give the task" in refusal(path, ports)
+    np.testing.assert_array_equal(load(path, ports, tasks=("segmentation",)).y, MASKS > 0)
+
+
+def test_labels_may_name_numbers_in_the_models_order(npz, load):
+    ports = {"inputs": [Port("in", (5,))], "outputs": [Port("out", VECTOR, activation="softmax")]}
+
+    loaded = load(npz(x=RNG.random((N, 5)), y=IDS * 10), ports, labels=("20", "0", "10"))
+
+    np.testing.assert_array_equal(loaded.y, (IDS + 1) % 3)
+    assert loaded.data.class_names == ("20", "0", "10")
+
+
+def test_targets_a_little_beyond_the_activation_are_noted(npz, load):
+    ports = {"inputs": [Port("in", (5,))], "outputs": [Port("out", SCALAR, activation="sigmoid")]}
+
+    loaded = load(npz(x=RNG.random((N, 5)), y=FLOATS[:, 0] * 1.1 + 0.01), ports)
+
+    assert any("the model cannot reach all of them" in note for note in loaded.data.notes)
+
+
 def test_several_outputs_have_a_task_each(npz, load):
     outputs = [
         Port("kind", VECTOR, activation="softmax"),
@@ -169,6 +288,9 @@ def test_several_outputs_have_a_task_each(npz, load):
     loaded = load(npz(**arrays), {"inputs": [Port("in", IMAGE)], "outputs": outputs})
 
     assert loaded.data.tasks == ("classification", "regression", "reconstruction")
+    assert loaded.data.findings[0] == (
+        "task of 'kind': classification (3 softmax outputs, text labels of 3 classes)"
+    )
     assert loaded.data.class_names == ("ant", "cat", "dog")
 
 
