@@ -60,7 +60,7 @@ _MERGE = LayerRule(merges=True)
 
 OPERATION_SETTINGS = (
     *("function", "axis", "keepdims", "begin", "end", "strides", "low", "high", "exponent"),
-    *("paddings", "value", "multiples", "transpose_a", "transpose_b"),
+    *("paddings", "value", "multiples", "transpose_a", "transpose_b", "epsilon", "steps"),
 )
 """What the project's own layer ``Operation`` (models/layers.py) is told."""
 
@@ -68,6 +68,10 @@ LAYERS: dict[str, LayerRule] = {
     "InputLayer": LayerRule(("batch_shape", "batch_input_shape", "dtype", "sparse", "ragged")),
     # with weights
     "Dense": LayerRule(("units", "activation", "use_bias"), _KERNEL),
+    "EinsumDense": LayerRule(  # read as Dense with what moves axes around it
+        ("equation", "output_shape", "activation", "bias_axes"),
+        (Weight("kernel"), Weight("bias", "bias_axes")),
+    ),
     "Conv1D": LayerRule(_CONVOLUTION, _KERNEL),
     "Conv2D": LayerRule(_CONVOLUTION, _KERNEL),
     "Conv3D": LayerRule(_CONVOLUTION, _KERNEL),
@@ -96,6 +100,9 @@ LAYERS: dict[str, LayerRule] = {
     "GroupNormalization": LayerRule(
         ("groups", "axis", "epsilon", "center", "scale"), (Weight("gamma", "scale"), Weight("beta", "center"))
     ),
+    "RMSNormalization": LayerRule(
+        ("axis", "epsilon"), (Weight("scale"),)
+    ),  # read as the layers that compute it
     "LayerScale": LayerRule((), (Weight("gamma"),)),  # of keras.applications.ConvNeXt
     "Normalization": LayerRule(
         ("axis", "invert", "mean", "variance"),

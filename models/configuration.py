@@ -43,6 +43,12 @@ def starts_with_input(config: Config) -> bool:
     return bool(layers) and kind_of(layers[0]) == "InputLayer"
 
 
+def model_inside(config: Config) -> Config | None:
+    """Return the entry of the model that a TimeDistributed applies to each step; None of any other layer."""
+    inner = fields_of(config).get("layer") if kind_of(config) == "TimeDistributed" else None
+    return inner if isinstance(inner, dict) and kind_of(inner) in MODELS else None
+
+
 def is_dimension(value: Any) -> bool:
     return value is None or (type(value) is int and 0 < value < 1 << 31)
 

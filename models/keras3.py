@@ -21,10 +21,12 @@ from models.configuration import (
     is_dimension,
     kind_of,
     layers_of,
+    model_inside,
     name_of,
     starts_with_input,
 )
 from models.errors import ModelError
+from models.expansions import expanded
 from models.graph import Call, Graph, Layer
 from models.nodes import Arguments, Ref, Tensor, read_node, read_refs
 from models.operations import is_operation, operation_chains, operation_kind
@@ -118,16 +120,17 @@ def _entry(config: Config, name: str, faults: list[str], *, frozen: bool, depth:
         frozen = frozen or fields.get("trainable") is False
         if kind in DO_NOTHING or is_operation(config):
             return Entry(name, kind)
-        if kind not in MODELS:
+        if kind not in MODELS and model_inside(config) is None:
             flags = tuple(flag and not frozen for flag in weight_flags(name, kind, fields))
             return Entry(name, kind_of(config), flags)  # an archive files arrays under the class's own name
     except ModelError as error:
         faults.append(str(error))
         return Entry(name, "")
+    inner = model_inside(config)
     if depth > _MAX_DEPTH:
         msg = f"model {name!r} is nested more than {_MAX_DEPTH} deep; flatten it"
         raise ModelError(msg)
-    layers = [layer for layer in layers_of(config) if kind_of(layer) != "InputLayer"]
+    layers = [layer for layer in layers_of(inner or config) if kind_of(layer) != "InputLayer"]
     children = tuple(
         _entry(layer, name_of(layer), faults, frozen=frozen, depth=depth + 1) for layer in layers
     )
@@ -244,13 +247,18 @@ class _Reader:
             return self.model(config, place, list(tensors))
         if kind in DO_NOTHING:
             return list(tensors)
+        inner = model_inside(config)
+        if inner is not None:
+            return self._each_step(inner, place, tensors)
         kind, fields, arrays = without_spectral_norm(
             name, kind, fields_of(config), self.weights.get(place, ())
         )
         layer = read_layer(name, kind, fields, arrays, self.is_keras3)
         named = "a mask" if named_mask is not None else ""
         mask = masks.mask_after(name, kind, [*(self.masks.get(tensor, "") for tensor in tensors), named])
-        start = tensor = self._call(place, layer, tensors)
+        for step in expanded(layer, self.shapes[tensors[0]]):
+            tensors = (self._call(place if step.name == name else (*place, step.name), step, tensors),)
+        start = tensor = tensors[0]
         for step in activation_layers(name, kind, fields, self.is_keras3):
             tensor = self._call(
                 (*place, step.name), step, (start, tensor) if LAYERS[step.kind].merges else (tensor,)
@@ -259,6 +267,23 @@ class _Reader:
             mask = name
         self.masks[tensor] = mask
         return [tensor]
+
+    def _each_step(self, model: Config, place: Place, tensors: tuple[int, ...]) -> list[int]:
+        """Lay out the model that a TimeDistributed applies to each step, every step a sample of its own."""
+        name, shape = place[-1], self.shapes[tensors[0]]
+        if len(tensors) != 1 or len(shape) < 3 or shape[1] is None:
+            msg = f"layer {name!r} (TimeDistributed): give the model's Input a fixed number of steps"
+            raise ModelError(msg)
+        merge = Layer(f"{name}_merge", "Operation", {"function": "merge_steps"})
+        split = Layer(f"{name}_split", "Operation", {"function": "split_steps", "steps": shape[1]})
+        results = self.model(model, place, [self._call((*place, merge.name), merge, tensors)])
+        steps = [
+            self._call((*place, f"{split.name}_{number}_{shape[1]}"), split, (result,))
+            for number, result in enumerate(results)
+        ]
+        for tensor in steps:
+            self.masks[tensor] = self.masks.get(tensors[0], "")
+        return steps
 
     def _operation(self, config: Config, place: Place, arguments: Arguments) -> list[int]:
         """Apply the layers that stand for an operation outside any layer."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 OWN_LAYERS = frozenset({"Operation"})
 
-# Each is given TensorFlow, the list of tensors and the settings.
+# Each is given TensorFlow, the list of tensors and the settings. ``merge_steps`` makes a sample of each step
+# of a sequence and ``split_steps`` a sequence of each ``steps`` samples; nothing else touches the batch.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": lambda tf, x: tf.abs(x[0]),
     "square": lambda tf, x: tf.square(x[0]),
@@ -34,6 +35,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sum": lambda tf, x, axis, keepdims=False: tf.reduce_sum(x[0], axis, keepdims),
     "max": lambda tf, x, axis, keepdims=False: tf.reduce_max(x[0], axis, keepdims),
     "min": lambda tf, x, axis, keepdims=False: tf.reduce_min(x[0], axis, keepdims),
+    "rms_normalization": lambda tf, x, axis, epsilon: (
+        x[0] * tf.math.rsqrt(tf.reduce_mean(x[0] * x[0], axis, keepdims=True) + epsilon)
+    ),
+    "merge_steps": lambda tf, x: tf.reshape(x[0], tf.concat([[-1], tf.shape(x[0])[2:]], 0)),
+    "split_steps": lambda tf, x, steps: tf.reshape(x[0], tf.concat([[-1, steps], tf.shape(x[0])[1:]], 0)),
     "slice": lambda _, x, begin, end, strides: x[0][(slice(None), *map(slice, begin, end, strides))],
     "pad": lambda tf, x, paddings, value=0.0: tf.pad(x[0], paddings, constant_values=value),
     "tile": lambda tf, x, multiples: tf.tile(x[0], multiples),

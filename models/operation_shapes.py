@@ -32,6 +32,10 @@ def operation_shape(config: dict[str, Any], inputs: Sequence[Shape]) -> Shape:
     if function == "stack":
         axis = config["axis"] % (len(shape) + 1)
         return (*shape[:axis], len(inputs), *shape[axis:])
+    if function == "merge_steps":
+        return (shape[0], *shape[2:])
+    if function == "split_steps":
+        return (shape[0], config["steps"], *shape[1:])
     if function == "slice":
         return (shape[0], *_sliced(config, shape[1:]))
     if function == "pad":

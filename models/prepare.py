@@ -74,8 +74,9 @@ def graph_of(model: tf_keras.Model) -> Graph:
     def collect(part: Any, place: tuple[str, ...]) -> None:
         for layer in part.layers:
             here = (*place, layer.name)
-            if hasattr(layer, "layers"):
-                collect(layer, here)
+            inner = getattr(layer, "layer", layer)  # of a TimeDistributed
+            if hasattr(inner, "layers"):
+                collect(inner, here)
             else:
                 weights[here] = tuple(layer.get_weights())
 

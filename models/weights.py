@@ -111,6 +111,8 @@ def _walk_bundle(
 ) -> None:
     """Find the layers among what the model's object holds: ``layer-0``, ``layer-1`` and so on."""
     held = bundle.nodes[number].children
+    if model.kind == "TimeDistributed" and "layer" in held:
+        held = bundle.nodes[held["layer"]].children
     numbers = {names.get(held[name], ""): held[name] for name in held if re.fullmatch(r"layer-\d+", name)}
     for child in model.children:
         if child.name not in numbers:
@@ -126,6 +128,8 @@ def _walk_bundle(
 def _walk_archive(
     group: h5py.Group, model: Entry, place: tuple[str, ...], found: dict[tuple[str, ...], list[h5py.Dataset]]
 ) -> None:
+    if model.kind == "TimeDistributed" and "layer" in group:
+        group = group["layer"]
     container = next((group[name] for name in _CONTAINERS if name in group), None)
     if container is None:
         return

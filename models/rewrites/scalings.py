@@ -52,7 +52,7 @@ def as_normalization(layer: Layer, shape: Shape) -> Layer | None:
         return layer if axes in ([-1], [len(shape) - 1]) else None
     if layer.kind == "Rescaling":
         scale, offset = (np.asarray(config.get(key, 0.0), np.float32) for key in ("scale", "offset"))
-        if not {scale.size, offset.size} <= {1, channels}:
+        if not all(x.size == 1 or x.shape[-1] == x.size == channels for x in (scale, offset)):
             return None
         return affine(layer.name, *(np.broadcast_to(x.ravel(), (channels,)) for x in (scale, offset)))
     mean, variance = (np.asarray(config.get(key), np.float64).ravel() for key in ("mean", "variance"))

@@ -44,6 +44,12 @@ def randomised(legacy_keras: None) -> Callable[[Any], Any]:
 
 
 @pytest.fixture
+def rng() -> np.random.Generator:
+    """The same random numbers in every run."""
+    return np.random.default_rng(3)
+
+
+@pytest.fixture
 def save(tmp_path: Path, legacy_keras: None) -> Callable[[Any, str], Path]:
     """Save a model as ``model.keras`` or ``model.h5`` and return the path."""
 

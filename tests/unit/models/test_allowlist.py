@@ -50,6 +50,18 @@ CASES = {
     "BatchNormalization": [(IMAGE, {}), (SERIES, {"center": False, "scale": False, "epsilon": 0.1})],
     "LayerNormalization": [(SERIES, {}), (IMAGE, {"axis": [2, 3], "epsilon": 0.1})],
     "GroupNormalization": [(IMAGE, {"groups": 2}), (SERIES, {"groups": -1, "scale": False})],
+    "EinsumDense": [
+        (SERIES, {"equation": "abc,cd->abd", "output_shape": (None, 3), "bias_axes": "d"}),
+        (SERIES, {"equation": "...x,xy->...y", "output_shape": 3, "activation": "relu"}),
+        (SERIES, {"equation": "abc,cde->abde", "output_shape": (None, 2, 3), "bias_axes": "de"}),
+        (SERIES, {"equation": "abc,cde->abed", "output_shape": (10, 3, 2), "bias_axes": "d"}),
+        (IMAGE, {"equation": "abde,dec->abc", "output_shape": (None, 5), "bias_axes": "c"}),
+        (IMAGE, {"equation": "abcd,be->acde", "output_shape": (6, 4, 3), "activation": "softmax"}),
+        (IMAGE, {"equation": "abcd,cdef->afbe", "output_shape": (2, 8, 3), "activation": "softmax"}),
+        (SERIES, {"equation": "ab...,bc->ac...", "output_shape": 3}),
+        (VECTOR, {"equation": "ab,b->a", "output_shape": (), "activation": "hard_sigmoid"}),
+    ],
+    "RMSNormalization": [(SERIES, {}), (IMAGE, {"axis": [2, 3], "epsilon": 0.1}), (VECTOR, {"axis": 1})],
     "LayerScale": [(IMAGE, {"init_values": 0.5, "projection_dim": 4})],
     "Normalization": [(IMAGE, {}), (VECTOR, {"mean": 2.0, "variance": 3.0, "axis": None})],
     "PReLU": [(IMAGE, {"shared_axes": [1, 2]}), (SERIES, {})],
@@ -177,7 +189,7 @@ NEVER_HDF5 = {
     *("RandomPosterization", "Solarization"),
 }
 ON_GPU_ONLY = ("CuDNNLSTM", "CuDNNGRU")
-ONLY_KERAS3 = {"LayerScale"}
+ONLY_KERAS3 = {"LayerScale", "RMSNormalization"}
 ALL = [(kind, index) for kind, cases in CASES.items() for index in range(len(cases))]
 IDS = [f"{kind}-{index}" for kind, index in ALL]
 NOTHING_FILES = [
