@@ -10,6 +10,7 @@
      ├ IntegrityError        6   bytes, a name or a date are not what was promised; a downgrade
      ├ GateFailed            1   metric, got, allowed
      └ StageError            1   stage, cause, hint
+        └ StageTimeoutError  1   the same, after a time-out
     interrupted            130
 
 The leaf packages raise errors of their own; ``LEAF_ERRORS`` says which of the above each becomes.
@@ -92,6 +93,10 @@ class StageError(PipelineError):
 
     def __reduce__(self) -> tuple[type[StageError], tuple[str, str, str]]:
         return type(self), (self.stage, self.cause, self.hint)
+
+
+class StageTimeoutError(StageError):
+    """A stage that was ended because it took too long, which a busy machine may be the reason for."""
 
 
 LEAF_ERRORS: dict[type[Exception], type[PipelineError]] = {

@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.errors import PipelineError, StageError
+from pipeline.errors import PipelineError, StageError, StageTimeoutError
 from pipeline.progress import track
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _run(
     theirs.close()
     try:
         if not ours.poll(timeout_s):
-            raise StageError(
+            raise StageTimeoutError(
                 stage, f"no result after {timeout_s:.0f} s", "allow more time, or use a smaller model"
             )
         outcome, value = ours.recv()

@@ -155,6 +155,7 @@ def report() -> Any:
             output_sha256="5e" * 32,
             growth=Slope(value=8.192, low=-2.0, high=20.0),
             latency=Slope(value=0.004, low=-0.01, high=0.02) if threads == 1 else None,
+            control=Slope(value=0.001, low=-0.02, high=0.02) if threads == 1 else None,
             leaked_files=0,
         )
         for threads in (1, 2)

@@ -36,8 +36,9 @@ BOARD_STEP_MIB = 8
 ABOVE_RESIDENT_MIB = (24, 56)
 """Where the search for the board's memory looks first: the kernel needs about as much."""
 
-PATIENCE = 3
-"""An attempt that takes this many times as long as one with enough memory reads its pages over and over."""
+PATIENCE = 6
+"""An attempt that takes this many times as long as one with enough memory reads its pages over and over; what
+else this machine does may make it two or three times as long."""
 
 FOLDER = Path(__file__).parent
 

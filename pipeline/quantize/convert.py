@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline import sandbox
 from pipeline.artifacts import Baseline, QuantizedModel
-from pipeline.errors import PipelineError, StageError
+from pipeline.errors import PipelineError, StageError, StageTimeoutError
 from pipeline.flatbuffer import float_operators, integer_io, read_tflite, weight_sparsity
 from pipeline.quantize.layers import final_treatments, float_layers
 from pipeline.quantize.tflite import write_float32, write_quantized
@@ -67,6 +67,7 @@ def convert_quantized(
 
     Raises:
         StageError: none of them can be had, or zeros were lost on the way.
+        StageTimeoutError: the converter or a runtime took too long, which says nothing of the format.
     """
     chosen = Samples.of(data, "train", model.preprocessing).take(np.load(samples.indices))
     written = out / "model.tflite"
@@ -126,6 +127,9 @@ def _try(
             expected = [stored[name] for name in sorted(stored.files)]
         if problem := _strayed(expected, _answers(written, tried, "litert")):
             return problem, False
+    except StageTimeoutError as error:
+        hint = f"raise [quantize] convert_timeout_s, or leave {wanted!r} out of [quantize] formats"
+        raise StageTimeoutError(STAGE, f"{wanted}: {error.cause}", hint) from error
     except StageError as error:
         return error.cause, False
     except PipelineError as error:
@@ -134,6 +138,8 @@ def _try(
         answers.unlink(missing_ok=True)
     try:
         return "", not _strayed(expected, _answers(written, tried, "tflite-runtime"))
+    except StageTimeoutError:
+        raise
     except PipelineError:
         return "", False
 

@@ -21,9 +21,10 @@ def stability_tables(found: StabilityReport) -> tuple[RenderableType, ...]:
         "outputs",
         "files",
         "inferences",
-        "latency drift",
+        "processor time",
+        "control",
         "bytes/inference",
-        numbers=3,
+        numbers=4,
     )
     for run in found.soaks:
         same = run.changed_outputs == 0 and run.output_sha256 == found.soaks[0].output_sha256
@@ -33,6 +34,7 @@ def stability_tables(found: StabilityReport) -> tuple[RenderableType, ...]:
             f"{run.leaked_files} left open" if run.leaked_files else "all closed",
             f"{run.inferences:,}",
             _interval(run.latency, 100, "%"),
+            _interval(run.control, 100, "%"),
             _interval(run.growth, 1, ""),
         )
     if not found.faults:

@@ -61,14 +61,14 @@ class SoakBlock:
         inferences: of this block.
         mismatches: of them, those whose output was not the first one of the same sample.
         output_sha256: of the first outputs of all samples so far.
-        latency_us: median of this block.
+        cpu_us: median processor time of an inference, in the thread that asked for it.
         memory_bytes: anonymous memory of the process.
     """
 
     inferences: int
     mismatches: int
     output_sha256: str
-    latency_us: float
+    cpu_us: float
     memory_bytes: int
     open_files: int
 

@@ -170,7 +170,7 @@ def check_emulator(arch: str = ARM64) -> Check:
     command = [*emulator.command(devices[0], "/dev/null"), "-c", READY]
     try:
         answer = subprocess.run(
-            command, env=emulator.guest.environment(), capture_output=True, text=True, timeout=60
+            command, env=emulator.guest.environment(), capture_output=True, text=True, timeout=300
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Check(name, "not usable", str(error), guest.provision)

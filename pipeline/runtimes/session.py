@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import InputError, StageError
+from pipeline.errors import InputError, StageError, StageTimeoutError
 from pipeline.runtimes.answers import (
     InstructionCount,
     ModelDetails,
@@ -59,10 +59,10 @@ __all__ = [
 GRACE_S = 2.0
 """Seconds that a worker has to end by itself once its input is closed."""
 
-SILENCE_S = 60.0
-SLOW_SILENCE_S = 300.0
-"""Seconds in which a worker gives no sign of life until it is taken for hung; emulated cores and devices are
-slow."""
+SILENCE_S = 180.0
+SLOW_SILENCE_S = 900.0
+"""Seconds in which a worker gives no sign of life until it is taken for hung: many times what it takes, since
+other processes may keep the cores busy. Emulated cores and devices are slow."""
 
 
 class Session:
@@ -294,7 +294,7 @@ class Session:
             while b"\n" not in self._pending:
                 if not selector.select(max(0.0, deadline - time.monotonic())):
                     cause = f"{self.runtime.title} gave no answer in {self.timeout_s:.0f} s"
-                    raise StageError(do, cause, "allow more time, or use a smaller model")
+                    raise StageTimeoutError(do, cause, "allow more time, or use a smaller model")
                 chunk = os.read(self._worker.stdout.fileno(), 65536)
                 if not chunk:
                     raise self._death(do)

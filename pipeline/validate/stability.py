@@ -1,7 +1,9 @@
 """Does a model keep its answers, its speed and its memory: over a long run, side by side, after faults?
 
-A long run is set against a fresh interpreter. Between two blocks of inferences the model is loaded anew into
-a second process and timed there: what slows both is the machine, what slows the old one alone is ageing.
+Speed is processor time, which other processes take nothing of, set against fresh interpreters. Between two
+blocks of inferences the model is loaded anew into two further processes: what slows all of them is the
+machine, and what slows one fresh interpreter against the other is noise. Only what slows the old one beyond
+that is ageing.
 """
 
 from __future__ import annotations
@@ -46,8 +48,9 @@ class SoakResult:
         seconds: that it took, the fresh interpreters' inferences included.
         changed_outputs: inferences whose output was not the first one of the same sample.
         growth: anonymous memory, in bytes for each inference; None where the run was too short.
-        latency: growth of the latency over the whole run against a fresh interpreter's, as a share: 0.01 is
-            one per cent slower at the end. On one thread alone: several collapse on a busy machine.
+        latency: growth of an inference's processor time over the whole run against a fresh interpreter's, as
+            a share: 0.01 is one per cent slower at the end. On one thread alone: several wait for each other.
+        control: the same of a second fresh interpreter against the first: 0 but for noise.
         leaked_files: descriptors that are open at the end and were not at the start.
     """
 
@@ -59,6 +62,7 @@ class SoakResult:
     output_sha256: str
     growth: Slope | None
     latency: Slope | None
+    control: Slope | None
     leaked_files: int
 
     @property
@@ -69,6 +73,11 @@ class SoakResult:
     def growth_bytes(self) -> float:
         """Growth of the memory over the whole run, by its slope once it has settled."""
         return self.growth_bytes_per_inference * self.inferences
+
+    @property
+    def control_reach(self) -> float:
+        """How far the machine's noise alone may move the latency, as a share; 0 where there is no control."""
+        return max(abs(self.control.low), abs(self.control.high)) if self.control else 0.0
 
     @property
     def leak_bytes_per_inference(self) -> float:
@@ -134,22 +143,25 @@ def soak(
     """
     began = time.monotonic()
     blocks: list[SoakBlock] = []
-    ratios: list[float] = []
+    ratios: list[tuple[float, float]] = []
     with ExitStack() as stack:
         aged = stack.enter_context(Session(runtime, model, threads=threads))
-        fresh = stack.enter_context(Session(runtime, model)) if threads == 1 else None
+        fresh = [stack.enter_context(Session(runtime, model)) for _ in range(2)] if threads == 1 else []
         samples = inputs(aged.describe())
         few = [array[:4] for array in samples]
         for block in aged.soak_blocks(samples, _sizes(config, blocks)):
             blocks.append(block)
-            if fresh is not None:
-                fresh.load(model)
-                timing = fresh.time(few, runs=_fresh_runs(block.latency_us), warmup_runs=2)
-                ratios.append(block.latency_us / float(np.median(timing.latencies_us)))
+            if fresh:
+                first, second = (_fresh_cpu_us(each, model, few, block.cpu_us) for each in fresh)
+                ratios.append((block.cpu_us / first, second / first))
     at = np.cumsum([block.inferences for block in blocks]).astype(np.float64)
     settled = at > at[-1] * SETTLED
     memory = np.array([block.memory_bytes for block in blocks], np.float64)
-    latency = slope(at[settled], np.log(ratios)[settled]) if ratios else None
+    latency, control = (
+        (slope(at[settled], np.log(of)[settled]) for of in zip(*ratios, strict=True))
+        if ratios
+        else (None, None)
+    )
     return SoakResult(
         runtime=runtime.title,
         threads=threads,
@@ -159,13 +171,20 @@ def soak(
         output_sha256=blocks[-1].output_sha256,
         growth=slope(at[settled], memory[settled]),
         latency=latency.times(float(at[-1])) if latency else None,
+        control=control.times(float(at[-1])) if control else None,
         leaked_files=max(blocks[-1].open_files - blocks[0].open_files, 0),
     )
 
 
-def _fresh_runs(latency_us: float) -> int:
-    """Enough inferences for a median, which take little time: 20 ms where that is many."""
-    return min(50, max(5, int(20_000 / max(latency_us, 1.0))))
+def _fresh_cpu_us(session: Session, model: Path, samples: list[NDArray[Any]], cpu_us: float) -> float:
+    """Median processor time of an inference in a new interpreter, after three that warm it up.
+
+    There are enough inferences for a median, in little time: 20 ms where that is many.
+    """
+    session.load(model)
+    runs = min(50, max(5, int(20_000 / max(cpu_us, 1.0))))
+    *_, block = session.soak_blocks(samples, [3, runs])
+    return block.cpu_us
 
 
 def _sizes(config: StabilityConfig, blocks: list[SoakBlock]) -> Iterator[int]:
@@ -178,6 +197,6 @@ def _sizes(config: StabilityConfig, blocks: list[SoakBlock]) -> Iterator[int]:
     over = began + config.minutes * 60
     while (left := over - time.monotonic()) > 0:
         # Blocks of a four-hundredth of the time: a fresh interpreter takes no more than the other half.
-        latency_s = blocks[-1].latency_us / 1e6
+        latency_s = blocks[-1].cpu_us / 1e6
         wanted_s = min(left, config.minutes * 60 / (8 * BLOCKS))
         yield max(size, int(wanted_s / max(latency_s, 1e-7)))

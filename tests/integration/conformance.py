@@ -130,6 +130,6 @@ class Conformance:
     def test_a_command_that_takes_too_long_is_an_error_and_the_way_stays_open(self, way: Transport):
         began = time.monotonic()
         with pytest.raises(TransportError, match="gave no answer in 1 s"):
-            way.run(["sleep", "20"], timeout_s=1)
-        assert time.monotonic() - began < 10
+            way.run(["sleep", "600"], timeout_s=1)
+        assert time.monotonic() - began < 300
         assert way.run(["echo", "on"]).out == b"on\n"

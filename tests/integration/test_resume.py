@@ -58,7 +58,7 @@ class Interrupted:
             process.send_signal(ending)
         _, self.stderr = process.communicate(timeout=120)
         self.code, self.seconds = process.returncode, time.monotonic() - began
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while [child for child in children if alive(child)] and time.monotonic() < deadline:
             time.sleep(0.02)
         self.orphans = [child for child in children if alive(child)]

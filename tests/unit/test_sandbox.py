@@ -65,19 +65,21 @@ def test_what_the_child_printed_is_kept_for_debugging_and_not_shown(capfd):
 
 
 def test_a_child_that_takes_too_long_is_killed(tmp_path):
-    program = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    program = (
+        f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    )
     began = time.monotonic()
-    with pytest.raises(StageError, match="no result after 5 s; allow more time"):
-        run(exec, program, timeout_s=5)
+    with pytest.raises(StageError, match="no result after 20 s; allow more time"):
+        run(exec, program, timeout_s=20)
 
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 300
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
 
 
 def test_a_child_dies_with_its_parent(tmp_path):
     pid = tmp_path / "pid"
-    child = f"import os, time; open({str(pid)!r}, 'w').write(f'{{os.getpid()}} '); time.sleep(60)"
-    parent = f"from pipeline import sandbox; sandbox.run('x', exec, {child!r}, timeout_s=60)"
+    child = f"import os, time; open({str(pid)!r}, 'w').write(f'{{os.getpid()}} '); time.sleep(600)"
+    parent = f"from pipeline import sandbox; sandbox.run('x', exec, {child!r}, timeout_s=600)"
     process = subprocess.Popen([sys.executable, "-c", parent])
     while not (pid.exists() and pid.read_text().endswith(" ")):
         assert process.poll() is None
@@ -85,7 +87,7 @@ def test_a_child_dies_with_its_parent(tmp_path):
     process.kill()
     process.wait()
 
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while Path(f"/proc/{int(pid.read_text())}").exists():
         assert time.monotonic() < deadline, "the child outlived its parent"
         time.sleep(0.02)
@@ -97,7 +99,7 @@ def subclasses(kind):
 
 @pytest.mark.parametrize("kind", subclasses(PipelineError))
 def test_every_error_survives_the_way_between_processes(kind):
-    error = kind("convert", "it broke", "mend it") if kind is StageError else kind("it broke")
+    error = kind("convert", "it broke", "mend it") if issubclass(kind, StageError) else kind("it broke")
 
     again = pickle.loads(pickle.dumps(error))
 

@@ -109,7 +109,7 @@ def test_the_machine_ends_with_the_thread_that_started_it(tmp_path: Path):
     thread.start()
     thread.join()
     try:
-        assert started[0].wait(timeout=20) == -signal.SIGKILL
+        assert started[0].wait(timeout=120) == -signal.SIGKILL
     finally:
         started[0].kill()
         started[0].wait()

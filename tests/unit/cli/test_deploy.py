@@ -339,7 +339,7 @@ def test_an_interrupt_shows_what_was_done_and_the_same_command_goes_on(release, 
         [Path(sys.executable).with_name("pipeline"), *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not (devices / "two/tiny/.lock").exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -188,7 +188,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("damage", "said"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_not_as_it_was_written_is_refused(damage, said, refusal):
     assert said in refusal(damage)
@@ -198,7 +198,7 @@ def test_what_is_not_as_it_was_written_is_refused(damage, said, refusal):
 SEEN_UNSIGNED = [name for name in REFUSED if "signature" not in name]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", SEEN_UNSIGNED)
 def test_the_checksums_and_the_manifest_alone_see_it(name, signed):
     damage, _ = REFUSED[name]

@@ -62,7 +62,7 @@ def test_every_device_ends_with_an_outcome_in_the_order_of_the_addresses(tmp_pat
     assert [one.address for one in outcomes] == names
     assert set(states(outcomes)) == {"installed"}
     assert folders.begun() == set(names)
-    assert all(0.02 <= one.seconds < 5 for one in outcomes)
+    assert all(0.02 <= one.seconds < 300 for one in outcomes)
 
 
 def test_the_canaries_end_before_any_other_begins(tmp_path):
@@ -86,7 +86,7 @@ def test_a_canary_that_fails_keeps_all_others_from_it(tmp_path, most_failures):
 
 def test_so_many_are_under_way_at_a_time_and_no_more(tmp_path):
     names = [f"device{n}" for n in range(9)]
-    folders = Folders(tmp_path, names, seconds=0.05)
+    folders = Folders(tmp_path, names, seconds=0.5)
     folders.roll_out(names, parallel=3, canary=0)
 
     spans = [folders.span(name) for name in names]
@@ -198,7 +198,7 @@ def interrupt(folder, seconds, times):
         for _ in range(times):
             os.killpg(process.pid, signal.SIGINT)
             time.sleep(0.2)
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=120)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -207,14 +207,14 @@ def interrupt(folder, seconds, times):
 
 
 def wait_for(condition):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
 def test_an_interrupt_lets_those_under_way_end_and_begins_no_other(tmp_path):
-    code, heard = interrupt(tmp_path, "0.5", times=1)
+    code, heard = interrupt(tmp_path, "5", times=1)
 
     assert code == 130
     assert {path.name for path in tmp_path.glob("*.ended")} == {"a.ended", "b.ended"}
@@ -225,10 +225,10 @@ def test_an_interrupt_lets_those_under_way_end_and_begins_no_other(tmp_path):
 
 def test_a_second_interrupt_waits_for_nobody(tmp_path):
     begun = time.monotonic()
-    code, heard = interrupt(tmp_path, "60", times=2)
+    code, heard = interrupt(tmp_path, "600", times=2)
 
     assert code == 130
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 300
     assert {line.strip() for line in heard[2:]} == {
         "a failed left amid its work", "b failed left amid its work",
         "c not begun interrupted", "d not begun interrupted",

@@ -284,7 +284,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("damage", "said"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_not_as_it_was_signed_is_refused(damage, said, refusal):
     assert said in refusal(damage)

@@ -185,4 +185,4 @@ def test_thousands_of_flips_end_in_a_model_or_an_input_error_in_bounded_time(tin
     assert 0 < passed < 1000
     assert len(refusals) > 100
     assert all(refusal.isprintable() for refusal in refusals)
-    assert slowest_s < 5
+    assert slowest_s < 60

@@ -14,7 +14,7 @@ from models.ports import Port
 from pipeline import sandbox
 from pipeline.artifacts import AwareModel, CalibrationSet, LayerTreatment
 from pipeline.config import QuantizeConfig
-from pipeline.errors import PipelineError, StageError
+from pipeline.errors import PipelineError, StageError, StageTimeoutError
 from pipeline.quantize.convert import STAGE, _answers, convert_quantized
 
 LAYERS = (
@@ -125,3 +125,12 @@ def test_where_none_can_be_had_every_reason_is_told_in_one_line(convert):
 def test_zeros_that_were_lost_on_the_way_are_an_error(convert, tiny_tflite):
     with pytest.raises(StageError, match=r"150 weights were zero before the conversion and 98 after"):
         convert(tiny_tflite, aware=replace(AWARE, zero_weights=150))
+
+
+def test_a_conversion_that_runs_into_its_time_out_stops_and_takes_no_lower_format(convert, tiny_tflite):
+    slow = StageTimeoutError(STAGE, "no result after 600 s", "allow more time, or use a smaller model")
+
+    with pytest.raises(
+        StageTimeoutError, match=r"int8: no result after 600 s; raise \[quantize\] convert_timeou"
+    ):
+        convert(slow, tiny_tflite)

@@ -22,6 +22,7 @@ def run_of(threads: int, **changes: Any) -> SoakResult:
         "output_sha256": "a",
         "growth": Slope(value=0.0, low=0.0, high=0.0),
         "latency": Slope(value=0.012, low=-0.01, high=0.03),
+        "control": Slope(value=0.002, low=-0.02, high=0.01),
         "leaked_files": 0,
     }
     return SoakResult(**(facts | changes))

@@ -59,8 +59,8 @@ def runs_in(process: Path, folder: str) -> bool:
 
 
 def ends(process: Path) -> bool:
-    """Whether a process is gone within ten seconds."""
-    deadline = time.monotonic() + 10
+    """Whether a process is gone within a minute."""
+    deadline = time.monotonic() + 60
     while process.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     return not process.exists()
@@ -161,10 +161,10 @@ def test_a_worker_that_is_killed_is_told_from_a_device_that_is_gone(runtime, add
 
 
 def test_a_hung_worker_is_ended_on_the_device_too(runtime, addition):
-    with Session(runtime, addition, timeout_s=5) as session:
+    with Session(runtime, addition, timeout_s=30) as session:
         process = worker_in(session._place.there)
         os.kill(int(process.name), signal.SIGSTOP)
-        with pytest.raises(StageError, match="gave no answer in 5 s"):
+        with pytest.raises(StageError, match="gave no answer in 30 s"):
             session.time([SAMPLES])
     assert ends(process)
 

@@ -133,28 +133,29 @@ def test_a_worker_that_cannot_start_is_named_by_its_last_words(addition: Path) -
 
 def test_a_worker_that_hangs_is_killed_at_the_time_out(addition: Path) -> None:
     began = time.monotonic()
-    with Session(scripted(LOADED + "\nwhile True: pass"), addition, timeout_s=1) as session:
-        with pytest.raises(StageError, match="no answer in 1 s"):
+    with Session(scripted(LOADED + "\nwhile True: pass"), addition, timeout_s=10) as session:
+        with pytest.raises(StageError, match="no answer in 10 s"):
             session.run([])
         worker = session._worker
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 300
     assert worker.returncode == -signal.SIGKILL
 
 
 def test_a_worker_that_gives_signs_of_life_may_take_longer_than_the_time_out(addition: Path) -> None:
-    slow = "\nimport time\nfor _ in range(8): time.sleep(0.25); print('{\"alive\": true}', flush=True)"
+    slow = "\nimport time\nfor _ in range(24): time.sleep(0.25); print('{\"alive\": true}', flush=True)"
     with Session(
-        scripted(LOADED + slow + "\nprint('{\"ok\": {}}', flush=True)"), addition, timeout_s=1
+        scripted(LOADED + slow + "\nprint('{\"ok\": {}}', flush=True)"), addition, timeout_s=5
     ) as session:
         assert session._ask("anything") == {}
 
 
 def test_a_long_request_gives_signs_of_life(addition: Path) -> None:
     with Session(LITERT, addition) as session:
-        began, session.timeout_s = time.monotonic(), 1.5
-        assert session.soak([SAMPLES], inferences=1).mismatches == 0
-        assert next(session.soak_blocks([SAMPLES], [700_000])).mismatches == 0
-    assert time.monotonic() - began > session.timeout_s
+        began, session.timeout_s = time.monotonic(), 3.0
+        inferences = 350_000
+        while time.monotonic() - began <= session.timeout_s:  # a faster machine needs more of them
+            began, inferences = time.monotonic(), 2 * inferences
+            assert next(session.soak_blocks([SAMPLES], [inferences])).mismatches == 0
 
 
 def test_soak_blocks_go_on_where_the_one_before_ended(addition: Path) -> None:
@@ -222,7 +223,7 @@ with Session(host_runtime("litert"), Path({str(addition)!r})) as session:
         assert process.stdout is not None
         worker = int(process.stdout.readline())
         process.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while _is_alive(worker):
         assert time.monotonic() < deadline, "the worker outlived its parent"
         time.sleep(0.05)

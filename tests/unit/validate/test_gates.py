@@ -10,9 +10,7 @@ from pipeline.artifacts import Fault
 from pipeline.config import GatesConfig
 from pipeline.errors import ConfigError
 from pipeline.validate import gates
-from pipeline.validate.drift import Slope
 from pipeline.validate.gates import judge
-from pipeline.validate.probabilities import counted_flips
 
 ALLOWED = GatesConfig()
 
@@ -25,12 +23,6 @@ def with_device(report, index, **changes):
     devices = list(report.devices)
     devices[index] = replace(devices[index], **changes)
     return replace(report, devices=tuple(devices))
-
-
-def with_run(report, index, **changes):
-    soaks = list(report.stability.soaks)
-    soaks[index] = replace(soaks[index], **changes)
-    return replace(report, stability=replace(report.stability, soaks=tuple(soaks)))
 
 
 def moved(comparison, difference, low, high, **changes):
@@ -261,35 +253,6 @@ def test_differing_bits_warn_within_the_allowed_steps_and_fail_beyond(steps, mos
     assert outcomes(differing, allowed)["same bits on rpi4"] == "passed"
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"changed_outputs": 1},
-        {"output_sha256": "00" * 32},
-        {"growth": Slope(value=2000.0, low=1900.0, high=2100.0)},
-        {"growth": Slope(value=90.0, low=80.0, high=100.0)},
-        {"latency": Slope(value=0.2, low=0.1, high=0.3)},
-        {"leaked_files": 1},
-    ],
-)
-def test_whatever_does_not_stay_as_it_was_is_unstable(changes, report):
-    judged = outcomes(with_run(report, 1, **changes))
-
-    assert (judged["stable on 1 thread"], judged["stable on 2 threads"]) == ("passed", "failed")
-
-
-@pytest.mark.parametrize(
-    ("slope", "outcome"),
-    [
-        ({"value": 60.0, "low": 59.0, "high": 61.0}, "passed"),
-        ({"value": 900.0, "low": 10.0, "high": 1800.0}, "passed"),
-        ({"value": 70.0, "low": 65.0, "high": 75.0}, "failed"),
-    ],
-)
-def test_memory_that_is_shown_to_grow_beyond_the_limit_fails(slope, outcome, report):
-    assert outcomes(with_run(report, 0, growth=Slope(**slope)))["stable on 1 thread"] == outcome
-
-
 def test_a_fault_that_ends_badly_fails_and_is_named(report):
     bad = Fault(environment="host", done="a kill", outcome="other outputs", ok=False)
     faults = (*report.stability.faults, bad)
@@ -340,41 +303,6 @@ def test_only_the_gates_that_are_asked_answer_in_the_order_asked(report):
 
 def test_every_gate_that_can_be_asked_is_there():
     assert tuple(gates.GATES) == ALLOWED.ask
-
-
-def with_flips(report, index, lost, gained):
-    """The class ``index`` of 1,000 samples, of which float alone and int8 alone have that many right."""
-    (found,) = report.accuracy
-    change = (gained - lost) / 1000
-    score = replace(
-        found.classes[index],
-        support=1000,
-        quantized=replace(
-            found.classes[index].quantized, recall=found.classes[index].baseline.recall + change
-        ),
-        flips=counted_flips(lost, gained),
-    )
-    classes = (*found.classes[:index], score, *found.classes[index + 1 :])
-    return replace(report, accuracy=(replace(found, classes=classes),))
-
-
-@pytest.mark.parametrize(
-    ("lost", "gained", "outcome"),
-    [
-        (17, 5, "passed"),
-        (40, 5, "passed"),
-        (90, 5, "failed"),
-        (310, 248, "failed"),
-        (400, 350, "inconclusive"),
-    ],
-)
-def test_a_class_that_loses_recall_fails_where_its_flips_show_it(lost, gained, outcome, report):
-    verdict = found(with_flips(report, 1, lost, gained), "class recall")
-
-    assert verdict.outcome == outcome
-    assert verdict.got.startswith(
-        f"worst: right {(gained - lost) / 10:+.2f} points ({lost} lost, {gained} gained"
-    )
 
 
 def test_an_operator_that_xnnpack_has_no_kernel_for_is_named_and_warns(report):

@@ -98,7 +98,7 @@ def test_a_memory_leak_in_a_custom_runner_is_found(tiny: Path) -> None:
 def test_an_ageing_runner_is_found_against_a_fresh_one(tiny: Path) -> None:
     found = soak(sabotaged(AGE), tiny, INPUTS, CONFIG)
     assert found.latency is not None
-    assert found.latency.low > 0.5
+    assert found.latency.low - found.control_reach > 0.5
 
 
 def test_an_output_that_changes_is_counted(tiny: Path) -> None:
@@ -112,7 +112,7 @@ def test_files_that_are_left_open_are_counted(tiny: Path) -> None:
 def test_minutes_prolong_a_soak(tiny: Path) -> None:
     found = soak(LITERT, tiny, INPUTS, StabilityConfig(minutes=0.03), threads=2)
     assert found.inferences > 1000
-    assert 1.8 < found.seconds < 60
+    assert found.seconds > 1.8
     assert found.changed_outputs == 0
     assert found.latency is None
 
