@@ -96,6 +96,9 @@ class DataConfig(Section):
         columns: columns of a table that are the model's input, in order; empty takes all others.
         features: of a TFRecord, by name.
         interpolation: of images that are scaled to the model's input.
+        group: what samples that stay on one side of the split share: a column, an array, or a regular
+            expression for the paths of images.
+        split: at random, or the last samples for the test.
     """
 
     source: str
@@ -106,6 +109,15 @@ class DataConfig(Section):
     columns: tuple[str, ...] = ()
     features: dict[str, FeatureConfig] = {}
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "area"] = "bilinear"
+    group: str = ""
+    split: Literal["random", "time"] = "random"
+
+    @model_validator(mode="after")
+    def _check_split(self) -> DataConfig:
+        if self.group and self.split == "time":
+            msg = 'group and split = "time" exclude each other; leave one out'
+            raise ValueError(msg)
+        return self
 
 
 class PreprocessingConfig(Section):

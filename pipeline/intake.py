@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.config import CalibrationConfig, DataConfig, ModelConfig, ShiftConfig
 
 
-VERSION = 3
+VERSION = 4
 LOGITS_PROBES = 16
 LOAD_TIMEOUT_S = 600.0
 
@@ -188,6 +188,8 @@ def data_options(config: DataConfig) -> DataOptions:
         columns=config.columns,
         features={name: Feature(**feature.model_dump()) for name, feature in config.features.items()},
         interpolation=config.interpolation,
+        group=config.group,
+        split=config.split,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from models.data.rows import Rows, rows_of_archive, rows_of_array, rows_of_file,
 from models.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from models.data.options import Batch
@@ -21,19 +22,20 @@ if TYPE_CHECKING:
 
 _INPUTS = ("x", "images", "data", "features", "inputs", "samples")
 _TARGETS = ("y", "labels", "targets", "classes", "label", "target", "masks")
+_GROUPS = ("group", "groups")
 _CLASS_NAMES = ("class_names", "label_names")
 
 
-def read_npz(path: Path, inputs: Sequence[Port], outputs: Sequence[Port]) -> Parts:
+def read_npz(path: Path, inputs: Sequence[Port], outputs: Sequence[Port], group: str = "") -> Parts:
     """Read an ``.npz`` file.
 
     Raises:
         DataError: it is damaged, holds Python objects, claims more than it may, or its names tell nothing.
     """
-    return parts_of_arrays(rows_of_archive(path), inputs, outputs, str(path))
+    return parts_of_arrays(rows_of_archive(path), inputs, outputs, str(path), group)
 
 
-def read_npy(path: Path, inputs: Sequence[Port], outputs: Sequence[Port]) -> Parts:
+def read_npy(path: Path, inputs: Sequence[Port], outputs: Sequence[Port], group: str = "") -> Parts:
     """Read a folder of ``.npy`` files named as the arrays of an ``.npz``, or one file of inputs alone.
 
     Raises:
@@ -41,7 +43,7 @@ def read_npy(path: Path, inputs: Sequence[Port], outputs: Sequence[Port]) -> Par
     """
     if path.is_dir():
         files = {file.stem: rows_of_file(file) for file in sorted(path.glob("*.npy"))}
-        return parts_of_arrays(files, inputs, outputs, str(path))
+        return parts_of_arrays(files, inputs, outputs, str(path), group)
     if len(inputs) != 1:
         msg = f"{path}: one array for {len(inputs)} inputs; give a folder with one file for each"
         raise DataError(msg)
@@ -49,11 +51,16 @@ def read_npy(path: Path, inputs: Sequence[Port], outputs: Sequence[Port]) -> Par
 
 
 def parts_of_arrays(
-    arrays: Mapping[str, Rows], inputs: Sequence[Port], outputs: Sequence[Port], where: str
+    arrays: Mapping[str, Rows],
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    where: str,
+    group: str = "",
 ) -> Parts:
     """Find inputs and targets by their names: ``x_train``, ``train_images``, ``X`` and the like.
 
-    Where the model has several inputs or outputs, each array has that one's name instead of x or y.
+    Where the model has several inputs or outputs, each array has that one's name instead of x or y. The array
+    that ``group`` names, else one called ``group`` or ``groups``, holds the group of each sample.
 
     Raises:
         DataError: the names found, and those that are understood.
@@ -73,7 +80,10 @@ def parts_of_arrays(
         msg = f"{where}: arrays {sorted(arrays)}; name them {wanted}"
         raise DataError(msg)
     names = next((by_name[key] for key in _CLASS_NAMES if key in by_name), None)
-    return parts_of_rows(train, test, where, () if names is None else _text(names))
+    parts = parts_of_rows(train, test, where, () if names is None else _text(names))
+    taken = {port.name.lower() for port in (*inputs, *outputs)}
+    found = [name for name in ((group.lower(),) if group else _GROUPS) if name not in taken]
+    return replace(parts, groups=_groups(by_name, found, train, test, where, required=bool(group)))
 
 
 def parts_of_rows(train: Found, test: Found | None, where: str, class_names: tuple[str, ...] = ()) -> Parts:
@@ -105,6 +115,39 @@ def parts_of_rows(train: Found, test: Found | None, where: str, class_names: tup
             )
             raise DataError(msg)
     return Parts(_batches(train), None if test is None else _batches(test), class_names)
+
+
+def _groups(
+    arrays: Mapping[str, Rows],
+    names: list[str],
+    train: Found,
+    test: Found | None,
+    where: str,
+    *,
+    required: bool,
+) -> Callable[[], Iterable[str]] | None:
+    """Find the group of each sample: ``NAME``, or ``NAME_train`` and ``NAME_test`` of two parts."""
+    found = []
+    for part, rows in (("train", train), ("test", test)):
+        if rows is None:
+            continue
+        ends = TEST_NAMES if part == "test" else ("train",) if test is not None else ("", "train")
+        spellings = [f"{name}_{end}" if end else name for name in names for end in ends]
+        array = next((arrays[name] for name in spellings if name in arrays), None)
+        if array is None and required:
+            msg = (
+                f"{where}: no array {spellings[0]!r} of groups among {sorted(arrays)}; add it or change group"
+            )
+            raise DataError(msg)
+        if array is None:
+            return None
+        if array.shape not in ((rows[0][0].shape[0],), (rows[0][0].shape[0], 1)):
+            msg = (
+                f"{where}: groups of shape {array.shape} for {rows[0][0].shape[0]} samples; give one for each"
+            )
+            raise DataError(msg)
+        found.append(array)
+    return lambda: [str(name) for array in found for piece in array.pieces(1 << 16) for name in piece.ravel()]
 
 
 def _zeros(rows: int, target: Rows) -> Rows:

@@ -23,22 +23,33 @@ def read(source: str | Path, inputs: Sequence[Port], outputs: Sequence[Port], op
     """Find out what a source is, and begin to read it.
 
     Raises:
-        DataError: it is not there, or of no known form.
+        DataError: it is not there, of no known form, or has no groups where they are needed.
     """
+    parts = _read(source, inputs, outputs, options)
+    if options.group and parts.groups is None:
+        msg = (
+            f"{source}: a source of this form has no group {options.group!r}; give a table with that column, "
+            "an .npz or a dict with an array of that name, or images and a regular expression for their paths"
+        )
+        raise DataError(msg)
+    return parts
+
+
+def _read(source: str | Path, inputs: Sequence[Port], outputs: Sequence[Port], options: DataOptions) -> Parts:
     if is_program(source):
         from models.data.program import call_program
 
-        return call_program(str(source), inputs, outputs)
+        return call_program(str(source), inputs, outputs, options.group)
     path = existing(source)
     kind = _kind(path)
     if kind == "npz":
         from models.data.arrays import read_npz
 
-        return read_npz(_only(path, ".npz"), inputs, outputs)
+        return read_npz(_only(path, ".npz"), inputs, outputs, options.group)
     if kind == "npy":
         from models.data.arrays import read_npy
 
-        return read_npy(path, inputs, outputs)
+        return read_npy(path, inputs, outputs, options.group)
     if kind == "tfrecord":
         from models.data.tfrecord import read_tfrecord
 

@@ -51,6 +51,9 @@ class DataOptions:
         columns: columns of a table that are inputs, in the model's order; empty: all others.
         features: of a TFRecord by name; empty: told from the first record.
         interpolation: of scaled images: nearest, bilinear, bicubic, lanczos, area or box.
+        group: what samples of one group share, so that all of them are on one side of a split: a column of a
+            table, an array, or a regular expression searched in the paths of images; empty: nothing.
+        split: ``"random"``, or ``"time"`` to test on the last samples.
     """
 
     test_fraction: float = 0.2
@@ -60,6 +63,8 @@ class DataOptions:
     columns: tuple[str, ...] = ()
     features: Mapping[str, Feature] = field(default_factory=dict)
     interpolation: str = "bilinear"
+    group: str = ""
+    split: str = "random"
 
     def task(self, index: int) -> Task | None:
         """Return the task that was given for an output."""
@@ -99,6 +104,7 @@ class Parts:
         late_notes: gives more notes, once the last batch is read.
         reshape: samples are rows of numbers, which take any shape that they fill.
         findings: what was inferred of the source, for the user.
+        groups: gives the group of each training sample, then of each test sample; None where there are none.
     """
 
     train: Iterable[Batch]
@@ -108,3 +114,4 @@ class Parts:
     late_notes: Callable[[], list[str]] = list
     reshape: bool = False
     findings: list[str] = field(default_factory=list)
+    groups: Callable[[], Iterable[str]] | None = None

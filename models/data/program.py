@@ -30,7 +30,7 @@ _FORMS = (
 )
 
 
-def call_program(source: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> Parts:
+def call_program(source: str, inputs: Sequence[Port], outputs: Sequence[Port], group: str = "") -> Parts:
     """Call the function and find inputs and targets in what it returns.
 
     A function with a parameter ``split`` is called with ``"train"`` and with ``"test"``.
@@ -42,7 +42,7 @@ def call_program(source: str, inputs: Sequence[Port], outputs: Sequence[Port]) -
     if not callable(function):
         msg = f"{source}: not a function; name one that returns the data"
         raise DataError(msg)
-    reader = _Reader(source, tuple(inputs), tuple(outputs))
+    reader = _Reader(source, tuple(inputs), tuple(outputs), group)
     if "split" in inspect.signature(function).parameters:
         train, test = (reader.call(function, split=part) for part in ("train", "test"))
         return reader.parts(train, test)
@@ -52,10 +52,11 @@ def call_program(source: str, inputs: Sequence[Port], outputs: Sequence[Port]) -
 class _Reader:
     """Makes batches of what a function returned."""
 
-    def __init__(self, source: str, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> None:
+    def __init__(self, source: str, inputs: tuple[Port, ...], outputs: tuple[Port, ...], group: str) -> None:
         self.source = source
         self.inputs = inputs
         self.outputs = outputs
+        self.group = group
         self.notes: list[str] = []
 
     def call(self, function: Any, **arguments: str) -> Any:
@@ -71,7 +72,7 @@ class _Reader:
                 )
             with raised(self.source):
                 arrays = {str(name): rows_of_array(np.atleast_1d(np.asarray(a))) for name, a in value.items()}
-            return parts_of_arrays(arrays, self.inputs, self.outputs, self.source)
+            return parts_of_arrays(arrays, self.inputs, self.outputs, self.source, self.group)
         if isinstance(value, tuple | list) and len(value) == 4:
             return self.parts(tuple(value[:2]), tuple(value[2:]))
         if isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_set, value)):

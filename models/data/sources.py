@@ -11,9 +11,8 @@ import numpy as np
 
 from models.data.forms import existing, is_program, read, source_files
 from models.data.options import DataOptions, StoredData
-from models.data.outputs import Target, check_names, store_target, target_file
-from models.data.rows import rows_of_file, together
-from models.data.splits import bins, make_split, without_shared
+from models.data.outputs import Target, check_names, store_target
+from models.data.partition import choose_rows
 from models.data.store import store
 from models.errors import DataError
 
@@ -21,14 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from models.data.store import Stored
     from models.ports import Port, Task
-
-    Indices = NDArray[np.int64]
-
-_STRATIFIED = ("classification", "binary", "anomaly", "embedding", "regression")
 
 
 def load_data(
@@ -87,7 +79,8 @@ def _load(
         tasks.append(task)
         class_names = class_names or found
     check_names(class_names)
-    train, test = _choose_rows(folder, tuple(tasks), stored, options.test_fraction, seed, notes)
+    groups = None if parts.groups is None else parts.groups()
+    train, test = choose_rows(folder, tuple(tasks), stored, groups, options, seed, notes)
     np.save(folder / "train.npy", train)
     np.save(folder / "test.npy", test)
     return StoredData(
@@ -103,48 +96,6 @@ def _load(
 def _printable(text: str) -> str:
     """Names from a user's file may hold anything, also what a terminal obeys."""
     return "".join(character if character.isprintable() else " " for character in text)
-
-
-def _choose_rows(
-    folder: Path, tasks: tuple[Task, ...], stored: Stored, test_fraction: float, seed: int, notes: list[str]
-) -> tuple[Indices, Indices]:
-    """Return the rows to train on and those to test on."""
-    count = len(stored.digests)
-    strata, anomalous = np.zeros(count, np.int64), np.zeros(count, bool)
-    for index in reversed(range(len(tasks))):  # the first output that can tell decides
-        if target_file(folder, index).exists() and tasks[index] in _STRATIFIED:
-            strata = _strata(target_file(folder, index), tasks[index])
-        if tasks[index] == "anomaly":
-            anomalous |= np.load(target_file(folder, index)) == 1
-    if stored.test_rows is None:
-        train, test = make_split(strata, stored.digests, test_fraction, seed)
-        repeated = count - len(np.unique(stored.digests))
-        if repeated:
-            notes.append(
-                f"samples that repeat others: {repeated}; equal ones were kept on one side of the split"
-            )
-        test = np.union1d(test, np.flatnonzero(anomalous))
-    else:
-        train, test = np.arange(stored.train_rows), np.arange(stored.train_rows, count)
-    unfit = int(anomalous[train].sum())
-    if unfit:
-        where = "are there to test on" if stored.test_rows is None else "were left out"
-        notes.append(f"{unfit} anomalies among the training samples {where}: only normal ones are trained on")
-    train = train[~anomalous[train]]
-    train, shared = without_shared(train, test, stored.digests)
-    if shared:
-        notes.append(f"{shared} training samples are also test samples and were left out")
-    if not len(train):
-        msg = "no training samples are left; give normal samples to train on"
-        raise DataError(msg)
-    return train, test
-
-
-def _strata(path: Path, task: Task) -> Indices:
-    if task != "regression":
-        return np.asarray(np.load(path), np.int64)
-    means = [piece.reshape(len(piece), -1).mean(axis=1) for (piece,) in together([rows_of_file(path)])]
-    return bins(np.concatenate(means))
 
 
 def fingerprint(source: str | Path, options: DataOptions | None = None) -> str:

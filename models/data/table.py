@@ -68,7 +68,15 @@ def read_table(path: Path, inputs: Sequence[Port], outputs: Sequence[Port], opti
         raise DataError(msg)
     integers = tuple(np.dtype(port.dtype).kind in "iu" for port in inputs)
     parts = [None if file is None else _batches(file, columns, integers) for file in (train, test)]
-    return Parts(parts[0] or (), parts[1], reshape=True)
+    files = [file for file in (train, test) if file is not None]
+
+    def groups() -> Iterator[str]:
+        place = columns.names.index(options.group)
+        for file in files:
+            for _, row in itertools.islice(_rows(file), int(columns.header), None):
+                yield row[place].strip()
+
+    return Parts(parts[0] or (), parts[1], reshape=True, groups=groups if options.group else None)
 
 
 def table_files(folder: Path) -> tuple[Path, Path | None]:
@@ -130,9 +138,16 @@ def _choose_columns(
         msg = f"{path}: two columns are named {double!r}; rename one"
         raise DataError(msg)
     sizes = [math.prod(length for length in port.shape if length is not None) for port in inputs]
-    target = _find(path, names, options.target) if options.target else _usual_target(names, inputs, outputs)
+    if options.group:
+        _find(path, names, (options.group,))
+    others = tuple(name for name in names if name != options.group)
+    target = _find(
+        path, names, options.target or tuple(others[at] for at in _usual_target(others, inputs, outputs))
+    )
     chosen = _find(path, names, options.columns) or [
-        index for index, name in enumerate(names) if index not in target and name not in _ROW_NUMBERS
+        index
+        for index, name in enumerate(names)
+        if index not in target and name not in (*_ROW_NUMBERS, options.group)
     ]
     both = [names[index] for index in chosen if index in target]
     if both or not chosen:

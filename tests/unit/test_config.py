@@ -215,3 +215,9 @@ def test_the_settings_of_each_reference_model_are_valid_and_its_file_is_there(na
 def test_an_unknown_reference_model_comes_with_the_nearest_one():
     with pytest.raises(ConfigError, match="zoo:resnet: no such reference model; did you mean zoo:resnet8"):
         zoo_settings("resnet")
+
+
+def test_a_split_is_either_by_group_or_in_time():
+    message = refusal(data={"source": "data.npz", "group": "subject", "split": "time"})
+
+    assert 'group and split = "time" exclude each other' in message
