@@ -266,7 +266,8 @@ class GatesConfig(Section):
     Attributes:
         ask: the gates that are asked, in this order; leave one out and nothing is said of it.
         accuracy_drop_points: non-inferiority margin of int8 against float, in percentage points.
-        class_recall_drop_points: most recall that any one class may lose, in points.
+        class_recall_drop_points: most F1 that any one class may lose, in points.
+        channel_drop_points: most R2 that any one number or channel of a regression may lose, in points.
         shift_drop_points: most that int8 may lose under a shift beyond float's loss there and its own clean
             loss, in points.
         synthetic_shift: whether that warns or fails under corruptions and class priors; it fails on own data.
@@ -287,6 +288,7 @@ class GatesConfig(Section):
     ask: tuple[GateName, ...] = get_args(GateName)
     accuracy_drop_points: Annotated[float, Field(gt=0)] = 1.0
     class_recall_drop_points: Annotated[float, Field(gt=0)] = 5.0
+    channel_drop_points: Annotated[float, Field(gt=0)] = 5.0
     shift_drop_points: Annotated[float, Field(gt=0)] = 2.0
     synthetic_shift: Literal["warn", "fail"] = "warn"
     size_ratio: Annotated[float, Field(gt=0)] = 0.5

@@ -83,6 +83,9 @@ def report() -> Any:
             high=high,
         )
 
+    def f1(*values: float) -> Metric:
+        return metric("F1", "points", *values)
+
     accuracy = Comparison(
         output="",
         task="classification",
@@ -99,6 +102,7 @@ def report() -> Any:
                 baseline=Scores(recall=0.931, precision=0.915, f1=0.923),
                 quantized=Scores(recall=0.927, precision=0.916, f1=0.921),
                 flips=Flips(right_to_wrong=6, wrong_to_right=2, mcnemar_p=0.289),
+                f1_change=f1(92.3, 92.1, -0.2, -0.6, 0.2),
             ),
             ClassScores(
                 name="right",
@@ -106,6 +110,7 @@ def report() -> Any:
                 baseline=Scores(recall=0.912, precision=0.928, f1=0.920),
                 quantized=Scores(recall=0.914, precision=0.925, f1=0.919),
                 flips=Flips(right_to_wrong=1, wrong_to_right=3, mcnemar_p=0.625),
+                f1_change=f1(92.0, 91.9, -0.1, -0.5, 0.3),
             ),
         ),
         flips=Flips(right_to_wrong=7, wrong_to_right=5, mcnemar_p=0.774),

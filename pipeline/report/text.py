@@ -186,6 +186,8 @@ def _answers(report: Report, found: Comparison) -> Iterator[RenderableType]:
     """Each class, and how the answers of both models differ."""
     if found.classes:
         yield _classes(report, found)
+    if found.channels:
+        yield _channels(report, found)
     lines = [f"note: {found.note}"] if found.note else []
     if found.flips is not None:
         flips = (
@@ -220,6 +222,24 @@ def _classes(report: Report, found: Comparison) -> Table:
         before, after = row.baseline, row.quantized
         shares = (before.recall, after.recall, before.precision, after.precision, before.f1, after.f1)
         table.add_row(row.name, f"{row.support:,}", *map(_share, shares))
+    return table
+
+
+def _channels(report: Report, found: Comparison) -> Table:
+    """R2 of every number or channel; of many those that lose most."""
+    rows = found.channels[:MOST_CLASSES]
+    title = "Channels of the output"
+    if len(rows) < found.channel_count:
+        title = f"The {len(rows)} of {found.channel_count:,} channels of the output that lose most"
+    columns = ("channel", "targets vary by", "R2, float", f"R2, {_format(report)}")
+    table = make_table(
+        f"{found.output}: {title}" if found.output else title,
+        *columns,
+        "difference [95 % interval]",
+        numbers=4,
+    )
+    for row in rows:
+        table.add_row(row.name, f"{row.spread:.4g}", *_values(row.explained))
     return table
 
 

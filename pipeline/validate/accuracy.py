@@ -7,6 +7,7 @@ two figures do. Nothing here needs a runtime; what comes in are the outputs of b
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from pipeline.validate.classifiers import (
     reduce_binary,
     reduce_classification,
 )
-from pipeline.validate.comparison import Comparison
+from pipeline.validate.comparison import Channel, Comparison
 from pipeline.validate.embedding import judge_embedding, reduce_embedding
 from pipeline.validate.evidence import Chunk, Findings, Reduced, merge
 from pipeline.validate.multilabel import judge_multilabel, reduce_multilabel
@@ -31,7 +32,7 @@ from pipeline.validate.regression import (
     reduce_reconstruction,
     reduce_regression,
 )
-from pipeline.validate.resampling import with_intervals
+from pipeline.validate.resampling import f1_changes, with_intervals
 from pipeline.validate.segmentation import judge_segmentation, reduce_segmentation
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ WITHOUT_TARGETS = {"reconstruction", "embedding"}
 # One output a class or label: a vector a sample, whatever dimensions of 1 are around it.
 VECTORS = {"classification", "binary", "multi-label"}
 PROBABILITIES = {*VECTORS, "segmentation"}
+# What a comparison has with intervals.
+DRAWN = {"figures", "classes", "class_counts", "channels"}
 
 
 class Judge:
@@ -121,12 +124,24 @@ class Judge:
             raise InputError(message)
         with _named(self.output):
             found = TASKS[self.task][1](merge(self._kept), self.classes)
-        described = {name: value for name, value in vars(found).items() if name != "figures"}
+        drawn = {"seed": self.seed, "bootstrap": self.bootstrap}
+        of_channels = tuple(channel.explained for channel in found.channels)
+        metrics = with_intervals((*found.figures, *of_channels), **drawn)
+        count, classes = len(found.figures), found.classes
+        if found.class_counts is not None:
+            changes = f1_changes(found.class_counts, self._samples, **drawn)
+            classes = tuple(replace(score, f1_change=f1) for score, f1 in zip(classes, changes, strict=True))
+        described = {name: value for name, value in vars(found).items() if name not in DRAWN}
         return Comparison(
             output=self.output,
             task=self.task,
             samples=self._samples,
-            metrics=with_intervals(found.figures, seed=self.seed, bootstrap=self.bootstrap),
+            metrics=metrics[:count],
+            classes=classes,
+            channels=tuple(
+                Channel(name=metric.name, spread=channel.spread, explained=metric)
+                for metric, channel in zip(metrics[count:], found.channels, strict=True)
+            ),
             **described,
         )
 

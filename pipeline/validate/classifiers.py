@@ -225,6 +225,7 @@ def _findings(
     return Findings(
         figures=tuple(figures),
         note=note,
+        class_counts=_class_counts(rows, classes),
         classes=tuple(
             replace(score, flips=counted_flips(int(lost), int(gained)))
             for score, lost, gained in zip(scores, only["baseline"], only["quantized"], strict=True)
@@ -235,3 +236,12 @@ def _findings(
         baseline_calibration_error=calibration_error(rows["baseline_confidence"], right["baseline"]),
         quantized_calibration_error=calibration_error(rows["quantized_confidence"], right["quantized"]),
     )
+
+
+def _class_counts(rows: dict[str, NDArray[Any]], classes: int) -> NDArray[np.int64]:
+    """Counts (7, classes) that the F1 of each class depends on, as ``resampling.f1_changes`` takes them."""
+    label, before, after = (rows[name] for name in ("label", "baseline_class", "quantized_class"))
+    was, now, same = before == label, after == label, before == after
+    found = (label[was & now], label[was & ~now], label[~was & now], label[~was & ~now])
+    wrong = (before[~was & same], before[~was & ~same], after[~now & ~same])
+    return np.array([np.bincount(of, minlength=classes) for of in (*found, *wrong)])

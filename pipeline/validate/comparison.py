@@ -76,6 +76,7 @@ class ClassScores:
     Attributes:
         support: its samples, or its positions in a segmentation.
         flips: among its samples, where each has one answer.
+        f1_change: paired difference of its F1 in points, where each sample has one answer.
     """
 
     name: str
@@ -83,11 +84,31 @@ class ClassScores:
     baseline: Scores
     quantized: Scores
     flips: Flips | None = None
+    f1_change: Metric | None = None
 
     @property
     def recall_change(self) -> float:
         """In points; 0 where there are no samples."""
         return 100 * ((self.quantized.recall or 0) - (self.baseline.recall or 0))
+
+    @property
+    def precision_change(self) -> float:
+        """In points; what is never said counts as 0."""
+        return 100 * ((self.quantized.precision or 0) - (self.baseline.precision or 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """One number of a regression, or one channel of the last axis of a map, a series or a reconstruction.
+
+    Attributes:
+        spread: standard deviation of its targets, in their unit.
+        explained: its R2 in points.
+    """
+
+    name: str
+    spread: float
+    explained: Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +121,8 @@ class Comparison:
         metrics: the primary one first: it is on a scale to 100, and the gate judges it.
         note: what keeps the comparison from showing much, such as a float model no better than chance.
         classes: every class of a classifier, a multi-label model or a segmentation.
+        channels: of numbers, where there are several: those that lose most first.
+        channel_count: how many channels there are.
         flips: where answers are right or wrong: classes, and whole sets of labels.
         agreement: share of answers that are the same, right or wrong, 0..1.
         confidence_drift: mean absolute change of the probability of what the float model says.
@@ -112,6 +135,8 @@ class Comparison:
     metrics: tuple[Metric, ...]
     note: str = ""
     classes: tuple[ClassScores, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    channel_count: int = 0
     flips: Flips | None = None
     agreement: float | None = None
     confidence_drift: float | None = None

@@ -102,13 +102,27 @@ def mean(
     )
 
 
+@dataclass(frozen=True)
+class ChannelFigure:
+    """A channel before its figure has an interval; the attributes are those of ``Channel``."""
+
+    spread: float
+    explained: Figure
+
+
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What a task's own judgement finds; the attributes are those of ``Comparison``."""
+    """What a task's own judgement finds; the attributes are those of ``Comparison``.
+
+    ``class_counts`` (7, classes) are those that ``resampling.f1_changes`` takes.
+    """
 
     figures: tuple[Figure, ...]
     note: str = ""
     classes: tuple[ClassScores, ...] = ()
+    class_counts: NDArray[np.int64] | None = None
+    channels: tuple[ChannelFigure, ...] = ()
+    channel_count: int = 0
     flips: Flips | None = None
     agreement: float | None = None
     confidence_drift: float | None = None

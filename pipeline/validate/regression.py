@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.validate import ranking
 from pipeline.validate.classifiers import class_ids
-from pipeline.validate.evidence import Figure, Findings, Reduced, mean
+from pipeline.validate.evidence import ChannelFigure, Figure, Findings, Reduced, mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from pipeline.validate.evidence import Chunk
 
 TARGETS_UNIT = "in the targets' unit"
-# Up to here each output has an R2 of its own, so that one on a small scale counts as much as the others.
+# Up to here the primary metric is the mean of the outputs' own, so that one on a small scale counts as much.
 MOST_OUTPUTS = 64
+MOST_CHANNELS_SHOWN = 64
 # Below this share of the sum of squares, a sum of squared deviations is rounding.
 ROUNDING = 1e-12
 
@@ -27,19 +28,21 @@ def reduce_regression(chunk: Chunk) -> Reduced:
     """Keep each sample's errors; outputs and targets (n, *output_shape)."""
     assert chunk.targets is not None
     targets = _paired(chunk.targets, chunk.baseline, "targets")
-    return _errors(chunk, targets, pooled=targets.shape[1] > MOST_OUTPUTS)
+    return _errors(chunk, targets, _columns(chunk.baseline.shape[1:]))
 
 
 def reduce_reconstruction(chunk: Chunk) -> Reduced:
     """Keep each sample's errors over all elements; outputs and inputs (n, *input_shape)."""
-    return _errors(chunk, _paired(chunk.inputs, chunk.baseline, "inputs"), pooled=True)
+    inputs = _paired(chunk.inputs, chunk.baseline, "inputs")
+    assert chunk.inputs is not None
+    return _errors(chunk, inputs, _columns(chunk.inputs.shape[1:]))
 
 
 def reduce_anomaly(chunk: Chunk) -> Reduced:
     """Keep each sample's errors and its label (n,), and of normal samples what the reconstruction needs."""
     anomalous = class_ids(chunk.targets, 2).astype(bool)
     inputs = _paired(chunk.inputs, chunk.baseline, "inputs")
-    kept = _errors(chunk, inputs, pooled=True)
+    kept = _errors(chunk, inputs, columns=1)
     return Reduced(kept.rows | {"anomalous": anomalous}, _totals(inputs[~anomalous], kept.classes))
 
 
@@ -50,12 +53,14 @@ def judge_regression(kept: Reduced, names: tuple[str, ...]) -> Findings:
     if not varying.any():
         primary, note = _relative(kept), "the targets are constant, so that there is no R2"
     else:
-        primary = _explained("R2", kept, varying)
+        pooled = len(kept.totals["sum"]) > MOST_OUTPUTS
+        primary = _explained_in_all("R2", kept) if pooled else _explained("R2", kept, varying)
         note = ""
         if primary.baseline <= 0:
             note = f"the float model is no better than the targets' mean (R2 {primary.baseline:.1f} %)"
     figures = [primary]
-    if np.count_nonzero(varying) > 1:
+    channels = _channels(kept, varying, names)
+    if channels:
         figures.append(_worst(kept, varying, names))
     figures += [_mean_absolute(kept, TARGETS_UNIT), _root("RMSE", before, after, TARGETS_UNIT)]
     figures.append(
@@ -68,7 +73,9 @@ def judge_regression(kept: Reduced, names: tuple[str, ...]) -> Findings:
             better="lower",
         )
     )
-    return Findings(figures=(*figures, _loss(kept)), note=note)
+    return Findings(
+        figures=(*figures, _loss(kept)), note=note, channels=channels, channel_count=int(varying.sum())
+    )
 
 
 def judge_reconstruction(kept: Reduced, names: tuple[str, ...]) -> Findings:
@@ -78,11 +85,16 @@ def judge_reconstruction(kept: Reduced, names: tuple[str, ...]) -> Findings:
     if not varying.any():
         note = "the inputs are constant, so that there is no variance to explain"
         return Findings(figures=(_relative(kept), *errors), note=note)
-    primary = _explained("explained variance", kept, varying)
+    primary = _explained_in_all("explained variance", kept)
     note = ""
     if primary.baseline <= 0:
         note = f"the float model is no better than the mean input ({primary.baseline:.1f} % of the variance)"
-    return Findings(figures=(primary, *errors), note=note)
+    return Findings(
+        figures=(primary, *errors),
+        note=note,
+        channels=_channels(kept, varying, names),
+        channel_count=int(varying.sum()),
+    )
 
 
 def judge_anomaly(kept: Reduced, names: tuple[str, ...]) -> Findings:
@@ -124,22 +136,31 @@ def _paired(targets: NDArray[Any] | None, outputs: NDArray[Any], what: str) -> N
     return targets.reshape(len(outputs), -1).astype(np.float64)
 
 
-def _errors(chunk: Chunk, targets: NDArray[np.float64], *, pooled: bool) -> Reduced:
-    """Reduce to (n, 1) mean squared errors where ``pooled``, to (n, elements) otherwise."""
-    columns = 1 if pooled else targets.shape[1]
+def _columns(shape: tuple[int, ...]) -> int:
+    """How many of the numbers of a sample, ``shape``, are judged each on its own.
+
+    Few numbers, and those of a vector, are; of a map or a series it is the channels of the last axis.
+    """
+    elements = int(np.prod(shape))
+    is_vector = sum(size > 1 for size in shape) <= 1
+    return elements if elements <= MOST_OUTPUTS or is_vector else shape[-1]
+
+
+def _errors(chunk: Chunk, targets: NDArray[np.float64], columns: int) -> Reduced:
+    """Reduce to (n, columns) mean squared errors; a column is every ``columns``-th element of a sample."""
     rows = {}
     for model, outputs in (("baseline", chunk.baseline), ("quantized", chunk.quantized)):
         errors = outputs.reshape(targets.shape) - targets
         rows[f"{model}_absolute"] = np.abs(errors).mean(axis=1)
         rows[f"{model}_largest"] = np.abs(errors).max(axis=1)
-        rows[f"{model}_squares"] = (errors**2).reshape(len(errors), columns, -1).mean(axis=2)
+        rows[f"{model}_squares"] = (errors**2).reshape(len(errors), -1, columns).mean(axis=1)
     return Reduced(rows, _totals(targets, columns), classes=columns)
 
 
 def _totals(targets: NDArray[np.float64], columns: int) -> dict[str, NDArray[Any]]:
     """What the variance of the targets needs."""
-    squares = (targets**2).sum(axis=0).reshape(columns, -1).mean(axis=1)
-    sizes = np.abs(targets).sum(axis=0).reshape(columns, -1).mean(axis=1)
+    squares = (targets**2).sum(axis=0).reshape(-1, columns).mean(axis=0)
+    sizes = np.abs(targets).sum(axis=0).reshape(-1, columns).mean(axis=0)
     return {"count": np.array(len(targets)), "sum": targets.sum(axis=0), "squares": squares, "sizes": sizes}
 
 
@@ -147,7 +168,7 @@ def _variance(kept: Reduced) -> NDArray[np.float64]:
     """Return the variance of the targets' columns about the mean of each element; 0 where it is rounding."""
     count, squares = kept.totals["count"], kept.totals["squares"]
     means = (kept.totals["sum"] / count) ** 2
-    variance = squares / count - means.reshape(len(squares), -1).mean(axis=1)
+    variance = squares / count - means.reshape(-1, len(squares)).mean(axis=0)
     return np.where(variance > ROUNDING * squares / count, variance, 0)
 
 
@@ -163,12 +184,49 @@ def _explained(name: str, kept: Reduced, varying: NDArray[np.bool_]) -> Figure:
     )
 
 
+def _explained_in_all(name: str, kept: Reduced) -> Figure:
+    """100 (1 - squared error / variance) of all elements together."""
+    before, after = (kept.rows[f"{model}_squares"].mean(axis=1) for model in ("baseline", "quantized"))
+    variance = float(_variance(kept).mean())
+    return Figure(
+        name=name,
+        baseline=100 * float(1 - before.mean() / variance),
+        quantized=100 * float(1 - after.mean() / variance),
+        influence=100 * (before - after) / variance,
+    )
+
+
+def _channels(kept: Reduced, varying: NDArray[np.bool_], names: tuple[str, ...]) -> tuple[ChannelFigure, ...]:
+    """R2 of each varying column, those that lose most by int8 first, as many as are shown; none of one."""
+    indices = np.flatnonzero(varying)
+    if len(indices) < 2:
+        return ()
+    variance = _variance(kept)[indices]
+    before, after = (kept.rows[f"{model}_squares"][:, indices] for model in ("baseline", "quantized"))
+    rise = (after.mean(axis=0) - before.mean(axis=0)) / variance
+    return tuple(
+        ChannelFigure(
+            spread=float(np.sqrt(variance[at])),
+            explained=_explained(
+                _column_name(int(indices[at]), kept, names), kept, np.arange(len(varying)) == indices[at]
+            ),
+        )
+        for at in np.argsort(-rise, kind="stable")[:MOST_CHANNELS_SHOWN]
+    )
+
+
+def _column_name(at: int, kept: Reduced, names: tuple[str, ...]) -> str:
+    if len(names) == kept.classes:
+        return names[at]
+    return f"{'element' if kept.classes == len(kept.totals['sum']) else 'channel'} {at}"
+
+
 def _worst(kept: Reduced, varying: NDArray[np.bool_], names: tuple[str, ...]) -> Figure:
     """R2 of the output that loses most by int8."""
     before, after = kept.rows["baseline_squares"], kept.rows["quantized_squares"]
     rise = (after.mean(axis=0) - before.mean(axis=0)) / np.where(varying, _variance(kept), np.inf)
     at = int(rise.argmax())
-    output = names[at] if len(names) == len(varying) else f"element {at}"
+    output = _column_name(at, kept, names)
     return _explained(f"R2 of {output}, which loses most", kept, np.arange(len(varying)) == at)
 
 

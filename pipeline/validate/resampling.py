@@ -8,11 +8,11 @@ F1 stays defined in a resample that misses a rare class, which a plain bootstrap
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.validate.comparison import Metric
+from pipeline.validate.comparison import POINTS, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipeline.validate.evidence import Figure
 
 CONFIDENCE = 0.95
+Z95 = 1.959964
 # More samples are drawn in random groups: the variance of a mean is the same, the work is bounded.
 MOST_UNITS = 10_000
 SIGNIFICANT_DIGITS = 10
@@ -59,6 +60,70 @@ def with_intervals(figures: Sequence[Figure], *, seed: int, bootstrap: int) -> t
             )
         )
     return tuple(metrics)
+
+
+def f1_changes(counts: NDArray[np.int64], samples: int, *, seed: int, bootstrap: int) -> tuple[Metric, ...]:
+    """Give every class the paired difference of its F1 in points with its 95 % interval.
+
+    What a class's F1 of both models depends on is how often a sample is of the class, is said to be by the
+    float model, and by the int8 model. Drawing pairs is drawing these counts. Half a sample lost and half a
+    sample gained are added, so that few samples without a difference do not pass for certainty.
+
+    Args:
+        counts: (7, classes): of the class and found by both, by float alone, by int8 alone, by neither; of
+            another class and said to be of this one by both, by float alone, by int8 alone.
+        samples: all of them.
+    """
+    metrics = []
+    for index, column in enumerate(counts.T):
+        rng = np.random.default_rng((seed, index))
+        smoothed = column + np.array([0, 0.5, 0.5, 0, 0, 0, 0])
+        rest = max(samples - column.sum(), 0)
+        p = np.append(smoothed, rest) / (smoothed.sum() + rest)
+        before, after = _f1(column[:, None])
+        drawn_before, drawn_after = _f1(rng.multinomial(samples, p, bootstrap).T[:7])
+        change = drawn_after - drawn_before
+        # The halves widen the interval and do not move its middle.
+        centre = float(np.subtract(*_f1(smoothed[:, None])[::-1])[0])
+        tail = 100 * (1 - CONFIDENCE) / 2
+        difference = float(after[0] - before[0])
+        low, high = np.percentile(change - centre, [tail, 100 - tail]) + difference
+        values = _rounded(float(before[0]), float(after[0]), difference, float(low), float(high))
+        metrics.append(
+            Metric(
+                name="F1", unit=POINTS, better="higher", baseline=values[0], quantized=values[1],
+                difference=values[2], low=values[3], high=values[4],
+            )
+        )  # fmt: skip
+    return tuple(metrics)
+
+
+def _f1(counts: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """F1 in points of both models from counts (7, draws) as ``f1_changes`` has them; (draws,) each."""
+    both, float_alone, int8_alone, neither, wrong_both, wrong_float, wrong_int8 = counts
+    support = both + float_alone + int8_alone + neither
+    found = (both + float_alone, both + int8_alone)
+    said = (found[0] + wrong_both + wrong_float, found[1] + wrong_both + wrong_int8)
+    first, second = (200 * f / np.maximum(support + s, 1e-9) for f, s in zip(found, said, strict=True))
+    return first, second
+
+
+def shown(metrics: Sequence[Metric], count: int | None = None) -> tuple[bool, ...]:
+    """Say of which metrics a difference is shown, for all together (normal p of the interval, Holm).
+
+    Args:
+        metrics: with intervals.
+        count: how many there were to choose these from, if they are those that differ most.
+    """
+    p = []
+    for metric in metrics:
+        assert metric.low is not None
+        assert metric.high is not None
+        deviation = (metric.high - metric.low) / (2 * Z95)
+        sure = float(metric.difference == 0)
+        p.append(math.erfc(abs(metric.difference) / deviation / math.sqrt(2)) if deviation else sure)
+    more = max(0, (count or 0) - len(p))
+    return holm([*p, *[1.0] * more])[: len(p)]
 
 
 def holm(p: Sequence[float], level: float = 1 - CONFIDENCE) -> tuple[bool, ...]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.config import ValidateConfig
     from pipeline.targets import Target
 
-VERSION = 5
+VERSION = 6
 
 
 def validate(

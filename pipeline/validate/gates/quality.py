@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 from pipeline.validate.comparison import non_inferior
 from pipeline.validate.report import Verdict
-from pipeline.validate.resampling import holm
+from pipeline.validate.resampling import shown
 
 if TYPE_CHECKING:
     from pipeline.config import GatesConfig
-    from pipeline.validate.comparison import Comparison, Metric
+    from pipeline.validate.comparison import Channel, Comparison, Metric
     from pipeline.validate.report import Outcome, Report
 
 LEAST_SUPPORT = 20
 """Samples of a class below which its recall says little."""
+UNEVEN_SPREADS = 16.0
+"""Beyond this ratio one int8 scale leaves the smaller channel less than 4 of its 8 bits."""
+MOST_NAMED = 3
 
 
 def accuracy(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
@@ -43,7 +46,50 @@ def accuracy(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
             for metric in found.gated:
                 gate = "accuracy" if metric is found.primary else metric.name
                 verdicts.append(non_inferiority(f"{gate}{of}{place}", metric, found.samples, allowed))
+            if found.channels:
+                verdicts.append(_by_channel(f"accuracy by channel{of}{place}", found, allowed))
     return tuple(verdicts)
+
+
+def _by_channel(gate: str, found: Comparison, allowed: GatesConfig) -> Verdict:
+    """No channel that float predicts loses the margin or more: a mean of many hides a dead one.
+
+    A channel fails where its loss is shown for all channels together and is beyond the margin.
+    """
+    margin = allowed.channel_drop_points
+    channels = [channel for channel in found.channels if channel.explained.baseline > 0] or [
+        found.channels[0]
+    ]
+    certain = shown([channel.explained for channel in channels], found.channel_count)
+    beyond = [
+        (channel, sure)
+        for channel, sure in zip(channels, certain, strict=True)
+        if channel.explained.baseline > 0 and channel.explained.difference <= -margin
+    ]
+    worst = channels[0]
+    got = f"worst of {found.channel_count}: {worst.name}, R2 {worst.explained.baseline:.2f} to "
+    got += f"{worst.explained.quantized:.2f}, {change(worst.explained)}"
+    outcome: Outcome = "passed"
+    if beyond:
+        undecided: Outcome = "failed" if allowed.inconclusive == "fail" else "inconclusive"
+        outcome = "failed" if any(sure for _, sure in beyond) else undecided
+        others = [channel.name for channel, _ in beyond[1:]]
+        if others:
+            more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+            got += f"; also {', '.join(others[:MOST_NAMED])}{more}"
+        got += _uneven(found, worst)
+    return Verdict(gate=gate, outcome=outcome, got=got, allowed=f"above -{margin:g} points each")
+
+
+def _uneven(found: Comparison, worst: Channel) -> str:
+    """Say how to keep a channel that is small beside another one, with which it shares a scale."""
+    widest = max(found.channels, key=lambda channel: channel.spread)
+    if widest.spread < UNEVEN_SPREADS * worst.spread:
+        return ""
+    return (
+        f"; its targets vary by {worst.spread:.3g}, those of {widest.name} by {widest.spread:.3g}, and one "
+        "int8 scale serves both: give the model an output for each, or normalize the targets"
+    )
 
 
 def non_inferiority(gate: str, metric: Metric, samples: int, allowed: GatesConfig) -> Verdict:
@@ -68,30 +114,27 @@ def change(metric: Metric) -> str:
 
 
 def class_recall(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
-    """No class is found less often than the margin allows: a mean hides what one class loses.
+    """No class loses more F1 than the margin allows: a mean hides what one class loses.
 
-    A class fails where its flips show a loss (McNemar's exact test, Holm's correction for the number of
+    F1 joins recall and precision. Recall alone would punish the repair of a class that float says too often.
+    A class fails where the paired interval of its F1 shows a loss (Holm's correction for the number of
     classes) beyond the margin. Where the estimate is beyond it and not shown, the samples are too few.
     """
     margin = allowed.class_recall_drop_points
     verdicts = []
     for found in report.accuracy:
-        classes = [(score, score.flips) for score in found.classes if score.flips and score.support]
+        classes = [(score, score.f1_change) for score in found.classes if score.f1_change and score.support]
         if not classes:
             continue
-        shown = holm([flips.mcnemar_p for _, flips in classes])
-        beyond = [
-            (score, certain)
-            for (score, _), certain in zip(classes, shown, strict=True)
-            if score.recall_change <= -margin
-        ]
+        certain = shown([f1 for _, f1 in classes])
+        beyond = [sure for (_, f1), sure in zip(classes, certain, strict=True) if f1.difference <= -margin]
         outcome: Outcome = "passed"
         if beyond:
             undecided: Outcome = "failed" if allowed.inconclusive == "fail" else "inconclusive"
-            outcome = "failed" if any(certain for _, certain in beyond) else undecided
-        worst, flips = min(classes, key=lambda row: row[0].recall_change)
-        got = f"worst: {worst.name} {worst.recall_change:+.2f} points"
-        got += f" ({flips.right_to_wrong} lost, {flips.wrong_to_right} gained of {worst.support:,})"
+            outcome = "failed" if any(beyond) else undecided
+        worst, f1 = min(classes, key=lambda row: row[1].difference)
+        got = f"worst: {worst.name}, F1 {change(f1)}, recall {worst.recall_change:+.2f}"
+        got += f", precision {worst.precision_change:+.2f} of {worst.support:,} samples"
         verdicts.append(
             Verdict(
                 gate="class recall" + (f" of {found.output}" if len(report.accuracy) > 1 else ""),

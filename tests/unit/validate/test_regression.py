@@ -61,6 +61,27 @@ def test_many_outputs_are_judged_together():
     assert found.primary.baseline == pytest.approx(100 * explained)
 
 
+def test_channels_of_a_map_are_the_last_axis_and_those_that_lose_most_come_first():
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=(50, 10, 10, 3)) * [1, 10, 100]
+    outputs = targets * 0.9
+    worse = outputs * [1, 0.5, 0.8]
+    found = compare("regression", outputs, worse, targets, seed=0, classes=("x", "y", "z"))
+
+    assert [channel.name for channel in found.channels] == ["y", "z", "x"]
+    assert found.channel_count == 3
+    flat = targets[..., 1]
+    variance = ((flat - flat.mean(axis=0)) ** 2).mean()
+    first = found.channels[0]
+    assert first.spread == pytest.approx(np.sqrt(variance))
+    assert first.explained.quantized == pytest.approx(100 * (1 - ((0.55 * flat) ** 2).mean() / variance))
+    assert found.channels[2].explained.difference == 0
+
+
+def test_one_number_has_no_channels():
+    assert compare("regression", OUTPUTS[:, :1], OUTPUTS[:, :1], TARGETS[:, 0], seed=0).channels == ()
+
+
 def test_constant_targets_are_judged_by_their_relative_error():
     constant = np.full((20, 1), 5.0)
     found = compare("regression", constant + 0.1, constant + 0.5, constant, seed=0)

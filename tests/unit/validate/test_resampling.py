@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pipeline.validate.accuracy import compare
+from pipeline.validate.comparison import Metric
 from pipeline.validate.evidence import Figure, mean, share
-from pipeline.validate.resampling import MOST_UNITS, with_intervals
+from pipeline.validate.resampling import MOST_UNITS, shown, with_intervals
 
 TRIALS = 120
 
@@ -119,3 +122,51 @@ def test_equal_models_differ_by_nothing_and_not_by_the_order_of_additions():
 
     assert metric.baseline == metric.quantized
     assert metric.difference == metric.low == metric.high == 0
+
+
+def test_the_interval_of_a_class_covers_its_true_change_as_often_as_it_claims():
+    rng = np.random.default_rng(5)
+    _, before, after, truth = classes(rng, 200_000)
+    true = [
+        score.f1_change.difference
+        for score in compare("classification", before, after, truth, seed=0).classes
+    ]
+    inside = np.zeros(4)
+    for trial in range(TRIALS):
+        _, before, after, truth = classes(rng, 400)
+        found = compare("classification", before, after, truth, seed=trial, bootstrap=500)
+        for index, score in enumerate(found.classes):
+            inside[index] += score.f1_change.low <= true[index] <= score.f1_change.high
+    assert (inside / TRIALS > 0.88).all()
+
+
+def test_the_f1_of_a_class_is_that_of_its_counts():
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    before, after = np.array([0, 0, 1, 1, 0, 2]), np.array([0, 1, 1, 1, 1, 2])
+    found = compare("classification", np.eye(3)[before], np.eye(3)[after], labels, seed=0)
+
+    changes = [score.f1_change for score in found.classes]
+    assert [change.baseline for change in changes] == pytest.approx([200 / 3, 50, 100])
+    assert [change.quantized for change in changes] == pytest.approx([50, 200 / 3, 100])
+    assert [change.baseline / 100 for change in changes] == pytest.approx(
+        [score.baseline.f1 for score in found.classes]
+    )
+
+
+def test_few_samples_without_a_difference_are_no_certainty():
+    same = np.eye(2)[[0, 1] * 10]
+    (found, _) = compare("classification", same, same, np.array([0, 1] * 10), seed=0).classes
+
+    assert found.f1_change.difference == 0
+    assert found.f1_change.low < -1 < 1 < found.f1_change.high
+
+
+def test_a_difference_is_shown_for_all_metrics_together():
+    sure = Metric(
+        name="F1", unit="points", better="higher", baseline=90, quantized=80, difference=-10, low=-12, high=-8
+    )
+    close = replace(sure, difference=-2.2, low=-4.2, high=-0.2)
+
+    assert shown([sure, close]) == (True, True)
+    assert shown([sure, close], count=3) == (True, False)
+    assert shown([replace(sure, difference=0.0, low=0.0, high=0.0)]) == (False,)
