@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploy.device.observe import Observer, merge
+from deploy.device.observe import Observer
+from deploy.device.totals import merge
 from deploy.monitor.measures import null_of
 from pipeline.artifacts import Artifact
 from pipeline.progress import track

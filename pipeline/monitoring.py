@@ -7,25 +7,25 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy.device.observe import merge
 from deploy.errors import TransportError
 from deploy.keys import PUBLIC_KEY
 from deploy.manifest import digest_of, read_manifest
 from deploy.monitor.advice import Advice, advise
-from deploy.monitor.collect import collect
+from deploy.monitor.collect import collect, collect_days
 from deploy.monitor.compare import FALSE_ALARMS, Drift, Item, check_same_model, compare, compare_latency
-from deploy.monitor.statistics import MOST_BYTES, Statistics, read_statistics
+from deploy.monitor.period import after, latest, merged
+from deploy.monitor.statistics import MOST_BYTES, Statistics, read_devices, read_statistics
 from deploy.signing import verify
 from pipeline.errors import DeviceError, InputError, IntegrityError, leaf_errors_mapped
 from pipeline.workspace import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from deploy.manifest import Manifest
 
@@ -40,7 +40,7 @@ class Device:
 
     Attributes:
         address: as the user wrote it.
-        seen: what it saw.
+        seen: what it saw in the period that is judged.
         drift: of it alone; None where it is the only one. One of many is lost in what all of them saw.
         advice: what to do about it, where it drifted.
         ratio: how much slower its median is than the first device's; None of the first, or unknown.
@@ -58,18 +58,23 @@ class Monitored:
     """What was found over all devices.
 
     Attributes:
+        period: that is judged, in words.
+        seen: in this period, on all devices together.
         drift: of all that was seen together.
         problems: (address, a line that says why) of each that gave nothing.
+        notes: what the user should know about the period.
     """
 
     name: str
     digest: str
+    period: str
     baseline: Statistics
     seen: Statistics
     drift: Drift
     advice: tuple[Advice, ...]
     devices: tuple[Device, ...]
     problems: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def drifted(self) -> tuple[str, ...]:
@@ -88,6 +93,7 @@ class Monitored:
         return {
             "release": self.name,
             "digest": self.digest,
+            "period": self.period,
             "verdict": "drifted" if self.drifted else self.drift.verdict,
             "samples": self.drift.samples,
             "needed": self.drift.needed,
@@ -107,6 +113,7 @@ class Monitored:
                 for device in self.devices
             ],
             "problems": dict(self.problems),
+            "notes": self.notes,
         }
 
 
@@ -114,11 +121,37 @@ def _drifted(drift: Drift) -> tuple[str, ...]:
     return tuple(f"{item.tensor} {item.what}" for item in drift.items if item.verdict == "drifted")
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What a source counted of this release: in all, and on single days by their date."""
+
+    address: str
+    total: Statistics
+    days: dict[str, Statistics]
+
+
+@dataclass(frozen=True)
+class Period:
+    """What of everything counted is judged.
+
+    Attributes:
+        title: in words.
+        seen: (address, counts) of each source.
+        notes: what the user should know.
+    """
+
+    title: str
+    seen: tuple[tuple[str, Statistics], ...]
+    notes: tuple[str, ...] = ()
+
+
 def monitor(
     folder: Path,
     sources: Sequence[str],
     *,
     before: Path | None = None,
+    since: Path | None = None,
+    days: int | None = None,
     save: Path | None = None,
     root: str | None = None,
     public_key: Path | None = None,
@@ -128,8 +161,11 @@ def monitor(
     Args:
         folder: the release's.
         sources: addresses of devices, and files of statistics.
-        before: earlier statistics of the same devices, to compare latencies with.
-        save: where to write what all of them saw.
+        before: earlier statistics of the same devices: latencies after them are compared with theirs.
+        since: earlier statistics of the same devices: only what was counted after them is judged.
+        days: judge the last days only, today included; 0 judges everything since the installation. By default
+            the latest days are judged that have enough samples.
+        save: where to write everything that all of them saw.
         root: the folder on the devices that releases are installed below; by default the usual ones.
         public_key: what the release is verified with.
 
@@ -145,19 +181,91 @@ def monitor(
         ask = partial(_ask, manifest=manifest, digest=digest, baseline=baseline, root=root)
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             answers = list(zip(sources, pool.map(ask, sources), strict=True))
-        found = [(address, seen) for address, seen in answers if isinstance(seen, Statistics)]
+        counted = [found for _, found in answers if isinstance(found, Counted)]
         problems = tuple((address, problem) for address, problem in answers if isinstance(problem, str))
-        if not found:
+        if not counted:
             msg = "; ".join(problem for _, problem in problems)
             raise DeviceError(msg)
-        seen = _merged([one for _, one in found], "all devices together")
-        share = FALSE_ALARMS / (len(found) + 1 if len(found) > 1 else 1)
+        share = FALSE_ALARMS / (len(counted) + 1 if len(counted) > 1 else 1)
+        if (start := since or before) is not None:
+            period = _after(start, counted)
+        else:
+            period = _latest(counted, days, lambda seen: _is_enough(baseline, seen, share))
+        seen = merged([one for _, one in period.seen], "all devices together")
         drift = compare(baseline, seen, earlier, false_alarms=share)
-        devices = _devices(baseline, found, share)
+        devices = _devices(baseline, period.seen, share)
         advice = advise(baseline, seen, drift)
     if save:
-        _save(save, seen, manifest, baseline)
-    return Monitored(manifest.full_name, digest, baseline, seen, drift, advice, devices, problems)
+        _save(save, counted, manifest, baseline)
+    return Monitored(
+        manifest.full_name,
+        digest,
+        period.title,
+        baseline,
+        seen,
+        drift,
+        advice,
+        devices,
+        problems,
+        period.notes,
+    )
+
+
+def _is_enough(baseline: Statistics, seen: Statistics, share: float) -> bool:
+    needed = compare(baseline, seen, false_alarms=share).needed
+    return needed is not None and seen.observed >= needed
+
+
+def _after(start: Path, counted: Sequence[Counted]) -> Period:
+    """What each source counted after the file, in which it has the same address or is the only one."""
+    raw = _bytes(start)
+    alone = read_statistics(raw, str(start))
+    earlier = read_devices(raw, str(start)) or ({counted[0].address: alone} if len(counted) == 1 else {})
+    seen, notes = [], []
+    for one in counted:
+        known = earlier.get(one.address)
+        rest = after(one.total, known, one.address) if known else None
+        if rest is None:
+            why = "counts have begun anew since" if known else "is not in"
+            notes.append(f"{one.address}: {why} {start}; all that it counted is judged")
+        seen.append((one.address, rest or one.total))
+    return Period(f"after {start}" + (f", {alone.until}" if alone.until else ""), tuple(seen), tuple(notes))
+
+
+def _latest(counted: Sequence[Counted], days: int | None, enough: Callable[[Statistics], bool]) -> Period:
+    """The last ``days``, or the latest ones that are enough; everything if a source keeps no days.
+
+    Raises:
+        DeviceError: nothing was counted in these days.
+    """
+    everything = Period("since the installation", tuple((one.address, one.total) for one in counted))
+    if days == 0 or (days is None and not all(one.days for one in counted)):
+        return everything
+    if days is None:
+        dates = latest([one.days for one in counted], enough)
+        if not enough(_of_days(counted, dates)):
+            return everything
+    else:
+        first = (datetime.now(UTC).date() - timedelta(days - 1)).isoformat()
+        dates = tuple(sorted({date for one in counted for date in one.days if date >= first}))
+    seen = tuple(
+        (one.address, merged([one.days[date] for date in dates if date in one.days], one.address))
+        for one in counted
+        if any(date in one.days for date in dates)
+    )
+    if not seen:
+        known = max((date for one in counted for date in one.days), default="none")
+        msg = (
+            f"nothing was counted in the last {days} days; the latest day is {known}; judge more with --days"
+        )
+        raise DeviceError(msg)
+    silent = [one.address for one in counted if one.address not in dict(seen)]
+    title = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    return Period(title, seen, tuple(f"{address}: nothing was counted on these days" for address in silent))
+
+
+def _of_days(counted: Sequence[Counted], dates: Sequence[str]) -> Statistics:
+    return merged([one.days[date] for one in counted for date in dates if date in one.days], "the days")
 
 
 def _devices(
@@ -201,8 +309,9 @@ def _baseline(folder: Path, manifest: Manifest) -> Statistics:
 
 def _ask(
     source: str, *, manifest: Manifest, digest: str, baseline: Statistics, root: str | None
-) -> Statistics | str:
-    """What one source saw, or why it is left out."""
+) -> Counted | str:
+    """What one source counted, or why it is left out."""
+    daily: list[Statistics] = []
     if "://" not in source:
         found = [_read(Path(source))]
     else:
@@ -212,28 +321,31 @@ def _ask(
             transport = open_transport(source)
             try:
                 raws = collect(transport, manifest.name, root=root)
+                raw_days = collect_days(transport, manifest.name, root=root)
             finally:
                 transport.close()
         except TransportError as error:
             return str(error)
         found = [read_statistics(raw, source) for raw in raws]
+        daily = [read_statistics(raw, f"{source}, a day") for raw in raw_days]
     about = manifest.model_dump(
         include={"name", "version", "target"}
     )  # the digest says it, the device may not
-    same = [one.model_copy(update=about) for one in found if one.digest == digest]
+    same, days = (
+        [one.model_copy(update=about) for one in each if one.digest == digest] for each in (found, daily)
+    )
     if not same:
         first = found[0]
         other = _printable(f"{first.name}-{first.version}-{first.target} ({str(first.digest)[:16]})")
         return f"{source}: its statistics are of {other}, not of {manifest.full_name} ({digest[:16]})"
-    for one in same:
+    for one in (*same, *days):
         check_same_model(baseline, one, source)
-    return _merged(same, source)
-
-
-def _merged(found: Sequence[Statistics], where: str) -> Statistics:
-    """All of them together; what they have beside counts is let go."""
-    plain = merge(*(one.model_dump(mode="json", exclude={"null"}) for one in found))
-    return read_statistics(json.dumps(plain).encode(), where)
+    by_date: dict[str, list[Statistics]] = {}
+    for one in days:
+        by_date.setdefault(one.day or "", []).append(one)
+    return Counted(
+        source, merged(same, source), {date: merged(each, source) for date, each in by_date.items() if date}
+    )
 
 
 def _read(path: Path) -> Statistics:
@@ -259,11 +371,14 @@ def _ratio(first: Statistics, other: Statistics) -> Item | None:
     return compare_latency(first, other, 0.5, RATIO_ALPHA)
 
 
-def _save(path: Path, seen: Statistics, manifest: Manifest, baseline: Statistics) -> None:
-    """Write what was seen with what a build needs to read it: how raw samples became what was counted."""
+def _save(path: Path, counted: Sequence[Counted], manifest: Manifest, baseline: Statistics) -> None:
+    """Write all counts with what a build needs to read them: how raw samples became what was counted."""
+    seen = merged([one.total for one in counted], "all devices together")
+    devices = {one.address: one.total.model_dump(mode="json", exclude={"null", "day"}) for one in counted}
     contract = manifest.model_dump(mode="json", include={"inputs", "outputs"})
-    counted, tested = (one.model_dump(mode="json", exclude={"null"}) for one in (seen, baseline))
-    text = json.dumps(counted | {"contract": contract, "baseline": tested}, separators=(",", ":")) + "\n"
+    total, tested = (one.model_dump(mode="json", exclude={"null", "day"}) for one in (seen, baseline))
+    more = {"contract": contract, "baseline": tested, "devices": devices}
+    text = json.dumps(total | more, separators=(",", ":")) + "\n"
     try:
         write_whole(path, text)
     except OSError as error:

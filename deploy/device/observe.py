@@ -69,7 +69,7 @@ class Observer:
         self._outputs = [_Counter(c, self._rows, is_input=False) for c in manifest["outputs"]]
         self._filled = self._observed = self._folded = self._dated_at = 0
         self._counts = np.zeros(LATENCY_BINS, np.int64)
-        self._since = self._until = _now() if dated else None
+        self._since = self._until = now() if dated else None
         self._random = random.Random(seed)  # noqa: S311  no secret
         self.kept: list[tuple[NDArray[Any], ...]] = []
         self.offered = 0  # samples that had the chance to be kept
@@ -104,7 +104,7 @@ class Observer:
         self._fold()
         self._fold_latencies()
         if self._dated and self._folded > self._dated_at:
-            self._dated_at, self._until = self._folded, _now()
+            self._dated_at, self._until = self._folded, now()
         return {
             "schema_version": 1,
             **self._about,
@@ -306,37 +306,9 @@ def _histogram(values: NDArray[Any], low: float, width: float) -> NDArray[np.int
     return np.bincount(_places(values, low, width).ravel(), minlength=BINS)
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time in UTC, as statistics have it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def merge(*statistics: dict[str, Any]) -> dict[str, Any]:
-    """Add up statistics of one release, such as those of a fleet or from before a restart.
-
-    Raises:
-        ValueError: they are of different releases, or one of them is not of this form.
-    """
-    total = statistics[0]
-    for other in statistics[1:]:
-        total = _sum(total, other, "statistics")
-    return total
-
-
-def _sum(first: Any, other: Any, key: str) -> Any:
-    if key in ("since", "until"):
-        times = [moment for moment in (first, other) if isinstance(moment, str)]
-        return (min if key == "since" else max)(times, default=None)
-    if isinstance(first, dict) and isinstance(other, dict) and first.keys() == other.keys():
-        return {name: _sum(first[name], other[name], name) for name in first}
-    if isinstance(first, list) and isinstance(other, list) and len(first) == len(other):
-        return [_sum(one, two, key) for one, two in zip(first, other)]
-    if type(first) is int and type(other) is int and key != "schema_version":
-        if 0 <= first < 2**62 and 0 <= other < 2**62:
-            return first + other
-    elif type(first) is type(other) and not isinstance(first, (dict, list)) and first == other:
-        return first
-    msg = f"{key}: {str(first)[:80]} and {str(other)[:80]} are not of the same release"
-    raise ValueError(msg)
 
 
 def metrics(statistics: dict[str, Any], labels: Sequence[str] = (), errors: int = 0) -> str:

@@ -19,25 +19,28 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING or __package__:
-    from deploy.device import observe, predict
+    from deploy.device import observe, predict, totals
 else:
     import observe
     import predict
+    import totals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
 MOST_STATISTICS = 8_000_000  # bytes; those of 32 inputs of 32 channels are a tenth of it
 MOST_CLIENTS = 16
 FLUSH_S = 60.0
+DAYS = "days"
+MOST_DAYS = 31  # kept on disk, each with the counts of that day alone
 CLIENT_S = 10.0  # for a request once it began, and for its answer
 
 
@@ -63,6 +66,8 @@ class Journal:
         self.folder = folder if folder and self._lock(folder) else None
         if self.folder:
             self._resume(self.folder / "statistics.json", keep)
+        self.day = observe.now()[:10]
+        self.before_day = self._before_day(self.before)
 
     def _lock(self, folder: Path) -> bool:
         """Take the folder for this process: of two that write there each would undo the other's counts."""
@@ -85,7 +90,7 @@ class Journal:
             if aside.exists() and not path.exists():
                 aside.replace(path)
             if path.exists():
-                merged = observe.merge(self.before, _read_statistics(path))
+                merged = totals.merge(self.before, _read_statistics(path))
                 observe.metrics(merged)  # its times are times
                 self.before = merged
                 files = sorted(path.parent.glob("kept_input_*.npy")) if keep else []
@@ -97,9 +102,33 @@ class Journal:
             with contextlib.suppress(OSError):
                 path.replace(path.with_name("statistics.json.damaged"))
 
+    def _before_day(self, counted: dict[str, Any]) -> dict[str, Any]:
+        """Return what of ``counted`` is from before today: a restart goes on with the day's own counts."""
+        try:
+            today = _read_statistics(self._day_file())
+            return totals.subtract(counted, {key: today[key] for key in counted})
+        except (ValueError, TypeError, KeyError, RecursionError, OSError):  # no such day yet, or damaged
+            return counted
+
+    def _day_file(self) -> Path:
+        return (self.folder or Path()) / DAYS / f"{self.day}-{self.digest[:8]}.json"
+
+    def _write_day(self, statistics: dict[str, Any]) -> None:
+        """Write the counts of this day (UTC); what came since the last write of yesterday belongs to it."""
+        file = self._day_file()
+        if not file.parent.is_dir():
+            file.parent.mkdir()
+        counted = totals.subtract(statistics, self.before_day)
+        _replace(file, json.dumps({"day": self.day, **counted}).encode())
+        if (today := observe.now()[:10]) != self.day:
+            self.day = today
+            self.before_day = self._before_day(statistics)
+            for old in sorted(file.parent.glob("*.json"), reverse=True)[MOST_DAYS - 1 :]:
+                old.unlink()
+
     def statistics(self) -> dict[str, Any]:
         """Return what this process saw, with what was seen before it."""
-        total: dict[str, Any] = observe.merge(self.before, self.observer.statistics())
+        total: dict[str, Any] = totals.merge(self.before, self.observer.statistics())
         return total
 
     def write(self, statistics: dict[str, Any]) -> None:
@@ -108,6 +137,7 @@ class Journal:
             return
         try:
             _replace(self.folder / "statistics.json", json.dumps(statistics).encode())
+            self._write_day(statistics)
             text = observe.metrics(statistics, self.labels, self.errors)
             _replace(self.folder / "metrics.prom", text.encode())
             for index, arrays in enumerate(zip(*self.observer.kept)):

@@ -14,6 +14,8 @@ SERVICE = "/var/lib/edge-models"
 """Where the systemd unit lets the runner keep its state."""
 ROOTS = ("/opt", "/data/local/tmp/edge-models")
 # Constant text: the name is an argument, which the shell does not read as a program.
+DAYS = 'cd "$1" && for file in days/*.json; do cat "$file" && echo; done 2>/dev/null | head -c "$2"'
+DAYS_IN_HOME = 'set -- "$HOME/.local/share/edge-models/$1/state" "$2"; ' + DAYS
 IN_HOME = 'exec head -c "$2" "$HOME/.local/share/edge-models/$1/state/statistics.json"'
 
 
@@ -35,10 +37,7 @@ def collect(
         TransportError: the device was not reached, or has no statistics.
     """
     most = str(MOST_BYTES + 1)  # a device is not trusted to end
-    roots = ROOTS if root is None else (root,)
-    files = [f"{SERVICE}/{name}/statistics.json"]
-    files += [f"{folder.rstrip('/')}/{name}/state/statistics.json" for folder in roots]
-    tries = [["head", "-c", most, file] for file in files]
+    tries = [["head", "-c", most, f"{folder}/statistics.json"] for folder in _folders(name, root)]
     if root is None:
         tries.append(["sh", "-c", IN_HOME, "sh", name, most])
     ran = [transport.run(words, timeout_s=timeout_s) for words in tries]
@@ -51,3 +50,28 @@ def collect(
         )
         raise TransportError(msg)
     return found
+
+
+def collect_days(
+    transport: Transport, name: str, *, root: str | None = None, timeout_s: float = 60.0
+) -> tuple[bytes, ...]:
+    """Read the counts of single days, wherever ``collect`` looks; the arguments are the same.
+
+    Returns:
+        One day each; none of a release that keeps no days.
+
+    Raises:
+        TransportError: the device was not reached.
+    """
+    most = str(MOST_BYTES + 1)
+    tries = [["sh", "-c", DAYS, "sh", folder, most] for folder in _folders(name, root)]
+    if root is None:
+        tries.append(["sh", "-c", DAYS_IN_HOME, "sh", name, most])
+    ran = [transport.run(words, timeout_s=timeout_s) for words in tries]
+    return tuple(line for one in ran for line in one.out.splitlines() if one.status == 0 and line.strip())
+
+
+def _folders(name: str, root: str | None) -> list[str]:
+    """Return where runners keep their state, but for the user's home."""
+    roots = ROOTS if root is None else (root,)
+    return [f"{SERVICE}/{name}", *(f"{folder.rstrip('/')}/{name}/state" for folder in roots)]

@@ -83,7 +83,11 @@ class Nulls(Record):
 
 
 class Statistics(Record):
-    """What was counted; ``observed`` of the ``inferences`` went into the histograms."""
+    """What was counted; ``observed`` of the ``inferences`` went into the histograms.
+
+    Attributes:
+        day: the date in UTC of counts that are of one day alone.
+    """
 
     schema_version: Literal[1]
     name: str = ""
@@ -98,6 +102,7 @@ class Statistics(Record):
     outputs: tuple[OutputCounts, ...]
     latency_us: Latency
     null: Nulls | None = None
+    day: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] | None = None
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Statistics:
@@ -137,10 +142,12 @@ class Saved(Statistics):
     Attributes:
         contract: how raw samples became the tensors that were counted.
         baseline: what the same release saw in its tests.
+        devices: by address, what each of them had counted.
     """
 
     contract: Contract
     baseline: Statistics
+    devices: dict[str, Statistics] = {}
 
     @model_validator(mode="after")
     def _is_of_one_model(self) -> Saved:
@@ -170,6 +177,23 @@ def read_saved(raw: bytes, where: str) -> Saved:
         DeployError: it is damaged, or it is a device's own file.
     """
     return _read(Saved, raw, where, "write it with: pipeline monitor RELEASE --from DEVICE --save FILE")
+
+
+class _Devices(Record):
+    devices: dict[str, Statistics] = {}
+
+
+def read_devices(raw: bytes, where: str) -> dict[str, Statistics]:
+    """Return what each device had counted, by its address, of a file that ``read_statistics`` has read.
+
+    Raises:
+        DeployError: it is damaged.
+    """
+    try:
+        return _Devices.model_validate_json(raw).devices
+    except ValueError as error:
+        msg = f"{where}: damaged statistics: {_first(error)}"
+        raise DeployError(msg) from error
 
 
 def _read(kind: type[S], raw: bytes, where: str, advice: str) -> S:

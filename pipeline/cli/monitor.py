@@ -22,7 +22,19 @@ if TYPE_CHECKING:
     help="A device, as ssh://user@host or adb://SERIAL, or a file of statistics; may be repeated.",
 )
 @click.option(
-    "--before", type=click.Path(path_type=Path), help="Earlier statistics, to compare latencies with."
+    "--since",
+    type=click.Path(path_type=Path),
+    help="Judge only what was counted after these statistics, written with --save.",
+)
+@click.option(
+    "--days",
+    type=click.IntRange(min=0),
+    help="Judge the last DAYS days; 0: since the installation. Default: the latest days with enough samples.",
+)
+@click.option(
+    "--before",
+    type=click.Path(path_type=Path),
+    help="As --since, and compare latencies with these statistics.",
 )
 @click.option(
     "--save", type=click.Path(path_type=Path), help="Write what was seen, for build --recalibrate-from."
@@ -33,6 +45,8 @@ if TYPE_CHECKING:
 def monitor(
     release: Path,
     sources: tuple[str, ...],
+    since: Path | None,
+    days: int | None,
     before: Path | None,
     save: Path | None,
     root: str | None,
@@ -43,10 +57,17 @@ def monitor(
 
     Ends with 0 where nothing drifted or too little was seen to say, with 1 where something drifted.
     """
-    from pipeline.errors import DeviceError, GateFailed
+    from pipeline.errors import ConfigError, DeviceError, GateFailed
     from pipeline.monitoring import monitor as run
 
-    found = run(release, sources, before=before, save=save, root=root, public_key=public_key)
+    if days is not None and (since or before):
+        msg = "--days and --since or --before: each says where the period begins; give one of them"
+        raise ConfigError(msg)
+    found = run(
+        release, sources, before=before, since=since, days=days, save=save, root=root, public_key=public_key
+    )
+    for note in found.notes:
+        click.echo(f"note: {note}", err=True)
     for _, problem in found.problems:
         click.echo(" ".join(problem.split()), err=True)
     if as_json:
@@ -72,7 +93,7 @@ def _show(found: Monitored) -> None:
     from pipeline.report.monitor import device_table, drift_lines, drift_table
 
     console = Console(highlight=False, markup=False)
-    parts: list[Any] = [f"{found.name}  {found.digest[:16]}"]
+    parts: list[Any] = [f"{found.name}  {found.digest[:16]}  {found.period}"]
     if found.drift.items:
         parts.append(drift_table(found.drift, found.baseline, found.seen))
     parts.append(device_table(found.devices))

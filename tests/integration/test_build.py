@@ -59,6 +59,7 @@ def test_the_release_holds_all_that_a_board_an_app_or_an_auditor_needs(default):
         "report.txt",
         "runner.py",
         "serving.py",
+        "totals.py",
     ]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
+import json
 import os
 import shutil
 import socket
@@ -17,6 +19,10 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from counting import ABOUT, INPUT, OUTPUT, counted, draw
+
+from deploy.manifest import Manifest, digest_of, write_manifest
+from deploy.monitor.measures import null_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -305,3 +311,54 @@ def ssh_device(
     key = (sshd.folder / "host_key.pub").read_text()
     sshd.known_hosts.write_text(f"[127.0.0.1]:{sshd.port} {key}")
     return sshd
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    """A release's folder: its manifest and its baseline."""
+    folder = tmp_path_factory.mktemp("release") / "ripeness-1.0.0-arm64"
+    folder.mkdir()
+    images, answers = draw(3000, 0)
+    places = np.array_split(np.arange(3000), 100)
+    parts = [counted(images[at], answers[at]) for at in places]
+    null = {
+        side: [null_of([part[side][0]["values"] for part in parts], [len(at) for at in places])]
+        for side in ("inputs", "outputs")
+    }
+    null["outputs"][0]["accuracy"] = 0.9
+    baseline = json.dumps(counted(images, answers) | {"null": null})
+    (folder / "baseline.json").write_text(baseline)
+    manifest = Manifest(
+        **ABOUT,
+        counter=1,
+        created=None,
+        expires=None,
+        devices=("rpi4",),
+        machine="aarch64",
+        android_abi="arm64-v8a",
+        runtimes=({"package": "ai-edge-litert", "least": "2.0.0"},),
+        format="int8",
+        inputs=(INPUT,),
+        outputs=(OUTPUT,),
+        labels=("a", "b", "c"),
+        tolerance_steps=1,
+        golden=64,
+        model="ripeness-1.0.0-arm64.tflite",
+        files={"baseline.json": hashlib.sha256(baseline.encode()).hexdigest()},
+    )
+    write_manifest(manifest, folder)
+    return folder
+
+
+@pytest.fixture
+def seen(release, tmp_path):
+    """Write what a device saw, and return the file."""
+
+    def write(name="seen.json", count=600, seed=1, brightness=0.0, latency_us=900.0, changes=None, **more):
+        plain = (
+            counted(*draw(count, seed, brightness), digest_of(release), latency_us) | more | (changes or {})
+        )
+        (tmp_path / name).write_text(json.dumps(plain))
+        return str(tmp_path / name)
+
+    return write

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from deploy.device.observe import Observer
 from deploy.errors import TransportError
-from deploy.manifest import Manifest, digest_of, write_manifest
 from deploy.monitor.collect import collect
-from deploy.monitor.measures import null_of
 from deploy.monitor.statistics import MOST_BYTES, read_saved
 from deploy.transports.local import LocalTransport
 from pipeline.cli import cli
@@ -26,98 +21,6 @@ from pipeline.errors import (
     PipelineError,
     leaf_errors_mapped,
 )
-
-INPUT = {
-    "name": "image",
-    "shape": [1, 4, 4, 1],
-    "dtype": "int8",
-    "scale": 1 / 255,
-    "zero_point": -128,
-    "preprocessing": {
-        "resize": None,
-        "indices": False,
-        "reverse_channels": False,
-        "scale": [1 / 255],
-        "offset": [0.0],
-    },
-}
-OUTPUT = {
-    "name": "class",
-    "shape": [1, 3],
-    "dtype": "int8",
-    "scale": 1 / 256,
-    "zero_point": -128,
-    "task": "classification",
-    "logits": False,
-}
-ABOUT = {"name": "ripeness", "version": "1.0.0", "target": "arm64"}
-
-
-def draw(count, seed, brightness=0.0):
-    """Samples and answers, int8 (n, 4, 4, 1) and (n, 3)."""
-    rng = np.random.default_rng(seed)
-    images = rng.normal(brightness, 30, (count, 1, 1, 1)) + rng.normal(0, 20, (count, 4, 4, 1))
-    answers = np.full((count, 3), -118)
-    answers[np.arange(count), rng.integers(0, 3, count)] = rng.integers(40, 110, count)
-    return np.clip(images, -128, 127).astype(np.int8), answers.astype(np.int8)
-
-
-def counted(images, answers, digest=None, latency_us=None, contract=None):
-    observer = Observer(contract or {**ABOUT, "inputs": [INPUT], "outputs": [OUTPUT]}, digest=digest)
-    for image, answer in zip(images, answers, strict=True):
-        observer.see([image[None]], [answer[None]], latency_us)
-    return observer.statistics()
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory):
-    """A release's folder: its manifest and its baseline."""
-    folder = tmp_path_factory.mktemp("release") / "ripeness-1.0.0-arm64"
-    folder.mkdir()
-    images, answers = draw(3000, 0)
-    places = np.array_split(np.arange(3000), 100)
-    parts = [counted(images[at], answers[at]) for at in places]
-    null = {
-        side: [null_of([part[side][0]["values"] for part in parts], [len(at) for at in places])]
-        for side in ("inputs", "outputs")
-    }
-    null["outputs"][0]["accuracy"] = 0.9
-    baseline = json.dumps(counted(images, answers) | {"null": null})
-    (folder / "baseline.json").write_text(baseline)
-    manifest = Manifest(
-        **ABOUT,
-        counter=1,
-        created=None,
-        expires=None,
-        devices=("rpi4",),
-        machine="aarch64",
-        android_abi="arm64-v8a",
-        runtimes=({"package": "ai-edge-litert", "least": "2.0.0"},),
-        format="int8",
-        inputs=(INPUT,),
-        outputs=(OUTPUT,),
-        labels=("a", "b", "c"),
-        tolerance_steps=1,
-        golden=64,
-        model="ripeness-1.0.0-arm64.tflite",
-        files={"baseline.json": hashlib.sha256(baseline.encode()).hexdigest()},
-    )
-    write_manifest(manifest, folder)
-    return folder
-
-
-@pytest.fixture
-def seen(release, tmp_path):
-    """Write what a device saw, and return the file."""
-
-    def write(name="seen.json", count=600, seed=1, brightness=0.0, latency_us=900.0, changes=None, **more):
-        plain = (
-            counted(*draw(count, seed, brightness), digest_of(release), latency_us) | more | (changes or {})
-        )
-        (tmp_path / name).write_text(json.dumps(plain))
-        return str(tmp_path / name)
-
-    return write
 
 
 def run(*words):

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy.device.observe import BINS, Observer, merge, metrics
+from deploy.device.observe import BINS, Observer, metrics
+from deploy.device.totals import merge
 
 
 def _input(shape, dtype="int8", scale=0.1, value_range=None):

@@ -12,6 +12,8 @@ import time
 import numpy as np
 import pytest
 
+from deploy.device import observe, predict, serving, totals
+
 RAW = np.random.default_rng(3).integers(0, 256, (20, 4, 4, 1)).astype(np.uint8)
 
 
@@ -223,7 +225,59 @@ def test_run_answers_files_and_keeps_statistics_over_runs(installed, runner, sam
     assert sum(found["inputs"][0]["values"]) == 16 * found["observed"]
     assert 'edge_model_inferences_total{name="tiny"} 40\n' in (state / "metrics.prom").read_text()
     assert 'edge_model_inferences_total{name="tiny"} 40\n' in runner(installed, "stats", "--metrics").stdout
-    assert _names(state) == ["metrics.prom", "statistics.json"]
+    assert _names(state) == ["days", "metrics.prom", "statistics.json"]
+
+
+def _days(state):
+    return {path.name[:10]: json.loads(path.read_text()) for path in sorted((state / "days").iterdir())}
+
+
+def test_each_day_has_counts_of_its_own(installed, samples, monkeypatch):
+    state = installed.parents[1] / "state"
+    model = predict.Model(installed)
+    monkeypatch.setattr(observe, "now", lambda: f"{today}T12:00:00Z")
+
+    def answer(count):
+        journal = serving.Journal(state, model, installed.name, everything=True, keep=0)
+        for sample in np.load(samples)[:count]:
+            serving.infer(model, journal, [sample])
+        return journal
+
+    today = "2026-11-27"
+    first = answer(5)
+    first.write(first.statistics())
+    os.close(first.held)
+    second = answer(4)  # the same day, after a restart
+    today = "2026-11-28"
+    second.write(second.statistics())  # what came before midnight belongs to the day before
+    for sample in np.load(samples)[:3]:
+        serving.infer(model, second, [sample])
+    second.write(second.statistics())
+    os.close(second.held)
+    third = answer(2)
+    third.write(third.statistics())
+    os.close(third.held)
+
+    assert {day: found["inferences"] for day, found in _days(state).items()} == {
+        "2026-11-27": 9,
+        "2026-11-28": 5,
+    }
+    assert totals.merge(*(
+        {key: value for key, value in found.items() if key != "day"} for found in _days(state).values()
+    ))["inputs"] == third.statistics()["inputs"]  # fmt: skip
+
+
+def test_as_many_days_are_kept_as_a_month_has(installed, samples, monkeypatch):
+    state = installed.parents[1] / "state"
+    dates = np.arange("2026-01-01", "2026-02-10", dtype="datetime64[D]").astype(str)
+    today = dates[0]
+    monkeypatch.setattr(observe, "now", lambda: f"{today}T00:00:01Z")
+    journal = serving.Journal(state, predict.Model(installed), installed.name, everything=True, keep=0)
+    for today in (*dates, dates[-1]):  # noqa: B007  the clock
+        journal.write(journal.statistics())
+    os.close(journal.held)
+
+    assert sorted(_days(state)) == list(dates[-serving.MOST_DAYS :])
 
 
 def test_statistics_lie_where_they_are_asked_to(installed, release_folder, runner, samples, tmp_path):
