@@ -27,6 +27,7 @@ class LayerRule(NamedTuple):
         merges: whether it is called on a list of tensors.
         spreads: whether these are arguments of their own instead, some perhaps by the names in ``spreads``.
         wraps: whether it holds another layer, in ``config["layer"]``.
+        recalls: whether it may be called on initial states after its input, and return its last ones.
     """
 
     config: tuple[str, ...] = ()
@@ -34,6 +35,7 @@ class LayerRule(NamedTuple):
     merges: bool = False
     spreads: tuple[str, ...] = ()
     wraps: bool = False
+    recalls: bool = False
 
 
 _BIAS = Weight("bias", "use_bias")
@@ -110,13 +112,17 @@ LAYERS: dict[str, LayerRule] = {
     ),
     "PReLU": LayerRule(("shared_axes",), (Weight("alpha"),)),
     "Embedding": LayerRule(("input_dim", "output_dim", "mask_zero"), (Weight("embeddings"),)),
-    "SimpleRNN": LayerRule(_RECURRENT, _RECURRENT_WEIGHTS),
-    "LSTM": LayerRule((*_RECURRENT, "recurrent_activation", "implementation"), _RECURRENT_WEIGHTS),
-    "GRU": LayerRule(
-        (*_RECURRENT, "recurrent_activation", "implementation", "reset_after"), _RECURRENT_WEIGHTS
+    "SimpleRNN": LayerRule(_RECURRENT, _RECURRENT_WEIGHTS, recalls=True),
+    "LSTM": LayerRule(
+        (*_RECURRENT, "recurrent_activation", "implementation"), _RECURRENT_WEIGHTS, recalls=True
     ),
-    "CuDNNLSTM": LayerRule(("units", *_RECURRENT[5:-1]), _RECURRENT_WEIGHTS),  # read as LSTM
-    "CuDNNGRU": LayerRule(("units", *_RECURRENT[5:-1]), _RECURRENT_WEIGHTS),  # read as GRU
+    "GRU": LayerRule(
+        (*_RECURRENT, "recurrent_activation", "implementation", "reset_after"),
+        _RECURRENT_WEIGHTS,
+        recalls=True,
+    ),
+    "CuDNNLSTM": LayerRule(("units", *_RECURRENT[5:-1]), _RECURRENT_WEIGHTS, recalls=True),  # read as LSTM
+    "CuDNNGRU": LayerRule(("units", *_RECURRENT[5:-1]), _RECURRENT_WEIGHTS, recalls=True),  # read as GRU
     "ConvLSTM1D": LayerRule(_CONVOLUTIONAL_RECURRENT, _RECURRENT_WEIGHTS),
     "ConvLSTM2D": LayerRule(_CONVOLUTIONAL_RECURRENT, _RECURRENT_WEIGHTS),
     "ConvLSTM3D": LayerRule(_CONVOLUTIONAL_RECURRENT, _RECURRENT_WEIGHTS),
@@ -134,10 +140,10 @@ LAYERS: dict[str, LayerRule] = {
     ),
     "AdditiveAttention": LayerRule(("use_scale", "dropout"), (Weight("scale", "use_scale"),), merges=True),
     # around another layer
-    "Bidirectional": LayerRule(("merge_mode",), wraps=True),
+    "Bidirectional": LayerRule(("merge_mode",), wraps=True, recalls=True),
     "TimeDistributed": LayerRule(wraps=True),
     "SpectralNormalization": LayerRule(wraps=True),  # read as the layer inside, whose kernel it keeps
-    "RNN": LayerRule(_RECURRENT[5:]),  # of one cell: read as the layer of that cell
+    "RNN": LayerRule(_RECURRENT[5:], recalls=True),  # of one cell: read as the layer of that cell
     # pooling
     "MaxPooling1D": LayerRule(_POOLING),
     "MaxPooling2D": LayerRule(_POOLING),
@@ -211,6 +217,9 @@ DO_NOTHING = frozenset(
     }
 )
 """Layers that pass their input on at inference: augmentation and the like. The bridge leaves them out."""
+
+STATES = {"LSTM": 2, "GRU": 1, "SimpleRNN": 1}
+"""How many states each recurrent layer has."""
 
 CLASS_SYNONYMS = dict.fromkeys(
     ("BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization"), "BatchNormalization"

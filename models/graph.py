@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from models.allowlist import LAYERS
@@ -40,10 +40,20 @@ class Layer:
 
 @dataclass(frozen=True)
 class Call:
-    """A layer applied once: to the results of other calls, each known by its place in ``Graph.calls``."""
+    """A layer applied once: to the results of other calls, each known by its place in ``Graph.calls``.
+
+    Of a layer with several results, such as a recurrent one that returns its state, each is a call of its own
+    with the same inputs.
+
+    Attributes:
+        layer: its name.
+        inputs: the tensors that it is applied to; of a recurrent layer the sequence, then the initial states.
+        result: which of its results this is.
+    """
 
     layer: str
     inputs: tuple[int, ...] = ()
+    result: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,7 @@ def _tensors(graph: Graph) -> tuple[list[Any], dict[str, tf_keras.layers.Layer]]
     import tf_keras
 
     instances: dict[str, tf_keras.layers.Layer] = {}
+    several: dict[Call, Any] = {}
     tensors: list[Any] = []
     for call in graph.calls:
         layer = graph.layers[call.layer]
@@ -104,7 +115,14 @@ def _tensors(graph: Graph) -> tuple[list[Any], dict[str, tf_keras.layers.Layer]]
                 continue
             if layer.name not in instances:
                 instances[layer.name] = _instance(layer)
-            tensors.append(_apply(layer, instances[layer.name], arguments))
+            first = replace(call, result=0)
+            results = several.get(first)
+            if results is None:
+                results = _apply(layer, instances[layer.name], arguments)
+            if isinstance(results, list | tuple):
+                several[first] = results
+                results = results[call.result]
+            tensors.append(results)
         except (ValueError, TypeError, OverflowError, IndexError, ArithmeticError) as error:
             msg = f"layer {layer.name!r} ({layer.kind}) cannot be built: {_first_line(error)}"
             raise ModelError(msg) from error
@@ -113,6 +131,8 @@ def _tensors(graph: Graph) -> tuple[list[Any], dict[str, tf_keras.layers.Layer]]
 
 def _apply(layer: Layer, instance: tf_keras.layers.Layer, arguments: list[Any]) -> Any:
     rule = LAYERS[layer.kind]
+    if rule.recalls and len(arguments) > 1:
+        return instance(arguments[0], initial_state=arguments[1:])
     if rule.spreads:
         return instance(*arguments)
     return instance(arguments if rule.merges else arguments[0])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from models import masks
-from models.allowlist import DO_NOTHING, LAYERS, MODELS
+from models.allowlist import DO_NOTHING, LAYERS, MODELS, STATES, LayerRule
 from models.configuration import (
     Config,
     dtype_of,
@@ -35,13 +35,14 @@ from models.translate import (
     activation_layers,
     class_of,
     read_layer,
+    states_of,
     weight_flags,
     without_spectral_norm,
 )
 from models.weights import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from models.shapes import Shape
     from models.weights import WeightsByPath
@@ -239,7 +240,8 @@ class _Reader:
         if is_operation(config):
             return self._operation(config, place, arguments)
         named_mask = arguments.keywords.pop("mask", None)
-        tensors = arguments.tensors(name, LAYERS[kind].spreads if kind in LAYERS else ())
+        rule = LAYERS.get(kind, LayerRule())
+        tensors = arguments.tensors(name, ("initial_state",) if rule.recalls else rule.spreads)
         if arguments.keywords.get("training") is True and kind in _DIFFER_IN_TRAINING:
             msg = f"layer {name!r} ({kind}) is called with training=True; build the model without"
             raise ModelError(msg)
@@ -256,6 +258,7 @@ class _Reader:
         layer = read_layer(name, kind, fields, arrays, self.is_keras3)
         named = "a mask" if named_mask is not None else ""
         mask = masks.mask_after(name, kind, [*(self.masks.get(tensor, "") for tensor in tensors), named])
+        given = tensors
         for step in expanded(layer, self.shapes[tensors[0]]):
             tensors = (self._call(place if step.name == name else (*place, step.name), step, tensors),)
         start = tensor = tensors[0]
@@ -266,7 +269,7 @@ class _Reader:
         if kind == "Masking" or (kind == "Embedding" and fields.get("mask_zero")):
             mask = name
         self.masks[tensor] = mask
-        return [tensor]
+        return [tensor, *(self._append(Call(self.names[place], given, state)) for state in states_of(layer))]
 
     def _each_step(self, model: Config, place: Place, tensors: tuple[int, ...]) -> list[int]:
         """Lay out the model that a TimeDistributed applies to each step, every step a sample of its own."""
@@ -311,7 +314,7 @@ class _Reader:
             name = self._unique(place, layer.name)
             self.names[place] = name
             self.layers[name] = replace(layer, name=name)
-        if not LAYERS[layer.kind].merges and len(tensors) != 1:
+        if len(tensors) not in _counts(layer):
             msg = f"layer {layer.name!r} ({layer.kind}) is called on {len(tensors)} tensors; it takes one"
             raise ModelError(msg)
         return self._append(Call(self.names[place], tensors))
@@ -320,7 +323,8 @@ class _Reader:
         if len(self.calls) >= _MAX_CALLS:
             msg = f"the model makes more than {_MAX_CALLS} calls of layers; use a smaller model"
             raise ModelError(msg)
-        self.shapes.append(output_shape(self.layers[call.layer], [self.shapes[i] for i in call.inputs]))
+        given = [self.shapes[tensor] for tensor in call.inputs]
+        self.shapes.append(output_shape(self.layers[call.layer], given, call.result))
         self.calls.append(call)
         return len(self.calls) - 1
 
@@ -361,3 +365,12 @@ class _Reader:
             candidate = "_".join((*place[:-1], name)) + (f"_{count}" if count else "")
             count += 1
         return candidate
+
+
+def _counts(layer: Layer) -> Sequence[int]:
+    """Return how many tensors the layer may be called on."""
+    rule = LAYERS[layer.kind]
+    if rule.merges:
+        return range(1, _MAX_CALLS)
+    inner, both = layer.inner or layer, 2 if layer.kind == "Bidirectional" else 1
+    return (1, 1 + STATES[inner.kind] * both) if rule.recalls else (1,)

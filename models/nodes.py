@@ -51,6 +51,8 @@ class Arguments:
 
         def look_up(value: Any) -> Any:
             nonlocal complete
+            if isinstance(value, list):
+                return [look_up(item) for item in value]
             if not isinstance(value, Ref):
                 return value
             index = resolve(value)
@@ -68,7 +70,7 @@ class Arguments:
             ModelError: it is called with something else as well.
         """
         operands = list(self.positional)
-        named = [self.keywords[key] for key in spreads if self.keywords.get(key) is not None]
+        named = _flat([self.keywords[key] for key in spreads if self.keywords.get(key) is not None])
         for key, value in self.keywords.items():
             if key in spreads or value in _HARMLESS.get(key, (None,)):
                 continue

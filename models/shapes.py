@@ -30,18 +30,20 @@ def infer_shapes(graph: Graph) -> list[Shape]:
     shapes: list[Shape] = []
     for call in graph.calls:
         layer = graph.layers[call.layer]
-        shapes.append(output_shape(layer, [shapes[tensor] for tensor in call.inputs]))
+        shapes.append(output_shape(layer, [shapes[tensor] for tensor in call.inputs], call.result))
     return shapes
 
 
-def output_shape(layer: Layer, inputs: Sequence[Shape]) -> Shape:
-    """Return the shape of what ``layer`` makes of tensors of the shapes ``inputs``.
+def output_shape(layer: Layer, inputs: Sequence[Shape], result: int = 0) -> Shape:
+    """Return the shape of a result that ``layer`` makes of tensors of the shapes ``inputs``.
 
     Raises:
         ModelError: it cannot be applied to them.
     """
     try:
         shape = _output(layer, inputs)
+        if result:  # a state
+            shape = (shape[0], (layer.inner or layer).config["units"])
     except (ValueError, IndexError, TypeError, KeyError, ZeroDivisionError, OverflowError) as error:
         reason = error if str(error) else "it has another rank"
         msg = f"layer {layer.name!r} ({layer.kind}) does not fit its input {list(inputs)}: {reason}"

@@ -13,6 +13,7 @@ from models.allowlist import (
     LAYERS,
     MODELS,
     REASONS,
+    STATES,
 )
 from models.errors import ModelError
 from models.graph import Layer
@@ -45,6 +46,10 @@ _REQUIRED: dict[str, tuple[object, ...]] = {
 }
 # Keras 3's formulas that tf_keras means otherwise (its hard_sigmoid is 0.2 x + 0.5) or does not have.
 _SPELLED_OUT = frozenset({"hard_sigmoid", "hard_silu"})
+_STATEFUL = (
+    "build the model again with stateful=False and copy the weights: as it is where every sample is a whole "
+    "sequence; for a stream, with the states as inputs (initial_state=...) and outputs (return_state=True)"
+)
 _INSTEAD = (
     "rebuild that part from built-in layers, or build with --trust-model and --custom-objects, "
     "which quantizes after training only"
@@ -128,10 +133,13 @@ def read_layer(name: str, kind: str, fields: Config, arrays: Arrays, is_keras3: 
         if key not in fields:
             continue
         value = fields[key]
-        if key in _REQUIRED:
+        if key == "return_state" and kind in STATES:
+            config[key] = bool(value)
+        elif key in _REQUIRED:
             if value not in _REQUIRED[key]:
                 usual = _REQUIRED[key][-1]
-                msg = f"layer {name!r} ({kind}): {key}={value!r} is not supported; export it with {usual!r}"
+                how = _STATEFUL if key == "stateful" else f"export it with {usual!r}"
+                msg = f"layer {name!r} ({kind}): {key}={value!r} is not supported; {how}"
                 raise ModelError(msg)
         elif key in _ACTIVATION_KEYS:
             config[key] = _built_in_activation(name, kind, value, is_keras3)
@@ -149,6 +157,13 @@ def read_layer(name: str, kind: str, fields: Config, arrays: Arrays, is_keras3: 
         config |= {"mean": arrays[0].tolist(), "variance": arrays[1].tolist()}
         arrays = ()
     return Layer(name, kind, config, arrays)
+
+
+def states_of(layer: Layer) -> range:
+    """Return the numbers of the results of a recurrent layer that are its last states."""
+    inner, both = layer.inner or layer, 2 if layer.kind == "Bidirectional" else 1
+    count = STATES.get(inner.kind, 0) * both if inner.config.get("return_state") else 0
+    return range(1, 1 + count)
 
 
 def without_spectral_norm(name: str, kind: str, fields: Config, arrays: Arrays) -> tuple[str, Config, Arrays]:
@@ -238,6 +253,9 @@ def _wrapper(name: str, kind: str, config: Config, fields: Config, arrays: Array
     inner = read_layer(inner_name, inner_kind, inner_fields, (), is_keras3)
     if activation_layers(name, inner_kind, inner_fields, is_keras3) and "activation" in inner.config:
         msg = f"layer {name!r} ({kind}): an activation that is a layer is not supported inside; put it after"
+        raise ModelError(msg)
+    if kind == "TimeDistributed" and inner.config.get("return_state"):
+        msg = f"layer {name!r} ({kind}): {inner_kind} inside with return_state=True; export it without"
         raise ModelError(msg)
     stored_kind = str(fields["layer"]["class_name"])
     if stored_kind in _CUDNN:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.allowlist import LAYERS
 from models.rewrites.scalings import Affine
 
 if TYPE_CHECKING:
@@ -102,7 +103,9 @@ def absorb_in_readers(
             passed = _passed(layer, before, shapes[tensor], shapes[reader])
         if passed is not None:
             found = absorb_in_readers(graph, shapes, reader, passed)
-        elif sum(call.layer == layer.name for call in graph.calls) == 1:
+        elif sum(call.layer == layer.name for call in graph.calls) == 1 and not _is_state(
+            graph, reader, tensor
+        ):
             new = absorb_before(layer, before, shapes[tensor])
             found = None if new is None else {layer.name: new}
         else:
@@ -111,6 +114,12 @@ def absorb_in_readers(
             return None
         changed |= found
     return changed
+
+
+def _is_state(graph: Graph, reader: int, tensor: int) -> bool:
+    """Say whether a recurrent layer reads the tensor as an initial state."""
+    call = graph.calls[reader]
+    return LAYERS[graph.layers[call.layer].kind].recalls and tensor in call.inputs[1:]
 
 
 def _passed(layer: Layer, before: Affine, shape: Shape, output: Shape) -> Affine | None:

@@ -37,16 +37,16 @@ class Edit:
     def keep(self, call: Call) -> int:
         """Copy a call as it is."""
         self.layers[call.layer] = self.graph.layers[call.layer]
-        return self._append(Call(call.layer, tuple(self.moved[tensor] for tensor in call.inputs)))
+        return self._append(replace(call, inputs=tuple(self.moved[tensor] for tensor in call.inputs)))
 
-    def add(self, layer: Layer, *inputs: int) -> int:
+    def add(self, layer: Layer, *inputs: int, result: int = 0) -> int:
         """Call a new layer on tensors of the new graph; its name is made unique.
 
         The name may be that of the layer which it replaces; any other has to be ``fresh``.
         """
         name = self.fresh(layer.name) if layer.name in self.layers else layer.name
         self.layers[name] = replace(layer, name=name)
-        return self._append(Call(name, inputs))
+        return self._append(Call(name, inputs, result))
 
     def fresh(self, wanted: str) -> str:
         """Return ``wanted``, or what comes nearest to it, as a name that neither graph has."""
@@ -56,9 +56,9 @@ class Edit:
             name = f"{wanted}_{count}"
         return name
 
-    def again(self, name: str, *inputs: int) -> int:
-        """Call a layer of the new graph once more."""
-        return self._append(Call(name, inputs))
+    def again(self, name: str, *inputs: int, result: int = 0) -> int:
+        """Call a layer of the new graph once more, for one of its results."""
+        return self._append(Call(name, inputs, result))
 
     def note(self, layer: str, what: str, why: str) -> None:
         """Record a change, once for a layer."""
@@ -77,7 +77,8 @@ class Edit:
         order = sorted(needed)
         place = {old: new for new, old in enumerate(order)}
         calls = tuple(
-            Call(self.calls[i].layer, tuple(place[tensor] for tensor in self.calls[i].inputs)) for i in order
+            replace(self.calls[i], inputs=tuple(place[tensor] for tensor in self.calls[i].inputs))
+            for i in order
         )
         used = {call.layer for call in calls}
         return Graph(

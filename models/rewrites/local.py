@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from models.allowlist import LAYERS
 from models.graph import Call, Graph, Layer
 from models.rewrites.edit import Edit, Rewrite
 
@@ -29,7 +30,7 @@ def normalise_layers(graph: Graph) -> tuple[Graph, list[Rewrite]]:
     shared: dict[str, tuple[Layer, ...]] = {}
     for call in graph.calls:
         layer = graph.layers[call.layer]
-        if layer.kind == "InputLayer":
+        if layer.kind == "InputLayer" or LAYERS[layer.kind].recalls:
             edit.moved.append(edit.keep(call))
             continue
         if layer.kind in _TRAINING_ONLY or (

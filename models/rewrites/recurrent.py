@@ -14,15 +14,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from models.allowlist import STATES
 from models.graph import Layer
 from models.rewrites.edit import Edit, Rewrite
 from models.shapes import infer_shapes
 
 if TYPE_CHECKING:
-    from models.graph import Graph
+    from models.graph import Call, Graph
 
 MAX_STEPS = 128  # each is some twenty operators
-RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN"})
+RECURRENT = frozenset(STATES)
 _WHY = "int8 kernels have no loops or state"
 _MERGES = {"concat": "Concatenate", "sum": "Add", "mul": "Multiply", "ave": "Average"}
 
@@ -38,7 +39,7 @@ def unroll_recurrent(graph: Graph) -> tuple[Graph, list[Rewrite]]:
             edit.moved.append(edit.keep(call))
         elif layer.kind == "Bidirectional":
             edit.note(layer.name, f"was split into its two directions, unrolled over {steps} steps", _WHY)
-            edit.moved.append(_both_directions(edit, layer, split, steps, edit.moved[call.inputs[0]]))
+            edit.moved.append(_both_directions(edit, layer, split, steps, call))
         else:
             edit.moved.append(edit.keep(call))
             edit.layers[layer.name] = _unrolled(layer)
@@ -60,28 +61,37 @@ def _unrolled(layer: Layer) -> Layer:
 
 
 def _both_directions(
-    edit: Edit, layer: Layer, split: dict[str, tuple[str, str]], steps: int, tensor: int
+    edit: Edit, layer: Layer, split: dict[str, tuple[str, str]], steps: int, call: Call
 ) -> int:
+    assert layer.inner is not None
+    ahead = layer.inner
+    if layer.name not in split:
+        split[layer.name] = _directions(edit, layer)
+    tensor, *states = (edit.moved[source] for source in call.inputs)
+    half = len(states) // 2
+    given = ((tensor, *states[:half]), (tensor, *states[half:]))
+    if call.result:  # a state: those ahead come first
+        way, number = divmod(call.result - 1, STATES[ahead.kind])
+        return edit.again(split[layer.name][way], *given[way], result=number + 1)
+    results = [edit.again(name, *inputs) for name, inputs in zip(split[layer.name], given, strict=True)]
+    if ahead.config.get("return_sequences"):
+        results[1] = _reversed(edit, f"{layer.name}_reversed", steps, results[1])
+    return edit.add(Layer(layer.name, _MERGES[layer.config.get("merge_mode", "concat")]), *results)
+
+
+def _directions(edit: Edit, layer: Layer) -> tuple[str, str]:
+    """Add the two layers that a Bidirectional is, and return their names."""
     ahead, back = layer.inner, layer.inner_backward
     assert ahead is not None
     if back is None:
         back = replace(ahead, config=ahead.config | {"go_backwards": not ahead.config.get("go_backwards")})
-    if layer.name in split:
-        results = [edit.again(name, tensor) for name in split[layer.name]]
-    else:
-        half = len(layer.weights) // 2
-        parts = ((ahead, "forward", layer.weights[:half]), (back, "backward", layer.weights[half:]))
-        results = [
-            edit.add(
-                _unrolled(Layer(edit.fresh(f"{layer.name}_{way}"), part.kind, part.config, weights)), tensor
-            )
-            for part, way, weights in parts
-        ]
-        first, second = (edit.calls[result].layer for result in results)
-        split[layer.name] = (first, second)
-    if ahead.config.get("return_sequences"):
-        results[1] = _reversed(edit, f"{layer.name}_reversed", steps, results[1])
-    return edit.add(Layer(layer.name, _MERGES[layer.config.get("merge_mode", "concat")]), *results)
+    half = len(layer.weights) // 2
+    parts = ((ahead, "forward", layer.weights[:half]), (back, "backward", layer.weights[half:]))
+    names = []
+    for part, way, weights in parts:
+        names.append(edit.fresh(f"{layer.name}_{way}"))
+        edit.layers[names[-1]] = _unrolled(Layer(names[-1], part.kind, part.config, weights))
+    return names[0], names[1]
 
 
 def _reversed(edit: Edit, name: str, steps: int, tensor: int) -> int:

@@ -66,7 +66,7 @@ class _Lift:
             new = (_two_dimensional(layer) if wanted_alone else None) or (_carried(layer) if wanted else None)
         if new is None:
             sources = tuple(self.flat(tensor) for tensor in inputs)
-            self.flat_form[index] = self._call(layer, sources, "flat")
+            self.flat_form[index] = self._call(layer, sources, "flat", call.result)
             return
         if layer.kind != new.kind:
             self.edit.note(layer.name, f"{layer.kind} became {new.kind}", _WHY)
@@ -84,10 +84,10 @@ class _Lift:
         else:
             self.lifted_form[index] = result
 
-    def _call(self, layer: Layer, sources: tuple[int, ...], form: str) -> int:
+    def _call(self, layer: Layer, sources: tuple[int, ...], form: str, number: int = 0) -> int:
         if (layer.name, form) in self.names:
-            return self.edit.again(self.names[layer.name, form], *sources)
-        result = self.edit.add(layer, *sources)
+            return self.edit.again(self.names[layer.name, form], *sources, result=number)
+        result = self.edit.add(layer, *sources, result=number)
         self.names[layer.name, form] = self.edit.calls[result].layer
         return result
 

@@ -80,3 +80,91 @@ def test_a_model_for_each_of_an_open_number_of_steps_is_refused(save, legacy_ker
 
     with pytest.raises(ModelError, match=r"'each' \(TimeDistributed\): give .* a fixed number of steps"):
         load_model(save(model, ".h5"))
+
+
+def encoder_decoder(library, kind, units=4):
+    """A decoder that starts from the encoder's last states; these are an output too."""
+    layers = library.layers
+    make = getattr(layers, kind)
+    source, target = library.Input((3, 3), name="source"), library.Input((4, 2), name="target")
+    _, *states = make(units, return_state=True)(layers.Rescaling(0.5)(source))
+    decoded = make(units, return_sequences=True)(layers.Rescaling(2.0)(target), initial_state=states)
+    return library.Model([source, target], [layers.Dense(2)(decoded), *states])
+
+
+def streamed(library, kind):
+    """One that takes the states as inputs and gives them as outputs; the results come in two layers."""
+    layers = library.layers
+    count = {"LSTM": 2}.get(kind, 1)
+    steps = library.Input((3, 3))
+    states = [library.Input((4,), name=f"state_{number}") for number in range(count)]
+    result, *after = getattr(layers, kind)(4, return_state=True)(
+        steps, initial_state=[layers.Rescaling(0.5)(state) for state in states]
+    )
+    return library.Model([steps, *states], [layers.Dense(2)(result), *after])
+
+
+def both_ways(library, kind):
+    layers = library.layers
+    inputs = library.Input((3, 3))
+    part = layers.Bidirectional(getattr(layers, kind)(4, return_sequences=True, return_state=True))
+    result, *states = part(inputs)
+    again = layers.Bidirectional(getattr(layers, kind)(4, return_sequences=True))
+    return library.Model(inputs, [again(result, initial_state=states), layers.Add()(states)])
+
+
+@pytest.mark.parametrize("build", [encoder_decoder, streamed, both_ways])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+@pytest.mark.parametrize(("library_name", "suffix"), FILES)
+def test_states_go_from_one_recurrent_layer_to_another(
+    library_name, suffix, kind, build, randomised, save, outputs, rng
+):
+    model = randomised(build(import_module(library_name), kind))
+    x = [rng.normal(size=(3, *tensor.shape[1:])).astype(np.float32) for tensor in model.inputs]
+    x = x if len(x) > 1 else x[0]
+
+    loaded = load_model(save(model, suffix))
+    prepared, _ = prepare(loaded)
+
+    same(outputs, model, loaded, x)
+    same(outputs, model, prepared, x)
+    assert [tuple(tensor.shape) for tensor in loaded.outputs] == [
+        tuple(tensor.shape) for tensor in model.outputs
+    ]
+
+
+@pytest.mark.parametrize(("library_name", "suffix"), FILES)
+def test_states_of_which_the_sequence_is_not_used_are_enough(
+    library_name, suffix, randomised, save, outputs, rng
+):
+    library = import_module(library_name)
+    inputs = library.Input((3, 3))
+    _, hidden, cell = library.layers.LSTM(4, return_state=True)(inputs)
+    model = randomised(library.Model(inputs, library.layers.Concatenate()([cell, hidden])))
+    x = rng.normal(size=(3, 3, 3)).astype(np.float32)
+
+    prepared, _ = prepare(load_model(save(model, suffix)))
+
+    same(outputs, model, prepared, x)
+
+
+@pytest.mark.parametrize(("library_name", "suffix"), FILES)
+def test_a_layer_that_keeps_its_state_between_batches_is_refused_with_what_to_do(library_name, suffix, save):
+    library = import_module(library_name)
+    inputs = library.Input(batch_shape=(1, 5, 3))
+    model = library.Model(inputs, library.layers.LSTM(4, stateful=True, name="memory")(inputs))
+
+    with pytest.raises(
+        ModelError, match=r"'memory' \(LSTM\): stateful=True .*stateful=False .*initial_state"
+    ):
+        load_model(save(model, suffix))
+
+
+@pytest.mark.parametrize(("library_name", "suffix"), FILES)
+def test_states_of_a_convolutional_layer_are_refused(library_name, suffix, save):
+    library = import_module(library_name)
+    inputs = library.Input((3, 6, 5, 2))
+    _, hidden, _ = library.layers.ConvLSTM2D(2, 3, return_state=True, name="film")(inputs)
+
+    with pytest.raises(ModelError, match=r"'film' \(ConvLSTM2D\): return_state=True is not supported"):
+        load_model(save(library.Model(inputs, hidden), suffix))
