@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.config import CalibrationConfig, DataConfig, ModelConfig, ShiftConfig
 
 
-VERSION = 4
+VERSION = 5
 LOGITS_PROBES = 16
 LOAD_TIMEOUT_S = 600.0
 

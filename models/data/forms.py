@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.data.layout import is_ignored
 from models.errors import DataError
 
 if TYPE_CHECKING:
@@ -63,20 +64,23 @@ def _read(source: str | Path, inputs: Sequence[Port], outputs: Sequence[Port], o
 
         return read_series(path, inputs)
     if kind == "table":
+        from models.data.picture_labels import check_no_images
         from models.data.table import read_table
 
+        check_no_images(path)
         return read_table(path, inputs, outputs, options)
     from models.data.folders import read_folder
 
-    return read_folder(path, inputs, outputs, options.interpolation)
+    return read_folder(path, inputs, outputs, options)
 
 
 def source_files(path: Path) -> list[Path]:
     """Return every file that reading a source may open."""
     if path.is_dir():
         found = []
-        for folder, _, names in os.walk(path):
-            found += [Path(folder, name) for name in names if not name.startswith(".")]
+        for folder, folders, names in os.walk(path):
+            folders[:] = [name for name in folders if not is_ignored(name)]
+            found += [Path(folder, name) for name in names if not is_ignored(name)]
         return sorted(file for file in found if file.is_file())
     kind = _kind(path)
     if kind == "tfrecord":
@@ -97,13 +101,14 @@ def source_files(path: Path) -> list[Path]:
 def _kind(path: Path) -> str:
     from models.data.folders import has_class_folders
     from models.data.idx import is_idx
+    from models.data.picture_labels import names_images
     from models.data.series import is_series
     from models.data.table import SUFFIXES as TABLES
     from models.data.tfrecord import is_record_file
 
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
         name = file.name.lower()
-        if name.startswith("."):
+        if is_ignored(name):
             continue
         if is_record_file(file):
             return "tfrecord"
@@ -111,7 +116,7 @@ def _kind(path: Path) -> str:
             return "idx"
         if is_series(file):
             return "series"
-        if name.endswith(TABLES) and not (path.is_dir() and has_class_folders(path)):
+        if name.endswith(TABLES) and not (path.is_dir() and (has_class_folders(path) or names_images(file))):
             return "table"
         if name.endswith((".npz", ".npy")):
             return name[-3:]

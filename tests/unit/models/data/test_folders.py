@@ -207,4 +207,60 @@ def test_an_unknown_interpolation_is_refused(folder, refusal):
 def test_folders_without_images_are_refused(tmp_path, refusal):
     assert "no images" in refusal(tmp_path, model(6, 8, 3))
     (tmp_path / "cat").mkdir()
-    assert "no images in its class folders" in refusal(tmp_path, model(6, 8, 3))
+    assert "no images; supported are .bmp" in refusal(tmp_path, model(6, 8, 3))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "advice"),
+    [
+        (".wav", "folders of .wav recordings, which are not read; make the features"),
+        (".mp4", "folders of .mp4 videos, which are not read; save their frames"),
+        (".txt", "folders of .txt files, which are not read; make what the model takes"),
+        (".csv", "folders of .csv files, one for each sample, which are not read; stack them"),
+    ],
+)
+def test_class_folders_of_something_else_say_what_to_do(suffix, advice, tmp_path, refusal):
+    for name in ("yes", "no"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"0{suffix}").write_bytes(b"RIFF")
+
+    assert advice in refusal(tmp_path, {"inputs": [Port("x", (49, 40, 1))], "outputs": TWO})
+
+
+def test_a_regular_expression_groups_images(tmp_path, load, refusal):
+    for label, name in enumerate(("cat", "dog")):
+        for subject in range(5):
+            for shot in range(4):
+                place = tmp_path / "set" / name
+                place.mkdir(parents=True, exist_ok=True)
+                colour = (label * 200, subject, shot)
+                Image.new("RGB", (9, 7), colour).save(place / f"subject{subject}_{shot}.png")
+
+    loaded = load(tmp_path / "set", model(7, 9, 3), group=r"(subject\d+)_")
+
+    subjects = loaded.x[:, 0, 0, 1]
+    assert not set(subjects[loaded.train]) & set(subjects[loaded.test])
+    assert len(loaded.test) == 8
+    assert "matches nothing in its path" in refusal(tmp_path / "set", model(7, 9, 3), group="person")
+    assert "is no regular expression" in refusal(tmp_path / "set", model(7, 9, 3), group="(")
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [("{}/images", "{}/masks"), ("images/{}", "masks/{}"), ("{}_images", "{}_masks"), ("{}", "{}_masks")],
+)
+def test_usual_places_of_masks_are_known(images, masks, tmp_path, load):
+    for number, part in enumerate(("train", "test")):
+        for place, value, end in ((images, number * 50, "jpg"), (masks, number, "png")):
+            folder = tmp_path / "set" / place.format(part)
+            folder.mkdir(parents=True)
+            for index in range(4):
+                name = f"{index}_mask.png" if end == "png" else f"{index}.jpg"
+                pixels = np.full((8, 8), value, np.uint8)
+                pixels[0, 0] = index if end == "jpg" else 1
+                Image.fromarray(pixels).save(folder / name, quality=100)
+
+    loaded = load(tmp_path / "set", model(8, 8, 1, outputs=[Port("y", (8, 8, 1), activation="sigmoid")]))
+
+    assert (len(loaded.train), len(loaded.test)) == (4, 4)
+    assert set(loaded.y[loaded.test].ravel()) == {1}
