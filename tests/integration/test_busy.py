@@ -1,0 +1,42 @@
+"""A build beside processes that keep every core busy ends as it does on an idle machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("tiny build")
+
+
+@pytest.fixture
+def busy_machine():
+    """Two processes for each core that never rest."""
+    running = [
+        subprocess.Popen(["/bin/sh", "-c", "while :; do :; done"]) for _ in range(2 * (os.cpu_count() or 1))
+    ]
+    yield
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.usefixtures("busy_machine")
+def test_a_build_on_a_busy_machine_ends_in_the_same_release(built, build, tiny, tmp_path):
+    copy = tmp_path / "build"
+    (copy / "steps").mkdir(parents=True)
+    for step in (built.out / "steps").iterdir():
+        if not step.name.startswith(("validate-", "judge-", "release-", ".")):
+            shutil.copytree(step, copy / "steps" / step.name)
+
+    again = build(copy, cwd=tiny)
+
+    ran = {
+        step["stage"] for step in json.loads((copy / "run.json").read_text())["steps"] if not step["cached"]
+    }
+    assert ran == {"validate", "judge", "release"}
+    assert again.result["reproducible_digest"] == built.result["reproducible_digest"]
+    assert not [row for row in again.result["report"]["verdicts"] if row["outcome"] == "failed"]
