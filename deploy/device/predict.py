@@ -3,6 +3,7 @@
 Part of every release; needs numpy and ai-edge-litert (or tflite-runtime), and nothing of this project::
 
     python predict.py samples.npy          # (n, ...) raw samples; several files for several inputs
+    python predict.py photo.jpg ...        # where the model takes images, and Pillow is installed
 """
 
 # ruff: noqa: B905  zip(strict=) is of Python 3.10, and boards have 3.9
@@ -210,18 +211,10 @@ def answer(model: Model, number: int, answers: Sequence[NDArray[Any]]) -> str:
 
 
 def load(names: Sequence[str], contract: dict[str, Any]) -> list[NDArray[Any]]:
-    """Open a .npy file of raw samples for each input.
-
-    Raises:
-        OSError: one cannot be read.
-        ValueError: one is not of numbers, or they are not one for each input, of the same length.
-    """
-    files = [np.load(name, mmap_mode="r", allow_pickle=False) for name in names]
-    if len(files) != len(contract["inputs"]) or len({len(file) for file in files}) != 1:
-        shown = " ".join(f"{port['name']}.npy" for port in contract["inputs"])
-        msg = f"give {shown}, of equally many samples"
-        raise ValueError(msg)
-    return files
+    """Open the raw samples of each input; arguments and errors are those of ``samples.read``."""
+    samples = importlib.import_module(f"{__package__}.samples" if __package__ else "samples")
+    read: list[NDArray[Any]] = samples.read(names, contract)
+    return read
 
 
 def largest_request(contract: dict[str, Any]) -> int:

@@ -10,7 +10,14 @@ import numpy as np
 
 from models.ports import Port
 from pipeline.errors import InputError
-from pipeline.flatbuffer import compressed_size, float_operators, integer_io, read_tflite, weight_sparsity
+from pipeline.flatbuffer import (
+    compressed_size,
+    float_operators,
+    integer_io,
+    printable,
+    read_tflite,
+    weight_sparsity,
+)
 from pipeline.runtimes.scaling import as_input
 
 if TYPE_CHECKING:
@@ -48,9 +55,11 @@ class Subject:
         """Verify a file.
 
         Raises:
-            InputError: it is damaged; says where.
+            InputError: it is damaged, or takes several samples at a time; says where.
         """
-        return cls(path, read_tflite(path))
+        flat = read_tflite(path)
+        _require_single_samples(path, flat)
+        return cls(path, flat)
 
     def ports(self) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         """Its inputs and outputs, in the words that data is read with.
@@ -92,6 +101,21 @@ class Subject:
             float_operators=float_operators(self.flat),
             integer_io=integer_io(self.flat),
         )
+
+
+def _require_single_samples(path: Path, flat: TfliteModel) -> None:
+    """Refuse a batch that is fixed at another size than 1: devices infer one sample at a time."""
+    for tensor in flat.inputs:
+        batch = tensor.shape[0] if tensor.shape else 1
+        if batch != 1:
+            shape = "x".join(map(str, tensor.shape))
+            one = ", ".join(map(str, (1, *tensor.shape[1:])))
+            msg = (
+                f"{path}: input {printable(tensor.name)!r} is {shape}, a fixed batch of {batch}, and devices "
+                f"infer one sample at a time; convert it again from a function of tf.TensorSpec(({one})), or "
+                "with tf.lite.TFLiteConverter.from_keras_model, which leaves the batch free"
+            )
+            raise InputError(msg)
 
 
 @dataclass(frozen=True)

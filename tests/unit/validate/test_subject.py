@@ -44,6 +44,20 @@ def test_a_damaged_file_is_refused_before_any_runtime_sees_it(tmp_path, tiny_tfl
         Subject.open(path)
 
 
+def test_a_fixed_batch_is_refused_with_how_to_convert_the_model_again(tmp_path, tiny_tflite_with):
+    def edit(model):
+        tensors = model.subgraphs[0].tensors
+        for index, size in ((0, 4), (3, 4), (5, 4), (8, 4), (9, 4)):
+            tensors[index].shape = [size, *tensors[index].shape[1:]]
+        tensors[0].shapeSignature = [4, 4, 4, 1]
+
+    (path := tmp_path / "batch4.tflite").write_bytes(tiny_tflite_with(edit))
+
+    with pytest.raises(InputError, match="is 4x4x4x1, a fixed batch of 4") as error:
+        Subject.open(path)
+    assert "tf.TensorSpec((1, 4, 4, 1))" in str(error.value)
+
+
 def test_golden_inputs_are_real_samples_in_the_models_own_steps(samples):
     [inputs] = Golden(samples, 64, seed=1).inputs(details(INT8))
 

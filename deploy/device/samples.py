@@ -1,0 +1,104 @@
+"""Raw samples out of files: arrays in ``.npy``, and photos where Pillow is installed.
+
+Part of every release; needs numpy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+ARRAY = b"\x93NUMPY"
+PHOTOS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+RESAMPLING = {"area": "BOX"}  # Pillow's name, where it is not ours in capitals
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def read(names: Sequence[str], contract: dict[str, Any]) -> list[NDArray[Any]]:
+    """Open the raw samples of each input: a ``.npy`` for each, or photos of the only one.
+
+    Returns:
+        For each input an array (n, ...), of numbers.
+
+    Raises:
+        OSError: one cannot be read.
+        ValueError: one is no array of numbers and no photo, or they are not one for each input, of the same
+            length.
+    """
+    ports = contract["inputs"]
+    if names and len(ports) == 1 and all(_is_photo(name) for name in names):
+        return [np.stack([_photo(name, ports[0]) for name in names])]
+    files = [_array(name, contract) for name in names]
+    if len(files) != len(ports) or len({len(file) for file in files}) != 1:
+        msg = f"give {_shown(contract)}, of equally many samples"
+        raise ValueError(msg)
+    return files
+
+
+def _array(name: str, contract: dict[str, Any]) -> NDArray[Any]:
+    with Path(name).open("rb") as stream:
+        begin = stream.read(len(ARRAY))
+    if begin != ARRAY:
+        msg = (
+            f"{name}: not a .npy file; give {_shown(contract)}, with raw samples of shape {_shapes(contract)}"
+        )
+        raise ValueError(msg)
+    try:
+        array: NDArray[Any] = np.load(name, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # of objects, cut, or with a damaged header, which is Python
+        msg = f"{name}: not an array of numbers, or damaged; save it again with numpy.save"
+        raise ValueError(msg) from error
+    if array.dtype.kind not in "biuf" or not array.ndim:
+        msg = f"{name}: {array.dtype} {array.shape}, the model takes numbers of shape {_shapes(contract)}"
+        raise ValueError(msg)
+    return array
+
+
+def _is_photo(name: str) -> bool:
+    return Path(name).suffix.lower() in PHOTOS
+
+
+def _photo(name: str, port: dict[str, Any]) -> NDArray[Any]:
+    """Decode and resize a photo as the training data were: uint8 (height, width, channels)."""
+    resize, shape = port["preprocessing"]["resize"], port["shape"][1:]
+    if resize is None or shape[-1] not in MODES:
+        msg = (
+            f"{name}: the model's input {port['name']!r} is no image; give a .npy of samples of shape {shape}"
+        )
+        raise ValueError(msg)
+    try:
+        from PIL import Image
+    except ImportError as error:
+        msg = (
+            f"{name}: Pillow is needed for photos: pip install pillow; or give a .npy of shape (n, *{shape})"
+        )
+        raise ValueError(msg) from error
+    with Path(name).open("rb") as stream:
+        try:
+            with Image.open(stream) as photo:
+                if photo.mode.startswith(("I", "F")):
+                    msg = "more than 8 bits a channel"
+                    raise ValueError(msg)
+                decoded = photo.convert(MODES[shape[-1]])
+        except Exception as error:  # Pillow's decoders raise almost any kind
+            msg = f"{name}: cannot be decoded: {' '.join(str(error).split())[:200]}"
+            raise ValueError(msg) from error
+    (height, width), how = resize["size"], resize["interpolation"]
+    if decoded.size != (width, height):
+        decoded = decoded.resize((width, height), Image.Resampling[RESAMPLING.get(how, how.upper())])
+    return np.asarray(decoded).reshape(height, width, shape[-1])
+
+
+def _shown(contract: dict[str, Any]) -> str:
+    return " ".join(f"{port['name']}.npy" for port in contract["inputs"])
+
+
+def _shapes(contract: dict[str, Any]) -> str:
+    return " and ".join(str(("n", *port["shape"][1:])).replace("'", "") for port in contract["inputs"])
