@@ -120,12 +120,11 @@ class DataConfig(Section):
         return self
 
 
-class PreprocessingConfig(Section):
-    """How raw values become the model's input: ``(raw * scale + offset - mean) / std``.
+class InputPreprocessing(Section):
+    """How raw values become one input: ``(raw * scale + offset - mean) / std``.
 
     ``scale`` "auto" is 1 for floats; for integers it is the usual range under which the model is best.
     ``mean`` and ``std`` are one number, or one for each channel of the last axis.
-    ``balance`` gives each feature of a vector or series a scale of its own where their ranges differ much.
     """
 
     scale: float | Literal["auto"] = "auto"
@@ -133,7 +132,25 @@ class PreprocessingConfig(Section):
     mean: tuple[float, ...] = ()
     std: tuple[Annotated[float, Field(gt=0)], ...] = ()
     channel_order: Literal["as stored", "reversed"] = "as stored"
+
+
+class PreprocessingConfig(InputPreprocessing):
+    """The same for all inputs, and in sections of their own for some: ``[preprocessing.NAME]``.
+
+    ``balance`` gives each feature of a vector or series a scale of its own where their ranges differ much.
+    ``per_input`` has the sections of inputs by name; in TOML every table in ``[preprocessing]`` is one.
+    """
+
     balance: bool = True
+    per_input: dict[str, InputPreprocessing] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_inputs(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        named = {key: value for key, value in raw.items() if isinstance(value, dict)}
+        return {key: value for key, value in raw.items() if key not in named} | {"per_input": named}
 
 
 class TrainingConfig(Section):
@@ -283,6 +300,8 @@ class GatesConfig(Section):
         inconclusive: whether a gate without enough evidence warns or fails the build.
         process_memory_mib: most memory that the model's process may need on the emulated board; None: any.
         oldest_runtime: the oldest runtime that has to have the model's operators; empty asks for none.
+        allow_chance: whether a float model may be no better than the best constant answer, or have its labels
+            in another order; otherwise that stops a build before training.
     """
 
     ask: tuple[GateName, ...] = get_args(GateName)
@@ -300,6 +319,7 @@ class GatesConfig(Section):
     inconclusive: Literal["warn", "fail"] = "warn"
     process_memory_mib: Annotated[int, Field(ge=1)] | None = None
     oldest_runtime: Annotated[str, Field(pattern=r"^((tflite-runtime|litert) \d+(\.\d+)+)?$")] = ""
+    allow_chance: bool = False
 
     @field_validator("ask")
     @classmethod
@@ -358,6 +378,9 @@ def _reject_unknown(section: type[BaseModel], raw: dict[str, Any], prefix: str) 
     """Name an unknown key together with the nearest known one."""
     known = {field.alias or name: field.annotation for name, field in section.model_fields.items()}
     for key, value in raw.items():
+        if section is PreprocessingConfig and isinstance(value, dict):
+            _reject_unknown(InputPreprocessing, value, f"{prefix}{key}.")
+            continue
         if key not in known:
             nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             advice = f'did you mean "{nearest[0]}"?' if nearest else f"known keys: {', '.join(sorted(known))}"

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline import sandbox
 from pipeline.artifacts import PreparedModel, Transform
-from pipeline.preprocessing import PROBE_SAMPLES, check_range, usual_range
+from pipeline.errors import StageError
+from pipeline.input_styles import declared_transforms
+from pipeline.preprocessing import PROBE_SAMPLES, Choice, Probe, choose_preprocessing
 from pipeline.progress import track
 from pipeline.samples import Samples
 from pipeline.training import OF_INPUT
@@ -23,7 +26,11 @@ if TYPE_CHECKING:
 
     Affines = dict[str, tuple[Any, Any]]
 
-VERSION = 1
+VERSION = 2
+# An opaque model answers one sample at a time.
+OPAQUE_PROBE_SAMPLES = 128
+OPAQUE_PROBE_TIMEOUT_S = 600.0
+PROBE_BATCH = 64
 # One scale for a whole input leaves a feature with a 16th of the largest range 4 bits of its 8.
 UNEVEN_RANGES = 16.0
 EQUAL_SAMPLES = 64
@@ -35,11 +42,11 @@ def prepare_model(
 ) -> PreparedModel:
     """Decide how raw samples become the model's input, and bring the model into a form that TF-MOT covers.
 
-    A declared scale is taken; raw floats go in as they are; for raw integers the usual range is taken under
-    which the model is best on training samples. Features of a vector or series whose ranges differ much get a
-    scale each, with its inverse folded into the model.
+    ``pipeline.preprocessing`` chooses on training samples what is not declared. Features of a vector or
+    series whose ranges differ much get a scale each, with its inverse folded into the model.
 
     Raises:
+        ConfigError: what is declared does not fit the model's inputs.
         InputError: a rewrite would change what the model computes.
     """
     if model.opaque:
@@ -53,7 +60,10 @@ def prepare_model(
         start_tensorflow(0)
         given = _fixed_lengths(graph_of(open_model(model.model)), data.shapes)
         original = build_model(given)
-        transforms, notes = _transforms(original, model, data, config)
+        choice = choose_preprocessing(
+            _probe(data, _keras_predict(original)), _fixed_ports(model, data), config
+        )
+        transforms = choice.transforms
         is_free = not OF_INPUT & set(data.tasks)  # else the output is held to the input as it is
         graph, lifted, lifts = lift_normalization(given) if is_free else (given, {}, [])
         lifted_transforms = _each_then(transforms, model, lifted)
@@ -80,7 +90,8 @@ def prepare_model(
         preprocessing=transforms,
         rewrites=tuple(f"{rewrite.layer}: {rewrite.what}" for rewrite in (*lifts, *rewrites)),
         without_int8=tuple(without_int8(prepared).items()),
-        notes=notes,
+        notes=choice.warnings,
+        findings=choice.findings,
     )
 
 
@@ -108,15 +119,22 @@ def _are_equal(
 def _as_it_is(model: FloatModel, data: Dataset, config: PreprocessingConfig, out: Path) -> PreparedModel:
     """An opaque model: only the preprocessing is decided."""
     shutil.copytree(model.model, out / "reference")
-    transforms = declared_transforms(model.inputs, config)
+    try:
+        choice = sandbox.run(
+            "prepare_model", _choose_for_opaque, model, data, config, timeout_s=OPAQUE_PROBE_TIMEOUT_S
+        )
+    except StageError as error:
+        unknown = f"the model could not be run to find its preprocessing ({error.cause}); declare it"
+        choice = Choice(declared_transforms(model.inputs, config), (), (unknown,))
     note = "code in the model's file was run by Keras; it is quantized after training only, and not pruned"
     return PreparedModel(
         inputs=_fixed_ports(model, data),
         outputs=model.outputs,
         tasks=data.tasks,
         from_logits=model.from_logits,
-        preprocessing=transforms,
-        notes=(note,),
+        preprocessing=choice.transforms,
+        notes=(*choice.warnings, note),
+        findings=choice.findings,
         opaque=True,
         layers=model.layers,
     )
@@ -135,47 +153,40 @@ def _fixed_lengths(graph: Any, shapes: tuple[tuple[int, ...], ...]) -> Any:
     return replace(graph, layers=layers)
 
 
-def _transforms(
-    original: Any, model: FloatModel, data: Dataset, config: PreprocessingConfig
-) -> tuple[tuple[Transform, ...], tuple[str, ...]]:
-    """For each input its transform, and warnings."""
+def _choose_for_opaque(model: FloatModel, data: Dataset, config: PreprocessingConfig) -> Choice:
+    """Choose the preprocessing of a SavedModel: it is run here, one sample at a time."""
+    from pipeline.tfmot import tensorflow
+
+    saved = tensorflow().saved_model.load(str(model.model / "saved"))
+    serve = saved.signatures["serving_default"]
+
+    def predict(inputs: list[Any]) -> list[Any]:
+        answers = [
+            serve(**{port.name: row[None] for port, row in zip(model.inputs, rows, strict=True)})
+            for rows in zip(*inputs, strict=True)
+        ]
+        return [np.concatenate([answer[port.name] for answer in answers]) for port in model.outputs]
+
+    probe = _probe(data, predict, OPAQUE_PROBE_SAMPLES)
+    return choose_preprocessing(probe, _fixed_ports(model, data), config)
+
+
+def _probe(data: Dataset, predict: Any, most: int = PROBE_SAMPLES) -> Probe:
+    samples = Samples.to_probe(data, most)
+    inputs, outputs = range(len(data.shapes)), range(len(data.tasks))
+    return Probe(predict, [*map(samples.raw, inputs)], [*map(samples.target, outputs)], data.tasks)
+
+
+def _keras_predict(model: Any) -> Any:
+    """The model as a function of any number of samples, in memory for a few."""
     from pipeline.training import predict
 
-    transforms = declared_transforms(model.inputs, config)
-    if len(transforms) != 1 or transforms[0].indices:
-        return transforms, ()
-    samples = Samples.of(data, "train", transforms).choose(PROBE_SAMPLES, seed=0)
-    raw, target, task = samples.raw(0), samples.target(0), data.tasks[0]
+    def infer(inputs: list[Any]) -> list[Any]:
+        starts = range(0, len(inputs[0]), PROBE_BATCH)
+        parts = [predict(model, [x[start : start + PROBE_BATCH] for x in inputs]) for start in starts]
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
-    def infer(inputs: Any) -> Any:
-        return predict(original, [inputs])[0]
-
-    if config.scale != "auto" or config.mean or config.std:
-        warning = check_range(infer, raw, target, task, transforms[0])
-    else:
-        chosen, warning = usual_range(infer, raw, target, task)
-        transforms = (replace(chosen, reverse_channels=transforms[0].reverse_channels),)
-    return transforms, (warning,) if warning else ()
-
-
-def declared_transforms(inputs: tuple[Port, ...], config: PreprocessingConfig) -> tuple[Transform, ...]:
-    """For each input the transform that the settings say; of integer inputs, indices go in as they are."""
-    return tuple(_declared(port, config) for port in inputs)
-
-
-def _declared(port: Port, config: PreprocessingConfig) -> Transform:
-    if not port.dtype.startswith("float"):
-        return Transform(indices=True, reason="the model takes integers")
-    scale, offset = (1.0 if config.scale == "auto" else config.scale), config.offset
-    std = np.asarray(config.std or (1.0,), np.float64)
-    mean = np.asarray(config.mean or (0.0,), np.float64)
-    scales, offsets = scale / std, (offset - mean) / std
-    return Transform(
-        scale=tuple(scales.tolist()),
-        offset=tuple(offsets.tolist()),
-        reverse_channels=config.channel_order == "reversed",
-        reason="floats go in as they are" if config == type(config)() else "declared",
-    )
+    return infer
 
 
 def _each_then(transforms: Preprocessing, model: FloatModel, affines: Affines) -> Preprocessing:

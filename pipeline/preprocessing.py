@@ -1,126 +1,297 @@
-"""How raw samples become a model's input, where nobody says so, and whether what was said fits the model."""
+"""Choose how raw samples become a model's inputs: as declared, else as suits the model best.
+
+Builds and validations of files choose here alike.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.artifacts import Transform
+from pipeline.input_styles import declared_style, settings_of, usual_styles
+from pipeline.scoring import METRICS, against_chance, score_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from models.ports import Task
+    from models.ports import Port, Task
+    from pipeline.artifacts import Preprocessing
+    from pipeline.config import InputPreprocessing, PreprocessingConfig
+    from pipeline.input_styles import Style
 
-    Predict = Callable[[NDArray[Any]], NDArray[Any]]
+    Arrays = list[NDArray[Any]]
+    Predict = Callable[[Arrays], Arrays]
+    Places = tuple[int, ...]
 
 PROBE_SAMPLES = 512
-# (scale, offset, what it does) of the input ranges that image models are usually trained on.
-USUAL_RANGES = (
-    (1 / 255, 0.0, "scaled to 0..1"),
-    (1.0, 0.0, "as it is"),
-    (1 / 127.5, -1.0, "scaled to -1..1"),
-)
-# Another range has to be better by this share of what is possible before a user is told.
+# Another style has to be better by this before a user is warned that what is taken does not suit the model.
 CLEARLY_BETTER = 0.2
+# A style that is no mere range has to win by this and by 3 standard errors.
+STYLE_MARGIN = 0.02
+MOST_PRODUCTS = 27
+SHOWN = 3
+FLOATS = "floats go in as they are"
 
 
-def usual_range(
-    predict: Predict, raw: NDArray[Any], target: NDArray[Any] | None, task: Task
-) -> tuple[Transform, str]:
-    """Choose the usual input range under which a model is best on known samples.
+@dataclass(frozen=True)
+class Choice:
+    """The inputs' transforms and why.
 
-    Raw floats are what somebody prepared, and go in as they are. For raw integers, the ranges are tried.
+    Attributes:
+        transforms: for each input.
+        findings: a line for each input with its evidence.
+        warnings: one line each.
+    """
+
+    transforms: Preprocessing
+    findings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A model, and samples whose answers are known.
+
+    Attributes:
+        predict: the model, from preprocessed inputs (n, ...) to real outputs (n, ...), for each of them.
+        raw: for each input (n, ...) samples, few enough to be inferred at once.
+        targets: for each output, as ``models.ports.Task`` says, or None.
+        tasks: of the outputs.
+    """
+
+    predict: Predict
+    raw: Sequence[NDArray[Any]]
+    targets: Sequence[NDArray[Any] | None]
+    tasks: tuple[Task, ...]
+
+    def score(self, transforms: Preprocessing) -> Score | None:
+        """Score the model under these transforms: the mean over the outputs that can be scored."""
+        inputs = [transform.apply(raw) for transform, raw in zip(transforms, self.raw, strict=True)]
+        scores, better = [], False
+        for task, found, target in zip(self._judged, self.predict(inputs), self.targets, strict=True):
+            score = score_of(task, found, inputs[0], target) if np.isfinite(found).all() else None
+            if score is None:
+                continue
+            scores.append(score)
+            standard = against_chance(task, found, inputs[0], target)
+            better |= standard is not None and standard.standing == "better"
+        return Score(better, float(np.mean(scores))) if scores else None
+
+    @property
+    def metric(self) -> str:
+        """What the score is called."""
+        names = {METRICS[task] for task in self._judged}
+        return names.pop() if len(names) == 1 else "mean score"
+
+    @property
+    def _judged(self) -> list[Task]:
+        """Training samples hold no anomalies: what tells is how well the normal ones are rebuilt."""
+        return ["reconstruction" if task == "anomaly" else task for task in self.tasks]
+
+
+@dataclass(frozen=True, order=True)
+class Score:
+    """Whether any output is better than the best constant answer, and the score; 1 is best."""
+
+    better: bool
+    value: float
+
+
+def choose_preprocessing(probe: Probe, inputs: tuple[Port, ...], config: PreprocessingConfig) -> Choice:
+    """Choose how raw samples become each input of a model.
+
+    What is declared is taken. Where the scale is open, raw floats go in as they are, and of raw integers the
+    usual ranges are tried under the declared mean, deviation and channel order. For images of three channels
+    without these, torchvision's and caffe's styles and reversed channels are tried as well, and taken where
+    they are clearly better.
+
+    Raises:
+        ConfigError: what is declared does not fit the inputs.
+    """
+    settings = settings_of(inputs, config)
+    options = [_options(*each) for each in zip(inputs, settings, probe.raw, strict=True)]
+    trials = _Trials(probe, options)
+    best = trials.search()
+    findings, warnings, transforms = [], [], []
+    for index, port in enumerate(inputs):
+        style, raw = options[index][best[index]], probe.raw[index]
+        if style is None:
+            transforms.append(Transform(indices=True, reason="the model takes integers"))
+            continue
+        name = style.name
+        if len(options[index]) == 1 and settings[index].scale == "auto" and raw.dtype.kind == "f":
+            name = "declared" if style.name == "declared" else style.name.replace("as it is", FLOATS)
+        evidence = trials.evidence(best, index)
+        transforms.append(replace(style.transform, reason=f"{name}: {evidence}" if evidence else name))
+        findings.append(f"input {port.name!r}: {name}" + (f" ({evidence})" if evidence else ""))
+        if len(options[index]) > 1 and not evidence:
+            warnings.append(
+                f"input {port.name!r}: nothing tells which range the model was trained on; it is {name}; "
+                "declare it with [preprocessing] scale"
+            )
+        elif len(options[index]) == 1:
+            warning, tried = trials.alternatives(best, index, port, settings[index], several=len(inputs) > 1)
+            warnings += [warning] if warning else []
+            findings[-1] += tried
+    return Choice(tuple(transforms), tuple(findings), tuple(warnings))
+
+
+def _options(port: Port, settings: InputPreprocessing, raw: NDArray[Any]) -> list[Style | None]:
+    """What is tried for an input; only one thing where it is declared, or of floats."""
+    declared = declared_style(port, settings)
+    if declared is None or settings.scale != "auto" or raw.dtype.kind == "f":
+        return [declared]
+    if raw.dtype != np.uint8 and raw[0].size == 1:
+        return [declared]  # a number, not a picture
+    return [*usual_styles(port, settings, raw)]
+
+
+class _Trials:
+    """What was tried; nothing is inferred twice.
 
     Args:
-        predict: the model, from preprocessed inputs (n, ...) to real outputs.
-        raw: (n, ...) samples, few enough to be inferred at once.
-        target: of the samples, in the form that ``task`` has.
-        task: of the output.
-
-    Returns:
-        The transform, and a warning about it or "".
+        probe: the model and the samples.
+        options: for each input the styles to choose from; [None] of one that takes indices.
     """
-    if raw.dtype.kind == "f":
-        taken = Transform(reason="floats go in as they are")
-        return taken, check_range(predict, raw, target, task, taken)
-    candidates = _candidates()
-    scores = [score_of(task, predict(c.apply(raw)), c.apply(raw), target) for c in candidates]
-    if any(score is None for score in scores):
-        return candidates[
-            0
-        ], f"nothing tells which input range the model was trained on; {candidates[0].reason}"
-    found = [score for score in scores if score is not None]
-    best = int(np.argmax(found))
-    others = " and ".join(f"{score:.1%}" for i, score in enumerate(found) if i != best)
-    evidence = f"{_NAMES[task]} {found[best]:.1%} on {len(raw)} samples, else {others}"
-    return replace(candidates[best], reason=f"{candidates[best].reason}: {evidence}"), ""
 
+    def __init__(self, probe: Probe, options: list[list[Style | None]]) -> None:
+        self.probe, self.options = probe, options
+        self._scores: dict[tuple[Style | None, ...], Score | None] = {}
 
-def check_range(
-    predict: Predict, raw: NDArray[Any], target: NDArray[Any] | None, task: Task, taken: Transform
-) -> str:
-    """Say in one line, with both ranges, where another usual range suits the model far better."""
-    if raw.ndim < 4 and raw.dtype.kind == "f":
-        return ""  # the usual ranges are those of images
-    inputs = taken.apply(raw)
-    score = score_of(task, predict(inputs), inputs, target)
-    if score is None:
-        return ""
-    low, high = float(raw.min()), float(raw.max())
-    for factor, offset, what in (*USUAL_RANGES, (255.0, 0.0, "scaled to 0..255")):
-        other = Transform(scale=(factor,), offset=(offset,), reason=what)
-        if np.ptp(raw) * factor > 300 or (other.scale, other.offset) == (taken.scale, taken.offset):
-            continue
-        seen = other.apply(raw)
-        better = score_of(task, predict(seen), seen, target)
-        if better is not None and better > score + CLEARLY_BETTER:
-            return (
-                f"inputs run from {inputs.min():.4g} to {inputs.max():.4g}, where the model has "
-                f"{_NAMES[task]} {score:.1%}; with {seen.min():.4g} to {seen.max():.4g} it has {better:.1%}: "
-                f"raw values run from {low:.4g} to {high:.4g}, so set [preprocessing] scale = {factor:.6g}, "
-                f"offset = {offset:g}"
+    def score(self, styles: Sequence[Style | None]) -> Score | None:
+        key = tuple(styles)
+        if key not in self._scores:
+            indices = Transform(indices=True)
+            self._scores[key] = self.probe.score(
+                tuple(indices if style is None else style.transform for style in styles)
             )
-    return ""
+        return self._scores[key]
+
+    def search(self) -> Places:
+        """Find the best place in each input's options: usual ranges first, then what is clearly better."""
+        best = (0,) * len(self.options)
+        if all(len(options) == 1 for options in self.options) or self._at(best) is None:
+            return best
+        for places in self._starts():
+            if self._better(places, best):
+                best = places
+        reached = self._at(best)
+        if reached is not None and reached.better and reached.value > 1 - STYLE_MARGIN:
+            return best  # no other style can be clearly better
+        for moves in (*self._together(), *self._singly(), *self._singly()):
+            moved = tuple(old if new is None else new for new, old in zip(moves, best, strict=True))
+            if self._better(moved, best):
+                best = moved
+        return best
+
+    def _starts(self) -> list[Places]:
+        """Every combination of usual ranges, or where these are many the same for all inputs."""
+        usual = [
+            [at for at, style in enumerate(options) if style is None or style.usual]
+            for options in self.options
+        ]
+        if np.prod([len(places) for places in usual]) <= MOST_PRODUCTS:
+            return list(product(*usual))
+        most = max(map(len, usual))
+        return [tuple(places[min(at, len(places) - 1)] for places in usual) for at in range(most)]
+
+    def _together(self) -> list[tuple[int | None, ...]]:
+        """Each style for all inputs that have it."""
+        names = dict.fromkeys(
+            style.name for options in self.options for style in options if style is not None
+        )
+        return [
+            tuple(
+                next(
+                    (at for at, style in enumerate(options) if style is not None and style.name == name), None
+                )
+                for options in self.options
+            )
+            for name in names
+        ]
+
+    def _singly(self) -> list[tuple[int | None, ...]]:
+        return [
+            tuple(at if index == other else None for other in range(len(self.options)))
+            for index, options in enumerate(self.options)
+            for at in range(len(options))
+        ]
+
+    def _at(self, places: Places) -> Score | None:
+        return self.score([options[at] for options, at in zip(self.options, places, strict=True)])
+
+    def _better(self, places: Places, than: Places) -> bool:
+        ours, theirs = self._at(places), self._at(than)
+        if ours is None or theirs is None or ours <= theirs:
+            return False
+        usual = all(
+            style is None or style.usual or at == old
+            for style, at, old in (
+                (options[at], at, old) for options, at, old in zip(self.options, places, than, strict=True)
+            )
+        )
+        return usual or _clearly(ours, theirs, len(self.probe.raw[0]))
+
+    def evidence(self, best: Places, index: int) -> str:
+        """The score of the choice and of one input's other options, the best first; "" of none."""
+        chosen = self._at(best)
+        if chosen is None:
+            return ""
+        others = []
+        for at, style in enumerate(self.options[index]):
+            score = self._at((*best[:index], at, *best[index + 1 :]))
+            if at != best[index] and score is not None and style is not None:
+                others.append((score.value, style.name))
+        return self._described(chosen, others)
+
+    def _described(self, chosen: Score, others: list[tuple[float, str]]) -> str:
+        shown = sorted(others, key=lambda other: -other[0])[: SHOWN if chosen.better else None]
+        text = f"{self.probe.metric} {chosen.value:.1%} on {len(self.probe.raw[0])} samples"
+        return text + (f", {', '.join(f'{name} {value:.1%}' for value, name in shown)}" if shown else "")
+
+    def alternatives(
+        self, best: Places, index: int, port: Port, settings: InputPreprocessing, *, several: bool
+    ) -> tuple[str, str]:
+        """For an input without a choice: a warning where another style suits the model far better, and what
+        was tried where the model is no better than chance.
+        """
+        taken, chosen, raw = self.options[index][0], self._at(best), self.probe.raw[index]
+        is_image = raw.ndim > 3 or raw.dtype.kind != "f"
+        if chosen is None or taken is None or (chosen.better and not is_image):
+            return "", ""
+        if chosen.better and chosen.value > 1 - CLEARLY_BETTER:
+            return "", ""
+        styles = [options[at] for options, at in zip(self.options, best, strict=True)]
+        tried = []
+        for style in usual_styles(port, settings, raw):
+            score = self.score([*styles[:index], style, *styles[index + 1 :]])
+            if score is not None and style.transform != replace(taken.transform, reason=style.name):
+                tried.append((score, style))
+        if not tried:
+            return "", ""
+        score, style = max(tried, key=lambda each: each[0])
+        shown = ", ".join(f"{other.name} {value.value:.1%}" for value, other in tried)
+        listing = "" if chosen.better else f"; no better than chance, and tried were: {shown}"
+        if score.value <= chosen.value + CLEARLY_BETTER or not score.better:
+            return "", listing
+        seen, other = taken.transform.apply(raw), style.transform.apply(raw)
+        warning = (
+            f"inputs run from {seen.min():.4g} to {seen.max():.4g}, where the model has {self.probe.metric} "
+            f"{chosen.value:.1%}; with {other.min():.4g} to {other.max():.4g} ({style.name}) it has "
+            f"{score.value:.1%}: set {style.settings(port.name if several else '')}"
+        )
+        return warning, listing
 
 
-_NAMES: dict[Task, str] = {
-    "classification": "accuracy",
-    "binary": "accuracy",
-    "multi-label": "accuracy",
-    "segmentation": "pixel accuracy",
-    "regression": "R2",
-    "reconstruction": "explained variance",
-    "anomaly": "explained variance",
-    "embedding": "score",
-}
-
-
-def _candidates() -> list[Transform]:
-    return [Transform(scale=(scale,), offset=(offset,), reason=what) for scale, offset, what in USUAL_RANGES]
-
-
-def score_of(
-    task: Task, outputs: NDArray[Any], inputs: NDArray[Any], target: NDArray[Any] | None
-) -> float | None:
-    """How well outputs fit, 1 is best; None where nothing tells."""
-    if task in {"reconstruction", "anomaly"}:
-        return _explained(outputs.reshape(inputs.shape), inputs)
-    if target is None or task == "embedding":
-        return None
-    if task == "regression":
-        return _explained(outputs, np.asarray(target, np.float32).reshape(outputs.shape))
-    if task == "multi-label" or outputs.shape[-1] == 1:
-        is_probability = outputs.min() >= 0 and outputs.max() <= 1
-        predicted = outputs > (0.5 if is_probability else 0.0)
-        return float((predicted == np.asarray(target).reshape(outputs.shape)).mean())
-    return float((outputs.argmax(axis=-1) == target).mean())
-
-
-def _explained(found: NDArray[Any], wanted: NDArray[Any]) -> float:
-    spread = float(((wanted - wanted.mean()) ** 2).mean())
-    return 1 - float(((found - wanted) ** 2).mean()) / max(spread, 1e-12)
+def _clearly(ours: Score, theirs: Score, samples: int) -> bool:
+    """Whether a score is better by more than chance and taste explain."""
+    if ours.better and not theirs.better:
+        return True
+    spread = sum(value * (1 - value) for value in (min(max(s.value, 0.0), 1.0) for s in (ours, theirs)))
+    return ours.value - theirs.value > max(STYLE_MARGIN, 3 * float(np.sqrt(spread / samples)))

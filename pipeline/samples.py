@@ -52,6 +52,11 @@ class Samples:
         rows = np.sort(np.concatenate([read_array(data.rows(split)) for split in ("train", "test")]))
         return replace(cls.of(data, "test", preprocessing), rows=rows)
 
+    @classmethod
+    def to_probe(cls, data: Dataset, most: int) -> Samples:
+        """At most ``most`` samples that a model's preprocessing is chosen on, raw: the same everywhere."""
+        return cls.of(data, "train" if data.train_samples else "test", ()).choose(most, seed=0)
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.artifacts import CompressedModel
-from pipeline.preprocessing import score_of
 from pipeline.samples import Samples
+from pipeline.scoring import score_of
 from pipeline.tfmot import tensorflow_model_optimization
 from pipeline.training import (
     fine_tune,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset, PreparedModel
     from pipeline.config import PruneConfig
 
-VERSION = 2
+VERSION = 3
 # Below this a kernel's zeros save nothing that a download would show, and cost the most accuracy.
 SMALLEST_KERNEL = 1000
 # The polynomial schedule reaches the final sparsity here; the rest of the training heals.

@@ -221,3 +221,28 @@ def test_a_split_is_either_by_group_or_in_time():
     message = refusal(data={"source": "data.npz", "group": "subject", "split": "time"})
 
     assert 'group and split = "time" exclude each other' in message
+
+
+def test_every_table_of_preprocessing_is_an_input():
+    config = make_config(
+        LEAST | {"preprocessing": {"scale": 0.5, "photo": {"mean": [1.0]}, "scale_of": {"offset": 2.0}}},
+        "pipeline.toml",
+    )
+
+    assert config.preprocessing.scale == 0.5
+    assert config.preprocessing.per_input["photo"].mean == (1.0,)
+    assert config.preprocessing.per_input["scale_of"].offset == 2.0
+
+
+def test_an_unknown_key_of_an_input_names_the_nearest():
+    message = refusal(preprocessing={"photo": {"scal": 0.5}})
+
+    assert 'unknown key "preprocessing.photo.scal": did you mean "scale"?' in message
+
+
+def test_a_scale_that_is_given_leaves_the_rest_of_the_preprocessing(tmp_path):
+    path = tmp_path / "pipeline.toml"
+    path.write_text('[preprocessing]\nchannel_order = "reversed"\n')
+    found = read_validation(config=path, scale=2.0).preprocessing
+
+    assert (found.scale, found.channel_order) == (2.0, "reversed")

@@ -8,7 +8,8 @@ import pytest
 from models.ports import Port
 from pipeline.artifacts import FloatModel
 from pipeline.config import PreprocessingConfig
-from pipeline.preparation import declared_transforms, prepare_model
+from pipeline.input_styles import declared_transforms
+from pipeline.preparation import prepare_model
 from pipeline.samples import Samples
 from pipeline.training import open_model, predict, save_model, start_tensorflow
 
@@ -112,3 +113,41 @@ def test_an_integer_input_takes_indices_whatever_is_declared():
     [transform] = declared_transforms((Port("words", (9,), "int32"),), PreprocessingConfig(scale=2.0))
 
     assert transform.indices
+
+
+def test_a_model_that_keras_loaded_itself_is_probed_too(tmp_path, store_dataset):
+    start_tensorflow(0)
+    import tf_keras
+
+    from models.trusted import export_trusted
+
+    model = tf_keras.Sequential(
+        [tf_keras.Input((2, 2, 1), name="image"), layers().Flatten(), layers().Dense(1, "sigmoid")]
+    )
+    model.set_weights([np.full((4, 1), 10.0), np.array([-20.0])])  # bright, where 1 is white
+    with pytest.warns(UserWarning, match="HDF5"):
+        model.save(tmp_path / "bright.h5")
+    (tmp_path / "loaded/model").mkdir(parents=True)
+    trusted = export_trusted(tmp_path / "bright.h5", None, {}, tmp_path / "loaded/model")
+    loaded = FloatModel(
+        folder=tmp_path / "loaded",
+        inputs=trusted.inputs,
+        outputs=trusted.outputs,
+        from_logits=(False,),
+        opaque=True,
+    )
+    images = np.random.default_rng(0).integers(0, 256, (80, 2, 2, 1)).astype(np.uint8)
+    labels = (images.mean(axis=(1, 2, 3)) > 127.5).astype(np.int64)
+    data = store_dataset(tmp_path / "data", images, labels, task="binary")
+    (tmp_path / "out").mkdir()
+
+    found = prepare_model(loaded, data, config=PreprocessingConfig(), out=tmp_path / "out")
+
+    assert found.preprocessing[0].scale == pytest.approx((1 / 255,))
+    assert found.findings[0].startswith("input 'image': scaled to 0..1 (accuracy ")
+
+
+def test_what_is_chosen_for_an_input_is_a_finding_with_its_score(prepare):
+    found, _, _ = prepare(layers().Dense(2))
+
+    assert found.findings[0].startswith("input 'x': floats go in as they are (accuracy ")
