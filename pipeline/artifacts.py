@@ -74,6 +74,7 @@ class Dataset(Artifact):
         tasks: for each output of the model what it is for, and with that the form of its targets.
         classes: names of the classes, where there are any.
         shapes: of one sample, for each input.
+        text_labels: whether the labels are text, whose ids follow from the order of ``classes``.
     """
 
     tasks: tuple[Task, ...]
@@ -81,6 +82,7 @@ class Dataset(Artifact):
     shapes: tuple[tuple[int, ...], ...]
     train_samples: int
     test_samples: int
+    text_labels: bool = False
 
     def input(self, index: int) -> Path:
         """All samples of one input, (n, ...)."""
@@ -137,6 +139,13 @@ Preprocessing = tuple[Transform, ...]
 """For each of the model's inputs, in its order."""
 
 
+def described(inputs: tuple[Port, ...], preprocessing: Preprocessing) -> str:
+    """Say for people how raw samples become the inputs; of several each by its name."""
+    if len(inputs) == 1:
+        return str(preprocessing[0])
+    return "; ".join(f"{port.name}: {how}" for port, how in zip(inputs, preprocessing, strict=True))
+
+
 @dataclass(frozen=True, kw_only=True)
 class PreparedModel(Artifact):
     """The model with fixed lengths on preprocessed inputs, and its form for quantization-aware training.
@@ -178,6 +187,11 @@ class Baseline(Artifact):
     @property
     def tflite(self) -> Path:
         return self.folder / "float.tflite"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatCheck(Artifact):
+    """That the float model is better than the best constant answer, or that the user goes on all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from pipeline.intake import (
 )
 from pipeline.manifest import counter_in
 from pipeline.papers import Origin
+from pipeline.plausibility import check_float
 from pipeline.preparation import prepare_model
 from pipeline.quantize.aware import train_quantization_aware
 from pipeline.quantize.convert import convert_float, convert_quantized
@@ -84,6 +85,7 @@ def build(
     data = step(load_data, given_data, model, config=config.data, seed=seed)
     prepared = step(prepare_model, model, data, config=config.preprocessing)
     baseline = step(convert_float, prepared, timeout_s=timeout_s)
+    step(check_float, baseline, prepared, data, allow_chance=config.gates.allow_chance)
     samples = step(choose_calibration, data, config=config.calibration, field=field, seed=seed)
     compressed = step(prune, prepared, data, config=config.prune, seed=seed)
     aware = step(train_quantization_aware, compressed, prepared, data, config=config.quantize, seed=seed)

@@ -203,6 +203,7 @@ def stored_dataset(found: StoredData, folder: Path, inputs: int, outputs: tuple[
         shapes=shapes,
         train_samples=found.train_samples,
         test_samples=found.test_samples,
+        text_labels=found.text_labels,
         notes=found.notes,
         findings=found.findings,
     )

@@ -85,6 +85,8 @@ def read_validation(
     data: str | None = None,
     shifted: Sequence[str] = (),
     task: tuple[str, ...] = (),
+    labels: tuple[str, ...] = (),
+    allow_chance: bool = False,
     scale: float | None = None,
     offset: float = 0.0,
     gates: tuple[str, ...] = (),
@@ -111,8 +113,12 @@ def read_validation(
         raw.setdefault("validate", {}).setdefault("shift", {}).setdefault("sources", {})[name] = source
     if task:
         raw["data"]["task"] = task
+    if labels:
+        raw["data"]["labels"] = labels
     if scale is not None:
-        raw["preprocessing"] = {"scale": scale, "offset": offset}
+        raw["preprocessing"] = raw.get("preprocessing", {}) | {"scale": scale, "offset": offset}
+    if allow_chance:
+        raw["gates"] = raw.get("gates", {}) | {"allow_chance": True}
     if gates:
         raw["gates"] = raw.get("gates", {}) | {"ask": gates}
     return make_config(raw | {"seed": seed}, str(config) if config is not None else "the flags")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from deploy.errors import DeployError
+from deploy.manifest import read_manifest
 from models.data.sources import load_data
-from pipeline.errors import leaf_errors_mapped
+from pipeline.artifacts import Transform, described
+from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.intake import data_options, shifted_data, stored_dataset
-from pipeline.preparation import declared_transforms
-from pipeline.preprocessing import PROBE_SAMPLES, usual_range
+from pipeline.plausibility import ALLOW, Answered, doubt
+from pipeline.preprocessing import PROBE_SAMPLES, Choice, Probe, choose_preprocessing
 from pipeline.runtimes.environment import check_environment
 from pipeline.runtimes.remote import device_runtime
 from pipeline.runtimes.runtime import host_runtime
@@ -28,8 +32,9 @@ if TYPE_CHECKING:
 
     from deploy.transports.ssh import SshAddress
     from models.ports import Port
-    from pipeline.artifacts import Dataset, Transform
+    from pipeline.artifacts import Dataset
     from pipeline.config import BuildConfig, DataConfig
+    from pipeline.scoring import Standard
     from pipeline.targets import Device, Target
     from pipeline.validate.report import Report
 
@@ -42,6 +47,8 @@ class Given:
     judging: Judging = field(default_factory=partial(Judging, (), (), ()))
     shifted: Mapping[str, Samples] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    preprocessing: str = ""
+    chance: tuple[Standard, ...] = ()
 
 
 def validate_file(
@@ -76,10 +83,11 @@ def validate_file(
     subject = Subject.open(file)
     real = tuple(map(device_runtime, addresses))
     with leaf_errors_mapped(), TemporaryDirectory(prefix="edge-validate-") as folder:
-        given = _read(subject, config, Path(folder))
+        float_model = Subject.open(baseline) if baseline else None
+        given = _read(subject, float_model or subject, config, Path(folder))
         measurement = Measurement(
             subject,
-            Subject.open(baseline) if baseline else None,
+            float_model,
             given.samples,
             given.judging,
             target,
@@ -91,30 +99,54 @@ def validate_file(
             board=board,
             real=real,
         )
-        report, _ = measurement.run(file.name, classes=given.judging.classes, notes=given.notes)
+        report, _ = measurement.run(
+            file.name,
+            classes=given.judging.classes,
+            preprocessing=given.preprocessing,
+            notes=given.notes,
+        )
+    report = replace(report, chance=given.chance)
     return replace(report, verdicts=judge(report, config.gates))
 
 
-def _read(subject: Subject, config: BuildConfig, folder: Path) -> Given:
-    """Test samples, and how outputs are judged with them; nothing where no data is given."""
+def _read(subject: Subject, original: Subject, config: BuildConfig, folder: Path) -> Given:
+    """Test samples, and how outputs are judged with them; nothing where no data is given.
+
+    Args:
+        original: the float model, or the file itself where none is given.
+
+    Raises:
+        InputError: the labels are in another order than the model's classes.
+    """
     if not config.data.source:
         return Given()
     inputs, outputs = subject.ports()
     data = _stored(subject, config.data, folder / "data", config.seed)
-    transforms, notes = declared_transforms(inputs, config.preprocessing), data.notes
-    if len(inputs) == 1 and config.preprocessing.scale == "auto" and not transforms[0].indices:
-        chosen, warning = _usual_range(subject, data, transforms)
-        transforms, notes = (chosen,), (*notes, *filter(None, (warning,)))
+    choice = _released(subject) or _choose(original, data, config)
+    transforms, logits = choice.transforms, tuple(map(_is_logits, outputs))
+    answered = Answered.of(original.path, data, transforms, output_names(outputs), logits)
+    misordered = answered.misordered()
+    if misordered and not config.gates.allow_chance:
+        msg = f"{misordered[0]}; {ALLOW}"
+        raise InputError(msg)
+    chance = answered.standards()
     shift = config.validation.shift
     others = zip(shift.sources, shifted_data(config.data, data, shift), strict=True)
     return Given(
         samples=Samples.of(data, "test", transforms),
-        judging=Judging(data.tasks, output_names(outputs), tuple(map(_is_logits, outputs)), data.classes),
+        judging=Judging(data.tasks, output_names(outputs), logits, data.classes),
         shifted={
             name: Samples.every(_stored(subject, other, folder / f"shifted-{name}", config.seed), transforms)
             for name, other in others
         },
-        notes=notes,
+        notes=(
+            *data.notes,
+            *choice.warnings,
+            *misordered,
+            *(doubt(found) for found in chance if found.standing == "unclear"),
+        ),
+        preprocessing=described(inputs, transforms),
+        chance=chance,
     )
 
 
@@ -128,17 +160,46 @@ def _stored(subject: Subject, config: DataConfig, folder: Path, seed: int) -> Da
     return stored_dataset(found, folder, len(inputs), outputs)
 
 
-def _usual_range(subject: Subject, data: Dataset, transforms: tuple[Transform, ...]) -> tuple[Transform, str]:
-    """The usual range of raw values under which the file does best, and a warning where that is not clear."""
-    probe = Samples.of(data, "test", transforms).choose(PROBE_SAMPLES, seed=0)
-    with Session(host_runtime("litert"), subject.path) as session:
+def _released(subject: Subject) -> Choice | None:
+    """What the manifest beside a file of a release says of its inputs; None of any other file."""
+    try:
+        manifest = read_manifest(subject.path.parent)
+    except DeployError:
+        return None
+    if manifest.files.get(subject.path.name) != subject.flat.sha256:
+        return None
+    steps = [port.preprocessing for port in manifest.inputs]
+    return Choice(
+        tuple(
+            Transform(
+                scale=each.scale,
+                offset=each.offset,
+                reverse_channels=each.reverse_channels,
+                indices=each.indices,
+                reason="as the release's manifest.json says",
+            )
+            for each in steps
+        ),
+        (),
+    )
+
+
+def _choose(subject: Subject, data: Dataset, config: BuildConfig) -> Choice:
+    """The preprocessing of the file's inputs, chosen as a build chooses it."""
+    samples = Samples.to_probe(data, PROBE_SAMPLES)
+    cores = len(os.sched_getaffinity(0))
+    with Session(host_runtime("litert"), subject.path, threads=cores) as session:
         details = session.describe()
 
-        def predict(values: Any) -> Any:
-            found = session.run([as_input(values, details.inputs[0])])[0]
-            return as_real(found, details.outputs[0])
+        def predict(inputs: list[Any]) -> list[Any]:
+            taken = [as_input(values, to) for values, to in zip(inputs, details.inputs, strict=True)]
+            answers = session.run(taken, batches=True)
+            return [as_real(values, of) for values, of in zip(answers, details.outputs, strict=True)]
 
-        return usual_range(predict, probe.raw(0), probe.target(0), data.tasks[0])
+        raw = [samples.raw(index) for index in range(len(data.shapes))]
+        targets = [samples.target(index) for index in range(len(data.tasks))]
+        probe = Probe(predict, raw, targets, data.tasks)
+        return choose_preprocessing(probe, subject.ports()[0], config.preprocessing)
 
 
 def _is_logits(port: Port) -> bool | None:

@@ -82,6 +82,7 @@ class StoredData:
         test_samples: rows in ``test.npy``.
         notes: one line each, about what the user may not expect.
         findings: one line each, about what was inferred and why.
+        text_labels: whether the labels of an output are text, whose ids follow from ``class_names``.
     """
 
     tasks: tuple[Task, ...]
@@ -90,6 +91,7 @@ class StoredData:
     test_samples: int
     notes: tuple[str, ...]
     findings: tuple[str, ...] = ()
+    text_labels: bool = False
 
 
 @dataclass(frozen=True)

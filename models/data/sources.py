@@ -90,6 +90,7 @@ def _load(
         len(test),
         notes=tuple(dict.fromkeys(map(_printable, notes))),
         findings=tuple(map(_printable, findings)),
+        text_labels=bool(stored.words),
     )
 
 

@@ -9,16 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli.supervise import is_supervised, supervise
+
 if TYPE_CHECKING:
     from pipeline.build import Built
     from pipeline.config import BuildConfig
 
 DATA_HELP = "The data: a file, a folder or module:function; see docs/reference/data.md."
+LABELS_HELP = (
+    "Class names in the order of the model's outputs, with commas between them; if repeated, one name each."
+)
+ALLOW_CHANCE_HELP = "Go on where the float model is no better than chance."
 FAST_SAMPLES = 2048
 FAST_SPARSITY = 0.5
 MARKS = {"done": ("✓", "green"), "cached": ("=", "dim")}
 # Small batches and steps: one epoch of few samples must still heal what pruning and rounding did.
 FAST = {"epochs": 1, "least_steps": 256, "samples": FAST_SAMPLES, "batch_size": 16, "learning_rate": 1e-3}
+
+
+def split_labels(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of one option of several with commas, or of an option for each name."""
+    return tuple(given[0].split(",")) if len(given) == 1 else given
 
 
 @click.command()
@@ -32,6 +43,8 @@ FAST = {"epochs": 1, "least_steps": 256, "samples": FAST_SAMPLES, "batch_size": 
 @click.option("--weights", type=click.Path(path_type=Path), help="The weights, where --model is a .json.")
 @click.option("--data", help=DATA_HELP)
 @click.option("--task", multiple=True, help="What each output is for; default: told by model and data.")
+@click.option("--labels", multiple=True, metavar="A,B,C", callback=split_labels, help=LABELS_HELP)
+@click.option("--allow-chance", is_flag=True, help=ALLOW_CHANCE_HELP)
 @click.option(
     "--against", type=click.Path(path_type=Path), help="The last release's .tflite, to be no worse than."
 )
@@ -76,6 +89,8 @@ def build(
     weights: Path | None,
     data: str | None,
     task: tuple[str, ...],
+    labels: tuple[str, ...],
+    allow_chance: bool,
     against: Path | None,
     trust_model: bool,
     custom_objects: str | None,
@@ -96,15 +111,12 @@ def build(
 
     With neither --config nor --model the embedded default is built: ResNet-8 on Fashion-MNIST.
     """
-    from pipeline.cli.supervise import is_supervised, supervise
-
     if not is_supervised():
         sys.exit(supervise())
     from pipeline.build import build as run
     from pipeline.targets import get_target
     from pipeline.workspace import Workspace
 
-    chosen = get_target(target)
     flags: dict[str, dict[str, Any]] = {
         "project": {"name": name, "version": version},
         "model": {
@@ -113,14 +125,15 @@ def build(
             "custom_objects": custom_objects,
             "trust": trust_model or None,
         },
-        "data": {"source": data, "task": task or None},
+        "data": {"source": data, "task": task or None, "labels": labels or None},
+        "gates": {"allow_chance": allow_chance or None},
         "calibration": {"field": recalibrate_from},
         "validate": {"against": against},
         "release": {"counter": counter, "expires": expires},
         "": {"seed": seed, "epochs": epochs, "fast": fast},
     }
-    built = run(chosen, _settings(config, flags), Workspace(out, Narrator(verbose)), *_signer(key))
-    _show(built, as_json)
+    settings, workspace = _settings(config, flags), Workspace(out, Narrator(verbose))
+    _show(run(get_target(target), settings, workspace, *_signer(key)), as_json)
 
 
 def _signer(key: Path | None) -> tuple[Path | str | None, str | None]:
@@ -140,7 +153,7 @@ def _settings(config: Path | None, flags: dict[str, dict[str, Any]]) -> BuildCon
     model = flags["model"]["path"]
     is_zoo = model is not None and model.startswith(ZOO) and not Path(model).exists()
     raw, where = _base(config, model, flags["data"]["source"], is_zoo)
-    for section in ("project", "model", "data", "calibration", "validate", "release"):
+    for section in ("project", "model", "data", "calibration", "validate", "gates", "release"):
         given = {key: value for key, value in flags.get(section, {}).items() if value is not None}
         if is_zoo:
             given.pop("path", None)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli.build import ALLOW_CHANCE_HELP, LABELS_HELP, split_labels
+
 if TYPE_CHECKING:
     from pipeline.validate.report import Report
 
@@ -32,6 +34,8 @@ BOARD = "board"
     help="Data of another distribution, read as --data is; may be repeated.",
 )
 @click.option("--task", multiple=True, help="What each output is for; default: told by model and data.")
+@click.option("--labels", multiple=True, metavar="A,B,C", callback=split_labels, help=LABELS_HELP)
+@click.option("--allow-chance", is_flag=True, help=ALLOW_CHANCE_HELP)
 @click.option("--baseline", type=click.Path(path_type=Path), help="The float .tflite to compare with.")
 @click.option("--against", type=click.Path(path_type=Path), help="An earlier .tflite that may not be better.")
 @click.option(

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from pipeline.artifacts import LayerTreatment
 from pipeline.runtimes.session import Tensor
+from pipeline.scoring import Standard
 from pipeline.validate.against import Against
 from pipeline.validate.breakdown import Breakdown
 from pipeline.validate.comparison import Comparison
@@ -115,6 +116,7 @@ class Report:
         format: what the model could become: "int8", "int8 with float operators", "float16" or "float32".
         format_reason: why it is not "int8" throughout; "" where it is.
         notes: what a user should know about model and data, one line each.
+        chance: of a file that no build made, each output against the best constant answer.
     """
 
     name: str
@@ -147,6 +149,7 @@ class Report:
     format: str = "int8"
     format_reason: str = ""
     notes: tuple[str, ...] = ()
+    chance: tuple[Standard, ...] = ()
 
     @property
     def unrolled(self) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.artifacts import Measured
+from pipeline.artifacts import Measured, described
 from pipeline.samples import Samples
 from pipeline.validate.measure import Judging, Measurement, output_names
 from pipeline.validate.report import write_report
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.config import ValidateConfig
     from pipeline.targets import Target
 
-VERSION = 6
+VERSION = 7
 
 
 def validate(
@@ -63,10 +63,10 @@ def validate(
         format=quantized.format,
         format_reason=quantized.reason,
         classes=data.classes,
-        preprocessing="; ".join(map(str, model.preprocessing)),
+        preprocessing=described(model.inputs, model.preprocessing),
         rewrites=model.rewrites,
         layers=quantized.layers,
-        notes=(*data.findings, *model.findings, *data.notes, *model.notes),
+        notes=(*data.findings, *data.notes, *model.notes),
     )
     inputs, outputs = len(golden.inputs), len(golden.outputs)
     measured = Measured(folder=out, model_sha256=quantized.sha256, inputs=inputs, outputs=outputs)

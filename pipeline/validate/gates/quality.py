@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import sqrt
 from typing import TYPE_CHECKING
 
@@ -147,17 +148,31 @@ def class_recall(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
 
 
 def float_baseline(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
-    """A warning where the float model or the samples are such that keeping the metric shows little."""
-    return tuple(
+    """Fail where a model is no better than chance, and warn where keeping the metric shows little.
+
+    A build stops before training where its float model is no better than chance; here files are judged.
+    """
+    at_chance = {found.output: found for found in report.chance if found.standing == "at chance"}
+    verdicts = [
+        Verdict(
+            gate="float baseline" + (f" of {output}" if output else ""),
+            outcome="warning" if allowed.allow_chance else "failed",
+            got="; ".join(filter(None, (f"no better than chance: {replace(found, output='')}", found.hint))),
+            allowed="better than chance",
+        )
+        for output, found in at_chance.items()
+    ]
+    verdicts += [
         Verdict(
             gate="float baseline" + (f" of {found.output}" if len(report.accuracy) > 1 else ""),
             outcome="warning",
-            got=trouble,
+            got=problem,
             allowed="better than chance",
         )
         for found in report.accuracy
-        if (trouble := found.note or _not_found(found))
-    )
+        if found.output not in at_chance and (problem := found.note or _not_found(found))
+    ]
+    return tuple(verdicts)
 
 
 def _not_found(found: Comparison) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.cli.build import FAST_SAMPLES, FAST_SPARSITY, Narrator, _settings
+from pipeline.cli.build import FAST_SAMPLES, FAST_SPARSITY, Narrator, _settings, split_labels
 from pipeline.errors import ConfigError
 
 
@@ -78,6 +78,27 @@ def test_flags_lie_over_the_file(folder):
     assert (found.prune.epochs, found.quantize.epochs) == (2, 2)
     assert found.prune.sparsity == 0.3
     assert found.model.path == folder / "net.keras"
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [(("b,a,c",), ("b", "a", "c")), (("b", "a, then c"), ("b", "a, then c")), ((), ())],
+)
+def test_labels_are_one_option_with_commas_or_an_option_each(given, names):
+    assert split_labels(None, None, given) == names
+
+
+def test_class_names_and_going_on_at_chance_are_flags(folder):
+    sections = {
+        "model": {"path": str(folder / "net.keras")},
+        "data": {"source": "set.npz", "labels": ["b", "a"]},
+        "gates": {"allow_chance": True},
+        "": {"seed": None, "epochs": None, "fast": False},
+    }
+    found = _settings(None, sections)
+
+    assert found.data.labels == ("b", "a")
+    assert found.gates.allow_chance
 
 
 def test_fast_goes_through_every_stage_with_less_of_everything():

@@ -1,4 +1,4 @@
-"""Classes: which losses of one class fail, and which changes are no loss."""
+"""Classes: which losses of one class fail, and which changes are no loss; a file at chance."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from pipeline.config import GatesConfig
+from pipeline.scoring import Standard
 from pipeline.validate.accuracy import compare
 from pipeline.validate.gates import judge
+from pipeline.validate.gates.quality import float_baseline
 
 ALLOWED = GatesConfig()
 
@@ -169,3 +171,31 @@ def test_how_much_a_channel_may_lose_is_the_users(report):
     assert verdict.outcome == "failed"
     lenient = GatesConfig(channel_drop_points=20)
     assert found(judged(report, compared), "accuracy by channel", lenient).outcome == "passed"
+
+
+@pytest.mark.parametrize(("allowed", "outcome"), [(False, "failed"), (True, "warning")])
+def test_a_file_at_chance_fails_unless_that_is_allowed(report, allowed, outcome):
+    chance = Standard(
+        metric="accuracy",
+        samples=240,
+        score=0.342,
+        chance=0.333,
+        constant="always class 0",
+        standing="at chance",
+    )
+    judged = replace(report, chance=(chance,))
+    [verdict] = float_baseline(judged, GatesConfig(allow_chance=allowed))
+
+    assert verdict.outcome == outcome
+    assert verdict.got == (
+        "no better than chance: accuracy 34.2% on 240 test samples, "
+        "the best constant answer (always class 0) has 33.3%"
+    )
+
+
+def test_a_file_better_than_chance_has_no_line_about_it(report):
+    chance = Standard(
+        metric="accuracy", samples=240, score=0.9, chance=0.333, constant="always class 0", standing="better"
+    )
+
+    assert float_baseline(replace(report, chance=(chance,)), GatesConfig()) == ()

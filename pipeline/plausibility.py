@@ -1,0 +1,215 @@
+"""Is the float model, with the data as they were read, better than the best constant answer?
+
+Whatever comes later is compared with the float model: where labels, preprocessing or data are not those that
+it was trained with, a build would otherwise go on, train a broken model and release it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.artifacts import FloatCheck
+from pipeline.errors import InputError
+from pipeline.progress import track
+from pipeline.runtimes.evaluation import infer_all
+from pipeline.runtimes.runtime import host_runtime
+from pipeline.runtimes.scaling import as_input, as_real
+from pipeline.samples import Samples
+from pipeline.scoring import against_chance, answers, label_order
+from pipeline.training import OF_CLASSES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pipeline.artifacts import Baseline, Dataset, PreparedModel, Preprocessing
+    from pipeline.scoring import Standard
+
+VERSION = 1
+CHECKED_SAMPLES = 1000  # of the test samples, and as many of the training samples
+MOST_VALUES = 20_000_000  # of an output, of those samples together
+# Of fewer test samples chance is not told from bad luck: training samples decide along with them.
+FEW_TEST_SAMPLES = 50
+MANY_TEST_SAMPLES = 200
+ALLOW = "--allow-chance, or [gates] allow_chance = true, goes on all the same"
+
+
+def check_float(
+    baseline: Baseline, model: PreparedModel, data: Dataset, *, allow_chance: bool, out: Path
+) -> FloatCheck:
+    """Compare the float model with the best constant answer, and its classes with the labels' order.
+
+    Args:
+        allow_chance: warn where the model is no better, instead of stopping the build.
+
+    Raises:
+        InputError: an output is at or below chance, or fits the labels in another order far better; says what
+            was tried and what to do.
+    """
+    names = tuple(port.name if len(model.outputs) > 1 else "" for port in model.outputs)
+    with track("check_float"):
+        answered = Answered.of(baseline.tflite, data, model.preprocessing, names, model.from_logits)
+        problems = (*answered.misordered(), *answered.at_chance((*model.findings, *model.notes)))
+    if problems and not allow_chance:
+        msg = f"{problems[0]}; {ALLOW}"
+        raise InputError(msg)
+    standards = answered.standards()
+    return FloatCheck(
+        notes=(*problems, *(doubt(found) for found in standards if found.standing == "unclear")),
+        findings=tuple(f"float model: {found}" for found in standards if found.standing == "better"),
+    )
+
+
+def doubt(found: Standard) -> str:
+    """Say that a score is hardly above chance."""
+    hint = f": {found.hint}" if found.hint else ""
+    return f"the float model is hardly better than chance: {found}{hint}"
+
+
+class Answered:
+    """What a .tflite file answered to samples of both splits.
+
+    Args:
+        data: whose samples were answered.
+        names: of the outputs; "" where there is one.
+        from_logits: for each output; None where unknown.
+        splits: for "test" and "train" the samples and the outputs as real numbers.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        names: tuple[str, ...],
+        from_logits: tuple[bool | None, ...],
+        splits: dict[str, tuple[Samples, list[NDArray[Any]]]],
+    ) -> None:
+        self.data, self.names, self.from_logits, self._splits = data, names, from_logits, splits
+
+    @classmethod
+    def of(
+        cls,
+        file: Path,
+        data: Dataset,
+        preprocessing: Preprocessing,
+        names: tuple[str, ...],
+        from_logits: tuple[bool | None, ...],
+    ) -> Answered:
+        """Answer at most ``CHECKED_SAMPLES`` samples of each split on the host's LiteRT.
+
+        Raises:
+            InputError: the runtime refuses the file.
+            StageError: the runtime crashed or hung.
+        """
+        splits = {}
+        for split in ("test", "train"):
+            samples = Samples.of(data, split, preprocessing).choose(_count(data), seed=0)
+            if len(samples):
+                splits[split] = (samples, _answers(file, samples))
+        return cls(data, names, from_logits, splits)
+
+    def standards(self) -> tuple[Standard, ...]:
+        """Each output's standing on test samples; where these are few, training samples have a say."""
+        return tuple(found for found in map(self._standard, range(len(self.names))) if found is not None)
+
+    def at_chance(self, tried: tuple[str, ...]) -> tuple[str, ...]:
+        """Say of each output that is no better than chance so, with what was tried for the inputs."""
+        advice = (
+            "set [preprocessing] as in training (scale, mean, std, channel_order), and check that the labels "
+            "are right and in the model's order ([data] labels)"
+        )
+        return tuple(
+            f"the float model is no better than chance: {'; '.join(filter(None, (str(found), found.hint)))}"
+            f"; {''.join(f'{line}; ' for line in tried)}{advice}"
+            for found in self.standards()
+            if found.standing == "at chance"
+        )
+
+    def misordered(self) -> tuple[str, ...]:
+        """Say of each output whose classes fit the labels in another order far better so, with that order."""
+        return tuple(filter(None, map(self._misordered, range(len(self.names)))))
+
+    def _standard(self, index: int) -> Standard | None:
+        found = {split: self._on(split, index) for split in self._splits}
+        test, train = found.get("test"), found.get("train")
+        if test is None or train is None:
+            return test or train
+        if test.standing == "unclear" and test.samples < MANY_TEST_SAMPLES and train.standing == "at chance":
+            return replace(test, standing="at chance")
+        if test.standing == "at chance" and test.samples < FEW_TEST_SAMPLES and train.standing == "better":
+            return replace(test, standing="unclear", hint=f"on training samples it has {train.score:.1%}")
+        if test.standing == "at chance" and train.standing == "better":
+            return replace(test, hint=test.hint or f"on training samples it has {train.score:.1%}")
+        return test
+
+    def _on(self, split: str, index: int) -> Standard | None:
+        samples, outputs = self._splits[split]
+        if not np.isfinite(outputs[index]).all():
+            return None  # the gate on finite outputs is about that
+        inputs, task = samples.model_inputs()[0], self.data.tasks[index]
+        found = against_chance(
+            task, outputs[index], inputs, samples.target(index), from_logits=self.from_logits[index]
+        )
+        if found is None:
+            return None
+        return replace(found, output=self.names[index], of="test " if split == "test" else "training ")
+
+    def _misordered(self, index: int) -> str:
+        task = self.data.tasks[index]
+        pairs = [(outputs[index], samples.target(index)) for samples, outputs in self._splits.values()]
+        given = [
+            (found, target) for found, target in pairs if target is not None and np.isfinite(found).all()
+        ]
+        if not given:
+            return ""
+        outputs, target = (np.concatenate(parts) for parts in zip(*given, strict=True))
+        logits = self.from_logits[index]
+        order = label_order(task, outputs, target, from_logits=logits)
+        if order is None:
+            return ""
+        found, labels = answers(task, outputs, logits), target.reshape(len(outputs), -1)
+        before, after = (found == labels).mean(), (found == np.asarray(order)[labels]).mean()
+        of = f"output {self.names[index]!r}: " if self.names[index] else ""
+        return (
+            f"{of}the labels are in another order than the model's classes: as they are numbered, "
+            f"{before:.1%} of {len(outputs):,} samples are right, in another order {after:.1%}; "
+            f"{self._advice(index, order)}"
+        )
+
+    def _advice(self, index: int, order: tuple[int, ...]) -> str:
+        classes = self.data.classes
+        first = next(at for at, task in enumerate(self.data.tasks) if task in OF_CLASSES)
+        if self.data.text_labels and index == first and len(classes) <= len(order):
+            names = [f"class {at}" for at in range(len(order))]
+            for name, place in zip(classes, order, strict=False):
+                names[place] = name
+            listed = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
+            flag = f", or give --labels {shlex.quote(','.join(names))}"
+            flag = flag if all(name.isprintable() and "," not in name for name in names) else ""
+            return f"set [data] labels = [{listed}]{flag}"
+        moved = [f"{label} -> {place}" for label, place in enumerate(order) if label != place]
+        return f"renumber the labels: {', '.join(moved)}"
+
+
+def _count(data: Dataset) -> int:
+    targets = [data.target(index) for index in range(len(data.tasks))]
+    shapes = [np.load(path, mmap_mode="r").shape[1:] for path in targets if path.exists()]
+    values = max([int(np.prod(shape)) for shape in (*shapes, *data.shapes)], default=1)
+    return max(2, min(CHECKED_SAMPLES, MOST_VALUES // max(values, 1)))
+
+
+def _answers(file: Path, samples: Samples) -> list[NDArray[Any]]:
+    described: list[Any] = []
+
+    def tensors(details: Any) -> Any:
+        described.append(details)
+        for chunk in samples.chunks():
+            yield [as_input(x, to) for x, to in zip(chunk.model_inputs(), details.inputs, strict=True)]
+
+    outputs = infer_all(host_runtime("litert"), file, tensors)
+    return [as_real(x, of) for x, of in zip(outputs, described[0].outputs, strict=True)]
