@@ -5,6 +5,7 @@ A key is a ``Path``, or a ``str`` out of the environment: PEM text, which never 
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import re
@@ -21,12 +22,45 @@ if TYPE_CHECKING:
 
 SIGNING_KEY = "EDGE_PIPELINE_SIGNING_KEY"
 SIGNING_PASSWORD = "EDGE_PIPELINE_SIGNING_PASSWORD"  # noqa: S105 - the variable's name
+SECRETS = (SIGNING_KEY, SIGNING_PASSWORD)
 PUBLIC_KEY = "EDGE_PIPELINE_PUBLIC_KEY"
 CURVES = ("secp256r1", "secp384r1", "secp521r1")  # those that the library takes
 KEYGEN = "make a pair with: pipeline keygen"
 MOST_KEY_BYTES = 64 << 10
 # PEM text, or base64 that has no name of a file or folder in it.
 _KEY_TEXT = re.compile(r"-----|PRIVATE KEY|\n|\A[A-Za-z0-9+/=\s]{64,}\Z")
+
+_PR_SET_DUMPABLE = 4  # linux/prctl.h
+_withheld: dict[str, str] = {}
+
+
+@contextmanager
+def secrets_withheld() -> Iterator[None]:
+    """Take the secrets out of the environment for the length of the block: no child process inherits them.
+
+    Only ``secret`` returns them then. Where there are any, no other process of this user can read this one's
+    memory or the environment that it began with.
+    """
+    taken = {name: os.environ.pop(name) for name in SECRETS if name in os.environ}
+    if taken:
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    _withheld.update(taken)
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
+        for name in taken:
+            _withheld.pop(name, None)
+
+
+def secret(name: str) -> str | None:
+    """Return a variable of ``SECRETS``; None where it is not set."""
+    return os.environ.get(name, _withheld.get(name))
+
+
+def withheld() -> dict[str, str]:
+    """Return the secrets by name, for the one child process that signs."""
+    return dict(_withheld)
 
 
 def generate_key(private: Path, public: Path, password: str | None = None) -> str:
@@ -66,7 +100,17 @@ def fingerprint_of(key: EllipticCurvePublicKey) -> str:
 
 def signer(key: Path | None) -> tuple[Path | str | None, str | None]:
     """Return the private key to sign with, the named one or else the environment's, and its password."""
-    return key or os.environ.get(SIGNING_KEY) or None, os.environ.get(SIGNING_PASSWORD)
+    return key or secret(SIGNING_KEY) or None, secret(SIGNING_PASSWORD)
+
+
+def is_key_text(text: str) -> bool:
+    """Tell a key itself from the path of its file."""
+    return _KEY_TEXT.search(text) is not None
+
+
+def key_files(key: Path | str | None) -> list[Path]:
+    """Return the file that a private key is in; none where there is no key, or it is text."""
+    return [] if key is None or "-----BEGIN" in str(key) else [Path(key)]
 
 
 def read_public(source: Path | str) -> EllipticCurvePublicKey:
@@ -118,7 +162,7 @@ def read_private(source: Path | str, password: str | None) -> EllipticCurvePriva
 
 def _key_text(source: Path | str, variable: str) -> tuple[bytes, str]:
     """Return a key's PEM text and a name for where it is from, which never holds the key itself."""
-    if isinstance(source, Path) and _KEY_TEXT.search(str(source)):
+    if isinstance(source, Path) and is_key_text(str(source)):
         msg = f"got a key where the path of its file is expected; put the key into {variable}"
         raise DeployError(msg)
     where = str(source) if isinstance(source, Path) else f"the key in {variable}"

@@ -242,7 +242,7 @@ ACTIVATION_SYNONYMS = {"silu": "swish", "hard_swish": "hard_silu"}
 REASONS: dict[str, str] = {
     "Lambda": (
         "it carries Python code, which is never run; replace it with built-in layers, or build with "
-        "--trust-model, which runs it in a sandbox and quantizes after training only"
+        "--trust-model, which runs it in a confined process and quantizes after training only"
     ),
     "TFSMLayer": "it runs a SavedModel from outside the file; rebuild that part from built-in layers",
     "StringLookup": "it reads a vocabulary and gives no int8 op; look strings up before the model",

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 MAX_PROTOBUF_BYTES = 512 << 20
 _FUNCTIONS_ONLY = (
     "a SavedModel without Keras's description of its layers (as model.export writes); "
-    "save the model with model.save('name.keras'), or build with --trust-model, which runs it in a sandbox "
-    "and quantizes after training only"
+    "save the model with model.save('name.keras'), or build with --trust-model, which runs it in a confined "
+    "process and quantizes after training only"
 )
 
 

@@ -66,7 +66,7 @@ class ModelConfig(Section):
     Attributes:
         path: a .keras or .h5 file, a SavedModel folder, an architecture as .json, or ``zoo:NAME``.
         weights: the weights' file where ``path`` is an architecture.
-        trust: whether Keras's own loader may run what is in the file, in a sandbox.
+        trust: whether Keras's own loader may run what is in the file, in a confined child process.
         custom_objects: ``module:dict`` of the classes and functions that a trusted file names.
     """
 
@@ -99,6 +99,8 @@ class DataConfig(Section):
         group: what samples that stay on one side of the split share: a column, an array, or a regular
             expression for the paths of images.
         split: at random, or the last samples for the test.
+        max_samples: of one data set or generator that a function returns: it may have no end.
+        timeout_s: seconds that a function may take until all its samples are read.
     """
 
     source: str
@@ -111,6 +113,8 @@ class DataConfig(Section):
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "area"] = "bilinear"
     group: str = ""
     split: Literal["random", "time"] = "random"
+    max_samples: Count = 1_000_000
+    timeout_s: Annotated[float, Field(gt=0)] = 3600.0
 
     @model_validator(mode="after")
     def _check_split(self) -> DataConfig:

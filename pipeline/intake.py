@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,16 +80,24 @@ def load_model(source: Source, *, config: ModelConfig, out: Path) -> FloatModel:
 
 
 def _trusted(path: Path, config: ModelConfig, out: Path) -> FloatModel:
+    from models.ports import Port
+    from models.trusted import Trusted
+
+    notes: list[str] = []
     trusted = sandbox.run(
         "load_model",
         _export_trusted,
-        path,
-        config.weights,
+        path.resolve(),
+        config.weights and config.weights.resolve(),
         config.custom_objects,
         out / "model",
         timeout_s=LOAD_TIMEOUT_S,
+        returns=(Trusted, Port),
+        rules=sandbox.Confinement(str(path), network=False, writable=(out,)),
+        notes=notes,
     )
     return FloatModel(
+        notes=tuple(notes),
         inputs=trusted.inputs,
         outputs=trusted.outputs,
         from_logits=tuple(
@@ -135,18 +144,46 @@ def load_data(source: Source, model: FloatModel, *, config: DataConfig, seed: in
     Raises:
         InputError: the data is refused; says which sample or label and why.
     """
+    found = read_data(config, model.inputs, model.outputs, seed, out)
+    return stored_dataset(found, out, len(model.inputs), model.outputs)
+
+
+def read_data(
+    config: DataConfig, inputs: tuple[Port, ...], outputs: tuple[Port, ...], seed: int, folder: Path
+) -> StoredData:
+    """Read a data set of any form and store it in ``folder``; a user's function is called in a child process.
+
+    Raises:
+        InputError: the data is refused; says which sample or label and why.
+        StageError: the user's function crashed.
+    """
+    from models.data.forms import is_program
+    from models.data.options import StoredData
+
+    arguments = (config, inputs, outputs, seed, folder.absolute())
+    if not is_program(config.source):
+        with track("load_data"):
+            return _read_data(*arguments)
+    notes: list[str] = []
+    found = sandbox.run(
+        "load_data",
+        _read_data,
+        *arguments,
+        timeout_s=config.timeout_s,
+        returns=(StoredData,),
+        rules=sandbox.Confinement(config.source, network=True),
+        notes=notes,
+    )
+    return replace(found, notes=(*found.notes, *notes))
+
+
+def _read_data(
+    config: DataConfig, inputs: tuple[Port, ...], outputs: tuple[Port, ...], seed: int, folder: Path
+) -> StoredData:
     from models.data.sources import load_data as read
 
-    with track("load_data"):
-        found = read(
-            source.location,
-            out,
-            inputs=model.inputs,
-            outputs=model.outputs,
-            options=data_options(config),
-            seed=seed,
-        )
-    return stored_dataset(found, out, len(model.inputs), model.outputs)
+    options = data_options(config)
+    return read(config.source, folder, inputs=inputs, outputs=outputs, options=options, seed=seed)
 
 
 def source_of(config: DataConfig) -> Source:
@@ -190,6 +227,7 @@ def data_options(config: DataConfig) -> DataOptions:
         interpolation=config.interpolation,
         group=config.group,
         split=config.split,
+        max_samples=config.max_samples,
     )
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from deploy.errors import DeployError
 from deploy.manifest import read_manifest
-from models.data.sources import load_data
 from pipeline.artifacts import Transform, described
 from pipeline.errors import InputError, leaf_errors_mapped
-from pipeline.intake import data_options, shifted_data, stored_dataset
+from pipeline.intake import read_data, shifted_data, stored_dataset
 from pipeline.plausibility import ALLOW, Answered, doubt
 from pipeline.preprocessing import PROBE_SAMPLES, Choice, Probe, choose_preprocessing
 from pipeline.runtimes.environment import check_environment
@@ -23,12 +20,14 @@ from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.scaling import as_input, as_real
 from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
+from pipeline.scratch import scratch
 from pipeline.validate.gates import judge
 from pipeline.validate.measure import Judging, Measurement, output_names
 from pipeline.validate.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from deploy.transports.ssh import SshAddress
     from models.ports import Port
@@ -82,9 +81,9 @@ def validate_file(
     check_environment(devices)
     subject = Subject.open(file)
     real = tuple(map(device_runtime, addresses))
-    with leaf_errors_mapped(), TemporaryDirectory(prefix="edge-validate-") as folder:
+    with leaf_errors_mapped(), scratch("validate") as folder:
         float_model = Subject.open(baseline) if baseline else None
-        given = _read(subject, float_model or subject, config, Path(folder))
+        given = _read(subject, float_model or subject, config, folder)
         measurement = Measurement(
             subject,
             float_model,
@@ -154,9 +153,7 @@ def _stored(subject: Subject, config: DataConfig, folder: Path, seed: int) -> Da
     """Read data as the file's inputs and outputs want it."""
     inputs, outputs = subject.ports()
     folder.mkdir()
-    found = load_data(
-        config.source, folder, inputs=inputs, outputs=outputs, options=data_options(config), seed=seed
-    )
+    found = read_data(config, inputs, outputs, seed, folder)
     return stored_dataset(found, folder, len(inputs), outputs)
 
 

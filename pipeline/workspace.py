@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from pipeline.artifacts import Artifact, Source
 from pipeline.errors import ConfigError, PipelineError, StageError, leaf_errors_mapped
+from pipeline.scratch import locked
 
 A = TypeVar("A", bound=Artifact)
 Notify = Callable[[str, str], None]
@@ -216,12 +216,12 @@ class Workspace:
     def _private_folder(self, name: str) -> Iterator[Path]:
         """A folder for this process alone; those that killed builds left are removed on the way."""
         with ExitStack() as held:
-            with _locked(self._store):
+            with locked(self._store):
                 for left in self._store.glob(".*"):
-                    with suppress(OSError), _locked(left, wait=False):
+                    with suppress(OSError), locked(left, wait=False):
                         shutil.rmtree(left, ignore_errors=True)
                 private = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self._store))
-                held.enter_context(_locked(private))
+                held.enter_context(locked(private))
             try:
                 yield private
             finally:
@@ -261,17 +261,6 @@ def storing(stage: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StageError(stage, str(error), "free space or mend the permissions, then build again") from error
-
-
-@contextmanager
-def _locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a folder's lock, which the kernel drops when its holder dies."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _digest(artifact: Artifact, files: dict[str, str]) -> str:

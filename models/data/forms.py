@@ -40,7 +40,7 @@ def _read(source: str | Path, inputs: Sequence[Port], outputs: Sequence[Port], o
     if is_program(source):
         from models.data.program import call_program
 
-        return call_program(str(source), inputs, outputs, options.group)
+        return call_program(str(source), inputs, outputs, options.group, options.max_samples)
     path = existing(source)
     kind = _kind(path)
     if kind == "npz":

@@ -54,6 +54,7 @@ class DataOptions:
         group: what samples of one group share, so that all of them are on one side of a split: a column of a
             table, an array, or a regular expression searched in the paths of images; empty: nothing.
         split: ``"random"``, or ``"time"`` to test on the last samples.
+        max_samples: of one data set or generator that a function returns: it may have no end.
     """
 
     test_fraction: float = 0.2
@@ -65,6 +66,7 @@ class DataOptions:
     interpolation: str = "bilinear"
     group: str = ""
     split: str = "random"
+    max_samples: int = 1_000_000
 
     def task(self, index: int) -> Task | None:
         """Return the task that was given for an output."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.data.arrays import parts_of_arrays
-from models.data.options import TEST_NAMES, Parts
+from models.data.options import TEST_NAMES, DataOptions, Parts
 from models.data.rows import rows_of_array, together
 from models.data.streams import batches_of_stream, by_port, is_stream, raised
 from models.errors import DataError
@@ -30,10 +30,23 @@ _FORMS = (
 )
 
 
-def call_program(source: str, inputs: Sequence[Port], outputs: Sequence[Port], group: str = "") -> Parts:
+def call_program(
+    source: str,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    group: str = "",
+    max_samples: int = DataOptions.max_samples,
+) -> Parts:
     """Call the function and find inputs and targets in what it returns.
 
-    A function with a parameter ``split`` is called with ``"train"`` and with ``"test"``.
+    A function with a parameter ``split`` is called with ``"train"`` and with ``"test"``. Call this in a
+    process of its own: a user's code may crash or end it.
+
+    Args:
+        source: ``module:function`` or ``file.py:function``.
+        inputs: of the model.
+        outputs: of the model.
+        max_samples: of one stream that it returns, which may have no end.
 
     Raises:
         DataError: it is not there, it failed, or it returned something else.
@@ -42,8 +55,10 @@ def call_program(source: str, inputs: Sequence[Port], outputs: Sequence[Port], g
     if not callable(function):
         msg = f"{source}: not a function; name one that returns the data"
         raise DataError(msg)
-    reader = _Reader(source, tuple(inputs), tuple(outputs), group)
-    if "split" in inspect.signature(function).parameters:
+    reader = _Reader(source, tuple(inputs), tuple(outputs), group, max_samples)
+    with raised(source):
+        takes_split = "split" in inspect.signature(function).parameters
+    if takes_split:
         train, test = (reader.call(function, split=part) for part in ("train", "test"))
         return reader.parts(train, test)
     return reader.find_parts(reader.call(function))
@@ -52,8 +67,16 @@ def call_program(source: str, inputs: Sequence[Port], outputs: Sequence[Port], g
 class _Reader:
     """Makes batches of what a function returned."""
 
-    def __init__(self, source: str, inputs: tuple[Port, ...], outputs: tuple[Port, ...], group: str) -> None:
+    def __init__(
+        self,
+        source: str,
+        inputs: tuple[Port, ...],
+        outputs: tuple[Port, ...],
+        group: str,
+        max_samples: int,
+    ) -> None:
         self.source = source
+        self.max_samples = max_samples
         self.inputs = inputs
         self.outputs = outputs
         self.group = group
@@ -90,7 +113,9 @@ class _Reader:
 
     def batches(self, value: Any, part: str) -> Iterator[Batch]:
         if is_stream(value):
-            return batches_of_stream(value, self.inputs, self.outputs, self.source, self.notes)
+            return batches_of_stream(
+                value, self.inputs, self.outputs, self.source, self.notes, self.max_samples
+            )
         return self._slices(value, part)
 
     def _slices(self, value: Any, part: str) -> Iterator[Batch]:
@@ -155,7 +180,7 @@ def import_named(source: str) -> Any:
 def _import(source: str) -> ModuleType:
     module = source.rpartition(":")[0]
     path = program_file(source)
-    try:
+    with raised(source, "importing it"):
         if not module.endswith(".py"):
             return importlib.import_module(module)
         spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -163,9 +188,6 @@ def _import(source: str) -> ModuleType:
             raise ImportError(path)
         loaded = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(loaded)
-    except Exception as error:
-        msg = f"{source}: importing it raised {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise DataError(msg) from error
     return loaded
 
 

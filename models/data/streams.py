@@ -28,18 +28,22 @@ def is_stream(value: Any) -> bool:
 
 
 @contextlib.contextmanager
-def raised(source: str) -> Iterator[None]:
-    """Say in one line what the user's code raised.
+def raised(source: str, what: str = "it") -> Iterator[None]:
+    """Say in one line what the user's code raised, or that it tried to end the process.
 
     Raises:
         DataError: in place of any other exception.
     """
     try:
         yield
-    except DataError:
+    except (DataError, GeneratorExit):
         raise
-    except Exception as error:
-        msg = f"{source}: it raised {type(error).__name__}: {' '.join(str(error).split())[:200]}; correct it"
+    except SystemExit as error:
+        msg = f"{source}: {what} called sys.exit({error.code!r:.60}); return the data instead"
+        raise DataError(msg) from error
+    except BaseException as error:
+        text = " ".join(str(error).split())[:200]
+        msg = f"{source}: {what} raised {type(error).__name__}: {text}; correct it"
         raise DataError(msg) from error
 
 
@@ -69,7 +73,12 @@ def by_port(value: Any, ports: Sequence[Port]) -> tuple[Array, ...]:
 
 
 def batches_of_stream(
-    stream: Any, inputs: Sequence[Port], outputs: Sequence[Port], source: str, notes: list[str]
+    stream: Any,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    source: str,
+    notes: list[str],
+    max_samples: int,
 ) -> Iterator[Batch]:
     """Read samples, or batches of them, told apart by the model's input shape.
 
@@ -79,10 +88,12 @@ def batches_of_stream(
         outputs: of the model.
         source: for messages.
         notes: get one on weights, which are not used.
+        max_samples: how many it may yield.
 
     Raises:
         DataError: it raised, has no end, or yields something else.
     """
+    count = 0
     waiting: list[tuple[tuple[Array, ...], tuple[Array, ...]]] = []
     items = _items(stream, source)
     while True:
@@ -94,7 +105,15 @@ def batches_of_stream(
             x, y = _split(item, inputs, outputs, notes)
             arrays = by_port(x, inputs)
             targets = () if y is None else by_port(y, outputs)
-        if not _is_sample(arrays[0].shape, inputs[0].shape):
+        is_sample = _is_sample(arrays[0].shape, inputs[0].shape)
+        count += 1 if is_sample else len(arrays[0])
+        if count > max_samples:
+            msg = (
+                f"{source}: more than {max_samples:,} samples; let it end after one pass over the data, "
+                "or allow more: [data] max_samples"
+            )
+            raise DataError(msg)
+        if not is_sample:
             yield arrays, targets
             continue
         waiting.append((arrays, targets))

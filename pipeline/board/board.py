@@ -17,7 +17,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from pipeline.board.machine import Machine, make_job_disk, start
 from pipeline.errors import ConfigError, DeviceError
 from pipeline.progress import track
 from pipeline.runtimes.parts import cache_folder
+from pipeline.scratch import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,8 @@ class Board:
         self.adb, self.disk = adb, disk
 
     def __enter__(self) -> Board:
-        self._folder = Path(tempfile.mkdtemp(prefix="edge-board-"))
+        self._scratch = Scratch("board")
+        self._folder = self._scratch.path
         self._qemu: subprocess.Popen[bytes] | None = None
         try:
             self.image = find_image()
@@ -168,7 +169,7 @@ class Board:
 
     def _end(self) -> None:
         self.cut_power()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.remove()
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.board.initrd import write_end, write_files
 from pipeline.errors import ConfigError, StageError
+from pipeline.scratch import scratch
 from pipeline.targets import get_device, load_devices
 
 if TYPE_CHECKING:
@@ -127,8 +127,7 @@ def run_job(
         files: the job's files by name: a path to copy, or the content; ``start`` is the script that is run.
         timeout_s: seconds of this machine until the board is cut off.
     """
-    with tempfile.TemporaryDirectory(prefix="edge-board-") as scratch:
-        folder = Path(scratch)
+    with scratch("board") as folder:
         disks: dict[str, Path] = {}
         if machine.deterministic:
             initrd = folder / "initrd"

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from pipeline.cli import interrupt  # isort: skip - hears Ctrl-C while the rest is imported
+
+import errno
+import os
 import sys
 import traceback
-from typing import NoReturn
+from typing import Any
 
 import click
 
+from deploy.keys import secrets_withheld
+from pipeline.cli.paths import REASONS
 from pipeline.cli.redaction import redacted
-from pipeline.errors import INTERRUPTED_EXIT_CODE, PipelineError, leaf_errors_mapped
+from pipeline.errors import (
+    INTERRUPTED_EXIT_CODE,
+    InputError,
+    PipelineError,
+    StageError,
+    leaf_errors_mapped,
+)
 from pipeline.runtimes.environment import check_siblings
 
 COMMANDS = {
@@ -31,6 +43,13 @@ DEBUG_HELP = "Show the traceback of an error."
 
 class Commands(click.Group):
     """Subcommands by name, each imported when it is asked for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; of a KeyboardInterrupt click would print an empty line."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise click.Abort from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -66,25 +85,66 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command; errors end as one line and their exit code."""
-    try:
-        check_siblings().require()
-        with leaf_errors_mapped():
-            result = cli(standalone_mode=False)
-        sys.exit(result if isinstance(result, int) else 0)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("pipeline: interrupted; the same command goes on where it was", err=True)
-        sys.exit(INTERRUPTED_EXIT_CODE)
-    except click.ClickException as error:
+    with secrets_withheld():
+        try:
+            with interrupt.raising(), leaf_errors_mapped():
+                check_siblings().require()
+                result = cli(standalone_mode=False)
+            sys.stdout.flush()
+            code = result if isinstance(result, int) else 0
+        except (Exception, KeyboardInterrupt) as error:
+            code = _report(error)
+        _close_output()
+        sys.exit(code)
+
+
+def _report(error: BaseException) -> int:
+    """Print an error as one line; returns the exit code."""
+    if isinstance(error, click.exceptions.Abort | KeyboardInterrupt) or interrupt.was_heard():
+        if interrupt.supervisor() is None:  # else that says it
+            click.echo(interrupt.MESSAGE, err=True)
+        return INTERRUPTED_EXIT_CODE
+    if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         hint = f"; see: {context.command_path} --help" if context else ""
-        _fail(f"{error.format_message().rstrip('.')}{hint}", error.exit_code)
-    except PipelineError as error:
-        if "--debug" in sys.argv:
-            click.echo(redacted("".join(traceback.format_exception(error))), err=True, nl=False)
-        _fail(str(error), error.exit_code)
+        return _print_error(f"{error.format_message().rstrip('.')}{hint}", error.exit_code)
+    if "--debug" in sys.argv:
+        click.echo(redacted("".join(traceback.format_exception(error))), err=True, nl=False)
+    if isinstance(error, PipelineError):
+        return _print_error(str(error), error.exit_code)
+    if isinstance(error, BrokenPipeError) and error.filename is None:
+        return PipelineError.exit_code  # who read the output has seen enough
+    if isinstance(error, OSError):
+        return _print_error(*_of_system(error))
+    cause = f"internal error: {type(error).__name__}: {error}"
+    return _print_error(
+        f"{cause:.300}; run again with --debug and report the traceback", PipelineError.exit_code
+    )
 
 
-def _fail(message: str, exit_code: int) -> NoReturn:
-    """Print one line, free of secrets, and exit."""
-    click.echo(f"pipeline: {redacted(' '.join(message.split()))}", err=True)
-    sys.exit(exit_code)
+def _of_system(error: OSError) -> tuple[str, int]:
+    """What to say of an error of the operating system that no command has dealt with, and the exit code."""
+    path = f"{error.filename}: " if isinstance(error.filename, str | os.PathLike) else ""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return (
+            f"{path or 'output: '}{error.strerror}; free space, or choose another folder",
+            StageError.exit_code,
+        )
+    if path and error.errno in REASONS:
+        return f"{path}{REASONS[error.errno]}", InputError.exit_code
+    return f"{path}{error.strerror or error}", StageError.exit_code
+
+
+def _print_error(message: str, exit_code: int) -> int:
+    """Print one line, free of secrets and of what a terminal would obey; returns the code."""
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in redacted(" ".join(message.split())))
+    click.echo(f"pipeline: {line}", err=True)
+    return exit_code
+
+
+def _close_output() -> None:
+    """Leave nothing to write at the interpreter's end, where it could only fail with a traceback."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

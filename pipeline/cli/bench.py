@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli.paths import UserPath
+
 if TYPE_CHECKING:
     from pipeline.runtimes.runtime import Runtime
     from pipeline.validate.against import Against
@@ -20,15 +22,11 @@ GOLDEN_SAMPLES = 8
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=UserPath())
 @click.option("--target", help="Count emulated instructions on every device of this target.")
 @click.option("--device", "devices", help="Measure on these, e.g. rpi4,rpi5,ssh://pi@host.")
-@click.option(
-    "--baseline", type=click.Path(path_type=Path), help="Time it side by side with this float model."
-)
-@click.option(
-    "--against", type=click.Path(path_type=Path), help="Compare with this model, e.g. the last release."
-)
+@click.option("--baseline", type=UserPath(), help="Time it side by side with this float model.")
+@click.option("--against", type=UserPath(), help="Compare with this model, e.g. the last release.")
 @click.option("--operators", is_flag=True, help="Break the cost down by operator and layer.")
 @click.option(
     "--threads", "--num_threads", default="1,2,4", show_default=True, help="Counts of threads to time."

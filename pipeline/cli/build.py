@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.supervise import is_supervised, supervise
+from pipeline.cli.paths import UserPath
+from pipeline.cli.supervise import is_supervised, report_done, supervise
 
 if TYPE_CHECKING:
     from pipeline.build import Built
     from pipeline.config import BuildConfig
+    from pipeline.targets import Target
 
 DATA_HELP = "The data: a file, a folder or module:function; see docs/reference/data.md."
 LABELS_HELP = (
@@ -36,19 +38,17 @@ def split_labels(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
 @click.option("--target", required=True, help="What to build for; see: pipeline device list.")
 @click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Settings; default ./pipeline.toml, else the embedded default.",
 )
 @click.option("--model", help="Trained Keras model: .keras, .h5, .json, a SavedModel, or zoo:NAME.")
-@click.option("--weights", type=click.Path(path_type=Path), help="The weights, where --model is a .json.")
+@click.option("--weights", type=UserPath(), help="The weights, where --model is a .json.")
 @click.option("--data", help=DATA_HELP)
 @click.option("--task", multiple=True, help="What each output is for; default: told by model and data.")
 @click.option("--labels", multiple=True, metavar="A,B,C", callback=split_labels, help=LABELS_HELP)
 @click.option("--allow-chance", is_flag=True, help=ALLOW_CHANCE_HELP)
-@click.option(
-    "--against", type=click.Path(path_type=Path), help="The last release's .tflite, to be no worse than."
-)
-@click.option("--trust-model", is_flag=True, help="Let Keras run the code in the model's file, in a sandbox.")
+@click.option("--against", type=UserPath(), help="The last release's .tflite, to be no worse than.")
+@click.option("--trust-model", is_flag=True, help="Let Keras run the code in the model's file, confined.")
 @click.option("--custom-objects", metavar="MODULE:DICT", help="Classes that a trusted model's file names.")
 @click.option("--name", help="The release's name; default: the model file's.")
 @click.option("--version", metavar="VERSION", help="The release's version.")
@@ -56,17 +56,17 @@ def split_labels(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
 @click.option("--expires", metavar="YYYY-MM-DD", help="The last day on which it may be installed.")
 @click.option(
     "--key",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Private key to sign the release with; default: that in EDGE_PIPELINE_SIGNING_KEY, if any.",
 )
 @click.option(
     "--recalibrate-from",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Statistics from devices, of `pipeline monitor --save`: calibrate as the inputs in the field are.",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     default=Path("build"),
     show_default=True,
     help="Where everything goes.",
@@ -113,9 +113,7 @@ def build(
     """
     if not is_supervised():
         sys.exit(supervise())
-    from pipeline.build import build as run
     from pipeline.targets import get_target
-    from pipeline.workspace import Workspace
 
     flags: dict[str, dict[str, Any]] = {
         "project": {"name": name, "version": version},
@@ -132,8 +130,21 @@ def build(
         "release": {"counter": counter, "expires": expires},
         "": {"seed": seed, "epochs": epochs, "fast": fast},
     }
-    settings, workspace = _settings(config, flags), Workspace(out, Narrator(verbose))
-    _show(run(get_target(target), settings, workspace, *_signer(key)), as_json)
+    built = _build(get_target(target), _settings(config, flags), out, key, verbose)
+    _show(built, as_json)
+    report_done()
+
+
+def _build(target: Target, config: BuildConfig, out: Path, key: Path | None, verbose: bool) -> Built:
+    """Run the build, with the private key out of reach of code that is not the pipeline's own."""
+    from deploy.keys import key_files
+    from pipeline.build import build as run
+    from pipeline.sandbox import hiding
+    from pipeline.workspace import Workspace
+
+    signing, password = _signer(key)
+    with hiding(*key_files(signing)):
+        return run(target, config, Workspace(out, Narrator(verbose)), signing, password)
 
 
 def _signer(key: Path | None) -> tuple[Path | str | None, str | None]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pipeline.cli.fleet import ask_and_tell, make_fleet, roll_out_and_tell
+from pipeline.cli.paths import UserPath
 
 if TYPE_CHECKING:
     from deploy.fleet import Outcome, State
@@ -111,7 +112,7 @@ _where = _options(
         metavar="ADDRESS",
         help="A device: ssh://user@host, adb://SERIAL or local://; may be repeated.",
     ),
-    click.option("--to-file", type=click.Path(path_type=Path), help="A file of addresses, one a line."),
+    click.option("--to-file", type=UserPath(), help="A file of addresses, one a line."),
     click.option(
         "--root", callback=_checked_path, help="The folder on the devices that releases are installed below."
     ),
@@ -165,11 +166,11 @@ def deploy() -> None:
 
 
 @click.command(RELEASE, cls=Release)
-@click.argument("release", type=click.Path(path_type=Path))
+@click.argument("release", type=UserPath())
 @_where
 @click.option(
     "--public-key",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="The signer's public key; default: EDGE_PIPELINE_PUBLIC_KEY, else that of ./pipeline.toml.",
 )
 @_careful

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.paths import UserPath
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pipeline.runtimes.runtime import Runtime
 
 BOARD = "board"
@@ -95,7 +98,7 @@ def provision_devices(names: tuple[str, ...]) -> None:
 @click.option("--adb", is_flag=True, help="Start adbd as well.")
 @click.option(
     "--disk",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     metavar="FILE",
     help="Keep what is written to /opt and /data/local/tmp in FILE; made where it is missing.",
 )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
+
+from pipeline.cli.paths import UserPath
 
 
 @click.command()
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     default=Path("release.key"),
     show_default=True,
     help="The private key; the public one is beside it, as .pub.",
@@ -25,10 +26,10 @@ def keygen(out: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from deploy.keys import SIGNING_PASSWORD, generate_key
+    from deploy.keys import SIGNING_PASSWORD, generate_key, secret
 
     public = out.with_name(f"{out.name.removesuffix('.key')}.pub")
-    password = os.environ.get(SIGNING_PASSWORD)
+    password = secret(SIGNING_PASSWORD)
     fingerprint = generate_key(out, public, password)
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)

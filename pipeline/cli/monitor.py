@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli.paths import UserPath
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pipeline.monitoring import Monitored
 
 
 @click.command()
-@click.argument("release", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("release", type=UserPath(file_okay=False))
 @click.option(
     "--from",
     "sources",
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--since",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Judge only what was counted after these statistics, written with --save.",
 )
 @click.option(
@@ -33,14 +36,12 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--before",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="As --since, and compare latencies with these statistics.",
 )
-@click.option(
-    "--save", type=click.Path(path_type=Path), help="Write what was seen, for build --recalibrate-from."
-)
+@click.option("--save", type=UserPath(), help="Write what was seen, for build --recalibrate-from.")
 @click.option("--root", help="The folder on the devices that releases are installed below.")
-@click.option("--public-key", type=click.Path(path_type=Path), help="Verify the release's signature first.")
+@click.option("--public-key", type=UserPath(), help="Verify the release's signature first.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def monitor(
     release: Path,

@@ -7,7 +7,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from deploy.keys import SIGNING_KEY, SIGNING_PASSWORD
+from deploy.keys import SIGNING_KEY, SIGNING_PASSWORD, secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,16 +20,16 @@ _PEM = re.compile(r"-----BEGIN.*?(?:-----END[^-]*-----|\Z)", re.DOTALL)
 
 def redacted(text: str) -> str:
     """Return ``text`` without any key or password that this process got by argument or environment."""
-    for secret in sorted(_secrets(), key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
+    for word in sorted(_secrets(), key=len, reverse=True):
+        text = text.replace(word, HIDDEN)
     return text
 
 
 def _secrets() -> Iterator[str]:
-    if password := os.environ.get(SIGNING_PASSWORD):
+    if password := secret(SIGNING_PASSWORD):
         yield password
     # A shell splits a key that is not quoted into several arguments.
-    texts = [os.environ.get(SIGNING_KEY, ""), *_PEM.findall(" ".join(sys.argv[1:]))]
+    texts = [secret(SIGNING_KEY) or "", *_PEM.findall(" ".join(sys.argv[1:]))]
     texts += [value for flag, value in _flags() if flag in {"--key", "--public-key"}]
     for text in texts:
         if not os.path.exists(text):  # noqa: PTH110 - False for a text too long for a path, too

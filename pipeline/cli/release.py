@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.paths import UserPath
+
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
 
 @click.command()
-@click.argument("release", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="The folder to put the new release into."
-)
+@click.argument("release", type=UserPath())
+@click.option("--out", type=UserPath(), required=True, help="The folder to put the new release into.")
 @click.option(
     "--key",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="The private key to sign with; default: EDGE_PIPELINE_SIGNING_KEY, its path or text.",
 )
 @click.option("--version", help="The new version; default: the old one.")

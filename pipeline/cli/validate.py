@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.cli.build import ALLOW_CHANCE_HELP, LABELS_HELP, split_labels
+from pipeline.cli.paths import UserPath
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pipeline.validate.report import Report
 
 BOARD = "board"
@@ -18,7 +20,7 @@ BOARD = "board"
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=UserPath())
 @click.option("--target", default="arm64", show_default=True, help="What to validate for.")
 @click.option(
     "--device",
@@ -36,8 +38,8 @@ BOARD = "board"
 @click.option("--task", multiple=True, help="What each output is for; default: told by model and data.")
 @click.option("--labels", multiple=True, metavar="A,B,C", callback=split_labels, help=LABELS_HELP)
 @click.option("--allow-chance", is_flag=True, help=ALLOW_CHANCE_HELP)
-@click.option("--baseline", type=click.Path(path_type=Path), help="The float .tflite to compare with.")
-@click.option("--against", type=click.Path(path_type=Path), help="An earlier .tflite that may not be better.")
+@click.option("--baseline", type=UserPath(), help="The float .tflite to compare with.")
+@click.option("--against", type=UserPath(), help="An earlier .tflite that may not be better.")
 @click.option(
     "--scale",
     type=float,
@@ -46,14 +48,14 @@ BOARD = "board"
 @click.option("--offset", type=float, default=0.0, show_default=True)
 @click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="A pipeline.toml whose [data], [preprocessing], [validate] and [gates] to use.",
 )
 @click.option("--gate", "gates", multiple=True, help="Ask this gate only; may be repeated; default: all.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=UserPath(file_okay=False),
     help="Write report.json, report.txt, report.html and junit.xml to this folder.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli.paths import UserPath
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from deploy.manifest import Manifest
 
 
 @click.command()
-@click.argument("release", type=click.Path(path_type=Path))
+@click.argument("release", type=UserPath())
 @click.option(
     "--public-key",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="The signer's public key, a PEM file; default: EDGE_PIPELINE_PUBLIC_KEY, its path or text.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")

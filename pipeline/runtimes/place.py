@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from pipeline.scratch import Scratch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +51,8 @@ class LocalPlace:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self.folder = Path(tempfile.mkdtemp(prefix="edge-session-"))
+        self._scratch = Scratch("session")
+        self.folder = self._scratch.path
 
     def prepare(self) -> list[str]:
         """Link the worker: where things lie must not show in instruction counts, but names are the same."""
@@ -82,4 +83,4 @@ class LocalPlace:
 
     def remove(self) -> None:
         """Remove the folder."""
-        shutil.rmtree(self.folder)
+        self._scratch.remove()

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import shutil
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,9 +20,12 @@ from pipeline.runtimes import machine
 from pipeline.runtimes.machine import Machine  # noqa: TC001 - pydantic reads it
 from pipeline.runtimes.place import MODEL, WORKER
 from pipeline.runtimes.runtime import DISTRIBUTIONS, Runtime
+from pipeline.scratch import Scratch
 from pipeline.targets import Device, read_cpuinfo
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from deploy.transports.ssh import SshAddress
@@ -144,7 +144,8 @@ class RemotePlace:
     def __init__(self, runtime: Runtime) -> None:
         assert runtime.address is not None
         self.runtime, self.address = runtime, runtime.address
-        self.folder = Path(tempfile.mkdtemp(prefix="edge-session-"))
+        self._scratch = Scratch("session")
+        self.folder = self._scratch.path
         self.there = ""
         link = self.folder / "link"
         # The worker's connection carries the files as well: each one of its own costs a handshake.
@@ -194,7 +195,7 @@ class RemotePlace:
 
     def remove(self) -> None:
         """Remove the folders, here and there."""
-        shutil.rmtree(self.folder)
+        self._scratch.remove()
         if self.there:
             with contextlib.suppress(TransportError):  # it is gone, and its /tmp with it
                 self.address.run(["rm", "-rf", "--", self.there], timeout_s=30)

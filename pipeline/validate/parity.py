@@ -7,10 +7,8 @@ samples in which all that it reads is equal.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import flatbuffers
@@ -20,6 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from pipeline.errors import InputError, StageError
 from pipeline.flatbuffer.layout import NUMPY_DTYPES, bits
 from pipeline.runtimes.session import Session
+from pipeline.scratch import scratch
 from pipeline.validate.layers import layer_names
 
 if TYPE_CHECKING:
@@ -137,8 +136,8 @@ def first_difference(
     if not traced:
         return parity(samples=0, nodes=0, problem="it has no node whose output can be read")
     chosen = [array[:count] for array in inputs]
-    with tempfile.TemporaryDirectory(prefix="edge-parity-") as folder:
-        path = Path(folder) / "traced.tflite"
+    with scratch("parity") as folder:
+        path = folder / "traced.tflite"
         path.write_bytes(with_outputs(flat, traced))
         found = []
         for runtime in (reference, other):

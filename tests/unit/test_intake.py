@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +15,7 @@ from models.errors import DataError
 from models.ports import Port
 from pipeline.artifacts import FloatModel, Source
 from pipeline.config import CalibrationConfig, DataConfig, ModelConfig
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StageError
 from pipeline.intake import choose_calibration, load_data, load_model, model_digest
 
 MODEL = FloatModel(
@@ -64,6 +68,107 @@ def test_data_that_does_not_fit_is_refused_in_one_line_that_names_the_source(loa
     with pytest.raises(DataError, match=r"data\.npz") as caught:
         load(x=X[:, :3], y=Y)
     assert "\n" not in str(caught.value)
+
+
+PROGRAM = """
+import os, signal, sys, time
+import numpy as np
+X = np.random.default_rng(0).integers(0, 256, (30, 4, 5, 1)).astype(np.uint8)
+Y = np.arange(30) % 3
+class Array:
+    def __len__(self): return 30
+    def __array__(self, *_, **__): {leave}
+def rows():
+    yield X[0], 0
+    {leave}
+def endless():
+    while True: yield X, Y
+"""
+PLACES = {
+    "at import": "{leave}",
+    "in the function": "def load(): {leave}",
+    "in a generator": "def load(): return rows()",
+    "in __array__": "def load(): return Array(), Y",
+}
+WAYS = {
+    "sys.exit(0)": (InputError, "called sys.exit(0); return the data instead"),
+    "sys.exit('done')": (InputError, "called sys.exit('done'); return the data instead"),
+    "os._exit(0)": (InputError, "ended the process with exit code 0"),
+    "os.kill(os.getpid(), signal.SIGSEGV)": (StageError, "was killed by SIGSEGV"),
+    "raise KeyboardInterrupt": (InputError, "raised KeyboardInterrupt"),
+    "raise BaseException('odd')": (InputError, "raised BaseException: odd"),
+    "os.close(1); sys.stdout.close(); raise ValueError('x')": (InputError, "raised ValueError: x"),
+}
+
+
+@pytest.fixture
+def load_program(tmp_path, monkeypatch):
+    """Run the stage on a function of the user."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(text, **settings):
+        (tmp_path / "source.py").write_text(text)
+        (out := tmp_path / "out").mkdir(exist_ok=True)
+        config = DataConfig(source="source.py:load", **settings)
+        return load_data(Source(location=config.source, digest="x"), MODEL, config=config, seed=0, out=out)
+
+    return run
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("leave", WAYS)
+def test_every_way_out_of_a_users_function_is_one_clear_error(place, leave, load_program, capfd):
+    error, message = WAYS[leave]
+    text = PROGRAM.replace("{leave}", leave) + PLACES[place].replace("{leave}", leave)
+
+    with pytest.raises(error) as caught:
+        load_program(text)
+
+    assert message in str(caught.value)
+    assert "source.py:load" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_function_does_to_its_own_process_stays_there(load_program, capfd):
+    text = (
+        PROGRAM.replace("{leave}", "pass")
+        + """
+def load():
+    print("progress")
+    os.write(1, b"more")
+    os.chdir("/")
+    os.environ["MARK"] = "x"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.path.clear()
+    import threading
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    sys.stdout.close()
+    return X, Y
+"""
+    )
+    before = Path.cwd(), signal.getsignal(signal.SIGINT), list(sys.path)
+    assert load_program(text).train_samples == 24
+    assert (Path.cwd(), signal.getsignal(signal.SIGINT), list(sys.path)) == before
+    assert "MARK" not in os.environ
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_endless_generator_is_bounded_by_its_samples(load_program):
+    text = PROGRAM.replace("{leave}", "pass") + "def load(): return endless()"
+    with pytest.raises(InputError, match=r"more than 1,000 samples; let it end .* \[data\] max_samples"):
+        load_program(text, max_samples=1000)
+
+
+def test_a_function_that_never_returns_is_bounded_by_time(load_program):
+    text = PROGRAM.replace("{leave}", "pass") + "def load(): time.sleep(600)"
+    with pytest.raises(InputError, match=r"source.py:load: no result after 2 s; .* \[data\] timeout_s"):
+        load_program(text, timeout_s=2)
+
+
+def test_a_function_that_needs_longer_may_have_it(load_program):
+    text = PROGRAM.replace("{leave}", "pass") + "def load():\n    time.sleep(1)\n    return X, Y"
+    assert load_program(text).train_samples == 24
 
 
 def test_the_calibration_set_comes_with_its_manifest(load, tmp_path):

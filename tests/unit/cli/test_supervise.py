@@ -13,7 +13,7 @@ PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
 
-from pipeline.cli.supervise import is_supervised, supervise
+from pipeline.cli.supervise import is_supervised, report_done, supervise
 from pipeline.errors import StageError
 
 if not is_supervised():
@@ -27,15 +27,14 @@ if sys.argv[1] == "sleep":
     time.sleep(600)
 if sys.argv[1] == "always" or (sys.argv[1] == "once" and not without):
     os.kill(os.getpid(), signal.SIGSEGV)
+if sys.argv[1] not in ("refuse", "leave"):
+    report_done()
 sys.exit(3 if sys.argv[1] == "refuse" else 0)
 """
 
 
 @pytest.fixture
-def start(tmp_path, monkeypatch):
-    from pipeline.cli.supervise import GUARD
-
-    monkeypatch.delenv(GUARD, raising=False)
+def start(tmp_path):
     (program := tmp_path / "program.py").write_text(PROGRAM)
 
     def run(what):
@@ -67,6 +66,14 @@ def test_a_crash_either_way_is_an_error_and_not_a_dead_process(start):
 
     assert process.returncode == 1
     assert printed.splitlines()[-1].startswith("one line: build: the process was killed by SIGSEGV")
+
+
+def test_an_exit_code_of_0_without_a_result_is_an_error(start):
+    process = start("leave")
+    _, printed = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert printed.startswith("one line: build: the process ended with exit code 0 and without a release;")
 
 
 def test_a_killed_command_takes_its_child_along(start, tmp_path):

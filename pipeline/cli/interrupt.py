@@ -1,0 +1,79 @@
+"""Ctrl-C, from the first instruction on; imported before anything else of the command.
+
+Until ``main`` runs, nothing has been started that would need tidying up, and a KeyboardInterrupt during an
+import may be lost or become another error. So the process ends at once, with the right code.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+PARENT = "EDGE_PIPELINE_SUPERVISOR"
+"""The process id of the command that supervises this one, see ``supervise.py``."""
+
+MESSAGE = "pipeline: interrupted; the same command goes on where it was"
+_EXIT_CODE = 130
+
+_given = os.environ.pop(PARENT, "")  # popped: it is not for the children of this process
+_parent = int(_given) if _given.isdigit() else None
+_heard = False
+
+
+def _end_at_once(*_: object) -> None:
+    if _parent is None:  # else the parent says it
+        os.write(2, f"{MESSAGE}\n".encode())
+    os._exit(_EXIT_CODE)
+
+
+# Only in the command itself, and before the imports below, which take a good part of its start.
+if _parent is not None or (sys.argv and sys.argv[0].rpartition("/")[2] == "pipeline"):
+    signal.signal(signal.SIGINT, _end_at_once)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+from contextlib import contextmanager  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
+
+from pipeline.confinement import die_with_parent  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+if _parent is not None:
+    die_with_parent(_parent)
+
+
+def supervisor() -> int | None:
+    """The process that started this one to supervise it, None where none did."""
+    return _parent
+
+
+def was_heard() -> bool:
+    """Whether Ctrl-C was pressed since ``main`` began: an error after it may come of it."""
+    return _heard
+
+
+def _raise_once(*_: object) -> None:
+    """Raise; a second signal must not break into the tidying up of a supervised process."""
+    global _heard
+    if _heard and _parent is not None:
+        return
+    _heard = True
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def raising() -> Iterator[None]:
+    """Have Ctrl-C raise KeyboardInterrupt for the length of the block, in the main thread."""
+    global _heard
+    _heard = False
+    try:
+        before = signal.signal(signal.SIGINT, _raise_once)
+    except ValueError:  # not the main thread, which does not hear it
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
