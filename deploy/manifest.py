@@ -73,8 +73,19 @@ class Tensor(Record):
     range: tuple[float, float] | None = None
 
 
+class Raw(Record):
+    """The raw values of one input that the release was tested on: dtype, the lowest and the highest."""
+
+    dtype: str
+    low: float
+    high: float
+
+
 class Input(Tensor):
+    """An input; ``raw`` is None in releases that did not record it."""
+
     preprocessing: Preprocessing
+    raw: Raw | None = None
 
 
 class Output(Tensor):

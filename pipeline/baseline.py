@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel
     from pipeline.runtimes.session import ModelDetails, Tensor
 
+VERSION = 2
 MOST_SAMPLES = 5000
 MOST_BYTES = 256 << 20
 """Of the tensors of all samples: with large inputs fewer than ``MOST_SAMPLES`` have to do."""
@@ -45,11 +46,13 @@ class Observed(Artifact):
         samples: that were counted.
         input_ranges: for each input the least and largest value seen, None where it is quantized.
         output_ranges: likewise.
+        raw: for each input the dtype of the raw values, the lowest and the highest.
     """
 
     samples: int
     input_ranges: tuple[tuple[float, float] | None, ...]
     output_ranges: tuple[tuple[float, float] | None, ...]
+    raw: tuple[tuple[str, float, float], ...]
 
     @property
     def baseline(self) -> Path:
@@ -86,6 +89,7 @@ def observe(
         samples=len(answered.samples),
         input_ranges=tuple(one["range"] for one in contract["inputs"]),
         output_ranges=tuple(one["range"] for one in contract["outputs"]),
+        raw=tuple(_raw(answered.samples.raw(index)) for index in range(len(answered.inputs))),
     )
     counted = count(contract, answered.inputs, answered.outputs, accuracies, seed=seed)
     found.baseline.write_text(json.dumps(counted, separators=(",", ":")) + "\n", encoding="utf-8")
@@ -185,6 +189,10 @@ def _range(values: NDArray[Any]) -> tuple[float, float]:
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     room = max(abs(low) / 2, 0.5)
     return (low, high) if low < high else (low - room, high + room)
+
+
+def _raw(values: NDArray[Any]) -> tuple[str, float, float]:
+    return values.dtype.name, float(values.min()), float(values.max())
 
 
 def _null(

@@ -9,7 +9,7 @@ from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any
 
 from deploy.bundle import release_name
-from deploy.manifest import Input, Manifest, Output, Preprocessing, Resize, RuntimeNeed
+from deploy.manifest import Input, Manifest, Output, Preprocessing, Raw, Resize, RuntimeNeed
 from pipeline.errors import ConfigError
 from pipeline.runtimes.runtime import DISTRIBUTIONS
 from pipeline.training import OF_CLASSES
@@ -68,9 +68,18 @@ def make_manifest(
         runtimes=runtimes_of(report, target),
         format=quantized.format,
         inputs=tuple(
-            Input(**_tensor(tensor, port, seen), preprocessing=_steps(transform, tensor, interpolation))
-            for tensor, port, transform, seen in zip(
-                report.inputs, model.inputs, model.preprocessing, observed.input_ranges, strict=True
+            Input(
+                **_tensor(tensor, port, seen),
+                preprocessing=_steps(transform, tensor, interpolation),
+                raw=Raw(dtype=raw[0], low=raw[1], high=raw[2]),
+            )
+            for tensor, port, transform, seen, raw in zip(
+                report.inputs,
+                model.inputs,
+                model.preprocessing,
+                observed.input_ranges,
+                observed.raw,
+                strict=True,
             )
         ),
         outputs=tuple(

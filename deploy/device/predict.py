@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import io
 import json
-import math
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING or __package__:
+    from deploy.device import raw
+else:
+    import raw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,28 +76,28 @@ class Model:
         self.interpreter.invoke()
         return [self.interpreter.get_tensor(index) for index in self._outputs]
 
-    def tensors(self, raw: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    def tensors(self, samples: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """Return one raw sample, without the batch, as the input tensors.
 
         Raises:
             ValueError: it is not as the model takes it.
         """
         contracts = self.contract["inputs"]
-        if len(raw) != len(contracts):
-            msg = f"{len(raw)} arrays for {len(contracts)} inputs"
+        if len(samples) != len(contracts):
+            msg = f"{len(samples)} arrays for {len(contracts)} inputs"
             raise ValueError(msg)
-        return [to_input(values, contract)[np.newaxis] for contract, values in zip(contracts, raw)]
+        return [to_input(values, contract)[np.newaxis] for contract, values in zip(contracts, samples)]
 
-    def predict(self, *raw: NDArray[Any]) -> list[NDArray[Any]]:
+    def predict(self, *samples: NDArray[Any]) -> list[NDArray[Any]]:
         """Answer one raw sample.
 
         Args:
-            raw: for each of the model's inputs one sample, without the batch, as the training data had it.
+            samples: one for each of the model's inputs, without the batch, as the training data had it.
 
         Returns:
             For each output real numbers: probabilities, unless ``manifest.json`` says logits.
         """
-        return self.real(self.run(self.tensors(raw)))
+        return self.real(self.run(self.tensors(samples)))
 
     def real(self, outputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """Return output tensors as the numbers that they stand for, without the batch."""
@@ -153,19 +156,20 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(parts)
 
 
-def to_input(raw: NDArray[Any], contract: dict[str, Any]) -> NDArray[Any]:
+def to_input(sample: NDArray[Any], contract: dict[str, Any]) -> NDArray[Any]:
     """Return a raw sample as the model's tensor: channels, scale, offset, then quantization.
 
     Raises:
-        ValueError: it has another shape than the model's input.
+        ValueError: it has another shape than the model's input, or is quantized already.
     """
-    if list(raw.shape) != contract["shape"][1:]:
-        msg = f"{contract['name']}: a sample of shape {raw.shape}, the model takes {contract['shape'][1:]}"
+    if list(sample.shape) != contract["shape"][1:]:
+        msg = f"{contract['name']}: a sample of shape {sample.shape}, the model takes {contract['shape'][1:]}"
         raise ValueError(msg)
+    raw.check(sample, contract)
     steps = contract["preprocessing"]
     if steps["indices"]:
-        return raw.astype(contract["dtype"])
-    values = raw[..., ::-1] if steps["reverse_channels"] else raw
+        return sample.astype(contract["dtype"])
+    values = sample[..., ::-1] if steps["reverse_channels"] else sample
     scale, offset = (np.asarray(steps[key], np.float32) for key in ("scale", "offset"))
     real: NDArray[Any] = values.astype(np.float32) * scale + offset
     if contract["scale"] is None:
@@ -215,66 +219,6 @@ def load(names: Sequence[str], contract: dict[str, Any]) -> list[NDArray[Any]]:
     samples = importlib.import_module(f"{__package__}.samples" if __package__ else "samples")
     read: list[NDArray[Any]] = samples.read(names, contract)
     return read
-
-
-def largest_request(contract: dict[str, Any]) -> int:
-    """Return the bytes that a raw sample has at most, as ``decode`` takes it."""
-    return sum(8 * math.prod(port["shape"]) + 16_384 for port in contract["inputs"])
-
-
-def decode(request: bytes, contract: dict[str, Any]) -> list[NDArray[Any]]:
-    """Read one raw sample from the bytes of a .npy, or of a .npz that has an array for each input.
-
-    Nothing is unpickled, and no memory is taken before the sizes were found to be right.
-
-    Raises:
-        ValueError: it is no such file, or not of real numbers of the model's shapes.
-    """
-    ports = contract["inputs"]
-    if request[:4] != b"PK\x03\x04":
-        if len(ports) != 1:
-            msg = f"not a .npz of {', '.join(port['name'] for port in ports)}"
-            raise ValueError(msg)
-        return [_decode_array(request, ports[0])]
-    import zipfile  # slow to import
-
-    arrays = []
-    most = largest_request(contract)
-    try:
-        with zipfile.ZipFile(io.BytesIO(request)) as members:
-            for port in ports:
-                with members.open(f"{port['name']}.npy") as member:
-                    arrays.append(member.read(most + 1))
-    except Exception as error:  # zipfile and zlib raise six kinds for a damaged file
-        msg = (
-            f"not a .npz of {', '.join(port['name'] for port in ports)}: {' '.join(str(error).split())[:200]}"
-        )
-        raise ValueError(msg) from error
-    return [_decode_array(content, port) for content, port in zip(arrays, ports)]
-
-
-def _decode_array(content: bytes, port: dict[str, Any]) -> NDArray[Any]:
-    stream, layout = io.BytesIO(content), np.lib.format
-    try:
-        version = layout.read_magic(stream)  # type: ignore[no-untyped-call]
-        read: Any = {(1, 0): layout.read_array_header_1_0, (2, 0): layout.read_array_header_2_0}[version]
-        shape, column_major, dtype = read(stream)
-    except Exception as error:  # its header is Python, and so are the errors of a wrong one
-        msg = f"{port['name']}: not a .npy file"
-        raise ValueError(msg) from error
-    wanted = port["shape"][1:]
-    if list(shape) not in (wanted, [1, *wanted]) or dtype.kind not in "biuf" or dtype.itemsize > 8:
-        msg = f"{port['name']}: {dtype} of shape {shape}, the model takes numbers of shape {tuple(wanted)}"
-        raise ValueError(msg)
-    start, count = stream.tell(), math.prod(shape)
-    if len(content) - start != count * dtype.itemsize:
-        msg = f"{port['name']}: {len(content) - start} bytes where {count * dtype.itemsize} should be"
-        raise ValueError(msg)
-    values = np.frombuffer(content, dtype, count, start).reshape(wanted, order="F" if column_major else "C")
-    if dtype.kind == "f" and not np.isfinite(values).all():
-        msg = f"{port['name']}: not all values are finite"
-        raise ValueError(msg)
-    return values
 
 
 def check(folder: Path, samples: int | None = None) -> dict[str, Any]:
@@ -382,7 +326,11 @@ def _steps(ours: NDArray[Any], golden: NDArray[Any], step: float) -> float:
 def main() -> None:
     try:
         model = Model(Path(__file__).resolve().parent)
-        for number, sample in enumerate(zip(*load(sys.argv[1:], model.contract))):
+        files = load(sys.argv[1:], model.contract)
+        for values, contract in zip(files, model.contract["inputs"]):
+            if said := raw.suspicion(values, contract):
+                print(f"predict.py: warning: {said}", file=sys.stderr)
+        for number, sample in enumerate(zip(*files)):
             print(answer(model, number, model.predict(*sample)))
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"predict.py: {error}")

@@ -26,9 +26,10 @@ try:
     import numpy as np
 
     if TYPE_CHECKING or __package__:
-        from deploy.device import predict
+        from deploy.device import predict, raw
     else:
         import predict
+        import raw
 except ImportError as error:
     missing: ImportError | None = error
 else:
@@ -61,7 +62,11 @@ def run(names: Sequence[str], options: dict[str, Any]) -> int:
     )
     if options["socket"]:
         return int(serving.serve(model, journal, Path(options["socket"]), FOLDER))
-    for number, sample in enumerate(zip(*predict.load(names, model.contract))):  # noqa: B905  Python 3.9
+    files = predict.load(names, model.contract)
+    for values, contract in zip(files, model.contract["inputs"]):  # noqa: B905  Python 3.9
+        if said := raw.suspicion(values, contract):
+            print(f"runner.py: warning: {said}", file=sys.stderr)
+    for number, sample in enumerate(zip(*files)):  # noqa: B905
         print(predict.answer(model, number, serving.infer(model, journal, sample)[0]))
     journal.write(journal.statistics())
     return 0

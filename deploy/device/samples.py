@@ -3,12 +3,19 @@
 Part of every release; needs numpy.
 """
 
+# ruff: noqa: B905  zip(strict=) is of Python 3.10, and boards have 3.9
+
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING or __package__:
+    from deploy.device import raw
+else:
+    import raw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +36,8 @@ def read(names: Sequence[str], contract: dict[str, Any]) -> list[NDArray[Any]]:
 
     Raises:
         OSError: one cannot be read.
-        ValueError: one is no array of numbers and no photo, or they are not one for each input, of the same
-            length.
+        ValueError: one is no array of numbers and no photo, or is quantized already, or they are not one for
+            each input, of the same length.
     """
     ports = contract["inputs"]
     if names and len(ports) == 1 and all(_is_photo(name) for name in names):
@@ -39,6 +46,8 @@ def read(names: Sequence[str], contract: dict[str, Any]) -> list[NDArray[Any]]:
     if len(files) != len(ports) or len({len(file) for file in files}) != 1:
         msg = f"give {_shown(contract)}, of equally many samples"
         raise ValueError(msg)
+    for file, port in zip(files, ports):
+        raw.check(file, port)
     return files
 
 

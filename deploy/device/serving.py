@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING or __package__:
-    from deploy.device import observe, predict, totals
+    from deploy.device import observe, predict, raw, totals
 else:
     import observe
     import predict
+    import raw
     import totals
 
 if TYPE_CHECKING:
@@ -179,15 +180,15 @@ class Server:
 
     def __init__(self, model: predict.Model, journal: Journal) -> None:
         self.model, self.journal, self.lock = model, journal, threading.Lock()
-        self.most = predict.largest_request(model.contract)
+        self.most = raw.largest_request(model.contract)
         self.places = threading.Semaphore(MOST_CLIENTS)
 
     def answer(self, request: bytes) -> dict[str, Any]:
         """Answer the bytes of a .npy or .npz with what is sent back as JSON."""
         try:
-            raw = predict.decode(request, self.model.contract)
+            samples = raw.decode(request, self.model.contract)
             with self.lock:
-                values, latency_us = infer(self.model, self.journal, raw)
+                values, latency_us = infer(self.model, self.journal, samples)
         except (ValueError, RuntimeError) as error:
             self.journal.errors += 1
             return {"error": str(error)}
@@ -258,14 +259,14 @@ def _send(client: socket.socket, reply: dict[str, Any]) -> None:
 
 
 def infer(
-    model: predict.Model, journal: Journal, raw: Sequence[NDArray[Any]]
+    model: predict.Model, journal: Journal, samples: Sequence[NDArray[Any]]
 ) -> tuple[list[NDArray[Any]], float]:
     """Answer a raw sample and count it; the latency, in us, begins with setting its tensors."""
-    tensors = model.tensors(raw)
+    tensors = model.tensors(samples)
     start = time.perf_counter()
     outputs = model.run(tensors)
     latency_us = (time.perf_counter() - start) * 1e6
-    journal.observer.see(tensors, outputs, latency_us, raw)
+    journal.observer.see(tensors, outputs, latency_us, samples)
     return model.real(outputs), latency_us
 
 

@@ -54,6 +54,7 @@ def test_the_release_holds_all_that_a_board_an_app_or_an_auditor_needs(default):
         "predict.py",
         "provenance.json",
         "raspberrypi",
+        "raw.py",
         "report.html",
         "report.json",
         "report.txt",

@@ -90,6 +90,7 @@ def make(measured, tmp_path, prepared_model):
             samples=2,
             input_ranges=(seen and (-1.0, 2.0),),
             output_ranges=(seen and (0.0, 1.0),),
+            raw=(("uint8", 0.0, 255.0),),
         )
         observed.baseline.write_text("{}\n")
         (out := tmp_path / name).mkdir()
@@ -222,6 +223,7 @@ def test_the_manifest_says_how_to_feed_and_read_the_model(judged, make):
             "scale": [0.5],
             "offset": [-1.0],
         },
+        "raw": {"dtype": "uint8", "low": 0.0, "high": 255.0},
     }
     assert (given["scale"], given["task"], given["logits"]) == (1 / 256, "classification", False)
     assert manifest["labels"] == ["left", "right"]
@@ -265,7 +267,7 @@ def test_the_digest_of_a_release_is_its_manifests(judged, make):
     assert listed == {
         *("tiny-1.0-arm64.tflite", "tiny-1.0-arm64.tflite.zst", "labels.txt", "calibration.json"),
         *("golden_input_0.npy", "golden_output_0.npy", "baseline.json", "tiny.service"),
-        *("predict.py", "samples.py", "runner.py", "serving.py", "observe.py", "totals.py"),
+        *("predict.py", "raw.py", "samples.py", "runner.py", "serving.py", "observe.py", "totals.py"),
         *("c", "android"),
         *("MODEL_CARD.md", "bom.cdx.json", "provenance.json"),
     }

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from deploy import device
-from deploy.device import predict
+from deploy.device import predict, raw
 from deploy.manifest import digest_of
 
 PROGRAMS = [Path(device.__file__).with_name(name) for name in device.FILES]
@@ -53,6 +53,58 @@ def test_the_script_says_a_line_for_each_sample(hide, release_folder, hidden, tm
     )
     assert [line.split("  ")[0] for line in ran.stdout.splitlines()] == ["0", "1", "2", "3", "4"]
     assert all("class: " in line for line in ran.stdout.splitlines())
+
+
+@pytest.fixture
+def tested(release_folder):
+    """A release whose manifest says which raw values it was tested on."""
+    path = release_folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["inputs"][0]["raw"] = {"dtype": "uint8", "low": 3.0, "high": 251.0}
+    path.write_text(json.dumps(manifest))
+    return release_folder
+
+
+@pytest.mark.parametrize("program", [["predict.py"], ["runner.py", "run"]], ids=["predict", "runner"])
+def test_its_own_golden_input_is_refused_because_it_is_quantized(program, tested):
+    ran = subprocess.run(
+        [sys.executable, tested / program[0], *program[1:], tested / "golden_input_0.npy"],
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.splitlines()[-1] == (
+        f"{program[0]}: image: int8 values, the samples are uint8; give raw samples: golden_input files are "
+        "quantized already"
+    )
+    assert "warning" not in ran.stderr
+
+
+@pytest.mark.parametrize("program", [["predict.py"], ["runner.py", "run"]], ids=["predict", "runner"])
+@pytest.mark.parametrize(
+    ("values", "warned"),
+    [
+        (RAW, ""),
+        (RAW.astype(np.float32) / 255, "float32 values from "),
+        (RAW.astype(np.int32) * 4, "int32 values from "),
+        (RAW.astype(np.int64), ""),
+    ],
+    ids=["as tested", "scaled already", "out of range", "wider integers"],
+)
+def test_samples_unlike_those_of_the_tests_get_a_warning(program, values, warned, tested, tmp_path):
+    np.save(tmp_path / "raw.npy", values)
+    ran = subprocess.run(
+        [sys.executable, tested / program[0], *program[1:], tmp_path / "raw.npy"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(ran.stdout.splitlines()) == 5
+    said = [line for line in ran.stderr.splitlines() if "warning" in line]
+    assert len(said) == bool(warned)
+    for line in said:
+        assert line.startswith(f"{program[0]}: warning: image: {warned}")
+        assert "tested on uint8 from 3 to 251" in line
 
 
 def test_the_script_says_in_one_line_what_it_needs(release_folder, hidden):
@@ -110,11 +162,11 @@ def test_versions_are_compared_as_numbers(least, enough):
 def test_every_cut_of_a_request_is_refused(released):
     contract = json.loads((released / "manifest.json").read_text())
     whole = _npy(RAW[0])
-    assert np.array_equal(predict.decode(whole, contract)[0], RAW[0])
+    assert np.array_equal(raw.decode(whole, contract)[0], RAW[0])
     for size in range(len(whole)):
         with pytest.raises(ValueError, match="image: "):
-            predict.decode(whole[:size], contract)
-    assert len(whole) < predict.largest_request(contract)
+            raw.decode(whole[:size], contract)
+    assert len(whole) < raw.largest_request(contract)
 
 
 def test_the_digest_is_that_of_the_manifest(released):
