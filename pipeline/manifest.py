@@ -67,21 +67,7 @@ def make_manifest(
         android_abi=ANDROID_ABIS.get(machine, machine),
         runtimes=runtimes_of(report, target),
         format=quantized.format,
-        inputs=tuple(
-            Input(
-                **_tensor(tensor, port, seen),
-                preprocessing=_steps(transform, tensor, interpolation),
-                raw=Raw(dtype=raw[0], low=raw[1], high=raw[2]),
-            )
-            for tensor, port, transform, seen, raw in zip(
-                report.inputs,
-                model.inputs,
-                model.preprocessing,
-                observed.input_ranges,
-                observed.raw,
-                strict=True,
-            )
-        ),
+        inputs=_inputs(report, model, observed, interpolation),
         outputs=tuple(
             Output(**_tensor(tensor, port, seen), task=task, logits=task in OF_CLASSES and bool(from_logits))
             for tensor, port, task, from_logits, seen in zip(
@@ -170,6 +156,17 @@ def _tensor(tensor: Tensor, port: Port, seen: tuple[float, float] | None) -> dic
         "zero_point": tensor.zero_point or 0,
         "range": seen,
     }
+
+
+def _inputs(
+    report: Report, model: PreparedModel, observed: Observed, interpolation: str
+) -> tuple[Input, ...]:
+    raws = (Raw(dtype=dtype, low=low, high=high) for dtype, low, high in observed.raw)
+    ports = zip(report.inputs, model.inputs, observed.input_ranges, strict=True)
+    return tuple(
+        Input(**_tensor(tensor, port, seen), preprocessing=_steps(transform, tensor, interpolation), raw=raw)
+        for (tensor, port, seen), transform, raw in zip(ports, model.preprocessing, raws, strict=True)
+    )
 
 
 def _steps(transform: Transform, tensor: Tensor, interpolation: str) -> Preprocessing:
