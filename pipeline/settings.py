@@ -14,7 +14,7 @@ from pipeline.config import BuildConfig
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 DEFAULT_FILE = Path("pipeline.toml")
 ZOO = "zoo:"
@@ -91,10 +91,12 @@ def read_validation(
     offset: float = 0.0,
     gates: tuple[str, ...] = (),
     seed: int = 0,
+    recorded: Mapping[str, Any] | None = None,
 ) -> BuildConfig:
     """The settings that judge a .tflite file: those of a file, if any, under the flags that were given.
 
     Args:
+        recorded: keys of ``[data]`` that a release states, for those that are not given.
         shifted: ``NAME=SOURCE`` each.
         gates: names of those to ask; none asks all that the file asks.
 
@@ -103,7 +105,7 @@ def read_validation(
     """
     raw = read_toml(config) if config is not None else {}
     raw.setdefault("model", {"path": ""})
-    raw["data"] = raw.get("data", {}) | ({"source": data} if data else {})
+    raw["data"] = dict(recorded or {}) | raw.get("data", {}) | ({"source": data} if data else {})
     raw["data"].setdefault("source", "")
     for given in shifted:
         name, equals, source = given.partition("=")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.errors import DeployError
 from deploy.manifest import read_manifest
-from pipeline.artifacts import Transform, described
+from pipeline.artifacts import described
 from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.intake import read_data, shifted_data, stored_dataset
 from pipeline.plausibility import ALLOW, Answered, doubt
 from pipeline.preprocessing import PROBE_SAMPLES, Choice, Probe, choose_preprocessing
+from pipeline.released import Released
 from pipeline.runtimes.environment import check_environment
 from pipeline.runtimes.remote import device_runtime
 from pipeline.runtimes.runtime import host_runtime
@@ -121,7 +122,7 @@ def _read(subject: Subject, original: Subject, config: BuildConfig, folder: Path
         return Given()
     inputs, outputs = subject.ports()
     data = _stored(subject, config.data, folder / "data", config.seed)
-    choice = _released(subject) or _choose(original, data, config)
+    choice = _released(subject, config) or _choose(original, data, config)
     transforms, logits = choice.transforms, tuple(map(_is_logits, outputs))
     answered = Answered.of(original.path, data, transforms, output_names(outputs), logits)
     misordered = answered.misordered()
@@ -157,7 +158,7 @@ def _stored(subject: Subject, config: DataConfig, folder: Path, seed: int) -> Da
     return stored_dataset(found, folder, len(inputs), outputs)
 
 
-def _released(subject: Subject) -> Choice | None:
+def _released(subject: Subject, config: BuildConfig) -> Choice | None:
     """What the manifest beside a file of a release says of its inputs; None of any other file."""
     try:
         manifest = read_manifest(subject.path.parent)
@@ -165,20 +166,11 @@ def _released(subject: Subject) -> Choice | None:
         return None
     if manifest.files.get(subject.path.name) != subject.flat.sha256:
         return None
-    steps = [port.preprocessing for port in manifest.inputs]
-    return Choice(
-        tuple(
-            Transform(
-                scale=each.scale,
-                offset=each.offset,
-                reverse_channels=each.reverse_channels,
-                indices=each.indices,
-                reason="as the release's manifest.json says",
-            )
-            for each in steps
-        ),
-        (),
+    declared = config.preprocessing != type(config.preprocessing)()
+    note = (
+        "the release's own preprocessing is used; [preprocessing], --scale and --offset are for other files"
     )
+    return Choice(Released(subject.path.parent, manifest).transforms, (), (note,) if declared else ())
 
 
 def _choose(subject: Subject, data: Dataset, config: BuildConfig) -> Choice:

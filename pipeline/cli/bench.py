@@ -52,15 +52,17 @@ def bench(
 ) -> None:
     """Say what an inference of FILE costs: times on this host and on real devices, emulated instructions.
 
-    FILE is a .tflite file; its inputs are noise. Kinds of cost are told apart in every line.
+    FILE is a .tflite file or a release's folder; its inputs are noise. Every line names its kind of cost.
     """
+    from pipeline.released import model_file
     from pipeline.runtimes.runtime import host_runtime
     from pipeline.validate.latency import compare_side_by_side
     from pipeline.validate.subject import Golden, Subject
 
+    file = model_file(file)
     counts, (emulated, real) = _counts(threads), _devices(target, devices)
     subject, host, golden = Subject.open(file), host_runtime("litert"), Golden(None, GOLDEN_SAMPLES, seed)
-    float_model, other = (Subject.open(path) if path else None for path in (baseline, against))
+    float_model, other = (Subject.open(model_file(path)) if path else None for path in (baseline, against))
     found = {
         "host": _times(host, subject, golden, counts, (runs, warmup_runs)),
         "devices": _device_times(real, subject, golden, counts, (runs, warmup_runs)),

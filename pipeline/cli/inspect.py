@@ -29,8 +29,11 @@ NO_OUTPUT = {"name": "", "shape": (), "dtype": ""}
 def inspect(file: Path, as_json: bool) -> None:
     """List a model's layers or operators, their quantization and their sizes.
 
-    FILE is a .tflite, a .keras or a Keras .h5 file.
+    FILE is a .tflite, a .keras or a Keras .h5 file, or a release's folder, whose .tflite is then listed.
     """
+    from pipeline.released import model_file
+
+    file = model_file(file)
     found = _keras(file) if _is_keras(file) else _tflite(file)
     if as_json:
         click.echo(json.dumps(found, indent=2))

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
     from pipeline.validate.report import Report
 
+DEFAULT_TARGET = "arm64"
 BOARD = "board"
 """The device that is no row of targets.toml: a whole emulated machine."""
 
 
 @click.command()
 @click.argument("file", type=UserPath())
-@click.option("--target", default="arm64", show_default=True, help="What to validate for.")
+@click.option("--target", help="What to validate for; default: the release's own, of a file arm64.")
 @click.option(
     "--device",
     "devices",
@@ -39,7 +40,7 @@ BOARD = "board"
 @click.option("--labels", multiple=True, metavar="A,B,C", callback=split_labels, help=LABELS_HELP)
 @click.option("--allow-chance", is_flag=True, help=ALLOW_CHANCE_HELP)
 @click.option("--baseline", type=UserPath(), help="The float .tflite to compare with.")
-@click.option("--against", type=UserPath(), help="An earlier .tflite that may not be better.")
+@click.option("--against", type=UserPath(), help="An earlier .tflite or release; fail if FILE is worse.")
 @click.option(
     "--scale",
     type=float,
@@ -61,7 +62,7 @@ BOARD = "board"
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def validate(
     file: Path,
-    target: str,
+    target: str | None,
     devices: tuple[str, ...],
     baseline: Path | None,
     against: Path | None,
@@ -69,22 +70,27 @@ def validate(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Measure FILE on the devices and ask the gates; without data all but accuracy."""
+    """Measure FILE on the devices and ask the gates; without data all but accuracy.
+
+    FILE is a .tflite file or a release's folder, whose preprocessing, tasks and labels are then used.
+    """
     from deploy.transports.ssh import split_addresses
     from pipeline.errors import GateFailed
+    from pipeline.released import is_folder, model_file, open_release
     from pipeline.settings import read_validation
     from pipeline.targets import chosen_devices, get_target
     from pipeline.validate_file import validate_file
 
-    chosen = get_target(target)
+    released = open_release(file) if is_folder(file) else None
+    chosen = get_target(target or (released.manifest.target if released else DEFAULT_TARGET))
     names, addresses = split_addresses([name for given in devices for name in given.split(",")])
     report = validate_file(
-        file,
+        released.model if released else file,
         target=chosen,
         devices=chosen_devices(chosen, [name for name in names if name != BOARD]),
-        config=read_validation(**settings),
-        baseline=baseline,
-        against=against,
+        config=read_validation(**settings, recorded=released.data_settings if released else None),
+        baseline=model_file(baseline) if baseline else None,
+        against=model_file(against) if against else None,
         board=BOARD in names,
         addresses=addresses,
     )

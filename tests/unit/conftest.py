@@ -181,12 +181,14 @@ def prepared_model() -> Callable[..., Any]:
 def write_release() -> Callable[..., Path]:
     """A function that writes an unsigned release into a folder: ``tiny`` 1.2.3, if nothing else is said.
 
-    ``changes`` are to its manifest, ``texts`` further files; the model is no real one.
+    ``changes`` are to its manifest, ``texts`` further files; the model is no real one, unless given.
     """
     from deploy.bundle import release_name, write_bundle
     from deploy.manifest import Input, Manifest, Output, Preprocessing, Resize, RuntimeNeed
 
-    def write(folder: Path, texts: Any = None, **changes: Any) -> Path:
+    def write(
+        folder: Path, texts: Any = None, model_bytes: bytes = b"TFL3 no real model", **changes: Any
+    ) -> Path:
         called = {"name": "tiny", "version": "1.2.3", "target": "arm64"} | changes
         name = release_name(called["name"], called["version"], called["target"])
         tensor = {"dtype": "int8", "scale": 1 / 255, "zero_point": -128}
@@ -212,7 +214,7 @@ def write_release() -> Callable[..., Path]:
             "files": {},
         }
         (release := folder / name).mkdir(parents=True)
-        (folder / "model").write_bytes(b"TFL3 no real model")
+        (folder / "model").write_bytes(model_bytes)
         arrays = {
             "golden_input_0": np.arange(12, dtype=np.int8).reshape(3, 2, 2, 1),
             "golden_output_0": np.arange(6, dtype=np.int8).reshape(3, 2),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 
 SETTINGS = """\
@@ -63,3 +65,37 @@ def test_a_device_that_is_not_known_is_refused_in_one_line(pipeline, tiny, ssh_d
 
     assert ended.code == 5
     assert "is not known" in ended.message
+
+
+def test_a_release_is_judged_with_its_own_target_tasks_and_preprocessing(
+    pipeline, signed_release, tiny, tmp_path
+):
+    (settings := tmp_path / "pipeline.toml").write_text(SETTINGS)
+    release = signed_release()
+    images = np.random.default_rng(0).integers(0, 256, (80, 4, 4, 1)).astype(np.uint8)
+    np.savez(tmp_path / "data.npz", x=images, y=np.arange(80) % 2)
+    asked = ("--config", settings, "--device", "host", "--gate", "xnnpack", "--json")
+
+    ended = pipeline("validate", release, "--data", tmp_path / "data.npz", *asked)
+
+    assert ended.code == 0, ended.err
+    report = json.loads(ended.out)
+    assert (report["name"], report["target"]) == (f"{release.name}.tflite", "arm64")
+
+
+def test_a_tampered_release_is_refused_before_anything_runs(pipeline, signed_release, tmp_path):
+    release = shutil.copytree(signed_release(), tmp_path / "tiny-1.0.0-arm64")
+    (release / f"{release.name}.tflite").write_bytes(b"another")
+
+    for command in ("validate", "bench", "inspect"):
+        ended = pipeline(command, release)
+        assert ended.code == 6
+        assert f"{release.name}.tflite: its bytes are not those in" in ended.message
+
+
+def test_inspect_lists_the_model_of_a_release(pipeline, signed_release):
+    release = signed_release()
+
+    ended = pipeline("inspect", release, "--json")
+
+    assert json.loads(ended.out)["file"] == str(release / f"{release.name}.tflite")
