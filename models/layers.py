@@ -38,8 +38,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "rms_normalization": lambda tf, x, axis, epsilon: (
         x[0] * tf.math.rsqrt(tf.reduce_mean(x[0] * x[0], axis, keepdims=True) + epsilon)
     ),
-    "merge_steps": lambda tf, x: tf.reshape(x[0], tf.concat([[-1], tf.shape(x[0])[2:]], 0)),
-    "split_steps": lambda tf, x, steps: tf.reshape(x[0], tf.concat([[-1, steps], tf.shape(x[0])[1:]], 0)),
+    "merge_steps": lambda tf, x: _regrouped(tf, x[0], [-1], 2),
+    "split_steps": lambda tf, x, steps: _regrouped(tf, x[0], [-1, steps], 1),
     "slice": lambda _, x, begin, end, strides: x[0][(slice(None), *map(slice, begin, end, strides))],
     "pad": lambda tf, x, paddings, value=0.0: tf.pad(x[0], paddings, constant_values=value),
     "tile": lambda tf, x, multiples: tf.tile(x[0], multiples),
@@ -79,3 +79,10 @@ def own_layers() -> dict[str, Any]:
 def _clip(tf: Any, x: Any, low: float | None, high: float | None) -> Any:
     x = x if low is None else tf.maximum(x, low)
     return x if high is None else tf.minimum(x, high)
+
+
+def _regrouped(tf: Any, x: Any, front: list[int], kept: int) -> Any:
+    """Reshape ``x`` to lengths that begin with ``front`` and end with its own from axis ``kept`` on."""
+    own = x.shape[kept:]
+    behind = own.as_list() if own.is_fully_defined() else tf.shape(x)[kept:]
+    return tf.reshape(x, tf.concat([front, behind], 0) if tf.is_tensor(behind) else [*front, *behind])

@@ -110,7 +110,9 @@ class DataConfig(Section):
     target: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     features: dict[str, FeatureConfig] = {}
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "area"] = "bilinear"
+    interpolation: Literal["nearest", "bilinear", "bilinear-no-antialias", "bicubic", "lanczos", "area"] = (
+        "bilinear"
+    )
     group: str = ""
     split: Literal["random", "time"] = "random"
     max_samples: Count = 1_000_000

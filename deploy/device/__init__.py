@@ -4,4 +4,13 @@
 package; they import nothing else of this project.
 """
 
-FILES = ("predict.py", "raw.py", "samples.py", "observe.py", "totals.py", "serving.py", "runner.py")
+FILES = (
+    "predict.py",
+    "raw.py",
+    "samples.py",
+    "resizing.py",
+    "observe.py",
+    "totals.py",
+    "serving.py",
+    "runner.py",
+)

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING or __package__:
-    from deploy.device import raw
+    from deploy.device import raw, resizing
 else:
     import raw
+    import resizing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,13 +158,17 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def to_input(sample: NDArray[Any], contract: dict[str, Any]) -> NDArray[Any]:
-    """Return a raw sample as the model's tensor: channels, scale, offset, then quantization.
+    """Return a raw sample as the model's tensor: size, channels, scale, offset, then quantization.
 
     Raises:
-        ValueError: it has another shape than the model's input, or is quantized already.
+        ValueError: it has another shape than the model's input and cannot be scaled to it, or is quantized
+            already.
     """
-    if list(sample.shape) != contract["shape"][1:]:
-        msg = f"{contract['name']}: a sample of shape {sample.shape}, the model takes {contract['shape'][1:]}"
+    expected, resize = contract["shape"][1:], contract["preprocessing"]["resize"]
+    if resize and list(sample.shape) != expected and sample.shape[2:] == (expected[-1],):
+        sample = resizing.resized(sample, resize)
+    if list(sample.shape) != expected:
+        msg = f"{contract['name']}: a sample of shape {sample.shape}, the model takes {expected}"
         raise ValueError(msg)
     raw.check(sample, contract)
     steps = contract["preprocessing"]

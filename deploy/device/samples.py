@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING or __package__:
-    from deploy.device import raw
+    from deploy.device import raw, resizing
 else:
     import raw
+    import resizing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 ARRAY = b"\x93NUMPY"
 PHOTOS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-RESAMPLING = {"area": "BOX"}  # Pillow's name, where it is not ours in capitals
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -99,10 +99,9 @@ def _photo(name: str, port: dict[str, Any]) -> NDArray[Any]:
         except Exception as error:  # Pillow's decoders raise almost any kind
             msg = f"{name}: cannot be decoded: {' '.join(str(error).split())[:200]}"
             raise ValueError(msg) from error
-    (height, width), how = resize["size"], resize["interpolation"]
-    if decoded.size != (width, height):
-        decoded = decoded.resize((width, height), Image.Resampling[RESAMPLING.get(how, how.upper())])
-    return np.asarray(decoded).reshape(height, width, shape[-1])
+    pixels = np.asarray(decoded).reshape(decoded.height, decoded.width, shape[-1])
+    is_scaled = list(pixels.shape[:2]) != list(resize["size"])
+    return resizing.resized(pixels, resize) if is_scaled else pixels
 
 
 def _shown(contract: dict[str, Any]) -> str:

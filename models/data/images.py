@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.data.resizing import NO_ANTIALIAS, resize_bilinear
 from models.errors import DataError
 
 if TYPE_CHECKING:
@@ -101,6 +102,10 @@ class Decoder:
         after = (height or before[0], width or before[1])
         if after != before:
             self.seen.add(before)
+        if after != before and self.interpolation == NO_ANTIALIAS and not self.mask:
+            scaled = resize_bilinear(np.asarray(decoded).reshape(*before, channels), after)
+            return np.rint(scaled).astype(np.uint8)
+        if after != before:
             how = "NEAREST" if self.mask else _RESAMPLING[self.interpolation]
             decoded = decoded.resize(after[::-1], Image.Resampling[how])
         array = np.asarray(decoded)
@@ -136,8 +141,9 @@ def image_decoder(port: Port, interpolation: str, where: str) -> Decoder:
     if len(port.shape) != 3 or port.shape[2] not in _MODES:
         msg = f"{where}: images need a model whose input is (height, width, 1, 3 or 4), not {port.shape}"
         raise DataError(msg)
-    if interpolation not in _RESAMPLING:
-        msg = f"interpolation {interpolation!r} is not known; give one of {', '.join(_RESAMPLING)}"
+    if interpolation not in (*_RESAMPLING, NO_ANTIALIAS):
+        known = ", ".join((*_RESAMPLING, NO_ANTIALIAS))
+        msg = f"interpolation {interpolation!r} is not known; give one of {known}"
         raise DataError(msg)
     return Decoder((port.shape[0], port.shape[1], port.shape[2]), interpolation)
 

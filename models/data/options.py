@@ -50,7 +50,8 @@ class DataOptions:
             last ones.
         columns: columns of a table that are inputs, in the model's order; empty: all others.
         features: of a TFRecord by name; empty: told from the first record.
-        interpolation: of scaled images: nearest, bilinear, bicubic, lanczos, area or box.
+        interpolation: of scaled images: nearest, bilinear, bicubic, lanczos, area or box, as Pillow has
+            them, or bilinear-no-antialias, as ``tf.image.resize`` has it.
         group: what samples of one group share, so that all of them are on one side of a split: a column of a
             table, an array, or a regular expression searched in the paths of images; empty: nothing.
         split: ``"random"``, or ``"time"`` to test on the last samples.

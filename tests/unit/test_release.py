@@ -267,7 +267,16 @@ def test_the_digest_of_a_release_is_its_manifests(judged, make):
     assert listed == {
         *("tiny-1.0-arm64.tflite", "tiny-1.0-arm64.tflite.zst", "labels.txt", "calibration.json"),
         *("golden_input_0.npy", "golden_output_0.npy", "baseline.json", "tiny.service"),
-        *("predict.py", "raw.py", "samples.py", "runner.py", "serving.py", "observe.py", "totals.py"),
+        *(
+            "predict.py",
+            "raw.py",
+            "samples.py",
+            "resizing.py",
+            "runner.py",
+            "serving.py",
+            "observe.py",
+            "totals.py",
+        ),
         *("c", "android"),
         *("MODEL_CARD.md", "bom.cdx.json", "provenance.json"),
     }

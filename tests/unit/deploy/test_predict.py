@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from deploy import device
-from deploy.device import predict, raw
+from deploy.device import predict, raw, resizing
 from deploy.manifest import digest_of
+from models.data.resizing import resize_bilinear
 
 PROGRAMS = [Path(device.__file__).with_name(name) for name in device.FILES]
 RAW = np.random.default_rng(3).integers(0, 256, (5, 4, 4, 1)).astype(np.uint8)
@@ -32,7 +33,7 @@ def test_a_program_of_a_device_needs_what_devices_have(path):
     imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
     others = {Path(name).stem for name in device.FILES}
     allowed = {*sys.stdlib_module_names, *others, "numpy", "deploy"}
-    allowed |= {"PIL"} if path.name == "samples.py" else set()  # for photos alone
+    allowed |= {"PIL"} if path.name in ("samples.py", "resizing.py") else set()  # for photos alone
     assert {name.split(".")[0] for name in imported} <= allowed
     assert {name for name in imported if name.startswith("deploy")} <= {"deploy.device"}
     later = [
@@ -137,6 +138,33 @@ def test_a_sample_of_another_shape_or_number_is_refused(released):
         model.predict(RAW[0, ..., 0])
     with pytest.raises(ValueError, match="2 arrays for 1 inputs"):
         model.predict(RAW[0], RAW[0])
+
+
+@pytest.mark.parametrize("how", ["bilinear-no-antialias", "bilinear", "nearest", "area"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_of_another_size_is_scaled_as_the_training_data_were(how, channels, tmp_path):
+    from PIL import Image
+
+    from models.data.images import Decoder
+
+    photo = np.random.default_rng(5).integers(0, 256, (9, 13, channels)).astype(np.uint8)
+    Image.fromarray(photo[..., 0] if channels == 1 else photo).save(tmp_path / "photo.png")
+    read = Decoder((4, 6, channels), how)(("photo.png", tmp_path / "photo.png"))
+    steps = {"resize": {"size": [4, 6], "interpolation": how}, "reverse_channels": False, "indices": False}
+    contract = {"name": "image", "shape": [1, 4, 6, channels], "dtype": "uint8", "scale": None}
+    contract["preprocessing"] = steps | {"scale": [1.0], "offset": [0.0]}
+
+    np.testing.assert_array_equal(predict.to_input(photo, contract), read)
+
+
+def test_a_float_image_of_another_size_is_scaled_without_antialias_or_refused():
+    image, size = np.random.default_rng(5).random((9, 13, 3), np.float32), {"size": [4, 6]}
+
+    scaled = resizing.resized(image, size | {"interpolation": "bilinear-no-antialias"})
+
+    np.testing.assert_array_equal(scaled, resize_bilinear(image, (4, 6)))
+    with pytest.raises(ValueError, match="an image of float32: scale it to 4x6 first"):
+        resizing.resized(image, size | {"interpolation": "bilinear"})
 
 
 def test_tflite_runtime_is_none_beside_numpy_2(monkeypatch):

@@ -103,6 +103,22 @@ def test_images_are_scaled_as_was_said(how, folder, load):
     np.testing.assert_array_equal(loaded.x[0, ..., 0], np.asarray(wanted))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(4, 5), (24, 40)])
+def test_images_are_scaled_without_antialias_as_tensorflow_does(size, channels, folder, load):
+    import tensorflow as tf
+
+    pixels = RNG.integers(0, 256, (16, 17, channels), np.uint8)
+    root = folder()
+    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(root / "cat" / "0.png")
+
+    loaded = load(root, model(*size, channels), interpolation="bilinear-no-antialias")
+
+    expected = tf.image.resize(pixels, size, method="bilinear", antialias=False).numpy()
+    assert loaded.x.dtype == np.uint8
+    assert np.abs(loaded.x[0] - expected).max() <= 0.5 + 1e-4
+
+
 @pytest.fixture
 def masks(tmp_path):
     """Images with masks of the same name; a mask is 255 where the image is bright."""
