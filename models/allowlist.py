@@ -221,6 +221,8 @@ DO_NOTHING = frozenset(
 STATES = {"LSTM": 2, "GRU": 1, "SimpleRNN": 1}
 """How many states each recurrent layer has."""
 
+MAX_STEPS = 128  # that a recurrent layer is unrolled over: each is some twenty operators
+
 CLASS_SYNONYMS = dict.fromkeys(
     ("BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization"), "BatchNormalization"
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.allowlist import MAX_STEPS, STATES
 from models.errors import ModelError
 from models.graph import Layer
 
@@ -37,6 +39,39 @@ def expanded(layer: Layer, shape: Shape) -> tuple[Layer, ...]:
     except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
         msg = f"layer {layer.name!r} ({layer.kind}) does not fit its input {shape}: {error}"
         raise ModelError(msg) from error
+
+
+def unrolled_for_states(layer: Layer, tensors: int, shape: Shape) -> Layer:
+    """Return a recurrent layer unrolled where its states are given or returned; any other as it is.
+
+    The converter's own LSTM operator begins with zeros whatever it is given, in the float reference too.
+
+    Args:
+        layer: as read.
+        tensors: how many it is called on.
+        shape: of its input, the batch first.
+
+    Raises:
+        ModelError: the layer is an LSTM of too many steps.
+    """
+    inner = layer.inner or layer
+    if inner.kind not in STATES or (tensors == 1 and not inner.config.get("return_state")):
+        return layer
+    if shape[1] is None or shape[1] > MAX_STEPS:
+        if inner.kind != "LSTM":
+            return layer
+        msg = (
+            f"layer {layer.name!r} ({layer.kind}): its states are given or returned, over "
+            f"{shape[1] or 'an open number of'} steps; give the model's Input at most {MAX_STEPS}"
+        )
+        raise ModelError(msg)
+    if layer.inner is None:
+        return replace(layer, config=layer.config | {"unroll": True})
+    ahead, back = (
+        part and replace(part, config=part.config | {"unroll": True})
+        for part in (layer.inner, layer.inner_backward)
+    )
+    return replace(layer, inner=ahead, inner_backward=back)
 
 
 def _rms_normalization(layer: Layer, shape: Shape) -> tuple[Layer, ...]:

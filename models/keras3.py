@@ -26,7 +26,7 @@ from models.configuration import (
     starts_with_input,
 )
 from models.errors import ModelError
-from models.expansions import expanded
+from models.expansions import expanded, unrolled_for_states
 from models.graph import Call, Graph, Layer
 from models.nodes import Arguments, Ref, Tensor, read_node, read_refs
 from models.operations import is_operation, operation_chains, operation_kind
@@ -259,6 +259,7 @@ class _Reader:
         named = "a mask" if named_mask is not None else ""
         mask = masks.mask_after(name, kind, [*(self.masks.get(tensor, "") for tensor in tensors), named])
         given = tensors
+        layer = unrolled_for_states(layer, len(tensors), self.shapes[tensors[0]])
         for step in expanded(layer, self.shapes[tensors[0]]):
             tensors = (self._call(place if step.name == name else (*place, step.name), step, tensors),)
         start = tensor = tensors[0]

@@ -164,12 +164,7 @@ def to_input(sample: NDArray[Any], contract: dict[str, Any]) -> NDArray[Any]:
         ValueError: it has another shape than the model's input and cannot be scaled to it, or is quantized
             already.
     """
-    expected, resize = contract["shape"][1:], contract["preprocessing"]["resize"]
-    if resize and list(sample.shape) != expected and sample.shape[2:] == (expected[-1],):
-        sample = resizing.resized(sample, resize)
-    if list(sample.shape) != expected:
-        msg = f"{contract['name']}: a sample of shape {sample.shape}, the model takes {expected}"
-        raise ValueError(msg)
+    sample = resizing.fitted(sample, contract)
     raw.check(sample, contract)
     steps = contract["preprocessing"]
     if steps["indices"]:

@@ -16,6 +16,21 @@ NO_ANTIALIAS = "bilinear-no-antialias"
 _RESAMPLING = {"area": "BOX"}  # Pillow's name, where it is not ours in capitals
 
 
+def fitted(raw: NDArray[Any], contract: dict[str, Any]) -> NDArray[Any]:
+    """Return a raw sample in the shape of the model's input: an image is scaled, as ``manifest.json`` says.
+
+    Raises:
+        ValueError: it has another shape and is no image, or cannot be scaled.
+    """
+    resize, expected = contract["preprocessing"]["resize"], contract["shape"][1:]
+    if list(raw.shape) == expected:
+        return raw
+    if resize and raw.ndim == 3 and raw.shape[2] == expected[2]:
+        return resized(raw, resize)
+    msg = f"{contract['name']}: a sample of shape {raw.shape}, the model takes {expected}"
+    raise ValueError(msg)
+
+
 def resized(image: NDArray[Any], resize: dict[str, Any]) -> NDArray[Any]:
     """Scale an image as ``manifest.json`` says.
 

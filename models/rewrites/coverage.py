@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from models.rewrites.recurrent import MAX_STEPS, RECURRENT
+from models.allowlist import MAX_STEPS
+from models.rewrites.recurrent import RECURRENT
 
 if TYPE_CHECKING:
     import tf_keras

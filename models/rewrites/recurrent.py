@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from models.allowlist import STATES
+from models.allowlist import MAX_STEPS, STATES
 from models.graph import Layer
 from models.rewrites.edit import Edit, Rewrite
 from models.shapes import infer_shapes
@@ -22,7 +22,6 @@ from models.shapes import infer_shapes
 if TYPE_CHECKING:
     from models.graph import Call, Graph
 
-MAX_STEPS = 128  # each is some twenty operators
 RECURRENT = frozenset(STATES)
 _WHY = "int8 kernels have no loops or state"
 _MERGES = {"concat": "Concatenate", "sum": "Add", "mul": "Multiply", "ave": "Average"}

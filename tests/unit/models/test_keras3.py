@@ -168,3 +168,14 @@ def test_states_of_a_convolutional_layer_are_refused(library_name, suffix, save)
 
     with pytest.raises(ModelError, match=r"'film' \(ConvLSTM2D\): return_state=True is not supported"):
         load_model(save(library.Model(inputs, hidden), suffix))
+
+
+@pytest.mark.parametrize("steps", [None, 200])
+def test_states_over_more_steps_than_are_unrolled_are_refused(steps, save, legacy_keras):
+    import tf_keras
+
+    inputs = tf_keras.Input((steps, 3))
+    _, hidden, _ = tf_keras.layers.LSTM(4, return_state=True, name="memory")(inputs)
+
+    with pytest.raises(ModelError, match=r"'memory' \(LSTM\): its states .* at most 128"):
+        load_model(save(tf_keras.Model(inputs, hidden), ".h5"))
