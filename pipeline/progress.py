@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -18,10 +17,12 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pipeline.terminal import Terminal
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-console = Console(stderr=True, highlight=False)
+console = Terminal(stderr=True, highlight=False)
 
 
 class _Done(ProgressColumn):

@@ -3,34 +3,60 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from deploy.errors import RefusedError, SignatureError, TransportError
 from deploy.install import scripts
+from deploy.install.answers import (
+    BUSY,
+    LOCK_MINUTES,
+    fields,
+    matched,
+    printed,
+    read_manifest_text,
+    run_script,
+    script,
+    silent_script,
+    texts,
+    unexpected,
+    unframed,
+)
 from deploy.install.options import is_plain_path, require_name
-from deploy.manifest import Manifest
-from deploy.transports.words import last_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from deploy.install.options import Options
-    from deploy.transports.transport import Ran, Transport
+    from deploy.manifest import Manifest
+    from deploy.transports.transport import Transport
 
-BUSY = 75
-LOCK_MINUTES = 15
-"""After which a lock is taken over: longer than any single step of an installation may take."""
 SPARE_BYTES = 4 << 20
 _held: set[str] = set()  # ids of the locks that this process uses
 _ACTIVE = re.compile(r"releases/((?:\.kept-)?[0-9a-f]{64})")
+FIELDS = {
+    "root": r".*",
+    "machine": r"[A-Za-z0-9_.-]{1,64}",
+    "bits": r"(32|64)?",
+    "abi": r"[A-Za-z0-9_.-]{0,64}",
+    "writable": r"yes|no",
+    "free_kib": r"[0-9]{0,15}",
+    "current": r".*",
+    "previous": r".*",
+    "release_kind": r"yes|no|link|file|foreign",
+    "previous_kind": r"yes|no|link|file|foreign",
+    "hashes": r"yes|no",
+    "user": r"[0-9]{1,10}",
+    "unit": r"[a-z-]{0,32}",
+    "packages": r".*",
+    "manifest": r".*",
+}
+"""What ``scripts.FACTS`` prints, in its order, and the form of each value."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +70,9 @@ class Facts:
         free_bytes: on the file system of ``root``.
         active: the folder in ``releases`` of the active version; None where there is none.
         manifest: of the active version; None where there is none that can be read.
-        is_present: whether the release that was asked about has a folder there.
+        release_kind: what the folder is that the release asked about would be in: ``"no"`` (there is none),
+            ``"yes"``, ``"link"``, ``"file"``, or ``"foreign"``: another user's.
+        previous_kind: likewise of the previous version.
         packages: version by package of the device's Python, ``"python"`` among them; empty without Python.
         unit: what systemd says of the release's service; "" where there is none.
     """
@@ -58,11 +86,17 @@ class Facts:
     active: str | None
     previous: str | None
     manifest: Manifest | None
-    is_present: bool
+    release_kind: str
+    previous_kind: str
     hashes: bool
     is_root: bool
     unit: str
     packages: Mapping[str, str]
+
+    @property
+    def is_present(self) -> bool:
+        """Whether the release that was asked about has a folder there."""
+        return self.release_kind == "yes"
 
 
 def look(transport: Transport, name: str, options: Options, digest: str = "") -> Facts:
@@ -72,27 +106,28 @@ def look(transport: Transport, name: str, options: Options, digest: str = "") ->
         TransportError: it was not reached, or its answer is none.
     """
     words = (require_name(name), options.root or "", options.python, digest, scripts.PROBE)
-    ran = transport.run(["sh", "-c", scripts.FACTS, "sh", *words])
-    said, _, manifest = ran.out.decode(errors="replace").replace("\r\n", "\n").partition("manifest\n")
-    found = dict(line.partition("=")[::2] for line in said.splitlines())
-    if ran.status != 0 or not is_plain_path(found.get("root", "")) or "machine" not in found:
-        msg = f"{transport} has no shell that answers as one: {last_line(ran.err or said)}"
-        raise TransportError(msg)
+    said = script(transport, scripts.FACTS, *words)
+    found = fields(transport, said, tuple(FIELDS))
+    for key, pattern in FIELDS.items():
+        matched(transport, pattern, found[key], key)
+    if not is_plain_path(found["root"]):
+        raise unexpected(transport, found["root"], "the folder of all releases")
     return Facts(
         root=found["root"],
         machine=found["machine"],
-        bits=_number(found.get("bits", "")),
+        bits=int(found["bits"] or 0),
         abi=found["abi"],
-        is_writable=found.get("writable") == "yes",
-        free_bytes=_number(found.get("free_kib", "")) << 10,
+        is_writable=found["writable"] == "yes",
+        free_bytes=int(found["free_kib"] or 0) << 10,
         active=_folder(found["current"]),
         previous=_folder(found["previous"]),
-        manifest=read_manifest_text(manifest),
-        is_present=found.get("present") == "yes",
-        hashes=found.get("hashes") == "yes",
+        manifest=read_manifest_text(found["manifest"]),
+        release_kind=found["release_kind"],
+        previous_kind=found["previous_kind"],
+        hashes=found["hashes"] == "yes",
         is_root=found["user"] == "0",
         unit=found["unit"],
-        packages=_packages(found["python"]),
+        packages=texts(transport, found["packages"], "what its Python has"),
     )
 
 
@@ -102,11 +137,13 @@ def check_device(
     """Refuse a device that cannot take the release; nothing is pushed yet.
 
     Raises:
-        RefusedError: its machine, space, folder, tools or runtime are not what the release needs.
+        RefusedError: its machine, space, folder, tools or runtime are not what the release needs, or what is
+            where the release would be was made by somebody else.
         SignatureError: its active release is a newer one.
     """
     for trouble in (
         _abi_trouble(facts, manifest),
+        planted(facts.release_kind, "where it would be installed"),
         _folder_trouble(facts, size_bytes),
         _runtime_trouble(facts, manifest, options),
     ):
@@ -125,6 +162,14 @@ def check_device(
 def can_check(facts: Facts, manifest: Manifest) -> bool:
     """Whether the device's Python can answer the golden vectors."""
     return not _python_trouble(facts, manifest)
+
+
+def planted(kind: str, where: str) -> str:
+    """Say what is wrong with a version's folder that this user did not make; "" where nothing is."""
+    if kind in ("yes", "no"):
+        return ""
+    what = {"link": "a link", "file": "no folder", "foreign": "another user's folder"}[kind]
+    return f"there is {what} {where}; find out who put it there, and remove it"
 
 
 def _abi_trouble(facts: Facts, manifest: Manifest) -> str:
@@ -177,16 +222,21 @@ def _python_trouble(facts: Facts, manifest: Manifest) -> str:
 
 
 def this_machine() -> str:
-    """Return what tells this machine, since it was started, from others, and says nothing else of it."""
+    """Return what tells the processes that this one sees from others, and says nothing else of the machine.
+
+    Two containers of one machine, since it was started, see other processes of the same numbers.
+    """
     boot = Path("/proc/sys/kernel/random/boot_id")
-    return hashlib.sha256(boot.read_bytes() if boot.exists() else b"").hexdigest()[:16]
+    about = boot.read_bytes() if boot.exists() else b""
+    with suppress(OSError):
+        about += Path("/proc/self/ns/pid").readlink().name.encode()
+    return hashlib.sha256(about).hexdigest()[:16]
 
 
-def _is_dead(said: str) -> bool:
-    """Whether a lock, of which its owner and id are said, was of this machine and is used no more."""
-    owner, _, holder = said.partition("\n")
+def _is_dead(owner: str, holder: str) -> bool:
+    """Whether a lock was of a process that this one would see, and is used no more."""
     machine, _, process = owner.partition(":")
-    if machine != this_machine() or not process.isdigit():
+    if machine != this_machine() or not re.fullmatch("[0-9]{1,10}", process, re.ASCII):
         return False
     # One of this very process may not have been given back because the link was lost.
     return holder not in _held if process == str(os.getpid()) else not Path(f"/proc/{process}").exists()
@@ -214,9 +264,11 @@ class Lock:
     def __enter__(self) -> Lock:
         _held.add(self.id)
         try:
-            said = self._take(by_force=self.break_lock)
-            links = tuple(_folder(link.strip()) for link in said.partition("=")[::2])
-            if links != (self.facts.active, self.facts.previous):
+            said = fields(self.transport, self._take(by_force=self.break_lock), ("current", "previous"))
+            if (_folder(said["current"]), _folder(said["previous"])) != (
+                self.facts.active,
+                self.facts.previous,
+            ):
                 msg = f"{self.transport} was installed to by somebody else just now; look again"
                 raise RefusedError(msg)
         except BaseException:
@@ -227,10 +279,21 @@ class Lock:
     def _take(self, *, by_force: bool) -> str:
         force = "yes" if by_force else ""
         words = (self.there, self.id, str(LOCK_MINUTES), force, f"{this_machine()}:{os.getpid()}")
-        ran = self.transport.run(["sh", "-c", scripts.LOCK, "sh", *words])
-        if ran.status == BUSY and not by_force and _is_dead(ran.out.decode(errors="replace").strip()):
-            return self._take(by_force=True)
+        ran = run_script(self.transport, scripts.LOCK, *words)
+        if ran.status == BUSY and not by_force:
+            said = fields(self.transport, unframed(self.transport, ran), ("owner", "holder"))
+            if _is_dead(said["owner"], said["holder"]):
+                return self._take(by_force=True)
         return printed(self.transport, ran)
+
+    def refresh(self) -> None:
+        """Keep the lock from growing old.
+
+        Raises:
+            RefusedError: another installation took it over.
+            TransportError: the device was not reached.
+        """
+        silent_script(self.transport, scripts.HELD, self.there, self.id)
 
     def __exit__(self, *_: object) -> None:
         self._give_back()
@@ -238,33 +301,9 @@ class Lock:
     def _give_back(self) -> None:
         _held.discard(self.id)
         try:
-            self.transport.run(["sh", "-c", scripts.UNLOCK, "sh", self.there, self.id])
+            run_script(self.transport, scripts.UNLOCK, self.there, self.id)
         except TransportError:
             return  # the next installation takes over, see LOCK_MINUTES
-
-
-def script(transport: Transport, text: str, *arguments: str, timeout_s: float = 120.0) -> str:
-    """Run one of ``scripts`` and return what it printed.
-
-    Raises:
-        RefusedError: another installation holds the device.
-        TransportError: the device was not reached, or the script failed there.
-    """
-    return printed(transport, transport.run(["sh", "-c", text, "sh", *arguments], timeout_s=timeout_s))
-
-
-def printed(transport: Transport, ran: Ran) -> str:
-    """Return what a script printed; errors as ``script``."""
-    if ran.status == BUSY:
-        msg = (
-            f"{transport} is being installed to by somebody else; wait for that, or if it is dead, say "
-            f"--break-lock (after {LOCK_MINUTES} minutes it is taken over)"
-        )
-        raise RefusedError(msg)
-    if ran.status != 0:
-        msg = f"{transport}: {last_line(ran.err) if ran.err.strip() else f'status {ran.status}'}"
-        raise TransportError(msg)
-    return ran.out.decode(errors="replace").replace("\r\n", "\n")
 
 
 def digest_in(folder: str) -> str:
@@ -277,29 +316,9 @@ def place(facts: Facts, name: str) -> str:
     return str(PurePosixPath(facts.root) / require_name(name))
 
 
-def read_manifest_text(text: str) -> Manifest | None:
-    """Return the manifest that a device has; None where it is none."""
-    try:
-        return Manifest.model_validate_json(text)
-    except ValidationError:
-        return None
-
-
 def _folder(link: str) -> str | None:
     found = _ACTIVE.fullmatch(link)
     return found[1] if found else None
-
-
-def _packages(text: str) -> dict[str, str]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else 0
 
 
 def _numbers(version: str) -> tuple[int, ...]:

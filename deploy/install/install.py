@@ -8,24 +8,26 @@ switch leaves the old version untouched; what fails after it goes back.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationError
 
 from deploy.errors import DeployError, RefusedError, TransportError
 from deploy.install import scripts
-from deploy.install.device import Facts, Lock, can_check, check_device, digest_in, look, place, script
+from deploy.install.answers import hashes, script, silent_script
+from deploy.install.device import Facts, Lock, can_check, check_device, digest_in, look, place
 from deploy.layouts import device_files
 from deploy.manifest import MANIFEST, digest_of
-from deploy.transports.words import last_line
+from deploy.transports.words import last_line, quoted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from deploy.install.options import Options
     from deploy.manifest import Manifest
-    from deploy.transports.transport import Transport
+    from deploy.transports.transport import Ran, Transport
 
 Step = Callable[[str], None]
 """Hears what is being done, e.g. ``"push 3 of 11"``."""
@@ -82,13 +84,14 @@ def install(
     there = place(facts, manifest.name)
     with Lock(transport, there, facts, break_lock=options.break_lock) as lock:
         target = f"{there}/releases/{digest}"
-        if not facts.is_present or _differences(transport, target, expected):
-            _push(transport, files, expected, there, lock, digest, on_step)
+        if not facts.is_present or _differences(lock, digest, expected):
+            _push(transport, files, expected, lock, digest, on_step)
+        lock.refresh()
         proof = Proof(transport, manifest, options, facts)
         try:
             notes = proof.require(target, digest, None, on_step)
         except RefusedError:
-            script(transport, scripts.REMOVE, there, lock.id, digest)  # unless it is in use
+            silent_script(transport, scripts.REMOVE, there, lock.id, digest)  # unless it is in use
             raise
         if facts.active == digest:
             previous = facts.previous and digest_in(facts.previous)
@@ -102,36 +105,56 @@ def _push(
     transport: Transport,
     files: dict[str, Path],
     expected: dict[str, str],
-    there: str,
     lock: Lock,
     digest: str,
     on_step: Step,
 ) -> None:
     """Push the files into a folder of their own, read their hashes back, and name it after its digest."""
-    incoming = f"{there}/releases/.incoming-{lock.id}"
+    incoming = f".incoming-{lock.id}"
     for number, (name, path) in enumerate(files.items(), 1):
         on_step(f"push {number} of {len(files)}")
         if hashlib.sha256(path.read_bytes()).hexdigest() != expected[name]:
             msg = f"{path} changed after it was verified; verify the release again"
             raise DeployError(msg)
-        transport.push(path, f"{incoming}/{name}")
+        transport.push(path, f"{lock.there}/releases/{incoming}/{name}")
     on_step("read hashes back")
-    wrong = _differences(transport, incoming, expected)
-    if wrong:
-        msg = f"{transport}: {wrong} did not arrive as it was sent; is its storage sound? Try again"
-        raise TransportError(msg)
+    _require_arrived(lock, incoming, expected)
     on_step("settle")
-    script(transport, scripts.SETTLE, there, lock.id, digest)
+    silent_script(transport, scripts.SETTLE, lock.there, lock.id, digest)
+    if lock.facts.is_present:  # it was repaired, file by file
+        _require_arrived(lock, digest, expected)
 
 
-def _differences(transport: Transport, folder: str, expected: dict[str, str]) -> str:
-    """Read the hashes of a folder on the device; returns the first file that is not as expected, or ""."""
-    lines = script(transport, scripts.HASHES, folder, timeout_s=600.0).splitlines()
-    found = {name.removeprefix("./"): sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
-    for name in sorted(found.keys() | expected.keys()):
-        if found.get(name) != expected.get(name):
-            return name
-    return ""
+def _require_arrived(lock: Lock, folder: str, expected: dict[str, str]) -> None:
+    wrong = _differences(lock, folder, expected)
+    if wrong:
+        msg = f"{lock.transport}: {wrong} did not arrive as it was sent; is its storage sound? Try again"
+        raise TransportError(msg)
+
+
+def _differences(lock: Lock, folder: str, expected: dict[str, str]) -> str:
+    """Read the hashes of a folder in ``releases``; returns the first file that is not as expected, or "".
+
+    Raises:
+        RefusedError: another installation took the lock over.
+        TransportError: the device was not reached, or its answer is not one hash for each file.
+    """
+    words = (lock.there, lock.id, f"releases/{folder}")
+    found = hashes(lock.transport, script(lock.transport, scripts.HASHES, *words, timeout_s=600.0))
+    differing = (
+        name for name in sorted(found.keys() | expected.keys()) if found.get(name) != expected.get(name)
+    )
+    return next((quoted(name) for name in differing), "")
+
+
+class _Health(BaseModel):
+    """What ``runner.py health --json`` prints; further keys are for people."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    healthy: StrictBool
+    digest: StrictStr | None = None
+    why: StrictStr | None = None
 
 
 @dataclass(frozen=True)
@@ -171,10 +194,9 @@ class Proof:
         words = [self.options.python, f"{folder}/runner.py", "health", "--json"]
         words += ["--samples", str(samples)] if samples is not None else []
         ran = self.transport.run(words, timeout_s=HEALTH_TIMEOUT_S)
-        found = _json(ran.out)
-        if ran.status == 0 and found.get("healthy") is True and found.get("digest") == digest:
+        why = _why_unhealthy(ran, digest)
+        if not why:
             return
-        why = (found.get("why") or last_line(ran.err)) if ran.status else "it answers as another version"
         msg = f"{self.transport}: {self.manifest.full_name} is not healthy there: {why}"
         raise RefusedError(msg)
 
@@ -205,7 +227,7 @@ def switch(lock: Lock, facts: Facts, folder: str, proof: Proof, on_step: Step) -
     there, transport = lock.there, lock.transport
     on_step("switch")
     try:
-        script(transport, scripts.SWITCH, there, lock.id, f"releases/{folder}", _release(facts.active))
+        silent_script(transport, scripts.SWITCH, there, lock.id, f"releases/{folder}", _release(facts.active))
         _restart(transport, facts, proof.manifest.name)
         proof.require(f"{there}/current", digest_in(folder), QUICK_SAMPLES, on_step)
     except RefusedError as error:
@@ -228,10 +250,10 @@ def switch(lock: Lock, facts: Facts, folder: str, proof: Proof, on_step: Step) -
 def _go_back(lock: Lock, facts: Facts) -> None:
     """Undo a switch: what was active and previous is so again."""
     if facts.active is None:
-        script(lock.transport, scripts.LEAVE, lock.there, lock.id)
+        silent_script(lock.transport, scripts.LEAVE, lock.there, lock.id)
     else:
         before = _release(facts.previous)
-        script(lock.transport, scripts.SWITCH, lock.there, lock.id, _release(facts.active), before)
+        silent_script(lock.transport, scripts.SWITCH, lock.there, lock.id, _release(facts.active), before)
         _restart(lock.transport, facts, lock.there.rpartition("/")[2])
 
 
@@ -256,9 +278,15 @@ def _release(folder: str | None) -> str:
     return f"releases/{folder}" if folder else ""
 
 
-def _json(text: bytes) -> dict[str, Any]:
+def _why_unhealthy(ran: Ran, digest: str) -> str:
+    """Say why a runner's answer is not that of a healthy version; "" where it is."""
     try:
-        found = json.loads(text.decode(errors="replace").strip().rpartition("\n")[2] or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        found = _Health.model_validate_json(ran.out)
+    except ValidationError:
+        said = ran.out.decode(errors="replace").strip()
+        if ran.status != 0 and not said:
+            return last_line(ran.err)
+        return f"its runner answers {quoted(said)}, which is no health"
+    if ran.status != 0 or not found.healthy:
+        return last_line(found.why or ran.err)
+    return "" if found.digest == digest else "it answers as another version"

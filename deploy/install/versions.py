@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deploy.errors import DeployError, RefusedError
 from deploy.install import scripts
-from deploy.install.device import Facts, Lock, can_check, digest_in, look, place, read_manifest_text, script
+from deploy.install.answers import fields, read_manifest_text, script, silent_script, unexpected
+from deploy.install.device import Facts, Lock, can_check, digest_in, look, place, planted
 from deploy.install.install import Installed, Proof, Step, switch
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from deploy.transports.transport import Transport
 
 LEAST_KEPT = 2
+_VERSION = re.compile(r"version ((?:\.kept-)?[0-9a-f]{64}) ([0-9]{1,12}) (-?[0-9]{1,15}) (.*)", re.ASCII)
+_STATISTICS = re.compile(r"statistics (-?[0-9]{1,15})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,15 @@ def rollback(name: str, transport: Transport, options: Options, on_step: Step) -
 
     Raises:
         DeployError: there is no previous version.
-        RefusedError: it is not healthy; what was active still is.
+        RefusedError: it is not healthy, or somebody else made it; what was active still is.
         TransportError: the device was not reached.
     """
     on_step("look at the device")
     facts = look(transport, name, options)
+    trouble = planted(facts.previous_kind, "where its previous version was")
+    if trouble:
+        msg = f"{transport}: {trouble}"
+        raise RefusedError(msg)
     versions, _ = _listed(transport, name, facts)
     wanted = next((one for one in versions if one.is_previous and not one.is_active), None)
     if wanted is None or facts.previous is None:
@@ -131,33 +139,37 @@ def prune(name: str, transport: Transport, options: Options, keep: int = LEAST_K
     if removed:
         there = place(facts, name)
         with Lock(transport, there, facts, break_lock=options.break_lock) as lock:
-            script(transport, scripts.REMOVE, there, lock.id, *removed)
+            silent_script(transport, scripts.REMOVE, there, lock.id, *removed)
     return removed
 
 
 def _listed(transport: Transport, name: str, facts: Facts) -> tuple[tuple[Version, ...], float | None]:
     found: list[Version] = []
     age: float | None = None
+    folders: set[str] = set()
     text = script(transport, scripts.LIST, place(facts, name))
-    for part in ("\n" + text).split("\n== ")[1:]:
-        head, _, body = part.partition("\n")
-        words = head.split()
-        if words[0] == "statistics":
-            age = float(words[1])
+    for line in text.split("\n") if text else []:
+        told = _STATISTICS.fullmatch(line)
+        read = _VERSION.fullmatch(line)
+        if told is not None and age is None:
+            age = float(told[1])
             continue
-        manifest = read_manifest_text(body)
-        if manifest is None or len(words) != 3 or not all(word.isdigit() for word in words[1:]):
+        if read is None or read[1] in folders:
+            raise unexpected(transport, line, "a version and its manifest")
+        folders.add(read[1])
+        manifest = read_manifest_text(read[4])
+        if manifest is None:
             continue  # a folder that is no version, which the next installation of it replaces
         found.append(
             Version(
-                digest=digest_in(words[0]),
+                digest=digest_in(read[1]),
                 version=manifest.version,
                 counter=manifest.counter,
                 target=manifest.target,
-                is_active=words[0] == facts.active,
-                is_previous=words[0] == facts.previous,
-                size_bytes=int(words[1]) << 10,
-                installed_at=int(words[2]),
+                is_active=read[1] == facts.active,
+                is_previous=read[1] == facts.previous,
+                size_bytes=int(read[2]) << 10,
+                installed_at=int(read[3]),
             )
         )
     return tuple(sorted(found, key=lambda one: (-one.installed_at, one.digest))), age
@@ -180,9 +192,9 @@ def _health(
 
 
 def _manifest_of(transport: Transport, folder: str, name: str) -> Manifest:
-    ran = transport.run(["head", "-c", "1048576", f"{folder}/manifest.json"])
-    manifest = read_manifest_text(ran.out.decode(errors="replace").replace("\r\n", "\n"))
-    if ran.status != 0 or manifest is None or manifest.name != name:
+    said = fields(transport, script(transport, scripts.MANIFEST, folder), ("manifest",))
+    manifest = read_manifest_text(said["manifest"])
+    if manifest is None or manifest.name != name:
         msg = f"{transport}: the version in {folder} has no manifest of {name}; deploy it again"
         raise RefusedError(msg)
     return manifest

@@ -10,11 +10,11 @@ import os
 import re
 import secrets
 import shutil
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
 from deploy.errors import AddressError, MissingToolError, TransportError
+from deploy.transports.processes import finish
 from deploy.transports.transport import Ran
 from deploy.transports.words import arriving, command_line, device_path, last_line
 
@@ -178,21 +178,10 @@ class AdbTransport:
 
     def _ended(self, words: Sequence[str], timeout_s: float) -> Ran:
         try:
-            done = subprocess.run(
-                [adb_program(), *words],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=timeout_s,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
+            return finish([adb_program(), *words], str(self), timeout_s)
+        except TransportError:
             self._is_ready = False
-            message = f"{self} gave no answer in {timeout_s:.0f} s; is it still there?"
-            raise TransportError(message) from None
-        except OSError as error:
-            message = f"cannot run adb for {self}: {error.strerror or error}"
-            raise TransportError(message) from error
-        return Ran(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+            raise
 
 
 def choose_device(devices: Sequence[tuple[str, str]]) -> str:

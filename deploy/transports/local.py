@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deploy.errors import TransportError
-from deploy.transports.transport import Ran
+from deploy.transports.processes import finish
 from deploy.transports.words import arriving, command_line, device_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from deploy.transports.transport import Ran
 
 ADDRESS = "local://"
 
@@ -27,29 +27,9 @@ class LocalTransport:
 
     def run(self, words: Sequence[str], *, timeout_s: float = 120.0) -> Ran:
         """Run a command in a shell, as the other ways do; see ``Transport.run``."""
-        try:
-            process = subprocess.Popen(
-                ["sh", "-c", command_line(words)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
-        except OSError as error:
-            message = f"cannot run {words[0]!r} here: {error.strerror or error}"
-            raise TransportError(message) from error
-        with process:
-            try:
-                out, err = process.communicate(timeout=timeout_s)
-            except BaseException as error:
-                os.killpg(process.pid, signal.SIGKILL)
-                if not isinstance(error, subprocess.TimeoutExpired):
-                    raise
-                message = f"{self} gave no answer in {timeout_s:.0f} s; is it still there?"
-                raise TransportError(message) from None
+        ran = finish(["sh", "-c", command_line(words)], str(self), timeout_s)
         # A shell ends with 128 and the signal's number; one that became the command is ended by the signal.
-        status = 128 - process.returncode if process.returncode < 0 else process.returncode
-        return Ran(status, out, err.decode(errors="replace"))
+        return replace(ran, status=128 - ran.status) if ran.status < 0 else ran
 
     def push(self, local: Path, remote: str, *, timeout_s: float = 600.0) -> None:
         """Copy a file; see ``Transport.push``."""

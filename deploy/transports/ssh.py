@@ -1,4 +1,6 @@
-"""Commands and files on a machine that is reached over ssh, by the system's own ssh and sftp.
+"""Commands and files on a machine that is reached over ssh, by the system's own ssh.
+
+Files go through ``cat``, which every host has: small ones, such as dropbear's, often have no sftp server.
 
 Host keys are always checked: a key that is not known, or is another one than the known one, ends in an error
 that says what to do, and is never taken over. A command is a list of words and arrives as exactly these.
@@ -7,27 +9,33 @@ that says what to do, and is never taken over. A command is a list of words and 
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from deploy.errors import AddressError, MissingToolError, TransportError
-from deploy.transports.transport import Ran
+from deploy.transports.processes import finish
 from deploy.transports.words import arriving, command_line, device_path, last_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from deploy.transports.transport import Ran
 
 LINK_PATH_LIMIT = 80
 """A longer path is no name for a socket, less what ssh appends to it."""
 
 FAILED = 255
 """What ssh ends with where it did not reach the machine; a command's own status otherwise."""
+
+PUT = 'cat > "$1" && chmod "$2" "$1"'
+GET = 'printf "%s\\n" "$2" && cat "$1"'
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 PYTHON = re.compile(r"/(?:[A-Za-z0-9_.+-]+/)*python[0-9.]*")
@@ -95,7 +103,14 @@ class SshAddress:
         Raises:
             TransportError: as ``run``, or there is no room, folder or permission for it.
         """
-        self._sftp(f"put {_quoted(str(local.absolute()))} {_quoted(remote)}", timeout_s)
+        try:
+            with local.open("rb") as file:
+                mode = f"{local.stat().st_mode & 0o777:o}"
+                ran = self._ended(self.command(["sh", "-c", PUT, "sh", remote, mode]), file, timeout_s)
+        except OSError as error:
+            message = f"cannot read {local}: {error.strerror or error}"
+            raise TransportError(message) from error
+        self._require_copied(ran)
 
     def pull(self, remote: str, local: Path, *, timeout_s: float = 600.0) -> None:
         """Copy a file from there.
@@ -104,7 +119,18 @@ class SshAddress:
             TransportError: as ``run``, or there is no such file.
         """
         with arriving(local) as part:
-            self._sftp(f"get {_quoted(remote)} {_quoted(str(part))}", timeout_s)
+            mark = secrets.token_hex(8)
+            with part.open("w+b") as file:
+                command = self.command(["sh", "-c", GET, "sh", remote, mark])
+                self._require_copied(self._ended(command, b"", timeout_s, file))
+                file.seek(0)
+                if file.read(len(mark) + 1) != f"{mark}\n".encode():
+                    message = (
+                        f"{self} did not take part in a copy: its shell's start-up file prints something; "
+                        "let it print nothing where no terminal is"
+                    )
+                    raise TransportError(message)
+                _drop_beginning(file, len(mark) + 1)
 
     def unreachable(self, errors: str) -> TransportError:
         """Return the error for what ssh said when it did not reach the machine."""
@@ -147,26 +173,22 @@ class SshAddress:
             options += [port_option, str(self.port)]
         return options
 
-    def _sftp(self, command: str, timeout_s: float) -> None:
-        options = ["-q", "-b", "-", *self._options("-P"), "--", self.host]
-        ran = self._ended(["sftp", *options], f"{command}\n".encode(), timeout_s)
+    def _require_copied(self, ran: Ran) -> None:
         if ran.status == FAILED:
             raise self.unreachable(ran.err)
         if ran.status != 0:
             message = f"{self} did not take part in a copy: {last_line(ran.err)}"
             raise TransportError(message)
 
-    def _ended(self, command: Sequence[str], stdin: bytes, timeout_s: float) -> Ran:
+    def _ended(
+        self,
+        command: Sequence[str],
+        stdin: bytes | IO[bytes],
+        timeout_s: float,
+        file: IO[bytes] | None = None,
+    ) -> Ran:
         require_client()
-        try:
-            done = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout_s, check=False)
-        except subprocess.TimeoutExpired:
-            message = f"{self} gave no answer in {timeout_s:.0f} s; is it still there?"
-            raise TransportError(message) from None
-        except OSError as error:
-            message = f"cannot run {command[0]} for {self}: {error.strerror or error}"
-            raise TransportError(message) from error
-        return Ran(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+        return finish(command, str(self), timeout_s, stdin=stdin, file=file)
 
 
 class SshTransport:
@@ -299,17 +321,18 @@ def split_addresses(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[SshAdd
     return tuple(dict.fromkeys(plain)), tuple(dict.fromkeys(addresses))
 
 
-def _quoted(path: str) -> str:
-    """Quote a path for a line of sftp's own language.
-
-    Raises:
-        TransportError: it has a line break, which no quoting carries.
-    """
-    if "\n" in path or "\r" in path or "\0" in path:
-        message = f"the path {path!r} has a line break; name the file without one"
-        raise TransportError(message)
-    # Outside of quotes a backslash turns off whatever sftp takes for its own, wildcards too.
-    return "".join(f"\\{char}" if char in "\\\"'*?[] \t#" else char for char in path)
+def _drop_beginning(file: IO[bytes], count: int) -> None:
+    """Move a file's content ``count`` bytes to its front."""
+    at = 0
+    while True:
+        file.seek(at + count)
+        chunk = file.read(1 << 20)
+        file.seek(at)
+        if not chunk:
+            file.truncate()
+            return
+        file.write(chunk)
+        at += len(chunk)
 
 
 def require_client() -> None:
@@ -318,7 +341,7 @@ def require_client() -> None:
     Raises:
         MissingToolError: one is missing; names the package.
     """
-    for name in ("ssh", "sftp", "ssh-keygen"):
+    for name in ("ssh", "ssh-keygen"):
         if shutil.which(name) is None:
             message = f"{name} is missing; as root: apt-get install openssh-client"
             raise MissingToolError(message)

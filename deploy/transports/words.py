@@ -13,6 +13,9 @@ from deploy.errors import TransportError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+MOST_SHOWN = 300  # characters of what a device says
+MOST_QUOTED = 80
+
 
 def command_line(words: Sequence[str]) -> str:
     """Return the line of which a POSIX shell makes exactly these words.
@@ -30,7 +33,7 @@ def device_path(path: str) -> str:
     """Return a path on a device as it is.
 
     Raises:
-        TransportError: it is not absolute, leads upwards, or has a line break, which sftp cannot carry.
+        TransportError: it is not absolute, leads upwards, or has a line break, which no message could show.
     """
     if not path.startswith("/") or ".." in path.split("/"):
         message = f"the path {path!r} is not one for a device; write it from / on and without .."
@@ -61,5 +64,10 @@ def arriving(local: Path) -> Iterator[Path]:
 def last_line(text: str) -> str:
     """Return the last line that says something, on which no terminal takes anything for a command."""
     lines = [line for line in text.splitlines() if line.strip()]
-    said = lines[-1] if lines else "it said nothing"
-    return " ".join("".join(char if char.isprintable() else " " for char in said).split())[:300]
+    said = lines[-1][:MOST_SHOWN] if lines else "it said nothing"
+    return " ".join("".join(char if char.isprintable() else " " for char in said).split())
+
+
+def quoted(text: str) -> str:
+    """Return a text as Python would write it, printable and short whatever is in it."""
+    return repr(text if len(text) <= MOST_QUOTED else f"{text[:MOST_QUOTED]}...")

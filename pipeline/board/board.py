@@ -68,7 +68,6 @@ KbdInteractiveAuthentication no
 AllowTcpForwarding no
 UseDNS no
 SetEnv PYTHONHASHSEED=0 PYTHONUTF8=1 LC_ALL=C
-Subsystem sftp internal-sftp
 """
 ADB_LISTENS = "until grep -q ':15B3 0*:0000 0A' /proc/net/tcp /proc/net/tcp6; do sleep 0.1; done"
 """Ends when somebody listens on port 5555."""

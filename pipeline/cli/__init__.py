@@ -109,7 +109,10 @@ def _report(error: BaseException) -> int:
         hint = f"; see: {context.command_path} --help" if context else ""
         return _print_error(f"{error.format_message().rstrip('.')}{hint}", error.exit_code)
     if "--debug" in sys.argv:
-        click.echo(redacted("".join(traceback.format_exception(error))), err=True, nl=False)
+        from pipeline.terminal import harmless
+
+        said = harmless(redacted("".join(traceback.format_exception(error))))
+        click.echo(said, err=True, nl=False)
     if isinstance(error, PipelineError):
         return _print_error(str(error), error.exit_code)
     if isinstance(error, BrokenPipeError) and error.filename is None:

@@ -237,8 +237,6 @@ def _show(
     against: Against | None,
     ratio: LatencyComparison | None,
 ) -> None:
-    from rich.console import Console
-
     from pipeline.report.against import against_tables
     from pipeline.report.breakdown import breakdown_tables
     from pipeline.report.costs import (
@@ -249,8 +247,9 @@ def _show(
         host_table,
         ratio_table,
     )
+    from pipeline.terminal import Terminal
 
-    console = Console(highlight=False, markup=False)
+    console = Terminal(highlight=False, markup=False)
     console.print(f"{file}\n")
     parts: list[Any] = [host_table(host), "\n".join(line for row in host for line in host_lines(row))]
     if devices:

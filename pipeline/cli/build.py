@@ -240,12 +240,12 @@ def _show(built: Built, as_json: bool) -> None:
         }
         click.echo(json.dumps(result))
         return
-    from rich.console import Console
     from rich.text import Text
 
     from pipeline.report.text import summary
+    from pipeline.terminal import Terminal
 
-    console = Console(highlight=False, markup=False)
+    console = Terminal(highlight=False, markup=False)
     for part in summary(built.report):
         console.print(part)
         console.print()

@@ -145,8 +145,9 @@ def open_shell(command: tuple[str, ...]) -> int:
 
 
 def _print_table(rows: list[dict[str, object]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from pipeline.terminal import Terminal
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("name", "device", "core", "MiB", "runtime", "targets", "runs here", "ready"):
@@ -164,4 +165,4 @@ def _print_table(rows: list[dict[str, object]]) -> None:
             str(row["runs"]),
             "yes" if row["provisioned"] else "no",
         )
-    Console().print(table)
+    Terminal().print(table)

@@ -39,9 +39,10 @@ def doctor(*, as_json: bool) -> None:
 
 
 def _print_table(checks: Sequence[Check]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from pipeline.terminal import Terminal
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("check", "", "found"):
@@ -52,4 +53,4 @@ def _print_table(checks: Sequence[Check]) -> None:
         else:
             detail = Text(f"{check.found}: {check.problem}\n{check.remedy}")
             table.add_row(check.name, Text("problem", "bold red"), detail)
-    Console().print(table)
+    Terminal().print(table)

@@ -195,10 +195,10 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
 
 def _print(table: Table) -> None:
     """Print a table: as wide as a terminal is, and in a file or pipe as wide as its rows are."""
-    from rich.console import Console
+    from pipeline.terminal import Terminal
 
     is_fixed = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Console(highlight=False, markup=False, width=None if is_fixed else WIDEST).print(table)
+    Terminal(highlight=False, markup=False, width=None if is_fixed else WIDEST).print(table)
 
 
 def _end(outcomes: Sequence[Outcome], then: str) -> None:

@@ -12,10 +12,10 @@ from pipeline.cli.paths import UserPath
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.console import Console
     from rich.table import Table
 
     from pipeline.flatbuffer import Operator, Tensor, TfliteModel
+    from pipeline.terminal import Terminal
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 # From this width on, operators are listed with the names of their outputs.
@@ -38,9 +38,9 @@ def inspect(file: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    from rich.console import Console
+    from pipeline.terminal import Terminal
 
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     console.print(_summary(found))
     console.print()
     console.print(_layers(found) if "layers" in found else _operators(found, console))
@@ -170,7 +170,7 @@ def _summary(found: dict[str, Any]) -> Table:
     return table
 
 
-def _operators(found: dict[str, Any], console: Console) -> Table:
+def _operators(found: dict[str, Any], console: Terminal) -> Table:
     wide = console.width >= WIDE_COLUMNS
     columns = (">#", "operator", ">v", "output", "dtype", "weights", ">bytes", ">zeros")
     table = _listing(*columns, *["~tensor"] * wide)

@@ -22,11 +22,11 @@ def keygen(out: Path) -> None:
 
     A password in EDGE_PIPELINE_SIGNING_PASSWORD encrypts the private key. No file is ever replaced.
     """
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from deploy.keys import SIGNING_PASSWORD, generate_key, secret
+    from pipeline.terminal import Terminal
 
     public = out.with_name(f"{out.name.removesuffix('.key')}.pub")
     password = secret(SIGNING_PASSWORD)
@@ -38,4 +38,4 @@ def keygen(out: Path) -> None:
     table.add_row("private key", Text(f"{out}  ({kept}; keep it secret)"))
     table.add_row("public key", Text(f"{public}  (give it to whoever deploys)"))
     table.add_row("fingerprint", Text(fingerprint))
-    Console(highlight=False).print(table)
+    Terminal(highlight=False).print(table)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.monitoring import Monitored
+    from pipeline.terminal import harmless
 
 
 @click.command()
@@ -68,9 +69,9 @@ def monitor(
         release, sources, before=before, since=since, days=days, save=save, root=root, public_key=public_key
     )
     for note in found.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(harmless(f"note: {note}"), err=True)
     for _, problem in found.problems:
-        click.echo(" ".join(problem.split()), err=True)
+        click.echo(harmless(" ".join(problem.split())), err=True)
     if as_json:
         click.echo(json.dumps(found.plain()))
     else:
@@ -89,11 +90,10 @@ def monitor(
 
 
 def _show(found: Monitored) -> None:
-    from rich.console import Console
-
     from pipeline.report.monitor import device_table, drift_lines, drift_table
+    from pipeline.terminal import Terminal
 
-    console = Console(highlight=False, markup=False)
+    console = Terminal(highlight=False, markup=False)
     parts: list[Any] = [f"{found.name}  {found.digest[:16]}  {found.period}"]
     if found.drift.items:
         parts.append(drift_table(found.drift, found.baseline, found.seen))

@@ -109,11 +109,10 @@ def _show(report: Report, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report.plain()))
         return
-    from rich.console import Console
-
     from pipeline.report.text import details, summary
+    from pipeline.terminal import Terminal
 
-    console = Console(highlight=False, markup=False)
+    console = Terminal(highlight=False, markup=False)
     for part in (*summary(report), *details(report)):
         console.print(part)
         console.print()

@@ -67,9 +67,10 @@ def describe(folder: Path, manifest: Manifest) -> dict[str, Any]:
 
 def show(done: str, found: dict[str, Any]) -> None:
     """Print a release's table under what was done with it."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from pipeline.terminal import Terminal
 
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
@@ -92,4 +93,4 @@ def show(done: str, found: dict[str, Any]) -> None:
         table.add_row(
             Text(name, style if name == done else "bold"), Text(text, "" if name == done else style)
         )
-    Console(highlight=False).print(table)
+    Terminal(highlight=False).print(table)

@@ -6,7 +6,7 @@ import io
 import math
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.text import Text
 
 from pipeline.report.against import against_tables
@@ -18,6 +18,7 @@ from pipeline.report.parity import parity_tables
 from pipeline.report.shift import shift_details, shift_summary
 from pipeline.report.stability import stability_tables
 from pipeline.report.tables import make_table
+from pipeline.terminal import Terminal
 from pipeline.validate.comparison import POINTS
 from pipeline.validate.gates.quality import change
 
@@ -47,7 +48,7 @@ def report_text(report: Report) -> str:
     """The whole report as plain text."""
     stream = io.StringIO()
     # Names come from the user's files: a bracket in one is a bracket, and no style.
-    console = Console(file=stream, width=TEXT_WIDTH, color_system=None, highlight=False, markup=False)
+    console = Terminal(file=stream, width=TEXT_WIDTH, color_system=None, highlight=False, markup=False)
     console.print(Text(f"{report.name}: {'passed' if report.passed else 'FAILED'}"))
     for part in (*summary(report), *details(report)):
         console.print()

@@ -1,6 +1,6 @@
 """Real devices over ssh: what one says of itself, and the place of a worker on it.
 
-A device needs Python 3.10 or newer with numpy and a runtime, and sftp. The worker and the model are copied
+A device needs Python 3.10 or newer with numpy and a runtime. The worker and the model are copied
 into a folder of their own there, which goes when the session ends. Times are its own, and called "device".
 """
 

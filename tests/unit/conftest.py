@@ -237,7 +237,6 @@ PermitRootLogin prohibit-password
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 SetEnv HOME={folder} PATH={folder}/device:/usr/bin:/bin
-Subsystem sftp internal-sftp
 """
 CLIENT = """\
 IdentityFile {folder}/client_key
@@ -305,7 +304,7 @@ def ssh_device(
 ) -> SshDevice:
     """A device whose key is known, for the ssh of this machine as its user has configured it."""
     programs = tmp_path_factory.mktemp("programs")
-    for name in ("ssh", "sftp"):
+    for name in ("ssh",):
         program = programs / name
         program.write_text(f'#!/bin/sh\nexec {shutil.which(name)} -F {sshd.folder}/ssh_config "$@"\n')
         program.chmod(0o755)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.errors import AddressError, MissingToolError, TransportError
-from deploy.transports.ssh import SshAddress, _quoted, parse_address, split_addresses
+from deploy.transports.ssh import SshAddress, parse_address, split_addresses
 
 ADDRESS = SshAddress("board.local", "pi", 2222)
 
@@ -75,11 +75,6 @@ def test_host_keys_are_checked_in_every_command_and_the_host_is_never_an_option(
 def test_the_words_of_a_command_arrive_as_they_are():
     words = ["echo", "a b", "$(reboot)", "-rf", "it's", ";", ""]
     assert shlex.split(ADDRESS.command(words)[-1]) == words
-
-
-def test_a_path_with_a_line_break_is_refused():
-    with pytest.raises(TransportError, match="line break"):
-        _quoted("a\nrm b")
 
 
 @pytest.mark.parametrize(

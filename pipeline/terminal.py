@@ -1,0 +1,37 @@
+"""What reaches a terminal: no text from a device, a model or a file is ever taken for a command of it."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.segment import Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import ConsoleOptions, RenderableType
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+# Control characters, directions of writing and other invisible ones, halves of characters, line separators.
+_COMMANDS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+class Terminal(Console):
+    """rich's console, whose own styles are kept while every text in it is made harmless."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of ``renderable``; see rich."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else harmless(segment.text)
+            yield segment if text == segment.text else Segment(text, segment.style)
+
+
+def harmless(text: str) -> str:
+    """Return a text in which each character that a terminal acts on is replaced, but line breaks."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(
+        char if char == "\n" or unicodedata.category(char) not in _COMMANDS else REPLACEMENT for char in text
+    )

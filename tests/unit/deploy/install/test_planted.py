@@ -1,0 +1,167 @@
+"""What somebody else left where versions are: nothing of it becomes active."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from deploy.errors import RefusedError
+from deploy.install.versions import list_versions, rollback
+from deploy.manifest import digest_of
+from deploy.transports.local import LocalTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+QUICK = {"python": "/nowhere/python3", "without_health_check": True}
+SOMEBODY = 12345
+
+
+def plant_link(folder: Path) -> None:
+    aside = folder.parents[2] / "elsewhere"
+    folder.rename(aside)
+    folder.symlink_to(aside)
+
+
+def plant_dangling_link(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.symlink_to("/nowhere")
+
+
+def plant_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("")
+
+
+def plant_folder(folder: Path) -> None:
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, SOMEBODY, SOMEBODY)
+
+
+PLANTED = [
+    (plant_link, "there is a link where"),
+    (plant_dangling_link, "there is a link where"),
+    (plant_file, "there is no folder where"),
+]
+IS_ROOT = os.geteuid() == 0  # who alone may give files away
+if IS_ROOT:
+    PLANTED.append((plant_folder, "there is another user's folder where"))
+
+
+@pytest.mark.parametrize(("plant", "said"), PLANTED)
+def test_a_version_that_was_planted_is_not_installed(
+    device: Any, old: Path, new: Path, plant: Callable[[Path], None], said: str
+) -> None:
+    device.install(new, **QUICK)
+    device.install(old, **QUICK, allow_downgrade=True)
+    plant(device.home / "releases" / digest_of(new))
+
+    with pytest.raises(RefusedError, match=f"{said} it would be installed; find out who put it there"):
+        device.install(new, **QUICK)
+    assert device.active == digest_of(old)
+
+    with pytest.raises(RefusedError, match=f"{said} its previous version was"):
+        rollback("tiny", LocalTransport(), device.options(**QUICK), lambda _: None)
+    assert device.active == digest_of(old)
+
+
+def test_a_folder_of_versions_that_is_a_link_is_refused(device: Any, old: Path, tmp_path: Path) -> None:
+    device.install(old, **QUICK)
+    (device.home / "releases").rename(tmp_path / "elsewhere")
+    (device.home / "releases").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RefusedError, match="there is a link where it would be installed"):
+        device.install(old, **QUICK)
+
+
+def test_a_version_that_is_a_link_is_not_listed(device: Any, old: Path, new: Path) -> None:
+    device.install(old, **QUICK)
+    (device.home / "releases" / ("a" * 64)).symlink_to(new)
+    found = list_versions("tiny", LocalTransport(), device.options())
+    assert [one.digest for one in found] == [digest_of(old)]
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root may give a file away")
+def test_a_file_of_another_user_in_a_version_is_replaced(device: Any, old: Path) -> None:
+    device.install(old, **QUICK)
+    file = device.home / "current" / "predict.py"
+    os.chown(file, SOMEBODY, SOMEBODY)
+    device.install(old, **QUICK)
+    assert file.stat().st_uid == os.geteuid()
+
+
+def test_a_link_in_place_of_a_file_is_replaced(device: Any, old: Path, tmp_path: Path) -> None:
+    device.install(old, **QUICK)
+    file = device.home / "current" / "predict.py"
+    (tmp_path / "same").write_bytes(file.read_bytes())
+    file.unlink()
+    file.symlink_to(tmp_path / "same")
+    device.install(old, **QUICK)
+    assert not file.is_symlink()
+    device.require_whole(old)
+
+
+def damage(folder: Path) -> None:
+    """Everything that can be wrong with a version at once."""
+    (folder / "predict.py").write_text("broken")
+    (folder / "runner.py").unlink()
+    (folder / "runner.py").mkdir()
+    (folder / "runner.py" / "x").write_text("")
+    (folder / "extra").mkdir()
+    (folder / ".hidden").write_text("")
+    (folder / "observe.py").unlink()
+    (folder / "serving.py").unlink()
+    (folder / "serving.py").symlink_to("/nowhere")
+
+
+def test_a_repair_never_leaves_current_leading_nowhere(device: Any, old: Path) -> None:
+    device.install(old, **QUICK)
+    damage(device.home / "current")
+    seen: list[bool] = []
+
+    class Watching(LocalTransport):
+        """Has every program that changes a folder look at ``current`` before and after."""
+
+        def run(self, words: Any, *, timeout_s: float = 120.0) -> Any:
+            watch = f"[ -e '{device.home}/current/.' ] || echo gone >> '{device.root}/gone'"
+            text = words[2] if words[:2] == ["sh", "-c"] else ""
+            if text:
+                tools = "\n".join(
+                    f'{name}() {{ {watch}; command {name} "$@"; s=$?; {watch}; return $s; }}'
+                    for name in ("mv", "rm", "rmdir", "chmod")
+                )
+                words = [*words[:2], f"{tools}\n{text}", *words[3:]]
+                seen.append("mv" in text)
+            return super().run(words, timeout_s=timeout_s)
+
+    device.install(old, Watching(), **QUICK)
+    assert any(seen)
+    assert not (device.root / "gone").exists()
+    device.require_whole(old)
+    assert {path.name for path in (device.home / "releases").iterdir()} == {digest_of(old)}
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_repair_that_is_cut_leaves_the_version_where_it_was(device: Any, old: Path, cut: int) -> None:
+    device.install(old, **QUICK)
+    damage(device.home / "current")
+
+    class Cutting(LocalTransport):
+        def run(self, words: Any, *, timeout_s: float = 120.0) -> Any:
+            if words[:2] == ["sh", "-c"] and "File by file" in words[2]:
+                count = f'n=$((${{n:-0}} + 1)); [ "$n" -lt {cut} ] || kill -9 $$'
+                words = [*words[:2], f'mv() {{ {count}; command mv "$@"; }}\n{words[2]}', *words[3:]]
+            return super().run(words, timeout_s=timeout_s)
+
+    from contextlib import suppress
+
+    from deploy.errors import DeployError
+
+    with suppress(DeployError):
+        device.install(old, Cutting(), **QUICK)
+    assert device.active == digest_of(old)
+    device.install(old, **QUICK)
+    device.require_whole(old)
