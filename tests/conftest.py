@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 # How quickly examples are made says how busy the machine is, and nothing of the code.
@@ -32,6 +34,16 @@ class Ended:
         lines = self.err.splitlines()
         assert len(lines) == 1, f"not one line: {self.err}"
         return lines[0]
+
+
+@pytest.fixture(scope="session")
+def openssh() -> Path:
+    """The folder of ssh, ssh-keygen and sshd of our own, which is on the PATH from now on."""
+    from pipeline.runtimes.provisioning import provision_openssh
+
+    folder = provision_openssh()
+    os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
+    return folder
 
 
 @pytest.fixture

@@ -50,23 +50,21 @@ def finish(
         _Reader(process, process.stderr, MOST_ANSWER_BYTES, None),
     )
     deadline = time.monotonic() + timeout_s
-    with process:
-        try:
-            for reader in readers:
-                reader.start()
-            for reader in readers:
-                reader.join(max(0.0, deadline - time.monotonic()))
-            process.wait(max(0.001, deadline - time.monotonic()))
-            if any(reader.is_alive() for reader in readers):  # what it began still has its output open
-                raise subprocess.TimeoutExpired(command, timeout_s)
-        except BaseException as error:
-            _kill(process)
-            for reader in readers:
-                reader.join(1.0)
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
-            message = f"{device} gave no answer in {timeout_s:.0f} s; is it still there?"
-            raise TransportError(message) from None
+    try:
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join(max(0.0, deadline - time.monotonic()))
+        process.wait(max(0.001, deadline - time.monotonic()))
+        if any(reader.is_alive() for reader in readers):  # what it began still has its output open
+            raise subprocess.TimeoutExpired(command, timeout_s)
+    except BaseException as error:
+        _kill(process)
+        process.wait()  # not for the readers: a shared connection keeps their pipes open
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        message = f"{device} gave no answer in {timeout_s:.0f} s; is it still there?"
+        raise TransportError(message) from None
     out, err = readers
     if out.is_too_much or err.is_too_much:
         most = (out if out.is_too_much else err).most >> 20
@@ -121,22 +119,25 @@ class _Reader(Thread):
         self.error: OSError | None = None
 
     def run(self) -> None:
+        with self._pipe:
+            try:
+                self._take()
+            except OSError as error:
+                self.error = error
+        if self.is_too_much or self.error is not None:
+            _kill(self._process)
+
+    def _take(self) -> None:
         count = 0
-        while chunk := self._pipe.read1(CHUNK_BYTES):  # type: ignore[attr-defined]
+        while chunk := os.read(self._pipe.fileno(), CHUNK_BYTES):
             count += len(chunk)
             self.is_too_much = count > self.most
             if self.is_too_much:
-                _kill(self._process)
                 return
             if self._file is None:
                 self.content += chunk
-                continue
-            try:
+            else:
                 self._file.write(chunk)
-            except OSError as error:
-                self.error = error
-                _kill(self._process)
-                return
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -70,11 +70,12 @@ def _is_ready(runtime: Runtime) -> bool:
 def provision_devices(names: tuple[str, ...]) -> None:
     """Provision devices in the user's cache, without root; by default the 64-bit ones, 90 MB to download.
 
-    Devices run single programs, emulated; `board` is a whole machine with its own kernel (150 MB), and
-    32-bit devices need another 24 MB.
+    Devices run single programs, emulated; `board` is a whole machine with its own kernel (150 MB), and an ssh
+    for the tests (40 MB); 32-bit devices need another 24 MB.
     """
     from pipeline.board.image import provision_image
     from pipeline.runtimes.emulator import ARM64, provision
+    from pipeline.runtimes.provisioning import provision_openssh
     from pipeline.targets import get_device
 
     devices = [get_device(name) for name in names if name != BOARD]
@@ -83,6 +84,7 @@ def provision_devices(names: tuple[str, ...]) -> None:
         click.echo(provision(arch).folder)
     if BOARD in names:
         click.echo(provision_image().folder)
+        click.echo(provision_openssh())
 
 
 @device.command("up")

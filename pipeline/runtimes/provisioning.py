@@ -7,6 +7,9 @@ tools-KEY/                  for this machine
 arm64-KEY/, armhf-KEY/      for a guest
     root            Python 3.11 and its libraries
     site            the wheels
+openssh-KEY/                for the tests, on this machine
+    bin             ssh, ssh-keygen and sshd, which run on the libraries of:
+    root            OpenSSH and its libraries
 """
 
 from __future__ import annotations
@@ -23,9 +26,11 @@ from pipeline.progress import track
 from pipeline.runtimes import packages
 from pipeline.runtimes.guests import GUESTS
 from pipeline.runtimes.parts import (
+    LOADERS,
     PROVISION,
     TRIPLETS,
     Part,
+    cache_folder,
     host_architecture,
     part,
     require_space,
@@ -41,6 +46,17 @@ if TYPE_CHECKING:
 
 TOOL_PACKAGES = ("qemu-user", "tcc", "python3-pip-whl")
 PLUGINS = ("icount", "statx")
+
+OPENSSH_PACKAGES = ("openssh-client", "openssh-server", "libnss-wrapper")
+OPENSSH_PROGRAMS = ("usr/bin/ssh", "usr/bin/ssh-keygen", "usr/sbin/sshd")
+WITH_ACCOUNTS = "usr/sbin/sshd"
+"""It reads accounts from the files in ``NSS_WRAPPER_PASSWD`` and ``NSS_WRAPPER_GROUP`` where they are set."""
+WRAPPER = """\
+#!/bin/sh
+here=$(cd "$(dirname "$0")/.." && pwd)
+exec "$here/root/{loader}" --library-path "$here/root/lib/{triplet}:$here/root/usr/lib/{triplet}" \\
+    {preload}"$here/root/{program}" "$@"
+"""
 
 NEEDED_BYTES = 400_000_000
 """Free space that making one part wants, downloads included."""
@@ -65,6 +81,61 @@ def provision_parts(guest: Guest) -> None:
     tools = tools_part()
     tools.make_with(_make_tools)
     guest.part.make_with(partial(_make_guest, guest=guest, tools=tools))
+
+
+def openssh_part() -> Part:
+    """Return where OpenSSH for this machine is provisioned.
+
+    Raises:
+        ToolchainError: there is none for this machine.
+    """
+    remedy = "pipeline device provision board"
+    recipe = [host_architecture(), *OPENSSH_PACKAGES, *OPENSSH_PROGRAMS, WITH_ACCOUNTS, WRAPPER]
+    return part("openssh", recipe, remedy)
+
+
+def provision_openssh() -> Path:
+    """Provision ssh, ssh-keygen and sshd where they are missing or damaged; returns the folder they are in.
+
+    A system that has none needs no root to get them. sshd has to be run with ``-r``, since it would start
+    itself anew without its libraries.
+
+    Raises:
+        ToolchainError: this system, its sources or the cache do not let it; says how to fix that.
+    """
+    found = openssh_part()
+    try:
+        found.make_with(_make_openssh)
+    except OSError as error:
+        message = (
+            f"cannot write to {cache_folder()}: {error.strerror or error}; make room, "
+            f"or name another folder in EDGE_PIPELINE_CACHE, and run: {found.remedy}"
+        )
+        raise ToolchainError(message) from error
+    return found.folder / "bin"
+
+
+def _make_openssh(folder: Path) -> None:
+    """Fill the folder with OpenSSH and scripts that run its programs on its own libraries."""
+    host = host_architecture()
+    triplet = TRIPLETS[host]
+    debs = _install("openssh", OPENSSH_PACKAGES, host, folder)
+    with track("provision: prepare openssh"):
+        sources = {deb.name: sha256(deb) for deb in debs}
+        _drop(folder)
+        (folder / "bin").mkdir(exist_ok=True)
+        for program in OPENSSH_PROGRAMS:
+            library = f"root/usr/lib/{triplet}/libnss_wrapper.so"
+            text = WRAPPER.format(
+                loader=f"lib/{triplet}/{LOADERS[host]}",
+                triplet=triplet,
+                program=program,
+                preload=f'--preload "$here/{library}" ' if program == WITH_ACCOUNTS else "",
+            )
+            path = folder / "bin" / Path(program).name
+            path.write_text(text, encoding="utf-8")
+            path.chmod(0o755)
+        write_manifest(folder, sources)
 
 
 def _make_tools(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import warnings
@@ -30,14 +29,13 @@ def image() -> BoardImage:
 
 
 @pytest.fixture(scope="session")
-def board(image: BoardImage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+def board(image: BoardImage, openssh: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     """One board for all tests, over ssh and adb, with a disk that outlives its power."""
     from pipeline.board.board import Board
     from pipeline.targets import get_device
 
     assert image.adb.is_file()
-    if shutil.which("ssh") is None:
-        pytest.skip("needs openssh-client")
+    assert openssh.is_dir()
     disk = tmp_path_factory.mktemp("disk") / "lasting.ext4"
     with Board(get_device("rpi4"), adb=True, disk=disk) as board:
         yield board

@@ -13,7 +13,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import flatbuffers
 import numpy as np
@@ -23,9 +24,6 @@ from counting import ABOUT, INPUT, OUTPUT, counted, draw
 
 from deploy.manifest import Manifest, digest_of, write_manifest
 from deploy.monitor.measures import null_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Edit = Callable[[Any], None]
 
@@ -238,6 +236,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 SetEnv HOME={folder} PATH={folder}/device:/usr/bin:/bin
 """
+SSHD_ACCOUNT = "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n"
 CLIENT = """\
 IdentityFile {folder}/client_key
 IdentitiesOnly yes
@@ -262,19 +261,27 @@ class SshDevice:
         return self.folder / "known_hosts"
 
 
+def accounts(folder: Path) -> dict[str, str]:
+    """Give sshd an account to drop its rights to, and the folder for that, which it needs as root."""
+    (folder / "passwd").write_text(Path("/etc/passwd").read_text() + SSHD_ACCOUNT)
+    (folder / "group").write_text(Path("/etc/group").read_text())
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    return {"NSS_WRAPPER_PASSWD": str(folder / "passwd"), "NSS_WRAPPER_GROUP": str(folder / "group")}
+
+
 @pytest.fixture(scope="session")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshDevice]:
-    """A real sshd for the length of the tests; skipped where there is none, or it may not run here."""
-    paths = {name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("ssh", "sshd")}
-    if None in paths.values():
-        pytest.skip("needs openssh-client and openssh-server")
+def sshd(openssh: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshDevice]:
+    """A real sshd for the length of the tests."""
     folder = tmp_path_factory.mktemp("sshd")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         device = SshDevice(folder, probe.getsockname()[1])
     for name in ("host_key", "client_key"):
         subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True, timeout=60
+            [openssh / "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name],
+            check=True,
+            timeout=60,
         )
     (folder / "device").mkdir()
     python = folder / "device" / "python3"
@@ -284,14 +291,14 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshDevice]:
     (folder / "ssh_config").write_text(CLIENT.format(folder=folder))
     log = folder / "log"
     with log.open("wb") as said:
-        server = subprocess.Popen([paths["sshd"], "-D", "-e", "-f", folder / "sshd_config"], stderr=said)
+        command = [openssh / "sshd", "-D", "-r", "-e", "-f", folder / "sshd_config"]
+        server = subprocess.Popen(command, stderr=said, env=os.environ | accounts(folder))
     try:
         for _ in range(100):
             if "Server listening" in log.read_text() or server.poll() is not None:
                 break
             time.sleep(0.05)
-        if server.poll() is not None:
-            pytest.skip(f"sshd does not run here: {log.read_text().strip()}")
+        assert server.poll() is None, f"sshd does not run here: {log.read_text().strip()}"
         yield device
     finally:
         server.kill()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 from pathlib import Path
 
 import pytest
@@ -94,7 +93,7 @@ def test_a_failure_says_what_to_do(said: str, message: str):
         raise ADDRESS.unreachable(said)
 
 
-@pytest.mark.skipif(shutil.which("ssh") is None, reason="needs openssh-client")
+@pytest.mark.usefixtures("openssh")
 def test_nobody_listening_is_a_transport_error():
     with pytest.raises(TransportError, match=r"cannot reach ssh://127\.0\.0\.1:1"):
         SshAddress("127.0.0.1", port=1, known_hosts=Path("/dev/null")).run(["true"], timeout_s=60)
