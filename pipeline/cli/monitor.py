@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.monitoring import Monitored
-    from pipeline.terminal import harmless
 
 
 @click.command()
@@ -61,6 +60,7 @@ def monitor(
     """
     from pipeline.errors import ConfigError, DeviceError, GateFailed
     from pipeline.monitoring import monitor as run
+    from pipeline.terminal import harmless
 
     if days is not None and (since or before):
         msg = "--days and --since or --before: each says where the period begins; give one of them"

@@ -53,9 +53,9 @@ WITH_ACCOUNTS = "usr/sbin/sshd"
 """It reads accounts from the files in ``NSS_WRAPPER_PASSWD`` and ``NSS_WRAPPER_GROUP`` where they are set."""
 WRAPPER = """\
 #!/bin/sh
-here=$(cd "$(dirname "$0")/.." && pwd)
-exec "$here/root/{loader}" --library-path "$here/root/lib/{triplet}:$here/root/usr/lib/{triplet}" \\
-    {preload}"$here/root/{program}" "$@"
+unpacked=$(cd "$(dirname "$0")/.." && pwd)/root
+exec "$unpacked/{loader}" --library-path "$unpacked/lib/{triplet}:$unpacked/usr/lib/{triplet}" \\
+    {preload}"$unpacked/{program}" "$@"
 """
 
 NEEDED_BYTES = 400_000_000
@@ -125,12 +125,12 @@ def _make_openssh(folder: Path) -> None:
         _drop(folder)
         (folder / "bin").mkdir(exist_ok=True)
         for program in OPENSSH_PROGRAMS:
-            library = f"root/usr/lib/{triplet}/libnss_wrapper.so"
+            library = f"usr/lib/{triplet}/libnss_wrapper.so"
             text = WRAPPER.format(
                 loader=f"lib/{triplet}/{LOADERS[host]}",
                 triplet=triplet,
                 program=program,
-                preload=f'--preload "$here/{library}" ' if program == WITH_ACCOUNTS else "",
+                preload=f'--preload "$unpacked/{library}" ' if program == WITH_ACCOUNTS else "",
             )
             path = folder / "bin" / Path(program).name
             path.write_text(text, encoding="utf-8")
