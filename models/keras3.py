@@ -28,18 +28,24 @@ from models.configuration import (
 from models.errors import ModelError
 from models.expansions import expanded, unrolled_for_states
 from models.graph import Call, Graph, Layer
+from models.layout import (
+    is_channels_first,
+    permutation_after,
+    permutation_before,
+    refuse_softmax,
+    with_channels_last,
+)
 from models.nodes import Arguments, Ref, Tensor, read_node, read_refs
 from models.operations import is_operation, operation_chains, operation_kind
+from models.settings import refuse_unread
 from models.shapes import output_shape
 from models.translate import (
     activation_layers,
     class_of,
     read_layer,
     states_of,
-    weight_flags,
     without_spectral_norm,
 )
-from models.weights import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,24 +60,7 @@ _NAME = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._][A-Za-z0-9_.\\/>-]{
 _INPUT_DTYPES = frozenset({"float32", "int8", "uint8", "int16", "int32", "int64", "bool"})
 _DIFFER_IN_TRAINING = MODELS | {"BatchNormalization", "Dropout", "SpatialDropout1D", "SpatialDropout2D"}
 _MASK = -1  # stands for the tensor of a mask, which no layer computes
-_MAX_DEPTH = 16
-_FAULTS_SHOWN = 4
 _MAX_CALLS = 20_000
-
-
-def read_entries(config: Config) -> Entry:
-    """Return the layers of a model, for finding their arrays.
-
-    Raises:
-        ModelError: a layer is not in the allowlist, or the configuration is damaged.
-    """
-    faults: list[str] = []
-    entry = _entry(config, "model", faults, frozen=False, depth=0)
-    if faults:
-        raise ModelError(_all_faults(faults))
-    if entry.kind == "Sequential":
-        input_of(config)
-    return entry
 
 
 def read_graph(config: Config, weights: WeightsByPath, *, is_keras3: bool) -> Graph:
@@ -96,49 +85,6 @@ def read_graph(config: Config, weights: WeightsByPath, *, is_keras3: bool) -> Gr
         tuple(reader.inputs),
         tuple(outputs),
     )
-
-
-def _all_faults(faults: list[str]) -> str:
-    """The first refusal whole, and of the others which layers they are of."""
-    others = [fault.partition(": ")[0].partition(" is not")[0] for fault in faults[1:]]
-    if not others:
-        return faults[0]
-    shown, left = ", ".join(others[:_FAULTS_SHOWN]), len(others) - _FAULTS_SHOWN
-    return f"{faults[0]}; refused as well: {shown}" + (f" and {left} more" if left > 0 else "")
-
-
-def _entry(config: Config, name: str, faults: list[str], *, frozen: bool, depth: int) -> Entry:
-    """Read one layer; what refuses it is added to ``faults``."""
-    if depth == 0 and kind_of(config) not in MODELS:
-        msg = (
-            f"{kind_of(config)[:80]!r} is a subclassed model, whose code is not in the file; rebuild it as "
-            "keras.Model(inputs, outputs) or Sequential of built-in layers and save that"
-        )
-        raise ModelError(msg)
-    try:
-        kind = class_of(config, name)
-        fields = fields_of(config)
-        frozen = frozen or fields.get("trainable") is False
-        if kind in DO_NOTHING or is_operation(config):
-            return Entry(name, kind)
-        if kind not in MODELS and model_inside(config) is None:
-            flags = tuple(flag and not frozen for flag in weight_flags(name, kind, fields))
-            return Entry(name, kind_of(config), flags)  # an archive files arrays under the class's own name
-    except ModelError as error:
-        faults.append(str(error))
-        return Entry(name, "")
-    inner = model_inside(config)
-    if depth > _MAX_DEPTH:
-        msg = f"model {name!r} is nested more than {_MAX_DEPTH} deep; flatten it"
-        raise ModelError(msg)
-    layers = [layer for layer in layers_of(inner or config) if kind_of(layer) != "InputLayer"]
-    children = tuple(
-        _entry(layer, name_of(layer), faults, frozen=frozen, depth=depth + 1) for layer in layers
-    )
-    if len({child.name for child in children}) != len(children):
-        msg = f"model {name!r} has two layers of one name; save the model again"
-        raise ModelError(msg)
-    return Entry(name, kind, children=children, is_model=True)
 
 
 @dataclass
@@ -168,6 +114,7 @@ class _Reader:
     calls: list[Call] = field(default_factory=list)
     shapes: list[Shape] = field(default_factory=list)
     masks: dict[int, str] = field(default_factory=dict)
+    channels_last: dict[int, int] = field(default_factory=dict)
     inputs: list[int] = field(default_factory=list)
     names: dict[Place, str] = field(default_factory=dict)
 
@@ -255,14 +202,17 @@ class _Reader:
         kind, fields, arrays = without_spectral_norm(
             name, kind, fields_of(config), self.weights.get(place, ())
         )
-        layer = read_layer(name, kind, fields, arrays, self.is_keras3)
+        layer = read_layer(name, kind, with_channels_last(kind, fields), arrays, self.is_keras3)
+        first = is_channels_first(kind, fields)
         named = "a mask" if named_mask is not None else ""
         mask = masks.mask_after(name, kind, [*(self.masks.get(tensor, "") for tensor in tensors), named])
+        if first:
+            tensors = self._channels_last(layer, place, tensors)
         given = tensors
         layer = unrolled_for_states(layer, len(tensors), self.shapes[tensors[0]])
         for step in expanded(layer, self.shapes[tensors[0]]):
             tensors = (self._call(place if step.name == name else (*place, step.name), step, tensors),)
-        start = tensor = tensors[0]
+        start = tensor = self._channels_first(layer, place, given, tensors[0]) if first else tensors[0]
         for step in activation_layers(name, kind, fields, self.is_keras3):
             tensor = self._call(
                 (*place, step.name), step, (start, tensor) if LAYERS[step.kind].merges else (tensor,)
@@ -271,6 +221,24 @@ class _Reader:
             mask = name
         self.masks[tensor] = mask
         return [tensor, *(self._append(Call(self.names[place], given, state)) for state in states_of(layer))]
+
+    def _channels_last(self, layer: Layer, place: Place, tensors: tuple[int, ...]) -> tuple[int, ...]:
+        """Permute the input of a layer that is written for channels before positions."""
+        refuse_softmax(layer)
+        permute = permutation_before(layer, self.shapes[tensors[0]])
+        last = self.channels_last.get(tensors[0])
+        return (self._call((*place, permute.name), permute, tensors) if last is None else last,)
+
+    def _channels_first(self, layer: Layer, place: Place, given: tuple[int, ...], tensor: int) -> int:
+        """Permute the result of such a layer back."""
+        permute = permutation_after(layer, self.shapes[given[0]], self.shapes[tensor])
+        if permute is None:
+            return tensor
+        result = self._call((*place, permute.name), permute, (tensor,))
+        if layer.kind.startswith("ConvLSTM"):
+            return result
+        self.channels_last[result] = tensor
+        return result
 
     def _each_step(self, model: Config, place: Place, tensors: tuple[int, ...]) -> list[int]:
         """Lay out the model that a TimeDistributed applies to each step, every step a sample of its own."""
@@ -331,6 +299,7 @@ class _Reader:
 
     def _input(self, name: str, fields: Config) -> int:
         """Add an InputLayer; the batch size that it may fix is left open."""
+        refuse_unread(name, "InputLayer", fields, LAYERS["InputLayer"].config)
         shape = fields.get("batch_shape", fields.get("batch_input_shape"))
         if not isinstance(shape, list | tuple) or not shape or not all(map(is_dimension, shape)):
             msg = f"input {name!r}: shape {shape!r} is not usable; save the model with a fixed input shape"

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from models.archive import open_archive
+from models.entries import read_entries
 from models.errors import ModelError
 from models.graph import build_model
-from models.keras3 import read_entries, read_graph
+from models.keras3 import read_graph
 from models.shapes import check_weights, infer_shapes
 from models.weights import read_weights
 

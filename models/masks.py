@@ -25,6 +25,7 @@ _PASSING = frozenset(
     {
         *("Dense", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "ThresholdedReLU", "Masking"),
         *("BatchNormalization", "LayerNormalization", "UnitNormalization", "GroupNormalization"),
+        *("SpatialDropout2D", "SpatialDropout3D", "Rescaling", "Normalization", "RMSNormalization"),
         *("Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "AlphaDropout"),
         *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "TimeDistributed"),
     }

@@ -20,6 +20,7 @@ from models.graph import Layer
 from models.layers import OWN_LAYERS
 from models.operation_layers import hard_sigmoid_layers
 from models.operations import is_operation, operation_fault
+from models.settings import USUAL, refuse_unread, takes_any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,24 +33,8 @@ if TYPE_CHECKING:
 _KERAS_MODULES = frozenset({"keras", "tf_keras"})
 _ACTIVATION_KEYS = ("activation", "recurrent_activation")
 _ACTIVATION_LAYERS = frozenset({"Activation", "ReLU", "LeakyReLU", "ELU", "Softmax"})
-# Settings that change what a layer computes, of which only the usual values are supported.
-_REQUIRED: dict[str, tuple[object, ...]] = {
-    "renorm": (None, False),
-    "rms_scaling": (None, False),
-    "return_state": (None, False),
-    "stateful": (None, False),
-    "data_format": (None, "channels_last"),
-    "use_gate": (None, False),
-    "sliding_window": (None,),
-    "score_mode": (None, "dot"),
-    "mask_value": (None, 0),
-}
 # Keras 3's formulas that tf_keras means otherwise (its hard_sigmoid is 0.2 x + 0.5) or does not have.
 _SPELLED_OUT = frozenset({"hard_sigmoid", "hard_silu"})
-_STATEFUL = (
-    "build the model again with stateful=False and copy the weights: as it is where every sample is a whole "
-    "sequence; for a stream, with the states as inputs (initial_state=...) and outputs (return_state=True)"
-)
 _INSTEAD = (
     "rebuild that part from built-in layers, or build with --trust-model and --custom-objects, "
     "which quantizes after training only"
@@ -98,6 +83,7 @@ def weight_flags(name: str, kind: str, fields: Config) -> tuple[bool, ...]:
     """Say for each array that a layer keeps whether it is trainable, in the order of ``layer.weights``."""
     kind, fields = known_form(name, kind, fields)
     rule = LAYERS[kind]
+    refuse_unread(name, kind, fields, rule.config)
     if kind == "SpectralNormalization":
         return (*weight_flags(name, *_inner(name, fields.get("layer"))), False)
     if rule.wraps:
@@ -128,6 +114,7 @@ def read_layer(name: str, kind: str, fields: Config, arrays: Arrays, is_keras3: 
         kernel = arrays[0].reshape(1, 1, -1, 1)
         return Layer(name, "DepthwiseConv2D", {"kernel_size": 1, "use_bias": False}, (kernel,))
     rule = LAYERS[kind]
+    refuse_unread(name, kind, fields, rule.config)
     config: Config = {}
     for key in rule.config:
         if key not in fields:
@@ -135,12 +122,8 @@ def read_layer(name: str, kind: str, fields: Config, arrays: Arrays, is_keras3: 
         value = fields[key]
         if key == "return_state" and kind in STATES:
             config[key] = bool(value)
-        elif key in _REQUIRED:
-            if value not in _REQUIRED[key]:
-                usual = _REQUIRED[key][-1]
-                how = _STATEFUL if key == "stateful" else f"export it with {usual!r}"
-                msg = f"layer {name!r} ({kind}): {key}={value!r} is not supported; {how}"
-                raise ModelError(msg)
+        elif key in USUAL and not takes_any(kind, key, rule.config):
+            continue  # it is as usual
         elif key in _ACTIVATION_KEYS:
             config[key] = _built_in_activation(name, kind, value, is_keras3)
         else:
@@ -197,6 +180,7 @@ def known_form(name: str, kind: str, fields: Config) -> tuple[str, Config]:
             "use LSTM, GRU or SimpleRNN, one layer for each cell"
         )
         raise ModelError(msg)
+    refuse_unread(name, "RNN", fields, LAYERS["RNN"].config)
     own = {key: fields[key] for key in LAYERS["RNN"].config if key in fields}
     return cell_kind.removesuffix("Cell"), inner | own
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from models.allowlist import ACTIVATIONS, DO_NOTHING, LAYERS
+from models.errors import ModelError
 from models.layers import own_layers
 from models.load import load_model, read_file
+from models.settings import USUAL, is_harmless, refuse_unread, takes_any
 from models.shapes import infer_shapes
 
 IMAGE, SERIES, VECTOR, VOLUME, FILM = (8, 6, 4), (10, 4), (5,), (6, 7, 5, 2), (3, 6, 5, 2)
@@ -273,6 +275,30 @@ def test_a_layer_that_does_nothing_at_inference_is_left_out(kind, library_name, 
     assert [type(layer).__name__ for layer in loaded.layers] == ["InputLayer", "Flatten"]
     x = samples((8, 8, 3))
     np.testing.assert_array_equal(outputs(loaded, x)[0], outputs(model, x)[0])
+
+
+EXISTING = [
+    (library, kind)
+    for library in ("keras", LEGACY)
+    for kind in CASES
+    if kind not in (ONLY_KERAS3 if library == LEGACY else ONLY_LEGACY)
+]
+
+
+@pytest.mark.parametrize(("library_name", "kind"), EXISTING)
+def test_every_setting_of_a_layer_is_read_harmless_or_refused_where_it_is_not_as_usual(
+    library_name, kind, legacy_keras
+):
+    fields = make_layer(import_module(library_name), kind, CASES[kind][0][1]).get_config()
+    read = LAYERS[kind].config
+
+    for key in fields:
+        if key not in USUAL or takes_any(kind, key, read):
+            assert key in read or is_harmless(key), key
+            continue
+        refuse_unread("layer", kind, {key: USUAL[key][-1]}, read)
+        with pytest.raises(ModelError, match=rf"'layer' \({kind}\): {key}='odd' is not supported; "):
+            refuse_unread("layer", kind, {key: "odd"}, read)
 
 
 def test_every_layer_of_the_allowlist_is_tried():

@@ -342,14 +342,6 @@ def test_a_model_that_was_never_built_is_refused(save):
     assert "never built" in refusal(save(keras.Sequential([keras.layers.Dense(2)]), ".keras"))
 
 
-def test_channels_first_is_refused(save):
-    import keras
-
-    layer = keras.layers.MaxPooling2D(data_format="channels_first", name="pool")
-
-    assert "'pool'" in refusal(save(keras.Sequential([keras.Input((3, 8, 8)), layer]), ".keras"))
-
-
 def test_the_file_of_a_model_is_closed_after_reading(save):
     import keras
 

@@ -58,3 +58,17 @@ def test_a_mask_of_another_value_is_refused(save):
 
     with pytest.raises(ModelError, match=r"'gaps' \(Masking\): mask_value=-1\.0"):
         load_model(save(model, ".keras"))
+
+
+@pytest.mark.parametrize("kind", ["Rescaling", "Normalization"])
+def test_a_mask_passes_through_a_scaling(kind, save):
+    import keras
+
+    layers = keras.layers
+    scaling = layers.Rescaling(2.0) if kind == "Rescaling" else layers.Normalization(mean=0.5, variance=2.0)
+    model = keras.Sequential(
+        [keras.Input((6, 4)), layers.Masking(name="words"), scaling, layers.LSTM(3, name="looking")]
+    )
+
+    with pytest.raises(ModelError, match=r"'looking' \(LSTM\) skips the steps that 'words' masks"):
+        load_model(save(model, ".keras"))

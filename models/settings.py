@@ -1,0 +1,112 @@
+"""Which settings of a layer may be dropped: those that never matter, and those that have their usual value.
+
+Every other setting that ``LAYERS`` does not list is refused: what is not read would be lost without a word.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.allowlist import STATES
+from models.errors import ModelError
+
+HARMLESS = frozenset(
+    {
+        # of the layer as an object
+        *("name", "trainable", "dtype", "dtype_policy", "autocast"),
+        *("batch_input_shape", "batch_shape", "input_shape", "input_dtype", "input_length", "input_dim"),
+        # of what was built or trained before the weights were saved
+        *("seed", "rng_type", "force_generator", "unit_forget_bias", "init_values", "projection_dim"),
+        *("query_shape", "key_shape", "value_shape", "synchronized", "lora_rank", "lora_alpha"),
+        # of how it is computed, or of a setting that is refused itself
+        *("implementation", "unroll", "fused", "renorm_clipping", "renorm_momentum", "flash_attention"),
+        *(
+            "power_iterations",
+            "zero_output_for_mask",
+            "softmax_robust_masking",
+            "fill_mode",
+            "fill_value",
+            "noise_shape",
+        ),
+        # the layers that a wrapper holds, which are read by themselves
+        *("layer", "backward_layer", "cell"),
+    }
+)
+"""Settings that change nothing of what a layer with given weights computes at inference."""
+
+_HARMLESS_ENDINGS = ("_initializer", "_regularizer", "_constraint")
+
+USUAL: dict[str, tuple[object, ...]] = {
+    "renorm": (None, False),
+    "virtual_batch_size": (None,),
+    "adjustment": (None,),
+    "rms_scaling": (None, False),
+    "return_state": (None, False),
+    "stateful": (None, False),
+    "time_major": (None, False),
+    "data_format": (None, "channels_last"),
+    "groups": (None, 1),
+    "use_gate": (None, False),
+    "sliding_window": (None,),
+    "score_mode": (None, "dot"),
+    "mask_value": (None, 0),
+    "antialias": (None, False),
+    "pad_to_aspect_ratio": (None, False),
+    "quantization_config": (None,),
+    "quantization_mode": (None,),
+    "optional": (None, False),
+}
+"""Settings that change what a layer computes: accepted with one of these values, the usual one last."""
+
+
+_STATEFUL = (
+    "build the model again with stateful=False and copy the weights: as it is where every sample is a whole "
+    "sequence; for a stream, with the states as inputs (initial_state=...) and outputs (return_state=True)"
+)
+_ADVICE = {
+    "stateful": _STATEFUL,
+    "data_format": "put a Permute before it and use channels_last",
+    "time_major": "put a Permute before it and use time_major=False",
+    "quantization_config": "save the model before model.quantize()",
+    "quantization_mode": "save the model before model.quantize()",
+}
+
+
+def refuse_unread(name: str, kind: str, fields: dict[str, Any], read: tuple[str, ...]) -> None:
+    """Refuse the settings of a layer that would be dropped although they may change its result.
+
+    A setting of None is one that was never made.
+
+    Args:
+        name: the layer's name.
+        kind: its class.
+        fields: its configuration.
+        read: the keys that the rule of its class lists.
+
+    Raises:
+        ModelError: there is such a setting.
+    """
+    for key, value in fields.items():
+        if key in USUAL:
+            if not takes_any(kind, key, read) and not any(
+                value is usual or value == usual for usual in USUAL[key]
+            ):
+                how = _ADVICE.get(key, f"train the model with {key}={USUAL[key][-1]!r}")
+                msg = f"layer {name!r} ({kind}): {key}={repr(value)[:80]} is not supported; {how}"
+                raise ModelError(msg)
+        elif value is not None and key not in read and not is_harmless(key):
+            msg = (
+                f"layer {name!r} ({kind}): unknown setting {key[:80]}={repr(value)[:80]}, which may "
+                "change its result; build the layer without it, or save the model with Keras 3.15"
+            )
+            raise ModelError(msg)
+
+
+def takes_any(kind: str, key: str, read: tuple[str, ...]) -> bool:
+    """Whether a class of layer takes a key of ``USUAL`` with any value."""
+    return key in read and (key == "groups" or (key == "return_state" and kind in (*STATES, "RNN")))
+
+
+def is_harmless(key: str) -> bool:
+    """Whether a setting changes nothing of what a layer with given weights computes at inference."""
+    return key in HARMLESS or key.endswith(_HARMLESS_ENDINGS)

@@ -1,0 +1,46 @@
+"""A setting that would be lost and may change a layer's result is refused; others are dropped."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.allowlist import LAYERS
+from models.errors import ModelError
+from models.load import load_model
+from models.settings import refuse_unread
+
+SERIES, IMAGE = (6, 4), (8, 6, 3)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_an_unknown_setting_is_refused(kind):
+    with pytest.raises(ModelError, match=r"unknown setting brand_new=0, which may change its result"):
+        refuse_unread("layer", kind, {"brand_new": 0}, LAYERS[kind].config)
+
+
+@pytest.mark.parametrize(
+    ("library_name", "kind", "shape", "arguments"),
+    [
+        ("keras", "Resizing", IMAGE, {"height": 4, "width": 4, "pad_to_aspect_ratio": True}),
+        ("keras", "Resizing", IMAGE, {"height": 4, "width": 4, "antialias": True}),
+        ("keras", "BatchNormalization", IMAGE, {"renorm": True}),
+        ("keras", "LSTM", SERIES, {"units": 2, "stateful": True, "batch": 2}),
+        ("keras", "Masking", SERIES, {"mask_value": -1.0}),
+        ("tf_keras", "LSTM", SERIES, {"units": 2, "time_major": True}),
+        ("tf_keras", "GRU", SERIES, {"units": 2, "time_major": True}),
+        ("tf_keras", "BatchNormalization", IMAGE, {"renorm": True}),
+        ("tf_keras", "ConvLSTM1D", (3, *SERIES), {"filters": 2, "kernel_size": 2, "return_state": True}),
+    ],
+)
+def test_a_setting_that_changes_the_result_is_refused_by_name(library_name, kind, shape, arguments, save):
+    from importlib import import_module
+
+    library = import_module(library_name)
+    arguments = dict(arguments)
+    inputs = library.Input(shape, batch_size=arguments.pop("batch", None))
+    results = getattr(library.layers, kind)(name="odd", **arguments)(inputs)
+    model = library.Model(inputs, results)
+    key = list(arguments)[-1]
+
+    with pytest.raises(ModelError, match=rf"layer 'odd' \({kind}\): {key}=.* is not supported; \w+"):
+        load_model(save(model, ".h5" if library_name == "tf_keras" else ".keras"))
