@@ -24,7 +24,7 @@ Task = Literal[
 - reconstruction: the input itself (an autoencoder); no targets are stored
 - anomaly: the input itself, judged by how badly that succeeds; int64 ``(n,)``, 1 for an anomaly, in training
   samples 0
-- segmentation: a class for each position; int64 ``(n, *positions)`` class ids
+- segmentation: a class for each position; int64 ``(n, *positions)`` class ids, -1 where there is none
 - embedding: a vector that is compared with others; targets int64 ``(n,)`` or none
 """
 

@@ -101,6 +101,7 @@ class DataConfig(Section):
         split: at random, or the last samples for the test.
         max_samples: of one data set or generator that a function returns: it may have no end.
         timeout_s: seconds that a function may take until all its samples are read.
+        ignore: the value in masks of positions without a class.
     """
 
     source: str
@@ -117,6 +118,7 @@ class DataConfig(Section):
     split: Literal["random", "time"] = "random"
     max_samples: Count = 1_000_000
     timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+    ignore: int | None = None
 
     @model_validator(mode="after")
     def _check_split(self) -> DataConfig:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipeline.config import CalibrationConfig, DataConfig, ModelConfig, ShiftConfig
 
 
-VERSION = 5
+VERSION = 6
 LOGITS_PROBES = 16
 LOAD_TIMEOUT_S = 600.0
 
@@ -228,6 +228,7 @@ def data_options(config: DataConfig) -> DataOptions:
         group=config.group,
         split=config.split,
         max_samples=config.max_samples,
+        ignore=config.ignore,
     )
 
 

@@ -20,7 +20,7 @@ from pipeline.runtimes.evaluation import infer_all
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.scaling import as_input, as_real
 from pipeline.samples import Samples
-from pipeline.scoring import against_chance, answers, label_order
+from pipeline.scoring import against_chance, compared, label_order
 from pipeline.training import OF_CLASSES
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Answered:
         order = label_order(task, outputs, target, from_logits=logits)
         if order is None:
             return ""
-        found, labels = answers(task, outputs, logits), target.reshape(len(outputs), -1)
+        found, labels = compared(task, outputs, target, logits)
         before, after = (found == labels).mean(), (found == np.asarray(order)[labels]).mean()
         of = f"output {self.names[index]!r}: " if self.names[index] else ""
         return (

@@ -94,7 +94,8 @@ def score_of(
     if task == "regression":
         gains = _channel_gains(outputs, target)
         return float(np.maximum(gains.mean(axis=0), LOWEST_SCORE).mean())
-    return float((answers(task, outputs) == _labels(task, outputs, target)).mean())
+    found, labels = compared(task, outputs, target)
+    return float((found == labels).mean()) if len(labels) else None
 
 
 def against_chance(
@@ -117,8 +118,8 @@ def against_chance(
         return None
     if task == "regression":
         return _numbers(outputs, target)
-    found, labels = answers(task, outputs, from_logits), _labels(task, outputs, target)
-    return _classes(task, outputs, found, labels)
+    found, labels = compared(task, outputs, target, from_logits)
+    return None if len(labels) < 2 else _classes(task, outputs, found, labels)
 
 
 def answers(task: Task, outputs: NDArray[Any], from_logits: bool | None = None) -> NDArray[Any]:
@@ -131,6 +132,25 @@ def answers(task: Task, outputs: NDArray[Any], from_logits: bool | None = None) 
         return ids[:, None]
     maps: NDArray[Any] = outputs.argmax(axis=-1)
     return maps.reshape(len(outputs), -1)
+
+
+def compared(
+    task: Task, outputs: NDArray[Any], target: NDArray[Any], from_logits: bool | None = None
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the classes that outputs name, and the true ones: (n, positions or labels) each.
+
+    A position of a mask without a class is replaced by another one of its sample, all of them about equally
+    often; samples without any class are left out.
+    """
+    found, labels = answers(task, outputs, from_logits), _labels(task, outputs, target)
+    hidden = labels < 0
+    if task != "segmentation" or not hidden.any():
+        return found, labels
+    kept = ~hidden.all(axis=1)
+    places = np.empty((int(kept.sum()), labels.shape[1]), np.int64)
+    for row, of_sample in enumerate(hidden[kept]):
+        places[row] = np.resize(np.flatnonzero(~of_sample), len(of_sample))
+    return np.take_along_axis(found[kept], places, axis=1), np.take_along_axis(labels[kept], places, axis=1)
 
 
 def label_order(
@@ -147,7 +167,9 @@ def label_order(
     """
     if task not in {"classification", "binary", "segmentation"}:
         return None
-    found, labels = answers(task, outputs, from_logits), _labels(task, outputs, target)
+    found, labels = compared(task, outputs, target, from_logits)
+    if len(labels) < 2:
+        return None
     classes = max(outputs.shape[-1], 2)
     half = np.random.default_rng(0).permutation(len(found)) % 2 == 0
     gains: list[tuple[Floats, NDArray[Any]]] = []

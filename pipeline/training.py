@@ -135,7 +135,11 @@ def fine_tune(
                 batch = order[start : start + config.batch_size]
                 heard.on_train_batch_begin(step)
                 inputs = samples.take(batch).model_inputs()
-                found = student.train_on_batch(_single(inputs), _single(aim(batch, inputs)))
+                found = student.train_on_batch(
+                    _single(inputs),
+                    _single(aim(batch, inputs)),
+                    sample_weight=position_weights(model, samples.take(batch)),
+                )
                 heard.on_train_batch_end(step)
                 loss = found[0] if isinstance(found, list) else found
                 advance(1, f"epoch {epoch + 1} of {epochs}, loss {loss:.4f}")
@@ -156,6 +160,22 @@ def losses(model: PreparedModel) -> list[Any]:
         else:
             chosen.append(tf_keras.losses.CategoricalCrossentropy(from_logits=bool(from_logits)))
     return chosen
+
+
+def position_weights(model: PreparedModel, samples: Samples) -> Any:
+    """Return weights that leave positions without a class out of the loss.
+
+    Returns:
+        None where every position has a class; else float32 for each output: (n, *positions) with a mean of 1,
+        0 where there is no class, or (n,) ones. Of one output, its array alone.
+    """
+    weights, partial = [], False
+    for index, task in enumerate(model.tasks):
+        target = samples.target(index) if task == "segmentation" else None
+        counts = np.ones(len(samples), bool) if target is None else target >= 0
+        partial = partial or not counts.all()
+        weights.append(np.asarray(counts / max(float(counts.mean()), 1 / counts.size), np.float32))
+    return _single(weights) if partial else None
 
 
 def loss_weights(model: PreparedModel, aim: Aim, samples: Samples) -> list[float]:
@@ -225,7 +245,7 @@ def mixed(
             result.append(np.asarray(soft, np.float32))
             continue
         elif task in {"classification", "segmentation"} and shape[-1] != 1:
-            hard = np.eye(shape[-1], dtype=np.float32)[target]
+            hard = np.eye(shape[-1], dtype=np.float32)[np.maximum(target, 0)]
         else:
             hard = np.asarray(target, np.float32).reshape(shape)
         result.append(hard if soft is None else np.asarray(share * soft + (1 - share) * hard, np.float32))

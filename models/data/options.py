@@ -56,6 +56,7 @@ class DataOptions:
             table, an array, or a regular expression searched in the paths of images; empty: nothing.
         split: ``"random"``, or ``"time"`` to test on the last samples.
         max_samples: of one data set or generator that a function returns: it may have no end.
+        ignore: the value of positions in masks that have no class; None: 255 where it can be no class.
     """
 
     test_fraction: float = 0.2
@@ -68,6 +69,7 @@ class DataOptions:
     group: str = ""
     split: str = "random"
     max_samples: int = 1_000_000
+    ignore: int | None = None
 
     def task(self, index: int) -> Task | None:
         """Return the task that was given for an output."""

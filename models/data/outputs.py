@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.data.facts import same, scan
+from models.data.ignored import ignored_note, without_ignored
 from models.data.rows import rows_of_file
 from models.data.store import input_file, raw_target_file
 from models.data.targets import (
@@ -94,7 +95,7 @@ def store_target(
     labels = options.labels if names else ()  # they are of the first output with classes
     if words:
         names = _write_ids(target.raw, words, names, labels)
-    facts = scan(target.raw, words=bool(words))
+    facts, ignore = without_ignored(scan(target.raw, words=bool(words)), target.output, options.ignore)
     only = _only_class(target) if facts.scalar else None
     normal = normal_class(names, labels, only if words else None)
     if given is None:
@@ -112,7 +113,8 @@ def store_target(
         task = given
     numbering = number_classes(task, target.output, facts, labels)
     found = _names_of(task, names or numbering.names, target.output, normal or 0)
-    notes += filter(None, (numbering.note, _range_note(task, target.output, facts)))
+    ignore = ignore if task == "segmentation" else None
+    notes += filter(None, (numbering.note, _range_note(task, target.output, facts), ignored_note(ignore)))
     write_targets(
         target.raw,
         target_file(target.folder, target.index),
@@ -122,6 +124,7 @@ def store_target(
         place=Place(target.stored.train_rows),
         normal=normal,
         numbering=numbering,
+        ignore=ignore,
     )
     target.raw.unlink()
     return task, found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.data.ignored import NO_CLASS
 from models.data.rows import RowWriter, rows_of_file, together
 from models.data.store import TEST, TRAIN, fit
 from models.data.tasks import classes_of
@@ -102,6 +103,7 @@ def write_targets(
     place: Place,
     normal: int | None,
     numbering: Numbering | None = None,
+    ignore: int | None = None,
 ) -> None:
     """Write the targets of one output in the form of its task.
 
@@ -114,6 +116,7 @@ def write_targets(
         place: for messages.
         normal: the id of the class that is no anomaly; None: 0.
         numbering: of labels that are numbers.
+        ignore: the value of positions in masks that have no class; they get ``NO_CLASS``.
 
     Raises:
         DataError: they are no targets of this task, or outside the model's classes.
@@ -125,9 +128,12 @@ def write_targets(
     limit = _limit(task, output)
     try:
         for (piece,) in together([rows_of_file(raw)]):
-            targets = change(piece)
+            hidden = None if ignore is None else piece == ignore
+            targets = change(piece if hidden is None else np.where(hidden, facts.low, piece))
             if limit is not None:
                 _check_range(targets, limit, facts, place, writer.rows)
+            if hidden is not None:
+                targets[hidden.reshape(targets.shape)] = NO_CLASS
             writer.append(targets)
     finally:
         writer.close()

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from pipeline.validate.evidence import Chunk
 
 
+NO_CLASS = -1  # of a position's label
+
+
 def reduce_segmentation(chunk: Chunk) -> Reduced:
     """Keep each sample's counts of every class.
 
     Outputs are (n, *positions, classes), or (n, *positions, 1) or (n, *positions) of a foreground alone;
-    labels are (n, *positions) class ids.
+    labels are (n, *positions) class ids, -1 where a position has none: it counts nowhere.
     """
     labels, baseline, quantized = chunk.targets, chunk.baseline, chunk.quantized
     assert labels is not None
@@ -36,23 +39,28 @@ def reduce_segmentation(chunk: Chunk) -> Reduced:
         message = f"labels of {labels.shape[1:]} a sample do not fit outputs of {baseline.shape[1:]}; "
         raise InputError(message + "give a class id for each position")
     classes = max(baseline.shape[-1], 2)
-    ids = class_ids(labels, classes).reshape(len(labels), -1)
-    rows = {"support": _count(ids, classes)}
+    counts = labels.reshape(len(labels), -1) != NO_CLASS
+    ids = class_ids(np.where(labels == NO_CLASS, 0, labels), classes).reshape(len(labels), -1)
+    rows: dict[str, NDArray[Any]] = {"support": _count(ids, classes, counts)}
     said = {}
     for model, outputs in (("baseline", baseline), ("quantized", quantized)):
         flat = outputs.reshape(*ids.shape, -1)
         said[model], of_label = _answers(flat, ids, from_logits=chunk.from_logits)
         right = said[model] == ids
-        rows[f"{model}_found"] = _count(np.where(right, ids, classes), classes + 1)[:, :classes]
-        rows[f"{model}_said"] = _count(said[model], classes)
-        rows[f"{model}_loss"] = loss(of_label).mean(axis=1, dtype=np.float64)
-    rows["same"] = (said["baseline"] == said["quantized"]).mean(axis=1)
-    return Reduced(rows, classes=classes)
+        rows[f"{model}_found"] = _count(ids, classes, counts & right)
+        rows[f"{model}_said"] = _count(said[model], classes, counts)
+        rows[f"{model}_loss"] = _mean(loss(of_label), counts)
+    rows["same"] = _mean(said["baseline"] == said["quantized"], counts)
+    labelled = counts.any(axis=1)  # a sample without any class says nothing
+    return Reduced({name: row[labelled] for name, row in rows.items()}, classes=classes)
 
 
 def judge_segmentation(kept: Reduced, names: tuple[str, ...]) -> Findings:
     """Mean IoU, accuracy of positions, mean Dice and cross-entropy."""
     rows = kept.rows
+    if not len(rows["support"]):
+        message = "no position of the test samples has a class; give masks with classes to test on"
+        raise InputError(message)
     there = rows["support"].sum(axis=0) > 0
     figures = (
         _overlap("mean IoU", rows, there, iou=True),
@@ -93,10 +101,16 @@ def _answers(
     return said, of_label / np.where(total > 0, total, 1)
 
 
-def _count(ids: NDArray[Any], classes: int) -> NDArray[np.int64]:
-    """Count each sample's ids: (n, positions) to (n, classes)."""
+def _count(ids: NDArray[Any], classes: int, counts: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Count each sample's ids where ``counts``: (n, positions) to (n, classes)."""
     shifted = ids + classes * np.arange(len(ids))[:, None]
-    return np.bincount(shifted.ravel(), minlength=classes * len(ids)).reshape(len(ids), classes)
+    return np.bincount(shifted[counts], minlength=classes * len(ids)).reshape(len(ids), classes)
+
+
+def _mean(values: NDArray[Any], counts: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Average each sample's values where ``counts``: (n, positions) to (n,)."""
+    total = np.where(counts, values, 0).sum(axis=1, dtype=np.float64)
+    return np.asarray(total / np.maximum(counts.sum(axis=1), 1), np.float64)
 
 
 def _overlap(name: str, rows: dict[str, NDArray[Any]], there: NDArray[np.bool_], *, iou: bool) -> Figure:

@@ -102,6 +102,22 @@ def test_a_mask_of_little_foreground_is_judged_by_both_classes():
     assert standing("segmentation", np.full((40, 16, 16, 1), 0.1), masks) == "at chance"
 
 
+def test_positions_without_a_class_say_nothing_of_a_mask():
+    rng = np.random.default_rng(0)
+    masks = rng.integers(0, 3, (40, 16, 16))
+    found = np.eye(3)[masks]
+    hidden = rng.random(masks.shape) < 0.6
+    hidden[0] = True
+    given = np.where(hidden, -1, masks)
+    wrong = np.where(hidden[..., None], np.roll(found, 1, axis=-1), found)
+
+    assert score_of("segmentation", wrong, masks, given) == 1
+    assert standing("segmentation", wrong, given) == "better"
+    assert label_order("segmentation", np.roll(wrong, 1, axis=-1), given) == (1, 2, 0)
+    assert score_of("segmentation", wrong, masks, np.full_like(masks, -1)) is None
+    assert against_chance("segmentation", wrong, masks, np.full_like(masks, -1)) is None
+
+
 def test_a_regression_below_the_mean_is_at_chance_and_another_unit_is_named():
     target = np.linspace(20, 200, 300, dtype=np.float32)[:, None]
     found = against_chance("regression", (target - 110) / 52, None, target)

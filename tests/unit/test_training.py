@@ -14,8 +14,10 @@ from pipeline.samples import Samples
 from pipeline.training import (
     aims,
     fine_tune,
+    losses,
     mixed,
     open_model,
+    position_weights,
     probabilities,
     save_model,
     start_tensorflow,
@@ -202,3 +204,28 @@ def test_several_inputs_and_outputs_are_trained_together(tmp_path, store_dataset
     classes, sizes = student.predict_on_batch([array.astype(np.float32) for array in inputs])
     assert (classes.argmax(axis=1) == labels).mean() > 0.8
     np.testing.assert_allclose(sizes, np.load(data.target(1)), atol=0.3)
+
+
+def test_positions_without_a_class_are_left_out_of_the_loss(tmp_path, store_dataset, prepared_model):
+    import tf_keras
+
+    ports = (Port("output", (2, 2, 3), activation="softmax"),)
+    model = prepared_model(tmp_path, tasks=("segmentation",), outputs=ports)
+    inputs = np.random.default_rng(0).random((4, 5)).astype(np.float32)
+    masks = np.array([[[0, 1], [-1, 2]], [[-1, -1], [1, 0]], [[2, 2], [2, 2]], [[-1, -1], [-1, -1]]])
+    data = store_dataset(tmp_path / "data", inputs, masks, task="segmentation")
+    samples = samples_of(data, model)
+    network = tf_keras.Sequential(
+        [tf_keras.layers.Dense(12), tf_keras.layers.Reshape((2, 2, 3)), tf_keras.layers.Softmax()]
+    )
+    network.compile("sgd", loss=losses(model))
+    outputs = network(inputs).numpy()
+
+    weights = position_weights(model, samples)
+    aimed = mixed(model, samples, [inputs], None, 0.0)[0]
+    loss = network.test_on_batch(inputs, aimed, sample_weight=weights)
+
+    counts = masks >= 0
+    of_label = np.take_along_axis(outputs, np.maximum(masks, 0)[..., None], axis=-1)[..., 0]
+    np.testing.assert_allclose(loss, -np.log(of_label[counts]).mean(), rtol=1e-5)
+    assert position_weights(model, samples.take(np.array([2]))) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.errors import InputError
 from pipeline.validate.accuracy import compare
 
 TRUTH = (np.arange(4 * 6 * 6) * 7 // 5 % 3).reshape(4, 6, 6)
@@ -96,3 +97,37 @@ def test_a_float_model_that_only_knows_the_commonest_class_is_noted():
     background = one_hot(np.zeros_like(truth), 2)
 
     assert "no more often" in compare("segmentation", background, background, truth, seed=0).note
+
+
+def test_positions_without_a_class_count_nowhere():
+    hidden = np.arange(144).reshape(4, 6, 6) % 5 == 0
+    hidden[3] = True  # a sample without any class
+    truth = np.where(hidden, -1, TRUTH)
+    wrong = np.where(hidden, (TRUTH + 1) % 3, TRUTH)
+    found = compare("segmentation", one_hot(np.where(hidden, wrong, SAID)), one_hot(TRUTH), truth, seed=0)
+    kept = ~hidden
+
+    assert values(found)["pixel accuracy"] == pytest.approx(100 * (SAID == TRUTH)[kept].mean())
+    overlaps = [
+        ((k == SAID) & (k == TRUTH) & kept).sum() / (((k == SAID) | (k == TRUTH)) & kept).sum()
+        for k in range(3)
+    ]
+    assert values(found)["mean IoU"] == pytest.approx(100 * np.mean(overlaps))
+    assert [metric.quantized for metric in found.metrics[:3]] == [100, 100, 100]
+    assert sum(scores.support for scores in found.classes) == kept.sum()
+
+
+def test_masks_without_any_class_are_refused():
+    with pytest.raises(InputError, match="no position of the test samples has a class"):
+        compare("segmentation", one_hot(SAID), one_hot(TRUTH), np.full_like(TRUTH, -1), seed=0)
+
+
+def test_a_foreground_without_a_class_in_places_is_judged_at_the_others():
+    truth = np.where(np.arange(144).reshape(4, 6, 6) % 2 == 0, TRUTH % 2, -1)
+    right = np.where(truth == 1, 0.9, 0.1)[..., None]
+    opposite = np.where(truth == -1, 1 - right[..., 0], right[..., 0])[..., None]
+
+    found = compare("segmentation", right, opposite, truth, seed=0)
+
+    assert all(metric.difference == 0 for metric in found.metrics)
+    assert found.agreement == 1

@@ -98,3 +98,54 @@ def test_names_are_those_of_the_first_output_with_classes(npz, load):
 )
 def test_class_names_that_a_list_of_labels_cannot_hold_are_refused(name, problem, npz, refusal):
     assert problem in refusal(npz(x=X, y=np.arange(len(X)) % 3), MODEL, labels=("ant", name, "cat"))
+
+
+VOID = np.array([[[0, 1], [255, 2]], [[1, 2], [255, 0]], [[2, 1], [0, 1]], [[0, 0], [1, 2]]])
+
+
+def masks_of(output, masks, load, npz, **options):
+    x = np.random.default_rng(0).random((len(masks), 2, 2, 3)).astype(np.float32)
+    ports = {"inputs": [Port("x", (2, 2, 3))], "outputs": [output]}
+    return load(npz(x=x, y=masks), ports, **options)
+
+
+@pytest.mark.parametrize(
+    ("output", "masks", "options"),
+    [
+        (Port("m", (2, 2, 3), activation="softmax"), VOID, {}),
+        (Port("m", (2, 2, 3), activation="softmax"), VOID[..., None].astype(np.uint8), {}),
+        (Port("m", (2, 2, 3), activation="softmax"), np.where(VOID == 255, 9, VOID), {"ignore": 9}),
+        (Port("m", (2, 2, 3), activation="softmax"), np.where(VOID == 255, -1, VOID), {"ignore": -1}),
+        (Port("m", (2, 2, 3), activation="softmax"), np.where(VOID == 255, 0, VOID + 1), {"ignore": 0}),
+        (Port("m", (2, 2, 3), activation="softmax"), np.where(VOID == 255, 255, VOID + 1), {}),
+        (Port("m", (2, 2, 3)), VOID, {"ignore": 255}),
+    ],
+)
+def test_a_value_of_masks_that_is_no_class_is_left_out(output, masks, options, load, npz):
+    loaded = masks_of(output, masks, load, npz, **options)
+
+    assert loaded.data.tasks == ("segmentation",)
+    np.testing.assert_array_equal(loaded.y, np.where(VOID == 255, -1, VOID))
+    assert any("in masks is no class: its positions are left out" in note for note in loaded.data.notes)
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_a_third_value_beside_two_classes_is_left_out_but_255_alone_is_the_foreground(classes, load, npz):
+    output = Port("m", (2, 2, classes), activation="sigmoid" if classes == 1 else "softmax")
+    border = np.where(VOID == 2, 1, VOID)
+
+    loaded = masks_of(output, border, load, npz)
+    painted = masks_of(output, np.where(VOID > 0, 255, 0), load, npz)
+
+    np.testing.assert_array_equal(loaded.y, np.where(border == 255, -1, border))
+    np.testing.assert_array_equal(painted.y, VOID > 0)
+
+
+def test_masks_of_nothing_but_the_ignored_value_are_refused(load, npz):
+    with pytest.raises(DataError, match="every position of the masks is 255"):
+        masks_of(Port("m", (2, 2, 3)), np.full_like(VOID, 255), load, npz, ignore=255)
+
+
+def test_another_value_outside_the_classes_is_still_refused(load, npz, refusal):
+    with pytest.raises(DataError, match=r"254 at index .* is outside the model's classes"):
+        masks_of(Port("m", (2, 2, 3), activation="softmax"), np.where(VOID == 255, 254, VOID), load, npz)
