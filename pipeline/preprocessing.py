@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.artifacts import Transform
 from pipeline.input_styles import declared_style, settings_of, usual_styles
-from pipeline.scoring import METRICS, against_chance, score_of
+from pipeline.scoring import METRICS, against_chance, label_order, score_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,15 +73,20 @@ class Probe:
     def score(self, transforms: Preprocessing) -> Score | None:
         """Score the model under these transforms: the mean over the outputs that can be scored."""
         inputs = [transform.apply(raw) for transform, raw in zip(transforms, self.raw, strict=True)]
-        scores, better = [], False
+        scores, ranks, better, reordered = [], [], False, 0.0
         for task, found, target in zip(self._judged, self.predict(inputs), self.targets, strict=True):
             score = score_of(task, found, inputs[0], target) if np.isfinite(found).all() else None
             if score is None:
                 continue
             scores.append(score)
+            order = None if target is None else label_order(task, found, target)
+            if order is not None and target is not None:
+                reordered = score_of(task, found, inputs[0], np.asarray(order)[target]) or 0.0
+                better, score = True, max(score, reordered - CLEARLY_BETTER)
+            ranks.append(score)
             standard = against_chance(task, found, inputs[0], target)
             better |= standard is not None and standard.standing == "better"
-        return Score(better, float(np.mean(scores))) if scores else None
+        return Score(better, float(np.mean(ranks)), float(np.mean(scores)), reordered) if scores else None
 
     @property
     def metric(self) -> str:
@@ -97,10 +102,20 @@ class Probe:
 
 @dataclass(frozen=True, order=True)
 class Score:
-    """Whether any output is better than the best constant answer, and the score; 1 is best."""
+    """How well a model does under some preprocessing.
+
+    Attributes:
+        better: whether any output is better than the best constant answer.
+        rank: what decides: the score, or where the labels fit in another order the score with that order,
+            less ``CLEARLY_BETTER``; where labels are permuted, the right preprocessing may score worst.
+        value: the score; 1 is best.
+        reordered: the score with the labels in another order; 0 where they fit as they are.
+    """
 
     better: bool
+    rank: float
     value: float
+    reordered: float = 0.0
 
 
 def choose_preprocessing(probe: Probe, inputs: tuple[Port, ...], config: PreprocessingConfig) -> Choice:
@@ -182,7 +197,7 @@ class _Trials:
             if self._better(places, best):
                 best = places
         reached = self._at(best)
-        if reached is not None and reached.better and reached.value > 1 - STYLE_MARGIN:
+        if reached is not None and reached.better and reached.rank > 1 - STYLE_MARGIN:
             return best  # no other style can be clearly better
         for moves in (*self._together(), *self._singly(), *self._singly()):
             moved = tuple(old if new is None else new for new, old in zip(moves, best, strict=True))
@@ -253,6 +268,8 @@ class _Trials:
     def _described(self, chosen: Score, others: list[tuple[float, str]]) -> str:
         shown = sorted(others, key=lambda other: -other[0])[: SHOWN if chosen.better else None]
         text = f"{self.probe.metric} {chosen.value:.1%} on {len(self.probe.raw[0])} samples"
+        if chosen.reordered:
+            text += f" and {chosen.reordered:.1%} with the labels in another order"
         return text + (f", {', '.join(f'{name} {value:.1%}' for value, name in shown)}" if shown else "")
 
     def alternatives(
@@ -265,7 +282,7 @@ class _Trials:
         is_image = raw.ndim > 3 or raw.dtype.kind != "f"
         if chosen is None or taken is None or (chosen.better and not is_image):
             return "", ""
-        if chosen.better and chosen.value > 1 - CLEARLY_BETTER:
+        if chosen.better and chosen.rank > 1 - CLEARLY_BETTER:
             return "", ""
         styles = [options[at] for options, at in zip(self.options, best, strict=True)]
         tried = []
@@ -278,7 +295,7 @@ class _Trials:
         score, style = max(tried, key=lambda each: each[0])
         shown = ", ".join(f"{other.name} {value.value:.1%}" for value, other in tried)
         listing = "" if chosen.better else f"; no better than chance, and tried were: {shown}"
-        if score.value <= chosen.value + CLEARLY_BETTER or not score.better:
+        if score.rank <= chosen.rank + CLEARLY_BETTER or not score.better:
             return "", listing
         seen, other = taken.transform.apply(raw), style.transform.apply(raw)
         warning = (
@@ -293,5 +310,5 @@ def _clearly(ours: Score, theirs: Score, samples: int) -> bool:
     """Whether a score is better by more than chance and taste explain."""
     if ours.better and not theirs.better:
         return True
-    spread = sum(value * (1 - value) for value in (min(max(s.value, 0.0), 1.0) for s in (ours, theirs)))
-    return ours.value - theirs.value > max(STYLE_MARGIN, 3 * float(np.sqrt(spread / samples)))
+    spread = sum(value * (1 - value) for value in (min(max(s.rank, 0.0), 1.0) for s in (ours, theirs)))
+    return ours.rank - theirs.rank > max(STYLE_MARGIN, 3 * float(np.sqrt(spread / samples)))

@@ -140,6 +140,8 @@ def _read(subject: Subject, original: Subject, config: BuildConfig, folder: Path
             for name, other in others
         },
         notes=(
+            *data.findings,
+            *(f"the model: {found}" for found in chance if found.standing == "better"),
             *data.notes,
             *choice.warnings,
             *misordered,

@@ -117,6 +117,23 @@ def test_the_range_is_tried_under_the_declared_channel_order(style):
     np.testing.assert_allclose(found.transforms[0].apply(images), style(images.astype(float)), atol=1e-4)
 
 
+@pytest.mark.parametrize(("style", "name"), [STYLES[0], STYLES[2]])
+def test_the_range_is_found_where_the_labels_are_in_another_order(style, name):
+    images, labels = photos()
+    found = choose(trained(style), images, (labels + 1) % 3, ports=(PHOTO,))
+
+    np.testing.assert_allclose(found.transforms[0].apply(images), style(images.astype(float)), atol=1e-4)
+    assert "100.0% with the labels in another order" in found.findings[0]
+
+
+def test_reversed_channels_are_not_taken_for_another_order_of_labels_that_are_colours():
+    images, labels = photos()
+    found = choose(trained(STYLES[6][0]), images, labels, ports=(PHOTO,))
+
+    assert found.transforms[0].reverse_channels
+    assert "another order" not in found.findings[0]
+
+
 def test_declared_channels_are_not_reversed():
     images, labels = photos()
     found = choose(
