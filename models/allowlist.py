@@ -62,7 +62,7 @@ _MERGE = LayerRule(merges=True)
 
 OPERATION_SETTINGS = (
     *("function", "axis", "keepdims", "begin", "end", "strides", "low", "high", "exponent"),
-    *("paddings", "value", "multiples", "transpose_a", "transpose_b", "epsilon", "steps"),
+    *("paddings", "value", "multiples", "transpose_a", "transpose_b", "epsilon", "steps", "indices"),
 )
 """What the project's own layer ``Operation`` (models/layers.py) is told."""
 

@@ -40,6 +40,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     ),
     "merge_steps": lambda tf, x: _regrouped(tf, x[0], [-1], 2),
     "split_steps": lambda tf, x, steps: _regrouped(tf, x[0], [-1, steps], 1),
+    "take": lambda tf, x, indices, axis: tf.gather(x[0], indices, axis=axis),
+    "where": lambda tf, x, high=None, low=None: _where(tf, x, high, low),
+    "greater": lambda tf, x, value=None: tf.greater(*_pair(x, value)),
+    "greater_equal": lambda tf, x, value=None: tf.greater_equal(*_pair(x, value)),
+    "less": lambda tf, x, value=None: tf.less(*_pair(x, value)),
+    "less_equal": lambda tf, x, value=None: tf.less_equal(*_pair(x, value)),
+    "equal": lambda tf, x, value=None: tf.equal(*_pair(x, value)),
     "slice": lambda _, x, begin, end, strides: x[0][(slice(None), *map(slice, begin, end, strides))],
     "pad": lambda tf, x, paddings, value=0.0: tf.pad(x[0], paddings, constant_values=value),
     "tile": lambda tf, x, multiples: tf.tile(x[0], multiples),
@@ -86,3 +93,15 @@ def _regrouped(tf: Any, x: Any, front: list[int], kept: int) -> Any:
     own = x.shape[kept:]
     behind = own.as_list() if own.is_fully_defined() else tf.shape(x)[kept:]
     return tf.reshape(x, tf.concat([front, behind], 0) if tf.is_tensor(behind) else [*front, *behind])
+
+
+def _pair(x: list[Any], value: float | None) -> tuple[Any, Any]:
+    """Return what is compared: two tensors, or one with a number."""
+    return x[0], x[1] if value is None else value
+
+
+def _where(tf: Any, x: list[Any], high: float | None, low: float | None) -> Any:
+    """Return ``high`` where the first tensor is true, else ``low``; what is no number is the next tensor."""
+    condition, *rest = x
+    first = rest.pop(0) if high is None else high
+    return tf.where(condition, first, rest.pop(0) if low is None else low)

@@ -89,7 +89,7 @@ def read_node(node: Any, name: str) -> Arguments:
     try:
         if isinstance(node, dict):
             keywords = {key: _keras3_value(value) for key, value in dict(node.get("kwargs") or {}).items()}
-            positional = _flat([_keras3_value(value) for value in node["args"]])
+            positional = _flat([_numbers(_keras3_value(value)) for value in node["args"]])
             if "inputs" in keywords:
                 positional += _flat([keywords.pop("inputs")])
             return Arguments(tuple(positional), keywords)
@@ -161,6 +161,16 @@ def _slice(fields: Any) -> Any:
     if any(type(part) not in (int, type(None)) for part in parts):
         raise ValueError(parts)
     return slice(*parts)
+
+
+def _numbers(value: Any) -> Any:
+    """Return a list of nothing but numbers as the one constant that it is."""
+    is_list = isinstance(value, list) and bool(value)
+    return (
+        Constant(value)
+        if is_list and all(isinstance(_numbers(item), int | float | Constant) for item in value)
+        else value
+    )
 
 
 def _flat(values: list[Any]) -> list[Any]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from models.operation_selection import SELECTION, axis_from_front, chain, own, same_ranks
 from models.operation_shapes import REDUCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
     from models.graph import Layer
+    from models.operation_selection import Chains, Reader
     from models.operations import Operation
     from models.shapes import Shape
-
-    Chains = list[tuple[tuple[int, ...], tuple[Layer, ...]]]
-    Reader = Callable[[str, Operation], Chains | None]
 
 _MERGES = {
     "add": "Add",
@@ -31,78 +34,67 @@ _POWERS = {2.0: "square", 0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}
 _SPATIAL = ("", "1D", "2D", "3D")
 
 
-def _chain(operation: Operation, *steps: Layer) -> Chains:
-    return [(operation.tensors, steps)]
-
-
-def _own(operation: Operation, function: str, **settings: Any) -> Layer:
-    return operation.layer("Operation", function=function, **settings)
-
-
 def _arithmetic(kind: str, operation: Operation) -> Chains | None:
     tensors, constants = operation.tensors, operation.constants
     if len(tensors) == 2 and not constants:
-        if len({len(shape) for shape in operation.shapes}) != 1:
-            return None  # Keras's layers line up other axes than broadcasting does
-        return _chain(operation, operation.layer(_MERGES[kind]) if kind in _MERGES else _own(operation, kind))
+        same_ranks(operation)
+        return chain(operation, operation.layer(_MERGES[kind]) if kind in _MERGES else own(operation, kind))
     if len(tensors) != 1 or len(constants) != 1:
         return None
     first = not isinstance(operation.operands[0], int | float | list)
     if kind in {"maximum", "minimum"}:
         limit = float(constants[0])
         if kind == "maximum" and limit == 0:
-            return _chain(operation, operation.layer("ReLU"))
-        return _chain(operation, _own(operation, "clip", **{"low" if kind == "maximum" else "high": limit}))
+            return chain(operation, operation.layer("ReLU"))
+        return chain(operation, own(operation, "clip", **{"low" if kind == "maximum" else "high": limit}))
     constant = _factor(constants[0], operation.shapes[0])
     if kind == "divide" and not first:
         scaled = _affine(operation, "multiply", constant, tensor_first=True)
-        return _chain(operation, _own(operation, "reciprocal"), scaled)
-    return _chain(operation, _affine(operation, kind, constant, tensor_first=first))
+        return chain(operation, own(operation, "reciprocal"), scaled)
+    return chain(operation, _affine(operation, kind, constant, tensor_first=first))
 
 
-def _factor(value: Any, shape: Shape) -> list[float]:
-    """Return a constant as one number, or one for each channel.
+def _factor(value: Any, shape: Shape) -> NDArray[np.float64]:
+    """Return a constant as one number, one for each channel, or more that broadcast to a sample.
 
     Raises:
-        ValueError: it differs along other axes.
+        ValueError: it does not fit.
     """
-    while isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
-        value = value[0]
-    values = [float(number) for number in (value if isinstance(value, list) else [value])]
-    if len(values) not in (1, shape[-1]):
-        msg = f"a constant of {len(values)} numbers for {shape[-1]} channels"
+    values = np.asarray(value, np.float64)
+    while values.ndim and values.shape[0] == 1:
+        values = values[0]
+    known = shape[len(shape) - values.ndim :] if values.ndim < len(shape) else ()
+    if len(known) != values.ndim or any(n not in (1, m) for n, m in zip(values.shape, known, strict=True)):
+        msg = f"a constant of shape {values.shape} for samples of shape {shape[1:]}"
         raise ValueError(msg)
     return values
 
 
-def _affine(operation: Operation, kind: str, constant: list[float], *, tensor_first: bool) -> Layer:
+def _affine(operation: Operation, kind: str, constant: NDArray[np.float64], *, tensor_first: bool) -> Layer:
     """Return the scaling that an operation between a tensor and a constant is."""
-    scale, offset = [1.0] * len(constant), [0.0] * len(constant)
+    scale, offset = np.ones_like(constant), np.zeros_like(constant)
     if kind == "add":
         offset = constant
     elif kind == "multiply":
         scale = constant
     elif kind == "subtract":
-        scale = [1.0 if tensor_first else -1.0] * len(constant)
-        offset = [-number for number in constant] if tensor_first else constant
+        scale, offset = (scale, -constant) if tensor_first else (-scale, constant)
     else:
-        if 0 in constant:
+        if not constant.all():
             msg = "division by zero"
             raise ValueError(msg)
-        scale = [1.0 / number for number in constant]
-    if len(constant) == 1:
-        return operation.layer("Rescaling", scale=scale[0], offset=offset[0])
-    return operation.layer("Rescaling", scale=scale, offset=offset)
+        scale = 1.0 / constant
+    return operation.layer("Rescaling", scale=scale.tolist(), offset=offset.tolist())
 
 
 def _negative(_: str, operation: Operation) -> Chains:
-    return _chain(operation, operation.layer("Rescaling", scale=-1.0, offset=0.0))
+    return chain(operation, operation.layer("Rescaling", scale=-1.0, offset=0.0))
 
 
 def _identity(_: str, operation: Operation) -> Chains | None:
     """Nothing is left of what changes no value; a cast to an integer does."""
     dtype = str(operation.take("dtype", default="float32"))
-    return _chain(operation) if dtype.startswith(("float", "bfloat")) else None
+    return chain(operation) if dtype.startswith(("float", "bfloat")) else None
 
 
 def _power(_: str, operation: Operation) -> Chains | None:
@@ -112,43 +104,43 @@ def _power(_: str, operation: Operation) -> Chains | None:
     if not isinstance(operation.operands[-1], int | float):
         return None
     if exponent in _POWERS:
-        return _chain(operation, _own(operation, _POWERS[exponent]))
-    return _chain(operation, _own(operation, "power", exponent=exponent))
+        return chain(operation, own(operation, _POWERS[exponent]))
+    return chain(operation, own(operation, "power", exponent=exponent))
 
 
 def _activation(kind: str, operation: Operation) -> Chains | None:
     if operation.constants:
         return None
     if kind == "gelu" and operation.take("approximate"):
-        return _chain(operation, _own(operation, "gelu_tanh"))
+        return chain(operation, own(operation, "gelu_tanh"))
     if kind == "elu" and float(operation.take("alpha", default=1.0)) != 1.0:
         return None
-    return _chain(operation, operation.layer("Activation", activation=kind))
+    return chain(operation, operation.layer("Activation", activation=kind))
 
 
 def _elementwise(kind: str, operation: Operation) -> Chains | None:
-    return None if operation.constants else _chain(operation, _own(operation, kind))
+    return None if operation.constants else chain(operation, own(operation, kind))
 
 
 def _leaky_relu(_: str, operation: Operation) -> Chains:
     slope = float(operation.take("negative_slope", "alpha", default=_DEFAULT_LEAK))
-    return _chain(operation, operation.layer("LeakyReLU", alpha=slope))
+    return chain(operation, operation.layer("LeakyReLU", alpha=slope))
 
 
 def _softmax(kind: str, operation: Operation) -> Chains | None:
-    axis = _axis(operation.take("axis", default=-1), len(operation.shapes[0]))
+    axis = axis_from_front(operation.take("axis", default=-1), len(operation.shapes[0]))
     last = axis == len(operation.shapes[0]) - 1
     if kind == "log_softmax":
-        return _chain(operation, _own(operation, kind)) if last else None
+        return chain(operation, own(operation, kind)) if last else None
     if last:
-        return _chain(operation, operation.layer("Activation", activation="softmax"))
-    return _chain(operation, operation.layer("Softmax", axis=axis))
+        return chain(operation, operation.layer("Activation", activation="softmax"))
+    return chain(operation, operation.layer("Softmax", axis=axis))
 
 
 def _gate(kind: str, operation: Operation) -> Chains:
     """Spell out hard_sigmoid and hard_silu as Keras 3 means them: relu6(x + 3) / 6."""
     steps = hard_sigmoid_layers(operation.layer)
-    return _chain(operation, *steps, *([operation.layer("Multiply")] if kind == "hard_silu" else []))
+    return chain(operation, *steps, *([operation.layer("Multiply")] if kind == "hard_silu" else []))
 
 
 def hard_sigmoid_layers(layer: Callable[..., Layer]) -> tuple[Layer, ...]:
@@ -165,33 +157,39 @@ def _clip(_: str, operation: Operation) -> Chains | None:
         return None
     low, high = operation.take("x_min", "clip_value_min"), operation.take("x_max", "clip_value_max")
     if low == 0 and high is not None:
-        return _chain(operation, operation.layer("ReLU", max_value=float(high)))
-    return _chain(operation, _own(operation, "clip", low=float(low), high=float(high)))
+        return chain(operation, operation.layer("ReLU", max_value=float(high)))
+    return chain(operation, own(operation, "clip", low=float(low), high=float(high)))
 
 
 def _reduction(kind: str, operation: Operation) -> Chains | None:
     shape = operation.shapes[0]
     axis = operation.take("axis")
     keepdims = bool(operation.take("keepdims", "keep_dims"))
-    if axis is None or operation.constants:
+    if operation.constants:
         return None
-    axes = sorted({_axis(one, len(shape)) for one in (axis if isinstance(axis, list | tuple) else [axis])})
+    if axis is None:
+        axes_of_one = (*range(1, len(shape)),)
+        msg = f"over all axes, of all samples together; name those of one sample: axis={axes_of_one}"
+        raise ValueError(msg)
+    axes = sorted(
+        {axis_from_front(one, len(shape)) for one in (axis if isinstance(axis, list | tuple) else [axis])}
+    )
     if 0 in axes:
         return None  # over the batch
     pooling = {"mean": "GlobalAveragePooling", "max": "GlobalMaxPooling"}.get(kind)
     if pooling and len(shape) in (3, 4, 5) and axes == list(range(1, len(shape) - 1)):
-        return _chain(operation, operation.layer(f"{pooling}{_SPATIAL[len(shape) - 2]}", keepdims=keepdims))
-    return _chain(operation, _own(operation, kind, axis=axes, keepdims=keepdims))
+        return chain(operation, operation.layer(f"{pooling}{_SPATIAL[len(shape) - 2]}", keepdims=keepdims))
+    return chain(operation, own(operation, kind, axis=axes, keepdims=keepdims))
 
 
 def _concatenate(kind: str, operation: Operation) -> Chains | None:
     rank = len(operation.shapes[0]) + (kind == "stack")
-    axis = _axis(operation.take("axis", default=0), rank)
+    axis = axis_from_front(operation.take("axis", default=0), rank)
     if axis == 0 or operation.constants:
         return None
     if kind == "stack":
-        return _chain(operation, _own(operation, "stack", axis=axis))
-    return _chain(operation, operation.layer("Concatenate", axis=axis))
+        return chain(operation, own(operation, "stack", axis=axis))
+    return chain(operation, operation.layer("Concatenate", axis=axis))
 
 
 def _reshape(kind: str, operation: Operation) -> Chains | None:
@@ -203,23 +201,23 @@ def _reshape(kind: str, operation: Operation) -> Chains | None:
         whole = target[0] in (-1, None)
         if not whole and target[0] != shape[0]:
             return None  # the batch would be cut up
-        return _chain(operation, reshape(operation, [n if n != -1 else None for n in target[1:]]))
+        return chain(operation, reshape(operation, [n if n != -1 else None for n in target[1:]]))
     axis = operation.take("axis")
     if axis is None or operation.constants:
         return None
     axes = [axis] if isinstance(axis, int) else list(axis)
     rank = len(shape) + (len(axes) if kind == "expand_dims" else 0)
-    places = {_axis(one, rank) for one in axes}
+    places = {axis_from_front(one, rank) for one in axes}
     if 0 in places:
         return None
     if kind == "expand_dims":
         rest = iter(shape)
-        return _chain(
+        return chain(
             operation, reshape(operation, [1 if n in places else next(rest) for n in range(rank)][1:])
         )
     if any(shape[place] != 1 for place in places):
         return None
-    return _chain(operation, reshape(operation, [n for i, n in enumerate(shape) if i not in places][1:]))
+    return chain(operation, reshape(operation, [n for i, n in enumerate(shape) if i not in places][1:]))
 
 
 def reshape(operation: Operation, target: Sequence[int | None]) -> Layer:
@@ -238,13 +236,13 @@ def _transpose(kind: str, operation: Operation) -> Chains | None:
     rank = len(operation.shapes[0])
     order = list(range(rank))
     if kind == "swap_axes":
-        first, second = (_axis(operation.take(f"axis{i}"), rank) for i in (1, 2))
+        first, second = (axis_from_front(operation.take(f"axis{i}"), rank) for i in (1, 2))
         order[first], order[second] = second, first
     else:
-        order = [_axis(axis, rank) for axis in operation.take("axes", "perm", default=order[::-1])]
+        order = [axis_from_front(axis, rank) for axis in operation.take("axes", "perm", default=order[::-1])]
     if order[:1] != [0] or operation.constants:
         return None
-    return _chain(operation, operation.layer("Permute", dims=order[1:]))
+    return chain(operation, operation.layer("Permute", dims=order[1:]))
 
 
 def _pad(_: str, operation: Operation) -> Chains | None:
@@ -256,22 +254,22 @@ def _pad(_: str, operation: Operation) -> Chains | None:
         return None
     if value == 0 and rank in (3, 4, 5) and not any(pairs[-1]):
         inner = pairs[1] if rank == 3 else pairs[1:-1]
-        return _chain(operation, operation.layer(f"ZeroPadding{_SPATIAL[rank - 2]}", padding=inner))
-    return _chain(operation, _own(operation, "pad", paddings=pairs, value=value))
+        return chain(operation, operation.layer(f"ZeroPadding{_SPATIAL[rank - 2]}", padding=inner))
+    return chain(operation, own(operation, "pad", paddings=pairs, value=value))
 
 
 def _tile(_: str, operation: Operation) -> Chains | None:
     multiples = list(operation.take("multiples", "repeats"))
     if len(multiples) != len(operation.shapes[0]) or multiples[0] != 1:
         return None
-    return _chain(operation, _own(operation, "tile", multiples=multiples))
+    return chain(operation, own(operation, "tile", multiples=multiples))
 
 
 def _matmul(_: str, operation: Operation) -> Chains | None:
     if len(operation.tensors) != 2 or operation.constants:
         return None
     flips = {key: True for key in ("transpose_a", "transpose_b") if operation.take(key)}
-    return _chain(operation, _own(operation, "matmul", **flips))
+    return chain(operation, own(operation, "matmul", **flips))
 
 
 def _l2_normalize(_: str, operation: Operation) -> Chains | None:
@@ -279,8 +277,8 @@ def _l2_normalize(_: str, operation: Operation) -> Chains | None:
     if operation.take("order", default=2) != 2 or operation.take("epsilon", default=1e-12) != 1e-12:
         return None
     axes = axis if isinstance(axis, list) else [axis]
-    places = [_axis(one, len(operation.shapes[0])) for one in axes]
-    return None if 0 in places else _chain(operation, operation.layer("UnitNormalization", axis=places))
+    places = [axis_from_front(one, len(operation.shapes[0])) for one in axes]
+    return None if 0 in places else chain(operation, operation.layer("UnitNormalization", axis=places))
 
 
 def _resize(_: str, operation: Operation) -> Chains | None:
@@ -289,12 +287,12 @@ def _resize(_: str, operation: Operation) -> Chains | None:
     operation.take("fill_mode"), operation.take("fill_value")  # of padding, which is refused
     if len(operation.shapes[0]) != 4:
         return None
-    return _chain(operation, operation.layer("Resizing", height=height, width=width, interpolation=method))
+    return chain(operation, operation.layer("Resizing", height=height, width=width, interpolation=method))
 
 
 def _split(_: str, operation: Operation) -> Chains | None:
     shape = operation.shapes[0]
-    axis = _axis(operation.take("axis", default=0), len(shape))
+    axis = axis_from_front(operation.take("axis", default=0), len(shape))
     length = shape[axis]
     if axis == 0 or length is None:
         return None
@@ -318,7 +316,7 @@ def _split(_: str, operation: Operation) -> Chains | None:
 
 def _slice(operation: Operation, slices: Sequence[slice]) -> Layer:
     begin, end, strides = ([getattr(one, key) for one in slices] for key in ("start", "stop", "step"))
-    return _own(operation, "slice", begin=begin, end=end, strides=strides)
+    return own(operation, "slice", begin=begin, end=end, strides=strides)
 
 
 def _get_item(_: str, operation: Operation) -> Chains | None:
@@ -352,20 +350,7 @@ def _get_item(_: str, operation: Operation) -> Chains | None:
     steps = [] if all(one == slice(None) for one in slices) else [_slice(operation, slices)]
     if len(target) != len(shape) - 1 or None in key:
         steps.append(reshape(operation, [None if n == -1 else n for n in target]))
-    return _chain(operation, *steps)
-
-
-def _axis(value: Any, rank: int) -> int:
-    """Return an axis counted from the front.
-
-    Raises:
-        ValueError: there is no such axis.
-    """
-    axis = int(value)
-    if not -rank <= axis < rank:
-        msg = f"axis {axis} of {rank}"
-        raise ValueError(msg)
-    return axis % rank
+    return chain(operation, *steps)
 
 
 READERS: dict[str, Reader] = {
@@ -390,4 +375,5 @@ READERS: dict[str, Reader] = {
     "l2_normalize": _l2_normalize,
     "resize": _resize,
     "split": _split,
+    **SELECTION,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from models.layers import FUNCTIONS
+from models.operation_selection import COMPARISONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,10 @@ def operation_shape(config: dict[str, Any], inputs: Sequence[Shape]) -> Shape:
     if function not in FUNCTIONS:
         msg = f"no operation {str(function)[:40]!r}"
         raise ValueError(msg)
-    if function == "divide":
+    if function == "take":
+        axis = config["axis"] % len(shape)
+        return (*shape[:axis], len(config["indices"]), *shape[axis + 1 :])
+    if function in ("divide", "where", *COMPARISONS):
         return broadcast(inputs)
     if function == "matmul":
         return _multiplied(config, *inputs)

@@ -47,10 +47,21 @@ _SYNONYMS = {
     "swapaxes": "swap_axes",
     "resize_v2": "resize",
     "stop_gradient": "identity",
+    "gather": "take",
+    "gather_v2": "take",
+    "reverse": "flip",
+    "reverse_v2": "flip",
+    "where_v2": "where",
+    "select_v2": "where",
+    "arg_max": "argmax",
 }
 _OPERANDS = ("x", "a", "x1", "y", "b", "x2")
 # Settings of every operation that change nothing in what it computes.
 _NO_MATTER = frozenset({"name", "trainable", "function", "data_format", "conjugate", "validate_shape"})
+
+
+_BEST = "end the model at the scores, which training and validation need; predict.py names the best class"
+_INSTEAD = {"argmax": _BEST, "argmin": _BEST}
 
 
 class Chain(NamedTuple):
@@ -173,7 +184,8 @@ def operation_kind(config: dict[str, Any]) -> str:
 
 
 def _refusal(name: str, kind: str) -> str:
-    return f"operation {name!r} ({kind[:80]}) is not supported; express it with a built-in Keras layer"
+    instead = _INSTEAD.get(kind, "express it with a built-in Keras layer")
+    return f"operation {name!r} ({kind[:80]}) is not supported; {instead}"
 
 
 def _node(fields: dict[str, Any]) -> dict[str, Any]:

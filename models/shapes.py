@@ -115,8 +115,9 @@ def _output(layer: Layer, inputs: Sequence[Shape]) -> Shape:
     kind, config = layer.kind, layer.config
     if kind == "InputLayer":
         return (None, *config["shape"])
-    if kind in _MERGING:
-        return broadcast(inputs)
+    if kind in _MERGING:  # Keras lines up what follows the batch, and puts axes of 1 behind that
+        rank = max(len(shape) for shape in inputs)
+        return broadcast([(shape[0], *[1] * (rank - len(shape)), *shape[1:]) for shape in inputs])
     if kind == "Concatenate":
         return _concatenated(inputs, config.get("axis", -1))
     if kind == "Operation":

@@ -126,7 +126,7 @@ CASES = {
     "UpSampling1D": [(SERIES, {"size": 3})],
     "UpSampling2D": [(IMAGE, {"size": (2, 3)}), (IMAGE, {"interpolation": "bilinear"})],
     **{
-        kind: [([IMAGE, IMAGE], {})]
+        kind: [([IMAGE, IMAGE], {}), ([IMAGE, IMAGE[2:]], {}), ([SERIES[1:], SERIES], {})]
         for kind in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
     },
     "Concatenate": [([IMAGE, IMAGE], {"axis": 1}), ([SERIES, SERIES], {})],

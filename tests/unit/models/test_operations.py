@@ -9,9 +9,10 @@ from models.errors import ModelError
 from models.load import load_model
 from models.operation_layers import READERS
 from models.operations import operation_kind
-from models.prepare import graph_of
+from models.prepare import graph_of, prepare
 
 SHAPE = (6, 4, 3)
+PLACES = np.linspace(0.5, 2.0, 72, dtype=np.float32).reshape(6, 4, 3)
 COLUMN = np.array([0.5, 2.0, -1.0], np.float32)
 
 KERAS3 = {
@@ -47,6 +48,17 @@ KERAS3 = {
     "ellipsis": lambda ops, x: x[..., 0] + x[..., -1],
     "resize": lambda ops, x: ops.image.resize(x, (5, 7)),
     "identity": lambda ops, x: ops.cast(x, "float32") + ops.stop_gradient(x),
+    "a number for each place": lambda ops, x: (x * PLACES + PLACES[0]) / (PLACES[None] + 2.0),
+    "take": lambda ops, x: ops.take(x, [0, -1], axis=1) + ops.take(x, 1, axis=1)[:, None],
+    "flip": lambda ops, x: ops.flip(x, axis=2) - ops.flip(ops.flip(x, axis=-1), axis=1),
+    "repeat": lambda ops, x: ops.repeat(ops.repeat(x, 2, axis=1), 3, axis=-1),
+    "where": lambda ops, x: (
+        ops.where(x > 0.2, x, 0.5)
+        + ops.where(x <= x[:, ::-1], x * x, x)
+        + ops.where(ops.less(0.1, x), 1.0, 0.0)
+        + ops.where(ops.equal(x, x), x, -1.0)
+        + ops.where(x >= 0.0, x, x * 0.1)
+    ),
 }
 LEGACY = {
     "arithmetic": lambda tf, x: (2.0 - x) * 0.5 + x / 4.0 - 1.0 / (x + 9.0),
@@ -78,6 +90,11 @@ LEGACY = {
     "places": lambda tf, x: x[:, 0] + x[:, -1, :, :2, None][:, :, :1, 0],
     "resize": lambda tf, x: tf.image.resize(x, (5, 7)),
     "identity": lambda tf, x: tf.cast(x, tf.float32) + tf.stop_gradient(x),
+    "a number for each place": lambda tf, x: (x * PLACES + PLACES[0]) / (PLACES[None] + 2.0),
+    "take": lambda tf, x: tf.gather(x, [0, 5], axis=1) + tf.gather(x, 1, axis=1)[:, None],
+    "flip": lambda tf, x: tf.reverse(x, axis=[2]) - tf.reverse(x, axis=[1, -1]),
+    "repeat": lambda tf, x: tf.repeat(x, 2, axis=1),
+    "where": lambda tf, x: tf.where(x > 0.2, x, 0.5) + tf.where(tf.less(x, x[:, ::-1]), x * x, x),
 }
 CASES = [("keras", name) for name in KERAS3] + [("tf_keras", name) for name in LEGACY]
 
@@ -108,6 +125,16 @@ def test_an_operation_computes_the_same_after_loading(library_name, name, suffix
     assert graph_of(loaded).calls  # what was built can be read again, as the later stages do
 
 
+@pytest.mark.parametrize("name", ["a number for each place", "take", "flip", "repeat", "where"])
+def test_an_operation_that_picks_computes_the_same_after_preparation(name, save, outputs):
+    model = build("keras", name)
+    x = np.random.default_rng(0).normal(size=(3, *SHAPE)).astype(np.float32)
+
+    prepared, _ = prepare(load_model(save(model, ".keras")))
+
+    np.testing.assert_allclose(outputs(prepared, x)[0], outputs(model, x)[0], rtol=0, atol=1e-5)
+
+
 def test_every_operation_that_is_read_is_tried(legacy_keras):
     import json
 
@@ -123,7 +150,9 @@ def test_every_operation_that_is_read_is_tried(legacy_keras):
     [
         (lambda ops, x: ops.einsum("abcd,abcd->abc", x, x), "einsum"),
         (lambda ops, x: ops.mean(x, axis=0), "mean"),
-        (lambda ops, x: x * np.ones((6, 4, 3), np.float32), "multiply"),
+        (lambda ops, x: x * np.ones((3, 6, 4, 3), np.float32), "multiply"),
+        (lambda ops, x: ops.argmax(x, axis=-1), "argmax"),
+        (lambda ops, x: ops.flip(x, axis=0), "flip"),
         (lambda ops, x: ops.reshape(x, (2, -1)), "reshape"),
         (lambda ops, x: ops.pad(x, [[0, 0], [1, 1], [0, 0], [0, 0]], mode="reflect"), "pad"),
         (lambda ops, x: ops.cast(x, "int32"), "cast"),
@@ -138,3 +167,21 @@ def test_an_operation_that_no_layer_stands_for_is_refused_by_name(apply, kind, s
     with pytest.raises(ModelError, match=rf"operation '{kind}\w*' \({kind}") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("apply", "advice"),
+    [
+        (lambda ops, x: x / ops.max(x), r"name those of one sample: axis=\(1, 2, 3\)"),
+        (lambda ops, x: x * ops.mean(x, axis=(1, 2)), "ranks 2 and 4, .* or use the layer Multiply"),
+        (lambda ops, x: ops.argmax(x[:, 0, 0], axis=-1), "end the model at the scores"),
+    ],
+)
+def test_what_mixes_samples_or_hides_the_scores_is_refused_with_what_to_do(apply, advice, save):
+    import keras
+
+    inputs = keras.Input(SHAPE)
+    path = save(keras.Model(inputs, apply(keras.ops, inputs)), ".keras")
+
+    with pytest.raises(ModelError, match=advice):
+        load_model(path)
