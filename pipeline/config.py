@@ -92,15 +92,13 @@ class DataConfig(Section):
         source: a file, a folder or ``module:function``; see docs/reference/data.md.
         task: what each output of the model is for; empty infers it from the model and the targets.
         labels: the classes' names; empty takes them from the data.
-        target: columns of a table that hold the targets.
-        columns: columns of a table that are the model's input, in order; empty takes all others.
+        target, columns: columns of a table that hold the targets, and the inputs in order; empty infers them.
+        decimal, missing: the decimal mark of a table (empty infers it), and further marks of missing values.
         features: of a TFRecord, by name.
         interpolation: of images that are scaled to the model's input.
-        group: what samples that stay on one side of the split share: a column, an array, or a regular
-            expression for the paths of images.
+        group: a column, an array, or a pattern of paths; equal ones stay on one side of the split.
         split: at random, or the last samples for the test.
-        max_samples: of one data set or generator that a function returns: it may have no end.
-        timeout_s: seconds that a function may take until all its samples are read.
+        max_samples, timeout_s: bounds of what a function returns, and of the seconds that it may take.
         ignore: the value in masks of positions without a class.
     """
 
@@ -110,6 +108,8 @@ class DataConfig(Section):
     test_fraction: Fraction = 0.2
     target: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    decimal: Literal["", ".", ","] = ""
+    missing: tuple[str, ...] = ()
     features: dict[str, FeatureConfig] = {}
     interpolation: Literal["nearest", "bilinear", "bilinear-no-antialias", "bicubic", "lanczos", "area"] = (
         "bilinear"

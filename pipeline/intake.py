@@ -223,6 +223,8 @@ def data_options(config: DataConfig) -> DataOptions:
         labels=config.labels,
         target=config.target,
         columns=config.columns,
+        decimal=config.decimal,
+        missing=config.missing,
         features={name: Feature(**feature.model_dump()) for name, feature in config.features.items()},
         interpolation=config.interpolation,
         group=config.group,

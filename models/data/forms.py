@@ -103,7 +103,7 @@ def _kind(path: Path) -> str:
     from models.data.idx import is_idx
     from models.data.picture_labels import names_images
     from models.data.series import is_series
-    from models.data.table import SUFFIXES as TABLES
+    from models.data.table import FILE_SUFFIXES, SUFFIXES
     from models.data.tfrecord import is_record_file
 
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
@@ -116,7 +116,10 @@ def _kind(path: Path) -> str:
             return "idx"
         if is_series(file):
             return "series"
-        if name.endswith(TABLES) and not (path.is_dir() and (has_class_folders(path) or names_images(file))):
+        suffixes = SUFFIXES if path.is_dir() else FILE_SUFFIXES
+        if name.endswith(suffixes) and not (
+            path.is_dir() and (has_class_folders(path) or names_images(file))
+        ):
             return "table"
         if name.endswith((".npz", ".npy")):
             return name[-3:]

@@ -49,6 +49,8 @@ class DataOptions:
         target: columns of a table that hold the targets; empty: one named label, target, class or y, else the
             last ones.
         columns: columns of a table that are inputs, in the model's order; empty: all others.
+        decimal: the decimal mark of a table, ``"."`` or ``","``; empty: told from the first rows.
+        missing: what stands for a missing value in a table, besides the usual marks.
         features: of a TFRecord by name; empty: told from the first record.
         interpolation: of scaled images: nearest, bilinear, bicubic, lanczos, area or box, as Pillow has
             them, or bilinear-no-antialias, as ``tf.image.resize`` has it.
@@ -64,6 +66,8 @@ class DataOptions:
     labels: tuple[str, ...] = ()
     target: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    decimal: str = ""
+    missing: tuple[str, ...] = ()
     features: Mapping[str, Feature] = field(default_factory=dict)
     interpolation: str = "bilinear"
     group: str = ""

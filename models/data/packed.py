@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 MAX_RATIO = 1000  # of the content to the packed file, beyond 16 MiB
 MAX_LINE = 16 << 20
 _SMALL_BYTES = 16 << 20
+_CHUNK_BYTES = 1 << 20
+_NO_TEXT = frozenset({*range(9), *range(14, 26), *range(28, 32)})  # control characters
+_NOT_1252 = frozenset({0x81, 0x8D, 0x8F, 0x90, 0x9D, 0xFF})  # the last is a letter, but a very rare one
 
 
 class _Bounded(io.RawIOBase):
@@ -71,15 +75,46 @@ def open_bytes(path: Path, *, packed: bool | None = None) -> Iterator[IO[bytes]]
         raise DataError(msg) from error
 
 
+def encoding_of(path: Path) -> str:
+    """Tell the encoding of a text file: UTF-8, UTF-16 with a byte order mark, or else Windows-1252.
+
+    Windows-1252 has the letters of Latin-1 (ISO 8859-1) in the same places.
+
+    Raises:
+        DataError: it is no text in any of them.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    found: set[int] = set()
+    is_utf8 = True
+    with open_bytes(path) as file:
+        chunk = file.read(_CHUNK_BYTES)
+        if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return "utf-16"
+        while chunk:
+            found.update(chunk)
+            following = file.read(_CHUNK_BYTES)
+            if is_utf8:
+                try:
+                    decoder.decode(chunk, final=not following)
+                except UnicodeDecodeError:
+                    is_utf8 = False
+            chunk = following
+    wrong = found & _NO_TEXT or (set() if is_utf8 else found & _NOT_1252)
+    if wrong:
+        msg = f"{path}: no text in UTF-8: byte {min(wrong):#x}; save it as UTF-8"
+        raise DataError(msg)
+    return "utf-8-sig" if is_utf8 else "cp1252"
+
+
 @contextlib.contextmanager
-def open_lines(path: Path) -> Iterator[Iterator[str]]:
-    """Read the lines of a text file in UTF-8, with or without a byte order mark.
+def open_lines(path: Path, encoding: str = "utf-8-sig") -> Iterator[Iterator[str]]:
+    """Read the lines of a text file, in UTF-8 unless another encoding is given.
 
     Raises:
         DataError: as :func:`open_bytes`, or it is no text, or a line is too long to be one.
     """
     with open_bytes(path) as file:
-        text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+        text = io.TextIOWrapper(file, encoding, newline="")
         try:
             yield _lines(text, path)
         except UnicodeDecodeError as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from models.data.layout import is_image, kind_of, scan
-from models.data.packed import open_lines
+from models.data.packed import encoding_of, open_lines
 from models.errors import DataError
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def check_no_images(path: Path) -> None:
     """
     if path.is_dir():
         return
-    with open_lines(path) as lines:
+    with open_lines(path, encoding_of(path)) as lines:
         cells = [cell for line in itertools.islice(lines, 2) for cell in re.split(r"[,;\t|\"\s]", line)]
     if any(is_image(cell) for cell in cells if "." in cell):
         msg = f"{path}: it names images; give the folder that holds the table and the images"
@@ -289,7 +289,7 @@ def _look_up(index: Index, cell: str) -> tuple[Path | None, str]:
 
 def _read(path: Path, index: Index) -> _Table | None:
     """Read a table that names images; None where it does not."""
-    with open_lines(path) as lines:
+    with open_lines(path, encoding_of(path)) as lines:
         text = list(lines)
     first = text[0] if text else ""
     delimiter = "\t" if ".tsv" in path.name.lower() else max(",;\t|", key=first.count)

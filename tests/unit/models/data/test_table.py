@@ -165,8 +165,14 @@ GOOD = "a,b,c,d,label\n" + "1,2,3,4,0\n2,3,4,5,1\n"
         (GOOD + "1,2,3,4\n", "row 4 has 4 cells, the first row 5"),
         (GOOD.replace("a,b,", "a,a,"), "two columns are named 'a'"),
         (GOOD.replace("c,d,", "c,"), "row 2 has 5 cells, the first row 4"),
-        ("a,b,label\n1,2,0\n3,4,1\n", "samples of shape (2,), the model takes (4,)"),
-        ("1,2,3,4\n3,4,5,6\n", "no labels for the output 'y'"),
+        (
+            "a,b,label\n1,2,0\n3,4,1\n",
+            "2 numeric columns (a, b) besides the target 'label'; the model takes 4",
+        ),
+        (
+            "1,2,3,4\n3,4,5,6\n",
+            "3 numeric columns (0, 1, 2) besides the target '3'; the model takes 4 inputs",
+        ),
         ("", "no rows"),
         ("a,b,c,d,label\n", "text 'a'"),
     ],
