@@ -81,7 +81,8 @@ class Probe:
             scores.append(score)
             order = None if target is None else label_order(task, found, target)
             if order is not None and target is not None:
-                reordered = score_of(task, found, inputs[0], np.asarray(order)[target]) or 0.0
+                permuted = np.where(target < 0, target, np.asarray(order)[target])  # below 0: no class
+                reordered = score_of(task, found, inputs[0], permuted) or 0.0
                 better, score = True, max(score, reordered - CLEARLY_BETTER)
             ranks.append(score)
             standard = against_chance(task, found, inputs[0], target)

@@ -126,6 +126,20 @@ def test_the_range_is_found_where_the_labels_are_in_another_order(style, name):
     assert "100.0% with the labels in another order" in found.findings[0]
 
 
+def test_positions_without_a_class_stay_so_where_masks_are_in_another_order():
+    raw = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 1)).astype(np.uint8)
+    masks = (raw[..., 0] < 128).astype(np.int64)
+    masks[:, 0] = -1
+
+    def bright(inputs):
+        return [(inputs[0] >= 128 / 255).astype(np.float32)]
+
+    found = choose(bright, raw, masks, "segmentation", (Port("image", (4, 4, 1)),))
+
+    assert found.transforms[0].scale == pytest.approx((1 / 255,))
+    assert "100.0% with the labels in another order" in found.findings[0]
+
+
 def test_reversed_channels_are_not_taken_for_another_order_of_labels_that_are_colours():
     images, labels = photos()
     found = choose(trained(STYLES[6][0]), images, labels, ports=(PHOTO,))
