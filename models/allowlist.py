@@ -251,6 +251,10 @@ REASONS: dict[str, str] = {
     "IntegerLookup": "it reads a vocabulary and gives no int8 op; look values up before the model",
     "TextVectorization": "it reads a vocabulary and gives no int8 op; tokenise before the model",
     "Hashing": "it gives no int8 op; hash before the model",
+    "ClusterWeights": (
+        "it still carries TF-MOT's clustering; "
+        "save what tfmot.clustering.keras.strip_clustering(model) returns"
+    ),
     "RandomCrop": "it changes the image at inference too; replace it with CenterCrop",
     **dict.fromkeys(
         ("AutoContrast", "Equalization", "ContrastLimitedAdaptiveHistogramEqualization"),

@@ -51,11 +51,12 @@ def _entry(config: Config, name: str, faults: list[str], *, frozen: bool, depth:
         fields = fields_of(config)
         frozen = frozen or fields.get("trainable") is False
         if kind in DO_NOTHING or is_operation(config):
-            return Entry(name, kind)
+            return Entry(name, str(config.get("wrapped_in") or kind))
         if kind not in MODELS and model_inside(config) is None:
             own = with_channels_last(kind, fields)
             flags = tuple(flag and not frozen for flag in weight_flags(name, kind, own))
-            return Entry(name, kind_of(config), flags)  # an archive files arrays under the class's own name
+            stored = str(config.get("wrapped_in") or kind_of(config))
+            return Entry(name, stored, flags)  # an archive files arrays under the class's own name
     except ModelError as error:
         faults.append(str(error))
         return Entry(name, "")

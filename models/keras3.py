@@ -37,7 +37,7 @@ from models.layout import (
 )
 from models.nodes import Arguments, Ref, Tensor, read_node, read_refs
 from models.operations import is_operation, operation_chains, operation_kind
-from models.settings import refuse_unread
+from models.settings import differs_in_training, refuse_unread
 from models.shapes import output_shape
 from models.translate import (
     activation_layers,
@@ -58,7 +58,6 @@ Place = tuple[str, ...]
 # What tf_keras accepts as a layer's name, less the components that mean another folder.
 _NAME = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._][A-Za-z0-9_.\\/>-]{0,199}")
 _INPUT_DTYPES = frozenset({"float32", "int8", "uint8", "int16", "int32", "int64", "bool"})
-_DIFFER_IN_TRAINING = MODELS | {"BatchNormalization", "Dropout", "SpatialDropout1D", "SpatialDropout2D"}
 _MASK = -1  # stands for the tensor of a mask, which no layer computes
 _MAX_CALLS = 20_000
 
@@ -115,6 +114,7 @@ class _Reader:
     shapes: list[Shape] = field(default_factory=list)
     masks: dict[int, str] = field(default_factory=dict)
     channels_last: dict[int, int] = field(default_factory=dict)
+    frozen: bool = False
     inputs: list[int] = field(default_factory=list)
     names: dict[Place, str] = field(default_factory=dict)
 
@@ -189,11 +189,19 @@ class _Reader:
         named_mask = arguments.keywords.pop("mask", None)
         rule = LAYERS.get(kind, LayerRule())
         tensors = arguments.tensors(name, ("initial_state",) if rule.recalls else rule.spreads)
-        if arguments.keywords.get("training") is True and kind in _DIFFER_IN_TRAINING:
-            msg = f"layer {name!r} ({kind}) is called with training=True; build the model without"
+        training = arguments.keywords.get("training")
+        # Keras 3 writes training=True at every call of an augmentation, and False at most other calls.
+        if training is True and differs_in_training(config) and not (self.is_keras3 and kind in DO_NOTHING):
+            msg = (
+                f"layer {name!r} ({kind}) is called with training=True, which makes inference compute as "
+                "training does; build the model without"
+            )
             raise ModelError(msg)
         if kind in MODELS:
-            return self.model(config, place, list(tensors))
+            outside, self.frozen = self.frozen, self.frozen or training is False
+            results = self.model(config, place, list(tensors))
+            self.frozen = outside
+            return results
         if kind in DO_NOTHING:
             return list(tensors)
         inner = model_inside(config)
@@ -212,6 +220,8 @@ class _Reader:
         layer = unrolled_for_states(layer, len(tensors), self.shapes[tensors[0]])
         for step in expanded(layer, self.shapes[tensors[0]]):
             tensors = (self._call(place if step.name == name else (*place, step.name), step, tensors),)
+        if kind == "BatchNormalization" and (self.frozen or (training is False and not self.is_keras3)):
+            self.layers[self.names[place]].config["trainable"] = False
         start = tensor = self._channels_first(layer, place, given, tensors[0]) if first else tensors[0]
         for step in activation_layers(name, kind, fields, self.is_keras3):
             tensor = self._call(

@@ -12,6 +12,7 @@ from models.graph import build_model
 from models.keras3 import read_graph
 from models.shapes import check_weights, infer_shapes
 from models.weights import read_weights
+from models.wrappers import unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,10 +51,11 @@ def read_file(path: Path, weights: Path | None = None) -> tuple[Graph, str]:
     """
     with open_archive(path, weights) as archive:
         with _named(path):
-            entries = read_entries(archive.config)
+            config = unwrapped(archive.config)
+            entries = read_entries(config)
         arrays = read_weights(weights or path, archive, entries)
         with _named(path):
-            graph = read_graph(archive.config, arrays, is_keras3=archive.is_keras3)
+            graph = read_graph(config, arrays, is_keras3=archive.is_keras3)
             check_weights(graph, infer_shapes(graph))
         return graph, archive.keras_version
 

@@ -10,7 +10,7 @@ from models.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Keras 3 writes training=True for layers that preprocess; where it would matter the bridge refuses it.
+# The bridge refuses training=True where it matters.
 _HARMLESS: dict[str, tuple[object, ...]] = {
     "training": (None, False, True),
     "return_attention_scores": (None, False),

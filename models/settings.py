@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.allowlist import STATES
+from models.allowlist import CLASS_SYNONYMS, DO_NOTHING, MODELS, STATES
 from models.errors import ModelError
 
 HARMLESS = frozenset(
@@ -100,6 +100,21 @@ def refuse_unread(name: str, kind: str, fields: dict[str, Any], read: tuple[str,
                 "change its result; build the layer without it, or save the model with Keras 3.15"
             )
             raise ModelError(msg)
+
+
+def differs_in_training(config: dict[str, Any]) -> bool:
+    """Whether a layer, given its entry in a model's configuration, computes something else in training."""
+    kind, fields = str(config.get("class_name")), config.get("config")
+    fields = fields if isinstance(fields, dict) else {}
+    inner = [
+        value for key in ("layer", "backward_layer", "cell") if isinstance(value := fields.get(key), dict)
+    ]
+    if kind in MODELS | {"BatchNormalization", *CLASS_SYNONYMS}:
+        return True
+    if kind in DO_NOTHING:
+        return kind not in {"Identity", "ActivityRegularization"}
+    rates = ("rate", "stddev", "dropout", "recurrent_dropout")
+    return any(bool(fields.get(key)) for key in rates) or any(map(differs_in_training, inner))
 
 
 def takes_any(kind: str, key: str, read: tuple[str, ...]) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from models.archive import hdf5_faults, read_array
 from models.bundle import Bundle
 from models.errors import ModelError
+from models.wrappers import WRAPPERS, is_own_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -146,7 +147,16 @@ def _walk_archive(
         if child.is_model:
             _walk_archive(container[name], child, here, found)
         else:
-            found[here] = list(_own_arrays(container[name]))
+            found[here] = _arrays_of(container[name], child)
+
+
+def _arrays_of(group: h5py.Group, entry: Entry) -> list[h5py.Dataset]:
+    """Return a layer's arrays; those that a wrapper of TF-MOT took over come first, its own after them."""
+    if entry.kind not in WRAPPERS:
+        return list(_own_arrays(group))
+    inner = list(_own_arrays(group["layer"])) if "layer" in group else []
+    own = [group["vars"][name] for name in sorted(group["vars"], key=int)] if "vars" in group else []
+    return own[: len(entry.trainable) - len(inner)] + inner if entry.trainable else []
 
 
 def _own_arrays(group: h5py.Group) -> Iterator[h5py.Dataset]:
@@ -162,7 +172,10 @@ def _walk_hdf5(group: h5py.Group, model: Entry, found: dict[tuple[str, ...], lis
     for child in model.children:
         if child.name not in group:
             continue
-        datasets = iter([group[child.name][name] for name in _weight_names(group[child.name])])
+        names = list(_weight_names(group[child.name]))
+        if child.kind in WRAPPERS:
+            names = [name for name in names if not is_own_array(name)]
+        datasets = iter([group[child.name][name] for name in names])
         leaves = list(child.leaves((child.name,))) if child.is_model else [((child.name,), child)]
         for wanted in (True, False):
             for place, entry in leaves:

@@ -44,3 +44,50 @@ def test_a_setting_that_changes_the_result_is_refused_by_name(library_name, kind
 
     with pytest.raises(ModelError, match=rf"layer 'odd' \({kind}\): {key}=.* is not supported; \w+"):
         load_model(save(model, ".h5" if library_name == "tf_keras" else ".keras"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "arguments"),
+    [
+        ("Dropout", SERIES, {"rate": 0.5}),
+        ("GaussianNoise", SERIES, {"stddev": 0.5}),
+        ("GaussianDropout", SERIES, {"rate": 0.5}),
+        ("LSTM", SERIES, {"units": 2, "dropout": 0.5}),
+        ("GRU", SERIES, {"units": 2, "recurrent_dropout": 0.5}),
+        ("BatchNormalization", IMAGE, {}),
+        ("RandomFlip", IMAGE, {}),
+    ],
+)
+def test_a_call_in_training_mode_is_refused_where_it_changes_the_result(kind, shape, arguments, save):
+    import tf_keras
+
+    inputs = tf_keras.Input(shape)
+    results = getattr(tf_keras.layers, kind)(name="odd", **arguments)(inputs, training=True)
+
+    with pytest.raises(ModelError, match=r"'odd' .* is called with training=True"):
+        load_model(save(tf_keras.Model(inputs, results), ".h5"))
+
+
+def test_a_call_in_training_mode_is_read_where_it_changes_nothing(save):
+    import tf_keras
+
+    inputs = tf_keras.Input(SERIES)
+    model = tf_keras.Model(inputs, tf_keras.layers.LSTM(2)(inputs, training=True))
+
+    assert load_model(save(model, ".h5")).output_shape == (None, 2)
+
+
+@pytest.mark.parametrize(("library_name", "suffix"), [("keras", ".keras"), ("tf_keras", ".keras")])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_base_called_for_inference_is_trained_with_its_statistics_fixed(library_name, suffix, frozen, save):
+    from importlib import import_module
+
+    library = import_module(library_name)
+    normalization = library.layers.BatchNormalization(name="norm")
+    base = library.Sequential([library.Input(SERIES), normalization])
+    inputs = library.Input(SERIES)
+    results = base(inputs, training=False) if frozen else base(inputs)
+
+    loaded = load_model(save(library.Model(inputs, results), suffix))
+
+    assert loaded.get_layer("norm").trainable is not frozen
