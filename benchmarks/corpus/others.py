@@ -218,7 +218,7 @@ def sounds(folder: Folder, rng: Random) -> Expected:
                 stream.setsampwidth(2)
                 stream.setframerate(16_000)
                 stream.writeframes(rng.integers(-9000, 9000, 16_000).astype("<i2").tobytes())
-    return Expected(model="kws.keras", data="mini_speech_commands", advice="WAV.*(spectrogram|features)")
+    return Expected(model="kws.keras", data="mini_speech_commands", advice="wav.*(spectrogram|features)")
 
 
 CASES = {

@@ -55,11 +55,9 @@ samples = 128
 operators = false
 threads = [1]
 [validate.stability]
-inferences = 500
-interpreters = 0
 faults = false
 [validate.shift]
-suite = false
+samples = 0
 """
 BUILT_SHARE = 0.9
 TIMEOUT_S = 1200
