@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
     from models.graph import Graph
 
+# What reading a part raises that is of another type or length, or is missing.
+_OF_DAMAGE = (
+    AttributeError, IndexError, KeyError, MemoryError, OverflowError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
+
 
 def load_model(path: Path, weights: Path | None = None) -> tf_keras.Model:
     """Load a model that Keras 3 or tf_keras saved, as a flat, trainable, float32 tf_keras model.
@@ -40,7 +45,12 @@ def load_model(path: Path, weights: Path | None = None) -> tf_keras.Model:
     """
     graph, _ = read_file(path, weights)
     with _named(path):
-        return build_model(graph)
+        try:
+            return build_model(graph)
+        except (ValueError, TypeError, MemoryError, OverflowError) as error:
+            lines = str(error).strip().splitlines() or ["no message"]
+            msg = f"Keras cannot build it: {lines[0]:.200}; save the model again"
+            raise ModelError(msg) from error
 
 
 def read_file(path: Path, weights: Path | None = None) -> tuple[Graph, str]:
@@ -62,9 +72,15 @@ def read_file(path: Path, weights: Path | None = None) -> tuple[Graph, str]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Put the file's name before an error about what is in it."""
+    """Put the file's name before an error about what is in it; a config of another form is damaged."""
     try:
         yield
     except ModelError as error:
         msg = f"{path}: {error}"
+        raise ModelError(msg) from error
+    except _OF_DAMAGE as error:
+        what = (
+            "nested too deeply" if isinstance(error, RecursionError) else f"{type(error).__name__}: {error}"
+        )
+        msg = f"{path}: its configuration is damaged ({what:.120}); save the model again"
         raise ModelError(msg) from error

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     field_validator,
@@ -18,11 +17,12 @@ from pydantic import (
 
 from models.ports import Task
 from pipeline.errors import ConfigError
+from pipeline.sections import Section
 
 # Names become file names and shell words on a device: letters, digits, dot, dash and underscore only.
 SafeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Severity = Annotated[int, Field(ge=1, le=5)]
 
 Format = Literal["int8", "int8 with float operators", "float16", "float32"]
@@ -47,10 +47,6 @@ GateName = Literal[
     "compatibility",
     "other runtime",
 ]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ProjectConfig(Section):

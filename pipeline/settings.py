@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import json
+import reprlib
 import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pipeline.config import BuildConfig
 from pipeline.errors import ConfigError
@@ -39,7 +41,7 @@ def make_config(raw: dict[str, Any], where: str) -> BuildConfig:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        got = "" if first["type"] == "missing" else f", got {first['input']!r}"
+        got = "" if first["type"] == "missing" else f", got {reprlib.repr(first['input'])}"
         msg = f"{where}: {key}: {message[:1].lower()}{message[1:]}{got}"
         raise ConfigError(msg) from error
 
@@ -52,12 +54,21 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        json.dumps(raw, default=str)  # recurses as deeply as whatever reads it later
     except FileNotFoundError as error:
         msg = f"{path}: no such file; write one (see docs/reference/configuration.md) or drop --config"
         raise ConfigError(msg) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        msg = f"{path}: not a TOML file that can be read: {error}"
+    except RecursionError as error:
+        msg = f"{path}: nested too deeply; write each key into its section"
         raise ConfigError(msg) from error
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # of the file, its encoding, its grammar, or a number of 5,000 digits
+        reason = error.strerror if isinstance(error, OSError) else error
+        msg = f"{path}: not a TOML file that can be read: {reason}"
+        raise ConfigError(msg) from error
+    _check_sections(raw, BuildConfig, str(path))
     for section, key in (
         ("model", "path"),
         ("model", "weights"),
@@ -69,14 +80,34 @@ def read_toml(path: Path) -> dict[str, Any]:
         table = raw.get(section)
         value = table.get(key) if isinstance(table, dict) else None
         if isinstance(value, str) and not is_import_path(value):
-            raw[section][key] = str(path.parent / value)
+            raw[section][key] = str(path.parent / _at_home(value))
     sources: Any = raw
     for key in ("validate", "shift", "sources"):
         sources = sources.get(key) if isinstance(sources, dict) else None
     for name, value in sources.items() if isinstance(sources, dict) else ():
         if isinstance(value, str) and not is_import_path(value):
-            sources[name] = str(path.parent / value)
+            sources[name] = str(path.parent / _at_home(value))
     return raw
+
+
+def _check_sections(raw: dict[str, Any], section: type[BaseModel], where: str, prefix: str = "") -> None:
+    """Refuse a value where a section belongs, and text that no path or name can hold.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    kinds = {field.alias or name: field.annotation for name, field in section.model_fields.items()}
+    for key, value in raw.items():
+        kind = kinds.get(key)
+        if isinstance(value, str) and "\0" in value:
+            msg = f"{where}: {prefix}{key}: it holds a NUL character; remove that"
+            raise ConfigError(msg)
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            continue
+        if not isinstance(value, dict):
+            msg = f"{where}: {prefix}{key}: it is a section; write [{prefix}{key}] and its keys below"
+            raise ConfigError(msg)
+        _check_sections(value, kind, where, f"{prefix}{key}.")
 
 
 def read_validation(
@@ -112,7 +143,9 @@ def read_validation(
         if not (equals and name and source):
             msg = f'"{given}" is not NAME=SOURCE: write --shifted night=photos/night'
             raise ConfigError(msg)
-        raw.setdefault("validate", {}).setdefault("shift", {}).setdefault("sources", {})[name] = source
+        sources = raw.setdefault("validate", {}).setdefault("shift", {}).setdefault("sources", {})
+        if isinstance(sources, dict):  # anything else is refused when the settings are made
+            sources[name] = source
     if task:
         raw["data"]["task"] = task
     if labels:
@@ -141,6 +174,11 @@ def zoo_settings(name: str = "resnet8") -> dict[str, Any]:
         raise ConfigError(msg)
     folder = Path(str(files("models.zoo")))
     return read_toml(folder / f"{name}.toml")
+
+
+def _at_home(path: str) -> Path:
+    """Put the home folder in place of ``~``."""
+    return Path(path).expanduser() if path == "~" or path.startswith("~/") else Path(path)
 
 
 def is_import_path(source: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.paths import UserPath
+from pipeline.cli.paths import UserPath, UserSource
 from pipeline.cli.supervise import is_supervised, report_done, supervise
 
 if TYPE_CHECKING:
@@ -41,9 +41,11 @@ def split_labels(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
     type=UserPath(),
     help="Settings; default ./pipeline.toml, else the embedded default.",
 )
-@click.option("--model", help="Trained Keras model: .keras, .h5, .json, a SavedModel, or zoo:NAME.")
+@click.option(
+    "--model", type=UserSource(), help="Trained Keras model: .keras, .h5, .json, a SavedModel, or zoo:NAME."
+)
 @click.option("--weights", type=UserPath(), help="The weights, where --model is a .json.")
-@click.option("--data", help=DATA_HELP)
+@click.option("--data", type=UserSource(), help=DATA_HELP)
 @click.option("--task", multiple=True, help="What each output is for; default: told by model and data.")
 @click.option("--labels", multiple=True, metavar="A,B,C", callback=split_labels, help=LABELS_HELP)
 @click.option("--allow-chance", is_flag=True, help=ALLOW_CHANCE_HELP)

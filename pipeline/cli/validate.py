@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.build import ALLOW_CHANCE_HELP, LABELS_HELP, split_labels
-from pipeline.cli.paths import UserPath
+from pipeline.cli.paths import UserPath, UserSource
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,11 @@ BOARD = "board"
     multiple=True,
     help="Measure on these, by name or ssh://user@host, with commas between them; default: the target's own.",
 )
-@click.option("--data", help="The data: a file, a folder or module:function; see docs/reference/data.md.")
+@click.option(
+    "--data",
+    type=UserSource(),
+    help="The data: a file, a folder or module:function; see docs/reference/data.md.",
+)
 @click.option(
     "--shifted",
     multiple=True,

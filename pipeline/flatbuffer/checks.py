@@ -71,6 +71,9 @@ def check_model(
         refuse: raises the InputError.
         allowed_custom: names of custom operators that may occur; None for any.
     """
+    for what, indices in (("inputs", model.subgraphs[0].inputs), ("outputs", model.subgraphs[0].outputs)):
+        if not indices:
+            refuse(f"the model has no {what}", "convert it again, with its inputs and outputs")
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             _check_shape(tensor, refuse)

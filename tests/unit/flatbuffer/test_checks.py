@@ -162,3 +162,9 @@ def test_a_signature_of_tensors_that_do_not_exist_is_refused(tiny_tflite_with):
 
     with pytest.raises(InputError, match="the signature 'serving_default' names tensor 42 of 10"):
         read_tflite(tiny_tflite_with(edit))
+
+
+@pytest.mark.parametrize("name", ["inputs", "outputs"])
+def test_a_model_without_inputs_or_outputs_is_refused(name, tiny_tflite_with):
+    with pytest.raises(InputError, match=f"the model has no {name}; convert it again"):
+        read_tflite(tiny_tflite_with(_edit(name, [])))
