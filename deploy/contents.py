@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.errors import DeployError, SignatureError
-from deploy.manifest import MANIFEST, Manifest, digest_of, read_manifest
+from deploy.manifest import MANIFEST, Manifest, Release, read_release
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -193,7 +193,12 @@ def compare(folder: Path, actual: Mapping[str, str], stated: Mapping[str, str], 
 
 
 def check_manifest(folder: Path, sums: Mapping[str, str]) -> Manifest:
-    """Return the manifest of a folder that holds what it lists, under the name that it gives.
+    """Return the manifest of a folder that holds what it lists; see ``check_release``."""
+    return check_release(folder, sums).manifest
+
+
+def check_release(folder: Path, sums: Mapping[str, str]) -> Release:
+    """Return the release in a folder that holds what its manifest lists, under the name that it gives.
 
     Args:
         folder: called ``NAME-VERSION-TARGET``, or, as on a device, by the release's digest.
@@ -203,17 +208,21 @@ def check_manifest(folder: Path, sums: Mapping[str, str]) -> Manifest:
         SignatureError: the folder is called otherwise, or its files are not those of the manifest.
         DeployError: the manifest is missing or is none.
     """
-    manifest = read_manifest(folder)
+    release = read_release(folder)
+    manifest = release.manifest
+    if release.digest != sums.get(MANIFEST):
+        msg = f"{folder}: {MANIFEST} changed while it was read; {MEND}"
+        raise SignatureError(msg)
     listed = {name: sums[name] for name in sums if is_listed(name)}
     compare(folder, listed, manifest.files, MANIFEST)
     if manifest.model not in manifest.files:
         msg = f"{folder}: {manifest.model}: the model is missing from {MANIFEST}; {MEND}"
         raise SignatureError(msg)
     called = Path(os.path.abspath(folder)).name  # noqa: PTH100 - resolve() would follow links
-    if called not in (manifest.full_name, digest_of(folder)):
+    if called not in (manifest.full_name, release.digest):
         msg = f"{folder}: the release in it is {manifest.full_name}; give the folder that name"
         raise SignatureError(msg)
-    return manifest
+    return release
 
 
 def check_expiry(folder: Path, manifest: Manifest, today: date) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
 SIGNING_KEY = "EDGE_PIPELINE_SIGNING_KEY"
+REVOKED_KEYS = "EDGE_PIPELINE_REVOKED_KEYS"
 SIGNING_PASSWORD = "EDGE_PIPELINE_SIGNING_PASSWORD"  # noqa: S105 - the variable's name
 SECRETS = (SIGNING_KEY, SIGNING_PASSWORD)
 PUBLIC_KEY = "EDGE_PIPELINE_PUBLIC_KEY"
@@ -91,6 +92,26 @@ def fingerprint(public_key: Path | str) -> str:
         DeployError: it is no public key, or not of a curve that releases are signed with.
     """
     return fingerprint_of(read_public(public_key))
+
+
+def read_revoked(path: Path) -> frozenset[str]:
+    """Return the fingerprints in a file: one a line, ``#`` begins a comment; or that of a public key's file.
+
+    Raises:
+        DeployError: it cannot be read, or a line is no fingerprint.
+    """
+    content, where = _key_text(path, REVOKED_KEYS)
+    if b"-----BEGIN" in content:
+        return frozenset({fingerprint(path)})
+    found = set()
+    for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
+        text = line.partition("#")[0].strip()
+        if text and not re.fullmatch("[0-9a-f]{64}", text):
+            msg = f"{where}:{number}: no fingerprint of a key: write the 64 digits of `pipeline keygen`"
+            raise DeployError(msg)
+        if text:
+            found.add(text)
+    return frozenset(found)
 
 
 def fingerprint_of(key: EllipticCurvePublicKey) -> str:

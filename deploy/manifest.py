@@ -8,6 +8,7 @@ the signature are not in it: they are covered by ``SHA256SUMS`` and the signatur
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import date
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -161,15 +162,41 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
+@dataclass(frozen=True)
+class Release:
+    """A release's folder and its manifest, of which the file was read once: what is verified is what is used.
+
+    Attributes:
+        content: of ``manifest.json``.
+        signed_by: the fingerprint of the key that it was verified with; "" where it was not.
+    """
+
+    folder: Path
+    manifest: Manifest
+    content: bytes
+    signed_by: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of its ``manifest.json``, in hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read ``manifest.json`` of a release folder; nothing is verified but its form.
 
     Raises:
         DeployError: there is none, or it is not one.
     """
+    return read_release(folder).manifest
+
+
+def read_release(folder: Path) -> Release:
+    """Read a release's manifest; as ``read_manifest``."""
     path = folder / MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        return Release(folder, Manifest.model_validate_json(content), content)
     except OSError as error:
         msg = f"{path}: {error.strerror}; name a release's folder, such as build/release/NAME-VERSION-TARGET"
         raise DeployError(msg) from error

@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationError
@@ -20,16 +22,17 @@ from deploy.contents import (
     SIGNATURE,
     check_expiry,
     check_manifest,
+    check_release,
     check_sums,
     compare,
     list_files,
 )
 from deploy.errors import DeployError, SignatureError
 from deploy.keys import fingerprint_of, in_memory, private_pem, public_pem, read_private, read_public
-from deploy.manifest import Manifest, Record, Sha256
+from deploy.manifest import Manifest, Record, Release, Sha256
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Collection, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from model_signing.hashing import Config
@@ -62,33 +65,46 @@ def sign(folder: Path, key: Path | str, password: str | None = None) -> str:
 
 
 def verify(folder: Path, public_key: Path | str, today: date | None = None) -> Manifest:
-    """Return the manifest of a release that is wholly and only what the key's owner signed.
+    """Return the manifest of a release that the owner of one key signed; see ``verify_release``."""
+    return verify_release(folder, [public_key], today=today).manifest
+
+
+def verify_release(
+    folder: Path,
+    public_keys: Sequence[Path | str],
+    revoked: Collection[str] = (),
+    today: date | None = None,
+) -> Release:
+    """Return a release that is wholly and only what the owner of one of the keys signed.
 
     Args:
         folder: the release, called ``NAME-VERSION-TARGET`` or by its digest.
-        public_key: a path or PEM text.
+        public_keys: paths or PEM texts.
+        revoked: fingerprints of keys that count no more, though they be among these.
         today: on which it must not have expired; None asks the clock, in UTC.
 
     Raises:
-        SignatureError: no signature or another key's; a file that is changed, missing, renamed, added, a link
-            or no plain file; another name than the folder's; an expiry that is over.
+        SignatureError: no signature, another key's or a revoked one's; a file that is changed, missing,
+            renamed, added, a link or no plain file; another name than the folder's; an expiry that is over.
         DeployError: there is no such folder, or the key is no public key.
     """
-    key = read_public(public_key)
+    keys = {fingerprint_of(key): key for key in map(read_public, public_keys)}
     if SIGNATURE not in list_files(folder):
         msg = f"{folder}: no {SIGNATURE}; sign it with: pipeline release {folder} --out FOLDER --key KEY"
         raise SignatureError(msg)
-    statement = _read_signature(folder / SIGNATURE, fingerprint_of(key))
+    content = _signature_bytes(folder / SIGNATURE)
+    signer, statement = _read_signature(content, folder / SIGNATURE, keys, revoked)
     sums = check_sums(folder)
     compare(folder, sums, {entry.name: entry.digest for entry in statement.predicate.resources}, SIGNATURE)
-    _ask_library(folder, key)
+    _ask_library(folder, content, keys[signer])
     # From here on the folder is the signer's own word.
-    manifest = check_manifest(folder, sums)
+    release = check_release(folder, sums)
+    manifest = release.manifest
     if statement.subject[0].name != manifest.full_name:
         msg = f"{folder}: the signature is for {statement.subject[0].name!r}, not for {manifest.full_name}"
         raise SignatureError(msg)
     check_expiry(folder, manifest, today or datetime.now(UTC).date())
-    return manifest
+    return replace(release, signed_by=signer)
 
 
 class _Key(Record):
@@ -151,27 +167,37 @@ class _Statement(Record):
     predicate: _Predicate
 
 
-def _read_signature(path: Path, expected: str) -> _Statement:
-    """Return what a signature says, before it is verified: its form, and whose it claims to be.
+def _signature_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(MOST_TEXT_BYTES + 1)
+    except OSError as error:
+        msg = f"{path}: {error.strerror}; {MEND}"
+        raise DeployError(msg) from error
+
+
+def _read_signature(
+    content: bytes, path: Path, keys: Collection[str], revoked: Collection[str]
+) -> tuple[str, _Statement]:
+    """Return whose a signature claims to be, and what it says, before it is verified.
 
     Nothing is let through that would not change what is signed, so that a file has one form only.
     """
     try:
-        with path.open("rb") as stream:
-            content = stream.read(MOST_TEXT_BYTES + 1)
         bundle = _Bundle.model_validate_json(content)
         _require_canonical(content)
         hint = bundle.verificationMaterial.publicKey.hint
-        if hint != expected:
-            msg = f"{path}: signed with another key: {hint}; the public key given is {expected}"
+        if hint in revoked:
+            msg = f"{path}: signed with a revoked key: {hint}; get a release signed with its successor"
+            raise SignatureError(msg)
+        if hint not in keys:
+            given = "key given is" if len(keys) == 1 else "keys given are"
+            msg = f"{path}: signed with another key: {hint}; the public {given} {', '.join(keys)}"
             raise SignatureError(msg)
         envelope = bundle.dsseEnvelope
         _decoded(envelope.signatures[0].sig)
-        return _Statement.model_validate_json(_decoded(envelope.payload))
-    except OSError as error:
-        msg = f"{path}: {error.strerror}; {MEND}"
-        raise DeployError(msg) from error
-    except (ValidationError, binascii.Error, ValueError) as error:
+        return hint, _Statement.model_validate_json(_decoded(envelope.payload))
+    except (ValidationError, binascii.Error, ValueError, RecursionError) as error:
         msg = f"{path}: not a signature of `pipeline release`; {MEND}"
         raise SignatureError(msg) from error
 
@@ -196,14 +222,14 @@ def _decoded(text: str) -> bytes:
     return content
 
 
-def _ask_library(folder: Path, key: EllipticCurvePublicKey) -> None:
+def _ask_library(folder: Path, signature: bytes, key: EllipticCurvePublicKey) -> None:
     from model_signing import verifying
 
-    with in_memory(public_pem(key)) as path:
+    with in_memory(public_pem(key)) as path, in_memory(signature) as signed:
         config = verifying.Config()  # type: ignore[no-untyped-call]
         config.use_elliptic_key_verifier(public_key=path).set_hashing_config(_hashing())
         try:
-            config.verify(folder, folder / SIGNATURE)
+            config.verify(folder, Path(signed))
         except Exception as error:  # whatever it trips over, it has not said that the signature is good
             msg = f"{folder / SIGNATURE}: the signature is not good for these files and this key; {MEND}"
             raise SignatureError(msg) from error

@@ -344,7 +344,8 @@ class ReleaseConfig(Section):
         description: of the model, for its card.
         license: of the model, as an SPDX identifier or expression.
         authors: of the model.
-        public_key: what releases are verified with before they are deployed.
+        public_key: what releases are verified with before they are deployed; of a list any one.
+        revoked_keys: a file of fingerprints of keys that count no more.
     """
 
     counter: Annotated[int, Field(ge=0, lt=2**63)] | None = None
@@ -352,7 +353,8 @@ class ReleaseConfig(Section):
     description: str = ""
     license: str = ""
     authors: tuple[str, ...] = ()
-    public_key: Path | None = None
+    public_key: Path | tuple[Path, ...] | None = None
+    revoked_keys: Path | None = None
 
 
 class BuildConfig(Section):

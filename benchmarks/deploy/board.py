@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from deploy.install.install import install
 from deploy.install.options import Options
-from deploy.manifest import read_manifest
+from deploy.manifest import read_release
 from deploy.transports.addresses import open_transport
 from deploy.transports.ssh import SshTransport
 from pipeline.board.board import Board
@@ -31,7 +31,7 @@ BAR_S = 45.0
 
 def timed(release: Path, way: Transport) -> float:
     begin = time.monotonic()
-    install(release, read_manifest(release), way, Options(), lambda _: None)
+    install(read_release(release), way, Options(), lambda _: None)
     return time.monotonic() - begin
 
 

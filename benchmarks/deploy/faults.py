@@ -35,7 +35,7 @@ from deploy.install.device import look, place
 from deploy.install.install import install
 from deploy.install.options import Options
 from deploy.install.versions import rollback
-from deploy.manifest import MANIFEST, Manifest, digest_of, read_manifest
+from deploy.manifest import MANIFEST, Release, read_manifest, read_release
 from deploy.transports.addresses import open_transport
 from deploy.transports.faulty import Fault, Faulty, Kind
 from deploy.transports.ssh import SshTransport
@@ -91,15 +91,15 @@ class Bench:
     open: Callable[[], Transport]
     transport: Transport
     options: Options
-    old: tuple[Path, Manifest]
-    new: tuple[Path, Manifest]
+    old: Release
+    new: Release
     there: str
 
     def act(self, scenario: str, transport: Transport) -> None:
         if scenario == "rollback":
-            rollback(self.new[1].name, transport, self.options, lambda _: None)
+            rollback(self.new.manifest.name, transport, self.options, lambda _: None)
         else:
-            install(*self.new, transport, self.options, lambda _: None)
+            install(self.new, transport, self.options, lambda _: None)
 
     def shell(self, text: str) -> None:
         ran = self.transport.run(["sh", "-c", text, "sh", self.there])
@@ -110,9 +110,9 @@ class Bench:
     def learn(self) -> None:
         """Make what each scenario begins with, once, beside the release's folder."""
         self.shell('rm -rf "$1" "$1".at-*; mkdir -p "$1" && cp -a "$1" "$1.at-install"')
-        install(*self.old, self.transport, self.options, lambda _: None)
+        install(self.old, self.transport, self.options, lambda _: None)
         self.shell('cp -a "$1" "$1.at-upgrade"')
-        install(*self.new, self.transport, self.options, lambda _: None)
+        install(self.new, self.transport, self.options, lambda _: None)
         self.shell('cp -a "$1" "$1.at-rollback"')
 
     def reset(self, scenario: str) -> None:
@@ -123,8 +123,8 @@ class Bench:
 
     def trouble(self, scenario: str) -> str:
         """Say what is wrong with what the device has now; "" where nothing is."""
-        facts = look(self.transport, self.new[1].name, replace(self.options, python="none"))
-        digests = {digest_of(folder) for folder, _ in (self.old, self.new)}
+        facts = look(self.transport, self.new.manifest.name, replace(self.options, python="none"))
+        digests = {self.old.digest, self.new.digest}
         if facts.active is None:
             return "" if scenario == "install" else "no version is active"
         if facts.active not in digests:
@@ -137,7 +137,7 @@ class Bench:
         return ""
 
 
-def versions(release: Path, folder: Path) -> Iterator[tuple[Path, Manifest]]:
+def versions(release: Path, folder: Path) -> Iterator[Release]:
     """Make two versions of a release that differ in their counters."""
     source = read_manifest(release)
     for counter in (1, 2):
@@ -148,7 +148,7 @@ def versions(release: Path, folder: Path) -> Iterator[tuple[Path, Manifest]]:
         for name in (MANIFEST, CHECKSUMS, SIGNATURE, *REPORTS):
             (copy / name).unlink(missing_ok=True)
         seal(copy, manifest)
-        yield copy, read_manifest(copy)
+        yield read_release(copy)
 
 
 def fail(bench: Bench, scenario: str, kind: str, at: int, *, lasts: bool) -> None:
@@ -209,7 +209,7 @@ def run(
             trouble = bench.trouble(scenario)
             if not trouble:
                 try:
-                    install(*bench.new, bench.transport, bench.options, lambda _: None)
+                    install(bench.new, bench.transport, bench.options, lambda _: None)
                 except DeployError as error:
                     trouble = f"the next deploy fails: {error}"
             counted[scenario, kind] += 1
@@ -237,7 +237,7 @@ def main() -> None:
         transport = way()
         # What a killed or cut deploy left locked is taken over at once: nobody else is there.
         installing = Options(root=options.root, python=options.python, break_lock=True, allow_downgrade=True)
-        there = place(look(transport, new[1].name, installing), new[1].name)
+        there = place(look(transport, new.manifest.name, installing), new.manifest.name)
         bench = Bench(way, transport, installing, old, new, there)
         counted, broken = run(bench, tuple(options.kinds), options.every, lambda line: console.print(line))
         transport.close()

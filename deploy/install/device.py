@@ -28,6 +28,7 @@ from deploy.install.answers import (
     unframed,
 )
 from deploy.install.options import is_plain_path, require_name
+from deploy.transports.words import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +55,7 @@ FIELDS = {
     "user": r"[0-9]{1,10}",
     "unit": r"[a-z-]{0,32}",
     "packages": r".*",
+    "highest": r"([0-9]{1,19} [0-9a-f]{64})?",
     "manifest": r".*",
 }
 """What ``scripts.FACTS`` prints, in its order, and the form of each value."""
@@ -73,6 +75,7 @@ class Facts:
         release_kind: what the folder is that the release asked about would be in: ``"no"`` (there is none),
             ``"yes"``, ``"link"``, ``"file"``, or ``"foreign"``: another user's.
         previous_kind: likewise of the previous version.
+        highest: counter and digest of the highest version that was ever active, as far as it was remembered.
         packages: version by package of the device's Python, ``"python"`` among them; empty without Python.
         unit: what systemd says of the release's service; "" where there is none.
     """
@@ -89,6 +92,7 @@ class Facts:
     release_kind: str
     previous_kind: str
     hashes: bool
+    highest: tuple[int, str] | None
     is_root: bool
     unit: str
     packages: Mapping[str, str]
@@ -109,7 +113,8 @@ def look(transport: Transport, name: str, options: Options, digest: str = "") ->
     said = script(transport, scripts.FACTS, *words)
     found = fields(transport, said, tuple(FIELDS))
     for key, pattern in FIELDS.items():
-        matched(transport, pattern, found[key], key)
+        if key != "highest":
+            matched(transport, pattern, found[key], key)
     if not is_plain_path(found["root"]):
         raise unexpected(transport, found["root"], "the folder of all releases")
     return Facts(
@@ -125,21 +130,37 @@ def look(transport: Transport, name: str, options: Options, digest: str = "") ->
         release_kind=found["release_kind"],
         previous_kind=found["previous_kind"],
         hashes=found["hashes"] == "yes",
+        highest=_highest(transport, name, found),
         is_root=found["user"] == "0",
         unit=found["unit"],
         packages=texts(transport, found["packages"], "what its Python has"),
     )
 
 
+def _highest(transport: Transport, name: str, found: Mapping[str, str]) -> tuple[int, str] | None:
+    text = found["highest"]
+    if not re.fullmatch(FIELDS["highest"], text, re.ASCII):
+        file = f"{found['root']}/{name}/highest"
+        msg = f"{transport}: {file} has {quoted(text)}, which is no counter and digest; remove that file"
+        raise TransportError(msg)
+    counter, _, digest = text.partition(" ")
+    return (int(counter), digest) if text else None
+
+
 def check_device(
-    transport: Transport, facts: Facts, manifest: Manifest, options: Options, size_bytes: int
+    transport: Transport,
+    facts: Facts,
+    manifest: Manifest,
+    digest: str,
+    options: Options,
+    size_bytes: int,
 ) -> None:
     """Refuse a device that cannot take the release; nothing is pushed yet.
 
     Raises:
         RefusedError: its machine, space, folder, tools or runtime are not what the release needs, or what is
             where the release would be was made by somebody else.
-        SignatureError: its active release is a newer one.
+        SignatureError: it has had a newer release, or another one of the same counter.
     """
     for trouble in (
         _abi_trouble(facts, manifest),
@@ -150,13 +171,41 @@ def check_device(
         if trouble:
             msg = f"{transport} cannot take {manifest.full_name}: {trouble}"
             raise RefusedError(msg)
+    if not options.allow_downgrade:
+        _refuse_older(transport, facts, manifest, digest)
+
+
+def highest_known(facts: Facts) -> tuple[tuple[int, str], ...]:
+    """Return counter and digest of what a device is known to have had, the highest first."""
+    known = {facts.highest} if facts.highest else set()
+    if facts.manifest is not None and facts.active is not None:
+        known.add((facts.manifest.counter, digest_in(facts.active)))
+    return tuple(sorted(known, reverse=True))
+
+
+def _refuse_older(transport: Transport, facts: Facts, manifest: Manifest, digest: str) -> None:
+    """Refuse what a device is past, but for the version that is active there anyway."""
+    known = highest_known(facts)
+    if facts.active is not None and digest_in(facts.active) == digest:
+        return
+    if not known or manifest.counter > known[0][0] or (manifest.counter, digest) in known:
+        return
+    counter, other = known[0]
     active = facts.manifest
-    if active is not None and active.counter > manifest.counter and not options.allow_downgrade:
+    is_active = active is not None and facts.active is not None and digest_in(facts.active) == other
+    what = active.full_name if active is not None and is_active else f"version {other[:12]}"
+    if manifest.counter < counter:
         msg = (
-            f"{transport} has {active.full_name} with counter {active.counter}, and {manifest.full_name} has "
+            f"{transport} has had {what} with counter {counter}, and {manifest.full_name} has "
             f"{manifest.counter}: older; to go back say --allow-downgrade, or: pipeline deploy rollback"
         )
-        raise SignatureError(msg)
+    else:
+        msg = (
+            f"{transport} has had {what} with counter {counter}, and {manifest.full_name} has the same with "
+            "other files; give it a higher one, with pipeline release --counter or [release] counter, or say "
+            "--allow-downgrade"
+        )
+    raise SignatureError(msg)
 
 
 def can_check(facts: Facts, manifest: Manifest) -> bool:

@@ -17,16 +17,16 @@ from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationErr
 from deploy.errors import DeployError, RefusedError, TransportError
 from deploy.install import scripts
 from deploy.install.answers import hashes, script, silent_script
-from deploy.install.device import Facts, Lock, can_check, check_device, digest_in, look, place
+from deploy.install.device import Facts, Lock, can_check, check_device, digest_in, highest_known, look, place
 from deploy.layouts import device_files
-from deploy.manifest import MANIFEST, digest_of
+from deploy.manifest import MANIFEST
 from deploy.transports.words import last_line, quoted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from deploy.install.options import Options
-    from deploy.manifest import Manifest
+    from deploy.manifest import Manifest, Release
     from deploy.transports.transport import Ran, Transport
 
 Step = Callable[[str], None]
@@ -57,14 +57,11 @@ class Installed:
     notes: tuple[str, ...] = ()
 
 
-def install(
-    release: Path, manifest: Manifest, transport: Transport, options: Options, on_step: Step
-) -> Installed:
+def install(release: Release, transport: Transport, options: Options, on_step: Step) -> Installed:
     """Install a verified release on a device, or leave the device as it was.
 
     Args:
-        release: the folder, which ``deploy.signing.verify`` accepted.
-        manifest: what it returned.
+        release: what ``deploy.signing.verify_release`` returned; its manifest is not read again.
         transport: the way to the device.
         options: what the user says of it.
         on_step: hears what is being done.
@@ -74,13 +71,13 @@ def install(
         SignatureError: the device has a newer one.
         TransportError: the device was not reached; what it has is the old version, or the new one, whole.
     """
-    digest = digest_of(release)
-    files = {name: release / name for name in device_files(manifest)}
+    manifest, digest = release.manifest, release.digest
+    files = {name: release.folder / name for name in device_files(manifest)}
     expected = {name: manifest.files[name] for name in files if name != MANIFEST} | {MANIFEST: digest}
     on_step("look at the device")
     facts = look(transport, manifest.name, options, digest)
     size = 0 if facts.is_present else sum(path.stat().st_size for path in files.values())
-    check_device(transport, facts, manifest, options, size)
+    check_device(transport, facts, manifest, digest, options, size)
     there = place(facts, manifest.name)
     with Lock(transport, there, facts, break_lock=options.break_lock) as lock:
         target = f"{there}/releases/{digest}"
@@ -94,11 +91,21 @@ def install(
             silent_script(transport, scripts.REMOVE, there, lock.id, digest)  # unless it is in use
             raise
         if facts.active == digest:
+            remember(lock, (manifest.counter, digest))
             previous = facts.previous and digest_in(facts.previous)
             return Installed(manifest.name, digest, digest, previous, is_new=False, notes=notes)
         notes += switch(lock, facts, digest, proof, on_step)
+        remember(lock, (manifest.counter, digest))
     before = facts.active and digest_in(facts.active)
     return Installed(manifest.name, digest, before, before, is_new=True, notes=notes)
+
+
+def remember(lock: Lock, *now: tuple[int, str]) -> None:
+    """Keep on the device the counter and digest of the highest version that it had, ``now`` too."""
+    known = (*highest_known(lock.facts), *now)
+    counter, highest = max(known, key=lambda one: one[0], default=(0, ""))
+    if known and lock.facts.highest != (counter, highest):
+        silent_script(lock.transport, scripts.REMEMBER, lock.there, lock.id, str(counter), highest)
 
 
 def _push(

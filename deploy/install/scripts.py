@@ -66,6 +66,7 @@ echo "hashes=$(say -n "$(command -v sha256sum)")"
 echo "user=$(id -u)"
 echo "unit=$(systemctl is-enabled "$name.service" 2>/dev/null)"
 printf 'packages=%s\n' "$("$python" -c "$probe" 2>/dev/null)"
+printf 'highest=%s\\n' "$(head -c 200 "$there/highest" 2>/dev/null)"
 printf 'manifest=%s\n' "$(LINE)"
 exit 0
 """.replace("LINE", _LINE.replace("$1", "$there/current"))
@@ -169,6 +170,15 @@ sync
 A link is moved into the folder where one of its name is, which is a rename(2) in coreutils, busybox and
 toybox; with ``mv -T`` toybox 0.8.9 does not replace a link to a folder.
 """
+
+REMEMBER = (
+    HELD
+    + """
+printf '%s %s\\n' "$3" "$4" > ".switch-$2" && sync && mv -f ".switch-$2" highest || exit 1
+sync
+"""
+)
+"""folder id counter digest: the highest version that was ever active, for the next installation."""
 
 LEAVE = HELD + "rm -f current && sync\n"
 """folder id: no version is active, as before the first."""

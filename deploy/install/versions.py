@@ -10,7 +10,7 @@ from deploy.errors import DeployError, RefusedError
 from deploy.install import scripts
 from deploy.install.answers import fields, read_manifest_text, script, silent_script, unexpected
 from deploy.install.device import Facts, Lock, can_check, digest_in, look, place, planted
-from deploy.install.install import Installed, Proof, Step, switch
+from deploy.install.install import Installed, Proof, Step, remember, switch
 
 if TYPE_CHECKING:
     from deploy.install.options import Options
@@ -114,6 +114,7 @@ def rollback(name: str, transport: Transport, options: Options, on_step: Step) -
         proof = Proof(transport, manifest, options, facts)
         notes = proof.require(f"{there}/releases/{facts.previous}", wanted.digest, None, on_step)
         notes += switch(lock, facts, facts.previous, proof, on_step)
+        remember(lock)
     before = facts.active and digest_in(facts.active)
     return Installed(name, wanted.digest, before, before, is_new=True, notes=notes)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -171,7 +170,14 @@ def deploy() -> None:
 @click.option(
     "--public-key",
     type=UserPath(),
-    help="The signer's public key; default: EDGE_PIPELINE_PUBLIC_KEY, else that of ./pipeline.toml.",
+    multiple=True,
+    help="The signer's public key, may be repeated; default: EDGE_PIPELINE_PUBLIC_KEY or ./pipeline.toml.",
+)
+@click.option(
+    "--revoked-key",
+    type=UserPath(),
+    multiple=True,
+    help="A file of fingerprints, or a public key, that count no more; beside those of the settings.",
 )
 @_careful
 @click.option("--allow-downgrade", is_flag=True, help="Install a release older than the active one.")
@@ -179,27 +185,34 @@ def deploy() -> None:
 @_unchecked
 @_lock
 @_output
-def deploy_release(release: Path, public_key: Path | None, as_json: bool, **given: Any) -> None:
+def deploy_release(
+    release: Path,
+    public_key: tuple[Path, ...],
+    revoked_key: tuple[Path, ...],
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Verify RELEASE here, then install it on each device, or leave the device as it was."""
     from deploy.install.install import install
-    from deploy.keys import PUBLIC_KEY, fingerprint
-    from deploy.manifest import digest_of
-    from deploy.signing import verify
+    from deploy.signing import verify_release
+    from pipeline.cli.verify import public_keys, revoked_keys
 
     fleet = make_fleet(given)
-    key = public_key or os.environ.get(PUBLIC_KEY) or _configured_key()
-    manifest = verify(release, key)
+    section = _configured()
+    keys = public_keys(public_key) or _configured_keys(section)
+    verified = verify_release(release, keys, revoked_keys(revoked_key, section.get("revoked_keys")))
+    manifest = verified.manifest
     about = {
         "release": str(release),
         "name": manifest.name,
         "version": manifest.version,
         "target": manifest.target,
-        "digest": digest_of(release),
-        "signed_by": fingerprint(key),
+        "digest": verified.digest,
+        "signed_by": verified.signed_by,
     }
 
     def work(address: str, way: Transport, options: Options, on_step: Step) -> Outcome:
-        done = install(release, manifest, way, options, on_step)
+        done = install(verified, way, options, on_step)
         return _outcome(address, done, "installed" if done.is_new else "already active", manifest)
 
     title = f"{manifest.full_name}  {about['digest'][:12]}"
@@ -315,21 +328,29 @@ def _outcome(address: str, done: Installed, state: State, manifest: Manifest | N
     )
 
 
-def _configured_key() -> Path:
-    """Return the public key of ``pipeline.toml`` in this folder.
+def _configured() -> dict[str, Any]:
+    """Return ``[release]`` of ``pipeline.toml`` in this folder; empty where there is none."""
+    from pipeline.settings import read_toml
+
+    section = read_toml(CONFIG).get("release") if CONFIG.exists() else None
+    return section if isinstance(section, dict) else {}
+
+
+def _configured_keys(section: dict[str, Any]) -> tuple[Path | str, ...]:
+    """Return the public keys of ``pipeline.toml``, one or a list.
 
     Raises:
         ConfigError: it names none.
     """
     from pipeline.errors import ConfigError
-    from pipeline.settings import read_toml
 
-    section = read_toml(CONFIG).get("release") if CONFIG.exists() else None
-    key = section.get("public_key") if isinstance(section, dict) else None
-    if not isinstance(key, str):
+    given = section.get("public_key")
+    listed = given if isinstance(given, list) else [given]
+    keys = [key for key in listed if isinstance(key, str)]
+    if not keys or keys != listed:
         msg = (
             "verify with which key? give --public-key, set EDGE_PIPELINE_PUBLIC_KEY, or write [release] "
             f"public_key into {CONFIG}; keys are made by: pipeline keygen"
         )
         raise ConfigError(msg)
-    return Path(key)
+    return tuple(Path(key) for key in keys)

@@ -47,7 +47,7 @@ def release(
     from EDGE_PIPELINE_SIGNING_PASSWORD.
     """
     from deploy.keys import fingerprint_of, read_private, signer
-    from deploy.manifest import read_manifest
+    from deploy.manifest import read_release
     from pipeline.cli.verify import describe, show
     from pipeline.repack import repack
 
@@ -63,7 +63,7 @@ def release(
         key=signing,
         password=password,
     )
-    found = describe(folder, read_manifest(folder)) | {"signed_by": signed_by}
+    found = describe(read_release(folder)) | {"signed_by": signed_by}
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:

@@ -16,7 +16,7 @@ from deploy.errors import RefusedError, TransportError
 from deploy.install.install import Installed, install
 from deploy.install.options import Options
 from deploy.install.versions import rollback, status
-from deploy.manifest import Manifest, digest_of, read_manifest, write_manifest
+from deploy.manifest import Manifest, digest_of, read_release, write_manifest
 from deploy.transports.addresses import open_transport
 from deploy.transports.ssh import SshTransport
 
@@ -104,7 +104,7 @@ def quiet(_: str) -> None:
 
 
 def put(release: Path, way: Transport, on_step: Callable[[str], None] = quiet) -> Installed:
-    return install(release, read_manifest(release), way, Options(), on_step)
+    return install(read_release(release), way, Options(), on_step)
 
 
 def active(way: Transport) -> tuple[str | None, bool | None]:

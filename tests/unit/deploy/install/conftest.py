@@ -14,7 +14,7 @@ import pytest
 from deploy.bundle import seal
 from deploy.install.install import Installed, install
 from deploy.install.options import Options
-from deploy.manifest import digest_of, read_manifest
+from deploy.manifest import digest_of, read_manifest, read_release
 from deploy.transports.local import LocalTransport
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class Device:
     def install(
         self, release: Path, way: Transport | None = None, on_step: Any = None, **more: Any
     ) -> Installed:
-        manifest, options = read_manifest(release), self.options(**more)
-        return install(release, manifest, way or LocalTransport(), options, on_step or (lambda _: None))
+        options = self.options(**more)
+        return install(read_release(release), way or LocalTransport(), options, on_step or (lambda _: None))
 
     def require_whole(self, *releases: Path) -> None:
         """Check that the active and the previous version are some of these, byte for byte."""

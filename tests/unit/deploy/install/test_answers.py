@@ -145,7 +145,7 @@ def test_a_value_that_cannot_be_is_refused(device: Any, old: Path, key: str, val
     assert device.active is None
 
 
-@pytest.mark.parametrize("lost", range(15))
+@pytest.mark.parametrize("lost", range(16))
 def test_a_field_that_is_missing_is_an_error(device: Any, old: Path, lost: int) -> None:
     def change(out: bytes) -> bytes:
         lines = out.splitlines(keepends=True)
@@ -198,11 +198,11 @@ def test_nonsense_of_a_runner_is_no_health(device: Any, old: Path) -> None:
 def installed_device(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     from deploy.install.install import install
     from deploy.install.options import Options
-    from deploy.manifest import read_manifest
+    from deploy.manifest import read_release
 
     root = tmp_path_factory.mktemp("answering")
     options = Options(root=str(root), **QUICK)
-    install(released, read_manifest(released), WAY, options, lambda _: None)
+    install(read_release(released), WAY, options, lambda _: None)
     yield options
     shutil.rmtree(root)
 
