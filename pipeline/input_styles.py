@@ -33,6 +33,7 @@ RANGES_OF_DTYPE = {
 # Mean and deviation of ImageNet's photos, as torchvision and as Keras's preprocess_input ("caffe") take them.
 TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN = (103.939, 116.779, 123.68)
+LEAST_VALUES = 48  # of a flattened image or a recording
 REVERSED = ", channels reversed"
 
 
@@ -160,10 +161,10 @@ def usual_styles(port: Port, settings: InputPreprocessing, raw: NDArray[Any]) ->
     """
     factor, shift = _to_bytes(raw)
     ranges = [*USUAL_RANGES]
-    if raw.dtype.name in RANGES_OF_DTYPE:
-        ranges.insert(0, RANGES_OF_DTYPE[raw.dtype.name])
-    elif raw.dtype != np.uint8:
+    if raw.dtype != np.uint8 or is_table(raw):
         ranges.sort(key=lambda each: each[0] != 1.0)  # tables of integers are seldom images
+    if raw.dtype.name in RANGES_OF_DTYPE:
+        ranges.insert(int(is_table(raw)), RANGES_OF_DTYPE[raw.dtype.name])
     if factor != 1.0:
         ranges = [
             (*range_[:2], "scaled to 0..255" if range_[2] == "as it is" else range_[2]) for range_ in ranges
@@ -190,6 +191,11 @@ def usual_styles(port: Port, settings: InputPreprocessing, raw: NDArray[Any]) ->
         replace(style, scale=style.scale * factor, offset=style.offset + style.scale * shift)
         for style in styles
     ]
+
+
+def is_table(raw: NDArray[Any]) -> bool:
+    """Tell columns of a table, (n, features), from flattened images and recordings, which are longer."""
+    return raw.ndim <= 2 and raw[0].size < LEAST_VALUES
 
 
 def _reversed(styles: Sequence[Style], *, usual: bool) -> list[Style]:

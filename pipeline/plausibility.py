@@ -15,12 +15,13 @@ import numpy as np
 
 from pipeline.artifacts import FloatCheck
 from pipeline.errors import InputError
+from pipeline.label_order import label_order, put_in_order
 from pipeline.progress import track
 from pipeline.runtimes.evaluation import infer_all
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.scaling import as_input, as_real
 from pipeline.samples import Samples
-from pipeline.scoring import against_chance, compared, label_order
+from pipeline.scoring import against_chance, compared
 from pipeline.training import OF_CLASSES
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Baseline, Dataset, PreparedModel, Preprocessing
     from pipeline.scoring import Standard
 
-VERSION = 1
+VERSION = 2
 CHECKED_SAMPLES = 1000  # of the test samples, and as many of the training samples
 MOST_VALUES = 20_000_000  # of an output, of those samples together
 # Of fewer test samples chance is not told from bad luck: training samples decide along with them.
 FEW_TEST_SAMPLES = 50
 MANY_TEST_SAMPLES = 200
+MOST_TRIED = 2  # lines
+MOST_RENUMBERED = 20
 ALLOW = "--allow-chance, or [gates] allow_chance = true, goes on all the same"
 
 
@@ -55,7 +58,7 @@ def check_float(
     names = tuple(port.name if len(model.outputs) > 1 else "" for port in model.outputs)
     with track("check_float"):
         answered = Answered.of(baseline.tflite, data, model.preprocessing, names, model.from_logits)
-        problems = (*answered.misordered(), *answered.at_chance((*model.findings, *model.notes)))
+        problems = (*answered.misordered(), *answered.at_chance(_tried(model)))
     if problems and not allow_chance:
         msg = f"{problems[0]}; {ALLOW}"
         raise InputError(msg)
@@ -64,6 +67,22 @@ def check_float(
         notes=(*problems, *(doubt(found) for found in standards if found.standing == "unclear")),
         findings=tuple(f"float model: {found}" for found in standards if found.standing == "better"),
     )
+
+
+def _tried(model: PreparedModel) -> tuple[str, ...]:
+    """What was tried for the inputs, shortly: settings that suit the model, else each line once."""
+    settings = [note for note in model.notes if "set [preprocessing" in note]
+    inputs: dict[str, list[str]] = {}
+    for line in settings or model.findings:
+        name, _, what = line.partition(": ")
+        inputs.setdefault(what if name.startswith("input ") else line, []).append(name)
+    found = []
+    for what, names in inputs.items():
+        first = what if names == [what.partition(": ")[0]] else f"{names[0]}: {what}"
+        found.append(
+            first if len(names) == 1 else f"{names[0]} and {len(names) - 1} more: {what.partition('; ')[0]}"
+        )
+    return tuple(found[:MOST_TRIED])
 
 
 def doubt(found: Standard) -> str:
@@ -172,8 +191,10 @@ class Answered:
         order = label_order(task, outputs, target, from_logits=logits)
         if order is None:
             return ""
-        found, labels = compared(task, outputs, target, logits)
-        before, after = (found == labels).mean(), (found == np.asarray(order)[labels]).mean()
+        before, after = (
+            np.equal(*compared(task, outputs, labels, logits)).mean()
+            for labels in (target, put_in_order(task, target, order))
+        )
         of = f"output {self.names[index]!r}: " if self.names[index] else ""
         return (
             f"{of}the labels are in another order than the model's classes: as they are numbered, "
@@ -184,7 +205,8 @@ class Answered:
     def _advice(self, index: int, order: tuple[int, ...]) -> str:
         classes = self.data.classes
         first = next(at for at, task in enumerate(self.data.tasks) if task in OF_CLASSES)
-        if self.data.text_labels and index == first and len(classes) <= len(order):
+        named = self.data.text_labels and self.data.tasks[index] != "multi-label"
+        if named and index == first and len(classes) <= len(order):
             names = [f"class {at}" for at in range(len(order))]
             for name, place in zip(classes, order, strict=False):
                 names[place] = name
@@ -193,7 +215,13 @@ class Answered:
             flag = flag if all(name.isprintable() and "," not in name for name in names) else ""
             return f"set [data] labels = [{listed}]{flag}"
         moved = [f"{label} -> {place}" for label, place in enumerate(order) if label != place]
-        return f"renumber the labels: {', '.join(moved)}"
+        what = (
+            "reorder the columns of labels"
+            if self.data.tasks[index] == "multi-label"
+            else "renumber the labels"
+        )
+        some = ", ..." if len(moved) > MOST_RENUMBERED else ""
+        return f"{what}: {', '.join(moved[:MOST_RENUMBERED])}{some}"
 
 
 def _count(data: Dataset) -> int:

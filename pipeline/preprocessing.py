@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.artifacts import Transform
-from pipeline.input_styles import declared_style, settings_of, usual_styles
-from pipeline.scoring import METRICS, against_chance, label_order, score_of
+from pipeline.input_styles import declared_style, is_table, settings_of, usual_styles
+from pipeline.label_order import label_order, put_in_order
+from pipeline.scoring import METRICS, against_chance, score_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 PROBE_SAMPLES = 512
 # Another style has to be better by this before a user is warned that what is taken does not suit the model.
 CLEARLY_BETTER = 0.2
-# A style that is no mere range has to win by this and by 3 standard errors.
+# A style that is no mere range has to win by this and by 2 standard errors of independent samples.
 STYLE_MARGIN = 0.02
 MOST_PRODUCTS = 27
 SHOWN = 3
@@ -81,8 +82,7 @@ class Probe:
             scores.append(score)
             order = None if target is None else label_order(task, found, target)
             if order is not None and target is not None:
-                permuted = np.where(target < 0, target, np.asarray(order)[target])  # below 0: no class
-                reordered = score_of(task, found, inputs[0], permuted) or 0.0
+                reordered = score_of(task, found, inputs[0], put_in_order(task, target, order)) or 0.0
                 better, score = True, max(score, reordered - CLEARLY_BETTER)
             ranks.append(score)
             standard = against_chance(task, found, inputs[0], target)
@@ -151,7 +151,9 @@ def choose_preprocessing(probe: Probe, inputs: tuple[Port, ...], config: Preproc
                 f"input {port.name!r}: nothing tells which range the model was trained on; it is {name}; "
                 "declare it with [preprocessing] scale"
             )
-        elif len(options[index]) == 1:
+        elif len(options[index]) > 1:
+            warnings += trials.doubts(best, index, port, several=len(inputs) > 1)
+        else:
             warning, tried = trials.alternatives(best, index, port, settings[index], several=len(inputs) > 1)
             warnings += [warning] if warning else []
             findings[-1] += tried
@@ -163,7 +165,7 @@ def _options(port: Port, settings: InputPreprocessing, raw: NDArray[Any]) -> lis
     declared = declared_style(port, settings)
     if declared is None or settings.scale != "auto" or raw.dtype.kind == "f":
         return [declared]
-    if raw.dtype != np.uint8 and raw[0].size == 1:
+    if raw.ndim <= 2 and raw[0].size == 1:
         return [declared]  # a number, not a picture
     return [*usual_styles(port, settings, raw)]
 
@@ -208,10 +210,7 @@ class _Trials:
 
     def _starts(self) -> list[Places]:
         """Every combination of usual ranges, or where these are many the same for all inputs."""
-        usual = [
-            [at for at, style in enumerate(options) if style is None or style.usual]
-            for options in self.options
-        ]
+        usual = [[at for at, style in enumerate(options) if _is_usual(style)] for options in self.options]
         if np.prod([len(places) for places in usual]) <= MOST_PRODUCTS:
             return list(product(*usual))
         most = max(map(len, usual))
@@ -246,13 +245,11 @@ class _Trials:
         ours, theirs = self._at(places), self._at(than)
         if ours is None or theirs is None or ours <= theirs:
             return False
-        usual = all(
-            style is None or style.usual or at == old
-            for style, at, old in (
-                (options[at], at, old) for options, at, old in zip(self.options, places, than, strict=True)
-            )
+        as_usual = all(
+            at == old or _is_usual(options[at]) or not _is_usual(options[old])
+            for options, at, old in zip(self.options, places, than, strict=True)
         )
-        return usual or _clearly(ours, theirs, len(self.probe.raw[0]))
+        return as_usual or _clearly(ours, theirs, len(self.probe.raw[0]))
 
     def evidence(self, best: Places, index: int) -> str:
         """The score of the choice and of one input's other options, the best first; "" of none."""
@@ -266,8 +263,28 @@ class _Trials:
                 others.append((score.value, style.name))
         return self._described(chosen, others)
 
+    def doubts(self, best: Places, index: int, port: Port, *, several: bool) -> list[str]:
+        """A warning where another style is better, but not clearly."""
+        chosen = self._at(best)
+        tried = [
+            (score, style)
+            for at, style in enumerate(self.options[index])
+            if (score := self._at((*best[:index], at, *best[index + 1 :]))) and style is not None
+        ]
+        if chosen is None or not chosen.better or not tried:
+            return []
+        score, style = max(tried, key=lambda each: each[0])
+        if score.rank <= chosen.rank + STYLE_MARGIN / 2:
+            return []
+        warning = (
+            f"input {port.name!r}: {style.name} is a little better ({score.value:.1%} against "
+            f"{chosen.value:.1%}), but not clearly; if the model was trained so, set "
+            f"{style.settings(port.name if several else '')}"
+        )
+        return [warning]
+
     def _described(self, chosen: Score, others: list[tuple[float, str]]) -> str:
-        shown = sorted(others, key=lambda other: -other[0])[: SHOWN if chosen.better else None]
+        shown = sorted(others, key=lambda other: -other[0])[:SHOWN]
         text = f"{self.probe.metric} {chosen.value:.1%} on {len(self.probe.raw[0])} samples"
         if chosen.reordered:
             text += f" and {chosen.reordered:.1%} with the labels in another order"
@@ -281,7 +298,7 @@ class _Trials:
         """
         taken, chosen, raw = self.options[index][0], self._at(best), self.probe.raw[index]
         is_image = raw.ndim > 3 or raw.dtype.kind != "f"
-        if chosen is None or taken is None or (chosen.better and not is_image):
+        if chosen is None or taken is None or (chosen.better and not is_image) or is_table(raw):
             return "", ""
         if chosen.better and chosen.rank > 1 - CLEARLY_BETTER:
             return "", ""
@@ -294,7 +311,8 @@ class _Trials:
         if not tried:
             return "", ""
         score, style = max(tried, key=lambda each: each[0])
-        shown = ", ".join(f"{other.name} {value.value:.1%}" for value, other in tried)
+        likeliest = sorted(tried, key=lambda each: each[0], reverse=True)[:SHOWN]
+        shown = ", ".join(f"{other.name} {value.value:.1%}" for value, other in likeliest)
         listing = "" if chosen.better else f"; no better than chance, and tried were: {shown}"
         if score.rank <= chosen.rank + CLEARLY_BETTER or not score.better:
             return "", listing
@@ -307,9 +325,13 @@ class _Trials:
         return warning, listing
 
 
+def _is_usual(style: Style | None) -> bool:
+    return style is None or style.usual
+
+
 def _clearly(ours: Score, theirs: Score, samples: int) -> bool:
     """Whether a score is better by more than chance and taste explain."""
     if ours.better and not theirs.better:
         return True
     spread = sum(value * (1 - value) for value in (min(max(s.rank, 0.0), 1.0) for s in (ours, theirs)))
-    return ours.rank - theirs.rank > max(STYLE_MARGIN, 3 * float(np.sqrt(spread / samples)))
+    return ours.rank - theirs.rank > max(STYLE_MARGIN, 2 * float(np.sqrt(spread / samples)))

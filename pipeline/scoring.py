@@ -1,4 +1,4 @@
-"""How well a model's outputs fit the targets, against the best constant answer, and in which label order.
+"""How well a model's outputs fit the targets, against the best constant answer.
 
 The best constant answer is the commonest class, the mean of the targets, or for anomalies an AUC of 0.5. A
 model is only called better where the 95 % interval of the difference says so and the difference is not tiny.
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 
 if TYPE_CHECKING:
@@ -40,9 +39,6 @@ CLEAR_GAIN = 0.1
 # Above this share of one class, a model that ranks well may rightly answer with that class alone.
 RARE_OTHERS = 0.8
 LOWEST_SCORE = -1.0
-# Another order of the labels has to win by this much balanced accuracy on held-out samples, and by 3 sigma.
-CLEAR_ORDER = 0.25
-LEAST_ORDERED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,56 +147,6 @@ def compared(
     for row, of_sample in enumerate(hidden[kept]):
         places[row] = np.resize(np.flatnonzero(~of_sample), len(of_sample))
     return np.take_along_axis(found[kept], places, axis=1), np.take_along_axis(labels[kept], places, axis=1)
-
-
-def label_order(
-    task: Task, outputs: NDArray[Any], target: NDArray[Any], *, from_logits: bool | None = None
-) -> tuple[int, ...] | None:
-    """Find another assignment of labels to the model's classes that fits far better.
-
-    The assignment maximises what is right in the confusion matrix of one half of the samples and is judged on
-    the other half, by the balanced accuracy of the classes that it moves: a weak model has no such order, and
-    neither has one that always gives the same answer.
-
-    Returns:
-        For each class id of the data the model's class that it fits, or None.
-    """
-    if task not in {"classification", "binary", "segmentation"}:
-        return None
-    found, labels = compared(task, outputs, target, from_logits)
-    if len(labels) < 2:
-        return None
-    classes = max(outputs.shape[-1], 2)
-    half = np.random.default_rng(0).permutation(len(found)) % 2 == 0
-    gains: list[tuple[Floats, NDArray[Any]]] = []
-    for fitted in (half, ~half):
-        order = _assignment(found[fitted], labels[fitted], classes)
-        moved = order[labels[~fitted]] != labels[~fitted]
-        seen, truth = found[~fitted][moved], labels[~fitted][moved]
-        gains.append(((seen == order[truth]).astype(np.float64) - (seen == truth), truth))
-    gain, truth = (np.concatenate(parts) for parts in zip(*gains, strict=True))
-    positions = found.shape[1]
-    if len(truth) < LEAST_ORDERED * positions:
-        return None
-    means, variances = [], []
-    for label in np.unique(truth):
-        of_label = gain[truth == label]
-        samples = max(len(of_label) / positions, 1)
-        means.append(of_label.mean())
-        variances.append((of_label.var() + 1 / (samples + 2)) / samples)
-    better, error = float(np.mean(means)), float(np.sqrt(np.sum(variances))) / len(means)
-    if better < CLEAR_ORDER or better < 3 * error:
-        return None
-    order = _assignment(found, labels, classes)
-    return None if (order == np.arange(classes)).all() else tuple(order.tolist())
-
-
-def _assignment(found: NDArray[Any], labels: NDArray[Any], classes: int) -> NDArray[np.int64]:
-    """For each label the class whose answers fit it best, one to one; of equals, the label's own."""
-    counts = np.bincount((labels * classes + found).ravel(), minlength=classes**2).reshape(classes, classes)
-    _, columns = linear_sum_assignment(counts + 0.5 * np.eye(classes) / classes, maximize=True)
-    order: NDArray[np.int64] = columns.astype(np.int64)
-    return order
 
 
 def _labels(task: Task, outputs: NDArray[Any], target: NDArray[Any]) -> NDArray[np.int64]:

@@ -60,8 +60,9 @@ def classifier(tmp_path_factory, store_dataset):
 def check(classifier, store_dataset, tmp_path):
     """Check the classifier with these labels of the clouds."""
 
-    def run(labels, *, allow=False, text=False, task="classification", **changes):
+    def run(labels, *, allow=False, text=False, task="classification", model=None, **changes):
         prepared, baseline = classifier
+        prepared = model or prepared
         data = store_dataset(tmp_path / "data", points(), labels, test=TEST, task=task)
         data = replace(data, text_labels=text, **changes)
         return check_float(baseline, replace(prepared, tasks=(task,)), data, allow_chance=allow, out=tmp_path)
@@ -106,6 +107,40 @@ def test_numbered_labels_in_another_order_stop_the_build_with_their_right_number
         check(np.array([1, 0, 2])[LABELS])
 
     assert "renumber the labels: 0 -> 1, 1 -> 0;" in str(stopped.value)
+
+
+def test_the_refusal_of_a_model_of_many_inputs_is_one_short_line(check, classifier):
+    prepared, _ = classifier
+    lines = tuple(
+        f"input 'feature_{at}': floats go in as they are (R2 -10.0% on 400 samples)" for at in range(14)
+    )
+    said = str(_stopped(check, replace(prepared, findings=lines)))
+
+    assert len(said) < 500
+    assert "input 'feature_0' and 13 more: floats go in as they are (R2" in said
+
+
+def test_a_refusal_gives_settings_that_suit_the_model_instead_of_what_was_tried(check, classifier):
+    prepared, _ = classifier
+    notes = ("inputs run from 0 to 255; with -1 to 1 it has 100.0%: set [preprocessing] scale = 0.00784",)
+    said = str(_stopped(check, replace(prepared, findings=("input 'x': as it is (3 %)",), notes=notes)))
+
+    assert "with -1 to 1 it has 100.0%: set [preprocessing] scale = 0.00784" in said
+    assert "as it is (3 %)" not in said
+
+
+def _stopped(check, prepared):
+    with pytest.raises(InputError, match="no better than chance") as stopped:
+        check(np.random.default_rng(1).permutation(LABELS), model=prepared)
+    return stopped.value
+
+
+def test_columns_of_labels_in_another_order_stop_the_build_with_the_right_order(check):
+    columns = np.eye(3, dtype=np.int64)[LABELS][:, [1, 0, 2]]
+    with pytest.raises(InputError, match="in another order") as stopped:
+        check(columns, task="multi-label")
+
+    assert "reorder the columns of labels: 0 -> 1, 1 -> 0;" in str(stopped.value)
 
 
 def test_a_weak_model_is_not_taken_for_one_of_another_order(check):

@@ -282,11 +282,67 @@ def test_float_images_in_another_range_are_warned_about_with_the_line_to_write()
 
 
 def test_float_vectors_are_warned_about_where_the_model_is_no_better_than_chance():
-    vectors = RAW[:, 0, 0].astype(np.float32)
-    found = choose(band(127.5 / 255, 249.5 / 255), vectors, BRIGHT, ports=(Port("x", (1,)),))
+    vectors = np.repeat(RAW[:, 0, 0], 64, axis=1).astype(np.float32)
+    found = choose(band(127.5 / 255, 249.5 / 255), vectors, BRIGHT, ports=(Port("x", (64,)),))
 
     assert found.transforms[0].scale == (1.0,)
     assert found.warnings[0].endswith("set [preprocessing] scale = 0.00392156863")
+
+
+def test_image_ranges_are_not_tried_on_columns_of_a_table():
+    columns = np.random.default_rng(0).normal(50, 10, (200, 5)).astype(np.float32)
+    guess = choose(
+        lambda x: [np.eye(2)[np.zeros(len(x[0]), int)]], columns, np.arange(200) % 2, ports=(Port("x", (5,)),)
+    )
+
+    assert guess.findings == ("input 'x': floats go in as they are (accuracy 50.0% on 200 samples)",)
+
+
+def limited(table):
+    """A model of a photo that is right in a share of the samples, by how its input was made."""
+    _, labels = photos()
+
+    def predict(inputs):
+        mean = float(inputs[0][..., 0].mean())
+        reverse = float(inputs[0][..., 0].mean()) - float(inputs[0][..., 2].mean())
+        share = max(
+            (right for seen, right in table if np.allclose(seen, (mean, reverse), atol=1e-3)), default=0.34
+        )
+        return [np.eye(3)[np.where(np.arange(len(labels)) % 100 < 100 * share, labels, 0)]]
+
+    return predict
+
+
+def seen_as(style):
+    images, _ = photos()
+    made = style(images.astype(np.float64))
+    return float(made[..., 0].mean()), float(made[..., 0].mean() - made[..., 2].mean())
+
+
+def caffe_style(x):
+    return x[..., ::-1] - CAFFE
+
+
+def reversed_to_one(x):
+    return x[..., ::-1] / 127.5 - 1
+
+
+def test_of_two_unusual_styles_the_better_one_is_taken_without_a_margin():
+    images, labels = photos()
+    table = [(seen_as(reversed_to_one), 0.95), (seen_as(caffe_style), 0.96)]
+    found = choose(limited(table), images, labels, ports=(PHOTO,))
+
+    assert found.transforms[0].reason.startswith("caffe style: ")
+
+
+def test_an_unusual_style_that_is_a_little_better_is_named_with_its_settings():
+    images, labels = photos()
+    table = [(seen_as(lambda x: x / 255), 0.90), (seen_as(caffe_style), 0.92)]
+    found = choose(limited(table), images, labels, ports=(PHOTO,))
+
+    assert found.transforms[0].reason.startswith("scaled to 0..1: ")
+    assert "caffe style is a little better" in found.warnings[0]
+    assert found.warnings[0].endswith('mean = [103.939, 116.779, 123.68], channel_order = "reversed"')
 
 
 def test_float_images_in_0_to_1_are_tried_as_bytes_would_be():

@@ -1,11 +1,11 @@
-"""How outputs stand against the best constant answer, and in which order of the labels they fit best."""
+"""How outputs stand against the best constant answer."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from pipeline.scoring import against_chance, label_order, score_of
+from pipeline.scoring import against_chance, score_of
 
 
 def sure(labels, classes, right=1.0, seed=0):
@@ -113,7 +113,6 @@ def test_positions_without_a_class_say_nothing_of_a_mask():
 
     assert score_of("segmentation", wrong, masks, given) == 1
     assert standing("segmentation", wrong, given) == "better"
-    assert label_order("segmentation", np.roll(wrong, 1, axis=-1), given) == (1, 2, 0)
     assert score_of("segmentation", wrong, masks, np.full_like(masks, -1)) is None
     assert against_chance("segmentation", wrong, masks, np.full_like(masks, -1)) is None
 
@@ -154,44 +153,3 @@ def test_a_detector_that_rebuilds_anomalies_as_well_is_at_chance_and_exchanged_l
     assert standing("anomaly", inputs + noise * (0.1 + labels[:, None]), labels, inputs) == "better"
     found = against_chance("anomaly", inputs + noise * (1.1 - labels[:, None]), inputs, labels)
     assert "exchanged" in found.hint
-
-
-@pytest.mark.parametrize("order", [(1, 2, 0), (0, 2, 1), (2, 1, 0)])
-def test_labels_in_another_order_are_found(order):
-    labels = thirds(300)
-    assert label_order("classification", sure(np.array(order)[labels], 3, 0.9), labels) == order
-
-
-def test_two_of_many_classes_that_are_exchanged_are_found():
-    labels = np.arange(1000) % 50
-    order = np.arange(50)
-    order[[7, 8]] = 8, 7
-    assert label_order("classification", sure(order[labels], 50, 0.95), labels) == tuple(order)
-
-
-def test_exchanged_labels_of_one_sigmoid_are_found():
-    labels = np.arange(60) % 2
-    assert label_order("binary", (1 - labels)[:, None] * 0.8 + 0.1, labels) == (1, 0)
-
-
-def test_an_inverted_mask_is_found():
-    masks = (np.random.default_rng(0).random((40, 8, 8)) < 0.3).astype(np.int64)
-    assert label_order("segmentation", 1.0 - masks[..., None], masks) == (1, 0)
-
-
-@pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("count", [30, 300])
-def test_a_weak_or_broken_model_has_no_other_order(seed, count):
-    rng = np.random.default_rng(seed)
-    labels = rng.choice(10, count, p=[0.4, 0.2, *[0.05] * 8])
-    always = np.zeros(count, int) + 7
-
-    assert label_order("classification", sure(labels, 10, 0.2, seed), labels) is None
-    assert label_order("classification", sure(labels, 10, 0.0, seed), labels) is None
-    assert label_order("classification", np.eye(10)[always], labels) is None
-
-
-def test_a_class_that_is_mostly_taken_for_another_is_no_other_order():
-    labels = thirds(600)
-    said = np.where((labels == 1) & (np.arange(600) % 10 < 7), 2, labels)
-    assert label_order("classification", np.eye(3)[said], labels) is None

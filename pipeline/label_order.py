@@ -1,0 +1,117 @@
+"""Find the order of the labels in which a model's outputs fit them best."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from pipeline.scoring import compared
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from models.ports import Task
+
+    Floats = NDArray[np.float64]
+
+# Another order of the labels has to win by this much balanced accuracy on held-out samples, and by 3 sigma.
+CLEAR_ORDER = 0.25
+LEAST_ORDERED = 20
+
+
+def label_order(
+    task: Task, outputs: NDArray[Any], target: NDArray[Any], *, from_logits: bool | None = None
+) -> tuple[int, ...] | None:
+    """Find another assignment of labels to the model's classes that fits far better.
+
+    The assignment maximises what is right in the confusion matrix of one half of the samples and is judged on
+    the other half, by the balanced accuracy of the classes that it moves: a weak model has no such order, and
+    neither has one that always gives the same answer. In multi-label targets each column is a label.
+
+    Returns:
+        For each class id of the data, or each column of multi-label targets, the model's class that it fits;
+        None where the labels fit as they are.
+    """
+    if task not in {"classification", "binary", "segmentation", "multi-label"}:
+        return None
+    found, labels = compared(task, outputs, target, from_logits)
+    if len(labels) < 2:
+        return None
+    of_columns = task == "multi-label"
+    classes = max(outputs.shape[-1], 1 if of_columns else 2)
+    half = np.random.default_rng(0).permutation(len(found)) % 2 == 0
+    gains, variances, moved = [], [], 0.0
+    for fitted in (half, ~half):
+        order = _assignment(found[fitted], labels[fitted], classes, of_columns=of_columns)
+        judge = _column_gains if of_columns else _class_gains
+        gain, variance, count = judge(found[~fitted], labels[~fitted], order)
+        gains.append(gain.mean() if len(gain) else 0.0)
+        variances.append(variance.sum() / max(len(gain), 1) ** 2)
+        moved += count
+    better, error = float(np.mean(gains)), float(np.sqrt(np.sum(variances))) / 2
+    if moved < LEAST_ORDERED or better < CLEAR_ORDER or better < 3 * error:
+        return None
+    order = _assignment(found, labels, classes, of_columns=of_columns)
+    return None if (order == np.arange(classes)).all() else tuple(order.tolist())
+
+
+def put_in_order(task: Task, target: NDArray[Any], order: tuple[int, ...]) -> NDArray[Any]:
+    """Return targets as they are with their labels in that order; positions without a class stay so."""
+    if task == "multi-label":
+        ordered: NDArray[Any] = target[..., np.argsort(order)]
+        return ordered
+    return np.where(target < 0, target, np.asarray(order)[target])
+
+
+def _class_gains(
+    found: NDArray[Any], labels: NDArray[Any], order: NDArray[np.int64]
+) -> tuple[Floats, Floats, float]:
+    """Return each moved class's gain in recall, its variance, and the number of samples that tell."""
+    moved = order[labels] != labels
+    seen, truth, positions = found[moved], labels[moved], found.shape[1]
+    gain = (seen == order[truth]).astype(np.float64) - (seen == truth)
+    means, variances = [], []
+    for label in np.unique(truth):
+        of_label = gain[truth == label]
+        samples = max(len(of_label) / positions, 1)
+        means.append(of_label.mean())
+        variances.append((of_label.var() + 1 / (samples + 2)) / samples)
+    return np.array(means), np.array(variances), len(truth) / positions
+
+
+def _column_gains(
+    found: NDArray[Any], labels: NDArray[Any], order: NDArray[np.int64]
+) -> tuple[Floats, Floats, float]:
+    """The same for labels that each have an output, with balanced accuracy instead of recall."""
+    agreement, places = _agreement(found, labels), np.arange(len(order))
+    moved = order != places
+    positives = labels.sum(axis=0)
+    variances = (1 / np.maximum(positives, 1) + 1 / np.maximum(len(labels) - positives, 1)) / 8
+    gain = agreement[places, order] - agreement[places, places]
+    return gain[moved], variances[moved], float(len(labels) if moved.any() else 0)
+
+
+def _agreement(found: NDArray[Any], labels: NDArray[Any]) -> Floats:
+    """Return (labels, outputs) balanced accuracies; 1/2 for a label that has one value only."""
+    shares = [
+        (values.T @ found) / np.maximum(values.sum(axis=0), 1)[:, None] for values in (labels, 1 - labels)
+    ]
+    there = ((labels.min(axis=0) == 0) & (labels.max(axis=0) == 1))[:, None]
+    agreement: Floats = np.where(there, (1 + shares[0] - shares[1]) / 2, 0.5)
+    return agreement
+
+
+def _assignment(
+    found: NDArray[Any], labels: NDArray[Any], classes: int, *, of_columns: bool
+) -> NDArray[np.int64]:
+    """Return for each label the class or output that fits it best, one to one; of equals, its own."""
+    if of_columns:
+        fits, own = _agreement(found, labels), 1e-6
+    else:
+        fits = np.bincount((labels * classes + found).ravel(), minlength=classes**2).astype(np.float64)
+        fits, own = fits.reshape(classes, classes), 0.5 / classes
+    _, columns = linear_sum_assignment(fits + own * np.eye(classes), maximize=True)
+    order: NDArray[np.int64] = columns.astype(np.int64)
+    return order

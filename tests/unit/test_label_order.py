@@ -1,0 +1,95 @@
+"""In which order of the labels a model's outputs fit them best."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.label_order import label_order, put_in_order
+
+
+def sure(labels, classes, right=1.0, seed=0):
+    """One-hot outputs that name the label in a share of the samples, else any class."""
+    rng = np.random.default_rng(seed)
+    said = np.where(rng.random(len(labels)) < right, labels, rng.integers(0, classes, len(labels)))
+    return np.eye(classes, dtype=np.float32)[said]
+
+
+def thirds(count):
+    return np.arange(count) % 3
+
+
+@pytest.mark.parametrize("order", [(1, 2, 0), (0, 2, 1), (2, 1, 0)])
+def test_labels_in_another_order_are_found(order):
+    labels = thirds(300)
+    assert label_order("classification", sure(np.array(order)[labels], 3, 0.9), labels) == order
+
+
+def test_two_of_many_classes_that_are_exchanged_are_found():
+    labels = np.arange(1000) % 50
+    order = np.arange(50)
+    order[[7, 8]] = 8, 7
+    assert label_order("classification", sure(order[labels], 50, 0.95), labels) == tuple(order)
+
+
+def test_exchanged_labels_of_one_sigmoid_are_found():
+    labels = np.arange(60) % 2
+    assert label_order("binary", (1 - labels)[:, None] * 0.8 + 0.1, labels) == (1, 0)
+
+
+def test_an_inverted_mask_is_found():
+    masks = (np.random.default_rng(0).random((40, 8, 8)) < 0.3).astype(np.int64)
+    assert label_order("segmentation", 1.0 - masks[..., None], masks) == (1, 0)
+
+
+def test_positions_without_a_class_are_left_out_of_the_order_of_a_mask():
+    rng = np.random.default_rng(0)
+    masks = rng.integers(0, 3, (40, 16, 16))
+    given = np.where(rng.random(masks.shape) < 0.6, -1, masks)
+
+    assert label_order("segmentation", np.roll(np.eye(3)[masks], 1, axis=-1), given) == (1, 2, 0)
+    assert (put_in_order("segmentation", given, (1, 2, 0))[given < 0] == -1).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("count", [30, 300])
+def test_a_weak_or_broken_model_has_no_other_order(seed, count):
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(10, count, p=[0.4, 0.2, *[0.05] * 8])
+    always = np.zeros(count, int) + 7
+
+    assert label_order("classification", sure(labels, 10, 0.2, seed), labels) is None
+    assert label_order("classification", sure(labels, 10, 0.0, seed), labels) is None
+    assert label_order("classification", np.eye(10)[always], labels) is None
+
+
+def test_a_broken_model_whose_answer_is_one_class_has_no_other_order_whichever_class_is_commonest():
+    for seed in range(40):
+        labels = np.random.default_rng(seed).integers(0, 3, 400)
+        assert label_order("classification", np.eye(3)[np.full(400, seed % 3)], labels) is None
+
+
+def rare_labels(count=600):
+    return (np.random.default_rng(3).random((count, 5)) < 0.1).astype(np.int64)
+
+
+def test_columns_of_several_labels_in_another_order_are_found():
+    labels, order = rare_labels(), (4, 3, 2, 0, 1)
+    outputs = put_in_order("multi-label", labels, order) * 0.8 + 0.1
+
+    assert label_order("multi-label", outputs, labels) == order
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_weak_or_silent_outputs_for_several_labels_have_no_other_order(seed):
+    labels, rng = rare_labels(), np.random.default_rng(seed)
+    weak = np.where(rng.random(labels.shape) < 0.8, rng.permutation(labels), labels) * 0.8 + 0.1
+
+    assert label_order("multi-label", weak, labels) is None
+    assert label_order("multi-label", np.zeros(labels.shape), labels) is None
+
+
+def test_a_class_that_is_mostly_taken_for_another_is_no_other_order():
+    labels = thirds(600)
+    said = np.where((labels == 1) & (np.arange(600) % 10 < 7), 2, labels)
+    assert label_order("classification", np.eye(3)[said], labels) is None
