@@ -1,6 +1,6 @@
 """Build the pipeline's way what users bring: is the released model right, or is the refusal helpful?
 
-Usage: python benchmarks/corpus/run.py [NAME ...] [--out FOLDER] [--jobs N] [--list]
+Usage: python benchmarks/corpus/run.py [NAME ...] [--out FOLDER] [--jobs N] [--check] [--list]
 
 Each case trains a small model in the style of a tutorial, a competition or a data archive, and writes its
 data in that style. Then ``pipeline build`` runs, with short training and for the host. Its answer is compared
@@ -11,6 +11,9 @@ with what the model's author measures. A case ends as
     refused    refused, although it could be built
     lost       the build failed: a gate or a stage
     WRONG      released, and the model is not the author's
+
+With --check only the stages before training run, in this process, in a few seconds a case: what is read and
+inferred, how inputs are scaled, and whether the float model then scores what its author measures.
 
 Results are kept in FOLDER, and a finished case is not run again. Prints a Markdown table; exit code 1 if a
 case is wrong, or if less than 90 % of those that can be built are right.
@@ -30,6 +33,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +64,7 @@ faults = false
 samples = 0
 """
 BUILT_SHARE = 0.9
+CHECK_TOLERANCE = 1.5  # points: of at most 1,000 samples, and R2 by its median
 TIMEOUT_S = 1200
 
 
@@ -70,10 +75,10 @@ def make(name: str, folder: Path) -> None:
     (folder / "expected.json").write_text(json.dumps(asdict(expected)))
 
 
-def run(name: str, out: Path) -> dict[str, Any]:
+def run(name: str, out: Path, *, only_check: bool) -> dict[str, Any]:
     """Return a case's result, from the folder if it is there already."""
     folder = out / name
-    kept = folder / "result.json"
+    kept = folder / ("checked.json" if only_check else "result.json")
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
@@ -86,8 +91,14 @@ def run(name: str, out: Path) -> dict[str, Any]:
             return {"name": name, "ended": "lost", "note": f"not made: {making.stderr.splitlines()[-1:]}"}
     expected = Expected(**json.loads((folder / "expected.json").read_text()))
     began = time.perf_counter()
-    code, line, report = build(folder, expected)
-    ended, note = judge(expected, code, line, report)
+    if only_check:
+        from checking import check
+
+        code, line, score = check(folder, expected)
+        ended, note = judge_check(expected, code, line, score)
+    else:
+        code, line, report = build(folder, expected)
+        ended, note = judge(expected, code, line, report)
     found = {"name": name, "ended": ended, "code": code, "note": note, "config": expected.config}
     found["seconds"] = round(time.perf_counter() - began)
     kept.write_text(json.dumps(found))
@@ -110,6 +121,18 @@ def build(folder: Path, expected: Expected) -> tuple[int, str, dict[str, Any] | 
     except (ValueError, KeyError):
         report = None
     return done.returncode, lines[-1], report
+
+
+def judge_check(expected: Expected, code: int, line: str, score: float | None) -> tuple[str, str]:
+    """Return how a checked case ended, and what to say of it."""
+    if code:
+        return judge(expected, code, line, None)
+    if expected.metric is None:
+        return "WRONG", f"would be built; {line}"
+    if score is None or expected.name:  # another metric than the author's
+        return "right", line
+    is_right = abs(score - expected.metric) <= max(expected.tolerance, CHECK_TOLERANCE)
+    return ("right" if is_right else "WRONG"), f"{score:.2f}, the author's {expected.metric:.2f}; {line}"
 
 
 def judge(expected: Expected, code: int, line: str, report: dict[str, Any] | None) -> tuple[str, str]:
@@ -139,6 +162,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="of --list; default all")
     parser.add_argument("--out", type=Path, help="keep everything here, and go on from what is there")
     parser.add_argument("--jobs", type=int, default=1, help="cases at once")
+    parser.add_argument("--check", action="store_true", help="stop before training")
     parser.add_argument("--list", action="store_true", help="list the cases")
     parser.add_argument("--make", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -152,7 +176,8 @@ def main() -> None:
         out = (options.out or Path(scratch)).absolute()
         print("| case | ended | what | one line of configuration | seconds |\n|---|---|---|---|---|")
         results = []
-        for found in pool.map(lambda name: run(name, out), options.names or CASES):
+        finish = partial(run, out=out, only_check=options.check)
+        for found in pool.map(finish, options.names or CASES):
             results.append(found)
             note = found["note"].replace("|", "\\|")
             line = f"`{found['config']}`" if found.get("config") else ""
