@@ -246,7 +246,7 @@ class _Trials:
         if ours is None or theirs is None or ours <= theirs:
             return False
         as_usual = all(
-            at == old or _is_usual(options[at]) or not _is_usual(options[old])
+            at == old or _is_likely(options[at], options[old])
             for options, at, old in zip(self.options, places, than, strict=True)
         )
         return as_usual or _clearly(ours, theirs, len(self.probe.raw[0]))
@@ -327,6 +327,19 @@ class _Trials:
 
 def _is_usual(style: Style | None) -> bool:
     return style is None or style.usual
+
+
+def _is_likely(style: Style | None, other: Style | None) -> bool:
+    """Whether a style needs no clear evidence to take the place of the other.
+
+    Two usual ranges that differ by a factor alone do need it: a network of ReLUs hardly tells them apart, and
+    may score a little better in the wrong one, in which it then cannot be trained.
+    """
+    if not _is_usual(style):
+        return not _is_usual(other)
+    return not (
+        _is_usual(other) and style and other and replace(style, scale=other.scale, name=other.name) == other
+    )
 
 
 def _clearly(ours: Score, theirs: Score, samples: int) -> bool:

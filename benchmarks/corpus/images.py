@@ -275,7 +275,8 @@ def _masks(
         / (((found == label) | (truth[180:] == label)) & seen).sum()
         for label in range(classes)
     ]
-    return Expected(model="unet.h5", data="data", metric=100 * float(np.mean(scores)), tolerance=3)
+    metric = 100 * float(np.mean(scores))
+    return Expected(model="unet.h5", data="data", metric=metric, name="mean IoU", tolerance=3)
 
 
 def digits(folder: Folder, rng: Random) -> Expected:
