@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
@@ -12,9 +12,11 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _reject_booleans(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse true and false where a number belongs, as which pydantic takes them."""
+    def _prepare(cls, value: Any, info: ValidationInfo) -> Any:
+        """Take one text for a list of it, and refuse true and false where a number belongs."""
         annotation = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, str) and get_origin(annotation) is tuple:
+            return (value,)
         values = value if isinstance(value, list | tuple) else [value]
         if any(isinstance(each, bool) for each in values) and not _takes_booleans(annotation):
             msg = "a number or text is expected, without true or false"

@@ -327,10 +327,12 @@ def cifar(folder: Folder, rng: Random) -> Expected:
 
 
 def floats_of_another_range(folder: Folder, rng: Random) -> Expected:
-    """A model trained on 0..1; the file has the same pixels as floats of 0..255."""
+    """A model trained on 0..1 that saturates early; the file has the same pixels as floats of 0..255."""
     (x, y), (x_test, y_test) = parts(rng, pictures, 360, 200, 3, by="colour")
-    net = image_net(keras_of(2), x.shape[1:], 3, "softmax")
-    fit(net, (x / 255.0 - 0.41) * 4, y, CROSSENTROPY)
+    keras = keras_of(2)
+    saturating = (keras.layers.Rescaling(6.0, offset=-2.5), keras.layers.Activation("tanh"))
+    net = image_net(keras, x.shape[1:], 3, "softmax", *saturating)
+    fit(net, x / 255.0, y, CROSSENTROPY)
     net.save(folder / "model.h5")
     floats, floats_test = x.astype(np.float32), x_test.astype(np.float32)
     np.savez(folder / "data.npz", x_train=floats, y_train=y, x_test=floats_test, y_test=y_test)

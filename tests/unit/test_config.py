@@ -246,3 +246,10 @@ def test_a_scale_that_is_given_leaves_the_rest_of_the_preprocessing(tmp_path):
     found = read_validation(config=path, scale=2.0).preprocessing
 
     assert (found.scale, found.channel_order) == (2.0, "reversed")
+
+
+def test_one_text_stands_for_a_list_of_one():
+    settings = {"model": {"path": "m.keras"}, "data": {"source": "d.csv", "target": "fall", "task": "binary"}}
+    data = BuildConfig.model_validate(settings).data
+
+    assert (data.target, data.task) == (("fall",), ("binary",))
