@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 # Another order of the labels has to win by this much balanced accuracy on held-out samples, and by 3 sigma.
 CLEAR_ORDER = 0.25
 LEAST_ORDERED = 20
+# Tasks whose targets have a column for each output; of more columns than these no order is looked for.
+OF_COLUMNS = ("multi-label", "regression")
+MOST_COLUMNS = 64
+TINY = 1e-12
 
 
 def label_order(
@@ -28,24 +32,30 @@ def label_order(
 
     The assignment maximises what is right in the confusion matrix of one half of the samples and is judged on
     the other half, by the balanced accuracy of the classes that it moves: a weak model has no such order, and
-    neither has one that always gives the same answer. In multi-label targets each column is a label.
+    neither has one that always gives the same answer. In multi-label and
+    regression targets each column, of the last axis, is assigned to an output.
 
     Returns:
-        For each class id of the data, or each column of multi-label targets, the model's class that it fits;
-        None where the labels fit as they are.
+        For each class id of the data, or each column of such targets, the model's class or output that it
+        fits; None where the labels fit as they are.
     """
-    if task not in {"classification", "binary", "segmentation", "multi-label"}:
+    if task not in {"classification", "binary", "segmentation", "multi-label", "regression"}:
         return None
-    found, labels = compared(task, outputs, target, from_logits)
-    if len(labels) < 2:
+    found: NDArray[Any]
+    labels: NDArray[Any]
+    if task == "regression":
+        found, labels = _channels(outputs, target)
+    else:
+        found, labels = compared(task, outputs, target, from_logits)
+    columns = task in OF_COLUMNS
+    classes = outputs.shape[-1] if columns else max(outputs.shape[-1], 2)
+    if len(labels) < 2 or classes < 2 or (columns and classes > MOST_COLUMNS):
         return None
-    of_columns = task == "multi-label"
-    classes = max(outputs.shape[-1], 1 if of_columns else 2)
+    judge = {"regression": _number_gains, "multi-label": _column_gains}.get(task, _class_gains)
     half = np.random.default_rng(0).permutation(len(found)) % 2 == 0
     gains, variances, moved = [], [], 0.0
     for fitted in (half, ~half):
-        order = _assignment(found[fitted], labels[fitted], classes, of_columns=of_columns)
-        judge = _column_gains if of_columns else _class_gains
+        order = _assignment(task, found[fitted], labels[fitted], classes)
         gain, variance, count = judge(found[~fitted], labels[~fitted], order)
         gains.append(gain.mean() if len(gain) else 0.0)
         variances.append(variance.sum() / max(len(gain), 1) ** 2)
@@ -53,13 +63,13 @@ def label_order(
     better, error = float(np.mean(gains)), float(np.sqrt(np.sum(variances))) / 2
     if moved < LEAST_ORDERED or better < CLEAR_ORDER or better < 3 * error:
         return None
-    order = _assignment(found, labels, classes, of_columns=of_columns)
+    order = _assignment(task, found, labels, classes)
     return None if (order == np.arange(classes)).all() else tuple(order.tolist())
 
 
 def put_in_order(task: Task, target: NDArray[Any], order: tuple[int, ...]) -> NDArray[Any]:
     """Return targets as they are with their labels in that order; positions without a class stay so."""
-    if task == "multi-label":
+    if task in OF_COLUMNS:
         ordered: NDArray[Any] = target[..., np.argsort(order)]
         return ordered
     return np.where(target < 0, target, np.asarray(order)[target])
@@ -103,12 +113,37 @@ def _agreement(found: NDArray[Any], labels: NDArray[Any]) -> Floats:
     return agreement
 
 
-def _assignment(
-    found: NDArray[Any], labels: NDArray[Any], classes: int, *, of_columns: bool
-) -> NDArray[np.int64]:
+def _number_gains(found: Floats, labels: Floats, order: NDArray[np.int64]) -> tuple[Floats, Floats, float]:
+    """The same for numbers (n, positions, channels), with R2; channels that stay bad gain nothing."""
+    fits, places = _explained(found, labels), np.arange(len(order))
+    moved = order != places
+    variance = np.maximum(labels.var(axis=(0, 1)), TINY)
+    errors = ((found - labels) ** 2 - (found[..., order] - labels) ** 2).mean(axis=1) / variance
+    gain = fits[places, order] - fits[places, places]
+    gain = np.where(fits[places, order] > CLEAR_ORDER, gain, 0.0)
+    spread = np.clip(errors, -4, 4).var(axis=0) / len(errors)
+    return gain[moved], spread[moved], float(len(labels) if moved.any() else 0)
+
+
+def _explained(found: Floats, labels: Floats) -> Floats:
+    """Return (targets, outputs) R2, at least -1; 0 for a target that never changes."""
+    truth, said = (values.reshape(-1, values.shape[-1]) for values in (labels, found))
+    variance = truth.var(axis=0)
+    squares = (truth**2).mean(axis=0)[:, None] - 2 * (truth.T @ said) / len(said) + (said**2).mean(axis=0)
+    fits: Floats = np.maximum(1 - squares / np.maximum(variance, TINY)[:, None], -1.0)
+    return np.where((variance > TINY)[:, None], fits, 0.0)
+
+
+def _channels(outputs: NDArray[Any], target: NDArray[Any]) -> tuple[Floats, Floats]:
+    """Return numbers as (n, positions, channels of the last axis)."""
+    shape = (len(outputs), -1, outputs.shape[-1])
+    return outputs.reshape(shape).astype(np.float64), np.asarray(target, np.float64).reshape(shape)
+
+
+def _assignment(task: Task, found: NDArray[Any], labels: NDArray[Any], classes: int) -> NDArray[np.int64]:
     """Return for each label the class or output that fits it best, one to one; of equals, its own."""
-    if of_columns:
-        fits, own = _agreement(found, labels), 1e-6
+    if task in OF_COLUMNS:
+        fits, own = (_explained if task == "regression" else _agreement)(found, labels), 1e-6
     else:
         fits = np.bincount((labels * classes + found).ravel(), minlength=classes**2).astype(np.float64)
         fits, own = fits.reshape(classes, classes), 0.5 / classes

@@ -15,13 +15,13 @@ import numpy as np
 
 from pipeline.artifacts import FloatCheck
 from pipeline.errors import InputError
-from pipeline.label_order import label_order, put_in_order
+from pipeline.label_order import OF_COLUMNS, label_order, put_in_order
 from pipeline.progress import track
 from pipeline.runtimes.evaluation import infer_all
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.scaling import as_input, as_real
 from pipeline.samples import Samples
-from pipeline.scoring import against_chance, compared
+from pipeline.scoring import against_chance, compared, score_of
 from pipeline.training import OF_CLASSES
 
 if TYPE_CHECKING:
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from models.ports import Task
     from pipeline.artifacts import Baseline, Dataset, PreparedModel, Preprocessing
     from pipeline.scoring import Standard
 
-VERSION = 2
+VERSION = 3
 CHECKED_SAMPLES = 1000  # of the test samples, and as many of the training samples
 MOST_VALUES = 20_000_000  # of an output, of those samples together
 # Of fewer test samples chance is not told from bad luck: training samples decide along with them.
@@ -192,36 +193,52 @@ class Answered:
         if order is None:
             return ""
         before, after = (
-            np.equal(*compared(task, outputs, labels, logits)).mean()
-            for labels in (target, put_in_order(task, target, order))
+            _right(task, outputs, labels, logits) for labels in (target, put_in_order(task, target, order))
         )
         of = f"output {self.names[index]!r}: " if self.names[index] else ""
-        return (
-            f"{of}the labels are in another order than the model's classes: as they are numbered, "
-            f"{before:.1%} of {len(outputs):,} samples are right, in another order {after:.1%}; "
-            f"{self._advice(index, order)}"
-        )
+        if task == "regression":
+            scores = (
+                f"as they are, R2 is {before:.1%} on {len(outputs):,} samples, in another order {after:.1%}"
+            )
+            what = f"the columns of the targets are in another order than the model's outputs: {scores}"
+        else:
+            what = (
+                "the labels are in another order than the model's classes: as they are numbered, "
+                f"{before:.1%} of {len(outputs):,} samples are right, in another order {after:.1%}"
+            )
+        return f"{of}{what}; {self._advice(index, order)}"
 
     def _advice(self, index: int, order: tuple[int, ...]) -> str:
         classes = self.data.classes
-        first = next(at for at, task in enumerate(self.data.tasks) if task in OF_CLASSES)
-        named = self.data.text_labels and self.data.tasks[index] != "multi-label"
-        if named and index == first and len(classes) <= len(order):
+        by_column = self.data.tasks[index] in OF_COLUMNS
+        if self.data.text_labels and not by_column and self._named(index, len(order)):
             names = [f"class {at}" for at in range(len(order))]
             for name, place in zip(classes, order, strict=False):
                 names[place] = name
+            if any(task in OF_CLASSES for task in self.data.tasks[:index]):  # labels are of the first one
+                numbered = ", ".join(f"{name} as {at}" for at, name in enumerate(names))
+                return f"write its labels as numbers: {numbered}"
             listed = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
             flag = f", or give --labels {shlex.quote(','.join(names))}"
             flag = flag if all(name.isprintable() and "," not in name for name in names) else ""
             return f"set [data] labels = [{listed}]{flag}"
         moved = [f"{label} -> {place}" for label, place in enumerate(order) if label != place]
-        what = (
-            "reorder the columns of labels"
-            if self.data.tasks[index] == "multi-label"
-            else "renumber the labels"
-        )
+        what = "reorder the columns of targets" if by_column else "renumber the labels"
         some = ", ..." if len(moved) > MOST_RENUMBERED else ""
         return f"{what}: {', '.join(moved[:MOST_RENUMBERED])}{some}"
+
+    def _named(self, index: int, count: int) -> bool:
+        """Whether the data's class names are those of this output: the first that has as many classes."""
+        _, outputs = next(iter(self._splits.values()))
+        of_classes = [at for at, task in enumerate(self.data.tasks) if task in OF_CLASSES]
+        same = [at for at in of_classes if max(outputs[at].shape[-1], 2) == len(self.data.classes)]
+        return len(self.data.classes) <= count and index == (same or of_classes)[0]
+
+
+def _right(task: Task, outputs: NDArray[Any], target: NDArray[Any], from_logits: bool | None) -> float:
+    if task == "regression":
+        return score_of(task, outputs, outputs, target) or 0.0
+    return float(np.equal(*compared(task, outputs, target, from_logits)).mean())
 
 
 def _count(data: Dataset) -> int:

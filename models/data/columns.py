@@ -36,6 +36,7 @@ _IDENTIFIERS = frozenset(
     }
 )
 _NUMBERED = re.compile(r"[\s_.\-\[(]*(\d+)[\])]?")
+_GROUPED = re.compile(r"[+-]?\d{1,3}([,.'\u2019 ]\d{3})+([.,]\d+)?")  # digits in groups of three
 _SHOWN = 12
 
 
@@ -235,7 +236,8 @@ def _infer_target(table: _Table) -> list[int]:
     if values is not None and width > 1 and len(columns) - values == width:
         return columns[-width:]
     texts = [index for index in columns if table.dialect.is_text(index)]
-    if not named and len(texts) == 1 and values == len(columns) - 1 and _fits(table, texts[0]):
+    others = len([index for index in columns if table.names[index].lower() not in _IDENTIFIERS])
+    if not named and len(texts) == 1 and values in (len(columns) - 1, others - 1) and _fits(table, texts[0]):
         return texts
     last = columns[-1]
     if not named or named[0] == last:
@@ -253,6 +255,11 @@ def _checked_last(table: _Table, last: int) -> int:
     if _fits(table, last) or not others:
         return last
     problem = f"the last column, {table.names[last]!r}, cannot be the target of {table.outputs[0].name!r}"
+    texts = (cell for cell in table.dialect.cells(last) if table.dialect.number(cell) is None)
+    grouped = next(filter(_GROUPED.fullmatch, texts), "")
+    if grouped:
+        msg = f"{problem}: {grouped!r} is no number; write numbers without marks between thousands"
+        raise table.fail(msg)
     msg = f"{problem}, but {table.shown(others)} can; {_say(table, others[0])}"
     raise table.fail(msg)
 

@@ -93,3 +93,34 @@ def test_a_class_that_is_mostly_taken_for_another_is_no_other_order():
     labels = thirds(600)
     said = np.where((labels == 1) & (np.arange(600) % 10 < 7), 2, labels)
     assert label_order("classification", np.eye(3)[said], labels) is None
+
+
+def numbers(count=400, noise=0.3):
+    rng = np.random.default_rng(5)
+    targets = rng.normal(size=(count, 4)) * [1, 5, 20, 0.1] + [0, 50, -3, 7]
+    return targets, targets + noise * targets.std(axis=0) * rng.normal(size=targets.shape)
+
+
+def test_two_exchanged_columns_of_a_regression_are_found():
+    targets, outputs = numbers()
+
+    assert label_order("regression", outputs[:, [0, 2, 1, 3]], targets) == (0, 2, 1, 3)
+    assert label_order("regression", outputs, targets) is None
+
+
+def test_channels_of_images_in_another_order_are_found():
+    images = np.random.default_rng(0).uniform(0, 1, (60, 6, 6, 3))
+
+    assert label_order("regression", images[..., ::-1], images) == (2, 1, 0)
+    assert (put_in_order("regression", images, (2, 1, 0)) == images[..., ::-1]).all()
+
+
+def test_one_column_a_dead_channel_and_steps_that_resemble_each_other_have_no_other_order():
+    targets, outputs = numbers(noise=2.0)
+    walk = np.cumsum(np.random.default_rng(0).normal(size=(300, 12)), axis=1)
+    last = np.repeat(walk[:, :1], 12, axis=1)
+
+    assert label_order("regression", -targets[:, :1], targets[:, :1]) is None
+    assert label_order("regression", outputs, targets) is None
+    assert label_order("regression", np.where([1, 1, 0, 1], targets, 0.0), targets) is None
+    assert label_order("regression", last, walk) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from models.ports import Port
 from pipeline.artifacts import Baseline, FloatModel
 from pipeline.config import PreprocessingConfig
 from pipeline.errors import InputError
-from pipeline.plausibility import check_float
+from pipeline.plausibility import Answered, check_float
 from pipeline.preparation import prepare_model
 from pipeline.quantize.convert import convert_float
 from pipeline.training import save_model, start_tensorflow
@@ -102,6 +103,18 @@ def test_text_labels_in_another_order_stop_the_build_with_the_line_that_orders_t
     assert "0.0% of 360 samples are right" in str(stopped.value)
 
 
+def test_words_of_a_second_output_with_classes_are_numbered_since_labels_are_of_the_first():
+    outputs = [np.eye(2)[LABELS % 2], np.eye(3)[LABELS]]
+    data = SimpleNamespace(tasks=("classification",) * 2, classes=("a", "b", "w"), text_labels=True)
+    targets = [LABELS % 2, np.array([1, 2, 0])[LABELS]]
+    samples = SimpleNamespace(target=lambda index: targets[index])
+    found = Answered(data, ("kind", "size"), (False, False), {"test": (samples, outputs)}).misordered()
+
+    assert len(found) == 1
+    assert found[0].startswith("output 'size': the labels are in another order")
+    assert found[0].endswith("write its labels as numbers: w as 0, a as 1, b as 2")
+
+
 def test_numbered_labels_in_another_order_stop_the_build_with_their_right_numbers(check):
     with pytest.raises(InputError, match="in another order") as stopped:
         check(np.array([1, 0, 2])[LABELS])
@@ -140,7 +153,15 @@ def test_columns_of_labels_in_another_order_stop_the_build_with_the_right_order(
     with pytest.raises(InputError, match="in another order") as stopped:
         check(columns, task="multi-label")
 
-    assert "reorder the columns of labels: 0 -> 1, 1 -> 0;" in str(stopped.value)
+    assert "reorder the columns of targets: 0 -> 1, 1 -> 0;" in str(stopped.value)
+
+
+def test_columns_of_numbers_in_another_order_stop_the_build_with_the_right_order(check):
+    columns = np.eye(3, dtype=np.float32)[LABELS][:, [1, 0, 2]]
+    with pytest.raises(InputError, match="the columns of the targets are in another order") as stopped:
+        check(columns, task="regression")
+
+    assert "reorder the columns of targets: 0 -> 1, 1 -> 0;" in str(stopped.value)
 
 
 def test_a_weak_model_is_not_taken_for_one_of_another_order(check):

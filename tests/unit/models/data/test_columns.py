@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.errors import DataError
 from models.ports import Port
 
 RNG = np.random.default_rng(1)
@@ -199,3 +200,20 @@ def test_the_column_of_groups_is_neither_input_nor_target(table, load):
 
     assert loaded.data.findings[0] == "target: 'won'; inputs: a, b; not used: who"
     assert not set(groups[loaded.train]) & set(groups[loaded.test])
+
+
+def test_the_only_text_column_is_the_target_beside_a_column_of_identifiers(table, load):
+    path = table(id=np.arange(N), diagnosis=np.where(BITS, "M", "B"), a=X[:, 0], b=X[:, 1], c=X[:, 2])
+
+    loaded = load(path, vector(3))
+
+    assert loaded.data.findings[0] == "target: 'diagnosis'; inputs: a, b, c; not used: id"
+    np.testing.assert_array_equal(loaded.y, BITS)
+
+
+@pytest.mark.parametrize("mark", [" ", "'", "\u2019"])
+def test_marks_between_thousands_of_the_target_are_named(table, load, mark):
+    path = table(a=X[:, 0], b=X[:, 1], price=[f"1{mark}{204 + row}" for row in range(N)])
+
+    with pytest.raises(DataError, match="is no number; write numbers without marks between thousands"):
+        load(path, vector(2, NUMBER))
