@@ -112,7 +112,7 @@ def test_words_of_a_second_output_with_classes_are_numbered_since_labels_are_of_
 
     assert len(found) == 1
     assert found[0].startswith("output 'size': the labels are in another order")
-    assert found[0].endswith("write its labels as numbers: w as 0, a as 1, b as 2")
+    assert found[0].endswith("write its labels as numbers: b as 0, w as 1, a as 2")
 
 
 def test_numbered_labels_in_another_order_stop_the_build_with_their_right_numbers(check):
