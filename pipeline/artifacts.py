@@ -154,6 +154,8 @@ class PreparedModel(Artifact):
         inputs: as those of ``FloatModel``, without an open length.
         preprocessing: what makes its inputs of raw samples.
         rewrites: what graph preparation changed, one line each.
+        better_settings: notes on preprocessing that suits the model far better than what is declared, or than
+            floats as they are.
         without_int8: (layer, reason) of those that TFLite does not compute in int8, or not rightly.
     """
 
@@ -164,6 +166,7 @@ class PreparedModel(Artifact):
     preprocessing: Preprocessing
     rewrites: tuple[str, ...] = ()
     without_int8: tuple[tuple[str, str], ...] = ()
+    better_settings: tuple[str, ...] = ()
     opaque: bool = False
     layers: tuple[tuple[str, str], ...] = ()
 

@@ -161,7 +161,7 @@ def usual_styles(port: Port, settings: InputPreprocessing, raw: NDArray[Any]) ->
     """
     factor, shift = _to_bytes(raw)
     ranges = [*USUAL_RANGES]
-    if raw.dtype != np.uint8 or is_table(raw):
+    if is_table(raw) or not _are_bytes(raw):
         ranges.sort(key=lambda each: each[0] != 1.0)  # tables of integers are seldom images
     if raw.dtype.name in RANGES_OF_DTYPE:
         ranges.insert(int(is_table(raw)), RANGES_OF_DTYPE[raw.dtype.name])
@@ -196,6 +196,12 @@ def usual_styles(port: Port, settings: InputPreprocessing, raw: NDArray[Any]) ->
 def is_table(raw: NDArray[Any]) -> bool:
     """Tell columns of a table, (n, features), from flattened images and recordings, which are longer."""
     return raw.ndim <= 2 and raw[0].size < LEAST_VALUES
+
+
+def _are_bytes(raw: NDArray[Any]) -> bool:
+    """Tell bytes, also those that a wider type of integers holds."""
+    wide = raw.dtype.kind in "iu" and raw.dtype.name not in RANGES_OF_DTYPE
+    return raw.dtype == np.uint8 or (wide and raw.min() >= 0 and 127 < raw.max() <= 255)
 
 
 def _reversed(styles: Sequence[Style], *, usual: bool) -> list[Style]:

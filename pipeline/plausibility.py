@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Baseline, Dataset, PreparedModel, Preprocessing
     from pipeline.scoring import Standard
 
-VERSION = 3
+VERSION = 4
 CHECKED_SAMPLES = 1000  # of the test samples, and as many of the training samples
 MOST_VALUES = 20_000_000  # of an output, of those samples together
 # Of fewer test samples chance is not told from bad luck: training samples decide along with them.
@@ -53,13 +53,16 @@ def check_float(
         allow_chance: warn where the model is no better, instead of stopping the build.
 
     Raises:
-        InputError: an output is at or below chance, or fits the labels in another order far better; says what
-            was tried and what to do.
+        InputError: an output is at or below chance, fits the labels in another order far better, or other
+            preprocessing suits the model far better; says what was tried and what to do.
     """
     names = tuple(port.name if len(model.outputs) > 1 else "" for port in model.outputs)
     with track("check_float"):
         answered = Answered.of(baseline.tflite, data, model.preprocessing, names, model.from_logits)
         problems = (*answered.misordered(), *answered.at_chance(_tried(model)))
+        problems = problems or tuple(
+            f"the preprocessing does not suit the model: {x}" for x in model.better_settings
+        )
     if problems and not allow_chance:
         msg = f"{problems[0]}; {ALLOW}"
         raise InputError(msg)
@@ -72,9 +75,8 @@ def check_float(
 
 def _tried(model: PreparedModel) -> tuple[str, ...]:
     """What was tried for the inputs, shortly: settings that suit the model, else each line once."""
-    settings = [note for note in model.notes if "set [preprocessing" in note]
     inputs: dict[str, list[str]] = {}
-    for line in settings or model.findings:
+    for line in model.better_settings or model.findings:
         name, _, what = line.partition(": ")
         inputs.setdefault(what if name.startswith("input ") else line, []).append(name)
     found = []

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Affines = dict[str, tuple[Any, Any]]
 
-VERSION = 5
+VERSION = 6
 # An opaque model answers one sample at a time.
 OPAQUE_PROBE_SAMPLES = 128
 OPAQUE_PROBE_TIMEOUT_S = 600.0
@@ -91,6 +91,7 @@ def prepare_model(
         rewrites=tuple(f"{rewrite.layer}: {rewrite.what}" for rewrite in (*lifts, *rewrites)),
         without_int8=tuple(without_int8(prepared).items()),
         notes=choice.warnings,
+        better_settings=choice.better,
         findings=choice.findings,
     )
 
@@ -134,6 +135,7 @@ def _as_it_is(model: FloatModel, data: Dataset, config: PreprocessingConfig, out
         from_logits=model.from_logits,
         preprocessing=choice.transforms,
         notes=(*choice.warnings, note),
+        better_settings=choice.better,
         findings=choice.findings,
         opaque=True,
         layers=model.layers,

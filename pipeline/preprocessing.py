@@ -48,11 +48,13 @@ class Choice:
         transforms: for each input.
         findings: a line for each input with its evidence.
         warnings: one line each.
+        better: of the warnings, those on settings that suit the model far better than what is taken.
     """
 
     transforms: Preprocessing
     findings: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    better: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def choose_preprocessing(probe: Probe, inputs: tuple[Port, ...], config: Preproc
     options = [_options(*each) for each in zip(inputs, settings, probe.raw, strict=True)]
     trials = _Trials(probe, options)
     best = trials.search()
-    findings, warnings, transforms = [], [], []
+    findings, warnings, transforms, better = [], [], [], []
     for index, port in enumerate(inputs):
         style, raw = options[index][best[index]], probe.raw[index]
         if style is None:
@@ -155,9 +157,9 @@ def choose_preprocessing(probe: Probe, inputs: tuple[Port, ...], config: Preproc
             warnings += trials.doubts(best, index, port, several=len(inputs) > 1)
         else:
             warning, tried = trials.alternatives(best, index, port, settings[index], several=len(inputs) > 1)
-            warnings += [warning] if warning else []
+            better += [warning] if warning else []
             findings[-1] += tried
-    return Choice(tuple(transforms), tuple(findings), tuple(warnings))
+    return Choice(tuple(transforms), tuple(findings), (*warnings, *better), tuple(better))
 
 
 def _options(port: Port, settings: InputPreprocessing, raw: NDArray[Any]) -> list[Style | None]:

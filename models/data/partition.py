@@ -84,6 +84,8 @@ def choose_rows(
         )
     if not len(train):
         msg = "no training samples are left; give normal samples to train on"
+        if anomalous.any():
+            msg += ", labelled 0, or name the normal class first in labels"
         raise DataError(msg)
     _check_time(options, stored, strata if classes is not None else None, train, test)
     return train, test

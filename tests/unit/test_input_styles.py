@@ -56,3 +56,16 @@ def test_a_range_that_differs_by_a_factor_alone_has_to_be_clearly_better(unit, r
     found = choose_preprocessing(probe, (Port("image", (4, 4, 1)),), PreprocessingConfig())
 
     assert found.transforms[0].reason.startswith(taken)
+
+
+def test_images_of_wide_integers_are_tried_as_bytes_where_their_values_are():
+    images = np.full((9, 4, 4, 1), 200, np.int64)
+
+    def first(raw):
+        return usual_styles(Port("x", (4, 4, 1)), InputPreprocessing(), raw)[0].name
+
+    assert (first(images), first(images * 10), first(images // 200)) == (
+        "scaled to 0..1",
+        "as it is",
+        "as it is",
+    )

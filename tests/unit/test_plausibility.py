@@ -136,10 +136,24 @@ def test_the_refusal_of_a_model_of_many_inputs_is_one_short_line(check, classifi
 def test_a_refusal_gives_settings_that_suit_the_model_instead_of_what_was_tried(check, classifier):
     prepared, _ = classifier
     notes = ("inputs run from 0 to 255; with -1 to 1 it has 100.0%: set [preprocessing] scale = 0.00784",)
-    said = str(_stopped(check, replace(prepared, findings=("input 'x': as it is (3 %)",), notes=notes)))
+    said = str(
+        _stopped(check, replace(prepared, findings=("input 'x': as it is (3 %)",), better_settings=notes))
+    )
 
     assert "with -1 to 1 it has 100.0%: set [preprocessing] scale = 0.00784" in said
     assert "as it is (3 %)" not in said
+
+
+def test_preprocessing_that_other_settings_beat_by_far_stops_the_build_though_the_model_beats_chance(
+    check, classifier
+):
+    prepared, _ = classifier
+    notes = ("inputs run from 0 to 255; with -1 to 1 it has 100.0%: set [preprocessing] scale = 0.00784",)
+    with pytest.raises(InputError, match="does not suit the model") as stopped:
+        check(LABELS, model=replace(prepared, better_settings=notes))
+
+    assert "set [preprocessing] scale = 0.00784; --allow-chance" in str(stopped.value)
+    assert check(LABELS, model=replace(prepared, better_settings=notes), allow=True).findings
 
 
 def _stopped(check, prepared):
