@@ -122,7 +122,13 @@ def _as_it_is(model: FloatModel, data: Dataset, config: PreprocessingConfig, out
     shutil.copytree(model.model, out / "reference")
     try:
         choice = sandbox.run(
-            "prepare_model", _choose_for_opaque, model, data, config, timeout_s=OPAQUE_PROBE_TIMEOUT_S
+            "prepare_model",
+            _choose_for_opaque,
+            model,
+            data,
+            config,
+            timeout_s=OPAQUE_PROBE_TIMEOUT_S,
+            returns=(Choice, Transform),
         )
     except StageError as error:
         unknown = f"the model could not be run to find its preprocessing ({error.cause}); declare it"
