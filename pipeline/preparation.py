@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Affines = dict[str, tuple[Any, Any]]
 
-VERSION = 6
+VERSION = 7
 # An opaque model answers one sample at a time.
 OPAQUE_PROBE_SAMPLES = 128
 OPAQUE_PROBE_TIMEOUT_S = 600.0
@@ -34,6 +34,7 @@ PROBE_BATCH = 64
 # One scale for a whole input leaves a feature with a 16th of the largest range 4 bits of its 8.
 UNEVEN_RANGES = 16.0
 EQUAL_SAMPLES = 64
+EQUAL_PROBES = 16  # real samples on which the prepared model is compared with the given one
 LAST_BITS = 4
 
 
@@ -76,7 +77,8 @@ def prepare_model(
             transforms = lifted_transforms
         else:  # float32 is too coarse for these ranges: the model stays as it was given
             reference, lifts = original, []
-        prepared, rewrites = prepare(reference)
+        probes = replace(Samples.to_probe(data, EQUAL_PROBES), preprocessing=transforms)
+        prepared, rewrites = prepare(reference, probes.model_inputs())
     save_model(reference, out / "reference")
     save_model(prepared, out / "prepared")
     return PreparedModel(

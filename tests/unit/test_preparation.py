@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.errors import ModelError
 from models.ports import Port
 from pipeline.artifacts import FloatModel
 from pipeline.config import PreprocessingConfig
@@ -151,3 +152,27 @@ def test_what_is_chosen_for_an_input_is_a_finding_with_its_score(prepare):
     found, _, _ = prepare(layers().Dense(2))
 
     assert found.findings[0].startswith("input 'x': floats go in as they are (accuracy ")
+
+
+def test_a_rewrite_that_is_wrong_on_the_samples_alone_is_refused(prepare, monkeypatch):
+    from models import prepare as rewriting
+    from models.rewrites.edit import Edit
+
+    def drop_rectifiers(graph):
+        edit = Edit(graph)
+        for call in graph.calls:
+            is_rectifier = graph.layers[call.layer].kind == "ReLU"
+            edit.moved.append(edit.moved[call.inputs[0]] if is_rectifier else edit.keep(call))
+        return edit.finish(), []
+
+    monkeypatch.setattr(rewriting, "_PASSES", (drop_rectifiers,))
+    start_tensorflow(0)
+    import tf_keras
+
+    falling = tf_keras.initializers.Constant(-1.0)  # below 0 for values in the hundreds alone
+    dense = layers().Dense(
+        2, kernel_initializer=falling, bias_initializer=tf_keras.initializers.Constant(80.0)
+    )
+
+    with pytest.raises(ModelError, match="preparing it would change its outputs"):
+        prepare(dense, layers().ReLU(), config=PreprocessingConfig(balance=False))
