@@ -58,6 +58,7 @@ Place = tuple[str, ...]
 # What tf_keras accepts as a layer's name, less the components that mean another folder.
 _NAME = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._][A-Za-z0-9_.\\/>-]{0,199}")
 _INPUT_DTYPES = frozenset({"float32", "int8", "uint8", "int16", "int32", "int64", "bool"})
+_ATTENTIONS = frozenset({"Attention", "AdditiveAttention", "MultiHeadAttention"})
 _MASK = -1  # stands for the tensor of a mask, which no layer computes
 _MAX_CALLS = 20_000
 
@@ -186,6 +187,7 @@ class _Reader:
         kind = class_of(config, name)
         if is_operation(config):
             return self._operation(config, place, arguments)
+        arguments = arguments.for_layer(name)
         named_mask = arguments.keywords.pop("mask", None)
         rule = LAYERS.get(kind, LayerRule())
         tensors = arguments.tensors(name, ("initial_state",) if rule.recalls else rule.spreads)
@@ -213,7 +215,10 @@ class _Reader:
         layer = read_layer(name, kind, with_channels_last(kind, fields), arrays, self.is_keras3)
         first = is_channels_first(kind, fields)
         named = "a mask" if named_mask is not None else ""
-        mask = masks.mask_after(name, kind, [*(self.masks.get(tensor, "") for tensor in tensors), named])
+        masked = [*(self.masks.get(tensor, "") for tensor in tensors), named]
+        if kind == "TimeDistributed" and layer.inner is not None:
+            masks.mask_after(name, layer.inner.kind, masked)
+        mask = masks.mask_after(name, kind, masked)
         if first:
             tensors = self._channels_last(layer, place, tensors)
         given = tensors
@@ -294,7 +299,10 @@ class _Reader:
             self.names[place] = name
             self.layers[name] = replace(layer, name=name)
         if len(tensors) not in _counts(layer):
-            msg = f"layer {layer.name!r} ({layer.kind}) is called on {len(tensors)} tensors; it takes one"
+            takes = "it takes one"
+            if layer.kind in _ATTENTIONS:
+                takes = "no int8 op takes a mask: call it on query, value and perhaps key alone"
+            msg = f"layer {layer.name!r} ({layer.kind}) is called on {len(tensors)} tensors; {takes}"
             raise ModelError(msg)
         return self._append(Call(self.names[place], tensors))
 
@@ -350,6 +358,8 @@ class _Reader:
 def _counts(layer: Layer) -> Sequence[int]:
     """Return how many tensors the layer may be called on."""
     rule = LAYERS[layer.kind]
+    if layer.kind in _ATTENTIONS:
+        return range(2, 4)
     if rule.merges:
         return range(1, _MAX_CALLS)
     inner, both = layer.inner or layer, 2 if layer.kind == "Bidirectional" else 1

@@ -63,6 +63,28 @@ class Arguments:
         keywords = {key: look_up(value) for key, value in self.keywords.items()}
         return Arguments(positional, keywords) if complete else None
 
+    def for_layer(self, name: str) -> Arguments:
+        """Return the same with a mode that follows the input as ``training=``, without what is left out.
+
+        Raises:
+            ModelError: something is left out in between, so that what follows may be a mask.
+        """
+        positional, keywords = list(self.positional), dict(self.keywords)
+        last = positional[-1] if len(positional) > 1 else None
+        last = last.value if isinstance(last, Constant) else last
+        if isinstance(last, bool):
+            keywords.setdefault("training", last)
+            positional.pop()
+        while positional and positional[-1] is None:
+            positional.pop()
+        if None in positional:
+            msg = (
+                f"layer {name!r} is called with None before another argument, such as a mask; "
+                "pad every sequence to one length, and call the layer on its input alone"
+            )
+            raise ModelError(msg)
+        return Arguments(tuple(positional), keywords)
+
     def tensors(self, name: str, spreads: tuple[str, ...] = ()) -> tuple[int, ...]:
         """Return the tensors that layer ``name`` is called on; ``spreads`` names its arguments.
 

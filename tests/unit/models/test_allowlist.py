@@ -16,6 +16,7 @@ from models.shapes import infer_shapes
 
 IMAGE, SERIES, VECTOR, VOLUME, FILM = (8, 6, 4), (10, 4), (5,), (6, 7, 5, 2), (3, 6, 5, 2)
 LEGACY = "tf_keras"
+SCALINGS = ("nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5")  # that both Keras have
 
 # Layer: the input it is tried on, and its arguments; one or more of these.
 CASES = {
@@ -124,7 +125,7 @@ CASES = {
     "Cropping1D": [(SERIES, {"cropping": 2})],
     "Cropping2D": [(IMAGE, {"cropping": ((1, 0), (2, 1))})],
     "UpSampling1D": [(SERIES, {"size": 3})],
-    "UpSampling2D": [(IMAGE, {"size": (2, 3)}), (IMAGE, {"interpolation": "bilinear"})],
+    "UpSampling2D": [(IMAGE, {"size": (2, 3)}), *((IMAGE, {"interpolation": how}) for how in SCALINGS)],
     **{
         kind: [([IMAGE, IMAGE], {}), ([IMAGE, IMAGE[2:]], {}), ([SERIES[1:], SERIES], {})]
         for kind in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
@@ -137,8 +138,10 @@ CASES = {
     "Softmax": [(IMAGE, {})],
     "Rescaling": [(IMAGE, {"scale": 1 / 127.5, "offset": -1.0}), (SERIES, {"scale": [0.5, 1.0, 2.0, 3.0]})],
     "Resizing": [
-        (IMAGE, {"height": 5, "width": 7}),
-        (IMAGE, {"height": 4, "width": 3, "interpolation": "nearest"}),
+        (IMAGE, {"height": height, "width": width, "interpolation": how, "crop_to_aspect_ratio": crops})
+        for height, width in ((5, 7), (13, 4))
+        for how in SCALINGS
+        for crops in (False, True)
     ],
     "CenterCrop": [(IMAGE, {"height": 4, "width": 4})],
     "Dropout": [(IMAGE, {"rate": 0.5})],

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from importlib import import_module
+
 import pytest
 
 from models.allowlist import LAYERS
 from models.errors import ModelError
+from models.keras3 import read_graph
 from models.load import load_model
 from models.settings import refuse_unread
 
@@ -33,8 +37,6 @@ def test_an_unknown_setting_is_refused(kind):
     ],
 )
 def test_a_setting_that_changes_the_result_is_refused_by_name(library_name, kind, shape, arguments, save):
-    from importlib import import_module
-
     library = import_module(library_name)
     arguments = dict(arguments)
     inputs = library.Input(shape, batch_size=arguments.pop("batch", None))
@@ -80,8 +82,6 @@ def test_a_call_in_training_mode_is_read_where_it_changes_nothing(save):
 @pytest.mark.parametrize(("library_name", "suffix"), [("keras", ".keras"), ("tf_keras", ".keras")])
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_base_called_for_inference_is_trained_with_its_statistics_fixed(library_name, suffix, frozen, save):
-    from importlib import import_module
-
     library = import_module(library_name)
     normalization = library.layers.BatchNormalization(name="norm")
     base = library.Sequential([library.Input(SERIES), normalization])
@@ -91,3 +91,57 @@ def test_a_base_called_for_inference_is_trained_with_its_statistics_fixed(librar
     loaded = load_model(save(library.Model(inputs, results), suffix))
 
     assert loaded.get_layer("norm").trainable is not frozen
+
+
+def by_position(model, mode):
+    """The configuration of ``model`` with the mode of its last layer's call as a second argument."""
+    config = json.loads(model.to_json())
+    node = config["config"]["layers"][-1]["inbound_nodes"][0]
+    if isinstance(node, dict):
+        node["kwargs"].pop("training", None)
+        node["args"].append(mode)
+    else:
+        node.append(["_CONSTANT_VALUE", -1, mode, {}])
+    return config
+
+
+@pytest.mark.parametrize("library_name", ["keras", "tf_keras"])
+@pytest.mark.parametrize("kind", ["BatchNormalization", "Dropout", "Sequential"])
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_mode_of_a_call_may_be_its_second_argument(mode, kind, library_name, legacy_keras):
+    library = import_module(library_name)
+    norm = library.layers.BatchNormalization(name="norm")
+    layer = {
+        "BatchNormalization": lambda: norm,
+        "Dropout": lambda: library.layers.Dropout(0.5),
+        "Sequential": lambda: library.Sequential([library.Input(SERIES), norm]),
+    }[kind]()
+    inputs = library.Input(SERIES)
+    config = by_position(library.Model(inputs, layer(inputs)), mode)
+
+    if mode:
+        with pytest.raises(ModelError, match="is called with training=True"):
+            read_graph(config, {}, is_keras3=library_name == "keras")
+    else:
+        graph = read_graph(config, {}, is_keras3=library_name == "keras")
+        if kind == "Sequential":
+            assert graph.layers["norm"].config["trainable"] is False
+
+
+@pytest.mark.parametrize("kind", ["BatchNormalization", "Dropout", "Sequential"])
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_mode_that_tf_keras_was_given_by_position_is_read(suffix, kind, save):
+    import tf_keras
+
+    norm = tf_keras.layers.BatchNormalization(name="norm")
+    layer = {
+        "BatchNormalization": lambda: norm,
+        "Dropout": lambda: tf_keras.layers.Dropout(0.5),
+        "Sequential": lambda: tf_keras.Sequential([tf_keras.Input(SERIES), norm]),
+    }[kind]()
+    inputs = tf_keras.Input(SERIES)
+
+    loaded = load_model(save(tf_keras.Model(inputs, layer(inputs, False)), suffix))
+
+    if kind != "Dropout":
+        assert loaded.get_layer("norm").trainable is False
