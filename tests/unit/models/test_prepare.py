@@ -7,10 +7,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from models import prepare as prepare_module
-from models.errors import ModelError
 from models.prepare import prepare, random_inputs, unsupported_by_qat, without_int8
-from models.rewrites.edit import Edit
 from pipeline.tfmot import tensorflow_model_optimization
 
 IMAGE, SERIES, VECTOR = (12, 12, 3), (16, 3), (6,)
@@ -368,64 +365,3 @@ def test_random_inputs_fit_every_input(library, randomised):
     assert samples[0].dtype == np.int32
     assert samples[0].max() < 5
     assert len(prepared.outputs) == 2
-
-
-@pytest.fixture
-def dropping_rectifiers(monkeypatch):
-    """Inject a rewrite that leaves every ReLU out: the same function where no input of one is negative."""
-
-    def drop(graph):
-        edit = Edit(graph)
-        for call in graph.calls:
-            is_rectifier = graph.layers[call.layer].kind == "ReLU"
-            edit.moved.append(edit.moved[call.inputs[0]] if is_rectifier else edit.keep(call))
-        return edit.finish(), []
-
-    monkeypatch.setattr(prepare_module, "_PASSES", (drop,))
-
-
-@pytest.mark.usefixtures("dropping_rectifiers")
-def test_a_rewrite_that_is_equal_on_positive_inputs_only_is_refused(sequential, library):
-    model = sequential(VECTOR, library.layers.ReLU(), library.layers.Flatten())
-
-    with pytest.raises(ModelError, match=r"would change its outputs by .*, on random inputs around 0"):
-        prepare(model)
-
-
-@pytest.mark.usefixtures("dropping_rectifiers")
-@pytest.mark.parametrize("real", [True, False])
-def test_a_rewrite_that_differs_only_where_the_data_lie_is_refused(sequential, library, real):
-    layers = library.layers
-    model = sequential(
-        VECTOR, layers.Rescaling(-1.0, offset=50.0), layers.ReLU(), layers.Flatten()
-    )  # a rectifier that real values alone reach
-    samples = np.full((3, *VECTOR), 255.0, np.float32)
-
-    if real:
-        with pytest.raises(ModelError, match="would change its outputs by"):
-            prepare(model, [samples])
-    else:
-        prepare(model)
-
-
-def test_inputs_that_overflow_do_not_refuse_a_good_model(sequential, library):
-    layers = library.layers
-    model = sequential(
-        VECTOR, layers.Rescaling(60.0), layers.Activation("exponential"), layers.Dense(3), layers.ReLU(6.0)
-    )
-
-    prepared, _ = prepare(model, [np.random.default_rng(0).random((5, *VECTOR), np.float32)])
-
-    assert prepared.output_shape == (None, 3)
-
-
-def test_real_indices_are_looked_up_as_they_are(library, randomised):
-    layers = library.layers
-    word, number = library.Input((None,), dtype="int32"), library.Input((4,))
-    table = layers.GlobalAveragePooling1D()(layers.Embedding(5, 2)(word))
-    model = randomised(library.Model([word, number], layers.Concatenate()([table, number])))
-    words = np.array([[0, 4, 4], [1, 2, 3]], np.int64)
-
-    prepared, _ = prepare(model, [words, np.full((2, 4), -200.0, np.float32)])
-
-    assert prepared.output_shape == (None, 6)
