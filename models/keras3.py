@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models import masks
 from models.allowlist import DO_NOTHING, LAYERS, MODELS, STATES, LayerRule
@@ -191,14 +191,7 @@ class _Reader:
         named_mask = arguments.keywords.pop("mask", None)
         rule = LAYERS.get(kind, LayerRule())
         tensors = arguments.tensors(name, ("initial_state",) if rule.recalls else rule.spreads)
-        training = arguments.keywords.get("training")
-        # Keras 3 writes training=True at every call of an augmentation, and False at most other calls.
-        if training is True and differs_in_training(config) and not (self.is_keras3 and kind in DO_NOTHING):
-            msg = (
-                f"layer {name!r} ({kind}) is called with training=True, which makes inference compute as "
-                "training does; build the model without"
-            )
-            raise ModelError(msg)
+        training = self._mode(name, kind, config, arguments)
         if kind in MODELS:
             outside, self.frozen = self.frozen, self.frozen or training is False
             results = self.model(config, place, list(tensors))
@@ -215,10 +208,7 @@ class _Reader:
         layer = read_layer(name, kind, with_channels_last(kind, fields), arrays, self.is_keras3)
         first = is_channels_first(kind, fields)
         named = "a mask" if named_mask is not None else ""
-        masked = [*(self.masks.get(tensor, "") for tensor in tensors), named]
-        if kind == "TimeDistributed" and layer.inner is not None:
-            masks.mask_after(name, layer.inner.kind, masked)
-        mask = masks.mask_after(name, kind, masked)
+        mask = masks.mask_after(layer, [*(self.masks.get(tensor, "") for tensor in tensors), named])
         if first:
             tensors = self._channels_last(layer, place, tensors)
         given = tensors
@@ -236,6 +226,20 @@ class _Reader:
             mask = name
         self.masks[tensor] = mask
         return [tensor, *(self._append(Call(self.names[place], given, state)) for state in states_of(layer))]
+
+    def _mode(self, name: str, kind: str, config: Config, arguments: Arguments) -> Any:
+        """Return what ``training=`` a layer is called with, where it does not change inference.
+
+        Keras 3 writes True at every call of an augmentation, and False at most other calls.
+        """
+        training = arguments.keywords.get("training")
+        if training is True and differs_in_training(config) and not (self.is_keras3 and kind in DO_NOTHING):
+            msg = (
+                f"layer {name!r} ({kind}) is called with training=True, which makes inference compute as "
+                "training does; build the model without"
+            )
+            raise ModelError(msg)
+        return training
 
     def _channels_last(self, layer: Layer, place: Place, tensors: tuple[int, ...]) -> tuple[int, ...]:
         """Permute the input of a layer that is written for channels before positions."""

@@ -12,6 +12,8 @@ from models.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from models.graph import Layer
+
 # Layers whose result depends on the mask of what they are called on.
 _LOOKING = frozenset(
     {
@@ -36,21 +38,23 @@ OPERATIONS = frozenset({"not_equal", "any"})
 """With these, Keras 3 writes into a model's graph how a mask is made."""
 
 
-def mask_after(name: str, kind: str, masks: Sequence[str]) -> str:
+def mask_after(layer: Layer, masks: Sequence[str]) -> str:
     """Return the name of the layer whose mask the result carries, or ``""``.
 
     Args:
-        name: the layer's name.
-        kind: its class.
+        layer: the layer that is called.
         masks: for each tensor that it is called on, the layer whose mask this carries, or ``""``.
 
     Raises:
         ModelError: the layer would skip what is masked.
     """
     source = next(filter(None, masks), "")
+    kind = layer.kind
+    if kind == "TimeDistributed" and layer.inner is not None and layer.inner.kind in _LOOKING:
+        kind = layer.inner.kind
     if source and kind in _LOOKING:
         msg = (
-            f"layer {name!r} ({kind}) skips the steps that {source!r} masks, which no int8 op does; "
+            f"layer {layer.name!r} ({kind}) skips the steps that {source!r} masks, which no int8 op does; "
             "train without the mask (mask_zero=False, no Masking) on sequences padded to one length"
         )
         raise ModelError(msg)
