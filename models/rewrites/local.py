@@ -27,6 +27,9 @@ _LEAK = 0.2  # of the activation called leaky_relu
 def normalise_layers(graph: Graph) -> tuple[Graph, list[Rewrite]]:
     """Rewrite each layer that has a form which TF-MOT covers better, and drop those that do nothing."""
     edit = Edit(graph)
+    edit.graph = graph = replace(
+        graph, layers={name: _without_dropout(layer, edit) for name, layer in graph.layers.items()}
+    )
     shared: dict[str, tuple[Layer, ...]] = {}
     for call in graph.calls:
         layer = graph.layers[call.layer]
@@ -43,6 +46,17 @@ def normalise_layers(graph: Graph) -> tuple[Graph, list[Rewrite]]:
             shared[call.layer] = _steps(layer, edit)
         edit.moved.append(_chain(edit, shared, call))
     return edit.finish(), edit.rewrites
+
+
+def _without_dropout(layer: Layer, edit: Edit) -> Layer:
+    """Leave out the dropout inside a recurrent layer or an attention."""
+    rates = {key: 0.0 for key in ("dropout", "recurrent_dropout") if layer.config.get(key)}
+    inner, backward = (
+        None if held is None else _without_dropout(held, edit) for held in (layer.inner, layer.inner_backward)
+    )
+    if rates:
+        edit.note(layer.name, "its dropout was left out", "it does nothing at inference")
+    return replace(layer, config=layer.config | rates, inner=inner, inner_backward=backward)
 
 
 def _chain(edit: Edit, shared: dict[str, tuple[Layer, ...]], call: Call) -> int:

@@ -91,3 +91,19 @@ def test_real_indices_are_looked_up_as_they_are(library, randomised):
     prepared, _ = prepare(model, [words, np.full((2, 4), -200.0, np.float32)])
 
     assert prepared.output_shape == (None, 6)
+
+
+def test_dropout_inside_a_recurrent_layer_or_an_attention_does_not_act_in_training(library, randomised):
+    layers = library.layers
+    inputs = library.Input((4, 3))
+    x = layers.Bidirectional(layers.LSTM(4, dropout=0.5, recurrent_dropout=0.5, return_sequences=True))(
+        inputs
+    )
+    x = layers.MultiHeadAttention(2, 3, dropout=0.5)(x, x)
+    model = randomised(library.Model(inputs, layers.GRU(2, dropout=0.5)(x)))
+
+    prepared, _ = prepare(model)
+
+    given = np.random.default_rng(0).random((5, 4, 3), np.float32)
+    in_training = np.asarray(prepared(given, training=True))
+    np.testing.assert_allclose(in_training, model(given, training=False), atol=1e-5)
