@@ -20,6 +20,11 @@ from deploy.transports.addresses import open_transport
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+    from typing import TypeAlias
+
+    from deploy.transports.transport import Transport
+
+    Open: TypeAlias = Callable[[str], Transport]
 
 MOST_FILE_BYTES = 1 << 20
 MOST_ADDRESS_CHARS = 300
@@ -165,7 +170,7 @@ def _leave_out(addresses: Sequence[str], why: str, done: dict[str, Outcome], on_
             on_change(done[address])
 
 
-def read_addresses(path: Path) -> tuple[str, ...]:
+def read_addresses(path: Path, opened: Open = open_transport) -> tuple[str, ...]:
     """Return the addresses in a file: one a line, ``#`` begins a comment, each device once.
 
     Raises:
@@ -188,7 +193,7 @@ def read_addresses(path: Path) -> tuple[str, ...]:
         address = line.partition("#")[0].strip()
         if address:
             try:
-                found += each_once([address])
+                found += each_once([address], opened)
             except AddressError as error:
                 msg = f"{path}:{number}: {error}"
                 raise AddressError(msg) from error
@@ -198,8 +203,11 @@ def read_addresses(path: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def each_once(addresses: Iterable[str]) -> tuple[str, ...]:
+def each_once(addresses: Iterable[str], opened: Open = open_transport) -> tuple[str, ...]:
     """Return the addresses as they are written shortest, in their order; one that comes again is dropped.
+
+    Args:
+        opened: returns the way to an address, whose text is the shortest.
 
     Raises:
         AddressError: one is none.
@@ -209,7 +217,7 @@ def each_once(addresses: Iterable[str]) -> tuple[str, ...]:
         if len(address) > MOST_ADDRESS_CHARS:
             msg = f"{address[:40]!r}... is no address of a device: it has {len(address):,} characters"
             raise AddressError(msg)
-        found[str(open_transport(address))] = None
+        found[str(opened(address))] = None
     return tuple(found)
 
 

@@ -21,6 +21,7 @@ from deploy.monitor.compare import FALSE_ALARMS, Drift, Item, check_same_model, 
 from deploy.monitor.period import after, latest, merged
 from deploy.monitor.statistics import MOST_BYTES, Statistics, read_devices, read_statistics
 from deploy.signing import verify
+from pipeline.board.addresses import is_device, open_device
 from pipeline.errors import DeviceError, InputError, IntegrityError, leaf_errors_mapped
 from pipeline.workspace import write_whole
 
@@ -312,13 +313,11 @@ def _ask(
 ) -> Counted | str:
     """What one source counted, or why it is left out."""
     daily: list[Statistics] = []
-    if "://" not in source:
+    if not is_device(source):
         found = [_read(Path(source))]
     else:
-        from deploy.transports.addresses import open_transport
-
         try:
-            transport = open_transport(source)
+            transport = open_device(source)
             try:
                 raws = collect(transport, manifest.name, root=root)
                 raw_days = collect_days(transport, manifest.name, root=root)

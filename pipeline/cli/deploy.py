@@ -109,7 +109,7 @@ _where = _options(
         "addresses",
         multiple=True,
         metavar="ADDRESS",
-        help="A device: ssh://user@host, adb://SERIAL or local://; may be repeated.",
+        help="A device: ssh://user@host, adb://SERIAL, local:// or board; may be repeated.",
     ),
     click.option("--to-file", type=UserPath(), help="A file of addresses, one a line."),
     click.option(

@@ -47,13 +47,15 @@ def make_fleet(given: dict[str, Any]) -> Fleet:
 
     Raises:
         ConfigError: no device was named.
+        DeviceError: the emulated board was named and none is up.
     """
     from deploy.fleet import each_once, read_addresses
+    from pipeline.board.addresses import open_device
     from pipeline.errors import ConfigError
 
     options = dict(given)
-    named, file = each_once(options.pop("addresses")), options.pop("to_file")
-    addresses = tuple(dict.fromkeys([*named, *(read_addresses(file) if file else ())]))
+    named, file = each_once(options.pop("addresses"), open_device), options.pop("to_file")
+    addresses = tuple(dict.fromkeys([*named, *(read_addresses(file, open_device) if file else ())]))
     if not addresses:
         msg = "which devices? name each with --to ssh://user@host or --to adb://SERIAL, or all in a --to-file"
         raise ConfigError(msg)
@@ -70,9 +72,9 @@ def make_fleet(given: dict[str, Any]) -> Fleet:
 @contextmanager
 def _opened(address: str) -> Iterator[Transport]:
     from deploy.errors import TransportError
-    from deploy.transports.addresses import open_transport
+    from pipeline.board.addresses import open_device
 
-    way = open_transport(address)
+    way = open_device(address)
     try:
         yield way
     finally:

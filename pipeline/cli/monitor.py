@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "sources",
     multiple=True,
     required=True,
-    help="A device, as ssh://user@host or adb://SERIAL, or a file of statistics; may be repeated.",
+    help="A device, as ssh://user@host, adb://SERIAL or board, or a file of statistics; may be repeated.",
 )
 @click.option(
     "--since",

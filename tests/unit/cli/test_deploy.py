@@ -285,6 +285,14 @@ def test_a_release_that_is_not_what_was_signed_reaches_no_device(
     assert not (devices / "log").exists()
 
 
+def test_the_board_has_to_be_up(release, pipeline, monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGE_PIPELINE_CACHE", str(tmp_path))
+    ended = pipeline("deploy", release(), "--to", "board")
+
+    assert (ended.code, ended.out) == (5, "")
+    assert "pipeline device up" in ended.message
+
+
 def test_the_key_may_be_that_of_the_configuration(release, devices, pipeline, public, monkeypatch):
     monkeypatch.delenv("EDGE_PIPELINE_PUBLIC_KEY")
     ended = pipeline("deploy", release(), *to("one"))

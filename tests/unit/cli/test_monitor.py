@@ -41,6 +41,12 @@ def test_the_same_ends_with_0_and_says_to_go_on(release, seen):
     assert "drifted" not in result.output
 
 
+def test_the_board_has_to_be_up(release, monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGE_PIPELINE_CACHE", str(tmp_path))
+    with pytest.raises(DeviceError, match="pipeline device up"):
+        run(release, "--from", "board")
+
+
 def test_drift_ends_as_a_gate_does_and_names_what_moved_and_what_to_do(release, seen):
     with pytest.raises(GateFailed, match=r"ripeness-1.0.0-arm64: drifted: .*image means.*to do: recalibrate"):
         run(release, "--from", seen(brightness=40))
