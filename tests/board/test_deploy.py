@@ -126,6 +126,21 @@ def test_a_release_is_proved_on_the_boards_own_processor(way: Transport, release
         assert active(way) == (digest_of(old), True)
 
 
+def test_the_running_board_is_an_address(
+    board: Board, releases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.board import board as boards
+    from pipeline.board.addresses import open_device
+
+    recorded = boards.RunningBoard(0, board.address, "rpi4", 512)
+    monkeypatch.setattr(boards, "running", lambda: recorded)
+    way = open_device("board")
+    way.run(["sh", "-c", "rm -rf /opt/tiny"])
+    assert put(releases["old"], way).is_new
+    assert active(way) == (digest_of(releases["old"]), True)
+    way.close()
+
+
 @pytest.mark.parametrize(("step", "after"), [("check its health", "old"), ("check through current", "new")])
 def test_a_power_cut_leaves_a_whole_and_healthy_version(
     board: Board, adb_server: int, releases: dict[str, Path], step: str, after: str
