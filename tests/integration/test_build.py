@@ -58,6 +58,7 @@ def test_the_release_holds_all_that_a_board_an_app_or_an_auditor_needs(default):
         "report.html",
         "report.json",
         "report.txt",
+        "resizing.py",
         "runner.py",
         "samples.py",
         "serving.py",

@@ -127,7 +127,7 @@ def test_a_class_that_is_never_said_fails_the_class_recall_gate(files, judged, t
 
     assert outcomes["class recall"] == "failed"
     (verdict,) = [row for row in report["verdicts"] if row["gate"] == "class recall"]
-    assert verdict["got"].startswith("worst: 2 ")
+    assert verdict["got"].startswith("worst: 2, F1 ")
 
 
 def test_a_scale_that_is_no_number_is_refused_before_any_runtime_sees_it(files, pipeline, tmp_path):
