@@ -167,3 +167,14 @@ def save_table(path: Path, rows: Any, header: tuple[str, ...] = (), delimiter: s
         if header:
             writer.writerow(header)
         writer.writerows(rows)
+
+
+def save_arrays(folder: Path, name: str, train: Any, test: Any) -> None:
+    """Write both parts as an .npz."""
+    np.savez(folder / name, x_train=train[0], y_train=train[1], x_test=test[0], y_test=test[1])
+
+
+def network(keras: Any, shape: tuple[int, ...], *layers: Any) -> Any:
+    """Return a sequential model."""
+    start = keras.Input(shape) if keras.__name__ == "keras" else keras.layers.InputLayer(shape)
+    return keras.Sequential([start, *layers])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from case import (
@@ -13,23 +12,16 @@ from case import (
     fit,
     image_net,
     keras_of,
+    network,
     parts,
     pictures,
     points,
     r2,
+    save_arrays,
 )
 
 Folder, Random = Path, np.random.Generator
 CROSSENTROPY = "sparse_categorical_crossentropy"
-
-
-def _save(folder: Folder, name: str, train: Any, test: Any) -> None:
-    np.savez(folder / name, x_train=train[0], y_train=train[1], x_test=test[0], y_test=test[1])
-
-
-def _network(keras: Any, shape: tuple[int, ...], *layers: Any) -> Any:
-    start = keras.Input(shape) if keras.__name__ == "keras" else keras.layers.InputLayer(shape)
-    return keras.Sequential([start, *layers])
 
 
 def several_labels(folder: Folder, rng: Random) -> Expected:
@@ -40,7 +32,7 @@ def several_labels(folder: Folder, rng: Random) -> Expected:
     net = dense_net(keras, 12, 5, "sigmoid")
     fit(net, x[:500], y[:500], "binary_crossentropy", epochs=30)
     net.save(folder / "tags.keras")
-    _save(folder, "tags.npz", (x[:500], y[:500]), (x[500:], y[500:]))
+    save_arrays(folder, "tags.npz", (x[:500], y[:500]), (x[500:], y[500:]))
     metric = 100 * float(((net.predict(x[500:], verbose=0) > 0.5) == y[500:]).all(1).mean())
     return Expected(model="tags.keras", data="tags.npz", metric=metric, name="subset accuracy")
 
@@ -57,7 +49,7 @@ def boxes(folder: Folder, rng: Random) -> Expected:
     net = image_net(keras, (32, 32, 1), 4, None)
     fit(net, x[:450] / 255.0, y[:450], "mse", epochs=40)
     net.save(folder / "boxes.keras")
-    _save(folder, "boxes.npz", (x[:450], y[:450]), (x[450:], y[450:]))
+    save_arrays(folder, "boxes.npz", (x[:450], y[:450]), (x[450:], y[450:]))
     return Expected(model="boxes.keras", data="boxes.npz", metric=r2(net, x[450:] / 255.0, y[450:]), loss=8)
 
 
@@ -125,7 +117,7 @@ def reviews(folder: Folder, rng: Random) -> Expected:
     x[np.arange(700)[:, None], rng.integers(0, 20, (700, 5))] = (
         20 + 20 * y[:, None] + rng.integers(0, 15, (700, 5))
     )
-    net = _network(
+    net = network(
         keras,
         (20,),
         layers.Embedding(200, 12),
@@ -135,7 +127,7 @@ def reviews(folder: Folder, rng: Random) -> Expected:
     )
     fit(net, x[:500], y[:500], "binary_crossentropy", epochs=25, rate=1e-2)
     net.save(folder / "reviews.keras")
-    _save(folder, "reviews.npz", (x[:500], y[:500]), (x[500:], y[500:]))
+    save_arrays(folder, "reviews.npz", (x[:500], y[:500]), (x[500:], y[500:]))
     metric = accuracy(net, x[500:], y[500:], threshold=0.5)
     return Expected(model="reviews.keras", data="reviews.npz", metric=metric)
 
@@ -145,7 +137,7 @@ def denoiser(folder: Folder, rng: Random) -> Expected:
     keras = keras_of(3)
     layers = keras.layers
     x = pictures(rng, 500, 4)[0].astype(np.float32) / 255
-    net = _network(
+    net = network(
         keras,
         (24, 24, 3),
         layers.Conv2D(12, 3, strides=2, padding="same", activation="relu"),
@@ -169,7 +161,7 @@ def own_function(folder: Folder, rng: Random) -> Expected:
     net = dense_net(keras, 6, 3, "softmax")
     fit(net, x, y, CROSSENTROPY, epochs=20)
     net.save(folder / "model.keras")
-    _save(folder, "arrays.npz", (x, y), (x_test, y_test))
+    save_arrays(folder, "arrays.npz", (x, y), (x_test, y_test))
     (folder / "mydata.py").write_text(
         "from pathlib import Path\n\nimport numpy as np\nimport tensorflow as tf\n\n"
         "HERE = Path(__file__).parent\n\n\n"

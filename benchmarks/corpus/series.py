@@ -12,8 +12,10 @@ from case import (
     auc,
     fit,
     keras_of,
+    network,
     parts,
     r2,
+    save_arrays,
     waves,
 )
 
@@ -21,21 +23,12 @@ Folder, Random = Path, np.random.Generator
 CROSSENTROPY = "sparse_categorical_crossentropy"
 
 
-def _save(folder: Folder, name: str, train: Any, test: Any) -> None:
-    np.savez(folder / name, x_train=train[0], y_train=train[1], x_test=test[0], y_test=test[1])
-
-
-def _network(keras: Any, shape: tuple[int, ...], *layers: Any) -> Any:
-    start = keras.Input(shape) if keras.__name__ == "keras" else keras.layers.InputLayer(shape)
-    return keras.Sequential([start, *layers])
-
-
 def gestures(folder: Folder, rng: Random) -> Expected:
     """Windows of an accelerometer for a 1-D convolution, one-hot labels (Edge Impulse's export)."""
     keras = keras_of(2)
     layers = keras.layers
     train, test = parts(rng, waves, 400, 200, 4)
-    net = _network(
+    net = network(
         keras,
         (48, 3),
         layers.Conv1D(16, 5, activation="relu"),
@@ -72,7 +65,7 @@ def keyword_spotting(folder: Folder, rng: Random) -> Expected:
         return x.astype(np.float32), y
 
     train, test = parts(rng, spectrograms, 400, 200, 4)
-    net = _network(
+    net = network(
         keras,
         (49, 40, 1),
         layers.Conv2D(16, (10, 4), strides=2, padding="same", use_bias=False),
@@ -88,7 +81,7 @@ def keyword_spotting(folder: Folder, rng: Random) -> Expected:
     )
     fit(net, *train, CROSSENTROPY, epochs=15)
     net.save(folder / "kws.keras")
-    _save(folder, "kws.npz", train, test)
+    save_arrays(folder, "kws.npz", train, test)
     return Expected(model="kws.keras", data="kws.npz", metric=accuracy(net, *test))
 
 
@@ -96,7 +89,7 @@ def _archive(folder: Folder, rng: Random, names: tuple[int, ...], outputs: int) 
     keras = keras_of(3)
     layers = keras.layers
     train, test = parts(rng, waves, 300, 200, len(names), channels=1)
-    net = _network(
+    net = network(
         keras,
         (48, 1),
         layers.Conv1D(16, 5, activation="relu"),
@@ -132,12 +125,12 @@ def recurrent(folder: Folder, rng: Random) -> Expected:
     keras = keras_of(2)
     layers = keras.layers
     train, test = parts(rng, waves, 400, 200, 3, steps=16)
-    net = _network(
+    net = network(
         keras, (16, 3), layers.LSTM(16), layers.Dense(16, activation="relu"), layers.Dense(3, "softmax")
     )
     fit(net, *train, CROSSENTROPY, epochs=30, rate=8e-3)
     net.save(folder / "har.h5")
-    _save(folder, "har.npz", train, test)
+    save_arrays(folder, "har.npz", train, test)
     return Expected(model="har.h5", data="har.npz", metric=accuracy(net, *test))
 
 
@@ -148,7 +141,7 @@ def forecast(folder: Folder, rng: Random) -> Expected:
     series = (np.sin(t) + 0.5 * np.sin(3.1 * t) + rng.normal(0, 0.05, 1200)).astype(np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(series, 28)[:1100]
     x, y = windows[:, :24, None], windows[:, 24:]
-    net = _network(
+    net = network(
         keras,
         (24, 1),
         keras.layers.Conv1D(16, 3, activation="relu"),
@@ -157,7 +150,7 @@ def forecast(folder: Folder, rng: Random) -> Expected:
     )
     fit(net, x[:800], y[:800], "mse", epochs=20)
     net.save(folder / "forecast.keras")
-    _save(folder, "forecast.npz", (x[:800], y[:800]), (x[850:], y[850:]))
+    save_arrays(folder, "forecast.npz", (x[:800], y[:800]), (x[850:], y[850:]))
     return Expected(model="forecast.keras", data="forecast.npz", metric=r2(net, x[850:], y[850:]))
 
 
@@ -168,7 +161,7 @@ def anomalies(folder: Folder, rng: Random) -> Expected:
     mix = np.random.default_rng(5).normal(0, 1, (4, 24)).astype(np.float32)
     normal = (rng.normal(0, 1, (700, 4)) @ mix * 0.3).astype(np.float32)
     odd = (normal[600:] + rng.normal(0, 0.5, (100, 24))).astype(np.float32)
-    net = _network(
+    net = network(
         keras,
         (24,),
         layers.Dense(16, activation="relu"),
@@ -199,7 +192,7 @@ def attention(folder: Folder, rng: Random) -> Expected:
     net = keras.Model(inputs, layers.Dense(3, activation="softmax")(z))
     fit(net, *train, CROSSENTROPY, epochs=30)
     net.save(folder / "transformer.keras")
-    _save(folder, "data.npz", train, test)
+    save_arrays(folder, "data.npz", train, test)
     return Expected(model="transformer.keras", data="data.npz", metric=accuracy(net, *test), loss=6)
 
 

@@ -44,7 +44,7 @@ def test_files_with_any_name_come_and_go(board: Board, tmp_path: Path):
     board.push(there, "/tmp/t wo'[1]*")
     board.pull("/tmp/t wo'[1]*", back)
     assert back.read_bytes() == b"\x00\xff"
-    with pytest.raises(TransportError, match="not found"):
+    with pytest.raises(TransportError, match="No such file"):
         board.pull("/tmp/absent", back)
 
 
