@@ -23,7 +23,7 @@ def test_each_attempt_says_what_ended_it():
     assert search.least_mib == 28
     assert [step.outcome.split(":")[0] for step in search.steps] == [
         "killed by the kernel for memory",
-        "did not end in 3 times the time",
+        "did not end in 6 times the time",
         "ran to the end, outputs the same",
     ]
     assert restart.ok
