@@ -98,8 +98,7 @@ def test_a_memory_leak_in_a_custom_runner_is_found(tiny: Path) -> None:
 def test_an_ageing_runner_is_found_against_a_fresh_one(tiny: Path) -> None:
     found = soak(sabotaged(AGE), tiny, INPUTS, CONFIG)
     assert found.latency is not None
-    assert found.latency.value > 0.5
-    assert found.latency.low > 0  # how much more than the control moved depends on the machine's noise
+    assert found.latency.low > 0.5
 
 
 def test_an_output_that_changes_is_counted(tiny: Path) -> None:
