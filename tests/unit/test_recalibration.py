@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import counting
 import numpy as np
 import pytest
 
@@ -15,31 +16,8 @@ from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.intake import choose_calibration
 from pipeline.recalibration import field_statistics
 
-INPUT = {
-    "name": "image",
-    "shape": [1, 4, 4, 1],
-    "dtype": "int8",
-    "scale": 1 / 255,
-    "zero_point": -128,
-    "range": None,
-    "preprocessing": {
-        "resize": None,
-        "indices": False,
-        "reverse_channels": False,
-        "scale": [1 / 255],
-        "offset": [0.0],
-    },
-}
-OUTPUT = {
-    "name": "class",
-    "shape": [1, 3],
-    "dtype": "int8",
-    "scale": 1 / 256,
-    "zero_point": -128,
-    "range": None,
-    "task": "classification",
-    "logits": False,
-}
+INPUT = counting.INPUT | {"range": None}
+OUTPUT = counting.OUTPUT | {"range": None}
 RNG = np.random.default_rng(0)
 LABELS = np.arange(3000) % 3
 
