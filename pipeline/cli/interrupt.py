@@ -15,6 +15,7 @@ PARENT = "EDGE_PIPELINE_SUPERVISOR"
 
 MESSAGE = "pipeline: interrupted; the same command goes on where it was"
 _EXIT_CODE = 130
+_AGAIN_S = 0.02
 
 _given = os.environ.pop(PARENT, "")  # popped: it is not for the children of this process
 _parent = int(_given) if _given.isdigit() else None
@@ -32,6 +33,7 @@ if _parent is not None or (sys.argv and sys.argv[0].rpartition("/")[2] == "pipel
     signal.signal(signal.SIGINT, _end_at_once)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
+import threading  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
 from typing import TYPE_CHECKING  # noqa: E402
 
@@ -63,6 +65,19 @@ def _raise_once(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def _raise_again(lost: sys.UnraisableHookArgs) -> None:
+    """Raise what was lost: an error in a callback from C, or in a destructor, goes no further."""
+    global _heard
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    _heard = False
+    main = threading.main_thread().ident
+    again = threading.Timer(_AGAIN_S, signal.pthread_kill, (main, signal.SIGINT))  # the callback is over then
+    again.daemon = True
+    again.start()
+
+
 @contextmanager
 def raising() -> Iterator[None]:
     """Have Ctrl-C raise KeyboardInterrupt for the length of the block, in the main thread."""
@@ -73,7 +88,9 @@ def raising() -> Iterator[None]:
     except ValueError:  # not the main thread, which does not hear it
         yield
         return
+    hook, sys.unraisablehook = sys.unraisablehook, _raise_again
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.signal(signal.SIGINT, before)

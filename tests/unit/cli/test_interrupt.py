@@ -64,3 +64,21 @@ def test_an_error_that_comes_of_ctrl_c_is_no_error(pipeline, monkeypatch):
     ended = pipeline("doctor")
 
     assert (ended.code, ended.message) == (130, MESSAGE)
+
+
+def test_ctrl_c_in_a_callback_that_cannot_raise_ends_the_command_after_it(pipeline, monkeypatch, capfd):
+    import pipeline.cli.doctor as doctor_command
+
+    class Collected:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def collect(*_, **__):
+        Collected()
+        time.sleep(60)
+
+    monkeypatch.setattr(doctor_command.doctor, "callback", collect)
+    ended = pipeline("doctor")
+
+    assert (ended.code, ended.message) == (130, MESSAGE)
+    assert "Exception ignored" not in capfd.readouterr().err
