@@ -44,7 +44,9 @@ class Scratch:
 
     def _make(self, home: Path, purpose: str) -> None:
         """Make the folder, and remove those whose processes have ended."""
-        with locked(home):
+        with locked(home) as handle:
+            if not os.path.samestat(os.fstat(handle), home.stat()):
+                raise FileNotFoundError(home)  # removed while this waited: the one there now is another
             for left in home.iterdir():
                 with suppress(OSError), locked(left, wait=False):
                     shutil.rmtree(left, ignore_errors=True)
@@ -57,8 +59,9 @@ class Scratch:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
-        with suppress(OSError):  # others are in it
-            self.path.parent.rmdir()
+        home = self.path.parent
+        with suppress(OSError), locked(home, wait=False):  # else others are about to be in it
+            home.rmdir()
 
 
 @contextmanager
@@ -72,15 +75,15 @@ def scratch(purpose: str) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a folder's lock, which the kernel drops when its holder dies.
+def locked(folder: Path, *, wait: bool = True) -> Iterator[int]:
+    """Hold a folder's lock, which the kernel drops when its holder dies; gives its file descriptor.
 
     Raises:
         OSError: another process holds it and ``wait`` is false, or it cannot be opened.
     """
     handle = lock(folder, wait=wait)
     try:
-        yield
+        yield handle
     finally:
         os.close(handle)
 
