@@ -50,7 +50,7 @@ infer = Worker.infer
 def ageing(self, *arguments):
     for taken in infer(self, *arguments):
         self.age = getattr(self, "age", 0) + 1
-        yield taken + 20 * self.age
+        yield int(taken * 2 ** (self.age / 200))
 load = Worker.load
 def reborn(self, **arguments):
     self.age = 0
