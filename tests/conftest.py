@@ -20,6 +20,13 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect each folder's files together: pytest 9.1.1 loses the fixtures of one that is returned to
+    (https://github.com/pytest-dev/pytest/issues/14964).
+    """
+    config.args.sort()
+
+
 @dataclass(frozen=True)
 class Ended:
     """How the command ended."""
