@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -13,20 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.errors import TransportError
-from deploy.keys import PUBLIC_KEY
 from deploy.manifest import digest_of, read_manifest
 from deploy.monitor.advice import Advice, advise
 from deploy.monitor.collect import collect, collect_days
 from deploy.monitor.compare import FALSE_ALARMS, Drift, Item, check_same_model, compare, compare_latency
 from deploy.monitor.period import after, latest, merged
 from deploy.monitor.statistics import MOST_BYTES, Statistics, read_devices, read_statistics
-from deploy.signing import verify
+from deploy.signing import verify_release
 from pipeline.board.addresses import is_device, open_device
 from pipeline.errors import DeviceError, InputError, IntegrityError, leaf_errors_mapped
 from pipeline.workspace import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from deploy.manifest import Manifest
 
@@ -155,7 +153,8 @@ def monitor(
     days: int | None = None,
     save: Path | None = None,
     root: str | None = None,
-    public_key: Path | None = None,
+    public_keys: Sequence[Path | str] = (),
+    revoked: Collection[str] = (),
 ) -> Monitored:
     """Ask devices what they saw and compare it with the release's baseline.
 
@@ -168,7 +167,8 @@ def monitor(
             the latest days are judged that have enough samples.
         save: where to write everything that all of them saw.
         root: the folder on the devices that releases are installed below; by default the usual ones.
-        public_key: what the release is verified with.
+        public_keys: any one of them verifies the release, a path or PEM text; none leaves it unverified.
+        revoked: fingerprints of keys that are no longer trusted.
 
     Raises:
         DeviceError: no device answered.
@@ -176,7 +176,7 @@ def monitor(
         IntegrityError: the release is not what was signed.
     """
     with leaf_errors_mapped():
-        manifest, digest = _release(folder, public_key)
+        manifest, digest = _release(folder, public_keys, revoked)
         baseline = _baseline(folder, manifest)
         earlier = _read(before) if before else None
         ask = partial(_ask, manifest=manifest, digest=digest, baseline=baseline, root=root)
@@ -282,11 +282,14 @@ def _devices(
     return tuple(devices)
 
 
-def _release(folder: Path, public_key: Path | None) -> tuple[Manifest, str]:
-    key = public_key or os.environ.get(PUBLIC_KEY)
-    if key:
-        verify(folder, key, today=date.min)  # one that has expired is watched all the same
-    return read_manifest(folder), digest_of(folder)
+def _release(
+    folder: Path, public_keys: Sequence[Path | str], revoked: Collection[str]
+) -> tuple[Manifest, str]:
+    if not public_keys:
+        return read_manifest(folder), digest_of(folder)
+    always = date.min  # an expired release is still monitored
+    verified = verify_release(folder, public_keys, revoked, today=always)
+    return verified.manifest, verified.digest
 
 
 def _baseline(folder: Path, manifest: Manifest) -> Statistics:

@@ -141,12 +141,16 @@ def _build(target: Target, config: BuildConfig, out: Path, key: Path | None, ver
     """Run the build, with the private key out of reach of code that is not the pipeline's own."""
     from deploy.keys import key_files
     from pipeline.build import build as run
+    from pipeline.cli.keys import suggest_expiry
     from pipeline.sandbox import hiding
     from pipeline.workspace import Workspace
 
     signing, password = _signer(key)
     with hiding(*key_files(signing)):
-        return run(target, config, Workspace(out, Narrator(verbose)), signing, password)
+        built = run(target, config, Workspace(out, Narrator(verbose)), signing, password)
+    if signing is not None:
+        suggest_expiry(config.release.expires)
+    return built
 
 
 def _signer(key: Path | None) -> tuple[Path | str | None, str | None]:

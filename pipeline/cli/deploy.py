@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from pipeline.cli.fleet import ask_and_tell, make_fleet, roll_out_and_tell
+from pipeline.cli.keys import trusted_keys, verifying
 from pipeline.cli.paths import UserPath
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from deploy.fleet import Outcome, State
     from deploy.install.install import Installed, Step
     from deploy.install.options import Options
@@ -24,7 +26,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 RELEASE = "RELEASE"
 FORMS = ("RELEASE --to ADDRESS... [OPTIONS]", "status|list|rollback|prune NAME --to ADDRESS... [OPTIONS]")
 DIGEST = re.compile(r"[0-9a-f]{8,64}")
-CONFIG = Path("pipeline.toml")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PYTHON = re.compile(r"(?!-)[^\s/][^\s/]*|/[^\s]+")
 
@@ -167,18 +168,7 @@ def deploy() -> None:
 @click.command(RELEASE, cls=Release)
 @click.argument("release", type=UserPath())
 @_where
-@click.option(
-    "--public-key",
-    type=UserPath(),
-    multiple=True,
-    help="The signer's public key, may be repeated; default: EDGE_PIPELINE_PUBLIC_KEY or ./pipeline.toml.",
-)
-@click.option(
-    "--revoked-key",
-    type=UserPath(),
-    multiple=True,
-    help="A file of fingerprints, or a public key, that count no more; beside those of the settings.",
-)
+@verifying
 @_careful
 @click.option("--allow-downgrade", is_flag=True, help="Install a release older than the active one.")
 @_benchmark
@@ -195,12 +185,9 @@ def deploy_release(
     """Verify RELEASE here, then install it on each device, or leave the device as it was."""
     from deploy.install.install import install
     from deploy.signing import verify_release
-    from pipeline.cli.verify import public_keys, revoked_keys
 
     fleet = make_fleet(given)
-    section = _configured()
-    keys = public_keys(public_key) or _configured_keys(section)
-    verified = verify_release(release, keys, revoked_keys(revoked_key, section.get("revoked_keys")))
+    verified = verify_release(release, *trusted_keys(public_key, revoked_key))
     manifest = verified.manifest
     about = {
         "release": str(release),
@@ -326,31 +313,3 @@ def _outcome(address: str, done: Installed, state: State, manifest: Manifest | N
         version=version,
         notes=tuple(done.notes),
     )
-
-
-def _configured() -> dict[str, Any]:
-    """Return ``[release]`` of ``pipeline.toml`` in this folder; empty where there is none."""
-    from pipeline.settings import read_toml
-
-    section = read_toml(CONFIG).get("release") if CONFIG.exists() else None
-    return section if isinstance(section, dict) else {}
-
-
-def _configured_keys(section: dict[str, Any]) -> tuple[Path | str, ...]:
-    """Return the public keys of ``pipeline.toml``, one or a list.
-
-    Raises:
-        ConfigError: it names none.
-    """
-    from pipeline.errors import ConfigError
-
-    given = section.get("public_key")
-    listed = given if isinstance(given, list) else [given]
-    keys = [key for key in listed if isinstance(key, str)]
-    if not keys or keys != listed:
-        msg = (
-            "verify with which key? give --public-key, set EDGE_PIPELINE_PUBLIC_KEY, or write [release] "
-            f"public_key into {CONFIG}; keys are made by: pipeline keygen"
-        )
-        raise ConfigError(msg)
-    return tuple(Path(key) for key in keys)

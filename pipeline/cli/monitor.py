@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli.keys import trusted_keys, verifying
 from pipeline.cli.paths import UserPath
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 )
 @click.option("--save", type=UserPath(), help="Write what was seen, for build --recalibrate-from.")
 @click.option("--root", help="The folder on the devices that releases are installed below.")
-@click.option("--public-key", type=UserPath(), help="Verify the release's signature first.")
+@verifying
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def monitor(
     release: Path,
@@ -51,10 +52,13 @@ def monitor(
     before: Path | None,
     save: Path | None,
     root: str | None,
-    public_key: Path | None,
+    public_key: tuple[Path, ...],
+    revoked_key: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Compare what devices saw and answered with the samples that RELEASE was tested on, and say what to do.
+
+    With a public key, RELEASE is verified first.
 
     Ends with 0 where nothing drifted or too little was seen to say, with 1 where something drifted.
     """
@@ -65,8 +69,17 @@ def monitor(
     if days is not None and (since or before):
         msg = "--days and --since or --before: each says where the period begins; give one of them"
         raise ConfigError(msg)
+    public_keys, revoked = trusted_keys(public_key, revoked_key, required=False)
     found = run(
-        release, sources, before=before, since=since, days=days, save=save, root=root, public_key=public_key
+        release,
+        sources,
+        before=before,
+        since=since,
+        days=days,
+        save=save,
+        root=root,
+        public_keys=public_keys,
+        revoked=revoked,
     )
     for note in found.notes:
         click.echo(harmless(f"note: {note}"), err=True)

@@ -48,6 +48,7 @@ def release(
     """
     from deploy.keys import fingerprint_of, read_private, signer
     from deploy.manifest import read_release
+    from pipeline.cli.keys import suggest_expiry
     from pipeline.cli.verify import describe, show
     from pipeline.repack import repack
 
@@ -63,8 +64,11 @@ def release(
         key=signing,
         password=password,
     )
-    found = describe(read_release(folder)) | {"signed_by": signed_by}
+    made = read_release(folder)
+    found = describe(made) | {"signed_by": signed_by}
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
         show("released", found)
+    if signing is not None:
+        suggest_expiry(made.manifest.expires)

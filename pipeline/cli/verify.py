@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli.keys import trusted_keys, verifying
 from pipeline.cli.paths import UserPath
 
 if TYPE_CHECKING:
@@ -18,57 +18,21 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("release", type=UserPath())
-@click.option(
-    "--public-key",
-    type=UserPath(),
-    multiple=True,
-    help="The signer's public key, a PEM file; may be repeated; default: EDGE_PIPELINE_PUBLIC_KEY.",
-)
-@click.option(
-    "--revoked-key",
-    type=UserPath(),
-    multiple=True,
-    help="A file of fingerprints, or a public key, that count no more; also EDGE_PIPELINE_REVOKED_KEYS.",
-)
+@verifying
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def verify(release: Path, public_key: tuple[Path, ...], revoked_key: tuple[Path, ...], as_json: bool) -> None:
     """Check a release's signature, and that nothing in it was changed, added, removed or renamed.
 
     RELEASE is the folder that `pipeline build` made. Exit code 6: do not use it.
     """
-    from deploy.keys import PUBLIC_KEY
     from deploy.signing import verify_release
-    from pipeline.errors import ConfigError
 
-    keys = public_keys(public_key)
-    if not keys:
-        msg = f"verify against which key? give --public-key, or set {PUBLIC_KEY}"
-        raise ConfigError(msg)
-    verified = verify_release(release, keys, revoked_keys(revoked_key))
+    verified = verify_release(release, *trusted_keys(public_key, revoked_key))
     found = describe(verified) | {"signed_by": verified.signed_by}
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
         show("verified", found)
-
-
-def public_keys(given: tuple[Path, ...]) -> tuple[Path | str, ...]:
-    """Return the public keys that were given, else that of the environment; empty where there is none."""
-    from deploy.keys import PUBLIC_KEY
-
-    known = os.environ.get(PUBLIC_KEY)
-    return given or ((known,) if known else ())
-
-
-def revoked_keys(given: tuple[Path, ...], configured: object = None) -> frozenset[str]:
-    """Return the fingerprints of all revoked keys: by options, environment and settings."""
-    from pathlib import Path
-
-    from deploy.keys import REVOKED_KEYS, read_revoked
-
-    named = (os.environ.get(REVOKED_KEYS), configured)
-    paths = (*given, *(Path(path) for path in named if isinstance(path, str) and path))
-    return frozenset().union(*map(read_revoked, paths))
 
 
 def describe(release: Release) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from conftest import COMMAND
 
 from deploy.keys import generate_key
 from deploy.signing import verify
+from pipeline.manifest import counter_of
 
 pytestmark = pytest.mark.xdist_group("tiny build")
 
@@ -54,6 +55,23 @@ def test_a_tag_becomes_a_signed_release_and_its_report_a_summary(run, tiny, tmp_
     assert (manifest.version, manifest.counter) == ("2.1.0", 17)
     assert manifest.expires is not None
     assert "accuracy" in summary
+    assert "hint:" not in done.stderr
+
+
+def test_inputs_that_are_left_empty_are_those_of_the_settings(run, tiny, built, tmp_path):
+    generate_key(tmp_path / "release.key", tmp_path / "release.pub")
+    done, outputs, _ = run(
+        VERSION="",
+        COUNTER="",
+        VALID_DAYS="",
+        EDGE_PIPELINE_SIGNING_KEY=(tmp_path / "release.key").read_text(),
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert (outputs["name"], outputs["digest"]) == ("tiny-1.0-arm64", built.result["reproducible_digest"])
+    manifest = verify(tiny / outputs["release"], tmp_path / "release.pub")
+    assert (manifest.counter, manifest.expires) == (counter_of("1.0"), None)
+    assert "hint: the release was signed without an expiry date" in done.stderr
 
 
 def test_what_is_in_an_input_is_never_a_command(run, tiny):

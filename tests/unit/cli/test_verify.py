@@ -70,7 +70,7 @@ def test_without_a_key_nothing_is_verified(release, pipeline):
     ended = pipeline("verify", release)
 
     assert (ended.code, ended.out) == (2, "")
-    assert "give --public-key, or set EDGE_PIPELINE_PUBLIC_KEY" in ended.message
+    assert "pass --public-key FILE, set EDGE_PIPELINE_PUBLIC_KEY" in ended.message
 
 
 @pytest.mark.parametrize("key", ["nowhere.pub", "release.key"])
