@@ -30,6 +30,7 @@ LITERT_FOR_ANDROID = "2.3.0"
 ARCHITECTURES = {"aarch64": "arm64", "armv7l": "armhf", "x86_64": "amd64"}
 NOBODY = "edge-deploy-pipeline <edge-deploy-pipeline@localhost>"
 SCRIPTS = ("postinst", "prerm", "postrm")
+_STAGE = re.compile(r"(?<=[0-9])[._-]?(?=(dev|alpha|a|beta|b|rc|c)[._-]?[0-9]*\Z)", re.IGNORECASE)
 _ON_DEVICE = re.compile(r"labels\.txt|baseline\.json|golden_(input|output)_[0-9]+\.npy|[A-Za-z_]+\.py")
 
 
@@ -133,10 +134,11 @@ def debian_name(manifest: Manifest) -> str:
 def debian_version(manifest: Manifest) -> str:
     """Return the version as dpkg compares it, with the release's counter as the package's revision.
 
-    What follows a dash comes before the version without it, as in semantic versions: 1.0-rc1 is ``1.0~rc1``.
+    What follows a dash comes before the version without it, as in semantic versions, and so does a stage of a
+    pre-release without a dash: 1.0-rc1 and 1.0rc1 are ``1.0~rc1``.
     A version begins with a digit there, so ``nightly`` is ``0.nightly``.
     """
-    plain = manifest.version.replace("-", "~").replace("_", ".")
+    plain = _STAGE.sub("~", manifest.version).replace("-", "~").replace("_", ".")
     return f"{plain if plain[0].isdigit() else f'0.{plain}'}-{manifest.counter}"
 
 

@@ -339,7 +339,7 @@ class ReleaseConfig(Section):
 
     Attributes:
         counter: rises with every release, so that a device can refuse an older one; None makes it of the
-            version's first three numbers: 1.2.3 is 1002003.
+            version: 1.2.3 is 1002003500, 1.2.3-rc1 is 1002003401.
         expires: the last day on which it may be installed; None: any.
         description: of the model, for its card.
         license: of the model, as an SPDX identifier or expression.

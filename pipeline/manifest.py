@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 EPOCH = "SOURCE_DATE_EPOCH"
 ANY = "any"
 ANDROID_ABIS = {"aarch64": "arm64-v8a", "armv7l": "armeabi-v7a", "x86_64": "x86_64", "i686": "x86"}
+# A version as ``counter_of`` orders it: one to four numbers with one separator, or up to three and a stage.
+_VERSION = re.compile(
+    r"v?(\d+)(?:([._-])(\d+)(?:\2(\d+)(?:\2(\d+))?)?)?(?:[._-]?(dev|alpha|a|beta|b|rc|c)[._-]?(\d*))?",
+    re.ASCII | re.IGNORECASE,
+)
+_STAGES = {"dev": 100, "a": 200, "alpha": 200, "b": 300, "beta": 300, "c": 400, "rc": 400}
+FINAL = 500  # the last three digits of a final version's counter; a fourth number is added to it
 MOST_PART = 999  # of the second and third number of a version
+MOST_FOURTH = 499
+MOST_OF_STAGE = 99  # of the number after rc or another stage
 # The least that a device's counter of releases, a signed 64-bit integer, does not hold.
 TOO_HIGH = 2**63
 
@@ -110,17 +119,36 @@ def counter_in(config: BuildConfig) -> int:
 
 
 def counter_of(version: str) -> int:
-    """Return the counter of a version's first three numbers: 1.2.3 is 1002003, and "beta" is 0.
+    """Return the counter of a version, which rises as versions do; a pre-release has one below its release.
+
+    The digits of the first three numbers are followed by three digits: 500 for a release, and for a
+    pre-release its stage and number. 1.2.3 is 1002003500, 1.2.3-rc1 is 1002003401, 1.2.3.4 is 1002003504.
 
     Raises:
-        ConfigError: the second or third is above 999 or the first too large, so that the counter would not
-            rise as the version does.
+        ConfigError: the version has another form, so that its place among others is not known, or one of its
+            numbers is too large for the digits that it has.
     """
-    found = re.match(r"\D*(\d+)(?:[._-](\d+))?(?:[._-](\d+))?", version)
-    first, *rest = (int(number or 0) for number in found.groups()) if found else (0, 0, 0)
-    counter = (first * 1000 + rest[0]) * 1000 + rest[1]
-    if max(rest) > MOST_PART or counter >= TOO_HIGH:
-        msg = f"version {version!r}: its numbers are too large; state one in [release] counter"
+    found = _VERSION.fullmatch(version)
+    first, _, second, third, fourth, stage, number = found.groups() if found else (None,) * 7
+    if first is None or (fourth and stage):
+        msg = (
+            f"version {version!r}: cannot be ordered among others; write it as 1.2.3, 1.2.3.4 or 1.2.3-rc1 "
+            "(dev, alpha, beta, rc), or state a number that rises with every release in [release] counter"
+        )
+        raise ConfigError(msg)
+    major, minor, patch, revision, count = (int(x or 0) for x in (first, second, third, fourth, number))
+    last = _STAGES[stage.lower()] + count if stage else FINAL + revision
+    counter = ((major * 1000 + minor) * 1000 + patch) * 1000 + last
+    if (
+        max(minor, patch) > MOST_PART
+        or revision > MOST_FOURTH
+        or count > MOST_OF_STAGE
+        or counter >= TOO_HIGH
+    ):
+        msg = (
+            f"version {version!r}: its numbers are too large: at most {MOST_PART} for the second and third, "
+            f"{MOST_FOURTH} for the fourth and {MOST_OF_STAGE} after a stage; state one in [release] counter"
+        )
         raise ConfigError(msg)
     return counter
 

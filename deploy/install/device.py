@@ -202,8 +202,8 @@ def _refuse_older(transport: Transport, facts: Facts, manifest: Manifest, digest
     else:
         msg = (
             f"{transport} has had {what} with counter {counter}, and {manifest.full_name} has the same with "
-            "other files; give it a higher one, with pipeline release --counter or [release] counter, or say "
-            "--allow-downgrade"
+            "other files; give it a higher version, or a higher counter with pipeline release --counter or "
+            "[release] counter, or say --allow-downgrade"
         )
     raise SignatureError(msg)
 

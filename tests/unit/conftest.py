@@ -195,7 +195,7 @@ def write_release() -> Callable[..., Path]:
             indices=False, reverse_channels=False, scale=(0.5,), offset=(-1.0,),
         )  # fmt: skip
         facts = {
-            "counter": 1002003,
+            "counter": 1002003500,
             "created": None,
             "expires": None,
             "devices": ("rpi4", "rpi5"),

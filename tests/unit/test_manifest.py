@@ -17,25 +17,73 @@ from pipeline.targets import get_device, get_target
 @pytest.mark.parametrize(
     ("said", "counter"),
     [
-        ("1.2.3", 1_002_003),
-        ("0.1.0", 1_000),
-        ("v2", 2_000_000),
-        ("1.0", 1_000_000),
-        ("1.0.0.7", 1_000_000),
-        ("1.2-3", 1_002_003),
-        ("1.0rc2", 1_000_000),
-        ("2026.11.24", 2_026_011_024),
-        ("1.999.999", 1_999_999),
-        ("beta", 0),
+        ("1.2.3", 1_002_003_500),
+        ("0.1.0", 1_000_500),
+        ("v2", 2_000_000_500),
+        ("1.0", 1_000_000_500),
+        ("1.2.3-rc1", 1_002_003_401),
+        ("1.0.0.7", 1_000_000_507),
+        ("2026.11.24", 2_026_011_024_500),
+        ("2026-11-24", 2_026_011_024_500),
+        ("20261124", 20_261_124_000_000_500),
+        ("9223372035.999.999.499", 9_223_372_035_999_999_999),
     ],
 )
-def test_the_counter_is_made_of_the_versions_numbers(said, counter):
+def test_the_counter_is_made_of_the_version(said, counter):
     assert counter_of(said) == counter
 
 
-@pytest.mark.parametrize("said", ["1.1000.0", "1.0.1000", "20261124153000.1.0", "9" * 60])
+ORDERED = (
+    "0.9.999", "1.0.dev0", "1.0-dev.7", "1.0a1", "1.0-alpha2", "1.0-beta", "1.0b1", "1.0.0-rc1", "1.0.0-rc.2",
+    "1.0rc99", "1.0", "1.0.0.1", "1.0.0.499", "1.0.1-dev1", "1.0.1", "1.1.0-rc1", "1.1", "2", "2026.1.5-rc1",
+    "2026.1.5",
+)  # fmt: skip
+
+
+def test_every_version_has_a_counter_of_its_own_and_a_pre_release_one_below_its_release():
+    counters = [counter_of(version) for version in ORDERED]
+
+    assert counters == sorted(set(counters))
+
+
+@pytest.mark.parametrize("version", ORDERED)
+def test_no_counter_is_below_one_that_an_earlier_pipeline_gave_to_an_earlier_version(version):
+    earlier = ORDERED[: ORDERED.index(version) + 1]
+    thousands = max(counter_of(one) // 1000 for one in earlier)  # those were the first three numbers alone
+
+    assert counter_of(version) >= thousands
+
+
+@pytest.mark.parametrize("same", [("1.0", "1.0.0", "v1"), ("1.2-rc1", "1.2.0rc1", "1.2.0-RC.1", "1.2.0.c1")])
+def test_spellings_of_one_version_have_one_counter(same):
+    assert len({counter_of(version) for version in same}) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "beta",
+        "nightly",
+        "1.2-3",
+        "1.2.0-3",
+        "1.0.0.7rc1",
+        "1.0rc1.dev2",
+        "1.0-SNAPSHOT",
+        "1.0.post1",
+        "1.2.3.4.5",
+    ],
+)
+def test_a_version_without_a_known_place_among_others_asks_for_a_counter(said):
+    with pytest.raises(ConfigError, match=r"cannot be ordered .* write it as 1\.2\.3.*\[release\] counter"):
+        counter_of(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["1.1000.0", "1.0.1000", "1.0.0.500", "1.0rc100", "1.0.dev20261124", "9223372036.999.0", "9" * 60],
+)
 def test_a_version_whose_counter_would_not_rise_with_it_asks_for_one(said):
-    with pytest.raises(ConfigError, match=r"too large; state one in \[release\] counter"):
+    with pytest.raises(ConfigError, match=r"too large: .* state one in \[release\] counter"):
         counter_of(said)
 
 

@@ -47,7 +47,7 @@ def test_a_new_version_renames_what_carries_it_and_changes_no_byte(source, tmp_p
 
     found, again = files_of(new), {"manifest.json", "SHA256SUMS"}
     packages = [[name for name in files if name.startswith("raspberrypi/")] for files in (before, found)]
-    assert packages[1] == ["raspberrypi/edge-model-tiny_1.3.0-1003000_arm64.deb"]
+    assert packages[1] == ["raspberrypi/edge-model-tiny_1.3.0-1003000500_arm64.deb"]
     before, found = (
         {name: files[name] for name in files if name not in made}
         for files, made in zip((before, found), packages, strict=True)
@@ -81,7 +81,7 @@ def test_nothing_changed_is_the_same_release(source, tmp_path):
 
 @pytest.mark.parametrize(
     ("version", "counter", "expected"),
-    [("1.3.0", None, 1_003_000), ("1.0.0", 5_000_000, 5_000_000), (None, 7, 7), ("beta", 9, 9)],
+    [("1.3.0", None, 1_003_000_500), ("1.0.0", 5_000_000, 5_000_000), (None, 7, 7), ("beta", 9, 9)],
 )
 def test_the_counter_is_the_versions_unless_it_is_given(version, counter, expected, source, tmp_path):
     new = repack(source, tmp_path / "new", version=version, counter=counter)
@@ -90,7 +90,7 @@ def test_the_counter_is_the_versions_unless_it_is_given(version, counter, expect
 
 
 def test_a_counter_does_not_fall_unasked(source, tmp_path):
-    with pytest.raises(ConfigError, match=r"would fall from 1002003 to 1000000: .*; give --counter"):
+    with pytest.raises(ConfigError, match=r"would fall from 1002003500 to 1000000500: .*; give --counter"):
         repack(source, tmp_path / "new", version="1.0.0")
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from deploy.keys import fingerprint, generate_key
 from deploy.manifest import digest_of
+from pipeline.manifest import counter_of
 
 NOT_NEEDED = ("tensorflow", "tf_keras", "keras", "ai_edge_litert", "tflite_runtime", "h5py", "scipy")
 ROOT = "/this/device"  # as conftest's devices call their folder
@@ -88,6 +89,14 @@ def test_a_rollback_that_names_the_bad_version_can_be_repeated(release, devices,
     assert "rolled back" in pipeline(*words).out
     assert "already active" in pipeline(*words).out
     assert active(devices, "one") == digest_of(old)
+
+
+def test_a_release_follows_its_candidate_and_is_not_followed_by_it(release, devices, pipeline):
+    candidate, final = (release(version, counter_of(version)) for version in ("1.2.0-rc1", "1.2.0"))
+
+    assert [pipeline("deploy", one, *to("one")).code for one in (candidate, final)] == [0, 0]
+    assert active(devices, "one") == digest_of(final)
+    assert pipeline("deploy", candidate, *to("one")).code == 6
 
 
 def test_json_is_one_object_with_every_device(release, devices, pipeline, public):

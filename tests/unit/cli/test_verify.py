@@ -34,7 +34,7 @@ def test_it_says_what_the_release_is_and_who_signed_it(release, public, pipeline
 
     said = " ".join(ended.out.split())
     assert (ended.code, ended.err) == (0, "")
-    assert "name tiny 1.2.3 for arm64 counter 1002003 expires never" in said
+    assert "name tiny 1.2.3 for arm64 counter 1002003500 expires never" in said
     assert "runs on aarch64, Android arm64-v8a, with ai-edge-litert >= 1.0.1 files 10" in said
     assert f"digest {digest_of(release)} signed by {fingerprint(public)}" in said
 
@@ -47,7 +47,7 @@ def test_json_holds_the_same(release, public, pipeline):
         "name": "tiny",
         "version": "1.2.3",
         "target": "arm64",
-        "counter": 1002003,
+        "counter": 1002003500,
         "created": None,
         "expires": None,
         "machine": "aarch64",

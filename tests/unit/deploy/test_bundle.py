@@ -36,7 +36,7 @@ def test_every_file_is_there_under_its_name(folder):
         "labels.txt",
         "manifest.json",
         "raspberrypi",
-        "raspberrypi/edge-model-tiny_1.2.3-1002003_arm64.deb",
+        "raspberrypi/edge-model-tiny_1.2.3-1002003500_arm64.deb",
         "report.json",
         "tiny-1.2.3-arm64.tflite",
     ]

@@ -75,7 +75,14 @@ def test_what_gradle_and_the_readme_say_parses_as_kotlin(release):
 
 @pytest.mark.parametrize(
     ("version", "debian"),
-    [("1.0", "1.0-7"), ("1.0-rc1", "1.0~rc1-7"), ("v2_b", "0.v2.b-7"), ("A", "0.A-7"), ("1.-_", "1.~.-7")],
+    [
+        ("1.0", "1.0-7"),
+        ("1.0-rc1", "1.0~rc1-7"),
+        ("1.0rc1", "1.0~rc1-7"),
+        ("v2_x", "0.v2.x-7"),
+        ("A", "0.A-7"),
+        ("1.-_", "1.~.-7"),
+    ],
 )
 def test_any_version_becomes_one_that_dpkg_takes(version, debian, release):
     assert debian_version(release.model_copy(update={"version": version, "counter": 7})) == debian
@@ -84,8 +91,9 @@ def test_any_version_becomes_one_that_dpkg_takes(version, debian, release):
 
 
 @pytest.mark.skipif(shutil.which("dpkg") is None, reason="there is no dpkg")
-def test_a_candidate_is_older_than_what_it_leads_to(release):
-    older, newer = (debian_version(release.model_copy(update={"version": v})) for v in ("1.0-rc1", "1.0"))
+@pytest.mark.parametrize("early", ["1.0-rc1", "1.0rc1", "1.0.b2"])
+def test_a_candidate_is_older_than_what_it_leads_to(release, early):
+    older, newer = (debian_version(release.model_copy(update={"version": v})) for v in (early, "1.0"))
     run("dpkg", "--compare-versions", older, "lt", newer)
 
 
