@@ -95,6 +95,7 @@ class DataConfig(Section):
         group: a column, an array, or a pattern of paths; equal ones stay on one side of the split.
         split: at random, or the last samples for the test.
         max_samples, timeout_s: bounds of what a function returns, and of the seconds that it may take.
+        max_memory_mb: what a function may use, in 10^6 bytes; three quarters of the memory if not set.
         ignore: the value in masks of positions without a class.
     """
 
@@ -114,6 +115,7 @@ class DataConfig(Section):
     split: Literal["random", "time"] = "random"
     max_samples: Count = 1_000_000
     timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+    max_memory_mb: Count | None = None
     ignore: int | None = None
 
     @model_validator(mode="after")

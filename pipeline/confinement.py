@@ -1,7 +1,7 @@
 """The first program of every child process: it ends with its parent, and nothing it started outlives it.
 
-This file is run as a program, before anything else is imported, and needs the standard library alone. Up to
-three processes follow one another:
+This file is run as a program, before anything else is imported. Besides the standard library it needs only
+modules of the pipeline that need no more. Up to three processes follow one another:
 
 - the *keeper*, the parent's own child. It waits for the worker, then kills whatever the worker left behind;
 - the *init* process of a new process namespace, where code that is not the pipeline's own is confined;
@@ -21,7 +21,10 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_PROCESSES = 64 + 4 * (os.cpu_count() or 1)
 """What a confined worker may run at a time. Threads do not count."""
@@ -195,6 +198,7 @@ class _Keeper:
         if self.rules is not None and not refused:
             _enter(self.rules)
             self.confined = True
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         alive, held = os.pipe()
         self.child = os.fork()
         if self.child == 0:
@@ -205,43 +209,62 @@ class _Keeper:
                 os._exit(1)
             os.close(alive)
             self.init() if self.confined else self.work()
-        status = self.reap(self.child)
-        if not self.confined:
+        status = self.watch(self.child, _descendants)
+        if status is not None and not self.confined:
             self.tell(ended=status)
         self.kill_all()
         os._exit(0)
 
     def init(self) -> None:
         """Be the first process of the namespace: when it ends, the kernel kills all others."""
+        everything: Callable[[], list[int]] = _processes
         try:
             _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-            counts = True
-        except OSError:  # in some containers; then the outer one stays in sight
-            counts = False
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        except OSError:  # in some containers; then the outer one stays in sight, and the keeper counts
+            everything = list
         worker = os.fork()
         if worker == 0:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
             self.work()
+        status = self.watch(worker, everything)
+        if status is not None:
+            self.tell(ended=status)
+        os._exit(0)
+
+    def watch(self, worker: int, everything: Callable[[], list[int]]) -> int | None:
+        """Reap what ends until the worker does, or until all of them are too many or use too much memory.
+
+        Args:
+            worker: the process.
+            everything: gives it and all that it started.
+
+        Returns:
+            How the worker ended, as ``os.waitpid`` has it; None where there was too much.
+        """
         while True:
             done, status = os.waitpid(-1, os.WNOHANG)
             if done == worker:
-                self.tell(ended=status)
-                os._exit(0)
-            if done == 0:
-                if counts and sum(name.isdigit() for name in os.listdir("/proc")) > MAX_PROCESSES:  # noqa: PTH208
-                    self.tell(processes=MAX_PROCESSES)
-                    os._exit(0)
-                signal.sigtimedwait({signal.SIGCHLD}, _POLL_S)
+                return status
+            if done:
+                continue
+            began = time.monotonic()
+            if self.rules is not None and (found := _excess(self.rules, everything())):
+                self.tell(**found)
+                return None
+            # The more processes there are, the longer the look takes: it gets a twentieth of a processor.
+            signal.sigtimedwait({signal.SIGCHLD}, max(_POLL_S, 19 * (time.monotonic() - began)))
 
     def work(self) -> None:
         """Become the worker, with the interpreter's paths as the parent has them."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         os.close(self.options["status"])
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if self.rules is not None:
+            # Where memory is short, the kernel ends this process and not the build.
+            with contextlib.suppress(OSError):
+                Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
             _drop_rights(
                 self.rules, own_user=self.confined and (os.geteuid() != 0 or not self.rules["network"])
             )
@@ -254,12 +277,6 @@ class _Keeper:
         work = import_module(self.options["module"]).work
         work(Path(self.options["scratch"]), self.options["result"])
         os._exit(0)
-
-    def reap(self, pid: int) -> int:
-        while True:
-            done, status = os.waitpid(-1, 0)
-            if done == pid:
-                return status
 
     def kill_all(self) -> None:
         """Kill this process's children and, as orphans are handed to it, theirs."""
@@ -280,19 +297,52 @@ class _Keeper:
         os._exit(1)
 
 
+def _excess(rules: dict[str, Any], pids: list[int]) -> dict[str, int]:
+    """What the processes have more of than they may, by its name in an answer."""
+    from pipeline.memory import used_bytes
+
+    if len(pids) > MAX_PROCESSES:
+        return {"processes": MAX_PROCESSES}
+    limit = rules["memory"]
+    return {"memory": limit} if used_bytes(pids, limit) > limit else {}
+
+
+def _processes() -> list[int]:
+    """Every process that is in sight."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - names are enough
+
+
+def _parents() -> dict[int, int]:
+    """The parent of every process in sight."""
+    found = {}
+    for pid in _processes():
+        try:
+            fields = Path("/proc", str(pid), "stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        found[pid] = int(fields[1])
+    return found
+
+
 def _children() -> list[int]:
     """Every process whose parent is this one."""
-    found = []
-    for name in os.listdir("/proc"):  # noqa: PTH208 - names are all that is needed
-        if name.isdigit():
-            try:
-                fields = Path("/proc", name, "stat").read_bytes().rpartition(b")")[2].split()
-            except OSError:
-                continue
-            if int(fields[1]) == os.getpid():
-                found.append(int(name))
+    return [pid for pid, parent in _parents().items() if parent == os.getpid()]
+
+
+def _descendants() -> list[int]:
+    """The children of this process, theirs, and so on."""
+    below: dict[int, list[int]] = {}
+    for pid, parent in _parents().items():
+        below.setdefault(parent, []).append(pid)
+    found: list[int] = []
+    new = [os.getpid()]
+    while new:
+        new = [child for pid in new for child in below.get(pid, ())]
+        found += new
     return found
 
 
 if __name__ == "__main__":
-    _Keeper(json.loads(sys.argv[1])).run()
+    options = json.loads(sys.argv[1])
+    sys.path[:] = options["path"]
+    _Keeper(options).run()

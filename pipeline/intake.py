@@ -171,7 +171,13 @@ def read_data(
         *arguments,
         timeout_s=config.timeout_s,
         returns=(StoredData,),
-        rules=sandbox.Confinement(config.source, network=True),
+        rules=sandbox.Confinement(
+            config.source,
+            network=True,
+            memory_bytes=config.max_memory_mb and config.max_memory_mb * 1_000_000,
+            advice="return a generator or tf.data.Dataset that reads a part at a time, or allow more: "
+            "[data] max_memory_mb",
+        ),
         notes=notes,
     )
     return replace(found, notes=(*found.notes, *notes))

@@ -30,6 +30,7 @@ from pipeline.errors import (
     ToolchainError,
     leaf_errors_mapped,
 )
+from pipeline.memory import machine_bytes
 from pipeline.progress import track
 from pipeline.scratch import scratch
 
@@ -41,6 +42,7 @@ T = TypeVar("T")
 
 LOG_BYTES = 64 << 10
 MAX_ANSWER_BYTES = 64 << 20
+MEMORY_SHARE = 0.75
 END_S = 10.0
 """Seconds that the keeper has to kill what the worker left behind."""
 
@@ -53,19 +55,24 @@ class Confinement:
     """What a child that runs code of somebody else may do.
 
     Where the kernel lets this user make namespaces, the child and everything that it starts die together, are
-    never more than ``confinement.MAX_PROCESSES``, and neither see nor trace other processes; the files of
+    neither see nor trace other processes; the files of
     ``hiding`` are empty to them. Elsewhere what the child started is killed with it as far as it is found,
-    and a note says what is missing.
+    and a note says what is missing. There are never more than ``confinement.MAX_PROCESSES`` of them.
 
     Attributes:
         source: whose code it is, as errors name it, e.g. ``data.py:load``.
         network: whether it may use the network. Where not, no socket can be made, with namespaces or without.
         writable: the only folders it may write to; None for all that the user may write to.
+        memory_bytes: what it and all that it starts may use together; by default MEMORY_SHARE of what this
+            process may use. Checked many times a second; memory that runs short before ends the child, too.
+        advice: how its owner makes it use less.
     """
 
     source: str
     network: bool
     writable: tuple[Path, ...] | None = None
+    memory_bytes: int | None = None
+    advice: str = "build it where there is more"
 
 
 @contextmanager
@@ -99,7 +106,7 @@ def run(
         notes: gets a note where the kernel does not let this user enforce ``rules``.
 
     Raises:
-        InputError: the code that ``rules.source`` names left the process or took too long.
+        InputError: the code that ``rules.source`` names left the process, took too long or used too much.
         PipelineError: raised by ``function`` itself.
         StageError: the child raised another error, or was killed by a signal.
         StageTimeoutError: it took too long.
@@ -150,7 +157,7 @@ class _Child:
     def __init__(self, folder: Path, rules: Confinement | None) -> None:
         self.log = b""
         self.ended: int | None = None
-        self.processes = 0
+        self.excess: dict[str, int] = {}
         self._status = b""
         self._answer = b""
         ours: dict[str, int] = {}
@@ -168,6 +175,7 @@ class _Child:
                 "network": rules.network,
                 "writable": _folders(folder, rules.writable),
                 "hidden": [str(file) for file in _hidden],
+                "memory": rules.memory_bytes or int(MEMORY_SHARE * machine_bytes()),
             },
         }  # fmt: skip
         environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
@@ -214,7 +222,8 @@ class _Child:
             pass
         for line in self._status.splitlines()[1:]:
             said = json.loads(line)
-            self.ended, self.processes = said.get("ended", self.ended), said.get("processes", 0)
+            self.ended = said.pop("ended", self.ended)
+            self.excess |= said
         return self._answer
 
     def _read(self, timeout_s: float | None) -> bool:
@@ -268,8 +277,11 @@ def _result(
         if rules is not None and rules.network:
             raise own(stage, cause, "let it end, or allow more time: [data] timeout_s")
         raise StageTimeoutError(stage, cause, "allow more time, or use a smaller model")
-    if child.processes:
-        raise own(stage, f"{source} started more than {child.processes} processes", "start fewer")
+    if "processes" in child.excess:
+        raise own(stage, f"{source} started more than {child.excess['processes']} processes", "start fewer")
+    if "memory" in child.excess and rules is not None:
+        most = f"{child.excess['memory'] / 1e6:,.0f} MB"
+        raise own(stage, f"{source} used more than {most} of memory", rules.advice)
     if answer:
         try:
             kind, value = _Reader(answer, returns).load()
@@ -294,6 +306,8 @@ def _ending(stage: str, source: str, status: int | None, rules: Confinement | No
         hint = "this model crashes it: run again with --debug for what it printed"
         if rules is not None:
             hint = "it crashed: run again with --debug for what it printed"
+            if code == -signal.SIGKILL:
+                hint = f"if memory ran out: {rules.advice}"
         return StageError(stage, f"{source} was killed{by}", hint)
     if rules is not None:
         return _of_source(

@@ -239,13 +239,62 @@ def test_every_way_out_of_code_of_somebody_else_is_one_clear_error(program, erro
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_child_that_starts_hundreds_of_processes_is_ended(marked):
+def test_a_child_that_starts_hundreds_of_processes_is_ended(marked, kernel):
     program = (
         "import subprocess, time\nfor _ in range(500): subprocess.Popen(['sleep', '60'])\ntime.sleep(60)"
     )
     with pytest.raises(InputError, match=r"m.keras started more than \d+ processes; start fewer"):
         run(exec, program, rules=CONFINED["trusted"])
     assert marked() == []
+
+
+HOARDING = {
+    "one process": "hoard = []\nwhile True: hoard.append(bytearray(1 << 20))",
+    "its children": """
+import os, time
+for _ in range(8):
+    if os.fork() == 0:
+        hoard = bytearray(100_000_000)
+        time.sleep(60)
+time.sleep(60)
+""",
+    "shared memory": """
+import mmap
+shared = mmap.mmap(-1, 1_000_000_000)
+for place in range(0, len(shared), 4096): shared[place] = 1
+import time; time.sleep(60)
+""",
+}
+LITTLE = {name: rule and replace(rule, memory_bytes=400_000_000) for name, rule in CONFINED.items()}
+
+
+@pytest.mark.parametrize(
+    ("rules", "program"),
+    [
+        ("data", "one process"),
+        ("trusted", "one process"),
+        ("data", "its children"),
+        ("data", "shared memory"),
+    ],
+)
+def test_a_child_that_allocates_without_end_is_ended_with_one_line(rules, program, kernel, marked):
+    with pytest.raises(InputError, match=r"used more than 400 MB of memory; build it where there is more$"):
+        run(exec, HOARDING[program], rules=LITTLE[rules])
+    assert marked() == []
+
+
+def test_memory_that_forked_processes_share_counts_once(kernel):
+    program = "import os, time; hoard = bytearray(150_000_000)\nif os.fork(): os.fork()\ntime.sleep(2)"
+    run(exec, program, rules=LITTLE["data"])
+
+
+def test_where_memory_runs_short_the_kernel_ends_code_of_others_first(kernel):
+    program = "int(open('/proc/self/oom_score_adj').read())"
+    assert run(eval, program, rules=CONFINED["data"]) == 1000
+    with pytest.raises(
+        StageError, match="killed by SIGKILL; if memory ran out: build it where there is more"
+    ):
+        run(exec, "import os; os.kill(os.getpid(), 9)", rules=CONFINED["data"])
 
 
 def test_what_is_not_enforced_is_a_note(kernel):
