@@ -28,8 +28,9 @@ PUBLIC_KEY = "EDGE_PIPELINE_PUBLIC_KEY"
 CURVES = ("secp256r1", "secp384r1", "secp521r1")  # those that the library takes
 KEYGEN = "make a pair with: pipeline keygen"
 MOST_KEY_BYTES = 64 << 10
-# PEM text, or base64 that has no name of a file or folder in it.
+# PEM text, or base64 of a key's length.
 _KEY_TEXT = re.compile(r"-----|PRIVATE KEY|\n|\A[A-Za-z0-9+/=\s]{64,}\Z")
+_FIRST_FOLDER = re.compile(r"/*[^/\n]+(?=/)")
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
 _withheld: dict[str, str] = {}
@@ -125,8 +126,15 @@ def signer(key: Path | None) -> tuple[Path | str | None, str | None]:
 
 
 def is_key_text(text: str) -> bool:
-    """Tell a key itself from the path of its file."""
-    return _KEY_TEXT.search(text) is not None
+    """Tell a key itself from the path of its file, which may look like base64 where it has no dot or dash."""
+    return _KEY_TEXT.search(text) is not None and not is_on_disk(text)
+
+
+def is_on_disk(text: str) -> bool:
+    """Whether a text is a path that exists, or one below a folder that does."""
+    first = _FIRST_FOLDER.match(text)
+    # These are False for what no path can be, where those of Path raise.
+    return os.path.exists(text) or (first is not None and os.path.isdir(first[0]))  # noqa: PTH110, PTH112
 
 
 def key_files(key: Path | str | None) -> list[Path]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from typing import TYPE_CHECKING
 
-from deploy.keys import SIGNING_KEY, SIGNING_PASSWORD, secret
+from deploy.keys import SIGNING_KEY, SIGNING_PASSWORD, is_key_text, is_on_disk, secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 HIDDEN = "[secret]"
 # Shorter words of a key, such as "BEGIN", tell nothing.
 MIN_CHARACTERS = 16
+_BASE64 = re.compile(r"[A-Za-z0-9+/=]+")
 _PEM = re.compile(r"-----BEGIN.*?(?:-----END[^-]*-----|\Z)", re.DOTALL)
 
 
@@ -32,8 +32,9 @@ def _secrets() -> Iterator[str]:
     texts = [secret(SIGNING_KEY) or "", *_PEM.findall(" ".join(sys.argv[1:]))]
     texts += [value for flag, value in _flags() if flag in {"--key", "--public-key"}]
     for text in texts:
-        if not os.path.exists(text):  # noqa: PTH110 - False for a text too long for a path, too
-            yield from (word for word in text.split() if len(word) >= MIN_CHARACTERS)
+        words = [] if is_on_disk(text) else text.split()
+        long = (word for word in words if len(word) >= MIN_CHARACTERS)
+        yield from (word for word in long if is_key_text(text) or _BASE64.fullmatch(word))
 
 
 def _flags() -> Iterator[tuple[str, str]]:

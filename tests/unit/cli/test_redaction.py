@@ -48,6 +48,11 @@ def test_a_key_of_the_environment_that_cannot_be_used_is_not_printed(pipeline, k
     assert not any(word in ended.err for word in [*words(key_text), "correct horse"])
 
 
+def test_the_path_of_a_missing_key_is_printed(pipeline, tmp_path):
+    for path in (tmp_path / "release" / "keys" / "release.key", "nowhere/keys-of-this-project.pem"):
+        assert f"{path}: No such file" in pipeline("build", "--target", "arm64", "--key", path).message
+
+
 def test_a_key_in_the_place_of_its_path_is_named_as_such(pipeline, key_text):
     ended = pipeline("build", "--target", "arm64", "--key", key_text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from deploy.errors import DeployError
-from deploy.keys import fingerprint, fingerprint_of, generate_key, read_private, read_public
+from deploy.keys import fingerprint, fingerprint_of, generate_key, is_key_text, read_private, read_public
 from deploy.signing import sign, verify
 
 
@@ -134,6 +135,30 @@ def test_a_key_that_is_not_there_is_refused(path, tmp_path):
     for read in (read_public, lambda path: read_private(path, None)):
         with pytest.raises(DeployError, match="make a pair with: pipeline keygen"):
             read(tmp_path / path)
+
+
+def test_a_long_path_without_dots_and_dashes_is_no_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path(*["keysOfThisProject"] * 4)
+    folder.mkdir(parents=True)
+    generate_key(folder / "private", folder / "public")
+
+    for path in (tmp_path / folder, folder):
+        assert fingerprint(path / "public") == fingerprint(folder / "public")
+        assert read_private(path / "private", None)
+        with pytest.raises(DeployError, match="keysOfThisProject/missing: No such file"):
+            read_private(path / "missing", None)
+
+
+@pytest.mark.parametrize("take", [slice(None), slice(0, 70), slice(30, 110)])
+def test_a_key_where_its_path_is_expected_is_no_path_though_it_has_slashes(pair, take):
+    body = "".join(pair[0].read_text().split("\n")[1:-2])
+    text = (body[:10] + "/" + body[11:50] + "/" + body[51:])[take]
+
+    assert is_key_text(text)
+    with pytest.raises(DeployError, match="got a key where the path of its file is expected") as refused:
+        read_private(Path(text), None)
+    assert text[:20] not in str(refused.value)
 
 
 def test_what_the_environment_holds_is_never_printed():
