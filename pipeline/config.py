@@ -306,8 +306,9 @@ class GatesConfig(Section):
         inconclusive: whether a gate without enough evidence warns or fails the build.
         process_memory_mib: most memory that the model's process may need on the emulated board; None: any.
         oldest_runtime: the oldest runtime that has to have the model's operators; empty asks for none.
-        allow_chance: whether a float model may be no better than the best constant answer, or have its labels
-            in another order; otherwise that stops a build before training.
+        allow_chance: whether a float model may be no better than the best constant answer, have its labels
+            in another order, or suit other preprocessing far better; otherwise each stops a build before
+            training.
     """
 
     ask: tuple[GateName, ...] = get_args(GateName)

@@ -25,6 +25,7 @@ from pipeline.scoring import against_chance, compared, score_of
 from pipeline.training import OF_CLASSES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def check_float(
     """Compare the float model with the best constant answer, and its classes with the labels' order.
 
     Args:
-        allow_chance: warn where the model is no better, instead of stopping the build.
+        allow_chance: warn of all three instead of stopping the build.
 
     Raises:
         InputError: an output is at or below chance, fits the labels in another order far better, or other
@@ -60,9 +61,7 @@ def check_float(
     with track("check_float"):
         answered = Answered.of(baseline.tflite, data, model.preprocessing, names, model.from_logits)
         problems = (*answered.misordered(), *answered.at_chance(_tried(model)))
-        problems = problems or tuple(
-            f"the preprocessing does not suit the model: {x}" for x in model.better_settings
-        )
+        problems = problems or unsuitable(model.better_settings)
     if problems and not allow_chance:
         msg = f"{problems[0]}; {ALLOW}"
         raise InputError(msg)
@@ -86,6 +85,11 @@ def _tried(model: PreparedModel) -> tuple[str, ...]:
             first if len(names) == 1 else f"{names[0]} and {len(names) - 1} more: {what.partition('; ')[0]}"
         )
     return tuple(found[:MOST_TRIED])
+
+
+def unsuitable(better: Sequence[str]) -> tuple[str, ...]:
+    """Say of settings that suit a model far better than the preprocessing that is taken what they show."""
+    return tuple(f"the preprocessing does not suit the model: {line}" for line in better)
 
 
 def doubt(found: Standard) -> str:

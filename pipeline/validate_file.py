@@ -12,7 +12,7 @@ from deploy.manifest import read_manifest
 from pipeline.artifacts import described
 from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.intake import read_data, shifted_data, stored_dataset
-from pipeline.plausibility import ALLOW, Answered, doubt
+from pipeline.plausibility import ALLOW, Answered, doubt, unsuitable
 from pipeline.preprocessing import PROBE_SAMPLES, Choice, Probe, choose_preprocessing
 from pipeline.released import Released
 from pipeline.runtimes.environment import check_environment
@@ -116,7 +116,8 @@ def _read(subject: Subject, original: Subject, config: BuildConfig, folder: Path
         original: the float model, or the file itself where none is given.
 
     Raises:
-        InputError: the labels are in another order than the model's classes.
+        InputError: the labels are in another order than the model's classes, or other preprocessing suits
+            the model far better.
     """
     if not config.data.source:
         return Given()
@@ -126,8 +127,9 @@ def _read(subject: Subject, original: Subject, config: BuildConfig, folder: Path
     transforms, logits = choice.transforms, tuple(map(_is_logits, outputs))
     answered = Answered.of(original.path, data, transforms, output_names(outputs), logits)
     misordered = answered.misordered()
-    if misordered and not config.gates.allow_chance:
-        msg = f"{misordered[0]}; {ALLOW}"
+    problems = (*misordered, *unsuitable(choice.better))
+    if problems and not config.gates.allow_chance:
+        msg = f"{problems[0]}; {ALLOW}"
         raise InputError(msg)
     chance = answered.standards()
     shift = config.validation.shift

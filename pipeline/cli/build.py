@@ -21,7 +21,10 @@ DATA_HELP = "The data: a file, a folder or module:function; see docs/reference/d
 LABELS_HELP = (
     "Class names in the order of the model's outputs, with commas between them; if repeated, one name each."
 )
-ALLOW_CHANCE_HELP = "Go on where the float model is no better than chance."
+ALLOW_CHANCE_HELP = (
+    "Continue although the float model is no better than chance, or suits another order of the labels or "
+    "other preprocessing far better."
+)
 FAST_SAMPLES = 2048
 FAST_SPARSITY = 0.5
 MARKS = {"done": ("✓", "green"), "cached": ("=", "dim")}

@@ -77,6 +77,18 @@ def test_labels_in_another_order_are_refused_with_the_right_one(answered, valida
     assert "renumber the labels: " in ended.message
 
 
+def test_preprocessing_that_does_not_suit_the_model_is_refused_unless_that_is_allowed(answered, validate):
+    _, _, classes = answered
+    declared = ("--scale", "1e-5", "--gate", "float baseline")
+    ended = validate(classes, *declared)
+
+    assert ended.code == 3
+    assert "the preprocessing does not suit the model: inputs run from 2e-05 to 0.00254" in ended.message
+    assert "set [preprocessing] scale = 0.00392" in ended.message
+    assert "--allow-chance" in ended.message
+    assert json.loads(validate(classes, *declared, "--allow-chance").out)["verdicts"]
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "outcome"), [((), 1, "failed"), (("--allow-chance",), 0, "warning")]
 )
