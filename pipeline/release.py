@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pipeline.papers import Origin
     from pipeline.targets import Target
 
-VERSION = 8
+VERSION = 9
 
 
 def judge(measured: Measured, *, name: str, gates: GatesConfig, out: Path) -> JudgedReport:

@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 # may enter, and neither `pipeline monitor` nor node_exporter is root.
 USER = "edge-models"
 
+PYTHON = "/usr/bin/python3"
+"""Runs a version where ``ROOT/NAME/python/DIGEST`` does not lead to the Python that was proved for it."""
+
+# The link is read, not followed: a virtual environment's Python finds its packages by its own path alone.
+START = (
+    'version=$(readlink "$0/current"); python=$(readlink "$0/python/${version##*[/-]}"); '
+    f'exec "${{python:-{PYTHON}}}" "$0/$version/runner.py" run --socket "$1"'
+)
+"""For a shell, with the folder of all versions as ``$0`` and the socket as ``$1``."""
+
 # /proc stays whole (no ProcSubset=pid): without /proc/cpuinfo XNNPACK switches itself off.
 UNIT = """\
 [Unit]
@@ -24,7 +34,7 @@ StartLimitBurst=5
 
 [Service]
 Type=notify
-ExecStart=/usr/bin/python3 {runner} run --socket %t/{name}/model.sock
+ExecStart=/bin/sh -c '{start}' {folder} %t/{name}/model.sock
 WatchdogSec=30
 Restart=on-failure
 RestartSec=2
@@ -90,8 +100,13 @@ def service_unit(manifest: Manifest, root: str = "/opt", memory_mib: int = 256) 
     if not path.is_absolute() or ".." in path.parts or not root.isprintable():
         msg = f"{root!r} cannot be the root of a service: give an absolute path such as /opt"
         raise DeployError(msg)
-    runner = str(path / manifest.name / "current" / "runner.py").replace("%", "%%")
-    quoted = runner.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    folder = str(path / manifest.name).replace("%", "%%")
+    quoted = folder.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
     return UNIT.format(
-        name=manifest.name, condition=runner, runner=f'"{quoted}"', user=USER, memory=memory_mib
+        name=manifest.name,
+        condition=f"{folder}/current/runner.py",
+        start=START.replace("$", "$$"),
+        folder=f'"{quoted}"',
+        user=USER,
+        memory=memory_mib,
     )

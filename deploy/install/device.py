@@ -42,6 +42,8 @@ _held: set[str] = set()  # ids of the locks that this process uses
 _ACTIVE = re.compile(r"releases/((?:\.kept-)?[0-9a-f]{64})")
 FIELDS = {
     "root": r".*",
+    "home": r".*",
+    "owner": r"[0-9]{0,10}",
     "machine": r"[A-Za-z0-9_.-]{1,64}",
     "bits": r"(32|64)?",
     "abi": r"[A-Za-z0-9_.-]{0,64}",
@@ -54,6 +56,7 @@ FIELDS = {
     "hashes": r"yes|no",
     "user": r"[0-9]{1,10}",
     "unit": r"[a-z-]{0,32}",
+    "python": r"(/.*)?",
     "packages": r".*",
     "highest": r"([0-9]{1,19} [0-9a-f]{64})?",
     "manifest": r".*",
@@ -67,6 +70,8 @@ class Facts:
 
     Attributes:
         root: the folder below which releases are.
+        home: the one that an ordinary user's releases are below by default; "" where the user has no home.
+        owner: user id of whom the release's folder in ``root`` belongs to; None where there is none.
         machine: as ``uname -m`` says it; ``bits`` of its programs, 0 where nothing says.
         abi: as Android's ``ro.product.cpu.abi``; "" on anything else.
         free_bytes: on the file system of ``root``.
@@ -76,11 +81,14 @@ class Facts:
             ``"yes"``, ``"link"``, ``"file"``, or ``"foreign"``: another user's.
         previous_kind: likewise of the previous version.
         highest: counter and digest of the highest version that was ever active, as far as it was remembered.
-        packages: version by package of the device's Python, ``"python"`` among them; empty without Python.
+        python: the path of the Python that checks; "" where there is none.
+        packages: version by package of that Python, ``"python"`` among them; empty without one.
         unit: what systemd says of the release's service; "" where there is none.
     """
 
     root: str
+    home: str
+    owner: int | None
     machine: str
     bits: int
     abi: str
@@ -95,6 +103,7 @@ class Facts:
     highest: tuple[int, str] | None
     is_root: bool
     unit: str
+    python: str
     packages: Mapping[str, str]
 
     @property
@@ -109,7 +118,7 @@ def look(transport: Transport, name: str, options: Options, digest: str = "") ->
     Raises:
         TransportError: it was not reached, or its answer is none.
     """
-    words = (require_name(name), options.root or "", options.python, digest, scripts.PROBE)
+    words = (require_name(name), options.root or "", options.python or "", digest, scripts.PROBE)
     said = script(transport, scripts.FACTS, *words)
     found = fields(transport, said, tuple(FIELDS))
     for key, pattern in FIELDS.items():
@@ -119,6 +128,8 @@ def look(transport: Transport, name: str, options: Options, digest: str = "") ->
         raise unexpected(transport, found["root"], "the folder of all releases")
     return Facts(
         root=found["root"],
+        home=found["home"] if is_plain_path(found["home"]) else "",
+        owner=int(found["owner"]) if found["owner"] else None,
         machine=found["machine"],
         bits=int(found["bits"] or 0),
         abi=found["abi"],
@@ -133,6 +144,7 @@ def look(transport: Transport, name: str, options: Options, digest: str = "") ->
         highest=_highest(transport, name, found),
         is_root=found["user"] == "0",
         unit=found["unit"],
+        python=found["python"],
         packages=texts(transport, found["packages"], "what its Python has"),
     )
 
@@ -164,7 +176,7 @@ def check_device(
     """
     for trouble in (
         _abi_trouble(facts, manifest),
-        planted(facts.release_kind, "where it would be installed"),
+        unwritable(facts) or planted(facts.release_kind, "where it would be installed"),
         _folder_trouble(facts, size_bytes),
         _runtime_trouble(facts, manifest, options),
     ):
@@ -218,7 +230,34 @@ def planted(kind: str, where: str) -> str:
     if kind in ("yes", "no"):
         return ""
     what = {"link": "a link", "file": "no folder", "foreign": "another user's folder"}[kind]
-    return f"there is {what} {where}; find out who put it there, and remove it"
+    instead = ", or name another folder with --root" if kind == "foreign" else ""
+    return f"there is {what} {where}; find out who put it there, and remove it{instead}"
+
+
+def unwritable(facts: Facts) -> str:
+    """Say why the user may not change a release's versions, and what to do; "" where the user may."""
+    if facts.is_writable:
+        return ""
+    elsewhere = f"--root {facts.home}" if facts.home not in ("", facts.root) else "--root"
+    if facts.owner is None:
+        return f"{facts.root} is not writable for this user; name another folder with {elsewhere}"
+    who = "root" if facts.owner == 0 else f"the user with id {facts.owner}"
+    return (
+        f"{who} has installed it in {facts.root}, where this user may not write; deploy as that user, or "
+        f"install a second copy with {elsewhere}, here and in later commands"
+    )
+
+
+def require_writable(transport: Transport, facts: Facts) -> None:
+    """Refuse to change versions that belong to somebody else.
+
+    Raises:
+        RefusedError: the user may not write there; says what to do.
+    """
+    trouble = unwritable(facts)
+    if trouble:
+        msg = f"{transport}: {trouble}"
+        raise RefusedError(msg)
 
 
 def _abi_trouble(facts: Facts, manifest: Manifest) -> str:
@@ -237,8 +276,6 @@ def _abi_trouble(facts: Facts, manifest: Manifest) -> str:
 def _folder_trouble(facts: Facts, size_bytes: int) -> str:
     if not facts.hashes:
         return "it has no sha256sum to read hashes back with"
-    if not facts.is_writable:
-        return f"{facts.root} is not writable for this user; name another folder with --root"
     needed = size_bytes + SPARE_BYTES
     if facts.free_bytes < needed:
         have, want = (f"{amount / 2**20:.1f} MiB" for amount in (facts.free_bytes, needed))
@@ -260,14 +297,15 @@ def _python_trouble(facts: Facts, manifest: Manifest) -> str:
     packages = facts.packages
     if not packages:
         return "it has no Python to check the model with (--python names another)"
+    named = f"its Python {packages['python']} ({facts.python})"
     wanted = " or ".join(f"{need.package} >= {need.least}" for need in manifest.runtimes)
     found = [need for need in manifest.runtimes if need.package in packages]
     if not found:
-        return f"its Python {packages['python']} has no {wanted}"
+        return f"{named} has no {wanted}"
     if not any(_numbers(packages[need.package]) >= _numbers(need.least) for need in found):
         have = ", ".join(f"{need.package} {packages[need.package]}" for need in found)
-        return f"its runtime is {have}, needed is {wanted}"
-    return "" if "numpy" in packages else f"its Python {packages['python']} has no numpy"
+        return f"{named} has {have}, needed is {wanted}"
+    return "" if "numpy" in packages else f"{named} has no numpy"
 
 
 def this_machine() -> str:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationError
 
+from deploy.device.unit import PYTHON
 from deploy.errors import DeployError, RefusedError, TransportError
 from deploy.install import scripts
-from deploy.install.answers import hashes, script, silent_script
+from deploy.install.answers import hashes, script, silent_script, unexpected
 from deploy.install.device import Facts, Lock, can_check, check_device, digest_in, highest_known, look, place
 from deploy.layouts import device_files
 from deploy.manifest import MANIFEST
@@ -33,6 +34,7 @@ Step = Callable[[str], None]
 """Hears what is being done, e.g. ``"push 3 of 11"``."""
 
 HEALTH_TIMEOUT_S = 600.0
+_UNPROVED = f"a service runs it with {PYTHON}"
 QUICK_SAMPLES = 4
 """After the switch: the version was proved before it, so this shows that ``current`` leads to it."""
 
@@ -90,7 +92,9 @@ def install(release: Release, transport: Transport, options: Options, on_step: S
         except RefusedError:
             silent_script(transport, scripts.REMOVE, there, lock.id, digest)  # unless it is in use
             raise
+        is_changed = proof.record(lock, digest)
         if facts.active == digest:
+            notes += _python_note(facts, manifest.name) if is_changed else ()
             remember(lock, (manifest.counter, digest))
             previous = facts.previous and digest_in(facts.previous)
             return Installed(manifest.name, digest, digest, previous, is_new=False, notes=notes)
@@ -191,14 +195,31 @@ class Proof:
             return ()
         if self.options.benchmark:
             self._runs(folder)
-            return ("its answers were not checked, only that benchmark_model runs it: there is no Python",)
+            what = "its answers were not checked, only that benchmark_model runs it: there is no Python"
+            return (f"{what}; {_UNPROVED}",)
         if not self.options.without_health_check:
             msg = f"{self.transport}: nothing there can check a version's health; see --benchmark"
             raise RefusedError(msg)
-        return ("nothing was checked on the device, as --without-health-check says",)
+        return (f"nothing was checked on the device, as --without-health-check says; {_UNPROVED}",)
+
+    def record(self, lock: Lock, digest: str) -> bool:
+        """Have a service run a version with the Python that answered for it, or with the usual one.
+
+        Returns:
+            Whether it is another one than before.
+
+        Raises:
+            RefusedError: another installation took the lock over.
+            TransportError: the device was not reached.
+        """
+        python = self.facts.python if can_check(self.facts, self.manifest) else ""
+        said = script(lock.transport, scripts.RECORD, lock.there, lock.id, digest, python)
+        if said not in ("", "changed"):
+            raise unexpected(lock.transport, said)
+        return bool(said)
 
     def _answers(self, folder: str, digest: str, samples: int | None) -> None:
-        words = [self.options.python, f"{folder}/runner.py", "health", "--json"]
+        words = [self.facts.python, f"{folder}/runner.py", "health", "--json"]
         words += ["--samples", str(samples)] if samples is not None else []
         ran = self.transport.run(words, timeout_s=HEALTH_TIMEOUT_S)
         why = _why_unhealthy(ran, digest)
@@ -275,10 +296,24 @@ def _restart(transport: Transport, facts: Facts, name: str) -> None:
 
 def _service_note(facts: Facts, name: str) -> tuple[str, ...]:
     if facts.unit.startswith("enabled") and not facts.is_root:
-        return (
-            f"{name}.service still runs the version before; there: sudo systemctl restart {name}.service",
-        )
+        before = f"{name}.service still runs the version before; there: sudo systemctl restart {name}.service"
+        return (before, *_home_note(facts, name))
     return ()
+
+
+def _python_note(facts: Facts, name: str) -> tuple[str, ...]:
+    """Say of an active version whose Python is another one now when its service takes that up."""
+    if not facts.unit.startswith("enabled"):
+        return ()
+    runs = f"{name}.service runs it with another Python from its next start on; there: systemctl restart"
+    return (f"{runs} {name}.service", *_home_note(facts, name))
+
+
+def _home_note(facts: Facts, name: str) -> tuple[str, ...]:
+    if not facts.python.startswith(("/home/", "/root/")):
+        return ()
+    what = f"{name}.service cannot run {facts.python}: it may not enter homes"
+    return (f"{what}; make that Python elsewhere, such as in /opt, and deploy with --python",)
 
 
 def _release(folder: str | None) -> str:

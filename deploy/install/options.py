@@ -18,7 +18,8 @@ class Options:
     Attributes:
         root: the folder on the device below which releases are; None takes the one that has the release
             already, else the first of the usual ones that is writable.
-        python: the device's Python, a name or a whole path.
+        python: the device's Python, a name or a path; None takes the one that the active version was proved
+            with, else ``python3``.
         allow_downgrade: whether a release with a lower counter than the active one's may be installed.
         benchmark: path on the device of a ``benchmark_model``, which stands in for the health check where
             there is no Python: it shows that the model runs, not that it answers rightly.
@@ -27,7 +28,7 @@ class Options:
     """
 
     root: str | None = None
-    python: str = "python3"
+    python: str | None = None
     allow_downgrade: bool = False
     benchmark: str | None = None
     without_health_check: bool = False
@@ -38,8 +39,9 @@ class Options:
             if path is not None and not is_plain_path(path):
                 msg = f"{path!r} cannot be the {what} on a device: an absolute path, and no .. in it"
                 raise DeployError(msg)
-        if self.python.startswith("-") or not self.python.isprintable() or not self.python:
-            msg = f"{self.python!r} cannot be a device's Python: a name or an absolute path"
+        python = self.python
+        if python is not None and (python.startswith("-") or not python.isprintable() or not python):
+            msg = f"{python!r} cannot be a device's Python: a name or an absolute path"
             raise DeployError(msg)
 
 

@@ -41,6 +41,14 @@ elif [ -n "$abi" ] && [ -d /data/local/tmp ] && [ -w /data/local/tmp ]; then roo
 elif [ -w /opt ] || [ -w "/opt/$name" ]; then root=/opt
 else root=$home; fi
 there=${root%/}/$name up=${root%/}/$name
+current=$(readlink "$there/current" 2>/dev/null)
+previous=$(readlink "$there/previous" 2>/dev/null)
+if [ -z "$python" ]; then
+    python=$(readlink "$there/python/${current##*[/-]}" 2>/dev/null)
+    [ -x "$python" ] || python=python3
+fi
+python=$(command -v "$python" 2>/dev/null)
+case $python in /*) ;; */*) python=$PWD/$python ;; *) python= ;; esac
 while [ ! -d "$up" ]; do up=${up%/*}; [ -n "$up" ] || up=/; done
 say() { if [ "$1" "$2" ]; then echo yes; else echo no; fi; }
 kind() {
@@ -51,13 +59,13 @@ kind() {
     else echo yes; fi
 }
 printf 'root=%s\n' "$root"
+if [ -n "${HOME:-}" ]; then printf 'home=%s\n' "$home"; else echo home=; fi
+echo "owner=$(stat -c %u "$there" 2>/dev/null)"
 echo "machine=$(uname -m)"
 echo "bits=$(getconf LONG_BIT 2>/dev/null)"
 echo "abi=$abi"
 echo "writable=$(say -w "$up")"
 df -Pk "$up" 2>/dev/null | tail -n 1 | { read -r _ _ _ free _; echo "free_kib=$free"; }
-current=$(readlink "$there/current" 2>/dev/null)
-previous=$(readlink "$there/previous" 2>/dev/null)
 printf 'current=%s\n' "$current"
 printf 'previous=%s\n' "$previous"
 if [ -n "$digest" ]; then echo "release_kind=$(kind "$there/releases/$digest")"; else echo release_kind=no; fi
@@ -65,12 +73,16 @@ if [ -n "$previous" ]; then echo "previous_kind=$(kind "$there/$previous")"; els
 echo "hashes=$(say -n "$(command -v sha256sum)")"
 echo "user=$(id -u)"
 echo "unit=$(systemctl is-enabled "$name.service" 2>/dev/null)"
-printf 'packages=%s\n' "$("$python" -c "$probe" 2>/dev/null)"
+printf 'python=%s\n' "$python"
+printf 'packages=%s\n' "$([ -z "$python" ] || "$python" -c "$probe" 2>/dev/null)"
 printf 'highest=%s\\n' "$(head -c 200 "$there/highest" 2>/dev/null)"
 printf 'manifest=%s\n' "$(LINE)"
 exit 0
 """.replace("LINE", _LINE.replace("$1", "$there/current"))
-"""name root-or-"" python digest-or-"" probe -> lines of ``key=value``."""
+"""name root-or-"" python-or-"" digest-or-"" probe -> lines of ``key=value``.
+
+Without a python it is the one that the active version was proved with, else ``python3``.
+"""
 
 LOCK = """
 there=$1 id=$2 minutes=$3 break=$4 owner=$5
@@ -150,6 +162,28 @@ sync
 )
 """folder id digest: the pushed files become the release of that digest, or repair it."""
 
+RECORD = (
+    HELD
+    + """
+[ "$(readlink "python/$3")" != "$4" ] || exit 0
+if [ -z "$4" ]; then
+    rm -f "python/$3" || exit 1
+else
+    rm -rf ".switch-$2"
+    umask 022
+    mkdir -p python && mkdir ".switch-$2" || exit 1
+    ln -s "$4" ".switch-$2/$3" && mv -f ".switch-$2/$3" python/ || exit 1
+    rmdir ".switch-$2"
+fi
+sync
+echo changed
+"""
+)
+"""folder id digest python-or-"" -> ``changed``, or nothing: the Python that a service runs the version with.
+
+The link is read, not followed: a virtual environment's Python finds its packages by its own path alone.
+"""
+
 SWITCH = (
     HELD
     + """
@@ -189,7 +223,7 @@ REMOVE = (
 shift 2
 for digest in "$@"; do
     case $(readlink current):$(readlink previous) in *"$digest"*) continue;; esac
-    rm -rf "releases/$digest" || exit 1
+    rm -rf "releases/$digest" "python/$digest" || exit 1
 done
 sync
 """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from deploy.errors import DeployError, RefusedError
 from deploy.install import scripts
 from deploy.install.answers import fields, read_manifest_text, script, silent_script, unexpected
-from deploy.install.device import Facts, Lock, can_check, digest_in, look, place, planted
+from deploy.install.device import Facts, Lock, can_check, digest_in, look, place, planted, require_writable
 from deploy.install.install import Installed, Proof, Step, remember, switch
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def rollback(name: str, transport: Transport, options: Options, on_step: Step) -
     """
     on_step("look at the device")
     facts = look(transport, name, options)
+    require_writable(transport, facts)
     trouble = planted(facts.previous_kind, "where its previous version was")
     if trouble:
         msg = f"{transport}: {trouble}"
@@ -113,6 +114,7 @@ def rollback(name: str, transport: Transport, options: Options, on_step: Step) -
         manifest = _manifest_of(transport, f"{there}/releases/{facts.previous}", name)
         proof = Proof(transport, manifest, options, facts)
         notes = proof.require(f"{there}/releases/{facts.previous}", wanted.digest, None, on_step)
+        proof.record(lock, wanted.digest)
         notes += switch(lock, facts, facts.previous, proof, on_step)
         remember(lock)
     before = facts.active and digest_in(facts.active)
@@ -138,6 +140,7 @@ def prune(name: str, transport: Transport, options: Options, keep: int = LEAST_K
     others = [one for one in versions if one not in spared]
     removed = tuple(one.digest for one in others[max(0, keep - len(spared)) :])
     if removed:
+        require_writable(transport, facts)
         there = place(facts, name)
         with Lock(transport, there, facts, break_lock=options.break_lock) as lock:
             silent_script(transport, scripts.REMOVE, there, lock.id, *removed)

@@ -116,7 +116,11 @@ _where = _options(
     click.option(
         "--root", callback=_checked_path, help="The folder on the devices that releases are installed below."
     ),
-    click.option("--python", callback=_checked_python, help="The devices' Python; default: python3."),
+    click.option(
+        "--python",
+        callback=_checked_python,
+        help="The devices' Python; default: the one that the active version was proved with, else python3.",
+    ),
     click.option(
         "--parallel",
         type=click.IntRange(1, 64),

@@ -87,7 +87,8 @@ def _options_for(fleet: Fleet, way: Transport) -> Options:
     from deploy.install.options import Options
     from deploy.transports.ssh import SshTransport
 
-    python = fleet.python or (way.address.python if isinstance(way, SshTransport) else "python3")
+    named = way.address.python if isinstance(way, SshTransport) else ""
+    python = fleet.python or (named if named.startswith("/") else None)
     return Options(python=python, **fleet.options)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 
@@ -51,9 +52,38 @@ def test_what_it_may_do_is_little(unit_file):
 
 def test_it_runs_the_current_version_under_the_root(manifest):
     text = service_unit(manifest, root="/data/models", memory_mib=96)
-    assert 'ExecStart=/usr/bin/python3 "/data/models/tiny/current/runner.py" run --socket' in text
+    assert '"/data/models/tiny" %t/tiny/model.sock' in text
+    assert "ConditionPathExists=/data/models/tiny/current/runner.py" in text
     assert "\nMemoryMax=96M\n" in text
     assert "\nUser=root" not in text
+
+
+def started(unit, home):
+    """Run a unit's command as systemd would; returns the words that it starts, Python first."""
+    line = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
+    words = shlex.split(line.removeprefix("ExecStart=").replace("$$", "$").replace("%t", "/run"))
+    assert words[3] == str(home)
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    return ran.stdout.splitlines()
+
+
+def test_it_runs_the_python_that_was_proved_for_the_current_version(manifest, tmp_path):
+    home, folders = tmp_path / "tiny", ("a" * 64, "b" * 64, f".kept-{'b' * 64}")
+    python = tmp_path / "a b" / "python3"
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$0" "$@"\n')
+    python.chmod(0o755)
+    (home / "python").mkdir(parents=True)
+    (home / "python" / ("b" * 64)).symlink_to(python)
+    unit = service_unit(manifest, root=str(tmp_path)).replace("/usr/bin/python3", "/bin/echo")
+    socket = "run --socket /run/tiny/model.sock"
+    for folder, is_proved in zip(folders, (False, True, True), strict=True):
+        (home / "releases" / folder).mkdir(parents=True)
+        (home / "current").unlink(missing_ok=True)
+        (home / "current").symlink_to(f"releases/{folder}")
+        runner = f"{home}/releases/{folder}/runner.py"
+        words = [str(python), runner, *socket.split()] if is_proved else [f"{runner} {socket}"]
+        assert started(unit, home) == words
 
 
 @pytest.mark.parametrize("root", ["opt", "", "/opt/../etc", "/opt\nUser=root"])

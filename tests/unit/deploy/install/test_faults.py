@@ -67,7 +67,7 @@ def test_whatever_fails_in_a_deploy_the_device_has_a_whole_version(
         assert device.active == digest_of(new)
         device.require_whole(old, new)
         assert {path.name for path in device.home.iterdir()} <= {
-            *("current", "highest", "previous", "releases", "state")
+            *("current", "highest", "previous", "python", "releases", "state")
         }
 
 
@@ -77,7 +77,7 @@ def test_whatever_fails_in_a_rollback_the_device_has_a_whole_version(
     device: Any, old: Path, new: Path, kind: Any, lasts: bool
 ) -> None:
     options = device.options(**QUICK)
-    for at in range(1, 11):
+    for at in range(1, 12):
         shutil.rmtree(device.root, ignore_errors=True)
         device.install(old, **QUICK)
         device.install(new, **QUICK)

@@ -40,7 +40,9 @@ def test_a_first_install_makes_the_release_active_and_healthy(device: Any, old: 
     assert steps[-5:] == [
         *("read hashes back", "settle", "check its health", "switch", "check through current")
     ]
-    assert sorted(path.name for path in device.home.iterdir()) == ["current", "highest", "releases", "state"]
+    assert sorted(path.name for path in device.home.iterdir()) == [
+        *("current", "highest", "python", "releases", "state")
+    ]
     assert device.health()["healthy"]
 
 

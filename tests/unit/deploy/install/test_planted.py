@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from deploy.errors import RefusedError
 from deploy.install.versions import list_versions, rollback
 from deploy.manifest import digest_of
 from deploy.transports.local import LocalTransport
+from deploy.transports.transport import Ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +69,60 @@ def test_a_version_that_was_planted_is_not_installed(
     with pytest.raises(RefusedError, match=f"{said} its previous version was"):
         rollback("tiny", LocalTransport(), device.options(**QUICK), lambda _: None)
     assert device.active == digest_of(old)
+
+
+class Ordinary(LocalTransport):
+    """This machine, whose user may not write to where ``owner`` has installed something."""
+
+    def __init__(self, owner: str, home: str = "/home/pi/.local/share/edge-models") -> None:
+        self.owner, self.home = owner, home
+
+    def run(self, words: Any, *, timeout_s: float = 120.0) -> Ran:
+        ran = super().run(words, timeout_s=timeout_s)
+        out = ran.out.replace(b"\nwritable=yes\n", b"\nwritable=no\n")
+        for key, value in (("owner", self.owner), ("home", self.home)):
+            out = re.sub(rf"\n{key}=.*\n".encode(), f"\n{key}={value}\n".encode(), out)
+        return Ran(ran.status, out, ran.err)
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        (
+            Ordinary("0"),
+            "root has installed it in .*, where this user may not write; deploy as that user, or ",
+        ),
+        (Ordinary("1001"), "the user with id 1001 has installed it in .*; deploy as that user, or "),
+        (Ordinary(""), "is not writable for this user; name another folder "),
+    ],
+)
+def test_where_another_user_has_installed_it_a_place_of_ones_own_is_named(
+    device: Any, old: Path, new: Path, way: Ordinary, said: str
+) -> None:
+    third = {"allow_downgrade": True, **QUICK}
+    device.install(old, **QUICK)
+    device.install(new, **QUICK)
+
+    said += r".*--root /home/pi/\.local/share/edge-models"
+    with pytest.raises(RefusedError, match=said):
+        device.install(old, way, **third)
+    with pytest.raises(RefusedError, match=said):
+        rollback("tiny", way, device.options(**QUICK), lambda _: None)
+    assert device.active == digest_of(new)
+
+
+def test_a_user_without_a_home_is_asked_for_a_folder(device: Any, old: Path) -> None:
+    for home in ("", "relative", str(device.root)):
+        with pytest.raises(RefusedError, match=r"name another folder with --root$"):
+            device.install(old, Ordinary("", home), **QUICK)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root may give a folder away")
+def test_where_another_user_made_a_version_another_folder_is_advised(device: Any, old: Path) -> None:
+    device.install(old, **QUICK)
+    plant_folder(device.home / "releases" / digest_of(old))
+    with pytest.raises(RefusedError, match="and remove it, or name another folder with --root"):
+        device.install(old, **QUICK)
 
 
 def test_a_folder_of_versions_that_is_a_link_is_refused(device: Any, old: Path, tmp_path: Path) -> None:

@@ -127,6 +127,17 @@ def test_what_another_way_installed_stays_as_the_release_before(board, tmp_path,
     assert board.at("previous") == f"releases/{other.name}"
 
 
+def test_its_service_runs_the_python_that_the_package_has_checked(board, tmp_path, package):
+    deb, digest = package(tmp_path / "one")
+    for each in (digest, "f" * 64):
+        (board.home / "python").mkdir(parents=True, exist_ok=True)
+        (board.home / "python" / each).symlink_to("/opt/edge-python/bin/python3")
+
+    board.install(deb)
+
+    assert [path.name for path in (board.home / "python").iterdir()] == ["f" * 64]
+
+
 def test_a_truncated_package_leaves_the_old_release_active(board, tmp_path, package, release):
     old, digest = package(tmp_path / "old")
     new, _ = package(tmp_path / "new", version="2.0")
@@ -169,6 +180,8 @@ def test_removed_it_leaves_no_release_and_purged_nothing(board, tmp_path, packag
     for version in ("1.0", "2.0"):
         board.install(package(tmp_path / version, version=version)[0])
     (board.home / "state").mkdir()
+    (board.home / "python").mkdir()
+    (board.home / "python" / ("f" * 64)).symlink_to("/opt/edge-python/bin/python3")
 
     assert board.dpkg("-r", "edge-model-tiny").returncode == 0
     assert [path.name for path in board.home.iterdir()] == ["state"]
