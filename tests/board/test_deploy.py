@@ -2,93 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-from pathlib import Path
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
-from deploy import device
 from deploy.errors import RefusedError, TransportError
 from deploy.install.install import Installed, install
 from deploy.install.options import Options
-from deploy.install.versions import rollback, status
-from deploy.manifest import Manifest, digest_of, read_release, write_manifest
+from deploy.install.versions import list_versions, status
+from deploy.keys import generate_key
+from deploy.manifest import digest_of, read_release
+from deploy.signing import sign
 from deploy.transports.addresses import open_transport
 from deploy.transports.ssh import SshTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from deploy.transports.ssh import SshAddress
     from deploy.transports.transport import Transport
     from pipeline.board.board import Board
+    from pipeline.board.image import BoardImage
 
 pytestmark = pytest.mark.xdist_group("board")
 
 
-def write(folder: Path, model: Path, version: str, counter: int, flip: int = 0) -> Path:
-    """Write what a device has of a release of ``model``; ``flip`` spoils its golden answers."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    folder.mkdir()
-    shutil.copyfile(model, folder / "tiny.tflite")
-    for file in device.FILES:
-        shutil.copyfile(Path(device.__file__).with_name(file), folder / file)
-    interpreter = Interpreter(str(model), num_threads=1)
-    interpreter.allocate_tensors()
-    ports = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    golden = np.random.default_rng(3).integers(-128, 128, (8, 8, 8, 1)).astype(np.int8)
-    answers = []
-    for sample in golden:
-        interpreter.set_tensor(ports[0]["index"], sample[np.newaxis])
-        interpreter.invoke()
-        answers.append(interpreter.get_tensor(ports[1]["index"])[0] ^ flip)
-    np.save(folder / "golden_input_0.npy", golden)
-    np.save(folder / "golden_output_0.npy", np.stack(answers).astype(np.int8))
-    contracts = [
-        {
-            "name": name,
-            "shape": [int(size) for size in port["shape"]],
-            "dtype": "int8",
-            "scale": float(port["quantization"][0]),
-            "zero_point": int(port["quantization"][1]),
-            "range": None,
-        }
-        for name, port in zip(("image", "class"), ports, strict=True)
-    ]
-    steps = {"resize": None, "indices": False, "reverse_channels": False, "scale": [1.0], "offset": [0.0]}
-    facts = {
-        "name": "tiny",
-        "version": version,
-        "target": "arm64",
-        "counter": counter,
-        "created": None,
-        "expires": None,
-        "devices": ["rpi4"],
-        "machine": "aarch64",
-        "android_abi": "arm64-v8a",
-        "runtimes": [{"package": "ai-edge-litert", "least": "1.0.1"}],
-        "format": "int8",
-        "inputs": [contracts[0] | {"preprocessing": steps}],
-        "outputs": [contracts[1] | {"task": "regression", "logits": False}],
-        "labels": [],
-        "tolerance_steps": 1,
-        "golden": 8,
-        "model": "tiny.tflite",
-        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()},
-    }
-    write_manifest(Manifest.model_validate_json(json.dumps(facts)), folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def releases(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def releases(write_release: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("releases")
-    made = {"old": ("1.0", 1, 0), "new": ("1.1", 2, 0), "bad": ("1.2", 3, 0x40)}
-    return {name: write(folder / name, model, *facts) for name, facts in made.items()}
+    made = {"old": ("1.0.0", 0), "new": ("1.1.0", 0), "bad": ("1.2.0", 0x40)}
+    return {name: write_release(folder, "tiny", version, flip=flip) for name, (version, flip) in made.items()}
 
 
 @pytest.fixture(params=["ssh", "adb"])
@@ -97,6 +44,11 @@ def way(request: Any, board: Board, adb_server: int) -> Iterator[Transport]:
     opened.run(["sh", "-c", "rm -rf /opt/tiny /data/local/tmp/edge-models"])
     yield opened
     opened.close()
+
+
+PIPELINE = "from pipeline.cli import main; main()"
+AS_ANDROID = "/data/local/tmp/edge-models"
+"""Where root's releases are on the board, which answers ``getprop``."""
 
 
 def quiet(_: str) -> None:
@@ -113,32 +65,68 @@ def active(way: Transport) -> tuple[str | None, bool | None]:
 
 
 def test_a_release_is_proved_on_the_boards_own_processor(way: Transport, releases: dict[str, Path]) -> None:
-    old, new, bad = (releases[name] for name in ("old", "new", "bad"))
+    old, bad = releases["old"], releases["bad"]
     assert put(old, way).is_new
 
     with pytest.raises(RefusedError, match=r"is not healthy there: .*golden"):
         put(bad, way)
     assert active(way) == (digest_of(old), True)
 
-    if isinstance(way, SshTransport):  # the same programs run there over adb, and each takes seconds
-        assert put(new, way).before == digest_of(old)
-        assert rollback("tiny", way, Options(), quiet).digest == digest_of(old)
-        assert active(way) == (digest_of(old), True)
-
 
 def test_the_running_board_is_an_address(
-    board: Board, releases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    image: BoardImage,
+    openssh: Path,
+    releases: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pipeline: Callable[..., Any],
 ) -> None:
-    from pipeline.board import board as boards
-    from pipeline.board.addresses import open_device
+    """From `pipeline device up` on, in a cache of its own: the user may have a board up."""
+    assert openssh.is_dir()
+    (tmp_path / "board").mkdir()
+    (tmp_path / "board" / image.folder.name).symlink_to(image.folder)
+    monkeypatch.setenv("EDGE_PIPELINE_CACHE", str(tmp_path))
+    old = releases["old"]
+    generate_key(tmp_path / "release.key", tmp_path / "release.pub")
+    monkeypatch.setenv("EDGE_PIPELINE_PUBLIC_KEY", str(tmp_path / "release.pub"))
+    sign(old, tmp_path / "release.key")
+    address = ("--to", "board")
+    assert pipeline("deploy", old, *address).code == 5
+    try:
+        subprocess.run([sys.executable, "-c", PIPELINE, "device", "up"], check=True, timeout=300)
 
-    recorded = boards.RunningBoard(0, board.address, "rpi4", 512)
-    monkeypatch.setattr(boards, "running", lambda: recorded)
-    way = open_device("board")
-    way.run(["rm", "-rf", "/opt/tiny", "/data/local/tmp/edge-models/tiny"])
-    assert put(releases["old"], way).is_new
-    assert active(way) == (digest_of(releases["old"]), True)
-    way.close()
+        deployed = json.loads(pipeline("deploy", old, *address, "--json").out)
+        assert [(one["address"], one["state"]) for one in deployed["devices"]] == [("board", "installed")]
+        sample = "import numpy; numpy.save('/tmp/one.npy', numpy.zeros((3, 8, 8, 1), 'float32'))"
+        runner = f"{AS_ANDROID}/tiny/current/runner.py"
+        for words in (["-c", sample], [runner, "run", "--observe", "all", "/tmp/one.npy"]):
+            assert pipeline("device", "shell", "--", "python3", *words).code == 0
+        seen = json.loads(pipeline("monitor", old, "--from", "board", "--json").out)
+    finally:
+        pipeline("device", "down")
+    assert [(one["address"], one["samples"]) for one in seen["devices"]] == [("board", 3)]
+
+
+def test_where_root_has_installed_it_an_ordinary_user_installs_as_advised(
+    board: Board, pi: SshAddress, releases: dict[str, Path]
+) -> None:
+    as_root, way = SshTransport(board.address), SshTransport(pi)
+    as_root.run(["sh", "-c", "rm -rf /opt/tiny /home/pi/.local"])
+    unchecked = Options(root="/opt", python="/nowhere/python3", without_health_check=True)
+    install(read_release(releases["old"]), as_root, unchecked, quiet)
+
+    with pytest.raises(RefusedError, match="root has installed it in /opt, where this user") as refused:
+        put(releases["old"], way)
+    advised = str(refused.value).partition("--root ")[2].partition(",")[0]
+    assert advised == "/home/pi/.local/share/edge-models"
+    options = Options(root=advised)
+    assert install(read_release(releases["old"]), way, options, quiet).is_new
+
+    as_root.run(["rm", "-rf", "/opt/tiny"])
+    (found,) = list_versions("tiny", way, Options())  # where an ordinary user's are anyway
+    assert found.is_active
+    for each in (way, as_root):
+        each.close()
 
 
 @pytest.mark.parametrize(("step", "after"), [("check its health", "old"), ("check through current", "new")])
