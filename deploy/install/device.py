@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import secrets
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from deploy.errors import RefusedError, SignatureError, TransportError
 from deploy.install import scripts
 from deploy.install.answers import (
-    BUSY,
-    LOCK_MINUTES,
     fields,
     matched,
-    printed,
     read_manifest_text,
-    run_script,
     script,
-    silent_script,
     texts,
     unexpected,
-    unframed,
 )
 from deploy.install.options import is_plain_path, require_name
 from deploy.transports.words import quoted
@@ -38,7 +28,6 @@ if TYPE_CHECKING:
     from deploy.transports.transport import Transport
 
 SPARE_BYTES = 4 << 20
-_held: set[str] = set()  # ids of the locks that this process uses
 _ACTIVE = re.compile(r"releases/((?:\.kept-)?[0-9a-f]{64})")
 FIELDS = {
     "root": r".*",
@@ -135,8 +124,8 @@ def look(transport: Transport, name: str, options: Options, digest: str = "") ->
         abi=found["abi"],
         is_writable=found["writable"] == "yes",
         free_bytes=int(found["free_kib"] or 0) << 10,
-        active=_folder(found["current"]),
-        previous=_folder(found["previous"]),
+        active=version_in(found["current"]),
+        previous=version_in(found["previous"]),
         manifest=read_manifest_text(found["manifest"]),
         release_kind=found["release_kind"],
         previous_kind=found["previous_kind"],
@@ -308,91 +297,6 @@ def _python_trouble(facts: Facts, manifest: Manifest) -> str:
     return "" if "numpy" in packages else f"{named} has no numpy"
 
 
-def this_machine() -> str:
-    """Return what tells the processes that this one sees from others, and says nothing else of the machine.
-
-    Two containers of one machine, since it was started, see other processes of the same numbers.
-    """
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    about = boot.read_bytes() if boot.exists() else b""
-    with suppress(OSError):
-        about += Path("/proc/self/ns/pid").readlink().name.encode()
-    return hashlib.sha256(about).hexdigest()[:16]
-
-
-def _is_dead(owner: str, holder: str) -> bool:
-    """Whether a lock was of a process that this one would see, and is used no more."""
-    machine, _, process = owner.partition(":")
-    if machine != this_machine() or not re.fullmatch("[0-9]{1,10}", process, re.ASCII):
-        return False
-    # One of this very process may not have been given back because the link was lost.
-    return holder not in _held if process == str(os.getpid()) else not Path(f"/proc/{process}").exists()
-
-
-class Lock:
-    """One installation at a time on a device; ``with Lock(...) as lock`` gives its ``id``.
-
-    A lock whose owner was killed on this machine is taken over at once, another one after ``LOCK_MINUTES``.
-    What it left is removed then.
-
-    Args:
-        there: the folder of all versions.
-        facts: what was found before; another installation must not have changed it meanwhile.
-
-    Raises:
-        RefusedError: another installation holds it, or was there in between.
-        TransportError: the device was not reached, or cannot be written to.
-    """
-
-    def __init__(self, transport: Transport, there: str, facts: Facts, *, break_lock: bool = False) -> None:
-        self.transport, self.there, self.facts, self.break_lock = transport, there, facts, break_lock
-        self.id = secrets.token_hex(8)
-
-    def __enter__(self) -> Lock:
-        _held.add(self.id)
-        try:
-            said = fields(self.transport, self._take(by_force=self.break_lock), ("current", "previous"))
-            if (_folder(said["current"]), _folder(said["previous"])) != (
-                self.facts.active,
-                self.facts.previous,
-            ):
-                msg = f"{self.transport} was installed to by somebody else just now; look again"
-                raise RefusedError(msg)
-        except BaseException:
-            self._give_back()  # it may have been taken before the link was lost
-            raise
-        return self
-
-    def _take(self, *, by_force: bool) -> str:
-        force = "yes" if by_force else ""
-        words = (self.there, self.id, str(LOCK_MINUTES), force, f"{this_machine()}:{os.getpid()}")
-        ran = run_script(self.transport, scripts.LOCK, *words)
-        if ran.status == BUSY and not by_force:
-            said = fields(self.transport, unframed(self.transport, ran), ("owner", "holder"))
-            if _is_dead(said["owner"], said["holder"]):
-                return self._take(by_force=True)
-        return printed(self.transport, ran)
-
-    def refresh(self) -> None:
-        """Keep the lock from growing old.
-
-        Raises:
-            RefusedError: another installation took it over.
-            TransportError: the device was not reached.
-        """
-        silent_script(self.transport, scripts.HELD, self.there, self.id)
-
-    def __exit__(self, *_: object) -> None:
-        self._give_back()
-
-    def _give_back(self) -> None:
-        _held.discard(self.id)
-        try:
-            run_script(self.transport, scripts.UNLOCK, self.there, self.id)
-        except TransportError:
-            return  # the next installation takes over, see LOCK_MINUTES
-
-
 def digest_in(folder: str) -> str:
     """Return a version's digest by its folder in ``releases``, which a .deb may have put aside."""
     return folder[-64:]
@@ -403,7 +307,8 @@ def place(facts: Facts, name: str) -> str:
     return str(PurePosixPath(facts.root) / require_name(name))
 
 
-def _folder(link: str) -> str | None:
+def version_in(link: str) -> str | None:
+    """Return the folder in ``releases`` that ``current`` or ``previous`` leads to; None of no version."""
     found = _ACTIVE.fullmatch(link)
     return found[1] if found else None
 

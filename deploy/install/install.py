@@ -8,6 +8,7 @@ switch leaves the old version untouched; what fails after it goes back.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +19,8 @@ from deploy.device.unit import PYTHON
 from deploy.errors import DeployError, RefusedError, TransportError
 from deploy.install import scripts
 from deploy.install.answers import hashes, script, silent_script, unexpected
-from deploy.install.device import Facts, Lock, can_check, check_device, digest_in, highest_known, look, place
+from deploy.install.device import Facts, can_check, check_device, digest_in, highest_known, look, place
+from deploy.install.lock import Lock
 from deploy.layouts import device_files
 from deploy.manifest import MANIFEST
 from deploy.transports.words import last_line, quoted
@@ -310,7 +312,7 @@ def _python_note(facts: Facts, name: str) -> tuple[str, ...]:
 
 
 def _home_note(facts: Facts, name: str) -> tuple[str, ...]:
-    if not facts.python.startswith(("/home/", "/root/")):
+    if not re.match("/(home|root)/", facts.python):
         return ()
     what = f"{name}.service cannot run {facts.python}: it may not enter homes"
     return (f"{what}; make that Python elsewhere, such as in /opt, and deploy with --python",)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from deploy.errors import DeployError, RefusedError
 from deploy.install import scripts
 from deploy.install.answers import fields, read_manifest_text, script, silent_script, unexpected
-from deploy.install.device import Facts, Lock, can_check, digest_in, look, place, planted, require_writable
+from deploy.install.device import Facts, can_check, digest_in, look, place, planted, require_writable
 from deploy.install.install import Installed, Proof, Step, remember, switch
+from deploy.install.lock import Lock
 
 if TYPE_CHECKING:
     from deploy.install.options import Options

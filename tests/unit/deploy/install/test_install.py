@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deploy.errors import DeployError, RefusedError, SignatureError, TransportError
-from deploy.install.device import this_machine
+from deploy.install.lock import this_machine
 from deploy.install.options import Options
 from deploy.install.versions import list_versions, prune, rollback, status
 from deploy.layouts import device_files

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deploy.errors import RefusedError, TransportError
-from deploy.install import device as module
-from deploy.install.device import Lock, look, place, this_machine
+from deploy.install import lock as module
+from deploy.install.device import look, place
+from deploy.install.lock import Lock, this_machine
 from deploy.transports.local import LocalTransport
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def test_processes_of_two_containers_are_told_apart(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("flags", [["--pid", "--fork"]])
 def test_a_pid_namespace_is_another_machine(flags: list[str]) -> None:
-    program = "from deploy.install.device import this_machine; print(this_machine())"
+    program = "from deploy.install.lock import this_machine; print(this_machine())"
     import sys
 
     command = ["unshare", "--user", "--map-root-user", *flags, sys.executable, "-c", program]
