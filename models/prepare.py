@@ -9,6 +9,7 @@ import numpy as np
 from models.errors import ModelError
 from models.graph import Graph, build_model
 from models.keras3 import read_graph
+from models.rewrites.constants import fold_constants
 from models.rewrites.coverage import unsupported_by_qat, without_int8
 from models.rewrites.covering import cover_rectifiers, cover_scalings
 from models.rewrites.exponential import spell_exponentials
@@ -34,7 +35,7 @@ TOLERANCE = 1e-5  # of the outputs, relative to the largest of them where that i
 _WIDE_TOLERANCE = 1e-3  # the same on random inputs that need not look like data: rounding grows there
 _LAST_BITS = 4  # the outputs may also differ by this many times what the last bit of the inputs decides
 _PASSES = (
-    *(normalise_layers, spell_exponentials, unroll_recurrent, lift_sequences),
+    *(normalise_layers, fold_constants, spell_exponentials, unroll_recurrent, lift_sequences),
     *(fold_scalings, cover_scalings, cover_rectifiers),
 )
 _PROBES = 4  # random samples of each range on which the outputs are compared

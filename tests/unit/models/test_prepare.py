@@ -252,6 +252,26 @@ def test_an_activation_without_int8_form_stays_and_is_named(sequential, library,
     assert "odd" in unsupported_by_qat(prepared)
 
 
+@pytest.mark.parametrize("centred", [True, False])
+def test_a_normalization_over_one_value_is_a_constant(library, randomised, centred):
+    series = library.Input((16, 1))
+    attended = library.layers.MultiHeadAttention(2, 4)(series, series)
+    constant = library.layers.LayerNormalization(center=centred, name="constant")(attended)
+    added = library.layers.Add()([constant, series])
+    model = randomised(library.Model(series, library.layers.Dense(3)(library.layers.Flatten()(added))))
+
+    prepared, rewrites = prepare(model)
+
+    assert not {"MultiHeadAttention", "LayerNormalization"} & set(kinds(prepared))
+    assert "constant" in [rewrite.layer for rewrite in rewrites]
+
+
+def test_a_normalization_over_several_values_stays(sequential, library):
+    prepared, _ = prepare(sequential((16, 2), library.layers.LayerNormalization(axis=[1, 2])))
+
+    assert "LayerNormalization" in kinds(prepared)
+
+
 def test_an_activation_that_tfmot_does_not_know_stays(sequential, library):
     model = sequential(VECTOR, library.layers.Dense(3), library.layers.Activation("exponential", name="odd"))
 
