@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Split = Literal["train", "test"]
-Treatment = Literal["quantization-aware", "pruned, quantization-aware", "post-training", "float", "none"]
+Treatment = Literal[
+    "quantization-aware",
+    "pruned, quantization-aware",
+    "post-training",
+    "pruned, post-training",
+    "float",
+    "none",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,6 +283,7 @@ class QuantizedModel(Artifact):
         format: the best one that the converter and the runtimes can do: full-integer int8 where there is no
             reason against it.
         reason: why it is not "int8".
+        untrained: why it was not converted from the model of quantization-aware training, where it was not.
         sparsity: share of zeros over all kernels.
         layers: what became of each layer in the end.
     """
@@ -286,6 +294,17 @@ class QuantizedModel(Artifact):
     format: Format
     reason: str
     layers: tuple[LayerTreatment, ...]
+    untrained: str = ""
+
+    @property
+    def after_training(self) -> str:
+        """Say where it was quantized after training, and why; else nothing."""
+        if not self.untrained:
+            return ""
+        return (
+            f"{self.format} by post-training quantization: the model of quantization-aware training "
+            f"does not convert ({self.untrained})"
+        )
 
     @property
     def tflite(self) -> Path:

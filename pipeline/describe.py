@@ -67,7 +67,9 @@ def describe(
         content, metadata, {LABELS: labels_text(data.classes).encode()} if labels else {}
     )
     found = read_tflite(written, name="the described model", allow_custom=None)
-    described = replace(quantized, folder=out, digest="", size_bytes=found.size_bytes, sha256=found.sha256)
+    described = replace(
+        quantized, folder=out, digest="", notes=(), size_bytes=found.size_bytes, sha256=found.sha256
+    )
     described.tflite.write_bytes(written)
     return described
 

@@ -5,7 +5,9 @@ The converter runs in a child process: it segfaults on some recurrent layers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from pipeline import sandbox
 from pipeline.artifacts import Baseline, QuantizedModel
 from pipeline.errors import PipelineError, StageError, StageTimeoutError
 from pipeline.flatbuffer import float_operators, integer_io, read_tflite, weight_sparsity
-from pipeline.quantize.layers import final_treatments, float_layers
+from pipeline.quantize.layers import final_treatments, float_layers, is_trained, quantized_after_training
 from pipeline.quantize.tflite import write_float32, write_quantized
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.scaling import as_input, as_real
@@ -21,6 +23,7 @@ from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,8 +33,9 @@ if TYPE_CHECKING:
     from pipeline.flatbuffer import TfliteModel
     from pipeline.runtimes.runtime import Package
 
-VERSION = 2
+VERSION = 3
 STAGE = "convert_quantized"
+_PLACE = re.compile(r"\S+:\d+:\d+: error: ")  # of the converter's caller, which says nothing of the model
 # int8 rounding adds zeros and takes none away, but folding a batch normalisation may flip a tie.
 LOST_ZEROS_TOLERANCE = 1e-3
 NAMED = 3  # in an error, which is one line
@@ -51,6 +55,22 @@ def convert_float(model: PreparedModel, *, timeout_s: float, out: Path) -> Basel
     return Baseline(size_bytes=written.stat().st_size)
 
 
+class Attempt(NamedTuple):
+    """One way to convert: to a format, and from which weights.
+
+    Attributes:
+        format: what is wanted.
+        trained: whether from the model with fake quantization; else from the pruned one, whose values the
+            converter quantizes after training.
+    """
+
+    format: Format
+    trained: bool = True
+
+    def __str__(self) -> str:
+        return self.format if self.trained else f"{self.format} without quantization-aware training"
+
+
 def convert_quantized(
     aware: AwareModel,
     model: PreparedModel,
@@ -62,76 +82,111 @@ def convert_quantized(
 ) -> QuantizedModel:
     """Convert to the first of ``config.formats`` that the converter can make and the runtimes can run.
 
-    For "int8" every operator, input and output has to be of integers, which is looked up in the file.
-    LiteRT has to run it; of the other formats one is preferred that tflite-runtime runs as well.
+    For "int8" every operator, input and output has to be of integers, which is looked up in the file. Where
+    the model of quantization-aware training does not become a format of int8, the pruned one is quantized
+    after training before the next format is tried (docs/adr/0026-int8-after-training.md).
+    LiteRT has to run the file; of the formats after "int8" one is preferred that tflite-runtime runs as well.
 
     Raises:
         StageError: none of them can be had, or zeros were lost on the way.
         StageTimeoutError: the converter or a runtime took too long, which says nothing of the format.
     """
     chosen = Samples.of(data, "train", model.preprocessing).take(np.load(samples.indices))
-    written = out / "model.tflite"
-    reasons: list[str] = []
-    second_best: tuple[Format, Path] | None = None
-    for wanted in config.formats:
-        trial = out / f"trial-{len(reasons)}.tflite"
-        problem, both = _try(wanted, aware, model, chosen, trial, config.convert_timeout_s)
-        if problem:
-            reasons.append(f"{wanted}: {problem}")
-            trial.unlink(missing_ok=True)
-        elif both or wanted == "int8":
-            second_best = (wanted, trial)
-            break
-        else:
-            second_best = second_best or (wanted, trial)
-            reasons.append(f"{wanted}: runs on LiteRT only")
-    if second_best is None:
-        hint = "replace the layers that it names, or allow another format: [quantize] formats"
-        raise StageError(STAGE, "; ".join(reasons), hint)
-    second_best[1].rename(written)
+    taken, trial, reasons = _first_that_runs(aware, model, chosen, config, out)
+    written = trial.rename(out / "model.tflite")
     for left in out.glob("trial-*"):
         left.unlink()
     flat = read_tflite(written)
+    layers = aware.layers if taken.trained else quantized_after_training(aware.layers)
+    converted = QuantizedModel(
+        size_bytes=flat.size_bytes,
+        sha256=flat.sha256,
+        sparsity=_sparsity(flat, aware),
+        format=taken.format,
+        reason="" if taken.format == "int8" else _told(reasons),
+        untrained="" if taken.trained else reasons[Attempt(taken.format)],
+        layers=final_treatments(layers, taken.format, flat),
+    )
+    return replace(converted, notes=tuple(filter(None, [converted.after_training])))
+
+
+def _first_that_runs(
+    aware: AwareModel, model: PreparedModel, chosen: Samples, config: QuantizeConfig, out: Path
+) -> tuple[Attempt, Path, dict[Attempt, str]]:
+    """The best way to convert, its file, and what is against each of the better ones."""
+    reasons: dict[Attempt, str] = {}
+    second_best: tuple[Attempt, Path] | None = None
+    for number, wanted in enumerate(_attempts(aware, model, config)):
+        trial = out / f"trial-{number}.tflite"
+        problem, both = _try(wanted, aware, model, chosen, trial, config.convert_timeout_s)
+        if problem:
+            reasons[wanted] = problem
+            trial.unlink(missing_ok=True)
+        elif both or wanted.format == "int8":
+            return wanted, trial, reasons
+        else:
+            second_best = second_best or (wanted, trial)
+            reasons[wanted] = "runs on LiteRT only"
+    if second_best is None:
+        hint = "replace the layers that it names, or allow another format: [quantize] formats"
+        raise StageError(STAGE, _told(reasons), hint)
+    return *second_best, reasons
+
+
+def _attempts(aware: AwareModel, model: PreparedModel, config: QuantizeConfig) -> Iterator[Attempt]:
+    """The ways to convert, the best first; what was not trained so has one for each format."""
+    trained = any(map(is_trained, aware.layers))
+    for wanted in config.formats:
+        yield Attempt(wanted)
+        known = wanted == "int8" and model.without_int8
+        if trained and not known and wanted.startswith("int8"):
+            yield Attempt(wanted, trained=False)
+
+
+def _told(reasons: dict[Attempt, str]) -> str:
+    return "; ".join(f"{wanted}: {problem}" for wanted, problem in reasons.items())
+
+
+def _sparsity(flat: TfliteModel, aware: AwareModel) -> float:
+    """The share of zeros over all kernels.
+
+    Raises:
+        StageError: pruned zeros were lost.
+    """
     kernels = weight_sparsity(flat).values()
     zeros, weights = sum(count.zeros for count in kernels), sum(count.total for count in kernels)
     if zeros < aware.zero_weights * (1 - LOST_ZEROS_TOLERANCE):
         cause = f"{aware.zero_weights:,} weights were zero before the conversion and {zeros:,} after"
         hint = "report this model: zeros must survive quantization"
         raise StageError(STAGE, cause, hint)
-    return QuantizedModel(
-        size_bytes=flat.size_bytes,
-        sha256=flat.sha256,
-        sparsity=zeros / max(weights, 1),
-        format=second_best[0],
-        reason="" if second_best[0] == "int8" else "; ".join(reasons),
-        layers=final_treatments(aware.layers, second_best[0], flat),
-    )
+    return zeros / max(weights, 1)
 
 
 def _try(
-    wanted: Format, aware: AwareModel, model: PreparedModel, chosen: Samples, written: Path, timeout_s: float
+    wanted: Attempt, aware: AwareModel, model: PreparedModel, chosen: Samples, written: Path, timeout_s: float
 ) -> tuple[str, bool]:
     """Convert and run: what went wrong or "", and whether both runtimes run it."""
-    if wanted == "int8" and model.without_int8:
+    if wanted.format == "int8" and model.without_int8:
         return _listing([f"layer {name!r}: {reason}" for name, reason in model.without_int8]), False
     answers = written.with_suffix(".npz")
     tried = chosen.take(slice(0, TRIED_SAMPLES))
     try:
         sandbox.run(
-            STAGE, write_quantized, aware, model, chosen, wanted, tried, answers, written, timeout_s=timeout_s
-        )
+            STAGE, write_quantized, aware, model, chosen, *wanted, tried, answers, written,
+            timeout_s=timeout_s,
+        )  # fmt: skip
         flat = read_tflite(written)
-        if wanted == "int8" and (problem := _not_integer(flat, aware)):
+        if wanted.format == "int8" and (problem := _not_integer(flat, aware)):
             return problem, False
         with np.load(answers) as stored:
             expected = [stored[name] for name in sorted(stored.files)]
         if problem := _strayed(expected, _answers(written, tried, "litert")):
             return problem, False
     except StageTimeoutError as error:
-        hint = f"raise [quantize] convert_timeout_s, or leave {wanted!r} out of [quantize] formats"
+        hint = f"raise [quantize] convert_timeout_s, or leave {wanted.format!r} out of [quantize] formats"
         raise StageTimeoutError(STAGE, f"{wanted}: {error.cause}", hint) from error
     except StageError as error:
-        return error.cause, False
+        return _PLACE.sub("", error.cause), False
     except PipelineError as error:
         return str(error), False
     finally:

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING
 from pipeline.flatbuffer import float_operators
 
 if TYPE_CHECKING:
-    from pipeline.artifacts import LayerTreatment
+    from pipeline.artifacts import LayerTreatment, Treatment
     from pipeline.config import Format
     from pipeline.flatbuffer import TfliteModel
 
 _AT_THE_EDGE = frozenset({"QUANTIZE", "DEQUANTIZE"})
+_AFTER_TRAINING: dict[str, Treatment] = {
+    "quantization-aware": "post-training",
+    "pruned, quantization-aware": "pruned, post-training",
+}
+_NOT_CONVERTED = "the model of quantization-aware training does not convert"
 
 
 def final_treatments(
@@ -28,6 +33,21 @@ def final_treatments(
     return tuple(
         _as_float(layer, f"no int8 kernel for {', '.join(in_float[layer.name])}")
         if layer.name in in_float
+        else layer
+        for layer in layers
+    )
+
+
+def is_trained(layer: LayerTreatment) -> bool:
+    """Whether it was trained with fake quantization."""
+    return layer.treatment in _AFTER_TRAINING
+
+
+def quantized_after_training(layers: tuple[LayerTreatment, ...]) -> tuple[LayerTreatment, ...]:
+    """The treatments where the converter quantized the pruned model instead of the one trained with it."""
+    return tuple(
+        replace(layer, treatment=_AFTER_TRAINING[layer.treatment], reason=_NOT_CONVERTED)
+        if is_trained(layer)
         else layer
         for layer in layers
     )

@@ -36,6 +36,7 @@ def write_quantized(
     model: PreparedModel,
     samples: Samples,
     wanted: Format,
+    trained: bool,
     tried: Samples,
     answers: Path,
     written: Path,
@@ -47,6 +48,7 @@ def write_quantized(
         model: what it was made of; itself converted where it is opaque.
         samples: the representative data set.
         wanted: the format.
+        trained: whether to convert the model with fake quantization to a format of int8; else the pruned one.
         tried: samples to answer with Keras, for a comparison with the file.
         answers: where to write those answers: an .npz with an array (n, ...) for each output.
         written: where to write the file.
@@ -55,7 +57,7 @@ def write_quantized(
 
     start_tensorflow(0)
     tf = tensorflow()
-    infer, specs, keeper = _function(tf, model, lambda: _trained(aware, wanted))
+    infer, specs, keeper = _function(tf, model, lambda: _opened(aware, wanted, trained))
     concrete = tf.function(infer).get_concrete_function(*specs)
     found = [_listed(concrete(*map(tf.constant, sample.model_inputs()))) for sample in tried.chunks(1)]
     np.savez(
@@ -88,12 +90,13 @@ def _representative(samples: Samples) -> Iterator[dict[str, NDArray[Any]] | list
         yield {f"input_{i}": values for i, values in enumerate(inputs)} if len(inputs) > 1 else inputs
 
 
-def _trained(aware: AwareModel, wanted: Format) -> Any:
+def _opened(aware: AwareModel, wanted: Format, trained: bool) -> Any:
     from pipeline.quantize.aware import open_aware_model
     from pipeline.training import open_model
 
     # Fake quantization in a float file would round without saving anything.
-    return open_model(aware.pruned) if wanted in {"float16", "float32"} else open_aware_model(aware)
+    is_float = wanted in {"float16", "float32"}
+    return open_aware_model(aware) if trained and not is_float else open_model(aware.pruned)
 
 
 def _function(tf: Any, model: PreparedModel, opened: Callable[[], Any]) -> tuple[Any, list[Any], Any]:

@@ -66,7 +66,7 @@ def validate(
         preprocessing=described(model.inputs, model.preprocessing),
         rewrites=model.rewrites,
         layers=quantized.layers,
-        notes=(*data.findings, *data.notes, *model.notes),
+        notes=tuple(filter(None, (*data.findings, *data.notes, *model.notes, quantized.after_training))),
     )
     inputs, outputs = len(golden.inputs), len(golden.outputs)
     measured = Measured(folder=out, model_sha256=quantized.sha256, inputs=inputs, outputs=outputs)

@@ -44,6 +44,20 @@ def waves(steps=24):
     return (series + rng.normal(0, 0.1, series.shape)).astype(np.float32), labels
 
 
+def movies():
+    """Noisy uint8 clips (480, 6, 10, 10, 1) of a bright square that moves in one of three directions."""
+    rng = np.random.default_rng(1)
+    labels = np.arange(COUNT) % 3
+    clips = rng.integers(0, 60, (COUNT, 6, 10, 10, 1))
+    for clip, label in zip(clips, labels, strict=True):
+        place, step = rng.integers(0, 8, 2), ((0, 1), (1, 0), (0, -1))[label]
+        for frame in clip:
+            row, column = place % 8
+            frame[row : row + 3, column : column + 3] += 150
+            place += step
+    return clips.astype(np.uint8), labels
+
+
 def words():
     """Sequences (480, 10) of word ids below 50; those of a label's own ten words tell it."""
     rng = np.random.default_rng(1)
@@ -196,6 +210,30 @@ def bidirectional(keras):
     return sequential(
         keras, (24, 2), [layers.AveragePooling1D(2), both, layers.Dense(3, activation="softmax")]
     )
+
+
+def frames(keras):
+    """A convolutional network for each frame, and an LSTM over what it found."""
+    layers = keras.layers
+    each = [layers.Conv2D(8, 3, activation="relu"), layers.Flatten(), layers.Dense(16, activation="relu")]
+    return sequential(
+        keras,
+        (6, 10, 10, 1),
+        [
+            layers.TimeDistributed(sequential(keras, (10, 10, 1), each)),
+            *(layers.LSTM(12), layers.Dense(3, activation="softmax")),
+        ],
+    )
+
+
+def one_channel(keras):
+    """An attention over the first channel of a series, normalized over its only channel."""
+    layers = keras.layers
+    inputs = keras.Input((24, 1))
+    x = layers.LayerNormalization()(layers.MultiHeadAttention(2, 8)(inputs, inputs))
+    x = layers.Flatten()(layers.Add()([x, inputs]))
+    x = layers.Dense(24, activation="relu")(layers.Dense(24, activation="relu")(x))
+    return keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
 
 
 def attention(keras):

@@ -74,6 +74,11 @@ def uneven():
     return f.clouds(spread=1000.0)
 
 
+def one_channel():
+    series, labels = f.waves()
+    return series[..., :1], labels
+
+
 def two_classes():
     return f.clouds(2)
 
@@ -101,6 +106,10 @@ CASES = {
         epochs=20,
         gates="bit_difference_steps = 8",  # of builtin kernels, which Arm has its own of
     ),
+    "attention over one channel": Case(
+        f.one_channel, one_channel, formats.as_npz, "classification", 80.0, epochs=30
+    ),
+    "video": Case(f.frames, f.movies, formats.as_npz, "classification", seen=unit, epochs=20),
     "embedding": Case(f.embedding, f.words, formats.as_npz, "binary", epochs=20),
     "regression": Case(f.straight, f.plane, formats.as_csv, "regression", keras="tf_keras", epochs=40),
     "multi-label": Case(f.marks, f.traits, formats.as_npz, "multi-label", epochs=40),

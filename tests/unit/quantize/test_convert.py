@@ -23,6 +23,7 @@ LAYERS = (
     LayerTreatment(name="other", kind="Dense", treatment="quantization-aware"),
 )
 AWARE = AwareModel(zero_weights=98, layers=LAYERS)
+UNTRAINED = replace(AWARE, layers=tuple(replace(layer, treatment="post-training") for layer in LAYERS))
 CRASH = StageError(STAGE, "the child process was killed by SIGSEGV", "run again")
 
 
@@ -73,9 +74,9 @@ def test_size_hash_and_sparsity_are_the_files_own(convert, tiny_tflite, tmp_path
 
 def test_where_nothing_less_is_allowed_the_layer_that_stays_float_is_named(convert, tiny_tflite_with):
     with pytest.raises(
-        StageError, match="int8: layer 'dense' has no int8 kernel for FULLY_CONNECTED; replace"
+        StageError, match="int8: layer 'dense' has no int8 kernel for FULLY_CONNECTED; int8 without"
     ):
-        convert(tiny_tflite_with(float_softmax), formats=("int8",))
+        convert(*[tiny_tflite_with(float_softmax)] * 2, formats=("int8",))
 
 
 def test_an_operator_of_no_known_layer_is_named_itself(convert, tiny_tflite_with):
@@ -94,23 +95,65 @@ def test_answers_that_are_not_the_models_are_a_reason(convert, tiny_tflite):
     other = np.random.default_rng(1).random((4, 3))
 
     with pytest.raises(StageError, match=r"its answers are not the Keras model's \(correlation"):
-        convert(tiny_tflite, answers=other, formats=("int8",))
+        convert(tiny_tflite, tiny_tflite, answers=other, formats=("int8",))
 
 
 def test_a_crash_of_the_converter_is_a_reason_and_the_next_format_is_taken(convert, tiny_tflite):
-    found = convert(CRASH, CRASH, tiny_tflite)
+    found = convert(CRASH, CRASH, tiny_tflite, aware=UNTRAINED)
 
     assert found.format == "float16"
     assert found.reason == (
         "int8: the child process was killed by SIGSEGV; "
         "int8 with float operators: the child process was killed by SIGSEGV"
     )
+    assert {layer.treatment for layer in found.layers} == {"float"}
+
+
+def test_int8_is_quantized_after_training_before_a_lower_format_is_tried(
+    convert, tiny_tflite, tiny_tflite_with
+):
+    pruned = replace(LAYERS[2], treatment="pruned, quantization-aware")
+
+    found = convert(
+        tiny_tflite_with(float_softmax), tiny_tflite, aware=replace(AWARE, layers=(*LAYERS[:2], pruned))
+    )
+
+    assert (found.format, found.reason) == ("int8", "")
+    assert found.untrained == "layer 'dense' has no int8 kernel for FULLY_CONNECTED"
+    [note] = found.notes
+    assert "int8 by post-training quantization: the model of" in note
+    assert [layer.treatment for layer in found.layers] == ["none", "post-training", "pruned, post-training"]
+
+
+def test_each_way_to_int8_has_its_own_reason(convert, tiny_tflite):
+    found = convert(CRASH, StageError(STAGE, "another crash", "run again"), CRASH, CRASH, tiny_tflite)
+
+    assert found.format == "float16"
+    assert found.reason.startswith(
+        "int8: the child process was killed by SIGSEGV; "
+        "int8 without quantization-aware training: another crash; "
+    )
     assert [layer.treatment for layer in found.layers] == ["none", "float", "float"]
+
+
+def test_a_reason_does_not_say_where_the_converter_was_called(convert, tiny_tflite):
+    said = "ConverterError: /home/someone/confinement.py:298:1: error: 'tfl.unpack' op requires one type"
+
+    found = convert(StageError(STAGE, said, "run again"), tiny_tflite)
+
+    assert found.untrained == "ConverterError: 'tfl.unpack' op requires one type"
+
+
+def test_int8_is_not_tried_after_training_where_a_layer_has_no_int8_form(convert, tiny_tflite):
+    found = convert(CRASH, tiny_tflite, without_int8=(("memory", "a loop crashes the converter"),))
+
+    assert found.format == "int8 with float operators"
+    assert found.untrained == "the child process was killed by SIGSEGV"
 
 
 def test_a_format_that_one_runtime_cannot_run_is_passed_over_for_one_that_both_can(convert, tiny_tflite):
     damaged = tiny_tflite[:900]
-    found = convert(CRASH, damaged, tiny_tflite)
+    found = convert(CRASH, damaged, tiny_tflite, aware=UNTRAINED)
 
     assert found.format == "float16"
     assert "int8 with float operators: " in found.reason
@@ -118,7 +161,7 @@ def test_a_format_that_one_runtime_cannot_run_is_passed_over_for_one_that_both_c
 
 def test_where_none_can_be_had_every_reason_is_told_in_one_line(convert):
     with pytest.raises(StageError, match=r"int8: the child .*; float32: the child .*; replace") as caught:
-        convert(CRASH, CRASH, CRASH, CRASH)
+        convert(*[CRASH] * 6)
     assert "\n" not in str(caught.value)
 
 
