@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from models import settings
 from models.archive import open_archive
 from models.entries import read_entries
 from models.errors import ModelError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from models.graph import Graph
 
+_SHOWN = 4  # layers of a note, which is one line
 # What reading a part raises that is of another type or length, or is missing.
 _OF_DAMAGE = (
     AttributeError, IndexError, KeyError, MemoryError, OverflowError, RecursionError, TypeError, ValueError,
@@ -68,6 +70,31 @@ def read_file(path: Path, weights: Path | None = None) -> tuple[Graph, str]:
             graph = read_graph(config, arrays, is_keras3=archive.is_keras3)
             check_weights(graph, infer_shapes(graph))
         return graph, archive.keras_version
+
+
+def dropped_in_training(path: Path, weights: Path | None = None) -> tuple[str, ...]:
+    """Say which constraints and penalties of a model file a further training is without, one line each.
+
+    Raises:
+        ModelError: as :func:`load_model`.
+    """
+    with open_archive(path, weights) as archive, _named(path):
+        constraints, penalties = settings.dropped_in_training(unwrapped(archive.config))
+    lines = []
+    if constraints:
+        lines.append(
+            f"constraints are not kept while pruning and quantization-aware training change the weights: "
+            f"{_listing(constraints)}; if the model relies on them, build with --trust-model, which "
+            "quantizes after training only"
+        )
+    if penalties:
+        lines.append(f"regularizers are no part of the loss in this training: {_listing(penalties)}")
+    return tuple(lines)
+
+
+def _listing(found: list[str]) -> str:
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return ", ".join(found[:_SHOWN]) + more
 
 
 @contextmanager

@@ -102,6 +102,43 @@ def refuse_unread(name: str, kind: str, fields: dict[str, Any], read: tuple[str,
             raise ModelError(msg)
 
 
+def dropped_in_training(config: Any) -> tuple[list[str], list[str]]:
+    """Return the constraints and the penalties on weights or activations that the file's layers have.
+
+    They change nothing at inference and are dropped: a further training is without them.
+
+    Args:
+        config: a model's configuration; nested models are looked at too.
+
+    Returns:
+        Both lists in the form ``"layer 'name' (kernel_constraint=NonNeg)"``.
+    """
+    constraints: list[str] = []
+    penalties: list[str] = []
+
+    def look(value: Any, layer: str) -> None:
+        if isinstance(value, list):
+            for one in value:
+                look(one, layer)
+        if not isinstance(value, dict):
+            return
+        fields = value.get("config")
+        named = (one.get("name") for one in (fields, value) if isinstance(one, dict))
+        layer = next((name for name in named if isinstance(name, str)), layer)
+        if value.get("class_name") == "ActivityRegularization":
+            penalties.append(f"layer {layer!r} (ActivityRegularization)")
+        for key, inner in value.items():
+            if not key.endswith(("_constraint", "_regularizer")):
+                look(inner, layer)
+            elif inner is not None:
+                kind = inner.get("class_name") if isinstance(inner, dict) else inner
+                found = constraints if key.endswith("_constraint") else penalties
+                found.append(f"layer {layer!r} ({key}={str(kind)[:80]})")
+
+    look(config, "")
+    return constraints, penalties
+
+
 def differs_in_training(config: dict[str, Any]) -> bool:
     """Whether a layer, given its entry in a model's configuration, computes something else in training."""
     kind, fields = str(config.get("class_name")), config.get("config")

@@ -60,6 +60,7 @@ class FloatModel(Artifact):
         from_logits: for each output, whether it is of logits where it is of classes; None where unknown.
         opaque: whether Keras loaded it itself (``--trust-model``): a SavedModel that is converted as it is.
         layers: (name, class) of an opaque model's layers.
+        dropped: notes on what its own training had and the pipeline's has not: constraints, regularizers.
     """
 
     inputs: tuple[Port, ...]
@@ -67,6 +68,7 @@ class FloatModel(Artifact):
     from_logits: tuple[bool | None, ...]
     opaque: bool = False
     layers: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[str, ...] = ()
 
     @property
     def model(self) -> Path:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipeline.config import CalibrationConfig, DataConfig, ModelConfig, ShiftConfig
 
 
-VERSION = 6
+VERSION = 7
 LOGITS_PROBES = 16
 LOAD_TIMEOUT_S = 600.0
 
@@ -60,6 +60,7 @@ def load_model(source: Source, *, config: ModelConfig, out: Path) -> FloatModel:
         InputError: the model is refused; says which layer and why.
     """
     from models.describe import input_ports, output_ports
+    from models.load import dropped_in_training
     from models.load import load_model as rebuild
     from pipeline.training import save_model, start_tensorflow
 
@@ -68,12 +69,14 @@ def load_model(source: Source, *, config: ModelConfig, out: Path) -> FloatModel:
     with track("load_model"):
         start_tensorflow(0)
         model = rebuild(Path(source.location), config.weights)
+        dropped = dropped_in_training(Path(source.location), config.weights)
     outputs = output_ports(model)
     found = FloatModel(
         folder=out,
         inputs=input_ports(model),
         outputs=outputs,
         from_logits=_output_logits(model, outputs),
+        dropped=dropped,
     )
     save_model(model, found.model)
     return found

@@ -92,7 +92,7 @@ def prepare_model(
         preprocessing=transforms,
         rewrites=tuple(f"{rewrite.layer}: {rewrite.what}" for rewrite in (*lifts, *rewrites)),
         without_int8=tuple(without_int8(prepared).items()),
-        notes=choice.warnings,
+        notes=(*model.dropped, *choice.warnings),
         better_settings=choice.better,
         findings=choice.findings,
     )

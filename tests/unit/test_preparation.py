@@ -22,7 +22,7 @@ IMAGE = (Port("image", (4, 4, 3)),)
 def prepare(tmp_path, store_dataset):
     """Prepare a model of these layers for uneven features; returns it, its samples and the given model."""
 
-    def run(*layers, task="classification", config=None, shape=(3,)):
+    def run(*layers, task="classification", config=None, shape=(3,), dropped=()):
         start_tensorflow(0)
         import tf_keras
 
@@ -30,7 +30,11 @@ def prepare(tmp_path, store_dataset):
         save_model(model, tmp_path / "loaded/model")
         outputs = (Port("out", tuple(model.output_shape[1:]), activation="linear"),)
         loaded = FloatModel(
-            folder=tmp_path / "loaded", inputs=(Port("x", shape),), outputs=outputs, from_logits=(True,)
+            folder=tmp_path / "loaded",
+            inputs=(Port("x", shape),),
+            outputs=outputs,
+            from_logits=(True,),
+            dropped=dropped,
         )
         values = np.random.default_rng(0).normal(1, 1, (80, *(n or 6 for n in shape))) * UNEVEN
         target = None if task == "reconstruction" else np.arange(80) % 2
@@ -176,3 +180,9 @@ def test_a_rewrite_that_is_wrong_on_the_samples_alone_is_refused(prepare, monkey
 
     with pytest.raises(ModelError, match="preparing it would change its outputs"):
         prepare(dense, layers().ReLU(), config=PreprocessingConfig(balance=False))
+
+
+def test_what_the_models_own_training_had_and_this_one_has_not_is_a_note(prepare):
+    found, _, _ = prepare(layers().Dense(2), dropped=("constraints are not kept",))
+
+    assert found.notes[0] == "constraints are not kept"

@@ -12,7 +12,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from models.load import load_model
+from models.load import dropped_in_training, load_model
 from models.summary import describe_model
 
 FILES = [("keras", ".keras"), ("keras", ".h5"), ("tf_keras", ".keras"), ("tf_keras", ".h5")]
@@ -182,3 +182,35 @@ def test_layers_are_found_in_any_order_of_the_file(randomised, save, outputs):
 
     x = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
     np.testing.assert_allclose(outputs(loaded, x)[0], outputs(model, x)[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("library_name", ["keras", "tf_keras"])
+def test_constraints_and_regularizers_that_a_further_training_is_without_are_named(
+    library_name, suffix, save
+):
+    library = import_module(library_name)
+    layers, constraints = library.layers, library.constraints
+    nested = library.Sequential(
+        [library.Input((4,)), layers.Dense(4, bias_constraint=constraints.NonNeg(), name="inner")]
+    )
+    model = library.Sequential(
+        [
+            *(library.Input((4,)), nested, layers.ActivityRegularization(0.1, name="quiet")),
+            layers.Dense(2, kernel_constraint=constraints.MaxNorm(2), kernel_regularizer="l2", name="outer"),
+        ]
+    )
+
+    constrained, penalized = dropped_in_training(save(model, suffix))
+
+    assert "layer 'inner' (bias_constraint=NonNeg), layer 'outer' (kernel_constraint=MaxNorm)" in constrained
+    assert "build with --trust-model" in constrained
+    assert "layer 'quiet' (ActivityRegularization), layer 'outer' (kernel_regularizer=L2)" in penalized
+
+
+def test_of_a_model_without_constraints_nothing_is_said(save):
+    import keras
+
+    assert (
+        dropped_in_training(save(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]), ".h5")) == ()
+    )
