@@ -47,8 +47,9 @@ _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE, _ATTR_RDONLY = 442, -100, 0x8000, 1  #
 _SOCKET = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
 _IO_URING_SETUP = 425
 _EVERY_CAPABILITY = frozenset(range(64))
-# With these, root undoes a mount or reads another process's memory (linux/capability.h).
-_SYS_PTRACE, _SYS_ADMIN = 19, 21
+# What a data function of root keeps: rights on other users' files, users and ports (linux/capability.h). With
+# others, root undoes a mount, reads another process's memory, or makes a device of the whole disk.
+_KEPT_BY_ROOT = frozenset({0, 1, 3, 4, 5, 6, 7, 10})
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -157,10 +158,11 @@ def _forbid_sockets() -> bool:
     return bool(_libc.prctl(_PR_SET_SECCOMP, 2, ctypes.byref(made), 0, 0) == 0)
 
 
-def _drop_rights(rules: dict[str, Any], *, own_user: bool) -> None:
+def _drop_rights(rules: dict[str, Any]) -> None:
     """Leave the worker no right with which it could undo its confinement."""
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    dropped = _EVERY_CAPABILITY if own_user else {_SYS_PTRACE, _SYS_ADMIN}
+    kept = _KEPT_BY_ROOT if rules["network"] and os.geteuid() == 0 else frozenset()
+    dropped = _EVERY_CAPABILITY - kept
     for capability in dropped:
         _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
@@ -265,9 +267,8 @@ class _Keeper:
             # Where memory is short, the kernel ends this process and not the build.
             with contextlib.suppress(OSError):
                 Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-            _drop_rights(
-                self.rules, own_user=self.confined and (os.geteuid() != 0 or not self.rules["network"])
-            )
+            _drop_rights(self.rules)
+            self.restrict_files(self.rules["files"])
         import site
 
         site.main()
@@ -277,6 +278,15 @@ class _Keeper:
         work = import_module(self.options["module"]).work
         work(Path(self.options["scratch"]), self.options["result"])
         os._exit(0)
+
+    def restrict_files(self, files: dict[str, Any] | None) -> None:
+        """Leave the worker the files that it may read, where Landlock has to see to that."""
+        if files is None or (self.confined and files["writable"] is None):  # what is hidden is so already
+            return
+        from pipeline.landlock import Access, restrict
+
+        own = ["/dev/shm"] if self.confined else []  # noqa: S108 - one of its own
+        restrict(Access(files["readable"], files["writable"] and files["writable"] + own, files["hidden"]))
 
     def kill_all(self) -> None:
         """Kill this process's children and, as orphans are handed to it, theirs."""
@@ -344,5 +354,5 @@ def _descendants() -> list[int]:
 
 if __name__ == "__main__":
     options = json.loads(sys.argv[1])
-    sys.path[:] = options["path"]
+    sys.path[:] = [*options["path"], options["packages"]]  # which site may have found by other means
     _Keeper(options).run()

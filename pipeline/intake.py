@@ -96,7 +96,7 @@ def _trusted(path: Path, config: ModelConfig, out: Path) -> FloatModel:
         out / "model",
         timeout_s=LOAD_TIMEOUT_S,
         returns=(Trusted, Port),
-        rules=sandbox.Confinement(str(path), network=False, writable=(out,)),
+        rules=sandbox.Confinement(str(path), network=False, writable=(out,), readable=_needed(path, config)),
         notes=notes,
     )
     return FloatModel(
@@ -110,6 +110,18 @@ def _trusted(path: Path, config: ModelConfig, out: Path) -> FloatModel:
         opaque=True,
         layers=trusted.layers,
     )
+
+
+def _needed(path: Path, config: ModelConfig) -> tuple[Path, ...]:
+    """The files that loading a trusted model takes: its own, and those beside its custom objects."""
+    from models.data.program import program_file
+
+    found = [path.resolve(), *([config.weights.resolve()] if config.weights else [])]
+    if config.custom_objects:
+        module = config.custom_objects.rpartition(":")[0].removesuffix(".py")
+        folder = program_file(config.custom_objects).resolve().parent
+        found.append(folder if "/" in module else (folder, *folder.parents)[module.count(".")])
+    return tuple(found)
 
 
 def _export_trusted(path: Path, weights: Path | None, custom_objects: str | None, folder: Path) -> Any:

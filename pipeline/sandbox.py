@@ -17,11 +17,12 @@ import time
 import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pipeline.errors
-from deploy.keys import SECRETS
-from pipeline import confinement
+from deploy.keys import SECRETS, secret
+from pipeline import confinement, landlock
 from pipeline.errors import (
     InputError,
     PipelineError,
@@ -36,7 +37,6 @@ from pipeline.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -54,15 +54,18 @@ _hidden: tuple[Path, ...] = ()
 class Confinement:
     """What a child that runs code of somebody else may do.
 
-    Where the kernel lets this user make namespaces, the child and everything that it starts die together, are
-    neither see nor trace other processes; the files of
-    ``hiding`` are empty to them. Elsewhere what the child started is killed with it as far as it is found,
-    and a note says what is missing. There are never more than ``confinement.MAX_PROCESSES`` of them.
+    Where the kernel lets this user make namespaces, the child and everything that it starts die together and
+    neither see nor trace other processes. Elsewhere what the child started is killed with it as far as it is
+    found. There are never more than ``confinement.MAX_PROCESSES`` of them. The files of ``hiding`` are out of
+    reach with namespaces or Landlock, and a child with neither is not started; whatever else is missing is
+    in a note.
 
     Attributes:
         source: whose code it is, as errors name it, e.g. ``data.py:load``.
         network: whether it may use the network. Where not, no socket can be made, with namespaces or without.
         writable: the only folders it may write to; None for all that the user may write to.
+        readable: what it may read besides Python, the system and ``writable``; None for all that the user may
+            read. This takes Landlock.
         memory_bytes: what it and all that it starts may use together; by default MEMORY_SHARE of what this
             process may use. Checked many times a second; memory that runs short before ends the child, too.
         advice: how its owner makes it use less.
@@ -71,6 +74,7 @@ class Confinement:
     source: str
     network: bool
     writable: tuple[Path, ...] | None = None
+    readable: tuple[Path, ...] | None = None
     memory_bytes: int | None = None
     advice: str = "build it where there is more"
 
@@ -110,16 +114,15 @@ def run(
         PipelineError: raised by ``function`` itself.
         StageError: the child raised another error, or was killed by a signal.
         StageTimeoutError: it took too long.
-        ToolchainError: a key file cannot be hidden from a child that may not use the network.
+        ToolchainError: the signing key cannot be hidden from the code that ``rules.source`` names.
     """
     with scratch("sandbox") as folder, track(stage):
         child = _Child(folder, rules)
         try:
             refused = child.refusal()
-            if rules is not None and refused:
-                note = _unconfined(rules, refused)
-                if notes is not None:
-                    notes.append(note)
+            note = "" if rules is None else _unconfined(rules, refused, landlocked=landlock.version() > 0)
+            if note and notes is not None:
+                notes.append(note)
             (folder / "task").write_bytes(pickle.dumps((function, arguments)))
             answer = child.answer(timeout_s)
             result: T = _result(stage, answer, child, returns, rules, timeout_s)
@@ -131,24 +134,29 @@ def run(
             child.end()
 
 
-def _unconfined(rules: Confinement, refused: str) -> str:
-    """Say what is not enforced.
+def _unconfined(rules: Confinement, refused: str, *, landlocked: bool) -> str:
+    """Say what is not enforced, ``""`` where all is.
 
     Raises:
-        ToolchainError: a key would be within reach.
+        ToolchainError: the signing key would be within reach.
     """
-    if _hidden and not rules.network:
+    secret_names = [str(file) for file in _hidden] + [name for name in SECRETS if secret(name)]
+    if refused and not landlocked and secret_names:
         msg = (
-            f"{_hidden[0]}: code in {rules.source} could read this key, because the kernel allows no "
-            f"namespaces here ({refused}); build without --key, then sign with: pipeline release --key"
+            f"{secret_names[0]}: code in {rules.source} could read this key, because the kernel allows "
+            f"neither namespaces ({refused}) nor Landlock here; build without a key, then sign with: "
+            "pipeline release --key"
         )
         raise ToolchainError(msg)
-    missing = ["processes that it detaches may outlive the build"]
-    if rules.writable is not None:
+    missing = []
+    if refused:
+        missing.append("processes that it detaches may outlive the build")
+    if refused and not landlocked and rules.writable is not None:
         missing.append("it can write wherever you can")
-    if _hidden:
-        missing.append("it can read the signing key's file")
-    return f"{rules.source} ran without namespaces ({refused}): {', and '.join(missing)}"
+    if not landlocked and rules.readable is not None:
+        missing.append("it can read what you can")
+    without = [f"namespaces ({refused})"] * bool(refused) + ["Landlock"] * (not landlocked)
+    return f"{rules.source} ran without {' and '.join(without)}: {'; '.join(missing)}" if missing else ""
 
 
 class _Child:
@@ -169,16 +177,20 @@ class _Child:
             "status": theirs["status"],
             "result": theirs["result"],
             "path": sys.path,
+            "packages": str(Path(pipeline.errors.__file__).parents[1]),
             "module": __name__,
             "scratch": str(folder),
             "rules": rules and {
                 "network": rules.network,
                 "writable": _folders(folder, rules.writable),
                 "hidden": [str(file) for file in _hidden],
+                "files": _files(rules, folder) if landlock.version() else None,
                 "memory": rules.memory_bytes or int(MEMORY_SHARE * machine_bytes()),
             },
         }  # fmt: skip
         environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
+        if rules is not None and rules.readable is not None:  # what is in the user's own is out of reach
+            environment |= {"HOME": str(folder), "KERAS_HOME": str(folder / "keras")}
         self._keeper = subprocess.Popen(
             [sys.executable, "-S", "-P", confinement.__file__, json.dumps(options)],
             env=environment | {"TMPDIR": str(folder)},  # what a killed child leaves goes with it
@@ -259,6 +271,17 @@ class _Child:
 
 def _folders(scratch_folder: Path, writable: tuple[Path, ...] | None) -> list[str] | None:
     return None if writable is None else [str(path.resolve()) for path in (scratch_folder, *writable)]
+
+
+def _files(rules: Confinement, folder: Path) -> dict[str, list[str] | None]:
+    """What a child may open, as ``landlock.Access`` has it."""
+    writable = _folders(folder, rules.writable)
+    readable = ["/"] if rules.readable is None else [*landlock.python_files(), *map(str, rules.readable)]
+    return {
+        "readable": readable,
+        "writable": None if writable is None else [*writable, *landlock.DEVICES],
+        "hidden": [str(file) for file in _hidden],
+    }
 
 
 def _result(

@@ -13,6 +13,7 @@ import pytest
 
 from models.errors import DataError
 from models.ports import Port
+from pipeline import intake
 from pipeline.artifacts import FloatModel, Source
 from pipeline.config import CalibrationConfig, DataConfig, ModelConfig
 from pipeline.errors import InputError, StageError
@@ -164,6 +165,31 @@ def test_a_function_that_never_returns_is_bounded_by_time(load_program):
     text = PROGRAM.replace("{leave}", "pass") + "def load(): time.sleep(600)"
     with pytest.raises(InputError, match=r"source.py:load: no result after 2 s; .* \[data\] timeout_s"):
         load_program(text, timeout_s=2)
+
+
+def test_a_function_that_allocates_without_end_is_bounded_by_its_own_setting(load_program):
+    text = PROGRAM.replace("{leave}", "pass") + "def load():\n while True: HOARD.append(bytearray(1 << 20))"
+    with pytest.raises(
+        InputError, match=r"source.py:load used more than 900 MB of memory; return a generator "
+    ):
+        load_program(f"HOARD = []\n{text}", max_memory_mb=900)
+
+
+def test_a_trusted_model_may_read_its_own_files_and_its_custom_objects_modules(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for name in ("one.py", "mine/__init__.py", "mine/layers.py"):
+        (tmp_path / name).write_text("objects = {}")
+    path, weights = tmp_path / "in" / "m.json", tmp_path / "in" / "m.weights.h5"
+
+    def needed(objects):
+        config = ModelConfig(path=path, weights=weights, trust=True, custom_objects=objects)
+        return [str(found.relative_to(tmp_path)) for found in intake._needed(path, config)]
+
+    assert needed(None) == ["in/m.json", "in/m.weights.h5"]
+    assert needed("one:objects")[2:] == needed("one.py:objects")[2:] == ["."]
+    assert needed("mine.layers:objects")[2:] == ["."]
+    assert needed("mine/layers.py:objects")[2:] == ["mine"]
 
 
 def test_a_function_that_needs_longer_may_have_it(load_program):
