@@ -37,7 +37,7 @@ from models.layout import (
 )
 from models.nodes import Arguments, Ref, Tensor, read_node, read_refs
 from models.operations import is_operation, operation_chains, operation_kind
-from models.settings import differs_in_training, refuse_unread
+from models.settings import differs_in_training, refuse_single_steps, refuse_unread
 from models.shapes import output_shape
 from models.translate import (
     activation_layers,
@@ -205,6 +205,8 @@ class _Reader:
         kind, fields, arrays = without_spectral_norm(
             name, kind, fields_of(config), self.weights.get(place, ())
         )
+        if rule.recalls or kind.startswith("ConvLSTM"):
+            refuse_single_steps(name, kind, fields, self.shapes[tensors[0]][1])
         layer = read_layer(name, kind, with_channels_last(kind, fields), arrays, self.is_keras3)
         first = is_channels_first(kind, fields)
         named = "a mask" if named_mask is not None else ""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from models import settings
 from models.archive import open_archive
 from models.entries import read_entries
 from models.errors import ModelError
 from models.graph import build_model
 from models.keras3 import read_graph
+from models.settings import dropped_settings
 from models.shapes import check_weights, infer_shapes
 from models.weights import read_weights
 from models.wrappers import unwrapped
@@ -72,23 +72,29 @@ def read_file(path: Path, weights: Path | None = None) -> tuple[Graph, str]:
         return graph, archive.keras_version
 
 
-def dropped_in_training(path: Path, weights: Path | None = None) -> tuple[str, ...]:
-    """Say which constraints and penalties of a model file a further training is without, one line each.
+def notes_on_dropped(path: Path, weights: Path | None = None) -> tuple[str, ...]:
+    """Say which settings of a model file are dropped although users may rely on them, one line each.
 
     Raises:
         ModelError: as :func:`load_model`.
     """
     with open_archive(path, weights) as archive, _named(path):
-        constraints, penalties = settings.dropped_in_training(unwrapped(archive.config))
+        dropped = dropped_settings(unwrapped(archive.config))
     lines = []
-    if constraints:
+    if dropped.states:
         lines.append(
-            f"constraints are not kept while pruning and quantization-aware training change the weights: "
-            f"{_listing(constraints)}; if the model relies on them, build with --trust-model, which "
+            "no state is kept between inferences, each sample starts with zeros: "
+            f"{_listing(dropped.states)}; for a stream, build the model with the states as inputs "
+            "(initial_state=...) and outputs (return_state=True)"
+        )
+    if dropped.constraints:
+        lines.append(
+            "constraints are not kept while pruning and quantization-aware training change the weights: "
+            f"{_listing(dropped.constraints)}; if the model relies on them, build with --trust-model, which "
             "quantizes after training only"
         )
-    if penalties:
-        lines.append(f"regularizers are no part of the loss in this training: {_listing(penalties)}")
+    if dropped.penalties:
+        lines.append(f"regularizers are no part of the loss in this training: {_listing(dropped.penalties)}")
     return tuple(lines)
 
 

@@ -5,7 +5,7 @@ Every other setting that ``LAYERS`` does not list is refused: what is not read w
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.allowlist import CLASS_SYNONYMS, DO_NOTHING, MODELS, STATES
 from models.errors import ModelError
@@ -59,12 +59,7 @@ USUAL: dict[str, tuple[object, ...]] = {
 """Settings that change what a layer computes: accepted with one of these values, the usual one last."""
 
 
-_STATEFUL = (
-    "build the model again with stateful=False and copy the weights: as it is where every sample is a whole "
-    "sequence; for a stream, with the states as inputs (initial_state=...) and outputs (return_state=True)"
-)
 _ADVICE = {
-    "stateful": _STATEFUL,
     "data_format": "put a Permute before it and use channels_last",
     "time_major": "put a Permute before it and use time_major=False",
     "quantization_config": "save the model before model.quantize()",
@@ -102,19 +97,22 @@ def refuse_unread(name: str, kind: str, fields: dict[str, Any], read: tuple[str,
             raise ModelError(msg)
 
 
-def dropped_in_training(config: Any) -> tuple[list[str], list[str]]:
-    """Return the constraints and the penalties on weights or activations that the file's layers have.
+class Dropped(NamedTuple):
+    """Settings of a file's layers that are dropped and that users should know of.
 
-    They change nothing at inference and are dropped: a further training is without them.
-
-    Args:
-        config: a model's configuration; nested models are looked at too.
-
-    Returns:
-        Both lists in the form ``"layer 'name' (kernel_constraint=NonNeg)"``.
+    Each is in the form ``"layer 'name' (kernel_constraint=NonNeg)"``. Constraints, and penalties on weights
+    or activations, change nothing at inference: a further training is without them. States are those of
+    ``stateful=True``, which each sample now starts anew.
     """
-    constraints: list[str] = []
-    penalties: list[str] = []
+
+    constraints: list[str]
+    penalties: list[str]
+    states: list[str]
+
+
+def dropped_settings(config: Any) -> Dropped:
+    """Return what is dropped with a note from a model's configuration, nested models included."""
+    found = Dropped([], [], [])
 
     def look(value: Any, layer: str) -> None:
         if isinstance(value, list):
@@ -126,17 +124,38 @@ def dropped_in_training(config: Any) -> tuple[list[str], list[str]]:
         named = (one.get("name") for one in (fields, value) if isinstance(one, dict))
         layer = next((name for name in named if isinstance(name, str)), layer)
         if value.get("class_name") == "ActivityRegularization":
-            penalties.append(f"layer {layer!r} (ActivityRegularization)")
+            found.penalties.append(f"layer {layer!r} (ActivityRegularization)")
         for key, inner in value.items():
-            if not key.endswith(("_constraint", "_regularizer")):
+            if key == "stateful" and inner is True:
+                found.states.append(f"layer {layer!r} (stateful=True)")
+            elif not key.endswith(("_constraint", "_regularizer")):
                 look(inner, layer)
             elif inner is not None:
                 kind = inner.get("class_name") if isinstance(inner, dict) else inner
-                found = constraints if key.endswith("_constraint") else penalties
-                found.append(f"layer {layer!r} ({key}={str(kind)[:80]})")
+                of_kind = found.constraints if key.endswith("_constraint") else found.penalties
+                of_kind.append(f"layer {layer!r} ({key}={str(kind)[:80]})")
 
     look(config, "")
-    return constraints, penalties
+    return found
+
+
+def refuse_single_steps(name: str, kind: str, fields: dict[str, Any], steps: int | None) -> None:
+    """Refuse a recurrent layer with ``stateful=True`` that is given one step at a time.
+
+    Without its state, its result depends on that step alone. Of longer sequences each is a sample.
+
+    Raises:
+        ModelError: it is such a layer.
+    """
+    inner = fields.get("layer")
+    inside = inner.get("config") if isinstance(inner, dict) else None
+    if steps == 1 and any(isinstance(one, dict) and one.get("stateful") is True for one in (fields, inside)):
+        msg = (
+            f"layer {name!r} ({kind}): stateful=True over one step is not supported, because no state is "
+            "kept between inferences; build the model again with the same weights and the states as inputs "
+            "(initial_state=...) and outputs (return_state=True), or with the steps of a whole sequence"
+        )
+        raise ModelError(msg)
 
 
 def differs_in_training(config: dict[str, Any]) -> bool:
@@ -156,7 +175,8 @@ def differs_in_training(config: dict[str, Any]) -> bool:
 
 def takes_any(kind: str, key: str, read: tuple[str, ...]) -> bool:
     """Whether a class of layer takes a key of ``USUAL`` with any value."""
-    return key in read and (key == "groups" or (key == "return_state" and kind in (*STATES, "RNN")))
+    recurs = key == "return_state" and kind in (*STATES, "RNN")
+    return key in read and (key in {"groups", "stateful"} or recurs)
 
 
 def is_harmless(key: str) -> bool:

@@ -122,8 +122,8 @@ def read_layer(name: str, kind: str, fields: Config, arrays: Arrays, is_keras3: 
         value = fields[key]
         if key == "return_state" and kind in STATES:
             config[key] = bool(value)
-        elif key in USUAL and not takes_any(kind, key, rule.config):
-            continue  # it is as usual
+        elif key == "stateful" or (key in USUAL and not takes_any(kind, key, rule.config)):
+            continue  # it is as usual, or noted by dropped_settings
         elif key in _ACTIVATION_KEYS:
             config[key] = _built_in_activation(name, kind, value, is_keras3)
         else:

@@ -60,7 +60,7 @@ class FloatModel(Artifact):
         from_logits: for each output, whether it is of logits where it is of classes; None where unknown.
         opaque: whether Keras loaded it itself (``--trust-model``): a SavedModel that is converted as it is.
         layers: (name, class) of an opaque model's layers.
-        dropped: notes on what its own training had and the pipeline's has not: constraints, regularizers.
+        dropped: notes on settings that it was saved with and is built without, such as constraints.
     """
 
     inputs: tuple[Port, ...]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipeline.config import CalibrationConfig, DataConfig, ModelConfig, ShiftConfig
 
 
-VERSION = 7
+VERSION = 8
 LOGITS_PROBES = 16
 LOAD_TIMEOUT_S = 600.0
 
@@ -60,8 +60,8 @@ def load_model(source: Source, *, config: ModelConfig, out: Path) -> FloatModel:
         InputError: the model is refused; says which layer and why.
     """
     from models.describe import input_ports, output_ports
-    from models.load import dropped_in_training
     from models.load import load_model as rebuild
+    from models.load import notes_on_dropped
     from pipeline.training import save_model, start_tensorflow
 
     if config.trust:
@@ -69,7 +69,7 @@ def load_model(source: Source, *, config: ModelConfig, out: Path) -> FloatModel:
     with track("load_model"):
         start_tensorflow(0)
         model = rebuild(Path(source.location), config.weights)
-        dropped = dropped_in_training(Path(source.location), config.weights)
+        dropped = notes_on_dropped(Path(source.location), config.weights)
     outputs = output_ports(model)
     found = FloatModel(
         folder=out,

@@ -148,15 +148,37 @@ def test_states_of_which_the_sequence_is_not_used_are_enough(
     same(outputs, model, prepared, x)
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN", "Bidirectional", "ConvLSTM1D"])
 @pytest.mark.parametrize(("library_name", "suffix"), FILES)
-def test_a_layer_that_keeps_its_state_between_batches_is_refused_with_what_to_do(library_name, suffix, save):
+def test_a_layer_that_keeps_its_state_starts_each_sample_as_after_a_reset(
+    library_name, suffix, kind, randomised, save, rng
+):
+    layers = (library := import_module(library_name)).layers
+    layer = {
+        "Bidirectional": lambda: layers.Bidirectional(layers.LSTM(4, stateful=True)),
+        "ConvLSTM1D": lambda: layers.ConvLSTM1D(2, 2, stateful=True),
+    }.get(kind, lambda: getattr(layers, kind)(4, stateful=True))()
+    shape = (5, 4, 3) if kind == "ConvLSTM1D" else (5, 3)
+    inputs = library.Input(batch_shape=(2, *shape))
+    model = randomised(library.Model(inputs, layer(inputs)))
+    x = rng.normal(size=(2, *shape)).astype(np.float32)
+
+    prepared, _ = prepare(load_model(save(model, suffix)))
+
+    expected = np.asarray(model(x, training=False))
+    for _ in range(2):
+        np.testing.assert_allclose(np.asarray(prepared(x, training=False)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("library_name", "suffix"), FILES)
+def test_a_layer_that_keeps_its_state_over_single_steps_is_refused_with_what_to_do(
+    library_name, suffix, save
+):
     library = import_module(library_name)
-    inputs = library.Input(batch_shape=(1, 5, 3))
+    inputs = library.Input(batch_shape=(1, 1, 3))
     model = library.Model(inputs, library.layers.LSTM(4, stateful=True, name="memory")(inputs))
 
-    with pytest.raises(
-        ModelError, match=r"'memory' \(LSTM\): stateful=True .*stateful=False .*initial_state"
-    ):
+    with pytest.raises(ModelError, match=r"'memory' \(LSTM\): stateful=True over one step .*initial_state"):
         load_model(save(model, suffix))
 
 

@@ -12,7 +12,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from models.load import dropped_in_training, load_model
+from models.load import load_model, notes_on_dropped
 from models.summary import describe_model
 
 FILES = [("keras", ".keras"), ("keras", ".h5"), ("tf_keras", ".keras"), ("tf_keras", ".h5")]
@@ -201,7 +201,7 @@ def test_constraints_and_regularizers_that_a_further_training_is_without_are_nam
         ]
     )
 
-    constrained, penalized = dropped_in_training(save(model, suffix))
+    constrained, penalized = notes_on_dropped(save(model, suffix))
 
     assert "layer 'inner' (bias_constraint=NonNeg), layer 'outer' (kernel_constraint=MaxNorm)" in constrained
     assert "build with --trust-model" in constrained
@@ -211,6 +211,16 @@ def test_constraints_and_regularizers_that_a_further_training_is_without_are_nam
 def test_of_a_model_without_constraints_nothing_is_said(save):
     import keras
 
-    assert (
-        dropped_in_training(save(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]), ".h5")) == ()
-    )
+    assert notes_on_dropped(save(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]), ".h5")) == ()
+
+
+def test_a_model_that_keeps_its_state_is_noted_and_the_way_to_keep_it(save):
+    import keras
+
+    inputs = keras.Input((6, 4), batch_size=2)
+    model = keras.Model(inputs, keras.layers.LSTM(3, stateful=True, name="memory")(inputs))
+
+    [note] = notes_on_dropped(save(model, ".keras"))
+
+    assert "each sample starts with zeros: layer 'memory' (stateful=True); for a stream" in note
+    assert "initial_state=" in note

@@ -28,7 +28,6 @@ def test_an_unknown_setting_is_refused(kind):
         ("keras", "Resizing", IMAGE, {"height": 4, "width": 4, "pad_to_aspect_ratio": True}),
         ("keras", "Resizing", IMAGE, {"height": 4, "width": 4, "antialias": True}),
         ("keras", "BatchNormalization", IMAGE, {"renorm": True}),
-        ("keras", "LSTM", SERIES, {"units": 2, "stateful": True, "batch": 2}),
         ("keras", "Masking", SERIES, {"mask_value": -1.0}),
         ("tf_keras", "LSTM", SERIES, {"units": 2, "time_major": True}),
         ("tf_keras", "GRU", SERIES, {"units": 2, "time_major": True}),
@@ -38,8 +37,7 @@ def test_an_unknown_setting_is_refused(kind):
 )
 def test_a_setting_that_changes_the_result_is_refused_by_name(library_name, kind, shape, arguments, save):
     library = import_module(library_name)
-    arguments = dict(arguments)
-    inputs = library.Input(shape, batch_size=arguments.pop("batch", None))
+    inputs = library.Input(shape)
     results = getattr(library.layers, kind)(name="odd", **arguments)(inputs)
     model = library.Model(inputs, results)
     key = list(arguments)[-1]
