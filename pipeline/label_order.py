@@ -23,6 +23,9 @@ LEAST_ORDERED = 20
 OF_COLUMNS = ("multi-label", "regression")
 MOST_COLUMNS = 64
 TINY = 1e-12
+# Classes of an untrained network follow the labels in some order by luck: with balanced accuracies up to
+# 1 / sqrt(classes) plus 0.1 over thousands of networks and random confusion matrices.
+BY_LUCK = 0.15
 
 
 def label_order(
@@ -65,6 +68,42 @@ def label_order(
         return None
     order = _assignment(task, found, labels, classes)
     return None if (order == np.arange(classes)).all() else tuple(order.tolist())
+
+
+def is_beyond_luck(
+    task: Task,
+    outputs: NDArray[Any],
+    target: NDArray[Any],
+    order: tuple[int, ...],
+    *,
+    works: bool,
+    from_logits: bool | None = None,
+) -> bool:
+    """Tell labels in another order from the luck of a model that is not trained, or hardly.
+
+    Some order of the labels always suits such a model. So the model has to be good in this one: its balanced
+    accuracy is above what luck gives by two standard errors. A model that ``works`` as it is, because some
+    labels are where they belong, is taken at its word on the others where each of them is the commonest truth
+    of its class, and that class its commonest answer. Columns are not judged.
+
+    Args:
+        order: of ``label_order``.
+        works: whether the model is better than chance with the labels as they are.
+    """
+    if task in OF_COLUMNS:
+        return True
+    found, labels = compared(task, outputs, target, from_logits)
+    classes, places = len(order), np.arange(len(order))
+    counts = np.bincount((labels * classes + found).ravel(), minlength=classes**2).reshape(classes, classes)
+    seen, samples = counts.any(axis=1), counts.sum(axis=1) / found.shape[1]
+    shares = counts / np.maximum(counts.sum(axis=1), 1)[:, None]
+    right = shares[places, order]
+    variances = (right * (1 - right) + 1 / (samples + 2)) / np.maximum(samples, 1)
+    error = float(np.sqrt(variances[seen].sum())) / seen.sum()
+    if right[seen].mean() - 2 * error >= classes**-0.5 + BY_LUCK:
+        return True
+    told = (shares.argmax(axis=1) == order) & (shares[:, order].argmax(axis=0) == places)
+    return works and bool(told[seen & (order != places)].all())
 
 
 def put_in_order(task: Task, target: NDArray[Any], order: tuple[int, ...]) -> NDArray[Any]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.artifacts import FloatCheck
 from pipeline.errors import InputError
-from pipeline.label_order import OF_COLUMNS, label_order, put_in_order
+from pipeline.label_order import OF_COLUMNS, is_beyond_luck, label_order, put_in_order
 from pipeline.progress import track
 from pipeline.runtimes.evaluation import infer_all
 from pipeline.runtimes.runtime import host_runtime
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Baseline, Dataset, PreparedModel, Preprocessing
     from pipeline.scoring import Standard
 
-VERSION = 4
+VERSION = 5
 CHECKED_SAMPLES = 1000  # of the test samples, and as many of the training samples
 MOST_VALUES = 20_000_000  # of an output, of those samples together
 # Of fewer test samples chance is not told from bad luck: training samples decide along with them.
@@ -67,7 +68,11 @@ def check_float(
         raise InputError(msg)
     standards = answered.standards()
     return FloatCheck(
-        notes=(*problems, *(doubt(found) for found in standards if found.standing == "unclear")),
+        notes=(
+            *problems,
+            *answered.perhaps_misordered(),
+            *(doubt(found) for found in standards if found.standing == "unclear"),
+        ),
         findings=tuple(f"float model: {found}" for found in standards if found.standing == "better"),
     )
 
@@ -149,16 +154,27 @@ class Answered:
             "set [preprocessing] as in training (scale, mean, std, channel_order), and check that the labels "
             "are right and in the model's order ([data] labels)"
         )
-        return tuple(
-            f"the float model is no better than chance: {'; '.join(filter(None, (str(found), found.hint)))}"
-            f"; {''.join(f'{line}; ' for line in tried)}{advice}"
-            for found in self.standards()
-            if found.standing == "at chance"
-        )
+        lines = []
+        for index in range(len(self.names)):
+            found = self._standard(index)
+            if found is not None and found.standing == "at chance":
+                maybe = [line for line, is_sure in (self._orders[index],) if line and not is_sure]
+                said = "; ".join(filter(None, (str(found), found.hint, *tried, *maybe)))
+                lines.append(f"the float model is no better than chance: {said}; {advice}")
+        return tuple(lines)
 
     def misordered(self) -> tuple[str, ...]:
         """Say of each output whose classes fit the labels in another order far better so, with that order."""
-        return tuple(filter(None, map(self._misordered, range(len(self.names)))))
+        return tuple(line for line, is_sure in self._orders if line and is_sure)
+
+    def perhaps_misordered(self) -> tuple[str, ...]:
+        """Say of each output that another order fits better so where a poor model may do that by luck."""
+        return tuple(line for line, is_sure in self._orders if line and not is_sure)
+
+    @cached_property
+    def _orders(self) -> tuple[tuple[str, bool], ...]:
+        """Of each output the line on another order of the labels, "" of none, and whether it is sure."""
+        return tuple(map(self._misordered, range(len(self.names))))
 
     def _standard(self, index: int) -> Standard | None:
         found = {split: self._on(split, index) for split in self._splits}
@@ -185,19 +201,23 @@ class Answered:
             return None
         return replace(found, output=self.names[index], of="test " if split == "test" else "training ")
 
-    def _misordered(self, index: int) -> str:
+    def _misordered(self, index: int) -> tuple[str, bool]:
         task = self.data.tasks[index]
         pairs = [(outputs[index], samples.target(index)) for samples, outputs in self._splits.values()]
         given = [
             (found, target) for found, target in pairs if target is not None and np.isfinite(found).all()
         ]
         if not given:
-            return ""
+            return "", False
         outputs, target = (np.concatenate(parts) for parts in zip(*given, strict=True))
         logits = self.from_logits[index]
         order = label_order(task, outputs, target, from_logits=logits)
         if order is None:
-            return ""
+            return "", False
+        standard = self._standard(index)
+        works = standard is not None and standard.standing != "at chance"
+        is_sure = is_beyond_luck(task, outputs, target, order, works=works, from_logits=logits)
+        perhaps = "" if is_sure else "perhaps "
         before, after = (
             _right(task, outputs, labels, logits) for labels in (target, put_in_order(task, target, order))
         )
@@ -212,7 +232,7 @@ class Answered:
                 "the labels are in another order than the model's classes: as they are numbered, "
                 f"{before:.1%} of {len(outputs):,} samples are right, in another order {after:.1%}"
             )
-        return f"{of}{what}; {self._advice(index, order)}"
+        return f"{of}{perhaps}{what}; {self._advice(index, order)}", is_sure
 
     def _advice(self, index: int, order: tuple[int, ...]) -> str:
         classes = self.data.classes

@@ -147,6 +147,7 @@ def _read(subject: Subject, original: Subject, config: BuildConfig, folder: Path
             *data.notes,
             *choice.warnings,
             *misordered,
+            *answered.perhaps_misordered(),
             *(doubt(found) for found in chance if found.standing == "unclear"),
         ),
         preprocessing=described(inputs, transforms),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.label_order import label_order, put_in_order
+from pipeline.label_order import is_beyond_luck, label_order, put_in_order
 
 
 def sure(labels, classes, right=1.0, seed=0):
@@ -67,6 +67,64 @@ def test_a_broken_model_whose_answer_is_one_class_has_no_other_order_whichever_c
     for seed in range(40):
         labels = np.random.default_rng(seed).integers(0, 3, 400)
         assert label_order("classification", np.eye(3)[np.full(400, seed % 3)], labels) is None
+
+
+def beyond_luck(said, labels, classes, *, works):
+    outputs = np.eye(classes, dtype=np.float32)[said]
+    order = label_order("classification", outputs, labels)
+    return order is not None and is_beyond_luck("classification", outputs, labels, order, works=works)
+
+
+def answers_of(confusion, labels, rng):
+    """Draw an answer to each label from its row of the confusion matrix."""
+    return (rng.random(len(labels))[:, None] > np.cumsum(confusion, axis=1)[labels]).sum(axis=1)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 6, 10])
+def test_the_luck_of_a_model_that_is_not_trained_is_no_other_order(classes):
+    lucky = fitting = 0
+    for seed in range(200):
+        rng = np.random.default_rng([classes, seed])
+        labels = rng.integers(0, classes, rng.choice([40, 200, 1000]))
+        confusion = rng.dirichlet(np.ones(classes), classes)
+        said = answers_of(confusion, labels, rng)
+        order = label_order("classification", np.eye(classes, dtype=np.float32)[said], labels)
+        fitting += order is not None
+        lucky += beyond_luck(said, labels, classes, works=False)
+    assert lucky <= 4
+    assert fitting > 10 * lucky
+
+
+@pytest.mark.parametrize("classes", [3, 5, 10])
+def test_a_barely_trained_model_whose_answers_crowd_in_a_few_classes_is_not_taken_at_its_word(classes):
+    for seed in range(100):
+        rng = np.random.default_rng([classes, seed])
+        labels = rng.integers(0, classes, 600)
+        confusion = 0.5 * np.eye(classes) + 0.5 * rng.dirichlet(np.full(classes, 0.3), classes)
+        assert not beyond_luck(answers_of(confusion, labels, rng), labels, classes, works=True)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 10, 50])
+def test_the_labels_of_a_good_model_in_any_other_order_are_beyond_luck(classes):
+    for seed in range(20):
+        rng = np.random.default_rng([classes, seed])
+        labels, order = rng.integers(0, classes, 40 * classes), rng.permutation(classes)
+        if (order == np.arange(classes)).all():
+            continue
+        right = np.where(rng.random(len(labels)) < 0.93, labels, rng.integers(0, classes, len(labels)))
+        outputs = np.eye(classes, dtype=np.float32)[order[right]]
+        assert label_order("classification", outputs, labels) == tuple(order)
+        assert beyond_luck(order[right], labels, classes, works=False)
+
+
+@pytest.mark.parametrize("classes", [4, 10])
+def test_two_labels_that_a_weak_but_working_model_exchanges_are_beyond_luck(classes):
+    for seed in range(20):
+        rng = np.random.default_rng([classes, seed])
+        labels = rng.integers(0, classes, 100 * classes)
+        right = np.where(rng.random(len(labels)) < 0.45, labels, rng.integers(0, classes, len(labels)))
+        order = np.array([1, 0, *range(2, classes)])
+        assert beyond_luck(order[right], labels, classes, works=True)
 
 
 def rare_labels(count=600):

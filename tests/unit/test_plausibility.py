@@ -107,12 +107,38 @@ def test_words_of_a_second_output_with_classes_are_numbered_since_labels_are_of_
     outputs = [np.eye(2)[LABELS % 2], np.eye(3)[LABELS]]
     data = SimpleNamespace(tasks=("classification",) * 2, classes=("a", "b", "w"), text_labels=True)
     targets = [LABELS % 2, np.array([1, 2, 0])[LABELS]]
-    samples = SimpleNamespace(target=lambda index: targets[index])
+    samples = SimpleNamespace(target=lambda index: targets[index], model_inputs=lambda: [LABELS])
     found = Answered(data, ("kind", "size"), (False, False), {"test": (samples, outputs)}).misordered()
 
     assert len(found) == 1
     assert found[0].startswith("output 'size': the labels are in another order")
     assert found[0].endswith("write its labels as numbers: b as 0, w as 1, a as 2")
+
+
+def answered(said, labels):
+    """What a classifier of three classes answered to so labelled samples."""
+    data = SimpleNamespace(tasks=("classification",), classes=("a", "b", "c"), text_labels=True)
+    samples = SimpleNamespace(target=lambda _: labels, model_inputs=lambda: [labels])
+    return Answered(data, ("",), (False,), {"test": (samples, [np.eye(3)[said]])})
+
+
+def test_another_order_that_may_be_luck_is_a_hint_where_the_model_is_at_chance():
+    rng, order = np.random.default_rng(0), np.array([1, 2, 0])
+    weak = answered(np.where(rng.random(COUNT) < 0.4, order[LABELS], rng.integers(0, 3, COUNT)), LABELS)
+
+    assert weak.misordered() == ()
+    [stopped] = weak.at_chance(("tried this",))
+    assert stopped.startswith("the float model is no better than chance: ")
+    assert "tried this; perhaps the labels are in another order than the model's classes: " in stopped
+    assert 'set [data] labels = ["c", "a", "b"]' in stopped
+    assert weak.perhaps_misordered()[0] in stopped
+
+
+def test_an_order_that_no_luck_explains_is_no_mere_hint():
+    found = answered(np.array([1, 2, 0])[LABELS], LABELS)
+
+    assert len(found.misordered()) == 1
+    assert found.perhaps_misordered() == ()
 
 
 def test_numbered_labels_in_another_order_stop_the_build_with_their_right_numbers(check):
