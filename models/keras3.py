@@ -25,6 +25,7 @@ from models.configuration import (
     name_of,
     starts_with_input,
 )
+from models.endings import without_argmax
 from models.errors import ModelError
 from models.expansions import expanded, unrolled_for_states
 from models.graph import Call, Graph, Layer
@@ -78,13 +79,14 @@ def read_graph(config: Config, weights: WeightsByPath, *, is_keras3: bool) -> Gr
     outputs = reader.model(config, (), None)
     reader.take_indices_as_integers()
     name = str(fields_of(config).get("name", ""))
-    return Graph(
+    graph = Graph(
         name if _NAME.fullmatch(name) else "model",
         reader.layers,
         tuple(reader.calls),
         tuple(reader.inputs),
         tuple(outputs),
     )
+    return without_argmax(graph)
 
 
 @dataclass

@@ -41,6 +41,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "merge_steps": lambda tf, x: _regrouped(tf, x[0], [-1], 2),
     "split_steps": lambda tf, x, steps: _regrouped(tf, x[0], [-1, steps], 1),
     "take": lambda tf, x, indices, axis: tf.gather(x[0], indices, axis=axis),
+    "argmax": lambda tf, x, keepdims=False: (  # never built: models/endings.py
+        tf.argmax(x[0], -1)[..., None] if keepdims else tf.argmax(x[0], -1)
+    ),
     "where": lambda tf, x, high=None, low=None: _where(tf, x, high, low),
     "greater": lambda tf, x, value=None: tf.greater(*_pair(x, value)),
     "greater_equal": lambda tf, x, value=None: tf.greater_equal(*_pair(x, value)),

@@ -87,6 +87,11 @@ def notes_on_dropped(path: Path, weights: Path | None = None) -> tuple[str, ...]
             f"{_listing(dropped.states)}; for a stream, build the model with the states as inputs "
             "(initial_state=...) and outputs (return_state=True)"
         )
+    if dropped.argmax:
+        lines.append(
+            f"the argmax at the end is left out ({_listing(dropped.argmax)}): the model gives the scores, "
+            "which training and validation need, and predict.py names the best class"
+        )
     if dropped.constraints:
         lines.append(
             "constraints are not kept while pruning and quantization-aware training change the weights: "

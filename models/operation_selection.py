@@ -105,6 +105,16 @@ def _flip(_: str, operation: Operation) -> Chains | None:
     return chain(operation, own(operation, "slice", begin=nothing, end=nothing, strides=strides))
 
 
+def _argmax(_: str, operation: Operation) -> Chains | None:
+    """Of the last axis only; ``models.endings`` leaves it out at the end of a model, and else refuses it."""
+    axis, rank = operation.take("axis", "dimension"), len(operation.shapes[0])
+    operation.take("dtype"), operation.take("output_type")
+    keepdims = bool(operation.take("keepdims"))
+    if operation.constants or axis is None or axis_from_front(axis, rank) != rank - 1:
+        return None
+    return chain(operation, own(operation, "argmax", keepdims=keepdims))
+
+
 def _compare(kind: str, operation: Operation) -> Chains | None:
     same_ranks(operation)
     if len(operation.tensors) == 2:
@@ -137,5 +147,6 @@ SELECTION: dict[str, Reader] = {
     "repeat": _repeat,
     "flip": _flip,
     "where": _where,
+    "argmax": _argmax,
     **dict.fromkeys(COMPARISONS, _compare),
 }

@@ -31,6 +31,8 @@ def operation_shape(config: dict[str, Any], inputs: Sequence[Shape]) -> Shape:
         return (*shape[:axis], len(config["indices"]), *shape[axis + 1 :])
     if function in ("divide", "where", *COMPARISONS):
         return broadcast(inputs)
+    if function == "argmax":
+        return (*shape[:-1], 1) if config.get("keepdims") else shape[:-1]
     if function == "matmul":
         return _multiplied(config, *inputs)
     if function == "stack":

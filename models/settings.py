@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from models.allowlist import CLASS_SYNONYMS, DO_NOTHING, MODELS, STATES
 from models.errors import ModelError
+from models.operations import operation_kind
 
 HARMLESS = frozenset(
     {
@@ -102,17 +103,18 @@ class Dropped(NamedTuple):
 
     Each is in the form ``"layer 'name' (kernel_constraint=NonNeg)"``. Constraints, and penalties on weights
     or activations, change nothing at inference: a further training is without them. States are those of
-    ``stateful=True``, which each sample now starts anew.
+    ``stateful=True``, which each sample now starts anew. An argmax is that at the end of a model.
     """
 
     constraints: list[str]
     penalties: list[str]
     states: list[str]
+    argmax: list[str]
 
 
 def dropped_settings(config: Any) -> Dropped:
     """Return what is dropped with a note from a model's configuration, nested models included."""
-    found = Dropped([], [], [])
+    found = Dropped([], [], [], [])
 
     def look(value: Any, layer: str) -> None:
         if isinstance(value, list):
@@ -125,6 +127,8 @@ def dropped_settings(config: Any) -> Dropped:
         layer = next((name for name in named if isinstance(name, str)), layer)
         if value.get("class_name") == "ActivityRegularization":
             found.penalties.append(f"layer {layer!r} (ActivityRegularization)")
+        if isinstance(value.get("class_name"), str) and operation_kind(value) == "argmax":
+            found.argmax.append(f"{layer!r}")
         for key, inner in value.items():
             if key == "stateful" and inner is True:
                 found.states.append(f"layer {layer!r} (stateful=True)")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.errors import ModelError
-from models.load import load_model
+from models.load import load_model, notes_on_dropped
 from models.operation_layers import READERS
 from models.operations import operation_kind
 from models.prepare import graph_of, prepare
@@ -142,7 +142,40 @@ def test_every_operation_that_is_read_is_tried(legacy_keras):
     for case in CASES:
         for layer in json.loads(build(*case).to_json())["config"]["layers"]:
             tried.add(operation_kind(layer))
-    assert set(READERS) - {"mish", "cast", "identity"} <= tried
+    assert set(READERS) - {"mish", "cast", "identity", "argmax"} <= tried
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_model_that_ends_in_an_argmax_is_read_up_to_the_scores(suffix, keepdims, save, outputs):
+    import keras
+
+    inputs = keras.Input(SHAPE)
+    scores = keras.layers.Dense(5, activation="softmax")(inputs)
+    model = keras.Model(inputs, keras.ops.argmax(scores, axis=-1, keepdims=keepdims))
+    x = np.random.default_rng(0).normal(size=(3, *SHAPE)).astype(np.float32)
+
+    loaded = load_model(path := save(model, suffix))
+
+    [found] = outputs(loaded, x)
+    assert found.shape == (3, 6, 4, 5)
+    np.testing.assert_array_equal(found.argmax(-1).ravel(), np.ravel(outputs(model, x)[0]))
+    assert "predict.py names the best class" in notes_on_dropped(path)[0]
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_an_argmax_beside_its_scores_is_left_out(suffix, save, outputs):
+    import tensorflow as tf
+    import tf_keras
+
+    inputs = tf_keras.Input(SHAPE)
+    scores = tf_keras.layers.Dense(5)(inputs)
+    model = tf_keras.Model(inputs, [tf.argmax(scores, axis=-1), scores])
+    x = np.random.default_rng(0).normal(size=(3, *SHAPE)).astype(np.float32)
+
+    [found] = outputs(load_model(save(model, suffix)), x)
+
+    np.testing.assert_allclose(found, outputs(model, x)[1], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +184,7 @@ def test_every_operation_that_is_read_is_tried(legacy_keras):
         (lambda ops, x: ops.einsum("abcd,abcd->abc", x, x), "einsum"),
         (lambda ops, x: ops.mean(x, axis=0), "mean"),
         (lambda ops, x: x * np.ones((3, 6, 4, 3), np.float32), "multiply"),
-        (lambda ops, x: ops.argmax(x, axis=-1), "argmax"),
+        (lambda ops, x: ops.argmax(x, axis=1), "argmax"),
         (lambda ops, x: ops.flip(x, axis=0), "flip"),
         (lambda ops, x: ops.reshape(x, (2, -1)), "reshape"),
         (lambda ops, x: ops.pad(x, [[0, 0], [1, 1], [0, 0], [0, 0]], mode="reflect"), "pad"),
@@ -174,7 +207,12 @@ def test_an_operation_that_no_layer_stands_for_is_refused_by_name(apply, kind, s
     [
         (lambda ops, x: x / ops.max(x), r"name those of one sample: axis=\(1, 2, 3\)"),
         (lambda ops, x: x * ops.mean(x, axis=(1, 2)), "ranks 2 and 4, .* or use the layer Multiply"),
-        (lambda ops, x: ops.argmax(x[:, 0, 0], axis=-1), "end the model at the scores"),
+        (lambda ops, x: ops.argmax(x[:, 0], axis=1), "end the model at the scores"),
+        (lambda ops, x: ops.one_hot(ops.argmax(x, axis=-1), 3), "one_hot"),
+        (
+            lambda ops, x: x + ops.expand_dims(ops.argmax(x, axis=-1), -1),
+            "argmax.*end the model at the scores",
+        ),
     ],
 )
 def test_what_mixes_samples_or_hides_the_scores_is_refused_with_what_to_do(apply, advice, save):
