@@ -10,32 +10,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
-from contextlib import contextmanager
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.busy import busy
 from pipeline.config import GatesConfig, StabilityConfig
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.validate.stability import soak
 from pipeline.validate.subject import Golden
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@contextmanager
-def busy(processes: int) -> Iterator[None]:
-    """Keep that many cores busy for the length of the block."""
-    running = [subprocess.Popen(["/bin/sh", "-c", "while :; do :; done"]) for _ in range(processes)]
-    try:
-        yield
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
 
 
 def main() -> None:
