@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +25,11 @@ if TYPE_CHECKING:
     from pipeline.validate.delegation import Delegation
     from pipeline.validate.subject import Golden, Subject
 
-GOLDEN_S = 30.0
-"""Seconds for the golden set on an emulated core, where a large model takes seconds for an inference."""
+GOLDEN_MACS = 4_000_000_000
+"""Multiply-accumulates for the golden set on an emulated core, where a large model takes seconds to infer.
+
+Work is counted instead of time, so that the set does not depend on what else the machine does.
+"""
 LEAST_GOLDEN = 4
 
 
@@ -103,7 +105,7 @@ def answer_and_count(
     Raises: as ``answer``.
     """
     with Session(runtime, subject.path) as session:
-        found = _start(session, subject, golden, within_s=GOLDEN_S)
+        found = _start(session, subject, golden, most_macs=GOLDEN_MACS)
         if runtime.kind != "emulated":
             return found
         costs = tuple(count_emulated(session, each, golden) for each in (subject, *others))
@@ -145,17 +147,14 @@ def count_not_finite(outputs: list[NDArray[Any]]) -> int:
     return int(np.count_nonzero(np.any(bad, axis=0))) if bad else 0
 
 
-def _start(session: Session, subject: Subject, golden: Golden, within_s: float | None = None) -> OnRuntime:
-    """Answer the golden set, or as many of it as take no longer than ``within_s``."""
+def _start(session: Session, subject: Subject, golden: Golden, most_macs: int | None = None) -> OnRuntime:
+    """Answer the golden set, or as much of it as takes at most ``most_macs`` multiply-accumulates."""
     details = session.describe()
     inputs = golden.inputs(details)
-    if within_s is not None:
-        session.run([array[:1] for array in inputs])
-        began = time.monotonic()
-        session.run([array[:1] for array in inputs])
-        count = max(LEAST_GOLDEN, int(within_s / (time.monotonic() - began)))
-        inputs = [array[:count] for array in inputs]
     placed = list_placements(session.runtime.title, details, subject.flat)
+    if most_macs is not None:
+        count = max(LEAST_GOLDEN, most_macs // max(sum(placed.multiply_accumulates.values()), 1))
+        inputs = [array[:count] for array in inputs]
     return OnRuntime(session.runtime, details, placed, GoldenSet(inputs, session.run(inputs)))
 
 

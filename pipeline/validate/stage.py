@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.config import ValidateConfig
     from pipeline.targets import Target
 
-VERSION = 7
+VERSION = 8
 
 
 def validate(
