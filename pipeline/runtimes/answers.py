@@ -1,10 +1,14 @@
-"""What a worker answers to a session, as records."""
+"""What a worker answers to a session, as records; what is none of them is a ValueError."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, TypeVar
 
+from pydantic import TypeAdapter
+
+Record = TypeVar("Record")
 Placement = Literal["xnnpack-int8", "xnnpack-float", "builtin"]
 
 INFERENCE, NOTHING = 3, 4
@@ -123,8 +127,65 @@ class Counts(TypedDict):
     store_bytes: int
 
 
-def read_details(found: dict[str, Any]) -> ModelDetails:
-    """A worker's description of a model."""
+def read_reply(line: bytes) -> dict[str, Any]:
+    """Read a worker's line: an object with what was asked for as "ok", with an "error", or "alive".
+
+    Raises:
+        ValueError: it is another one.
+    """
+    try:
+        reply = json.loads(line)
+    except RecursionError as error:
+        msg = "nested too deeply"
+        raise ValueError(msg) from error
+    is_one = isinstance(reply, dict) and reply.keys() & {"ok", "error", "alive"}
+    if not is_one or not isinstance(reply.get("error", ""), str):
+        msg = "no reply of a worker"
+        raise ValueError(msg)
+    found: dict[str, Any] = reply
+    return found
+
+
+def read_timing(found: Any, init_us: float) -> Timing:
+    """Read the latencies of ``time``.
+
+    Raises:
+        ValueError: there are none.
+    """
+    return _read(Timing, found, init_us=init_us)
+
+
+def read_block(found: Any, inferences: int) -> SoakBlock:
+    """Read what a block of a soak did; errors as ``read_timing``."""
+    return _read(SoakBlock, found, inferences=inferences)
+
+
+def read_side_by_side(found: Any) -> SideBySide:
+    """Read what interpreters in threads gave; errors as ``read_timing``."""
+    return _read(SideBySide, found)
+
+
+def _read(kind: type[Record], found: Any, **more: Any) -> Record:
+    if not isinstance(found, dict):
+        msg = f"no object with the fields of {kind.__name__}"
+        raise ValueError(msg)
+    return TypeAdapter(kind).validate_python(found | more)
+
+
+def read_details(found: Any) -> ModelDetails:
+    """Read a worker's description of a model.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return _details(found)
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        msg = "no description of a model"
+        raise ValueError(msg) from error
+
+
+def _details(found: dict[str, Any]) -> ModelDetails:
     dtypes = {int(tensor): dtype for tensor, dtype in found["dtypes"].items()}
     nodes, partitions = place_nodes(found["ops"], dtypes)
     return ModelDetails(
@@ -132,12 +193,12 @@ def read_details(found: dict[str, Any]) -> ModelDetails:
         outputs=tuple(read_tensor(row) for row in found["outputs"]),
         nodes=nodes,
         partitions=partitions,
-        init_us=found["init_us"],
+        init_us=float(found["init_us"]),
     )
 
 
 def read_tensor(row: dict[str, Any]) -> Tensor:
-    return Tensor(**{**row, "shape": tuple(row["shape"])})
+    return _read(Tensor, row)
 
 
 def place_nodes(ops: list[dict[str, Any]], dtypes: dict[int, str]) -> tuple[tuple[Node, ...], int]:

@@ -7,6 +7,7 @@ lie is the business of its place.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -16,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import InputError, StageError, StageTimeoutError
+from pipeline.errors import DeviceError, InputError, StageError, StageTimeoutError
 from pipeline.runtimes.answers import (
     InstructionCount,
     ModelDetails,
@@ -27,7 +28,11 @@ from pipeline.runtimes.answers import (
     SoakBlock,
     Tensor,
     Timing,
+    read_block,
     read_details,
+    read_reply,
+    read_side_by_side,
+    read_timing,
     settle_counts,
 )
 from pipeline.runtimes.place import MARKS, MODEL, LocalPlace
@@ -58,6 +63,9 @@ __all__ = [
 
 GRACE_S = 2.0
 """Seconds that a worker has to end by itself once its input is closed."""
+
+MOST_REPLY_BYTES = 64 << 20
+"""More than the latencies of any run; what is longer is no reply."""
 
 SILENCE_S = 180.0
 SLOW_SILENCE_S = 900.0
@@ -137,7 +145,8 @@ class Session:
                 f"{self.runtime.title} cannot load {model}: {_one_line(reply['error'])}; convert it again"
             )
             raise InputError(message)
-        self._details = read_details(reply["ok"])
+        with self._reading("load", reply):
+            self._details = read_details(reply.get("ok"))
 
     def run(self, inputs: Sequence[NDArray[Any]], *, batches: bool = False) -> list[NDArray[Any]]:
         """Infer every sample, one at a time, as a device does.
@@ -156,7 +165,8 @@ class Session:
     def time(self, inputs: Sequence[NDArray[Any]], *, runs: int = 100, warmup_runs: int = 10) -> Timing:
         """Time ``runs`` inferences after one first and ``warmup_runs`` more; ask it first."""
         found = self._ask("time", inputs=self._written(inputs), runs=runs, warmup_runs=warmup_runs)
-        return Timing(self._details.init_us, found["first_us"], tuple(found["latencies_us"]))
+        with self._reading("time", found):
+            return read_timing(found, self._details.init_us)
 
     def soak(self, inputs: Sequence[NDArray[Any]], *, inferences: int = 1000) -> Soak:
         """Infer the samples round and round and watch outputs, memory and open files."""
@@ -184,7 +194,10 @@ class Session:
         """
         names, start = self._written(inputs), 0
         for size in sizes:
-            yield SoakBlock(size, **self._ask("soak", inputs=names, inferences=size, start=start))
+            found = self._ask("soak", inputs=names, inferences=size, start=start)
+            with self._reading("soak", found):
+                block = read_block(found, size)
+            yield block
             start += size
 
     def run_side_by_side(
@@ -193,7 +206,8 @@ class Session:
         """Infer with several interpreters at the same time, each in a thread of the one worker."""
         names = self._written(inputs)
         found = self._ask("beside", inputs=names, inferences=inferences, interpreters=interpreters)
-        return SideBySide(found["mismatches"], tuple(found["output_sha256"]))
+        with self._reading("beside", found):
+            return read_side_by_side(found)
 
     def limit(self, *, headroom_bytes: int | None = None, cores: int | None = None, nice: int = 0) -> None:
         """Take resources from the worker, for good.
@@ -263,7 +277,7 @@ class Session:
         if "error" in reply:
             cause = f"{self.runtime.title}: {_one_line(reply['error'])} in {self._model.name}"
             raise StageError(do, cause, "check the model with: pipeline inspect")
-        return reply["ok"]
+        return reply.get("ok")
 
     def _exchange(self, do: str, **arguments: Any) -> dict[str, Any]:
         assert self._worker.stdin is not None
@@ -278,13 +292,31 @@ class Session:
         """Return the worker's next reply; signs of life only move the deadline."""
         while True:
             line = self._next_line(do)
-            try:
-                reply: dict[str, Any] = json.loads(line)
-            except ValueError:
-                cause = f"{self.runtime.title} says {line[:60]!r} where the worker answers"
-                raise StageError(do, cause, "silence its login scripts") from None
+            with self._reading(do, line):
+                reply = read_reply(line)
             if "alive" not in reply:
                 return reply
+
+    @contextlib.contextmanager
+    def _reading(self, do: str, said: Any) -> Iterator[None]:
+        """Name what cannot be read as the worker's answer.
+
+        Raises:
+            DeviceError: a device said it.
+            StageError: a worker of this machine did.
+        """
+        try:
+            yield
+        except ValueError:
+            what = repr(said if isinstance(said, bytes) else json.dumps(said).encode())[1:61]
+            cause, fix = (
+                f"{self.runtime.title} says {what} where the worker answers",
+                "silence its login scripts",
+            )
+            if self.runtime.address is not None:
+                msg = f"{cause}; {fix}"
+                raise DeviceError(msg) from None
+            raise StageError(do, cause, fix) from None
 
     def _next_line(self, do: str) -> bytes:
         assert self._worker.stdout is not None
@@ -299,6 +331,9 @@ class Session:
                 if not chunk:
                     raise self._death(do)
                 self._pending += chunk
+                if len(self._pending) > MOST_REPLY_BYTES:
+                    with self._reading(do, self._pending[:60]):
+                        raise ValueError
         line, _, self._pending = self._pending.partition(b"\n")
         return line
 

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.runtimes.answers import place_nodes
+from pipeline.runtimes.answers import (
+    place_nodes,
+    read_block,
+    read_details,
+    read_reply,
+    read_side_by_side,
+    read_timing,
+)
 
 
 def op(name: str, inputs: list[int], outputs: list[int]) -> dict[str, Any]:
@@ -47,3 +54,31 @@ def test_a_delegate_covers_what_lies_between_its_inputs_and_outputs(
 def test_a_delegated_node_that_gives_floats_is_a_float_node() -> None:
     nodes, _ = place_nodes([*GRAPH, op("DELEGATE", [0], [4])], {**INT8, 4: "float32"})
     assert [node.placement for node in nodes][-2:] == ["xnnpack-int8", "xnnpack-float"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"[" * 100_000,
+        b"{}",
+        b"[]",
+        b"3",
+        b"null",
+        b'{"ok": ' + b"9" * 5000 + b"}",
+        b'{"error": 3}',
+        b"\xff",
+    ],
+    ids=["nothing", "deep", "empty", "list", "number", "null", "digits", "error", "no text"],
+)
+def test_a_line_that_is_no_reply_is_refused(line: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read_reply(line)
+
+
+@pytest.mark.parametrize("found", [None, [], {}, {"latencies_us": "x"}, {"inputs": 3, "dtypes": {"a": 1}}])
+def test_an_answer_with_other_fields_than_asked_for_is_refused(found: Any) -> None:
+    readers = (read_details, read_side_by_side, lambda x: read_timing(x, 1.0), lambda x: read_block(x, 1))
+    for read in readers:
+        with pytest.raises(ValueError, match=r"."):
+            read(found)

@@ -184,7 +184,28 @@ def test_a_cut_connection_ends_both_sides(runtime, addition):
 def test_login_scripts_that_chatter_are_named(runtime, addition, ssh_device):
     with (
         python_of(ssh_device, "echo Welcome; read line"),
-        pytest.raises(StageError, match=r"Welcome.*silence its login scripts"),
+        pytest.raises(DeviceError, match=r"Welcome.*silence its login scripts"),
+        Session(runtime, addition),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        "yes '[' | head -100000 | tr -d '\\n'; echo",
+        "echo '{}'",
+        "echo '[]'",
+        """echo '{"ok": {}}'; echo '{"ok": {"dtypes": [], "ops": 3}}'""",
+        """echo '{"ok": {}}'; echo '{"error": [1]}'""",
+        """echo '{"ok": {}}'; echo '{"ok": '; yes 9 | head -5000 | tr -d '\\n'; echo '}'""",
+    ],
+    ids=["deep", "empty", "no object", "other fields", "an error that is no text", "many digits"],
+)
+def test_nonsense_of_a_device_is_the_devices_error(answers, runtime, addition, ssh_device):
+    with (
+        python_of(ssh_device, f"{answers}; while read line; do :; done"),
+        pytest.raises(DeviceError, match="where the worker answers"),
         Session(runtime, addition),
     ):
         pass
