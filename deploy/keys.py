@@ -228,12 +228,10 @@ def private_pem(key: EllipticCurvePrivateKey, password: str | None = None) -> by
 @contextmanager
 def in_memory(content: bytes) -> Iterator[str]:
     """Give the path of a file in memory alone: the library takes a key as a file, without a password."""
-    handle = os.memfd_create("key")
-    try:
-        os.write(handle, content)
-        yield f"/proc/self/fd/{handle}"
-    finally:
-        os.close(handle)
+    with os.fdopen(os.memfd_create("key"), "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        yield f"/proc/self/fd/{stream.fileno()}"
 
 
 @contextmanager

@@ -18,6 +18,7 @@ The leaf packages raise errors of their own; ``LEAF_ERRORS`` says which of the a
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
@@ -109,6 +110,14 @@ LEAF_ERRORS: dict[type[Exception], type[PipelineError]] = {
     TransportError: DeviceError,
     RefusedError: DeviceError,
 }
+
+
+FULL_DISK = {
+    errno.ENOSPC: "free space, or choose another folder with --out",
+    errno.EDQUOT: "free space, or choose another folder with --out",
+    errno.EFBIG: "allow larger files with ulimit -f, or choose another folder with --out",
+}
+"""How to fix a disk that takes no more, by the system's error number."""
 
 
 @contextmanager

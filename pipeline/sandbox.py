@@ -24,6 +24,7 @@ import pipeline.errors
 from deploy.keys import SECRETS, secret
 from pipeline import confinement, landlock
 from pipeline.errors import (
+    FULL_DISK,
     InputError,
     PipelineError,
     StageError,
@@ -317,7 +318,8 @@ def _result(
             raise value
         if kind == "left":
             raise own(stage, f"{source} {value}", "return the result instead")
-        raise StageError(stage, str(value), DEBUG_HINT)
+        hint = FULL_DISK.get(kind, DEBUG_HINT) if isinstance(kind, int) else DEBUG_HINT
+        raise StageError(stage, str(value), hint)
     raise _ending(stage, source, child.ended, rules)
 
 
@@ -379,6 +381,7 @@ def work(folder: Path, result: int) -> None:
     except BaseException as error:
         traceback.print_exc()
         lines = str(error).strip().splitlines()
-        sent = pickle.dumps(("raised", f"{type(error).__name__}: {lines[0] if lines else 'no message'}"))
+        number = error.errno if isinstance(error, OSError) else 0
+        sent = pickle.dumps((number, f"{type(error).__name__}: {lines[0] if lines else 'no message'}"))
     with os.fdopen(result, "wb") as stream:
         stream.write(sent)

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter
 
 from pipeline.artifacts import Artifact, Source
-from pipeline.errors import ConfigError, PipelineError, StageError, leaf_errors_mapped
+from pipeline.errors import FULL_DISK, ConfigError, PipelineError, StageError, leaf_errors_mapped
 from pipeline.scratch import locked
 
 A = TypeVar("A", bound=Artifact)
@@ -252,7 +252,7 @@ def write_whole(path: Path, text: str) -> None:
 
 @contextmanager
 def storing(stage: str) -> Iterator[None]:
-    """Turn a full disk or a missing permission into an error that says how to mend it.
+    """Turn a full disk or a missing permission into an error that says how to fix it.
 
     Raises:
         StageError: the block raised an ``OSError``.
@@ -260,7 +260,10 @@ def storing(stage: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StageError(stage, str(error), "free space or mend the permissions, then build again") from error
+        if error.errno in FULL_DISK:
+            place = f"{error.filename}: " if error.filename else ""
+            raise StageError(stage, f"{place}{error.strerror}", FULL_DISK[error.errno]) from error
+        raise StageError(stage, str(error), "free space or fix the permissions, then build again") from error
 
 
 def _digest(artifact: Artifact, files: dict[str, str]) -> str:

@@ -101,7 +101,8 @@ def _source(stdin: bytes | IO[bytes]) -> tuple[int, bool]:
     if not stdin:
         return subprocess.DEVNULL, False
     handle = os.memfd_create("stdin")
-    os.write(handle, stdin)
+    with os.fdopen(os.dup(handle), "wb") as stream:
+        stream.write(stdin)
     os.lseek(handle, 0, os.SEEK_SET)
     return handle, True
 

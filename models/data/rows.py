@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import lzma
 import math
+import os
 import shutil
 import tokenize
 import zipfile
@@ -62,7 +64,7 @@ class RowWriter:
         """Write rows of the same shape and dtype as those before.
 
         Raises:
-            DataError: the disk is full.
+            OSError: the disk is full, or almost.
         """
         if self.shape is None:
             self.shape, self.dtype = rows.shape[1:], rows.dtype
@@ -71,8 +73,8 @@ class RowWriter:
             raise ValueError(msg)
         if shutil.disk_usage(self.path.parent).free < rows.nbytes + _SPARE_BYTES:
             self._file.close()
-            msg = f"{self.path.parent}: no space left after {self.rows} samples; free some or use fewer"
-            raise DataError(msg)
+            what = f"{os.strerror(errno.ENOSPC)} after {self.rows} samples"
+            raise OSError(errno.ENOSPC, what, str(self.path.parent))
         self._file.write(np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data)
         self.rows += len(rows)
 

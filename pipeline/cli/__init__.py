@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pipeline.cli import interrupt  # isort: skip - hears Ctrl-C while the rest is imported
 
-import errno
 import os
 import sys
 import traceback
@@ -16,6 +15,7 @@ from deploy.keys import secrets_withheld
 from pipeline.cli.paths import REASONS
 from pipeline.cli.redaction import redacted
 from pipeline.errors import (
+    FULL_DISK,
     INTERRUPTED_EXIT_CODE,
     InputError,
     PipelineError,
@@ -128,11 +128,9 @@ def _report(error: BaseException) -> int:
 def _of_system(error: OSError) -> tuple[str, int]:
     """What to say of an error of the operating system that no command has dealt with, and the exit code."""
     path = f"{error.filename}: " if isinstance(error.filename, str | os.PathLike) else ""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return (
-            f"{path or 'output: '}{error.strerror}; free space, or choose another folder",
-            StageError.exit_code,
-        )
+    if error.errno in FULL_DISK:
+        fix = FULL_DISK[error.errno].removesuffix(" with --out")  # which not every command has
+        return f"{path or 'output: '}{error.strerror}; {fix}", StageError.exit_code
     if path and error.errno in REASONS:
         return f"{path}{REASONS[error.errno]}", InputError.exit_code
     return f"{path}{error.strerror or error}", StageError.exit_code

@@ -334,7 +334,7 @@ def test_a_copy_that_fails_leaves_the_old_folder(tmp_path):
     (old := tmp_path / "release/tiny").mkdir(parents=True)
     (old / "old.txt").write_text("old")
 
-    with pytest.raises(StageError, match=r"publish: .*broken.*; free space or mend the permissions"):
+    with pytest.raises(StageError, match=r"publish: .*broken.*; free space or fix the permissions"):
         publish(source, old)
 
     assert [path.name for path in (tmp_path / "release").iterdir()] == ["tiny"]

@@ -144,7 +144,7 @@ def test_a_source_in_a_renamed_folder_is_refused(source, tmp_path):
 def test_where_it_cannot_be_written_nothing_is_left(source, tmp_path):
     (tmp_path / "file").write_text("mine")
 
-    with pytest.raises(StageError, match=r"release: .*; free space or mend the permissions"):
+    with pytest.raises(StageError, match=r"release: .*; free space or fix the permissions"):
         repack(source, tmp_path / "file")
 
     assert (tmp_path / "file").read_text() == "mine"

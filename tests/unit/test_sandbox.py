@@ -43,6 +43,11 @@ def test_any_other_error_names_the_stage_its_kind_and_its_first_line():
         run(int, "x")
 
 
+def test_a_full_disk_comes_with_how_to_go_on():
+    with pytest.raises(StageError, match=r"No space left on device; free space, or .* --out$"):
+        run(exec, "with open('/dev/full', 'w') as full: full.write('x')")
+
+
 def test_a_result_that_cannot_be_sent_is_an_error_and_no_hang():
     with pytest.raises(StageError, match="pickle"):
         run(eval, "lambda: 0")

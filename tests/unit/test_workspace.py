@@ -211,7 +211,7 @@ def test_a_damaged_step_that_appears_meanwhile_is_not_taken_for_the_result(tmp_p
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", slower)
-    with pytest.raises(StageError, match="free space or mend the permissions"):
+    with pytest.raises(StageError, match="free space or fix the permissions"):
         workspace.step(write, SOURCE)
 
 
