@@ -31,8 +31,21 @@ class Board:
         )
 
     def install(self, deb):
-        done = self.dpkg("-i", deb)
+        done = self.try_to_install(deb)
         assert done.returncode == 0, done.stdout + done.stderr
+
+    def try_to_install(self, deb):
+        return self.dpkg("-i", deb if os.geteuid() == 0 else self.own(deb))
+
+    def own(self, deb):
+        """Give the files in a package to this user: only root may unpack those of root."""
+        folder = self.root.with_name("unpacked")
+        shutil.rmtree(folder, ignore_errors=True)
+        for step in (["-R", deb, folder], ["-b", folder, owned := self.root.with_name("owned.deb")]):
+            done = subprocess.run(["dpkg-deb", *step], capture_output=True)
+            if done.returncode != 0:  # what is damaged stays so
+                return deb
+        return owned
 
     def at(self, link):
         """Where a link of the model's folder leads; it must lead somewhere."""
@@ -43,9 +56,7 @@ class Board:
 @pytest.fixture
 def board(tmp_path):
     if shutil.which("dpkg") is None:
-        pytest.skip("there is no dpkg")
-    if os.geteuid() != 0:
-        pytest.skip("dpkg installs for root only")
+        pytest.skip("there is no dpkg, so this is not Debian")
     return Board(tmp_path / "root")
 
 
@@ -78,7 +89,7 @@ def test_an_unhealthy_release_leaves_the_old_one_active(board, tmp_path, package
     bad, _ = package(tmp_path / "bad", version="2.0", health=1)
     board.install(good)
 
-    done = board.dpkg("-i", bad)
+    done = board.try_to_install(bad)
 
     assert done.returncode != 0
     assert "the release is not healthy here (exit 1)" in done.stderr
@@ -98,7 +109,7 @@ def test_a_first_release_waits_for_a_runtime_but_no_later_one(board, tmp_path, p
     board.install(first)
 
     assert board.at("current") == f"releases/{digest}"
-    assert board.dpkg("-i", second).returncode != 0
+    assert board.try_to_install(second).returncode != 0
     assert board.at("current") == f"releases/.kept-{digest}"
 
 
@@ -144,7 +155,7 @@ def test_a_truncated_package_leaves_the_old_release_active(board, tmp_path, pack
     board.install(old)
     new.write_bytes(new.read_bytes()[:-500])
 
-    assert board.dpkg("-i", new).returncode != 0
+    assert board.try_to_install(new).returncode != 0
 
     assert board.at("current") == f"releases/{digest}"
     assert (board.home / "current" / release.model).read_text() == "model of 1.0"
@@ -164,7 +175,7 @@ def test_whichever_rename_of_an_upgrade_fails_a_release_is_active_and_the_next_t
     cuts = 0
     for cut in range(1, 20):  # the cut-th mv fails
         count.write_text(str(cut))
-        done = board.dpkg("-i", new)
+        done = board.try_to_install(new)
         board.at("current")
         cuts += done.returncode != 0
         count.write_text("0")
