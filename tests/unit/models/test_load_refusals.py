@@ -350,3 +350,25 @@ def test_the_file_of_a_model_is_closed_after_reading(save):
 
     with h5py.File(path, "r+"):
         assert Path(path).exists()
+
+
+@pytest.mark.parametrize("kind", ["STFTSpectrogram", "MelSpectrogram"])
+def test_a_spectrogram_layer_is_refused_with_how_to_build_the_model_without(kind, save):
+    import keras
+
+    layer = {
+        "STFTSpectrogram": lambda: keras.layers.STFTSpectrogram(
+            frame_length=64, frame_step=32, fft_length=64
+        ),
+        "MelSpectrogram": lambda: keras.layers.MelSpectrogram(
+            fft_length=64, sequence_stride=32, sequence_length=64, num_mel_bins=8, sampling_rate=1000
+        ),
+    }[kind]()
+    shape = (512, 1) if kind == "STFTSpectrogram" else (512,)
+    model = keras.Sequential([keras.Input(shape), layer, keras.layers.Flatten(), keras.layers.Dense(2)])
+
+    with pytest.raises(
+        ModelError,
+        match=rf"layer '\w+' \({kind}\): .* compute the spectrograms .* before the model, .* keras\.Model\(",
+    ):
+        load_model(save(model, ".keras"))
