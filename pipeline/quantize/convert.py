@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pipeline.flatbuffer import TfliteModel
     from pipeline.runtimes.runtime import Package
 
-VERSION = 3
+VERSION = 4
 STAGE = "convert_quantized"
 _PLACE = re.compile(r"\S+:\d+:\d+: error: ")  # of the converter's caller, which says nothing of the model
 # int8 rounding adds zeros and takes none away, but folding a batch normalisation may flip a tie.

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pipeline.config import Format
     from pipeline.samples import Samples
 
+_DEQUANTIZE, _QUANTIZE = 6, 114  # of the schema's BuiltinOperator
+
 
 def write_float32(model: PreparedModel, written: Path) -> None:
     """Convert the reference model as it is."""
@@ -147,10 +149,32 @@ def _in_order(tflite: bytes, model: PreparedModel) -> bytes:
     flat = flatbuffer_utils.convert_bytearray_to_object(tflite)
     graph = flat.subgraphs[0]
     for signature in flat.signatureDefs or ():  # one, or none of a model without variables
+        for entry in signature.inputs:
+            entry.tensorIndex = _with_trained_range(flat, graph, entry.tensorIndex)
         graph.inputs = _renamed(graph, signature.inputs, [port.name for port in model.inputs])
         graph.outputs = _renamed(graph, signature.outputs, [port.name for port in model.outputs])
     _keep_constants_once(flat)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(flat))
+
+
+def _with_trained_range(flat: Any, graph: Any, tensor: int) -> int:
+    """Return the tensor to feed instead of an input that is turned into floats only to be quantized anew.
+
+    The converter does so where a layer that it calibrates reads an input whose range was trained. Both
+    operators go, and the input has the trained range.
+    """
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in flat.operatorCodes]
+    found, place = [], tensor
+    for way in (_DEQUANTIZE, _QUANTIZE):
+        readers = [operator for operator in graph.operators if place in operator.inputs]
+        if len(readers) != 1 or codes[readers[0].opcodeIndex] != way:
+            return tensor
+        found.append(readers[0])
+        place = int(readers[0].outputs[0])
+    if graph.tensors[place].type != graph.tensors[tensor].type:
+        return tensor
+    graph.operators = [operator for operator in graph.operators if operator not in found]
+    return place
 
 
 def _renamed(graph: Any, entries: list[Any], names: list[str]) -> list[int]:
