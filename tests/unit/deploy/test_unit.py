@@ -4,6 +4,8 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from deploy.device.unit import service_unit
 from deploy.errors import DeployError
 from deploy.manifest import read_manifest
 
+HOW_TO = Path(__file__).resolve().parents[3] / "docs/how-to/deploy.md"
 needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd")
 
 
@@ -40,6 +43,22 @@ def _analyzed(*words):
 def test_systemd_finds_nothing_wrong(root, unit_file):
     ran = _analyzed("verify", unit_file(root=root))
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+@needs_systemd
+@pytest.mark.parametrize("is_emptied", [True, False])
+def test_the_how_to_replaces_its_command(is_emptied, unit_file):
+    """As `systemctl edit` keeps what is written there; a list that is not emptied first is refused."""
+    (override,) = re.findall(r"^```ini\n(.*?)^```", HOW_TO.read_text(), re.DOTALL | re.MULTILINE)
+    override = override.replace("/opt/other/bin/python3", sys.executable)
+    path = unit_file()
+    folder = path.with_name(f"{path.name}.d")
+    folder.mkdir()
+    (folder / "override.conf").write_text(override if is_emptied else override.replace("ExecStart=\n", ""))
+
+    ran = _analyzed("verify", path)
+
+    assert (ran.returncode == 0, "more than one ExecStart=" in ran.stderr) == (is_emptied, not is_emptied)
 
 
 @needs_systemd
