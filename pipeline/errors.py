@@ -100,6 +100,10 @@ class StageTimeoutError(StageError):
     """A stage that was ended because it took too long, which a busy machine may be the reason for."""
 
 
+class StageKilledError(StageError):
+    """A stage whose process got SIGKILL, as where memory runs out; that says nothing of the model."""
+
+
 LEAF_ERRORS: dict[type[Exception], type[PipelineError]] = {
     ModelError: InputError,
     CalibrationError: InputError,

@@ -28,6 +28,7 @@ from pipeline.errors import (
     InputError,
     PipelineError,
     StageError,
+    StageKilledError,
     StageTimeoutError,
     ToolchainError,
     leaf_errors_mapped,
@@ -328,11 +329,12 @@ def _ending(stage: str, source: str, status: int | None, rules: Confinement | No
     code = None if status is None else os.waitstatus_to_exitcode(status)
     if code is None or code < 0:
         by = "" if code is None else f" by {signal.Signals(-code).name}"
+        if code == -signal.SIGKILL:
+            advice = "free some, or use a smaller model" if rules is None else rules.advice
+            return StageKilledError(stage, f"{source} was killed{by}", f"if memory ran out: {advice}")
         hint = "this model crashes it: run again with --debug for what it printed"
         if rules is not None:
             hint = "it crashed: run again with --debug for what it printed"
-            if code == -signal.SIGKILL:
-                hint = f"if memory ran out: {rules.advice}"
         return StageError(stage, f"{source} was killed{by}", hint)
     if rules is not None:
         return _of_source(

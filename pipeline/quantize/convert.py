@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline import sandbox
 from pipeline.artifacts import Baseline, QuantizedModel
-from pipeline.errors import PipelineError, StageError, StageTimeoutError
+from pipeline.errors import PipelineError, StageError, StageKilledError, StageTimeoutError
 from pipeline.flatbuffer import float_operators, integer_io, read_tflite, weight_sparsity
 from pipeline.quantize.layers import final_treatments, float_layers, is_trained, quantized_after_training
 from pipeline.quantize.tflite import write_float32, write_quantized
@@ -90,6 +90,7 @@ def convert_quantized(
     Raises:
         StageError: none of them can be had, or zeros were lost on the way.
         StageTimeoutError: the converter or a runtime took too long, which says nothing of the format.
+        StageKilledError: it was killed, as where memory runs out, which says as little.
     """
     chosen = Samples.of(data, "train", model.preprocessing).take(np.load(samples.indices))
     taken, trial, reasons = _first_that_runs(aware, model, chosen, config, out)
@@ -185,6 +186,9 @@ def _try(
     except StageTimeoutError as error:
         hint = f"raise [quantize] convert_timeout_s, or leave {wanted.format!r} out of [quantize] formats"
         raise StageTimeoutError(STAGE, f"{wanted}: {error.cause}", hint) from error
+    except StageKilledError as error:
+        hint = "free memory, then build again; a format is not given up for that"
+        raise StageKilledError(STAGE, f"{wanted}: {error.cause}", hint) from error
     except StageError as error:
         return _PLACE.sub("", error.cause), False
     except PipelineError as error:
@@ -193,7 +197,7 @@ def _try(
         answers.unlink(missing_ok=True)
     try:
         return "", not _strayed(expected, _answers(written, tried, "tflite-runtime"))
-    except StageTimeoutError:
+    except (StageKilledError, StageTimeoutError):
         raise
     except PipelineError:
         return "", False

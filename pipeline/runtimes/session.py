@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import DeviceError, InputError, StageError, StageTimeoutError
+from pipeline.errors import DeviceError, InputError, StageError, StageKilledError, StageTimeoutError
 from pipeline.runtimes.answers import (
     InstructionCount,
     ModelDetails,
@@ -346,6 +346,8 @@ class Session:
         killer = self._place.killer(code)
         if killer is not None:
             cause = f"{self.runtime.title} was killed by {killer} on {self._model.name}"
+            if killer == "SIGKILL":
+                return StageKilledError(do, cause, "if memory ran out: free some, or use a smaller model")
             return StageError(do, cause, "check the model with: pipeline inspect")
         self._log.seek(0)
         last = _one_line(self._log.read().decode(errors="replace").strip().rpartition("\n")[2])

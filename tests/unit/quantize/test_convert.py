@@ -14,7 +14,7 @@ from models.ports import Port
 from pipeline import sandbox
 from pipeline.artifacts import AwareModel, CalibrationSet, LayerTreatment
 from pipeline.config import QuantizeConfig
-from pipeline.errors import PipelineError, StageError, StageTimeoutError
+from pipeline.errors import PipelineError, StageError, StageKilledError, StageTimeoutError
 from pipeline.quantize.convert import STAGE, _answers, convert_quantized
 
 LAYERS = (
@@ -107,6 +107,26 @@ def test_a_crash_of_the_converter_is_a_reason_and_the_next_format_is_taken(conve
         "int8 with float operators: the child process was killed by SIGSEGV"
     )
     assert {layer.treatment for layer in found.layers} == {"float"}
+
+
+KILLED = StageKilledError(STAGE, "the child process was killed by SIGKILL", "if memory ran out: free some")
+
+
+@pytest.mark.parametrize("contents", [(KILLED,), (CRASH, KILLED)], ids=["at once", "after a crash"])
+def test_no_format_is_given_up_for_a_converter_that_was_killed(convert, contents, tiny_tflite):
+    with pytest.raises(
+        StageKilledError, match=r"int8.*: the child process was killed by SIGKILL; free memory"
+    ):
+        convert(*contents, tiny_tflite)
+
+
+def test_no_format_is_given_up_for_a_runtime_that_was_killed(convert, tiny_tflite, monkeypatch):
+    def killed(written, samples, package):
+        raise KILLED
+
+    monkeypatch.setattr("pipeline.quantize.convert._answers", killed)
+    with pytest.raises(StageKilledError, match=r"int8: .* killed by SIGKILL"):
+        convert(tiny_tflite, tiny_tflite, tiny_tflite)
 
 
 def test_int8_is_quantized_after_training_before_a_lower_format_is_tried(
