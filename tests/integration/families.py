@@ -58,42 +58,11 @@ def movies():
     return clips.astype(np.uint8), labels
 
 
-def words():
-    """Sequences (480, 10) of word ids below 50; those of a label's own ten words tell it."""
-    rng = np.random.default_rng(1)
-    labels = np.arange(COUNT) % 2
-    ids = rng.integers(0, 30, (COUNT, 10))
-    ids[:, :4] = 30 + 10 * labels[:, None] + rng.integers(0, 10, (COUNT, 4))
-    return rng.permuted(ids, axis=1).astype(np.int32), labels
-
-
 def plane():
     """Points (480, 6) and a linear function of them with noise."""
     rng = np.random.default_rng(1)
     points = rng.normal(size=(COUNT, 6)).astype(np.float32)
     return points, (points @ np.arange(1, 7) + rng.normal(0, 0.3, COUNT)).astype(np.float32)[:, None]
-
-
-def traits():
-    """Points (480, 12), and for each three marks that may all be set."""
-    points, _ = clouds()
-    return points, (points[:, :3] > 0).astype(np.uint8)
-
-
-def low_rank():
-    """Vectors (480, 16) in 0..1 that two numbers tell; no targets."""
-    rng = np.random.default_rng(1)
-    hidden = rng.random((COUNT, 2)) @ rng.normal(0, 4, (2, 16))
-    return (0.5 + 0.5 * np.sin(hidden)).astype(np.float32), None
-
-
-def anomalies():
-    """The same, and among the test samples every other one is noise."""
-    vectors, _ = low_rank()
-    labels = np.zeros(COUNT, np.int64)
-    labels[TRAIN::2] = 1
-    noise = np.random.default_rng(2).random((COUNT, 16)).astype(np.float32)
-    return np.where(labels[:, None] == 1, noise, vectors), labels
 
 
 def masks():
@@ -115,20 +84,6 @@ def sequential(keras: Any, shape: Any, layers: Any, **options: Any) -> Any:
     return keras.Sequential([keras.Input(shape, **options), *layers])
 
 
-def image_folder(keras):
-    """Rescaling inside, augmentation, a nested model, logits."""
-    layers = keras.layers
-    stem = keras.Sequential([layers.Conv2D(8, 3, strides=2, activation="relu")], name="stem")
-    return sequential(
-        keras,
-        (12, 12, 1),
-        [
-            *(layers.Rescaling(1 / 255), layers.RandomTranslation(0.1, 0.1, seed=1)),
-            *(stem, layers.Flatten(), layers.Dense(4)),
-        ],
-    )
-
-
 def mobile(keras):
     """Depthwise-separable convolutions with ReLU6, on -1..1."""
     layers = keras.layers
@@ -144,20 +99,6 @@ def mobile(keras):
             *(layers.Dense(4), layers.Softmax()),
         ],
     )
-
-
-def residual(keras):
-    """A functional graph with a sum and a gate, and a normalisation before a convolution."""
-    layers = keras.layers
-    inputs = keras.Input((12, 12, 1))
-    x = stem = layers.Conv2D(16, 3, strides=2, padding="same")(inputs)
-    x = layers.BatchNormalization(momentum=0.8)(x)
-    x = layers.Activation("relu")(x)
-    x = layers.Conv2D(16, 3, padding="same")(x)
-    x = layers.Add()([x, stem])
-    gate = layers.Dense(16, activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(x))
-    x = layers.Flatten()(layers.Multiply()([x, gate]))
-    return keras.Model(inputs, layers.Dense(4, activation="softmax")(x))
 
 
 def vector(keras):
@@ -180,24 +121,6 @@ def logit(keras):
         (12,),
         [layers.Dense(48, activation="elu"), layers.Dense(8, activation="gelu"), layers.Dense(1)],
     )
-
-
-def sequence(keras):
-    """One-dimensional convolutions, causal and dilated among them, over any length."""
-    layers = keras.layers
-    return sequential(
-        keras,
-        (None, 2),
-        [
-            layers.Conv1D(16, 5, padding="causal", dilation_rate=2, activation="relu"),
-            *(layers.MaxPooling1D(2), layers.Conv1D(24, 3), layers.BatchNormalization(momentum=0.8)),
-            *(layers.ReLU(), layers.GlobalAveragePooling1D(), layers.Dense(3, activation="softmax")),
-        ],
-    )
-
-
-def lstm(keras):
-    return sequential(keras, (24, 2), [keras.layers.LSTM(12), keras.layers.Dense(3, activation="softmax")])
 
 
 def gru(keras):
@@ -246,37 +169,9 @@ def attention(keras):
     return keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
 
 
-def embedding(keras):
-    layers = keras.layers
-    tail = [
-        *(layers.Embedding(50, 8), layers.GlobalAveragePooling1D()),
-        *(layers.Dense(16, activation="relu"), layers.Dense(1, activation="sigmoid")),
-    ]
-    return sequential(keras, (10,), tail, dtype="int32")
-
-
 def straight(keras):
     layers = keras.layers
     return sequential(keras, (6,), [layers.Dense(32, activation="relu"), layers.Dense(1)])
-
-
-def marks(keras):
-    layers = keras.layers
-    return sequential(
-        keras, (12,), [layers.Dense(32, activation="relu"), layers.Dense(3, activation="sigmoid")]
-    )
-
-
-def autoencoder(keras):
-    layers = keras.layers
-    return sequential(
-        keras,
-        (16,),
-        [
-            *(layers.Dense(32, activation="relu"), layers.Dense(6, activation="relu")),
-            *(layers.Dense(32, activation="relu"), layers.Dense(16, activation="sigmoid")),
-        ],
-    )
 
 
 def unet(keras):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +21,6 @@ def as_npz(folder: Path, inputs: Any, targets: Any) -> str:
         arrays |= {"y_train": targets[:TRAIN], "y_test": targets[TRAIN:]}
     np.savez(folder / "data.npz", **arrays)
     return "data.npz"
-
-
-def as_image_folder(folder: Path, inputs: Any, targets: Any) -> str:
-    for index, (image, label) in enumerate(zip(inputs, targets, strict=True)):
-        place = folder / "photos" / ("train" if index < TRAIN else "test") / f"corner {label}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image[..., 0]).save(place / f"{index}.png")
-    return "photos"
 
 
 def as_mask_folder(folder: Path, inputs: Any, targets: Any) -> str:
@@ -76,24 +67,6 @@ def as_idx(folder: Path, inputs: Any, targets: Any) -> str:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(gzip.compress(header + array.tobytes(), 1))
     return "idx"
-
-
-def as_tfrecord(folder: Path, inputs: Any, targets: Any) -> str:
-    import tensorflow as tf
-
-    (folder / "records").mkdir()
-    for split, rows in (("train", slice(0, TRAIN)), ("test", slice(TRAIN, None))):
-        with tf.io.TFRecordWriter(str(folder / "records" / f"{split}.tfrecord")) as writer:
-            for image, label in zip(inputs[rows], targets[rows], strict=True):
-                stream = io.BytesIO()
-                Image.fromarray(image[..., 0]).save(stream, "png")
-                feature = {
-                    "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[stream.getvalue()])),
-                    "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[int(label)])),
-                }
-                example = tf.train.Example(features=tf.train.Features(feature=feature))
-                writer.write(example.SerializeToString())
-    return "records"
 
 
 PROGRAM = """

@@ -14,10 +14,8 @@ pytestmark = pytest.mark.xdist_group("tiny build")
 
 @pytest.fixture
 def busy_machine():
-    """Two processes for each core that never rest."""
-    running = [
-        subprocess.Popen(["/bin/sh", "-c", "while :; do :; done"]) for _ in range(2 * (os.cpu_count() or 1))
-    ]
+    """A process for each core that never rests."""
+    running = [subprocess.Popen(["/bin/sh", "-c", "while :; do :; done"]) for _ in range(os.cpu_count() or 1)]
     yield
     for process in running:
         process.kill()

@@ -62,7 +62,7 @@ def vector(tmp_path):
 def build(vector, pipeline, monkeypatch):
     def run(*arguments):
         monkeypatch.chdir(vector)
-        return pipeline("build", "--target", "arm64", "--out", "out", "--json", *arguments)
+        return pipeline("build", "--target", "host", "--out", "out", "--json", *arguments)
 
     return run
 

@@ -10,6 +10,8 @@ from pipeline.compress.prune import prunable_layers, prune
 from pipeline.config import PruneConfig
 from pipeline.training import open_model, save_model, start_tensorflow
 
+pytestmark = pytest.mark.xdist_group("pruning")  # one process trains what the tests share
+
 CONFIG = PruneConfig(
     sparsity=0.75, least_weights=0, epochs=2, least_steps=1, batch_size=16, learning_rate=1e-3
 )

@@ -114,8 +114,11 @@ def both_ways(library, kind):
 
 
 @pytest.mark.parametrize("build", [encoder_decoder, streamed, both_ways])
-@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
-@pytest.mark.parametrize(("library_name", "suffix"), FILES)
+@pytest.mark.parametrize(
+    ("library_name", "suffix", "kind"),
+    [("keras", ".keras", "LSTM"), ("tf_keras", ".h5", "LSTM"), ("keras", ".h5", "GRU"),
+     ("tf_keras", ".keras", "GRU"), ("keras", ".keras", "SimpleRNN")],
+)  # fmt: skip
 def test_states_go_from_one_recurrent_layer_to_another(
     library_name, suffix, kind, build, randomised, save, outputs, rng
 ):
