@@ -53,6 +53,16 @@ def openssh() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def proofs() -> None:
+    """Have gcc, g++, cmake, make and systemd-analyze on the PATH: this machine's, or else our own."""
+    from pipeline.runtimes.provisioning import provision_proofs
+
+    folder = provision_proofs()
+    if folder is not None:
+        os.environ["PATH"] += f":{folder}"
+
+
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     """Run ``pipeline ARGUMENTS`` in this process, its own streams included, and say how it ended."""

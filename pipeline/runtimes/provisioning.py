@@ -10,6 +10,9 @@ arm64-KEY/, armhf-KEY/      for a guest
 openssh-KEY/                for the tests, on this machine
     bin             ssh, ssh-keygen and sshd, which run on the libraries of:
     root            OpenSSH and its libraries
+proofs-KEY/                 for the tests, on this machine: what generated files are compiled and checked with
+    bin             gcc, g++, make, cmake, ctest and systemd-analyze, which run on the libraries of:
+    root            those and their libraries
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ from pipeline.runtimes.parts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pipeline.runtimes.guests import Guest
 
@@ -56,6 +59,26 @@ WRAPPER = """\
 unpacked=$(cd "$(dirname "$0")/.." && pwd)/root
 exec "$unpacked/{loader}" --library-path "$unpacked/lib/{triplet}:$unpacked/usr/lib/{triplet}" \\
     {preload}"$unpacked/{program}" "$@"
+"""
+
+PROOF_PACKAGES = ("gcc", "g++", "libc6-dev", "make", "cmake", "systemd")
+PROOF_PROGRAMS = {
+    "gcc": '--sysroot="$unpacked"',
+    "g++": '--sysroot="$unpacked"',
+    "make": "",
+    "cmake": "",
+    "ctest": "",
+    "systemd-analyze": "",
+}
+"""Names of programs, and what they are always called with."""
+PROOF_WRAPPER = """\
+#!/bin/sh
+here=$(cd "$(dirname "$0")" && pwd)
+unpacked=${{here%/*}}/root
+export PATH="$here:$unpacked/usr/bin:$PATH"
+libraries=$unpacked/usr/lib/{triplet}
+export LD_LIBRARY_PATH="$libraries:$unpacked/lib/{triplet}:$libraries/systemd"
+exec "$unpacked/usr/bin/{program}" {options} "$@"
 """
 
 NEEDED_BYTES = 400_000_000
@@ -103,9 +126,26 @@ def provision_openssh() -> Path:
     Raises:
         ToolchainError: this system, its sources or the cache do not let it; says how to fix that.
     """
-    found = openssh_part()
+    return _programs(openssh_part(), _make_openssh)
+
+
+def provision_proofs() -> Path | None:
+    """Provision a C and C++ compiler, cmake and systemd-analyze likewise; None where this machine has them.
+
+    They work on the release of Debian that they come from, which is this machine's own. Errors are those of
+    ``provision_openssh``.
+    """
+    if all(map(shutil.which, PROOF_PROGRAMS)):
+        return None
+    return _programs(
+        part("proofs", [host_architecture(), *PROOF_PACKAGES, str(PROOF_PROGRAMS), PROOF_WRAPPER]),
+        _make_proofs,
+    )
+
+
+def _programs(found: Part, make: Callable[[Path], None]) -> Path:
     try:
-        found.make_with(_make_openssh)
+        found.make_with(make)
     except OSError as error:
         message = (
             f"cannot write to {cache_folder()}: {error.strerror or error}; make room, "
@@ -133,6 +173,22 @@ def _make_openssh(folder: Path) -> None:
                 preload=f'--preload "$unpacked/{library}" ' if program == WITH_ACCOUNTS else "",
             )
             path = folder / "bin" / Path(program).name
+            path.write_text(text, encoding="utf-8")
+            path.chmod(0o755)
+        write_manifest(folder, sources)
+
+
+def _make_proofs(folder: Path) -> None:
+    """Fill the folder with what generated files are compiled and checked with."""
+    host = host_architecture()
+    debs = _install("proofs", PROOF_PACKAGES, host, folder)
+    with track("provision: prepare proofs"):
+        sources = {deb.name: sha256(deb) for deb in debs}
+        shutil.rmtree(folder / "apt", ignore_errors=True)
+        (folder / "bin").mkdir(exist_ok=True)
+        for program, options in PROOF_PROGRAMS.items():
+            path = folder / "bin" / program
+            text = PROOF_WRAPPER.format(triplet=TRIPLETS[host], program=program, options=options)
             path.write_text(text, encoding="utf-8")
             path.chmod(0o755)
         write_manifest(folder, sources)

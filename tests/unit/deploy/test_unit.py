@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from deploy.errors import DeployError
 from deploy.manifest import read_manifest
 
 HOW_TO = Path(__file__).resolve().parents[3] / "docs/how-to/deploy.md"
-needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd")
+needs_systemd = pytest.mark.usefixtures("proofs")
 
 
 @pytest.fixture

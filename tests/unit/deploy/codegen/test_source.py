@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import re
-import shutil
 import subprocess
 
 import numpy as np
@@ -16,6 +15,7 @@ from deploy.codegen.source import c_files, c_prefix, kotlin_files
 from deploy.device.predict import to_input, to_real
 from deploy.errors import DeployError
 
+pytestmark = pytest.mark.usefixtures("proofs")
 STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic")
 COMPILERS = {"gcc": ("-std=c99",), "g++": ("-std=c++17", "-x", "c++")}
 REVERSED = "an image of reversed channels, each scaled for itself"
@@ -28,16 +28,12 @@ def run(*command, **kwargs):
     return done.stdout
 
 
-def compiler(name):
-    return shutil.which(name) or pytest.skip(f"there is no {name}")
-
-
 @pytest.mark.parametrize("name", COMPILERS)
 def test_the_c_test_compiles_without_a_warning_and_passes(name, manifest, tmp_path, write):
     folder = write(tmp_path, c_files, manifest) / "c"
     prefix = c_prefix(manifest)
 
-    run(compiler(name), *COMPILERS[name], *STRICT, f"{prefix}_test.c", "-lm", "-o", "proof", cwd=folder)
+    run(name, *COMPILERS[name], *STRICT, f"{prefix}_test.c", "-lm", "-o", "proof", cwd=folder)
     said = run(folder / "proof")
 
     assert said.endswith("passed\n")
@@ -75,7 +71,7 @@ def test_what_runs_the_model_compiles_without_a_warning(name, manifest, tmp_path
     prefix = c_prefix(manifest)
 
     options = (*COMPILERS[name], *STRICT, "-fsyntax-only", "-I.", f"-D{prefix.upper()}_WITH_TFLITE")
-    run(compiler(name), *options, f"{prefix}_test.c", cwd=folder)
+    run(name, *options, f"{prefix}_test.c", cwd=folder)
 
 
 @pytest.mark.parametrize("options", [("-O3", "-march=native", "-ffp-contract=fast"), ("-Os",)], ids=" ".join)
@@ -83,7 +79,7 @@ def test_no_optimisation_changes_a_bit(options, tmp_path, write, releases):
     manifest = releases[REVERSED]
     folder = write(tmp_path, c_files, manifest) / "c"
 
-    run(compiler("gcc"), *options, f"{c_prefix(manifest)}_test.c", "-lm", "-o", "proof", cwd=folder)
+    run("gcc", *options, f"{c_prefix(manifest)}_test.c", "-lm", "-o", "proof", cwd=folder)
 
     assert run(folder / "proof").endswith("passed\n")
 
@@ -93,7 +89,7 @@ def test_the_cpp_header_compiles_without_a_warning(manifest, tmp_path, write):
     prefix = c_prefix(manifest)
     (folder / "use.cpp").write_text(f'#include "{prefix}.hpp"\n#include "{prefix}.hpp"\nint main() {{}}\n')
 
-    run(compiler("g++"), "-std=c++17", *STRICT[:2], *STRICT[3:], "use.cpp", "-o", "use", cwd=folder)
+    run("g++", "-std=c++17", *STRICT[:2], *STRICT[3:], "use.cpp", "-o", "use", cwd=folder)
 
     run(folder / "use")
 
@@ -113,7 +109,7 @@ def test_a_changed_header_is_found_out(line, changed, tmp_path, write, releases)
     assert line in header.read_text()
     header.write_text(header.read_text().replace(line, changed))
 
-    run(compiler("gcc"), f"{c_prefix(manifest)}_test.c", "-lm", "-o", "proof", cwd=folder)
+    run("gcc", f"{c_prefix(manifest)}_test.c", "-lm", "-o", "proof", cwd=folder)
     done = subprocess.run(folder / "proof", capture_output=True, text=True)
 
     assert done.returncode == 1
@@ -124,9 +120,6 @@ def test_a_changed_header_is_found_out(line, changed, tmp_path, write, releases)
 def test_cmake_builds_the_test(tmp_path, write, releases):
     manifest = releases["an image of one channel"]
     folder = write(tmp_path, c_files, manifest) / "c"
-    if not shutil.which("cmake"):
-        pytest.skip("there is no cmake")
-
     run("cmake", "-S", folder, "-B", tmp_path / "build")
     run("cmake", "--build", tmp_path / "build")
 
@@ -134,7 +127,7 @@ def test_cmake_builds_the_test(tmp_path, write, releases):
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory, write, releases):
+def library(tmp_path_factory, write, releases, proofs):
     """Every function of two headers, callable from here."""
     folder = tmp_path_factory.mktemp("c")
     wrappers = ""
@@ -152,7 +145,7 @@ def library(tmp_path_factory, write, releases):
             f"{{ {prefix}_dequantize_{target.name}(tensor, real); }}\n"
         )
     (folder / "all.c").write_text(wrappers)
-    run(compiler("gcc"), "-O2", "-shared", "-fPIC", "all.c", "-lm", "-o", "all.so", cwd=folder)
+    run("gcc", "-O2", "-shared", "-fPIC", "all.c", "-lm", "-o", "all.so", cwd=folder)
     return ctypes.CDLL(str(folder / "all.so"))
 
 
@@ -208,7 +201,7 @@ def test_labels_are_spelt_as_the_user_has_them(tmp_path, write, releases):
         'int main(void) { for (size_t i = 0; i < 13; ++i) printf("%s|", linux_label(i)); return 0; }\n'
     )
 
-    run(compiler("gcc"), "-std=c99", *STRICT, "say.c", "-lm", "-o", "say", cwd=folder)
+    run("gcc", "-std=c99", *STRICT, "say.c", "-lm", "-o", "say", cwd=folder)
     said = subprocess.run(folder / "say", capture_output=True).stdout.decode()
 
     expected = [*manifest.labels[:9], "\N{REPLACEMENT CHARACTER}\x07", "%s%n", "L" * 997 + "...", ""]
