@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -30,11 +31,12 @@ INPUTS = {
 
 @pytest.fixture
 def run(tiny, built, tmp_path):
-    """Run the script in the tiny project, over the steps of a build that is done; returns what it gave."""
+    """Run the script in the tiny project, over a copy of a finished build; returns what it gave."""
+    copy = shutil.copytree(built.out, tmp_path / "copy", symlinks=True)
 
     def run(**inputs):
         files = {name: tmp_path / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
-        environment = {**os.environ, **INPUTS, "OUT": built.out, "PIPELINE": COMMAND, **files, **inputs}
+        environment = {**os.environ, **INPUTS, "OUT": copy, "PIPELINE": COMMAND, **files, **inputs}
         done = subprocess.run(
             [SCRIPT], cwd=tiny, env=environment, capture_output=True, text=True, timeout=600
         )
