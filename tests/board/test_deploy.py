@@ -129,9 +129,8 @@ def test_where_root_has_installed_it_an_ordinary_user_installs_as_advised(
         each.close()
 
 
-@pytest.mark.parametrize(("step", "after"), [("check its health", "old"), ("check through current", "new")])
-def test_a_power_cut_leaves_a_whole_and_healthy_version(
-    board: Board, adb_server: int, releases: dict[str, Path], step: str, after: str
+def test_a_power_cut_after_the_switch_leaves_the_new_version_whole_and_healthy(
+    board: Board, adb_server: int, releases: dict[str, Path]
 ) -> None:
     """What the board's kernel had not written by then is lost, and nobody gives the lock back."""
     way = SshTransport(board.address)
@@ -139,13 +138,13 @@ def test_a_power_cut_leaves_a_whole_and_healthy_version(
     put(releases["old"], way)
 
     def cut(name: str) -> None:
-        if name == step:
+        if name == "check through current":
             board.cut_power()
 
     with pytest.raises(TransportError):
         put(releases["new"], way, cut)
     board.boot()
 
-    assert active(way) == (digest_of(releases[after]), True)
+    assert active(way) == (digest_of(releases["new"]), True)
     assert put(releases["new"], way).digest == digest_of(releases["new"])
     way.close()

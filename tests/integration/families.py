@@ -127,14 +127,6 @@ def gru(keras):
     return sequential(keras, (24, 2), [keras.layers.GRU(12), keras.layers.Dense(3, activation="softmax")])
 
 
-def bidirectional(keras):
-    layers = keras.layers
-    both = layers.Bidirectional(layers.LSTM(8))
-    return sequential(
-        keras, (24, 2), [layers.AveragePooling1D(2), both, layers.Dense(3, activation="softmax")]
-    )
-
-
 def frames(keras):
     """A convolutional network for each frame, and an LSTM over what it found."""
     layers = keras.layers
@@ -149,16 +141,6 @@ def frames(keras):
     )
 
 
-def one_channel(keras):
-    """An attention over the first channel of a series, normalized over its only channel."""
-    layers = keras.layers
-    inputs = keras.Input((24, 1))
-    x = layers.LayerNormalization()(layers.MultiHeadAttention(2, 8)(inputs, inputs))
-    x = layers.Flatten()(layers.Add()([x, inputs]))
-    x = layers.Dense(24, activation="relu")(layers.Dense(24, activation="relu")(x))
-    return keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
-
-
 def attention(keras):
     layers = keras.layers
     inputs = keras.Input((24, 2))
@@ -167,11 +149,6 @@ def attention(keras):
     x = layers.LayerNormalization()(x)
     x = layers.GlobalAveragePooling1D()(layers.Dense(16, activation="relu")(x))
     return keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
-
-
-def straight(keras):
-    layers = keras.layers
-    return sequential(keras, (6,), [layers.Dense(32, activation="relu"), layers.Dense(1)])
 
 
 def unet(keras):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import struct
 from typing import TYPE_CHECKING, Any
@@ -31,31 +30,6 @@ def as_mask_folder(folder: Path, inputs: Any, targets: Any) -> str:
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(values).save(place / f"{index}.png")
     return "scenes"
-
-
-def as_csv(folder: Path, inputs: Any, targets: Any) -> str:
-    with (folder / "data.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*(f"feature {index}" for index in range(inputs.shape[1])), "target"])
-        for row, target in zip(inputs.tolist(), np.asarray(targets).reshape(-1).tolist(), strict=True):
-            writer.writerow([*row, target])
-    return "data.csv"
-
-
-def as_ts(folder: Path, inputs: Any, targets: Any) -> str:
-    for split, rows in (("TRAIN", slice(0, TRAIN)), ("TEST", slice(TRAIN, None))):
-        lines = [
-            "@problemName waves",
-            "@univariate false",
-            f"@dimensions {inputs.shape[-1]}",
-            "@classLabel true 0-low 1-middle 2-high",
-            "@data",
-        ]
-        for series, label in zip(inputs[rows], targets[rows], strict=True):
-            channels = [",".join(f"{value:.6g}" for value in channel) for channel in series.T]
-            lines.append(":".join([*channels, ("0-low", "1-middle", "2-high")[label]]))
-        (folder / f"waves_{split}.ts").write_text("\n".join(lines) + "\n")
-    return "waves_TRAIN.ts"
 
 
 def as_idx(folder: Path, inputs: Any, targets: Any) -> str:

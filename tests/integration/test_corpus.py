@@ -1,4 +1,4 @@
-"""The short form of benchmarks/corpus: one case is built, one refused with advice, and some are checked."""
+"""The short form of benchmarks/corpus: a build that is refused with advice, and some float models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 RUN = Path(__file__).parents[2] / "benchmarks" / "corpus" / "run.py"
 
 
-CHECKED = ["several_labels", "anomalies"]
+CHECKED = ["heart_in_another_order", "several_labels", "anomalies"]
 
 
 @pytest.fixture
@@ -24,11 +24,10 @@ def corpus(tmp_path):
     return run
 
 
-def test_cases_of_the_corpus_end_as_they_should(corpus):
-    ran = corpus("heart_in_another_order", "sounds")
+def test_a_case_that_cannot_be_built_is_refused_with_advice(corpus):
+    ran = corpus("sounds")
 
-    assert "| heart_in_another_order | right |" in ran.stdout, ran.stdout + ran.stderr
-    assert "| sounds | advised |" in ran.stdout, ran.stdout
+    assert "| sounds | advised |" in ran.stdout, ran.stdout + ran.stderr
     assert ran.returncode == 0
 
 

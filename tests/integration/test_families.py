@@ -71,22 +71,12 @@ def signed(images):
     return images / np.float32(127.5) - 1
 
 
-def uneven():
-    return f.clouds(spread=1000.0)
-
-
-def one_channel():
-    series, labels = f.waves()
-    return series[..., :1], labels
-
-
 def two_classes():
     return f.clouds(2)
 
 
 CASES = {
     "mobile, IDX": Case(f.mobile, f.corners, formats.as_idx, "classification", seen=signed, target="arm64"),
-    "uneven features": Case(f.vector, uneven, formats.as_csv, "classification", epochs=30),
     "logit, function": Case(f.logit, two_classes, formats.as_program, "binary", ending="h5"),
     "GRU": Case(
         f.gru,
@@ -98,7 +88,6 @@ CASES = {
         epochs=20,
         target="arm64",
     ),
-    "bidirectional LSTM": Case(f.bidirectional, f.waves, formats.as_ts, "classification", epochs=20),
     "attention": Case(
         f.attention,
         f.waves,
@@ -110,11 +99,7 @@ CASES = {
         gates="bit_difference_steps = 8",  # of builtin kernels, which Arm has its own of
         target="arm64",
     ),
-    "attention over one channel": Case(
-        f.one_channel, one_channel, formats.as_npz, "classification", 80.0, epochs=30
-    ),
     "video": Case(f.frames, f.movies, formats.as_npz, "classification", seen=unit, epochs=20),
-    "regression": Case(f.straight, f.plane, formats.as_csv, "regression", keras="tf_keras", epochs=40),
     "U-Net, masks": Case(
         f.unet,
         f.masks,

@@ -18,10 +18,10 @@ def test_every_damaged_file_ends_with_a_verdict_or_one_line_and_the_judging_proc
     baseline = next(built.out.glob("steps/convert_float-*/float.tflite"))
 
     run = subprocess.run(
-        [sys.executable, PROGRAM, quantized, baseline, "--runs", "28"], capture_output=True, text=True
+        [sys.executable, PROGRAM, quantized, baseline, "--runs", "14"], capture_output=True, text=True
     )
 
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "parent alive 28 of 28" in run.stdout
+    assert "parent alive 14 of 14" in run.stdout
     assert "one line: bad input" in run.stdout
     assert "verdict: " in run.stdout
