@@ -163,7 +163,6 @@ def _make_openssh(folder: Path) -> None:
     with track("provision: prepare openssh"):
         sources = {deb.name: sha256(deb) for deb in debs}
         _drop(folder)
-        (folder / "bin").mkdir(exist_ok=True)
         for program in OPENSSH_PROGRAMS:
             library = f"usr/lib/{triplet}/libnss_wrapper.so"
             text = WRAPPER.format(
@@ -172,9 +171,7 @@ def _make_openssh(folder: Path) -> None:
                 program=program,
                 preload=f'--preload "$unpacked/{library}" ' if program == WITH_ACCOUNTS else "",
             )
-            path = folder / "bin" / Path(program).name
-            path.write_text(text, encoding="utf-8")
-            path.chmod(0o755)
+            _write_program(folder, Path(program).name, text)
         write_manifest(folder, sources)
 
 
@@ -185,13 +182,17 @@ def _make_proofs(folder: Path) -> None:
     with track("provision: prepare proofs"):
         sources = {deb.name: sha256(deb) for deb in debs}
         shutil.rmtree(folder / "apt", ignore_errors=True)
-        (folder / "bin").mkdir(exist_ok=True)
         for program, options in PROOF_PROGRAMS.items():
-            path = folder / "bin" / program
             text = PROOF_WRAPPER.format(triplet=TRIPLETS[host], program=program, options=options)
-            path.write_text(text, encoding="utf-8")
-            path.chmod(0o755)
+            _write_program(folder, program, text)
         write_manifest(folder, sources)
+
+
+def _write_program(folder: Path, name: str, text: str) -> None:
+    path = folder / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
 
 
 def _make_tools(folder: Path) -> None:
