@@ -54,7 +54,7 @@ table says what the tools take.
 def main() -> None:
     """Measure the architectures named, or all, and write the page."""
     from pipeline.errors import PipelineError
-    from pipeline.sandbox import run
+    from pipeline.isolation.sandbox import run
 
     names = sys.argv[1:] or list(SIZES)
     rows: dict[str, dict[str, str]] = {}
@@ -82,7 +82,7 @@ def main() -> None:
 
 def measure(name: str, record: str) -> None:
     """Take one architecture as far as it goes, writing down each step as it is done."""
-    from pipeline.tfmot import tensorflow
+    from pipeline.training.tfmot import tensorflow
 
     tensorflow()
     import keras
@@ -118,7 +118,7 @@ def _pruned(model: Any) -> str:
     import tf_keras
 
     from pipeline.compress.prune import prunable_layers
-    from pipeline.tfmot import tensorflow_model_optimization
+    from pipeline.training.tfmot import tensorflow_model_optimization
 
     names = prunable_layers(model)
     prune = tensorflow_model_optimization().sparsity.keras.prune_low_magnitude

@@ -1,7 +1,7 @@
 """Load a model with Keras's own loaders, which run whatever is in the file: only for ``--trust-model``.
 
-The caller runs this in a confined process (``pipeline.sandbox``). What comes out is a SavedModel of one
-function, which needs nothing of the file's Python any more.
+The caller runs this in a confined process (``pipeline.isolation.sandbox``). What comes out is a SavedModel
+of one function, which needs nothing of the file's Python any more.
 """
 
 from __future__ import annotations

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from deploy.bundle import release_name
 from pipeline.artifacts import Source
-from pipeline.baseline import observe
 from pipeline.compress.prune import prune
-from pipeline.describe import About, describe
 from pipeline.errors import leaf_errors_mapped
-from pipeline.intake import (
+from pipeline.loading.field_calibration import field_statistics
+from pipeline.loading.load import (
     choose_calibration,
     last_release,
     load_data,
@@ -20,14 +19,15 @@ from pipeline.intake import (
     shifted_data,
     source_of,
 )
-from pipeline.manifest import counter_in
-from pipeline.papers import Origin
-from pipeline.plausibility import check_float
-from pipeline.preparation import prepare_model
+from pipeline.preparation.float_check import check_float
+from pipeline.preparation.prepare import prepare_model
 from pipeline.quantize.aware import train_quantization_aware
 from pipeline.quantize.convert import convert_float, convert_quantized
-from pipeline.recalibration import field_statistics
-from pipeline.release import judge, publish, release, require_passed
+from pipeline.quantize.metadata import About, describe
+from pipeline.release.documents import Origin
+from pipeline.release.drift_reference import observe
+from pipeline.release.manifest import counter_in
+from pipeline.release.release import judge, publish, release, require_passed
 from pipeline.runtimes.environment import check_environment
 from pipeline.validate.report import read_report
 from pipeline.validate.stage import validate

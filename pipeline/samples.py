@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.arrays import map_array, read_array
+from pipeline.npy import map_array, read_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

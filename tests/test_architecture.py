@@ -119,7 +119,7 @@ def test_tfmot_is_imported_in_one_file():
             and (node.module or "").startswith("tensorflow_model_optimization")
         )
     ]
-    assert set(importers) == {"pipeline/tfmot.py"}
+    assert set(importers) == {"pipeline/training/tfmot.py"}
 
 
 def test_no_relative_imports():

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Source
 from pipeline.errors import PipelineError
-from pipeline.intake import load_data, load_model, model_digest, source_of
-from pipeline.plausibility import Answered, check_float
-from pipeline.preparation import prepare_model
+from pipeline.loading.load import load_data, load_model, model_digest, source_of
+from pipeline.preparation.float_check import Answered, check_float
+from pipeline.preparation.prepare import prepare_model
 from pipeline.quantize.convert import convert_float
 from pipeline.settings import make_config, read_toml
 from pipeline.workspace import Workspace

@@ -26,7 +26,7 @@ from deploy.device.observe import Observer
 from deploy.monitor.compare import compare
 from deploy.monitor.statistics import Statistics, read_statistics
 from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel
-from pipeline.baseline import MOST_SAMPLES, Answered, answer, count, make_contract
+from pipeline.release.drift_reference import MOST_SAMPLES, Answered, answer, count, make_contract
 from pipeline.samples import Samples
 from pipeline.validate.corruptions import suite
 

@@ -32,7 +32,7 @@ CALIBRATION = 16
 def convert(folder: Path) -> None:
     """Write fp32.tflite and int8.tflite."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    from pipeline.tfmot import tensorflow
+    from pipeline.training.tfmot import tensorflow
 
     tf = tensorflow()
     import tf_keras

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline.arrays import read_array
 from pipeline.board.machine import Machine, required, run_job
+from pipeline.npy import read_array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -54,7 +54,7 @@ def bench(
 
     FILE is a .tflite file or a release's folder; its inputs are noise. Every line names its kind of cost.
     """
-    from pipeline.released import model_file
+    from pipeline.release.released import model_file
     from pipeline.runtimes.runtime import host_runtime
     from pipeline.validate.latency import compare_side_by_side
     from pipeline.validate.subject import Golden, Subject

@@ -145,7 +145,7 @@ def _build(target: Target, config: BuildConfig, out: Path, key: Path | None, ver
     from deploy.keys import key_files
     from pipeline.build import build as run
     from pipeline.cli.keys import suggest_expiry
-    from pipeline.sandbox import hiding
+    from pipeline.isolation.sandbox import hiding
     from pipeline.workspace import Workspace
 
     signing, password = _signer(key)

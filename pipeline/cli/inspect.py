@@ -31,7 +31,7 @@ def inspect(file: Path, as_json: bool) -> None:
 
     FILE is a .tflite, a .keras or a Keras .h5 file, or a release's folder, whose .tflite is then listed.
     """
-    from pipeline.released import model_file
+    from pipeline.release.released import model_file
 
     file = model_file(file)
     found = _keras(file) if _is_keras(file) else _tflite(file)

@@ -37,7 +37,7 @@ import threading  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
 from typing import TYPE_CHECKING  # noqa: E402
 
-from pipeline.confinement import die_with_parent  # noqa: E402
+from pipeline.isolation.confinement import die_with_parent  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

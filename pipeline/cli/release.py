@@ -50,7 +50,7 @@ def release(
     from deploy.manifest import read_release
     from pipeline.cli.keys import suggest_expiry
     from pipeline.cli.verify import describe, show
-    from pipeline.repack import repack
+    from pipeline.release.repackage import repack
 
     signing, password = signer(key)
     # A key that cannot be used is told before anything is copied.

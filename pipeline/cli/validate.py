@@ -80,10 +80,10 @@ def validate(
     """
     from deploy.transports.ssh import split_addresses
     from pipeline.errors import GateFailed
-    from pipeline.released import is_folder, model_file, open_release
+    from pipeline.release.released import is_folder, model_file, open_release
     from pipeline.settings import read_validation
+    from pipeline.standalone_validation import validate_file
     from pipeline.targets import chosen_devices, get_target
-    from pipeline.validate_file import validate_file
 
     released = open_release(file) if is_folder(file) else None
     chosen = get_target(target or (released.manifest.target if released else DEFAULT_TARGET))

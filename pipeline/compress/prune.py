@@ -8,17 +8,10 @@ import numpy as np
 
 from pipeline.artifacts import CompressedModel
 from pipeline.samples import Samples
-from pipeline.scoring import score_of
-from pipeline.tfmot import tensorflow_model_optimization
-from pipeline.training import (
-    fine_tune,
-    open_model,
-    predict,
-    save_model,
-    start_tensorflow,
-    total_steps,
-    training_samples,
-)
+from pipeline.tasks.scoring import score_of
+from pipeline.training.fine_tuning import fine_tune, total_steps, training_samples
+from pipeline.training.keras_io import open_model, predict, save_model, start_tensorflow
+from pipeline.training.tfmot import tensorflow_model_optimization
 
 if TYPE_CHECKING:
     from pathlib import Path

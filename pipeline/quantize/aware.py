@@ -11,8 +11,9 @@ from models.layers import own_layers
 from models.prepare import unsupported_by_qat
 from pipeline.artifacts import AwareModel, LayerTreatment
 from pipeline.samples import Samples
-from pipeline.tfmot import tensorflow_model_optimization
-from pipeline.training import OF_CLASSES, fine_tune, open_model, open_weights, save_weights, start_tensorflow
+from pipeline.training.fine_tuning import OF_CLASSES, fine_tune
+from pipeline.training.keras_io import open_model, open_weights, save_weights, start_tensorflow
+from pipeline.training.tfmot import tensorflow_model_optimization
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

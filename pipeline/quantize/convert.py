@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pipeline import sandbox
 from pipeline.artifacts import Baseline, QuantizedModel
 from pipeline.errors import PipelineError, StageError, StageKilledError, StageTimeoutError
 from pipeline.flatbuffer import float_operators, integer_io, read_tflite, weight_sparsity
+from pipeline.isolation import sandbox
 from pipeline.quantize.layers import final_treatments, float_layers, is_trained, quantized_after_training
 from pipeline.quantize.tflite import write_float32, write_quantized
 from pipeline.runtimes.runtime import host_runtime

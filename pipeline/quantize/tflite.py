@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.tfmot import tensorflow
+from pipeline.training.tfmot import tensorflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ _DEQUANTIZE, _QUANTIZE = 6, 114  # of the schema's BuiltinOperator
 
 def write_float32(model: PreparedModel, written: Path) -> None:
     """Convert the reference model as it is."""
-    from pipeline.training import open_model, start_tensorflow
+    from pipeline.training.keras_io import open_model, start_tensorflow
 
     start_tensorflow(0)
     tf = tensorflow()
@@ -55,7 +55,7 @@ def write_quantized(
         answers: where to write those answers: an .npz with an array (n, ...) for each output.
         written: where to write the file.
     """
-    from pipeline.training import start_tensorflow
+    from pipeline.training.keras_io import start_tensorflow
 
     start_tensorflow(0)
     tf = tensorflow()
@@ -94,7 +94,7 @@ def _representative(samples: Samples) -> Iterator[dict[str, NDArray[Any]] | list
 
 def _opened(aware: AwareModel, wanted: Format, trained: bool) -> Any:
     from pipeline.quantize.aware import open_aware_model
-    from pipeline.training import open_model
+    from pipeline.training.keras_io import open_model
 
     # Fake quantization in a float file would round without saving anything.
     is_float = wanted in {"float16", "float32"}

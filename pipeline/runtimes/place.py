@@ -73,7 +73,7 @@ class LocalPlace:
 
     def fetch(self, name: str) -> NDArray[Any]:
         """Read a file that the worker wrote."""
-        from pipeline.arrays import read_array
+        from pipeline.npy import read_array
 
         return read_array(self.folder / name)
 

@@ -177,7 +177,7 @@ class RemotePlace:
 
     def fetch(self, name: str) -> NDArray[Any]:
         """Copy an array from there."""
-        from pipeline.arrays import read_array
+        from pipeline.npy import read_array
 
         self.linked.pull(f"{self.there}/{name}", self.folder / name)
         try:

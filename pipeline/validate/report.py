@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from pipeline.artifacts import LayerTreatment
 from pipeline.runtimes.session import Tensor
-from pipeline.scoring import Standard
+from pipeline.tasks.scoring import Standard
 from pipeline.validate.against import Against
 from pipeline.validate.breakdown import Breakdown
 from pipeline.validate.comparison import Comparison

@@ -62,7 +62,7 @@ def adb_server(image: BoardImage, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An int8 model of two layers: (n, 8, 8, 1) to (n, 3)."""
-    from pipeline.tfmot import tensorflow
+    from pipeline.training.tfmot import tensorflow
 
     tf = tensorflow()
     import tf_keras

@@ -124,7 +124,7 @@ def corners(count: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small trained convolutional network, its data and a pipeline.toml."""
-    from pipeline.tfmot import tensorflow
+    from pipeline.training.tfmot import tensorflow
 
     tensorflow()
     import keras

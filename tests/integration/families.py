@@ -205,7 +205,7 @@ def save(model: Any, path: Path) -> None:
 
 
 def library(name: str) -> Any:
-    from pipeline.tfmot import tensorflow
+    from pipeline.training.tfmot import tensorflow
 
     tensorflow()
     found = import_module(name)

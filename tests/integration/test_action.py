@@ -12,7 +12,7 @@ from conftest import COMMAND
 
 from deploy.keys import generate_key
 from deploy.signing import verify
-from pipeline.manifest import counter_of
+from pipeline.release.manifest import counter_of
 
 pytestmark = pytest.mark.xdist_group("tiny build")
 

@@ -61,7 +61,7 @@ def patched(path, out, tensor, values):
 
 def converted(out, *, float_operator=False, layers=1, integer=True):
     """A small network in int8; ``float_operator`` puts one in that has no int8 kernel."""
-    from pipeline.tfmot import tensorflow
+    from pipeline.training.tfmot import tensorflow
 
     tf = tensorflow()
     import tf_keras

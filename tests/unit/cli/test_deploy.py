@@ -12,7 +12,7 @@ import pytest
 
 from deploy.keys import fingerprint, generate_key
 from deploy.manifest import digest_of
-from pipeline.manifest import counter_of
+from pipeline.release.manifest import counter_of
 
 NOT_NEEDED = ("tensorflow", "tf_keras", "keras", "ai_edge_litert", "tflite_runtime", "h5py", "scipy")
 ROOT = "/this/device"  # as conftest's devices call their folder

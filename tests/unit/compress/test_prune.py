@@ -8,7 +8,7 @@ import pytest
 from models.ports import Port
 from pipeline.compress.prune import prunable_layers, prune
 from pipeline.config import PruneConfig
-from pipeline.training import open_model, save_model, start_tensorflow
+from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 
 pytestmark = pytest.mark.xdist_group("pruning")  # one process trains what the tests share
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pipeline.tfmot import tensorflow
+from pipeline.training.tfmot import tensorflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable

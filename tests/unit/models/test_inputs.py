@@ -10,7 +10,7 @@ import pytest
 from models.graph import build_model
 from models.prepare import graph_of
 from models.rewrites.inputs import fold_inputs, lift_normalization
-from pipeline.tfmot import tensorflow
+from pipeline.training.tfmot import tensorflow
 
 SCALE, OFFSET = np.array([0.01, 5.0, 300.0]), np.array([4.0, 0.0, -1000.0])
 

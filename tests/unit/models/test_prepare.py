@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.prepare import prepare, random_inputs, unsupported_by_qat, without_int8
-from pipeline.tfmot import tensorflow_model_optimization
+from pipeline.training.tfmot import tensorflow_model_optimization
 
 IMAGE, SERIES, VECTOR = (12, 12, 3), (16, 3), (6,)
 

@@ -11,7 +11,7 @@ from models import prepare as prepare_module
 from models.errors import ModelError
 from models.prepare import prepare
 from models.rewrites.edit import Edit
-from pipeline.tfmot import tensorflow_model_optimization
+from pipeline.training.tfmot import tensorflow_model_optimization
 
 VECTOR = (6,)
 

@@ -7,7 +7,7 @@ from importlib import import_module
 import pytest
 
 from models.prepare import prepare, without_int8
-from pipeline.tfmot import tensorflow
+from pipeline.training.tfmot import tensorflow
 
 
 @pytest.fixture

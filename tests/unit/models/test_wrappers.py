@@ -7,7 +7,7 @@ import pytest
 
 from models.errors import ModelError
 from models.load import load_model
-from pipeline.tfmot import tensorflow_model_optimization
+from pipeline.training.tfmot import tensorflow_model_optimization
 
 IMAGE = (8, 8, 1)
 

@@ -9,7 +9,7 @@ from models.ports import Port
 from pipeline.artifacts import CompressedModel
 from pipeline.config import QuantizeConfig
 from pipeline.quantize.aware import open_aware_model, train_quantization_aware
-from pipeline.training import open_weights, save_model, save_weights, start_tensorflow
+from pipeline.training.keras_io import open_weights, save_model, save_weights, start_tensorflow
 
 SAMPLES = np.random.default_rng(0).normal(size=(64, 8, 8, 2)).astype(np.float32)
 

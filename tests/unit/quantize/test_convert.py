@@ -11,10 +11,10 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from models.ports import Port
-from pipeline import sandbox
 from pipeline.artifacts import AwareModel, CalibrationSet, LayerTreatment
 from pipeline.config import QuantizeConfig
 from pipeline.errors import PipelineError, StageError, StageKilledError, StageTimeoutError
+from pipeline.isolation import sandbox
 from pipeline.quantize.convert import STAGE, _answers, convert_quantized
 
 LAYERS = (

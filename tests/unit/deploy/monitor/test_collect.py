@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from deploy.manifest import digest_of, read_manifest, write_manifest
-from pipeline.baseline import count
 from pipeline.cli import cli
 from pipeline.errors import GateFailed
+from pipeline.release.drift_reference import count
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.ports import Port
-from pipeline.tfmot import tensorflow
+from pipeline.training.tfmot import tensorflow
 
 MODEL = {"inputs": [Port("in", (4,))], "outputs": [Port("out", (3,), activation="softmax")]}
 HEAD = """

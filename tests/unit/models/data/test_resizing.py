@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.data.resizing import resize_bilinear
-from pipeline.tfmot import tensorflow
+from pipeline.training.tfmot import tensorflow
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 5), (7, 16), (16, 17), (31, 40), (224, 224)])

@@ -40,7 +40,7 @@ def samples_of(entry):
 
 @pytest.fixture(scope="module")
 def legacy_keras():
-    from pipeline.tfmot import tensorflow
+    from pipeline.training.tfmot import tensorflow
 
     tensorflow()
 

@@ -13,7 +13,7 @@ from models.zoo.training import Recipe
 
 @pytest.fixture(scope="module")
 def build():
-    from pipeline.tfmot import tensorflow
+    from pipeline.training.tfmot import tensorflow
 
     tensorflow()
 

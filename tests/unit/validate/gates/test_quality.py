@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import GatesConfig
-from pipeline.scoring import Standard
+from pipeline.tasks.scoring import Standard
 from pipeline.validate.accuracy import compare
 from pipeline.validate.gates import judge
 from pipeline.validate.gates.quality import float_baseline

@@ -1,0 +1,389 @@
+"""Run a function in a child process, so that a crash there is an error here.
+
+A child is *confined* where it runs code that is not the pipeline's own: see :class:`Confinement`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import selectors
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pipeline.errors
+from deploy.keys import SECRETS, secret
+from pipeline.errors import (
+    FULL_DISK,
+    InputError,
+    PipelineError,
+    StageError,
+    StageKilledError,
+    StageTimeoutError,
+    ToolchainError,
+    leaf_errors_mapped,
+)
+from pipeline.isolation import confinement, landlock
+from pipeline.isolation.memory import machine_bytes
+from pipeline.progress import track
+from pipeline.scratch import scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+T = TypeVar("T")
+
+LOG_BYTES = 64 << 10
+MAX_ANSWER_BYTES = 64 << 20
+MEMORY_SHARE = 0.75
+END_S = 10.0
+"""Seconds that the keeper has to kill what the worker left behind."""
+
+DEBUG_HINT = "run again with --debug for the traceback"
+_hidden: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """What a child that runs code of somebody else may do.
+
+    Where the kernel lets this user make namespaces, the child and everything that it starts die together and
+    neither see nor trace other processes. Elsewhere what the child started is killed with it as far as it is
+    found. There are never more than ``confinement.MAX_PROCESSES`` of them. The files of ``hiding`` are out of
+    reach with namespaces or Landlock, and a child with neither is not started; whatever else is missing is
+    in a note.
+
+    Attributes:
+        source: whose code it is, as errors name it, e.g. ``data.py:load``.
+        network: whether it may use the network. Where not, no socket can be made, with namespaces or without.
+        writable: the only folders it may write to; None for all that the user may write to.
+        readable: what it may read besides Python, the system and ``writable``; None for all that the user may
+            read. This takes Landlock.
+        memory_bytes: what it and all that it starts may use together; by default MEMORY_SHARE of what this
+            process may use. Checked many times a second; memory that runs short before ends the child, too.
+        advice: how its owner makes it use less.
+    """
+
+    source: str
+    network: bool
+    writable: tuple[Path, ...] | None = None
+    readable: tuple[Path, ...] | None = None
+    memory_bytes: int | None = None
+    advice: str = "build it where there is more"
+
+
+@contextmanager
+def hiding(*files: Path) -> Iterator[None]:
+    """Keep files, such as a private key, out of reach of confined children for the length of the block."""
+    global _hidden
+    before, _hidden = _hidden, tuple(file.resolve() for file in files if file.is_file())
+    try:
+        yield
+    finally:
+        _hidden = before
+
+
+def run(
+    stage: str,
+    function: Callable[..., T],
+    *arguments: Any,
+    timeout_s: float,
+    returns: tuple[type, ...] = (),
+    rules: Confinement | None = None,
+    notes: list[str] | None = None,
+) -> T:
+    """Call ``function(*arguments)`` in a fresh process and return what it returned.
+
+    Args:
+        stage: what to call the work in an error.
+        function: importable by name; its arguments are pickled.
+        timeout_s: seconds until the child is killed.
+        returns: the classes in the result besides Python's own; nothing else is unpickled.
+        rules: what a child may do that runs code that is not the pipeline's own.
+        notes: gets a note where the kernel does not let this user enforce ``rules``.
+
+    Raises:
+        InputError: the code that ``rules.source`` names left the process, took too long or used too much.
+        PipelineError: raised by ``function`` itself.
+        StageError: the child raised another error, or was killed by a signal.
+        StageTimeoutError: it took too long.
+        ToolchainError: the signing key cannot be hidden from the code that ``rules.source`` names.
+    """
+    with scratch("sandbox") as folder, track(stage):
+        child = _Child(folder, rules)
+        try:
+            refused = child.refusal()
+            note = "" if rules is None else _unconfined(rules, refused, landlocked=landlock.version() > 0)
+            if note and notes is not None:
+                notes.append(note)
+            (folder / "task").write_bytes(pickle.dumps((function, arguments)))
+            answer = child.answer(timeout_s)
+            result: T = _result(stage, answer, child, returns, rules, timeout_s)
+            return result
+        except StageError as error:
+            error.add_note(child.log.decode(errors="replace"))  # for --debug
+            raise
+        finally:
+            child.end()
+
+
+def _unconfined(rules: Confinement, refused: str, *, landlocked: bool) -> str:
+    """Say what is not enforced, ``""`` where all is.
+
+    Raises:
+        ToolchainError: the signing key would be within reach.
+    """
+    secret_names = [str(file) for file in _hidden] + [name for name in SECRETS if secret(name)]
+    if refused and not landlocked and secret_names:
+        msg = (
+            f"{secret_names[0]}: code in {rules.source} could read this key, because the kernel allows "
+            f"neither namespaces ({refused}) nor Landlock here; build without a key, then sign with: "
+            "pipeline release --key"
+        )
+        raise ToolchainError(msg)
+    missing = []
+    if refused:
+        missing.append("processes that it detaches may outlive the build")
+    if refused and not landlocked and rules.writable is not None:
+        missing.append("it can write wherever you can")
+    if not landlocked and rules.readable is not None:
+        missing.append("it can read what you can")
+    without = [f"namespaces ({refused})"] * bool(refused) + ["Landlock"] * (not landlocked)
+    return f"{rules.source} ran without {' and '.join(without)}: {'; '.join(missing)}" if missing else ""
+
+
+class _Child:
+    """A keeper and its worker (``pipeline.isolation.confinement``), with the pipes to them."""
+
+    def __init__(self, folder: Path, rules: Confinement | None) -> None:
+        self.log = b""
+        self.ended: int | None = None
+        self.excess: dict[str, int] = {}
+        self._status = b""
+        self._answer = b""
+        ours: dict[str, int] = {}
+        theirs: dict[str, int] = {}
+        for name in ("status", "result", "log"):
+            ours[name], theirs[name] = os.pipe()
+        options = {
+            "parent": os.getpid(),
+            "status": theirs["status"],
+            "result": theirs["result"],
+            "path": sys.path,
+            "packages": str(Path(pipeline.errors.__file__).parents[1]),
+            "module": __name__,
+            "scratch": str(folder),
+            "rules": rules and {
+                "network": rules.network,
+                "writable": _folders(folder, rules.writable),
+                "hidden": [str(file) for file in _hidden],
+                "files": _files(rules, folder) if landlock.version() else None,
+                "memory": rules.memory_bytes or int(MEMORY_SHARE * machine_bytes()),
+            },
+        }  # fmt: skip
+        environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
+        if rules is not None and rules.readable is not None:  # what is in the user's own is out of reach
+            environment |= {"HOME": str(folder), "KERAS_HOME": str(folder / "keras")}
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-S", "-P", confinement.__file__, json.dumps(options)],
+            env=environment | {"TMPDIR": str(folder)},  # what a killed child leaves goes with it
+            stdin=subprocess.PIPE,
+            stdout=theirs["log"],
+            stderr=theirs["log"],  # native code prints a lot, which matters only when it fails
+            pass_fds=(theirs["status"], theirs["result"]),
+            start_new_session=True,  # Ctrl-C is for this process, which ends the child
+        )
+        for descriptor in theirs.values():
+            os.close(descriptor)
+        self._pipes = ours
+        self._selector = selectors.DefaultSelector()
+        for name, descriptor in ours.items():
+            os.set_blocking(descriptor, False)
+            self._selector.register(descriptor, selectors.EVENT_READ, name)
+
+    def refusal(self) -> str:
+        """Why the child is not confined, ``""`` where it is or need not be."""
+        while b"\n" not in self._status and self._read(None):
+            pass
+        line = self._status.partition(b"\n")[0]
+        return str(json.loads(line)["refused"]) if line else "the child did not start"
+
+    def answer(self, timeout_s: float) -> bytes | None:
+        """Let the worker begin; returns what it sent, None where the time is over."""
+        assert self._keeper.stdin is not None
+        try:
+            self._keeper.stdin.write(b"g")
+            self._keeper.stdin.close()
+        except BrokenPipeError:
+            pass  # it has died, which the pipes say as well
+        deadline = time.monotonic() + timeout_s
+        while self._status.count(b"\n") < 2:
+            left = deadline - time.monotonic()
+            if left <= 0 or len(self._answer) > MAX_ANSWER_BYTES:
+                return None
+            if not self._read(left):
+                break
+        while self._read(0):
+            pass
+        for line in self._status.splitlines()[1:]:
+            said = json.loads(line)
+            self.ended = said.pop("ended", self.ended)
+            self.excess |= said
+        return self._answer
+
+    def _read(self, timeout_s: float | None) -> bool:
+        """Take what the pipes hold; False where there is nothing, or where the status pipe has ended."""
+        found = False
+        for key, _ in self._selector.select(timeout_s):
+            chunk = os.read(key.fd, 1 << 16)
+            found = found or bool(chunk)
+            if key.data == "status":
+                self._status += chunk
+            elif key.data == "result":
+                self._answer += chunk
+            else:
+                self.log = (self.log + chunk)[-LOG_BYTES:]
+            if not chunk:
+                self._selector.unregister(key.fd)
+        return found or (timeout_s != 0 and self._pipes["status"] in self._selector.get_map())
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        self._keeper.terminate()
+        try:
+            self._keeper.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._keeper.kill()
+            self._keeper.wait()
+        if self._keeper.stdin is not None:
+            self._keeper.stdin.close()
+        self._selector.close()
+        for descriptor in self._pipes.values():
+            os.close(descriptor)
+
+
+def _folders(scratch_folder: Path, writable: tuple[Path, ...] | None) -> list[str] | None:
+    return None if writable is None else [str(path.resolve()) for path in (scratch_folder, *writable)]
+
+
+def _files(rules: Confinement, folder: Path) -> dict[str, list[str] | None]:
+    """What a child may open, as ``landlock.Access`` has it."""
+    writable = _folders(folder, rules.writable)
+    readable = ["/"] if rules.readable is None else [*landlock.python_files(), *map(str, rules.readable)]
+    return {
+        "readable": readable,
+        "writable": None if writable is None else [*writable, *landlock.DEVICES],
+        "hidden": [str(file) for file in _hidden],
+    }
+
+
+def _result(
+    stage: str,
+    answer: bytes | None,
+    child: _Child,
+    returns: Sequence[type],
+    rules: Confinement | None,
+    timeout_s: float,
+) -> Any:
+    """Return what the worker returned, or raise what became of it."""
+    own: Callable[[str, str, str], PipelineError] = StageError if rules is None else _of_source
+    source = "the child process" if rules is None else rules.source
+    if answer is None:
+        cause = f"{source}: no result after {timeout_s:.0f} s"
+        if rules is not None and rules.network:
+            raise own(stage, cause, "let it end, or allow more time: [data] timeout_s")
+        raise StageTimeoutError(stage, cause, "allow more time, or use a smaller model")
+    if "processes" in child.excess:
+        raise own(stage, f"{source} started more than {child.excess['processes']} processes", "start fewer")
+    if "memory" in child.excess and rules is not None:
+        most = f"{child.excess['memory'] / 1e6:,.0f} MB"
+        raise own(stage, f"{source} used more than {most} of memory", rules.advice)
+    if answer:
+        try:
+            kind, value = _Reader(answer, returns).load()
+        except Exception as error:
+            cause = f"{source}: its answer cannot be read: {error}"
+            raise StageError(stage, cause, DEBUG_HINT) from error
+        if kind == "returned":
+            return value
+        if isinstance(value, PipelineError):
+            raise value
+        if kind == "left":
+            raise own(stage, f"{source} {value}", "return the result instead")
+        hint = FULL_DISK.get(kind, DEBUG_HINT) if isinstance(kind, int) else DEBUG_HINT
+        raise StageError(stage, str(value), hint)
+    raise _ending(stage, source, child.ended, rules)
+
+
+def _ending(stage: str, source: str, status: int | None, rules: Confinement | None) -> PipelineError:
+    """What to say of a worker that ended without an answer."""
+    code = None if status is None else os.waitstatus_to_exitcode(status)
+    if code is None or code < 0:
+        by = "" if code is None else f" by {signal.Signals(-code).name}"
+        if code == -signal.SIGKILL:
+            advice = "free some, or use a smaller model" if rules is None else rules.advice
+            return StageKilledError(stage, f"{source} was killed{by}", f"if memory ran out: {advice}")
+        hint = "this model crashes it: run again with --debug for what it printed"
+        if rules is not None:
+            hint = "it crashed: run again with --debug for what it printed"
+        return StageError(stage, f"{source} was killed{by}", hint)
+    if rules is not None:
+        return _of_source(
+            stage, f"{source} ended the process with exit code {code}", "return the result instead"
+        )
+    hint = "this model crashes it: run again with --debug for what it printed"
+    return StageError(stage, f"{source} ended with exit code {code}", hint)
+
+
+def _of_source(stage: str, cause: str, hint: str) -> InputError:
+    return InputError(f"{cause}; {hint}")
+
+
+class _Reader(pickle.Unpickler):
+    """Reads an answer that code of somebody else may have written: no class but those that are expected."""
+
+    def __init__(self, answer: bytes, returns: Sequence[type]) -> None:
+        super().__init__(io.BytesIO(answer))
+        errors = [kind for kind in vars(pipeline.errors).values() if isinstance(kind, type)]
+        allowed = [*returns, *(kind for kind in errors if issubclass(kind, PipelineError))]
+        self._allowed = {(kind.__module__, kind.__qualname__): kind for kind in allowed}
+
+    def find_class(self, module: str, name: str) -> type:
+        try:
+            return self._allowed[module, name]
+        except KeyError:
+            msg = f"unexpected {module}.{name}"
+            raise pickle.UnpicklingError(msg) from None
+
+
+def work(folder: Path, result: int) -> None:
+    """Do the task in ``folder`` and write the answer; this is what runs in the worker."""
+    path = folder / "task"
+    task = path.read_bytes()
+    path.unlink()
+    try:
+        function, arguments = pickle.loads(task)  # noqa: S301 - the parent wrote it
+        with leaf_errors_mapped():
+            answer: Any = ("returned", function(*arguments))
+        sent = pickle.dumps(answer)
+    except PipelineError as error:
+        error.__cause__ = None
+        sent = pickle.dumps(("raised", error))
+    except SystemExit as error:
+        sent = pickle.dumps(("left", f"called sys.exit({error.code!r:.60})"))
+    except BaseException as error:
+        traceback.print_exc()
+        lines = str(error).strip().splitlines()
+        number = error.errno if isinstance(error, OSError) else 0
+        sent = pickle.dumps((number, f"{type(error).__name__}: {lines[0] if lines else 'no message'}"))
+    with os.fdopen(result, "wb") as stream:
+        stream.write(sent)

@@ -1,0 +1,317 @@
+"""The first stages: the user's model and data, read safely."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import calibration.manifest
+import calibration.sampling
+from pipeline.artifacts import CalibrationSet, Dataset, FloatModel, Source
+from pipeline.errors import InputError, leaf_errors_mapped
+from pipeline.isolation import sandbox
+from pipeline.loading.field_calibration import choose_like_field
+from pipeline.progress import track
+from pipeline.training.fine_tuning import OF_CLASSES
+from pipeline.workspace import file_sha256, folder_digests, sha256_of
+
+if TYPE_CHECKING:
+    from models.data.options import DataOptions, StoredData
+    from models.ports import Port, Task
+    from pipeline.config import CalibrationConfig, DataConfig, ModelConfig, ShiftConfig
+
+
+VERSION = 8
+LOGITS_PROBES = 16
+LOAD_TIMEOUT_S = 600.0
+
+
+def model_digest(config: ModelConfig) -> str:
+    """The content of the model's file or folder, its weights' file included.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    files = []
+    for path in filter(None, (config.path, config.weights)):
+        if not path.exists():
+            msg = f"{path}: no such file; give a model that Keras saved: .keras, .h5 or a SavedModel folder"
+            raise InputError(msg)
+        files.append(folder_digests(path) if path.is_dir() else file_sha256(path))
+    return sha256_of([files, _custom_code(config)])
+
+
+def _custom_code(config: ModelConfig) -> str:
+    """The file that custom objects come from: another version of it is another model."""
+    from models.data.program import program_file
+
+    return file_sha256(program_file(config.custom_objects)) if config.custom_objects else ""
+
+
+def load_model(source: Source, *, config: ModelConfig, out: Path) -> FloatModel:
+    """Rebuild the Keras model from its file without running code from it.
+
+    A model that the user trusts is loaded by Keras itself, in a child process.
+
+    Raises:
+        InputError: the model is refused; says which layer and why.
+    """
+    from models.describe import input_ports, output_ports
+    from models.load import load_model as rebuild
+    from models.load import notes_on_dropped
+    from pipeline.training.keras_io import save_model, start_tensorflow
+
+    if config.trust:
+        return _trusted(Path(source.location), config, out)
+    with track("load_model"):
+        start_tensorflow(0)
+        model = rebuild(Path(source.location), config.weights)
+        dropped = notes_on_dropped(Path(source.location), config.weights)
+    outputs = output_ports(model)
+    found = FloatModel(
+        folder=out,
+        inputs=input_ports(model),
+        outputs=outputs,
+        from_logits=_output_logits(model, outputs),
+        dropped=dropped,
+    )
+    save_model(model, found.model)
+    return found
+
+
+def _trusted(path: Path, config: ModelConfig, out: Path) -> FloatModel:
+    from models.ports import Port
+    from models.trusted import Trusted
+
+    notes: list[str] = []
+    trusted = sandbox.run(
+        "load_model",
+        _export_trusted,
+        path.resolve(),
+        config.weights and config.weights.resolve(),
+        config.custom_objects,
+        out / "model",
+        timeout_s=LOAD_TIMEOUT_S,
+        returns=(Trusted, Port),
+        rules=sandbox.Confinement(str(path), network=False, writable=(out,), readable=_needed(path, config)),
+        notes=notes,
+    )
+    return FloatModel(
+        notes=tuple(notes),
+        inputs=trusted.inputs,
+        outputs=trusted.outputs,
+        from_logits=tuple(
+            port.activation not in {"softmax", "sigmoid"} if port.activation else None
+            for port in trusted.outputs
+        ),
+        opaque=True,
+        layers=trusted.layers,
+    )
+
+
+def _needed(path: Path, config: ModelConfig) -> tuple[Path, ...]:
+    """The files that loading a trusted model takes: its own, and those beside its custom objects."""
+    from models.data.program import program_file
+
+    found = [path.resolve(), *([config.weights.resolve()] if config.weights else [])]
+    if config.custom_objects:
+        module = config.custom_objects.rpartition(":")[0].removesuffix(".py")
+        folder = program_file(config.custom_objects).resolve().parent
+        found.append(folder if "/" in module else (folder, *folder.parents)[module.count(".")])
+    return tuple(found)
+
+
+def _export_trusted(path: Path, weights: Path | None, custom_objects: str | None, folder: Path) -> Any:
+    from models.data.program import import_named
+    from models.trusted import export_trusted
+    from pipeline.training.tfmot import tensorflow
+
+    tensorflow()
+    with leaf_errors_mapped():
+        objects = import_named(custom_objects) if custom_objects else {}
+        if not isinstance(objects, dict):
+            msg = f"{custom_objects}: {type(objects).__name__}, not a dict of names to classes and functions"
+            raise InputError(msg)
+        return export_trusted(path, weights, objects, folder)
+
+
+def _output_logits(model: Any, outputs: tuple[Port, ...]) -> tuple[bool, ...]:
+    """Tell logits from probabilities: by the last activation, else by what random inputs give."""
+    from models.prepare import random_inputs
+    from pipeline.training.keras_io import predict
+
+    inputs = random_inputs(model, LOGITS_PROBES)
+    # Wide: the logits of a narrow range may all look like probabilities.
+    wide = [values * 8 - 4 if values.dtype.kind == "f" else values for values in inputs]
+    known = {"softmax": False, "sigmoid": False, "linear": True}
+    return tuple(
+        known.get(port.activation, bool((found < 0).any() or (found > 1).any()))
+        for port, found in zip(outputs, predict(model, wide), strict=True)
+    )
+
+
+def load_data(source: Source, model: FloatModel, *, config: DataConfig, seed: int, out: Path) -> Dataset:
+    """Read training and test samples, check them against the model and store them.
+
+    Raises:
+        InputError: the data is refused; says which sample or label and why.
+    """
+    found = read_data(config, model.inputs, model.outputs, seed, out)
+    return stored_dataset(found, out, len(model.inputs), model.outputs)
+
+
+def read_data(
+    config: DataConfig, inputs: tuple[Port, ...], outputs: tuple[Port, ...], seed: int, folder: Path
+) -> StoredData:
+    """Read a data set of any form and store it in ``folder``; a user's function is called in a child process.
+
+    Raises:
+        InputError: the data is refused; says which sample or label and why.
+        StageError: the user's function crashed.
+    """
+    from models.data.forms import is_program
+    from models.data.options import StoredData
+
+    arguments = (config, inputs, outputs, seed, folder.absolute())
+    if not is_program(config.source):
+        with track("load_data"):
+            return _read_data(*arguments)
+    notes: list[str] = []
+    found = sandbox.run(
+        "load_data",
+        _read_data,
+        *arguments,
+        timeout_s=config.timeout_s,
+        returns=(StoredData,),
+        rules=sandbox.Confinement(
+            config.source,
+            network=True,
+            memory_bytes=config.max_memory_mb and config.max_memory_mb * 1_000_000,
+            advice="return a generator or tf.data.Dataset that reads a part at a time, or allow more: "
+            "[data] max_memory_mb",
+        ),
+        notes=notes,
+    )
+    return replace(found, notes=(*found.notes, *notes))
+
+
+def _read_data(
+    config: DataConfig, inputs: tuple[Port, ...], outputs: tuple[Port, ...], seed: int, folder: Path
+) -> StoredData:
+    from models.data.sources import load_data as read
+
+    options = data_options(config)
+    return read(config.source, folder, inputs=inputs, outputs=outputs, options=options, seed=seed)
+
+
+def source_of(config: DataConfig) -> Source:
+    """The data set that is named, by its content."""
+    from models.data.sources import fingerprint
+
+    return Source(location=config.source, digest=fingerprint(config.source, data_options(config)))
+
+
+def last_release(file: Path | None) -> Source | None:
+    """The earlier .tflite file that is named, by its content.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if file is None:
+        return None
+    if not file.is_file():
+        msg = f"{file}: no such file; give the .tflite file of an earlier release"
+        raise InputError(msg)
+    return Source(location=str(file), digest=file_sha256(file))
+
+
+def shifted_data(config: DataConfig, data: Dataset, shift: ShiftConfig) -> list[DataConfig]:
+    """The user's own data of other distributions, read as the data itself is: same tasks, same classes."""
+    same = {"task": data.tasks, "labels": data.classes}
+    return [config.model_copy(update={**same, "source": source}) for source in shift.sources.values()]
+
+
+def data_options(config: DataConfig) -> DataOptions:
+    """The settings as the reader of data takes them."""
+    from models.data.options import DataOptions, Feature
+
+    return DataOptions(
+        test_fraction=config.test_fraction,
+        tasks=config.task,
+        labels=config.labels,
+        target=config.target,
+        columns=config.columns,
+        decimal=config.decimal,
+        missing=config.missing,
+        features={name: Feature(**feature.model_dump()) for name, feature in config.features.items()},
+        interpolation=config.interpolation,
+        group=config.group,
+        split=config.split,
+        max_samples=config.max_samples,
+        ignore=config.ignore,
+    )
+
+
+def stored_dataset(found: StoredData, folder: Path, inputs: int, outputs: tuple[Port, ...]) -> Dataset:
+    """The record of what ``models.data`` stored in ``folder``; classes without a name are numbered."""
+    shapes = tuple(np.load(folder / f"input_{i}.npy", mmap_mode="r").shape[1:] for i in range(inputs))
+    return Dataset(
+        folder=folder,
+        tasks=found.tasks,
+        classes=found.class_names or _numbered(found.tasks, outputs),
+        shapes=shapes,
+        train_samples=found.train_samples,
+        test_samples=found.test_samples,
+        text_labels=found.text_labels,
+        notes=found.notes,
+        findings=found.findings,
+    )
+
+
+def _numbered(tasks: tuple[Task, ...], outputs: tuple[Port, ...]) -> tuple[str, ...]:
+    counts = [
+        max(port.shape[-1] or 1, 2) if task != "multi-label" else port.shape[-1] or 1
+        for task, port in zip(tasks, outputs, strict=True)
+        if task in OF_CLASSES
+    ]
+    return tuple(str(label) for label in range(counts[0])) if counts else ()
+
+
+def choose_calibration(
+    data: Dataset, *, config: CalibrationConfig, field: Source | None = None, seed: int, out: Path
+) -> CalibrationSet:
+    """Choose the representative data set from the training samples and write its manifest.
+
+    Args:
+        data: the samples.
+        config: how many.
+        field: statistics of devices (``recalibration.field_statistics``), whose inputs they are to be like.
+        seed: of the choice.
+
+    Raises:
+        InputError: the samples cannot give ranges, or the statistics cannot be used.
+    """
+    rows = np.load(data.rows("train"))
+    notes: tuple[str, ...] = ()
+    labels = _labels(data, rows)
+    if field is None:
+        places = calibration.sampling.choose(labels, config.samples, seed)
+    else:
+        places, notes = choose_like_field(data, labels, field, count=config.samples, seed=seed)
+    chosen = [np.load(data.input(i), mmap_mode="r")[rows[places]] for i in range(len(data.shapes))]
+    calibration.sampling.check(chosen)
+    artifact = CalibrationSet(folder=out, samples=len(places), notes=notes)
+    np.save(artifact.indices, places)
+    calibration.manifest.write_manifest(artifact.manifest, chosen, labels[places], seed)
+    return artifact
+
+
+def _labels(data: Dataset, rows: Any) -> Any:
+    """A class id for each training sample, where there are classes; else 0 for all."""
+    for index, task in enumerate(data.tasks):
+        if task in {"classification", "binary", "embedding"} and data.target(index).exists():
+            return np.load(data.target(index))[rows]
+    return np.zeros(len(rows), np.int64)

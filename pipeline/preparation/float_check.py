@@ -1,0 +1,286 @@
+"""Is the float model, with the data as they were read, better than the best constant answer?
+
+Whatever comes later is compared with the float model: where labels, preprocessing or data are not those that
+it was trained with, a build would otherwise go on, train a broken model and release it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.artifacts import FloatCheck
+from pipeline.errors import InputError
+from pipeline.progress import track
+from pipeline.runtimes.evaluation import infer_all
+from pipeline.runtimes.runtime import host_runtime
+from pipeline.runtimes.scaling import as_input, as_real
+from pipeline.samples import Samples
+from pipeline.tasks.label_order import OF_COLUMNS, is_beyond_luck, label_order, put_in_order
+from pipeline.tasks.scoring import against_chance, compared, score_of
+from pipeline.training.fine_tuning import OF_CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from models.ports import Task
+    from pipeline.artifacts import Baseline, Dataset, PreparedModel, Preprocessing
+    from pipeline.tasks.scoring import Standard
+
+VERSION = 5
+CHECKED_SAMPLES = 1000  # of the test samples, and as many of the training samples
+MOST_VALUES = 20_000_000  # of an output, of those samples together
+# Of fewer test samples chance is not told from bad luck: training samples decide along with them.
+FEW_TEST_SAMPLES = 50
+MANY_TEST_SAMPLES = 200
+MOST_TRIED = 2  # lines
+MOST_RENUMBERED = 20
+ALLOW = "--allow-chance, or [gates] allow_chance = true, goes on all the same"
+
+
+def check_float(
+    baseline: Baseline, model: PreparedModel, data: Dataset, *, allow_chance: bool, out: Path
+) -> FloatCheck:
+    """Compare the float model with the best constant answer, and its classes with the labels' order.
+
+    Args:
+        allow_chance: warn of all three instead of stopping the build.
+
+    Raises:
+        InputError: an output is at or below chance, fits the labels in another order far better, or other
+            preprocessing suits the model far better; says what was tried and what to do.
+    """
+    names = tuple(port.name if len(model.outputs) > 1 else "" for port in model.outputs)
+    with track("check_float"):
+        answered = Answered.of(baseline.tflite, data, model.preprocessing, names, model.from_logits)
+        problems = (*answered.misordered(), *answered.at_chance(_tried(model)))
+        problems = problems or unsuitable(model.better_settings)
+    if problems and not allow_chance:
+        msg = f"{problems[0]}; {ALLOW}"
+        raise InputError(msg)
+    standards = answered.standards()
+    return FloatCheck(
+        notes=(
+            *problems,
+            *answered.perhaps_misordered(),
+            *(doubt(found) for found in standards if found.standing == "unclear"),
+        ),
+        findings=tuple(f"float model: {found}" for found in standards if found.standing == "better"),
+    )
+
+
+def _tried(model: PreparedModel) -> tuple[str, ...]:
+    """What was tried for the inputs, shortly: settings that suit the model, else each line once."""
+    inputs: dict[str, list[str]] = {}
+    for line in model.better_settings or model.findings:
+        name, _, what = line.partition(": ")
+        inputs.setdefault(what if name.startswith("input ") else line, []).append(name)
+    found = []
+    for what, names in inputs.items():
+        first = what if names == [what.partition(": ")[0]] else f"{names[0]}: {what}"
+        found.append(
+            first if len(names) == 1 else f"{names[0]} and {len(names) - 1} more: {what.partition('; ')[0]}"
+        )
+    return tuple(found[:MOST_TRIED])
+
+
+def unsuitable(better: Sequence[str]) -> tuple[str, ...]:
+    """Say of settings that suit a model far better than the preprocessing that is taken what they show."""
+    return tuple(f"the preprocessing does not suit the model: {line}" for line in better)
+
+
+def doubt(found: Standard) -> str:
+    """Say that a score is hardly above chance."""
+    hint = f": {found.hint}" if found.hint else ""
+    return f"the float model is hardly better than chance: {found}{hint}"
+
+
+class Answered:
+    """What a .tflite file answered to samples of both splits.
+
+    Args:
+        data: whose samples were answered.
+        names: of the outputs; "" where there is one.
+        from_logits: for each output; None where unknown.
+        splits: for "test" and "train" the samples and the outputs as real numbers.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        names: tuple[str, ...],
+        from_logits: tuple[bool | None, ...],
+        splits: dict[str, tuple[Samples, list[NDArray[Any]]]],
+    ) -> None:
+        self.data, self.names, self.from_logits, self._splits = data, names, from_logits, splits
+
+    @classmethod
+    def of(
+        cls,
+        file: Path,
+        data: Dataset,
+        preprocessing: Preprocessing,
+        names: tuple[str, ...],
+        from_logits: tuple[bool | None, ...],
+    ) -> Answered:
+        """Answer at most ``CHECKED_SAMPLES`` samples of each split on the host's LiteRT.
+
+        Raises:
+            InputError: the runtime refuses the file.
+            StageError: the runtime crashed or hung.
+        """
+        splits = {}
+        for split in ("test", "train"):
+            samples = Samples.of(data, split, preprocessing).choose(_count(data), seed=0)
+            if len(samples):
+                splits[split] = (samples, _answers(file, samples))
+        return cls(data, names, from_logits, splits)
+
+    def standards(self) -> tuple[Standard, ...]:
+        """Each output's standing on test samples; where these are few, training samples have a say."""
+        return tuple(found for found in map(self._standard, range(len(self.names))) if found is not None)
+
+    def at_chance(self, tried: tuple[str, ...]) -> tuple[str, ...]:
+        """Say of each output that is no better than chance so, with what was tried for the inputs."""
+        advice = (
+            "set [preprocessing] as in training (scale, mean, std, channel_order), and check that the labels "
+            "are right and in the model's order ([data] labels)"
+        )
+        lines = []
+        for index in range(len(self.names)):
+            found = self._standard(index)
+            if found is not None and found.standing == "at chance":
+                maybe = [line for line, is_sure in (self._orders[index],) if line and not is_sure]
+                said = "; ".join(filter(None, (str(found), found.hint, *tried, *maybe)))
+                lines.append(f"the float model is no better than chance: {said}; {advice}")
+        return tuple(lines)
+
+    def misordered(self) -> tuple[str, ...]:
+        """Say of each output whose classes fit the labels in another order far better so, with that order."""
+        return tuple(line for line, is_sure in self._orders if line and is_sure)
+
+    def perhaps_misordered(self) -> tuple[str, ...]:
+        """Say of each output that another order fits better so where a poor model may do that by luck."""
+        return tuple(line for line, is_sure in self._orders if line and not is_sure)
+
+    @cached_property
+    def _orders(self) -> tuple[tuple[str, bool], ...]:
+        """Of each output the line on another order of the labels, "" of none, and whether it is sure."""
+        return tuple(map(self._misordered, range(len(self.names))))
+
+    def _standard(self, index: int) -> Standard | None:
+        found = {split: self._on(split, index) for split in self._splits}
+        test, train = found.get("test"), found.get("train")
+        if test is None or train is None:
+            return test or train
+        if test.standing == "unclear" and test.samples < MANY_TEST_SAMPLES and train.standing == "at chance":
+            return replace(test, standing="at chance")
+        if test.standing == "at chance" and test.samples < FEW_TEST_SAMPLES and train.standing == "better":
+            return replace(test, standing="unclear", hint=f"on training samples it has {train.score:.1%}")
+        if test.standing == "at chance" and train.standing == "better":
+            return replace(test, hint=test.hint or f"on training samples it has {train.score:.1%}")
+        return test
+
+    def _on(self, split: str, index: int) -> Standard | None:
+        samples, outputs = self._splits[split]
+        if not np.isfinite(outputs[index]).all():
+            return None  # the gate on finite outputs is about that
+        inputs, task = samples.model_inputs()[0], self.data.tasks[index]
+        found = against_chance(
+            task, outputs[index], inputs, samples.target(index), from_logits=self.from_logits[index]
+        )
+        if found is None:
+            return None
+        return replace(found, output=self.names[index], of="test " if split == "test" else "training ")
+
+    def _misordered(self, index: int) -> tuple[str, bool]:
+        task = self.data.tasks[index]
+        pairs = [(outputs[index], samples.target(index)) for samples, outputs in self._splits.values()]
+        given = [
+            (found, target) for found, target in pairs if target is not None and np.isfinite(found).all()
+        ]
+        if not given:
+            return "", False
+        outputs, target = (np.concatenate(parts) for parts in zip(*given, strict=True))
+        logits = self.from_logits[index]
+        order = label_order(task, outputs, target, from_logits=logits)
+        if order is None:
+            return "", False
+        standard = self._standard(index)
+        works = standard is not None and standard.standing != "at chance"
+        is_sure = is_beyond_luck(task, outputs, target, order, works=works, from_logits=logits)
+        perhaps = "" if is_sure else "perhaps "
+        before, after = (
+            _right(task, outputs, labels, logits) for labels in (target, put_in_order(task, target, order))
+        )
+        of = f"output {self.names[index]!r}: " if self.names[index] else ""
+        if task == "regression":
+            scores = (
+                f"as they are, R2 is {before:.1%} on {len(outputs):,} samples, in another order {after:.1%}"
+            )
+            what = f"the columns of the targets are in another order than the model's outputs: {scores}"
+        else:
+            what = (
+                "the labels are in another order than the model's classes: as they are numbered, "
+                f"{before:.1%} of {len(outputs):,} samples are right, in another order {after:.1%}"
+            )
+        return f"{of}{perhaps}{what}; {self._advice(index, order)}", is_sure
+
+    def _advice(self, index: int, order: tuple[int, ...]) -> str:
+        classes = self.data.classes
+        by_column = self.data.tasks[index] in OF_COLUMNS
+        if self.data.text_labels and not by_column and self._named(index, len(order)):
+            names = [f"class {at}" for at in range(len(order))]
+            for name, place in zip(classes, order, strict=False):
+                names[place] = name
+            if any(task in OF_CLASSES for task in self.data.tasks[:index]):  # labels are of the first one
+                numbered = ", ".join(f"{name} as {at}" for at, name in enumerate(names))
+                return f"write its labels as numbers: {numbered}"
+            listed = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
+            flag = f", or give --labels {shlex.quote(','.join(names))}"
+            flag = flag if all(name.isprintable() and "," not in name for name in names) else ""
+            return f"set [data] labels = [{listed}]{flag}"
+        moved = [f"{label} -> {place}" for label, place in enumerate(order) if label != place]
+        what = "reorder the columns of targets" if by_column else "renumber the labels"
+        some = ", ..." if len(moved) > MOST_RENUMBERED else ""
+        return f"{what}: {', '.join(moved[:MOST_RENUMBERED])}{some}"
+
+    def _named(self, index: int, count: int) -> bool:
+        """Whether the data's class names are those of this output: the first that has as many classes."""
+        _, outputs = next(iter(self._splits.values()))
+        of_classes = [at for at, task in enumerate(self.data.tasks) if task in OF_CLASSES]
+        same = [at for at in of_classes if max(outputs[at].shape[-1], 2) == len(self.data.classes)]
+        return len(self.data.classes) <= count and index == (same or of_classes)[0]
+
+
+def _right(task: Task, outputs: NDArray[Any], target: NDArray[Any], from_logits: bool | None) -> float:
+    if task == "regression":
+        return score_of(task, outputs, outputs, target) or 0.0
+    return float(np.equal(*compared(task, outputs, target, from_logits)).mean())
+
+
+def _count(data: Dataset) -> int:
+    targets = [data.target(index) for index in range(len(data.tasks))]
+    shapes = [np.load(path, mmap_mode="r").shape[1:] for path in targets if path.exists()]
+    values = max([int(np.prod(shape)) for shape in (*shapes, *data.shapes)], default=1)
+    return max(2, min(CHECKED_SAMPLES, MOST_VALUES // max(values, 1)))
+
+
+def _answers(file: Path, samples: Samples) -> list[NDArray[Any]]:
+    described: list[Any] = []
+
+    def tensors(details: Any) -> Any:
+        described.append(details)
+        for chunk in samples.chunks():
+            yield [as_input(x, to) for x, to in zip(chunk.model_inputs(), details.inputs, strict=True)]
+
+    outputs = infer_all(host_runtime("litert"), file, tensors)
+    return [as_real(x, of) for x, of in zip(outputs, described[0].outputs, strict=True)]

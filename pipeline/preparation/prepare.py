@@ -1,0 +1,233 @@
+"""How raw samples become the model's input, and the model what TF-MOT covers: the same function."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.artifacts import PreparedModel, Transform
+from pipeline.errors import StageError
+from pipeline.isolation import sandbox
+from pipeline.preparation.input_preprocessing import PROBE_SAMPLES, Choice, Probe, choose_preprocessing
+from pipeline.preparation.input_styles import declared_transforms
+from pipeline.progress import track
+from pipeline.samples import Samples
+from pipeline.training.fine_tuning import OF_INPUT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.ports import Port
+    from pipeline.artifacts import Dataset, FloatModel, Preprocessing
+    from pipeline.config import PreprocessingConfig
+
+    Affines = dict[str, tuple[Any, Any]]
+
+VERSION = 9
+# An opaque model answers one sample at a time.
+OPAQUE_PROBE_SAMPLES = 128
+OPAQUE_PROBE_TIMEOUT_S = 600.0
+PROBE_BATCH = 64
+# One scale for a whole input leaves a feature with a 16th of the largest range 4 bits of its 8.
+UNEVEN_RANGES = 16.0
+EQUAL_SAMPLES = 64
+EQUAL_PROBES = 16  # real samples on which the prepared model is compared with the given one
+LAST_BITS = 4
+
+
+def prepare_model(
+    model: FloatModel, data: Dataset, *, config: PreprocessingConfig, out: Path
+) -> PreparedModel:
+    """Decide how raw samples become the model's input, and bring the model into a form that TF-MOT covers.
+
+    ``choose_preprocessing`` chooses on training samples what is not declared. Features of a vector or series
+    whose ranges differ much get a scale each, with its inverse folded into the model.
+
+    Raises:
+        ConfigError: what is declared does not fit the model's inputs.
+        InputError: a rewrite would change what the model computes.
+    """
+    if model.opaque:
+        return _as_it_is(model, data, config, out)
+    from models.graph import build_model
+    from models.prepare import graph_of, prepare, without_int8
+    from models.rewrites.inputs import fold_inputs, lift_normalization
+    from pipeline.training.keras_io import open_model, save_model, start_tensorflow
+
+    with track("prepare_model"):
+        start_tensorflow(0)
+        given = _fixed_lengths(graph_of(open_model(model.model)), data.shapes)
+        original = build_model(given)
+        choice = choose_preprocessing(
+            _probe(data, _keras_predict(original)), _fixed_ports(model, data), config
+        )
+        transforms = choice.transforms
+        is_free = not OF_INPUT & set(data.tasks)  # else the output is held to the input as it is
+        graph, lifted, lifts = lift_normalization(given) if is_free else (given, {}, [])
+        lifted_transforms = _each_then(transforms, model, lifted)
+        balanced = _balancing(model, data, lifted_transforms) if config.balance and is_free else {}
+        folded = fold_inputs(graph, balanced) if balanced else None
+        if folded is not None:
+            graph, lifted_transforms = folded, _each_then(lifted_transforms, model, balanced)
+        reference = original if graph is given else build_model(graph)
+        if graph is given or _are_equal(original, transforms, reference, lifted_transforms, data):
+            transforms = lifted_transforms
+        else:  # float32 is too coarse for these ranges: the model stays as it was given
+            reference, lifts = original, []
+        probes = replace(Samples.to_probe(data, EQUAL_PROBES), preprocessing=transforms)
+        prepared, rewrites = prepare(reference, probes.model_inputs())
+    save_model(reference, out / "reference")
+    save_model(prepared, out / "prepared")
+    return PreparedModel(
+        inputs=_fixed_ports(model, data),
+        outputs=tuple(
+            replace(port, shape=tuple(tensor.shape[1:]))
+            for port, tensor in zip(model.outputs, reference.outputs, strict=True)
+        ),
+        tasks=data.tasks,
+        from_logits=model.from_logits,
+        preprocessing=transforms,
+        rewrites=tuple(f"{rewrite.layer}: {rewrite.what}" for rewrite in (*lifts, *rewrites)),
+        without_int8=tuple(without_int8(prepared).items()),
+        notes=(*model.dropped, *choice.warnings),
+        better_settings=choice.better,
+        findings=choice.findings,
+    )
+
+
+def _are_equal(
+    original: Any, before: Preprocessing, reference: Any, after: Preprocessing, data: Dataset
+) -> bool:
+    """Whether both models answer real samples alike, each with its own preprocessing.
+
+    Beyond the tolerance of every rewrite they may differ by what the last bits of the inputs decide.
+    """
+    from models.prepare import TOLERANCE
+    from pipeline.training.keras_io import predict
+
+    samples = Samples.of(data, "train", before).take(slice(0, EQUAL_SAMPLES))
+    inputs = samples.model_inputs()
+    nudged = [np.nextafter(x, x.dtype.type(np.inf)) if x.dtype.kind == "f" else x for x in inputs]
+    found = predict(reference, replace(samples, preprocessing=after).model_inputs())
+    for ours, theirs, near in zip(found, predict(original, inputs), predict(original, nudged), strict=True):
+        allowed = TOLERANCE * max(1.0, float(np.abs(theirs).max())) + LAST_BITS * np.abs(near - theirs).max()
+        if not np.abs(ours - theirs).max() <= allowed:
+            return False
+    return True
+
+
+def _as_it_is(model: FloatModel, data: Dataset, config: PreprocessingConfig, out: Path) -> PreparedModel:
+    """An opaque model: only the preprocessing is decided."""
+    shutil.copytree(model.model, out / "reference")
+    try:
+        choice = sandbox.run(
+            "prepare_model",
+            _choose_for_opaque,
+            model,
+            data,
+            config,
+            timeout_s=OPAQUE_PROBE_TIMEOUT_S,
+            returns=(Choice, Transform),
+        )
+    except StageError as error:
+        unknown = f"the model could not be run to find its preprocessing ({error.cause}); declare it"
+        choice = Choice(declared_transforms(model.inputs, config), (), (unknown,))
+    note = "code in the model's file was run by Keras; it is quantized after training only, and not pruned"
+    return PreparedModel(
+        inputs=_fixed_ports(model, data),
+        outputs=model.outputs,
+        tasks=data.tasks,
+        from_logits=model.from_logits,
+        preprocessing=choice.transforms,
+        notes=(*choice.warnings, note),
+        better_settings=choice.better,
+        findings=choice.findings,
+        opaque=True,
+        layers=model.layers,
+    )
+
+
+def _fixed_ports(model: FloatModel, data: Dataset) -> tuple[Port, ...]:
+    return tuple(replace(port, shape=shape) for port, shape in zip(model.inputs, data.shapes, strict=True))
+
+
+def _fixed_lengths(graph: Any, shapes: tuple[tuple[int, ...], ...]) -> Any:
+    """Give open lengths of the inputs those of the data: a device's memory is laid out once."""
+    layers = dict(graph.layers)
+    for tensor, shape in zip(graph.inputs, shapes, strict=True):
+        name = graph.calls[tensor].layer
+        layers[name] = replace(layers[name], config=layers[name].config | {"shape": shape})
+    return replace(graph, layers=layers)
+
+
+def _choose_for_opaque(model: FloatModel, data: Dataset, config: PreprocessingConfig) -> Choice:
+    """Choose the preprocessing of a SavedModel: it is run here, one sample at a time."""
+    from pipeline.training.tfmot import tensorflow
+
+    saved = tensorflow().saved_model.load(str(model.model / "saved"))
+    serve = saved.signatures["serving_default"]
+
+    def predict(inputs: list[Any]) -> list[Any]:
+        answers = [
+            serve(**{port.name: row[None] for port, row in zip(model.inputs, rows, strict=True)})
+            for rows in zip(*inputs, strict=True)
+        ]
+        return [np.concatenate([answer[port.name] for answer in answers]) for port in model.outputs]
+
+    probe = _probe(data, predict, OPAQUE_PROBE_SAMPLES)
+    return choose_preprocessing(probe, _fixed_ports(model, data), config)
+
+
+def _probe(data: Dataset, predict: Any, most: int = PROBE_SAMPLES) -> Probe:
+    samples = Samples.to_probe(data, most)
+    inputs, outputs = range(len(data.shapes)), range(len(data.tasks))
+    return Probe(predict, [*map(samples.raw, inputs)], [*map(samples.target, outputs)], data.tasks)
+
+
+def _keras_predict(model: Any) -> Any:
+    """The model as a function of any number of samples, in memory for a few."""
+    from pipeline.training.keras_io import predict
+
+    def infer(inputs: list[Any]) -> list[Any]:
+        starts = range(0, len(inputs[0]), PROBE_BATCH)
+        parts = [predict(model, [x[start : start + PROBE_BATCH] for x in inputs]) for start in starts]
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+    return infer
+
+
+def _each_then(transforms: Preprocessing, model: FloatModel, affines: Affines) -> Preprocessing:
+    """Apply another scale and offset, those of each input's name, after its transform."""
+    return tuple(
+        _then(transform, *affines[port.name]) if port.name in affines else transform
+        for transform, port in zip(transforms, model.inputs, strict=True)
+    )
+
+
+def _then(transform: Transform, factor: Any, shift: Any) -> Transform:
+    scale, offset = np.asarray(transform.scale), np.asarray(transform.offset)
+    return replace(
+        transform,
+        scale=tuple(np.atleast_1d(scale * factor).tolist()),
+        offset=tuple(np.atleast_1d(offset * factor + shift).tolist()),
+        reason=f"{transform.reason}, then each feature scaled",
+    )
+
+
+def _balancing(model: FloatModel, data: Dataset, transforms: tuple[Transform, ...]) -> Affines:
+    """For vectors and series whose features differ much in range, what standardises each of them."""
+    found: Affines = {}
+    samples = Samples.of(data, "train", transforms).choose(16 * PROBE_SAMPLES, seed=0)
+    for index, (port, shape) in enumerate(zip(model.inputs, data.shapes, strict=True)):
+        if transforms[index].indices or len(shape) not in (1, 2) or shape[-1] == 1:
+            continue
+        values = transforms[index].apply(samples.raw(index)).reshape(-1, shape[-1]).astype(np.float64)
+        reach = np.abs(values).max(axis=0)
+        if reach.max() > UNEVEN_RANGES * max(reach.min(), 1e-12):
+            deviation = values.std(axis=0)
+            deviation = np.where(deviation > 1e-9 * reach.max(), deviation, 1.0)
+            found[port.name] = (1 / deviation, -values.mean(axis=0) / deviation)
+    return found

@@ -1,0 +1,210 @@
+"""What a release says of itself: the build's facts as the release's ``manifest.json``."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from typing import TYPE_CHECKING, Any
+
+from deploy.bundle import release_name
+from deploy.manifest import Input, Manifest, Output, Preprocessing, Raw, Resize, RuntimeNeed
+from pipeline.errors import ConfigError
+from pipeline.runtimes.runtime import DISTRIBUTIONS
+from pipeline.training.fine_tuning import OF_CLASSES
+
+if TYPE_CHECKING:
+    from models.ports import Port
+    from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel, Transform
+    from pipeline.config import BuildConfig
+    from pipeline.release.drift_reference import Observed
+    from pipeline.runtimes.session import Tensor
+    from pipeline.targets import Target
+    from pipeline.validate.report import Report
+
+EPOCH = "SOURCE_DATE_EPOCH"
+ANY = "any"
+ANDROID_ABIS = {"aarch64": "arm64-v8a", "armv7l": "armeabi-v7a", "x86_64": "x86_64", "i686": "x86"}
+# A version as ``counter_of`` orders it: one to four numbers with one separator, or up to three and a stage.
+_VERSION = re.compile(
+    r"v?(\d+)(?:([._-])(\d+)(?:\2(\d+)(?:\2(\d+))?)?)?(?:[._-]?(dev|alpha|a|beta|b|rc|c)[._-]?(\d*))?",
+    re.ASCII | re.IGNORECASE,
+)
+_STAGES = {"dev": 100, "a": 200, "alpha": 200, "b": 300, "beta": 300, "c": 400, "rc": 400}
+FINAL = 500  # the last three digits of a final version's counter; a fourth number is added to it
+MOST_PART = 999  # of the second and third number of a version
+MOST_FOURTH = 499
+MOST_OF_STAGE = 99  # of the number after rc or another stage
+# The least that a device's counter of releases, a signed 64-bit integer, does not hold.
+TOO_HIGH = 2**63
+
+
+def make_manifest(
+    quantized: QuantizedModel,
+    observed: Observed,
+    report: Report,
+    data: Dataset,
+    model: PreparedModel,
+    *,
+    config: BuildConfig,
+    target: Target,
+    golden: int,
+    created: str | None,
+) -> Manifest:
+    """Return the release's manifest, without the hashes of its files.
+
+    Args:
+        golden: how many golden samples there are.
+
+    Raises:
+        ConfigError: as ``counter_of``.
+        DeployError: as ``release_name``.
+    """
+    machine = machine_of(target)
+    project, release, interpolation = config.project, config.release, config.data.interpolation
+    name = release_name(project.name, project.version, target.name)
+    return Manifest(
+        name=project.name,
+        version=project.version,
+        target=target.name,
+        counter=counter_in(config),
+        created=created,
+        expires=release.expires,
+        devices=tuple(device.name for device in target.devices),
+        machine=machine,
+        android_abi=ANDROID_ABIS.get(machine, machine),
+        runtimes=runtimes_of(report, target),
+        format=quantized.format,
+        inputs=_inputs(report, model, observed, interpolation),
+        outputs=tuple(
+            Output(**_tensor(tensor, port, seen), task=task, logits=task in OF_CLASSES and bool(from_logits))
+            for tensor, port, task, from_logits, seen in zip(
+                report.outputs,
+                model.outputs,
+                model.tasks,
+                model.from_logits,
+                observed.output_ranges,
+                strict=True,
+            )
+        ),
+        labels=data.classes,
+        tolerance_steps=config.gates.bit_difference_steps,
+        golden=golden,
+        model=f"{name}.tflite",
+        files={},
+    )
+
+
+def created_at() -> str | None:
+    """Return SOURCE_DATE_EPOCH as ISO 8601 in UTC; None where it is not set: a release has no clock's time.
+
+    Raises:
+        ConfigError: it is set to something else than seconds.
+    """
+    seconds = os.environ.get(EPOCH, "")
+    if not seconds:
+        return None
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError) as error:
+        msg = f"{EPOCH}: {seconds!r} is no number of seconds; set it to e.g. $(git log -1 --format=%ct)"
+        raise ConfigError(msg) from error
+
+
+def counter_in(config: BuildConfig) -> int:
+    """Return the counter that the settings state, else that of their version; errors as ``counter_of``."""
+    stated = config.release.counter
+    return counter_of(config.project.version) if stated is None else stated
+
+
+def counter_of(version: str) -> int:
+    """Return the counter of a version, which rises as versions do; a pre-release has one below its release.
+
+    The digits of the first three numbers are followed by three digits: 500 for a release, and for a
+    pre-release its stage and number. 1.2.3 is 1002003500, 1.2.3-rc1 is 1002003401, 1.2.3.4 is 1002003504.
+
+    Raises:
+        ConfigError: the version has another form, so that its place among others is not known, or one of its
+            numbers is too large for the digits that it has.
+    """
+    found = _VERSION.fullmatch(version)
+    first, _, second, third, fourth, stage, number = found.groups() if found else (None,) * 7
+    if first is None or (fourth and stage):
+        msg = (
+            f"version {version!r}: cannot be ordered among others; write it as 1.2.3, 1.2.3.4 or 1.2.3-rc1 "
+            "(dev, alpha, beta, rc), or state a number that rises with every release in [release] counter"
+        )
+        raise ConfigError(msg)
+    major, minor, patch, revision, count = (int(x or 0) for x in (first, second, third, fourth, number))
+    last = _STAGES[stage.lower()] + count if stage else FINAL + revision
+    counter = ((major * 1000 + minor) * 1000 + patch) * 1000 + last
+    if (
+        max(minor, patch) > MOST_PART
+        or revision > MOST_FOURTH
+        or count > MOST_OF_STAGE
+        or counter >= TOO_HIGH
+    ):
+        msg = (
+            f"version {version!r}: its numbers are too large: at most {MOST_PART} for the second and third, "
+            f"{MOST_FOURTH} for the fourth and {MOST_OF_STAGE} after a stage; state one in [release] counter"
+        )
+        raise ConfigError(msg)
+    return counter
+
+
+def machine_of(target: Target) -> str:
+    """Return the machine that a target's devices are: for the host this one, it was tried on no other."""
+    machines = {device.arch for device in target.devices}
+    return machines.pop() if len(machines) == 1 else ANY
+
+
+def runtimes_of(report: Report, target: Target) -> tuple[RuntimeNeed, ...]:
+    """Return the packages that have the model's operators, the target's own first.
+
+    Where none is known to have them it is the one that the model was tried on.
+    """
+    oldest = report.compatibility.oldest
+    packages = sorted(DISTRIBUTIONS, key=lambda package: package != target.runtime)
+    needs = {DISTRIBUTIONS[package]: oldest[package] for package in packages if oldest.get(package)}
+    if not needs:
+        distribution = DISTRIBUTIONS[target.runtime]
+        needs = {distribution: installed(distribution)}
+    return tuple(
+        RuntimeNeed.model_validate({"package": package, "least": least}) for package, least in needs.items()
+    )
+
+
+def _tensor(tensor: Tensor, port: Port, seen: tuple[float, float] | None) -> dict[str, Any]:
+    return {
+        "name": port.name,
+        "shape": tensor.shape,
+        "dtype": tensor.dtype,
+        "scale": tensor.scale,
+        "zero_point": tensor.zero_point or 0,
+        "range": seen,
+    }
+
+
+def _inputs(
+    report: Report, model: PreparedModel, observed: Observed, interpolation: str
+) -> tuple[Input, ...]:
+    raws = (Raw(dtype=dtype, low=low, high=high) for dtype, low, high in observed.raw)
+    ports = zip(report.inputs, model.inputs, observed.input_ranges, strict=True)
+    return tuple(
+        Input(**_tensor(tensor, port, seen), preprocessing=_steps(transform, tensor, interpolation), raw=raw)
+        for (tensor, port, seen), transform, raw in zip(ports, model.preprocessing, raws, strict=True)
+    )
+
+
+def _steps(transform: Transform, tensor: Tensor, interpolation: str) -> Preprocessing:
+    """What an application does to a raw sample, in this order, before it quantizes it."""
+    _, *shape = tensor.shape
+    is_image = len(shape) == 3 and shape[-1] in (1, 3, 4)
+    return Preprocessing(
+        resize=Resize(size=(shape[0], shape[1]), interpolation=interpolation) if is_image else None,
+        indices=transform.indices,
+        reverse_channels=transform.reverse_channels,
+        scale=transform.scale,
+        offset=transform.offset,
+    )

@@ -1,0 +1,201 @@
+"""Validation of a .tflite file that no build has to know of: open, measure, judge."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from deploy.errors import DeployError
+from deploy.manifest import read_manifest
+from pipeline.artifacts import described
+from pipeline.errors import InputError, leaf_errors_mapped
+from pipeline.loading.load import read_data, shifted_data, stored_dataset
+from pipeline.preparation.float_check import ALLOW, Answered, doubt, unsuitable
+from pipeline.preparation.input_preprocessing import PROBE_SAMPLES, Choice, Probe, choose_preprocessing
+from pipeline.release.released import Released
+from pipeline.runtimes.environment import check_environment
+from pipeline.runtimes.remote import device_runtime
+from pipeline.runtimes.runtime import host_runtime
+from pipeline.runtimes.scaling import as_input, as_real
+from pipeline.runtimes.session import Session
+from pipeline.samples import Samples
+from pipeline.scratch import scratch
+from pipeline.validate.gates import judge
+from pipeline.validate.measure import Judging, Measurement, output_names
+from pipeline.validate.subject import Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from deploy.transports.ssh import SshAddress
+    from models.ports import Port
+    from pipeline.artifacts import Dataset
+    from pipeline.config import BuildConfig, DataConfig
+    from pipeline.targets import Device, Target
+    from pipeline.tasks.scoring import Standard
+    from pipeline.validate.report import Report
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a file is judged with: samples, how its outputs are meant, and what there is to say of both."""
+
+    samples: Samples | None = None
+    judging: Judging = field(default_factory=partial(Judging, (), (), ()))
+    shifted: Mapping[str, Samples] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    preprocessing: str = ""
+    chance: tuple[Standard, ...] = ()
+
+
+def validate_file(
+    file: Path,
+    *,
+    target: Target,
+    devices: tuple[Device, ...],
+    config: BuildConfig,
+    baseline: Path | None = None,
+    against: Path | None = None,
+    board: bool = False,
+    addresses: tuple[SshAddress, ...] = (),
+) -> Report:
+    """Measure a .tflite file and ask the gates.
+
+    Args:
+        target: what it is for.
+        devices: those to measure on.
+        config: its data, preprocessing, validation, gates and seed.
+        baseline: the float model that it came from.
+        against: an earlier file that it may not cost more than.
+        board: whether to measure on the emulated board as well.
+        addresses: of real devices to measure on as well.
+
+    Raises:
+        DeviceError: a real device is not reached, or lacks something.
+        InputError: a file or the data is damaged, or they do not fit each other.
+        StageError: a runtime crashed or hung.
+        ToolchainError: something that is needed is not installed or provisioned.
+    """
+    check_environment(devices)
+    subject = Subject.open(file)
+    real = tuple(map(device_runtime, addresses))
+    with leaf_errors_mapped(), scratch("validate") as folder:
+        float_model = Subject.open(baseline) if baseline else None
+        given = _read(subject, float_model or subject, config, folder)
+        measurement = Measurement(
+            subject,
+            float_model,
+            given.samples,
+            given.judging,
+            target,
+            devices,
+            config.validation,
+            config.seed,
+            shifted=given.shifted,
+            against=Subject.open(against) if against else None,
+            board=board,
+            real=real,
+        )
+        report, _ = measurement.run(
+            file.name,
+            classes=given.judging.classes,
+            preprocessing=given.preprocessing,
+            notes=given.notes,
+        )
+    report = replace(report, chance=given.chance)
+    return replace(report, verdicts=judge(report, config.gates))
+
+
+def _read(subject: Subject, original: Subject, config: BuildConfig, folder: Path) -> Given:
+    """Test samples, and how outputs are judged with them; nothing where no data is given.
+
+    Args:
+        original: the float model, or the file itself where none is given.
+
+    Raises:
+        InputError: the labels are in another order than the model's classes, or other preprocessing suits
+            the model far better.
+    """
+    if not config.data.source:
+        return Given()
+    inputs, outputs = subject.ports()
+    data = _stored(subject, config.data, folder / "data", config.seed)
+    choice = _released(subject, config) or _choose(original, data, config)
+    transforms, logits = choice.transforms, tuple(map(_is_logits, outputs))
+    answered = Answered.of(original.path, data, transforms, output_names(outputs), logits)
+    misordered = answered.misordered()
+    problems = (*misordered, *unsuitable(choice.better))
+    if problems and not config.gates.allow_chance:
+        msg = f"{problems[0]}; {ALLOW}"
+        raise InputError(msg)
+    chance = answered.standards()
+    shift = config.validation.shift
+    others = zip(shift.sources, shifted_data(config.data, data, shift), strict=True)
+    return Given(
+        samples=Samples.of(data, "test", transforms),
+        judging=Judging(data.tasks, output_names(outputs), logits, data.classes),
+        shifted={
+            name: Samples.every(_stored(subject, other, folder / f"shifted-{name}", config.seed), transforms)
+            for name, other in others
+        },
+        notes=(
+            *data.findings,
+            *(f"the model: {found}" for found in chance if found.standing == "better"),
+            *data.notes,
+            *choice.warnings,
+            *misordered,
+            *answered.perhaps_misordered(),
+            *(doubt(found) for found in chance if found.standing == "unclear"),
+        ),
+        preprocessing=described(inputs, transforms),
+        chance=chance,
+    )
+
+
+def _stored(subject: Subject, config: DataConfig, folder: Path, seed: int) -> Dataset:
+    """Read data as the file's inputs and outputs want it."""
+    inputs, outputs = subject.ports()
+    folder.mkdir()
+    found = read_data(config, inputs, outputs, seed, folder)
+    return stored_dataset(found, folder, len(inputs), outputs)
+
+
+def _released(subject: Subject, config: BuildConfig) -> Choice | None:
+    """What the manifest beside a file of a release says of its inputs; None of any other file."""
+    try:
+        manifest = read_manifest(subject.path.parent)
+    except DeployError:
+        return None
+    if manifest.files.get(subject.path.name) != subject.flat.sha256:
+        return None
+    declared = config.preprocessing != type(config.preprocessing)()
+    note = (
+        "the release's own preprocessing is used; [preprocessing], --scale and --offset are for other files"
+    )
+    return Choice(Released(subject.path.parent, manifest).transforms, (), (note,) if declared else ())
+
+
+def _choose(subject: Subject, data: Dataset, config: BuildConfig) -> Choice:
+    """The preprocessing of the file's inputs, chosen as a build chooses it."""
+    samples = Samples.to_probe(data, PROBE_SAMPLES)
+    cores = len(os.sched_getaffinity(0))
+    with Session(host_runtime("litert"), subject.path, threads=cores) as session:
+        details = session.describe()
+
+        def predict(inputs: list[Any]) -> list[Any]:
+            taken = [as_input(values, to) for values, to in zip(inputs, details.inputs, strict=True)]
+            answers = session.run(taken, batches=True)
+            return [as_real(values, of) for values, of in zip(answers, details.outputs, strict=True)]
+
+        raw = [samples.raw(index) for index in range(len(data.shapes))]
+        targets = [samples.target(index) for index in range(len(data.tasks))]
+        probe = Probe(predict, raw, targets, data.tasks)
+        return choose_preprocessing(probe, subject.ports()[0], config.preprocessing)
+
+
+def _is_logits(port: Port) -> bool | None:
+    """What the last operator tells; a linear one may give anything."""
+    return False if port.activation in {"softmax", "sigmoid"} else None

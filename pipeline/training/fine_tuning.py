@@ -1,0 +1,216 @@
+"""Fine-tuning of a Keras model towards the unchanged float model's outputs and the targets."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.progress import track
+from pipeline.samples import Samples
+from pipeline.training.keras_io import open_model, predict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from pipeline.artifacts import Dataset, PreparedModel
+    from pipeline.config import TrainingConfig
+
+    Arrays = list[NDArray[np.float32]]
+    Aim = Callable[[NDArray[np.int64], list[NDArray[Any]]], Arrays]
+
+PREDICT_BATCH = 256
+# The float model's outputs are computed once where they fit in this, else again for every batch.
+KEPT_TARGET_BYTES = 256 << 20
+SMALLEST_VARIANCE = 1e-6
+# Tasks whose outputs are classes; the others' are numbers, fitted by least squares.
+OF_CLASSES = frozenset({"classification", "binary", "multi-label", "segmentation"})
+OF_INPUT = frozenset({"reconstruction", "anomaly"})
+
+
+def training_samples(data: Dataset, model: PreparedModel, config: TrainingConfig, seed: int) -> Samples:
+    """The training samples that fine-tuning uses: all of them, or a seeded choice."""
+    samples = Samples.of(data, "train", model.preprocessing)
+    return samples.choose(config.samples or len(samples), seed)
+
+
+def steps_per_epoch(samples: int, config: TrainingConfig) -> int:
+    return -(-samples // config.batch_size)
+
+
+def total_epochs(samples: int, config: TrainingConfig) -> int:
+    """Passes over the samples: as many as asked for, and more where that is too few steps."""
+    return max(config.epochs, -(-config.least_steps // steps_per_epoch(samples, config)))
+
+
+def total_steps(samples: int, config: TrainingConfig) -> int:
+    return total_epochs(samples, config) * steps_per_epoch(samples, config)
+
+
+def fine_tune(
+    name: str,
+    student: Any,
+    model: PreparedModel,
+    data: Dataset,
+    config: TrainingConfig,
+    seed: int,
+    callbacks: tuple[Any, ...] = (),
+) -> None:
+    """Train ``student`` in place towards the unchanged float model and the targets, showing progress.
+
+    Adam with a cosine learning-rate schedule. What is aimed at mixes the float model's outputs with the
+    targets; cross-entropy is linear in its target, and so is the gradient of the squared error, so this
+    equals a weighted sum of the distillation loss (Hinton et al., 2015, arXiv:1503.02531, at temperature 1)
+    and the loss on the targets.
+    """
+    import tf_keras
+
+    samples = training_samples(data, model, config, seed)
+    epochs, steps = total_epochs(len(samples), config), total_steps(len(samples), config)
+    aim = aims(model, samples, config.distillation)
+    student.compile(
+        tf_keras.optimizers.Adam(tf_keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)),
+        loss=losses(model),
+        loss_weights=loss_weights(model, aim, samples),
+    )
+    heard = tf_keras.callbacks.CallbackList(callbacks, model=student)
+    rng = np.random.default_rng(seed)
+    heard.on_train_begin()
+    with track(name, steps, "steps") as advance:
+        for epoch in range(epochs):
+            heard.on_epoch_begin(epoch)
+            order = rng.permutation(len(samples))
+            for step, start in enumerate(range(0, len(order), config.batch_size)):
+                batch = order[start : start + config.batch_size]
+                heard.on_train_batch_begin(step)
+                inputs = samples.take(batch).model_inputs()
+                found = student.train_on_batch(
+                    _single(inputs),
+                    _single(aim(batch, inputs)),
+                    sample_weight=position_weights(model, samples.take(batch)),
+                )
+                heard.on_train_batch_end(step)
+                loss = found[0] if isinstance(found, list) else found
+                advance(1, f"epoch {epoch + 1} of {epochs}, loss {loss:.4f}")
+            heard.on_epoch_end(epoch)
+    heard.on_train_end()
+
+
+def losses(model: PreparedModel) -> list[Any]:
+    """For each output the loss that its task is trained with."""
+    import tf_keras
+
+    chosen = []
+    for port, task, from_logits in zip(model.outputs, model.tasks, model.from_logits, strict=True):
+        if task not in OF_CLASSES:
+            chosen.append(tf_keras.losses.MeanSquaredError())
+        elif is_sigmoid(task, port.shape[-1], port.activation):
+            chosen.append(tf_keras.losses.BinaryCrossentropy(from_logits=bool(from_logits)))
+        else:
+            chosen.append(tf_keras.losses.CategoricalCrossentropy(from_logits=bool(from_logits)))
+    return chosen
+
+
+def position_weights(model: PreparedModel, samples: Samples) -> Any:
+    """Return weights that leave positions without a class out of the loss.
+
+    Returns:
+        None where every position has a class; else float32 for each output: (n, *positions) with a mean of 1,
+        0 where there is no class, or (n,) ones. Of one output, its array alone.
+    """
+    weights, partial = [], False
+    for index, task in enumerate(model.tasks):
+        target = samples.target(index) if task == "segmentation" else None
+        counts = np.ones(len(samples), bool) if target is None else target >= 0
+        partial = partial or not counts.all()
+        weights.append(np.asarray(counts / max(float(counts.mean()), 1 / counts.size), np.float32))
+    return _single(weights) if partial else None
+
+
+def loss_weights(model: PreparedModel, aim: Aim, samples: Samples) -> list[float]:
+    """For each output what its loss is multiplied by.
+
+    A squared error is divided by the variance of what is aimed at, so that numbers count as much as classes
+    in whatever unit they are. Else an output of small numbers drifts out of the range that fake quantization
+    learned for it, where no gradient brings it back.
+    """
+    places = np.arange(min(len(samples), PREDICT_BATCH))
+    found = aim(places, samples.take(places).model_inputs())
+    return [
+        1.0 if task in OF_CLASSES else 1.0 / max(float(values.var()), SMALLEST_VARIANCE)
+        for task, values in zip(model.tasks, found, strict=True)
+    ]
+
+
+def is_sigmoid(task: str, classes: int | None, activation: str) -> bool:
+    """Whether each number of an output is a probability of its own."""
+    return task in {"binary", "multi-label"} or classes == 1 or activation == "sigmoid"
+
+
+def aims(model: PreparedModel, samples: Samples, share: float) -> Aim:
+    """What training aims at: ``share`` of the float model's outputs and the rest of the targets.
+
+    Returns:
+        A function from places among the samples, and the model's inputs there, to float32 (n, *output_shape)
+        for each output.
+    """
+    if not share and all(samples.targets):
+        return lambda places, inputs: mixed(model, samples.take(places), inputs, None, share)
+    teacher = open_model(model.prepared)
+    values = sum(math.prod(port.fixed_shape) for port in model.outputs)
+    if 4 * len(samples) * values > KEPT_TARGET_BYTES:
+        return lambda places, inputs: mixed(
+            model, samples.take(places), inputs, predict(teacher, inputs), share
+        )
+    kept = [np.empty((len(samples), *port.fixed_shape), np.float32) for port in model.outputs]
+    with track("float model's outputs", len(samples), "samples") as advance:
+        start = 0
+        for chunk in samples.chunks(PREDICT_BATCH):
+            inputs = chunk.model_inputs()
+            found = mixed(model, chunk, inputs, predict(teacher, inputs), share)
+            for of_output, values_found in zip(kept, found, strict=True):
+                of_output[start : start + len(chunk)] = values_found
+            start += len(chunk)
+            advance(len(chunk))
+    return lambda places, inputs: [of_output[places] for of_output in kept]
+
+
+def mixed(
+    model: PreparedModel, samples: Samples, inputs: list[NDArray[Any]], taught: Arrays | None, share: float
+) -> Arrays:
+    """Mix the float model's outputs (as probabilities, where they are of classes) with the targets."""
+    result = []
+    for index, (port, task) in enumerate(zip(model.outputs, model.tasks, strict=True)):
+        soft = None
+        if taught is not None:
+            is_logits = task in OF_CLASSES and model.from_logits[index]
+            soft = probabilities(taught[index], port.activation, task) if is_logits else taught[index]
+        target = samples.target(index)
+        shape = (len(samples), *port.fixed_shape)
+        if task in OF_INPUT:
+            hard = np.asarray(inputs[0], np.float32).reshape(shape)
+        elif target is None or task == "embedding":
+            assert soft is not None
+            result.append(np.asarray(soft, np.float32))
+            continue
+        elif task in {"classification", "segmentation"} and shape[-1] != 1:
+            hard = np.eye(shape[-1], dtype=np.float32)[np.maximum(target, 0)]
+        else:
+            hard = np.asarray(target, np.float32).reshape(shape)
+        result.append(hard if soft is None else np.asarray(share * soft + (1 - share) * hard, np.float32))
+    return result
+
+
+def probabilities(logits: NDArray[np.float32], activation: str, task: str) -> NDArray[np.float32]:
+    """Logits (n, ..., classes) as probabilities."""
+    if is_sigmoid(task, logits.shape[-1], activation):
+        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)
+
+
+def _single(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else values
