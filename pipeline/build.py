@@ -1,4 +1,4 @@
-"""The whole build on one page: Keras model in, release out."""
+"""The whole build: compile a model, measure it, release it."""
 
 from __future__ import annotations
 
@@ -35,10 +35,68 @@ from pipeline.validate.stage import validate
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pipeline.artifacts import (
+        Baseline,
+        CalibrationSet,
+        Dataset,
+        FloatModel,
+        Measured,
+        PreparedModel,
+        QuantizedModel,
+    )
     from pipeline.config import BuildConfig
     from pipeline.targets import Target
     from pipeline.validate.report import Report
     from pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the user gives a build, by content; reading it first reports a wrong path before any work.
+
+    Attributes:
+        name: of the release, ``NAME-VERSION-TARGET``.
+        against: the last release's .tflite, if there is one.
+        field: statistics from devices to calibrate with, if there are any.
+        origin: where, when and by whom the release is built.
+    """
+
+    name: str
+    model: Source
+    data: Source
+    against: Source | None
+    field: Source | None
+    origin: Origin
+
+    @classmethod
+    def of(cls, config: BuildConfig, target: Target) -> Inputs:
+        """Find and digest everything that ``config`` names.
+
+        Raises:
+            PipelineError: a file is missing or damaged, or no rollback index follows from the version.
+        """
+        counter_in(config)
+        with leaf_errors_mapped():
+            return cls(
+                name=release_name(config.project.name, config.project.version, target.name),
+                model=Source(location=str(config.model.path), digest=model_digest(config.model)),
+                data=source_of(config.data),
+                against=last_release(config.validation.against),
+                field=field_statistics(config.calibration),
+                origin=Origin.of(config.model.path),
+            )
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The model to release, and what measuring and documenting it needs."""
+
+    loaded: FloatModel
+    data: Dataset
+    prepared: PreparedModel
+    baseline: Baseline
+    samples: CalibrationSet
+    quantized: QuantizedModel
 
 
 @dataclass(frozen=True)
@@ -59,9 +117,6 @@ def build(
 ) -> Built:
     """Take a trained Keras model to a validated release for ``target``.
 
-    The report is published whether or not the gates pass; an earlier release of the same name is replaced
-    only by one that passes.
-
     Args:
         key: signs the release, a path or PEM text; None leaves it unsigned.
         password: of the key, where it is encrypted.
@@ -71,44 +126,83 @@ def build(
         PipelineError: a stage could not finish.
     """
     check_environment(target.devices)
-    with leaf_errors_mapped():
-        name = release_name(config.project.name, config.project.version, target.name)
-        given_model = Source(location=str(config.model.path), digest=model_digest(config.model))
-        given_data = source_of(config.data)
-        last = last_release(config.validation.against)
-        field = field_statistics(config.calibration)
-    origin = Origin.of(config.model.path)
-    counter_in(config)  # a version that gives none is told before the work
+    inputs = Inputs.of(config, target)
+    compiled = compile_model(inputs, config, workspace)
+    measured = measure_model(compiled, inputs, target, config, workspace)
+    return release_model(compiled, measured, inputs, target, config, workspace, key, password)
+
+
+def compile_model(inputs: Inputs, config: BuildConfig, workspace: Workspace) -> Compiled:
+    """Load, prepare, compress and quantize the model.
+
+    Raises:
+        PipelineError: a stage could not finish.
+    """
     step, seed, timeout_s = workspace.step, config.seed, config.quantize.convert_timeout_s
 
-    model = step(load_model, given_model, config=config.model)
-    data = step(load_data, given_data, model, config=config.data, seed=seed)
-    prepared = step(prepare_model, model, data, config=config.preprocessing)
+    loaded = step(load_model, inputs.model, config=config.model)
+    data = step(load_data, inputs.data, loaded, config=config.data, seed=seed)
+    prepared = step(prepare_model, loaded, data, config=config.preprocessing)
     baseline = step(convert_float, prepared, timeout_s=timeout_s)
     step(check_float, baseline, prepared, data, allow_chance=config.gates.allow_chance)
-    samples = step(choose_calibration, data, config=config.calibration, field=field, seed=seed)
+    samples = step(choose_calibration, data, config=config.calibration, field=inputs.field, seed=seed)
     compressed = step(prune, prepared, data, config=config.prune, seed=seed)
     aware = step(train_quantization_aware, compressed, prepared, data, config=config.quantize, seed=seed)
     converted = step(convert_quantized, aware, prepared, samples, data, config=config.quantize)
     quantized = step(describe, converted, prepared, data, about=About.of(config))
     if quantized.reason:
         workspace.notify("warning", f"the release is {quantized.format}: {quantized.reason}")
+    return Compiled(loaded, data, prepared, baseline, samples, quantized)
+
+
+def measure_model(
+    compiled: Compiled, inputs: Inputs, target: Target, config: BuildConfig, workspace: Workspace
+) -> Measured:
+    """Measure the quantized model against its float baseline on every runtime of ``target``.
+
+    Raises:
+        PipelineError: a stage could not finish.
+    """
+    step, seed, data = workspace.step, config.seed, compiled.data
     shifted = [
-        step(load_data, source_of(other), model, config=other, seed=seed)
+        step(load_data, source_of(other), compiled.loaded, config=other, seed=seed)
         for other in shifted_data(config.data, data, config.validation.shift)
     ]
-    measured = step(
-        validate, quantized, baseline, prepared, data, *shifted,
-        target=target, config=config.validation, against=last, seed=seed,
+    return step(
+        validate, compiled.quantized, compiled.baseline, compiled.prepared, data, *shifted,
+        target=target, config=config.validation, against=inputs.against, seed=seed,
     )  # fmt: skip
-    judged = step(judge, measured, name=name, gates=config.gates)
+
+
+def release_model(
+    compiled: Compiled,
+    measured: Measured,
+    inputs: Inputs,
+    target: Target,
+    config: BuildConfig,
+    workspace: Workspace,
+    key: Path | str | None = None,
+    password: str | None = None,
+) -> Built:
+    """Judge what was measured, and publish a release of what passed.
+
+    The report is published whether or not the gates pass; an earlier release of the same name is replaced
+    only by one that passes.
+
+    Raises:
+        GateFailed: a gate was not passed; there is no new release.
+        PipelineError: a stage could not finish.
+    """
+    step, data, prepared, name = workspace.step, compiled.data, compiled.prepared, inputs.name
     report, folder = workspace.root / "report" / name, workspace.root / "release" / name
+
+    judged = step(judge, measured, name=name, gates=config.gates)
     publish(judged.folder, report)
     passed = require_passed(judged, report, standing=folder)
-    observed = step(observe, quantized, prepared, data, seed=seed)
+    observed = step(observe, compiled.quantized, prepared, data, seed=config.seed)
     released = step(
-        release, quantized, passed, measured, observed, samples, data, prepared, given_model, given_data,
-        config=config, target=target, origin=origin,
+        release, compiled.quantized, passed, measured, observed, compiled.samples, data, prepared,
+        inputs.model, inputs.data, config=config, target=target, origin=inputs.origin,
     )  # fmt: skip
     publish(released.folder / name, folder, key, password)
     return Built(folder, released.reproducible_digest, read_report(judged.report))
