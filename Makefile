@@ -26,7 +26,7 @@ emulator: env              # what a build for arm64 needs, into the user's cache
 
 provision: env             # what the tests need: emulated 64-bit and 32-bit Arm, and the emulated board
 	$(BIN)/pipeline device provision rpi5 armv7 board
-	$(BIN)/python -c 'from pipeline.runtimes.provisioning import provision_proofs; provision_proofs()'
+	$(BIN)/python -c 'from pipeline.emulation.provisioning import provision_proofs; provision_proofs()'
 
 lock: env                  # pin the newest versions that pyproject.toml allows
 	CUSTOM_COMPILE_COMMAND="make lock" PIP_CONFIG_FILE=/dev/null \

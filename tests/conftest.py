@@ -46,7 +46,7 @@ class Ended:
 @pytest.fixture(scope="session")
 def openssh() -> Path:
     """The folder of ssh, ssh-keygen and sshd of our own, which is on the PATH from now on."""
-    from pipeline.runtimes.provisioning import provision_openssh
+    from pipeline.emulation.provisioning import provision_openssh
 
     folder = provision_openssh()
     os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
@@ -56,7 +56,7 @@ def openssh() -> Path:
 @pytest.fixture(scope="session")
 def proofs() -> None:
     """Have gcc, g++, cmake, make and systemd-analyze on the PATH: this machine's, or else our own."""
-    from pipeline.runtimes.provisioning import provision_proofs
+    from pipeline.emulation.provisioning import provision_proofs
 
     folder = provision_proofs()
     if folder is not None:

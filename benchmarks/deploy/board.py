@@ -20,8 +20,8 @@ from deploy.install.options import Options
 from deploy.manifest import read_release
 from deploy.transports.addresses import open_transport
 from deploy.transports.ssh import SshTransport
-from pipeline.board.board import Board
-from pipeline.board.machine import board_device
+from pipeline.emulation.board.board import Board
+from pipeline.emulation.board.machine import board_device
 
 if TYPE_CHECKING:
     from deploy.transports.transport import Transport

@@ -173,8 +173,8 @@ def reached(to: str, folder: Path) -> Iterator[Callable[[], Transport]]:
     if not to.startswith("board-"):
         yield lambda: open_transport(to)
         return
-    from pipeline.board.board import Board
-    from pipeline.board.machine import board_device
+    from pipeline.emulation.board.board import Board
+    from pipeline.emulation.board.machine import board_device
 
     with Board(board_device("rpi4"), adb=True, disk=folder / "disk") as board:
         os.environ["ADB"] = str(board.image.adb)

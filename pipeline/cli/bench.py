@@ -92,7 +92,7 @@ def _counts(threads: str) -> tuple[int, ...]:
 def _devices(target: str | None, devices: str | None) -> tuple[tuple[Runtime, ...], tuple[Runtime, ...]]:
     """The devices asked for: those that are emulated, of which none needs no emulator, and real ones."""
     from deploy.transports.ssh import split_addresses
-    from pipeline.runtimes.emulator import find_emulator
+    from pipeline.emulation.emulator import find_emulator
     from pipeline.runtimes.remote import device_runtime
     from pipeline.runtimes.runtime import runtime_of
     from pipeline.targets import get_device, get_target

@@ -26,7 +26,7 @@ def device() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_devices(*, as_json: bool) -> None:
     """List the devices, their targets, and how they run here."""
-    from pipeline.board.image import is_board_provisioned
+    from pipeline.emulation.board.image import is_board_provisioned
     from pipeline.runtimes.runtime import runtime_of
     from pipeline.targets import load_devices, load_targets
 
@@ -59,7 +59,7 @@ def list_devices(*, as_json: bool) -> None:
 
 
 def _is_ready(runtime: Runtime) -> bool:
-    from pipeline.runtimes.emulator import is_provisioned
+    from pipeline.emulation.emulator import is_provisioned
 
     needs = runtime.device.arch if runtime.kind == "emulated" and runtime.device else None
     return needs is None or is_provisioned(needs)
@@ -73,9 +73,9 @@ def provision_devices(names: tuple[str, ...]) -> None:
     Devices run single programs, emulated; `board` is a whole machine with its own kernel (150 MB), and an ssh
     for the tests (40 MB); 32-bit devices need another 24 MB.
     """
-    from pipeline.board.image import provision_image
-    from pipeline.runtimes.emulator import ARM64, provision
-    from pipeline.runtimes.provisioning import provision_openssh
+    from pipeline.emulation.board.image import provision_image
+    from pipeline.emulation.emulator import ARM64, provision
+    from pipeline.emulation.provisioning import provision_openssh
     from pipeline.targets import get_device
 
     devices = [get_device(name) for name in names if name != BOARD]
@@ -108,9 +108,9 @@ def start_board(core: str, memory: int, cores: int, adb: bool, disk: Path | None
     """Start the emulated board and leave it running: a whole arm64 Linux machine with sshd."""
     import shlex
 
-    from pipeline.board.board import up
-    from pipeline.board.image import find_image
-    from pipeline.board.machine import board_device
+    from pipeline.emulation.board.board import up
+    from pipeline.emulation.board.image import find_image
+    from pipeline.emulation.board.machine import board_device
 
     board = up(board_device(core), memory_mib=memory, cores=cores, adb=adb, disk=disk)
     click.echo(f"The board is up: {core}'s core, {cores} cores, {memory} MiB, {board.address}")
@@ -124,7 +124,7 @@ def start_board(core: str, memory: int, cores: int, adb: bool, disk: Path | None
 @device.command("down")
 def end_board() -> None:
     """End the emulated board that `up` started; what was written on it is lost."""
-    from pipeline.board.board import down
+    from pipeline.emulation.board.board import down
 
     click.echo("The board is down." if down() else "No board was up.")
 
@@ -135,7 +135,7 @@ def open_shell(command: tuple[str, ...]) -> int:
     """Log in to the emulated board, or run COMMAND there and end with its exit status."""
     import subprocess
 
-    from pipeline.board.board import running
+    from pipeline.emulation.board.board import running
     from pipeline.errors import DeviceError
 
     board = running()

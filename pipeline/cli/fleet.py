@@ -50,7 +50,7 @@ def make_fleet(given: dict[str, Any]) -> Fleet:
         DeviceError: the emulated board was named and none is up.
     """
     from deploy.fleet import each_once, read_addresses
-    from pipeline.board.addresses import open_device
+    from pipeline.emulation.board.addresses import open_device
     from pipeline.errors import ConfigError
 
     options = dict(given)
@@ -72,7 +72,7 @@ def make_fleet(given: dict[str, Any]) -> Fleet:
 @contextmanager
 def _opened(address: str) -> Iterator[Transport]:
     from deploy.errors import TransportError
-    from pipeline.board.addresses import open_device
+    from pipeline.emulation.board.addresses import open_device
 
     way = open_device(address)
     try:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from pipeline.board.faults import MemorySearch
-    from pipeline.board.run import BoardRun
+    from pipeline.emulation.board.faults import MemorySearch
+    from pipeline.emulation.board.run import BoardRun
 
 
 def board_tables(run: BoardRun) -> Iterator[Table]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.emulation.bundle import cache_folder
+from pipeline.emulation.emulator import ARM64, find_emulator
+from pipeline.emulation.sysroots import SYSROOTS
 from pipeline.errors import PipelineError, ToolchainError
-from pipeline.runtimes.emulator import ARM64, find_emulator
-from pipeline.runtimes.guests import GUESTS
-from pipeline.runtimes.parts import cache_folder
 from pipeline.targets import load_devices
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def check_everything() -> Iterator[Check]:
     yield check_siblings()
     yield check_cpu()
     yield check_disk()
-    for arch in GUESTS:
+    for arch in SYSROOTS:
         yield check_emulator(arch)
 
 
@@ -153,30 +153,30 @@ def check_emulator(arch: str = ARM64) -> Check:
 
     Only that of 64-bit Arm devices has to be there: the others are fetched when one is asked for.
     """
-    guest = GUESTS[arch]
+    sysroot = SYSROOTS[arch]
     name = "emulator" if arch == ARM64 else f"emulator of {arch}"
     if arch == platform.machine():
-        return Check(name, f"not needed: this host is {guest.debian}")
-    if arch != ARM64 and not guest.part.folder.exists():
-        return Check(name, f"not fetched; to have it: {guest.provision}")
+        return Check(name, f"not needed: this host is {sysroot.debian}")
+    if arch != ARM64 and not sysroot.bundle.folder.exists():
+        return Check(name, f"not fetched; to have it: {sysroot.provision}")
     try:
         emulator = find_emulator(arch)
     except PipelineError as error:
-        return Check(name, "not usable", str(error).partition(";")[0], guest.provision)
+        return Check(name, "not usable", str(error).partition(";")[0], sysroot.provision)
     damaged = next(emulator.damaged_files(hashes=True), None)
     if damaged is not None:
-        return Check(name, "damaged", f"{damaged} is not as provisioned", guest.provision)
+        return Check(name, "damaged", f"{damaged} is not as provisioned", sysroot.provision)
     devices = [device for device in load_devices().values() if device.arch == arch]
     command = [*emulator.command(devices[0], "/dev/null"), "-c", READY]
     try:
         answer = subprocess.run(
-            command, env=emulator.guest.environment(), capture_output=True, text=True, timeout=300
+            command, env=emulator.sysroot.environment(), capture_output=True, text=True, timeout=300
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Check(name, "not usable", str(error), guest.provision)
+        return Check(name, "not usable", str(error), sysroot.provision)
     if answer.stdout != "ready":
         trouble = " ".join(answer.stderr.split()) or f"exit code {answer.returncode}"
-        remedy = f"rm -r {emulator.root.folder} {emulator.tools.folder} && {guest.provision}"
+        remedy = f"rm -r {emulator.root.folder} {emulator.tools.folder} && {sysroot.provision}"
         return Check(name, "not usable", trouble, remedy)
     return Check(name, f"qemu-user with plugin: {', '.join(device.name for device in devices)}")
 

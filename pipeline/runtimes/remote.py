@@ -1,4 +1,4 @@
-"""Real devices over ssh: what one says of itself, and the place of a worker on it.
+"""Real devices over ssh: what one says of itself, and a worker's host on it.
 
 A device needs Python 3.10 or newer with numpy and a runtime. The worker and the model are copied
 into a folder of their own there, which goes when the session ends. Times are its own, and called "device".
@@ -18,8 +18,8 @@ from deploy.transports.ssh import FAILED, LINK_PATH_LIMIT
 from pipeline.errors import DeviceError
 from pipeline.runtimes import machine
 from pipeline.runtimes.machine import Machine  # noqa: TC001 - pydantic reads it
-from pipeline.runtimes.place import MODEL, WORKER
 from pipeline.runtimes.runtime import DISTRIBUTIONS, Runtime
+from pipeline.runtimes.worker_host import MODEL, WORKER
 from pipeline.scratch import Scratch
 from pipeline.targets import Device, read_cpuinfo
 
@@ -133,7 +133,7 @@ def device_machine(address: SshAddress) -> Machine:
     return replace(found, cpu=_clean(found.cpu), governor=_clean(found.governor or "") or None)
 
 
-class RemotePlace:
+class RemoteHost:
     """A folder in the device's /tmp; files go there and back as they are needed.
 
     Raises:

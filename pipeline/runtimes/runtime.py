@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.runtimes.emulator import find_emulator
-from pipeline.runtimes.guests import get_guest
+from pipeline.emulation.emulator import find_emulator
+from pipeline.emulation.sysroots import get_sysroot
 from pipeline.targets import HOST, Device, get_device
 from pipeline.targets import Package as Package
 
@@ -68,7 +68,7 @@ class Runtime:
     def environment(self) -> dict[str, str]:
         """Return the worker's environment."""
         if self.kind == "emulated" and self.device is not None:
-            return get_guest(self.device.arch).environment()
+            return get_sysroot(self.device.arch).environment()
         return dict(os.environ)
 
 
@@ -89,7 +89,7 @@ def emulated_runtime(device: Device) -> Runtime:
     Raises:
         ToolchainError: devices of its architecture are not emulated.
     """
-    found = get_guest(device.arch).pinned()[DISTRIBUTIONS[device.runtime]]
+    found = get_sysroot(device.arch).pinned()[DISTRIBUTIONS[device.runtime]]
     return Runtime(f"{device.runtime}-{device.name}", "emulated", device.runtime, found, device)
 
 

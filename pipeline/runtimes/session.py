@@ -1,8 +1,8 @@
 """A conversation with a worker that runs .tflite models, on any runtime, here or on a device.
 
 The worker is another process, because a model may crash or hang the runtime that reads it. Here that ends as
-an error that names the signal or the time-out, and nothing is left running. Where it runs and where its files
-lie is the business of its place.
+an error that names the signal or the time-out, and nothing is left running. ``WorkerHost`` decides where
+the worker runs and where its files are stored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DeviceError, InputError, StageError, StageKilledError, StageTimeoutError
-from pipeline.runtimes.answers import (
+from pipeline.runtimes.messages import (
     InstructionCount,
     ModelDetails,
     Node,
@@ -35,8 +35,8 @@ from pipeline.runtimes.answers import (
     read_timing,
     settle_counts,
 )
-from pipeline.runtimes.place import MARKS, MODEL, LocalPlace
-from pipeline.runtimes.remote import RemotePlace
+from pipeline.runtimes.remote import RemoteHost
+from pipeline.runtimes.worker_host import MARKS, MODEL, LocalHost
 
 if TYPE_CHECKING:
     import signal
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline.runtimes.place import Place
     from pipeline.runtimes.runtime import Runtime
+    from pipeline.runtimes.worker_host import WorkerHost
 
 __all__ = [
     "InstructionCount",
@@ -102,13 +102,13 @@ class Session:
 
     def __enter__(self) -> Session:
         self._pending = b""
-        self._place: Place = RemotePlace(self.runtime) if self.runtime.address else LocalPlace(self.runtime)
-        self._log = (self._place.folder / "log").open("w+b")
+        self._host: WorkerHost = RemoteHost(self.runtime) if self.runtime.address else LocalHost(self.runtime)
+        self._log = (self._host.folder / "log").open("w+b")
         try:
             self._worker = subprocess.Popen(
-                self._place.prepare(),
+                self._host.prepare(),
                 env=self.runtime.environment(),
-                cwd=self._place.folder,
+                cwd=self._host.folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
@@ -116,7 +116,7 @@ class Session:
             )
         except BaseException:
             self._log.close()
-            self._place.remove()
+            self._host.remove()
             raise
         try:
             self._receive("start")
@@ -138,7 +138,7 @@ class Session:
     def load(self, model: Path, *, threads: int = 1) -> None:
         """Replace the model, in the same worker: to start another one takes seconds when emulated."""
         self._model, self._threads = model, threads
-        self._place.put_model(model)
+        self._host.put_model(model)
         reply = self._exchange("load", model=MODEL, threads=threads)
         if "error" in reply:
             message = (
@@ -160,7 +160,7 @@ class Session:
         """
         outputs = [f"output-{index}.npy" for index in range(len(self._details.outputs))]
         self._ask("run", inputs=self._written(inputs), outputs=outputs, batches=batches)
-        return [self._place.fetch(name) for name in outputs]
+        return [self._host.fetch(name) for name in outputs]
 
     def time(self, inputs: Sequence[NDArray[Any]], *, runs: int = 100, warmup_runs: int = 10) -> Timing:
         """Time ``runs`` inferences after one first and ``warmup_runs`` more; ask it first."""
@@ -247,7 +247,7 @@ class Session:
             stage = "count instructions"
             cause = f"{self.runtime.title} with {self._threads} threads cannot count"
             raise StageError(stage, cause, "use an emulated device and one thread")
-        marks = self._place.folder / MARKS
+        marks = self._host.folder / MARKS
         marks.write_bytes(b"")
         self._ask("mark", inputs=self._written(inputs), runs=runs, warmup_runs=warmup_runs)
         lines = marks.read_text(encoding="ascii").splitlines()
@@ -269,7 +269,7 @@ class Session:
             raise InputError(message)
         names = [f"input-{index}.npy" for index in range(len(inputs))]
         for name, array in zip(names, inputs, strict=True):
-            self._place.put(name, array)
+            self._host.put(name, array)
         return names
 
     def _ask(self, do: str, **arguments: Any) -> Any:
@@ -343,7 +343,7 @@ class Session:
             code = self._worker.wait(GRACE_S)
         except subprocess.TimeoutExpired:
             return StageError(do, f"{self.runtime.title} closed its replies", "run: pipeline doctor")
-        killer = self._place.killer(code)
+        killer = self._host.killer(code)
         if killer is not None:
             cause = f"{self.runtime.title} was killed by {killer} on {self._model.name}"
             if killer == "SIGKILL":
@@ -370,7 +370,7 @@ class Session:
             worker.wait()
             worker.stdout.close()
             self._log.close()
-            self._place.remove()
+            self._host.remove()
 
 
 def _signature(dtype: str, sample_shape: tuple[int, ...]) -> str:

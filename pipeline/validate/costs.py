@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pipeline.board.bench import BoardLatency as BoardLatency
+from pipeline.emulation.board.bench import BoardLatency as BoardLatency
 from pipeline.errors import ConfigError
 from pipeline.runtimes.machine import Machine, read_machine
 from pipeline.runtimes.remote import device_machine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.board.run import BoardRun, measure_board
+from pipeline.emulation.board.run import BoardRun, measure_board
 from pipeline.runtimes.session import Session
 from pipeline.validate.comparison import Comparison  # noqa: TC001 - pydantic reads the annotations
 from pipeline.validate.on_runtime import differences

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deploy.transports.ssh import SshAddress
-    from pipeline.board.board import Board
-    from pipeline.board.image import BoardImage
+    from pipeline.emulation.board.board import Board
+    from pipeline.emulation.board.image import BoardImage
 
 
 @pytest.fixture(scope="session")
 def image() -> BoardImage:
-    from pipeline.board.image import provision_image
+    from pipeline.emulation.board.image import provision_image
 
     return provision_image()
 
@@ -34,7 +34,7 @@ def image() -> BoardImage:
 @pytest.fixture(scope="session")
 def board(image: BoardImage, openssh: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     """One board for all tests, over ssh and adb, with a disk that outlives its power."""
-    from pipeline.board.board import Board
+    from pipeline.emulation.board.board import Board
     from pipeline.targets import get_device
 
     assert image.adb.is_file()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deploy.errors import TransportError
-from pipeline.board.bench import run_bench
+from pipeline.emulation.board.bench import run_bench
 from pipeline.runtimes.remote import device_runtime
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline.board.board import Board
-    from pipeline.board.image import BoardImage
+    from pipeline.emulation.board.board import Board
+    from pipeline.emulation.board.image import BoardImage
 
 pytestmark = pytest.mark.xdist_group("board")
 
@@ -77,7 +77,7 @@ def test_a_model_runs_on_a_machine_over_ssh(
         assert np.array_equal(session.run(inputs)[0], host_outputs[0])
         soak = session.soak(inputs, inferences=160)
         assert soak.mismatches == 0
-        folder = session._place.there
+        folder = session._host.there
     assert board.run(["test", "-e", folder]).status != 0
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from deploy.transports.ssh import SshAddress
     from deploy.transports.transport import Transport
-    from pipeline.board.board import Board
-    from pipeline.board.image import BoardImage
+    from pipeline.emulation.board.board import Board
+    from pipeline.emulation.board.image import BoardImage
 
 pytestmark = pytest.mark.xdist_group("board")
 

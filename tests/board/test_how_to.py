@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from deploy.transports.ssh import SshAddress
-    from pipeline.board.board import Board
+    from pipeline.emulation.board.board import Board
 
 pytestmark = pytest.mark.xdist_group("board")
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "how-to"

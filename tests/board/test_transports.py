@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deploy.transports.transport import Transport
-    from pipeline.board.board import Board
+    from pipeline.emulation.board.board import Board
 
 pytestmark = pytest.mark.xdist_group("board")
 

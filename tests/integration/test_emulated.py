@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from pipeline.emulation.emulator import provision
+from pipeline.emulation.sysroots import SYSROOTS
 from pipeline.errors import StageError
-from pipeline.runtimes.emulator import provision
 from pipeline.runtimes.environment import check_emulator
-from pipeline.runtimes.guests import GUESTS
 from pipeline.runtimes.runtime import emulated_runtime, host_runtime
 from pipeline.runtimes.session import InstructionCount, Session
 from pipeline.targets import get_device, load_devices
@@ -21,7 +21,7 @@ from pipeline.targets import get_device, load_devices
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipeline.runtimes.emulator import Emulator
+    from pipeline.emulation.emulator import Emulator
 
 CONVERT = """
 import sys
@@ -59,7 +59,7 @@ SAMPLES = np.random.default_rng(2).integers(-128, 128, (8, 16, 16, 3), dtype=np.
 @pytest.fixture(scope="module")
 def emulators() -> dict[str, Emulator]:
     """Return every emulator by the architecture of its devices."""
-    return {arch: provision(arch) for arch in GUESTS}
+    return {arch: provision(arch) for arch in SYSROOTS}
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_the_guest_sees_the_devices_own_cpuinfo(name: str, emulators: dict[str, 
     code = "import os; print(open('/proc/cpuinfo').read() + os.uname().machine, end='')"
     answer = subprocess.run(
         [*emulator.command(device, "/dev/null"), "-c", code],
-        env=emulator.guest.environment(),
+        env=emulator.sysroot.environment(),
         capture_output=True,
         text=True,
         check=True,
@@ -160,7 +160,7 @@ def test_the_guest_sees_its_own_files_and_not_this_machines(
     code = "import os; print(os.stat('/usr/lib').st_ino, sorted(os.listdir('/site')), end='')"
     answer = subprocess.run(
         [*emulator.command(device, "/dev/null"), "-c", code],
-        env=emulator.guest.environment(),
+        env=emulator.sysroot.environment(),
         capture_output=True,
         text=True,
         check=True,
@@ -180,17 +180,17 @@ def test_threads_share_no_counter(emulators: dict[str, Emulator], models: Path) 
         session.count_instructions([SAMPLES])
 
 
-@pytest.mark.parametrize("arch", GUESTS)
+@pytest.mark.parametrize("arch", SYSROOTS)
 def test_a_provisioned_emulator_is_whole_and_left_as_it_is(arch: str, emulators: dict[str, Emulator]) -> None:
     emulator = emulators[arch]
-    manifests = [part.folder / "manifest.json" for part in emulator.parts]
+    manifests = [bundle.folder / "manifest.json" for bundle in emulator.bundles]
     made = [manifest.stat().st_mtime_ns for manifest in manifests]
     assert list(emulator.damaged_files(hashes=True)) == []
     assert provision(arch) == emulator
     assert [manifest.stat().st_mtime_ns for manifest in manifests] == made
 
 
-@pytest.mark.parametrize("arch", GUESTS)
+@pytest.mark.parametrize("arch", SYSROOTS)
 def test_the_doctor_finds_an_emulator_that_answers(arch: str, emulators: dict[str, Emulator]) -> None:
     check = check_emulator(arch)
     assert check.problem is None

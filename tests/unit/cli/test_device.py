@@ -44,7 +44,7 @@ def test_a_board_that_is_not_provisioned_says_what_provisions_it(pipeline: Calla
 
 
 def test_a_state_whose_process_is_gone_or_another_one_is_no_board(tmp_path: Path) -> None:
-    from pipeline.board.board import down, running
+    from pipeline.emulation.board.board import down, running
 
     state = tmp_path / "board/up/state.json"
     state.parent.mkdir(parents=True)

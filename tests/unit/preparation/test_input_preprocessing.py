@@ -12,7 +12,7 @@ from pipeline.config import PreprocessingConfig
 from pipeline.errors import ConfigError
 from pipeline.preparation.input_preprocessing import Probe, choose_preprocessing
 from pipeline.release.manifest import _steps
-from pipeline.runtimes.answers import Tensor
+from pipeline.runtimes.messages import Tensor
 from pipeline.runtimes.scaling import as_input
 
 RAW = np.arange(256, dtype=np.uint8).reshape(-1, 1, 1, 1)

@@ -8,9 +8,9 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from pipeline.artifacts import Fault
-from pipeline.board.bench import BoardBench, BoardLatency, BoardMemory, BoardSoak
-from pipeline.board.faults import MemorySearch
-from pipeline.board.run import BoardRun
+from pipeline.emulation.board.bench import BoardBench, BoardLatency, BoardMemory, BoardSoak
+from pipeline.emulation.board.faults import MemorySearch
+from pipeline.emulation.board.run import BoardRun
 from pipeline.report.board import board_tables
 
 FAULT = Fault(environment="emulated board", done="memory.max 8 MiB", outcome="killed by the kernel", ok=False)

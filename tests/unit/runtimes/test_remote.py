@@ -82,7 +82,7 @@ def test_a_session_does_there_what_it_does_here_and_leaves_nothing(runtime, addi
         assert session.run_side_by_side([SAMPLES], interpreters=2, inferences=9).mismatches == 0
         session.load(addition, threads=2)
         np.testing.assert_array_equal(session.run([SAMPLES])[0], SUMS)
-        folders = [session._place.folder, Path(session._place.there)]
+        folders = [session._host.folder, Path(session._host.there)]
         assert [folder.exists() for folder in folders] == [True, True]
     assert [folder.exists() for folder in folders] == [False, False]
 
@@ -147,7 +147,7 @@ def test_a_model_that_the_device_refuses_is_an_input_error(runtime, tmp_path):
         session,
     ):
         pass
-    assert not Path(session._place.there).exists()
+    assert not Path(session._host.there).exists()
 
 
 def test_a_worker_that_is_killed_is_told_from_a_device_that_is_gone(runtime, addition, ssh_device):
@@ -162,7 +162,7 @@ def test_a_worker_that_is_killed_is_told_from_a_device_that_is_gone(runtime, add
 
 def test_a_hung_worker_is_ended_on_the_device_too(runtime, addition):
     with Session(runtime, addition, timeout_s=30) as session:
-        process = worker_in(session._place.there)
+        process = worker_in(session._host.there)
         os.kill(int(process.name), signal.SIGSTOP)
         with pytest.raises(StageError, match="gave no answer in 30 s"):
             session.time([SAMPLES])
@@ -171,14 +171,14 @@ def test_a_hung_worker_is_ended_on_the_device_too(runtime, addition):
 
 def test_a_cut_connection_ends_both_sides(runtime, addition):
     with Session(runtime, addition) as session:
-        process = worker_in(session._place.there)
+        process = worker_in(session._host.there)
         status = (process / "status").read_text()
         connection = next(line for line in status.splitlines() if line.startswith("PPid:"))
         os.kill(int(connection.split()[1]), signal.SIGKILL)
         with pytest.raises(StageError, match="a cut link"):
             session.time([SAMPLES])
     assert ends(process)
-    assert not Path(session._place.there).exists()
+    assert not Path(session._host.there).exists()
 
 
 def test_login_scripts_that_chatter_are_named(runtime, addition, ssh_device):

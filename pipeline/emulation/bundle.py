@@ -1,6 +1,6 @@
-"""Parts of the emulator: folders of the user's cache that are made once, published whole and checked by hash.
+"""Bundles of the emulator: folders of the user's cache, made once, published whole and checked by hash.
 
-A part's folder is named after what was asked for, so a new recipe is provisioned beside the old one. Its
+A bundle's folder is named after what was asked for, so a new recipe is provisioned beside the old one. Its
 ``manifest.json`` says where its files came from, and the size and SHA-256 of every one.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 LAYOUT = 2
-"""Raise it when what lies in a part's folder changes."""
+"""Raise it when what lies in a bundle's folder changes."""
 
 PROVISION = "pipeline device provision"
 
@@ -33,8 +33,8 @@ LOADERS = {"amd64": "ld-linux-x86-64.so.2", "arm64": "ld-linux-aarch64.so.1"}
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of the emulator in ``folder``, and the command that provisions it."""
+class Bundle:
+    """A bundle of the emulator in ``folder``, and the command that provisions it."""
 
     name: str
     folder: Path
@@ -65,7 +65,7 @@ class Part:
             return "manifest.json"
 
     def require(self) -> None:
-        """Refuse a part that is missing or whose files are not all there.
+        """Refuse a bundle that is missing or whose files are not all there.
 
         Raises:
             ToolchainError: names the command that provisions it.
@@ -79,7 +79,7 @@ class Part:
             raise ToolchainError(message)
 
     def make_with(self, make: Callable[[Path], None]) -> None:
-        """Have ``make`` fill a folder and publish it, where this part is missing or damaged.
+        """Have ``make`` fill a folder and publish it, where this bundle is missing or damaged.
 
         An interrupted run leaves the folder's downloads, for the next one to take up. Safe to run twice at
         once.
@@ -97,7 +97,7 @@ class Part:
             staging.rename(self.folder)
 
     def tool(self, name: str) -> tuple[str, ...]:
-        """Return the command that runs a program of this part's ``root`` on that root's own libraries."""
+        """Return the command that runs a program of this bundle's ``root`` on that root's own libraries."""
         host = host_architecture()
         root, triplet = self.folder / "root", TRIPLETS[host]
         libraries = f"{root}/lib/{triplet}:{root}/usr/lib/{triplet}"
@@ -105,10 +105,10 @@ class Part:
         return (str(loader), "--library-path", libraries, str(root / "usr/bin" / name))
 
 
-def part(name: str, recipe: Sequence[str], remedy: str = PROVISION) -> Part:
-    """Return the part that is made by ``recipe``, in the user's cache."""
+def bundle_for(name: str, recipe: Sequence[str], remedy: str = PROVISION) -> Bundle:
+    """Return the bundle that is made by ``recipe``, in the user's cache."""
     key = hashlib.sha256("\n".join([str(LAYOUT), *recipe]).encode()).hexdigest()[:16]
-    return Part(name, cache_folder() / "emulator" / f"{name}-{key}", remedy)
+    return Bundle(name, cache_folder() / "emulator" / f"{name}-{key}", remedy)
 
 
 def cache_folder() -> Path:
@@ -134,7 +134,7 @@ def host_architecture() -> str:
 
 def resource(name: str) -> str:
     """Return the text of a file beside this one."""
-    return files("pipeline.runtimes").joinpath(name).read_text(encoding="utf-8")
+    return files("pipeline.emulation").joinpath(name).read_text(encoding="utf-8")
 
 
 def write_manifest(folder: Path, sources: Mapping[str, str], layout: int = LAYOUT) -> None:

@@ -12,15 +12,15 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Fault
-from pipeline.board.bench import GOLDEN_SAMPLES, BoardBench, job_files
-from pipeline.board.machine import JobRun, Machine, required, run_job
+from pipeline.emulation.board.bench import GOLDEN_SAMPLES, BoardBench, job_files
+from pipeline.emulation.board.machine import JobRun, Machine, required, run_job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from pipeline.board.image import BoardImage
+    from pipeline.emulation.board.image import BoardImage
     from pipeline.targets import Device
 
 PROBE = {"runs": 64, "inferences": 64, "budget_us": 5e6}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.emulation.packages import PrivateApt, download_wheels, require_debian, unpack_wheel
 from pipeline.errors import ToolchainError
-from pipeline.runtimes.packages import PrivateApt, download_wheels, require_debian, unpack_wheel
 
 
 @pytest.mark.parametrize("name", ["../outside.py", "/outside.py", "package/../../outside.py"])
@@ -61,7 +61,7 @@ def test_backports_come_from_the_mirrors_that_the_machine_has_already(tmp_path: 
 def test_without_a_source_of_the_release_there_are_no_backports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.runtimes.packages.DEBIAN_RELEASE", "absent")
+    monkeypatch.setattr("pipeline.emulation.packages.DEBIAN_RELEASE", "absent")
     with pytest.raises(ToolchainError, match=r"no source of absent, .* add one to /etc/apt/sources\.list"):
         PrivateApt(tmp_path, ["arm64"], ["adbd"])
 

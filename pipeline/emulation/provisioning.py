@@ -1,10 +1,10 @@
-"""How the emulator's parts are made: packages and wheels fetched, unpacked, compiled, recorded.
+"""How the emulator's bundles are made: packages and wheels fetched, unpacked, compiled, recorded.
 
 tools-KEY/                  for this machine
     root            qemu-aarch64, qemu-arm, tcc and their libraries
     pip-*.whl       the pip that fetches the wheels: an environment need not have one
     *.so            qemu's plugins, compiled by tcc
-arm64-KEY/, armhf-KEY/      for a guest
+arm64-KEY/, armhf-KEY/      for an architecture of devices (sysroot)
     root            Python 3.11 and its libraries
     site            the wheels
 openssh-KEY/                for the tests, on this machine
@@ -24,28 +24,28 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import ToolchainError
-from pipeline.progress import track
-from pipeline.runtimes import packages
-from pipeline.runtimes.guests import GUESTS
-from pipeline.runtimes.parts import (
+from pipeline.emulation import packages
+from pipeline.emulation.bundle import (
     LOADERS,
     PROVISION,
     TRIPLETS,
-    Part,
+    Bundle,
+    bundle_for,
     cache_folder,
     host_architecture,
-    part,
     require_space,
     resource,
     sha256,
     write_manifest,
 )
+from pipeline.emulation.sysroots import SYSROOTS
+from pipeline.errors import ToolchainError
+from pipeline.progress import track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pipeline.runtimes.guests import Guest
+    from pipeline.emulation.sysroots import Sysroot
 
 TOOL_PACKAGES = ("qemu-user", "tcc", "python3-pip-whl")
 PLUGINS = ("icount", "statx")
@@ -82,31 +82,33 @@ exec "$unpacked/usr/bin/{program}" {options} "$@"
 """
 
 NEEDED_BYTES = 400_000_000
-"""Free space that making one part wants, downloads included."""
+"""Free space that making one bundle needs, downloads included."""
 
 
-def tools_part() -> Part:
+def tools_bundle() -> Bundle:
     """Return where the programs for this machine are provisioned.
 
     Raises:
         ToolchainError: the emulator does not run on this machine.
     """
-    return part("tools", [host_architecture(), *TOOL_PACKAGES, *(resource(f"{name}.c") for name in PLUGINS)])
+    return bundle_for(
+        "tools", [host_architecture(), *TOOL_PACKAGES, *(resource(f"{name}.c") for name in PLUGINS)]
+    )
 
 
-def provision_parts(guest: Guest) -> None:
-    """Provision the tools and what the guest needs, where they are missing or damaged.
+def provision_bundles(sysroot: Sysroot) -> None:
+    """Provision the tools and the sysroot, where they are missing or damaged.
 
     Raises:
         ToolchainError: this system or its sources cannot provide them; says what mends that.
         OSError: the cache cannot be written to.
     """
-    tools = tools_part()
+    tools = tools_bundle()
     tools.make_with(_make_tools)
-    guest.part.make_with(partial(_make_guest, guest=guest, tools=tools))
+    sysroot.bundle.make_with(partial(_make_sysroot, sysroot=sysroot, tools=tools))
 
 
-def openssh_part() -> Part:
+def openssh_bundle() -> Bundle:
     """Return where OpenSSH for this machine is provisioned.
 
     Raises:
@@ -114,7 +116,7 @@ def openssh_part() -> Part:
     """
     remedy = "pipeline device provision board"
     recipe = [host_architecture(), *OPENSSH_PACKAGES, *OPENSSH_PROGRAMS, WITH_ACCOUNTS, WRAPPER]
-    return part("openssh", recipe, remedy)
+    return bundle_for("openssh", recipe, remedy)
 
 
 def provision_openssh() -> Path:
@@ -126,7 +128,7 @@ def provision_openssh() -> Path:
     Raises:
         ToolchainError: this system, its sources or the cache do not let it; says how to fix that.
     """
-    return _programs(openssh_part(), _make_openssh)
+    return _programs(openssh_bundle(), _make_openssh)
 
 
 def provision_proofs() -> Path | None:
@@ -138,12 +140,12 @@ def provision_proofs() -> Path | None:
     if all(map(shutil.which, PROOF_PROGRAMS)):
         return None
     return _programs(
-        part("proofs", [host_architecture(), *PROOF_PACKAGES, str(PROOF_PROGRAMS), PROOF_WRAPPER]),
+        bundle_for("proofs", [host_architecture(), *PROOF_PACKAGES, str(PROOF_PROGRAMS), PROOF_WRAPPER]),
         _make_proofs,
     )
 
 
-def _programs(found: Part, make: Callable[[Path], None]) -> Path:
+def _programs(found: Bundle, make: Callable[[Path], None]) -> Path:
     try:
         found.make_with(make)
     except OSError as error:
@@ -203,32 +205,32 @@ def _make_tools(folder: Path) -> None:
         sources = {deb.name: sha256(deb) for deb in debs}
         wheel = next((folder / "root/usr/share/python-wheels").glob("pip-*.whl"))
         wheel.rename(folder / wheel.name)
-        used = {guest.qemu for guest in GUESTS.values()}
+        used = {sysroot.qemu for sysroot in SYSROOTS.values()}
         for path in (folder / "root/usr/bin").glob("qemu-*"):
             if path.name not in used:
                 path.unlink()
         _drop(folder)
         for name in PLUGINS:
-            _compile_plugin(name, Part("tools", folder), TRIPLETS[host])
+            _compile_plugin(name, Bundle("tools", folder), TRIPLETS[host])
         write_manifest(folder, sources)
 
 
-def _make_guest(folder: Path, guest: Guest, tools: Part) -> None:
-    """Fill the folder with a guest's Python and runtime."""
-    debs = _install(guest.debian, guest.packages, guest.debian, folder)
-    with track(f"provision: {guest.debian} wheels", unit="bytes") as advance:
+def _make_sysroot(folder: Path, sysroot: Sysroot, tools: Bundle) -> None:
+    """Fill the folder with a sysroot's Python and runtime."""
+    debs = _install(sysroot.debian, sysroot.packages, sysroot.debian, folder)
+    with track(f"provision: {sysroot.debian} wheels", unit="bytes") as advance:
         requirements = folder / "wheels.txt"
-        requirements.write_text(resource(guest.wheels), encoding="utf-8")
+        requirements.write_text(resource(sysroot.wheels), encoding="utf-8")
         wheels = packages.download_wheels(
             next(tools.folder.glob("pip-*.whl")),
             requirements,
             folder / "wheels",
             packages.byte_reporter(advance),
-            platforms=guest.platforms,
+            platforms=sysroot.platforms,
         )
         for wheel in wheels:
             packages.unpack_wheel(wheel, folder / "site")
-    with track(f"provision: prepare {guest.debian}"):
+    with track(f"provision: prepare {sysroot.debian}"):
         sources = {path.name: sha256(path) for path in (*debs, *wheels)}
         _drop(folder)
         _compile_python(folder)
@@ -259,7 +261,7 @@ def _drop(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def _compile_plugin(name: str, tools: Part, triplet: str) -> None:
+def _compile_plugin(name: str, tools: Bundle, triplet: str) -> None:
     tcc = tools.folder / "root/usr/lib" / triplet / "tcc"
     source = tools.folder / f"{name}.c"
     source.write_text(resource(source.name), encoding="utf-8")
@@ -268,7 +270,7 @@ def _compile_plugin(name: str, tools: Part, triplet: str) -> None:
 
 
 def _compile_python(folder: Path) -> None:
-    """Compile the guest's Python files, which would take seconds when emulated."""
+    """Compile the sysroot's Python files, which would take seconds when emulated."""
     python = [sys.executable, "-m", "compileall", "-qx", "/tests?/", "--invalidation-mode=unchecked-hash"]
     for root, code in ((folder / "root", "usr/lib"), (folder, "site")):
         _compiled([*python, "-s", str(root), "-p", "/", str(root / code)])

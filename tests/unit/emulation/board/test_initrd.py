@@ -6,7 +6,7 @@ import io
 import stat
 from typing import TYPE_CHECKING
 
-from pipeline.board.initrd import write_end, write_files, write_skeleton, write_tree
+from pipeline.emulation.board.initrd import write_end, write_files, write_skeleton, write_tree
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.board.board import _lasting_disk
-from pipeline.board.image import BoardImage
+from pipeline.emulation.board.board import _lasting_disk
+from pipeline.emulation.board.image import BoardImage
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:

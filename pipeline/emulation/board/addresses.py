@@ -35,7 +35,7 @@ def open_device(text: str) -> Transport:
     """
     if text != BOARD:
         return open_transport(text)
-    from pipeline.board.board import running
+    from pipeline.emulation.board.board import running
 
     board = running()
     if board is None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.board.image import BoardImage, _expected, find_image, is_board_provisioned
+from pipeline.emulation.board.image import BoardImage, _expected, find_image, is_board_provisioned
+from pipeline.emulation.bundle import write_manifest
 from pipeline.errors import ToolchainError
-from pipeline.runtimes.parts import write_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path

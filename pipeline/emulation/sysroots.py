@@ -1,16 +1,16 @@
-"""The architectures that emulated devices have: what is fetched for one, and how its Python is started."""
+"""The sysroots of emulated devices, one per architecture: what is downloaded, and how its Python starts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.emulation.bundle import PROVISION, Bundle, bundle_for, resource
 from pipeline.errors import ToolchainError
-from pipeline.runtimes.parts import PROVISION, Part, part, resource
 
 
 @dataclass(frozen=True)
-class Guest:
-    """An architecture.
+class Sysroot:
+    """The files and settings that emulated devices of one architecture run on.
 
     Attributes:
         arch: as ``uname -m`` says it.
@@ -35,10 +35,10 @@ class Guest:
     provision: str
 
     @property
-    def part(self) -> Part:
+    def bundle(self) -> Bundle:
         """Where it is provisioned."""
         recipe = [self.debian, *self.packages, resource(self.wheels)]
-        return part(self.debian, recipe, self.provision)
+        return bundle_for(self.debian, recipe, self.provision)
 
     def environment(self) -> dict[str, str]:
         """Return its whole environment: fixed, so that two runs execute the same instructions."""
@@ -53,8 +53,8 @@ class Guest:
 PYTHON = "/usr/bin/python3.11"
 PYTHON_PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6")
 
-GUESTS = {
-    "aarch64": Guest(
+SYSROOTS = {
+    "aarch64": Sysroot(
         arch="aarch64",
         debian="arm64",
         qemu="qemu-aarch64",
@@ -67,7 +67,7 @@ GUESTS = {
     ),
     # There are no 32-bit wheels of numpy: it is Debian's, whose libraries a maintainer script would have
     # linked to where they are looked for.
-    "armv7l": Guest(
+    "armv7l": Sysroot(
         arch="armv7l",
         debian="armhf",
         qemu="qemu-arm",
@@ -84,15 +84,15 @@ GUESTS = {
 }
 
 
-def get_guest(arch: str) -> Guest:
+def get_sysroot(arch: str) -> Sysroot:
     """Return the architecture that ``uname -m`` calls ``arch``.
 
     Raises:
         ToolchainError: devices of it are not emulated.
     """
-    if arch not in GUESTS:
+    if arch not in SYSROOTS:
         message = (
-            f"devices of {arch} are not emulated, only those of {' and '.join(GUESTS)}; use one of those"
+            f"devices of {arch} are not emulated, only those of {' and '.join(SYSROOTS)}; use one of those"
         )
         raise ToolchainError(message)
-    return GUESTS[arch]
+    return SYSROOTS[arch]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.board.initrd import write_end, write_files
+from pipeline.emulation.board.initrd import write_end, write_files
 from pipeline.errors import ConfigError, StageError
 from pipeline.scratch import scratch
 from pipeline.targets import get_device, load_devices
@@ -24,7 +24,7 @@ from pipeline.targets import get_device, load_devices
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pipeline.board.image import BoardImage
+    from pipeline.emulation.board.image import BoardImage
     from pipeline.targets import Device
 
 Outcome = Literal["ended", "out of memory", "panicked", "did not boot", "no end"]

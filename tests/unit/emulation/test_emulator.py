@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pipeline.emulation.bundle import Bundle, write_manifest
+from pipeline.emulation.emulator import Emulator, find_emulator, is_provisioned
+from pipeline.emulation.provisioning import tools_bundle
+from pipeline.emulation.sysroots import get_sysroot
 from pipeline.errors import ToolchainError
-from pipeline.runtimes.emulator import Emulator, find_emulator, is_provisioned
-from pipeline.runtimes.guests import get_guest
-from pipeline.runtimes.parts import Part, write_manifest
-from pipeline.runtimes.provisioning import tools_part
 from pipeline.targets import get_device
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 def emulator_of(device: Device, folder: Path) -> Emulator:
     """Return an emulator with one file, and tools that are none."""
-    tools, root = Part("tools", folder / "tools"), Part("root", folder / "guest")
+    tools, root = Bundle("tools", folder / "tools"), Bundle("root", folder / "guest")
     tools.folder.mkdir(exist_ok=True)
     (root.folder / "root/usr").mkdir(parents=True, exist_ok=True)
     (root.folder / "site").mkdir(exist_ok=True)
     (root.folder / "site/module.py").write_text("pass\n")
-    for part in (tools, root):
-        write_manifest(part.folder, {})
-    return Emulator(get_guest(device.arch), tools, root)
+    for bundle in (tools, root):
+        write_manifest(bundle.folder, {})
+    return Emulator(get_sysroot(device.arch), tools, root)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_missing_emulator_is_answered_with_the_command(
     arch: str, remedy: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("EDGE_PIPELINE_CACHE", str(tmp_path))
-    emulator = Emulator(get_guest(arch), tools_part(), get_guest(arch).part)
+    emulator = Emulator(get_sysroot(arch), tools_bundle(), get_sysroot(arch).bundle)
     emulator.tools.make_with(lambda folder: write_manifest(folder, {}))
     assert not is_provisioned(arch)
     with pytest.raises(ToolchainError, match=rf"not provisioned .*; run: {remedy}$"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from pipeline.board.faults import _limits, _stepped
-from pipeline.board.machine import JobRun
+from pipeline.emulation.board.faults import _limits, _stepped
+from pipeline.emulation.board.machine import JobRun
 
 
 def _result(sha256: str) -> bytes:

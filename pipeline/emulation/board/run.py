@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Fault
-from pipeline.board.bench import BoardBench, run_bench
-from pipeline.board.faults import MemorySearch, find_least_memory, measure_limits, measure_quotas
-from pipeline.board.image import find_image
-from pipeline.board.machine import board_device
+from pipeline.emulation.board.bench import BoardBench, run_bench
+from pipeline.emulation.board.faults import MemorySearch, find_least_memory, measure_limits, measure_quotas
+from pipeline.emulation.board.image import find_image
+from pipeline.emulation.board.machine import board_device
 from pipeline.progress import track
-from pipeline.runtimes.runtime import emulated_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +101,7 @@ def measure_board(
             advance(1)
     run = BoardRun(
         device=device.name,
-        title=f"{emulated_runtime(device).package} on an emulated board with a {device.cpu}",
+        title=f"{device.runtime} on an emulated board with a {device.cpu}",
         memory_mib=most,
         nanoseconds_per_instruction=2,
         bench=bench,

@@ -1,4 +1,4 @@
-"""What a worker answers to a session, as records; what is none of them is a ValueError."""
+"""The messages of a worker to its session, as records; any other message is a ValueError."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a session's files lie and its worker runs: on this machine, or on a device (``remote.py``)."""
+"""Where a worker runs and its files are stored: this machine, or a device (``remote.py``)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MODEL = "model.tflite"
 MARKS = "marks.jsonl"
 
 
-class Place(Protocol):
-    """A folder for one worker. Files in it go by their names alone: the worker runs in it.
+class WorkerHost(Protocol):
+    """A folder that one worker runs in; its files are named relative to it.
 
     Attributes:
-        folder: a folder on this machine that goes with the place.
+        folder: a folder on this machine that goes with the host.
     """
 
     folder: Path
@@ -46,7 +46,7 @@ class Place(Protocol):
         """Leave no file behind."""
 
 
-class LocalPlace:
+class LocalHost:
     """A folder of this machine; what runs in it may be emulated."""
 
     def __init__(self, runtime: Runtime) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline.board.machine import Machine, required, run_job
+from pipeline.emulation.board.machine import Machine, required, run_job
 from pipeline.npy import read_array
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline.board.image import BoardImage
+    from pipeline.emulation.board.image import BoardImage
     from pipeline.targets import Device
 
 RUNS = 700
@@ -35,7 +35,7 @@ BUDGET_US = 10e6
 """The board's time for the timed inferences, for the samples and for the soak; a large model does fewer."""
 
 FOLDER = Path(__file__).parent
-WORKER = FOLDER.with_name("runtimes") / "worker.py"
+WORKER = FOLDER.parents[1] / "runtimes/worker.py"
 START = """\
 /usr/bin/python3.11 -S -s -B job.py plan.json /run/results/result.json 2> /run/results/log
 status=$?

@@ -23,7 +23,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.board.assembly import (
+from pipeline.emulation import packages
+from pipeline.emulation.board.assembly import (
     ACCOUNTS,
     ADB,
     BACKPORTS,
@@ -40,10 +41,7 @@ from pipeline.board.assembly import (
     read_resource,
     unpack_all,
 )
-from pipeline.errors import ToolchainError
-from pipeline.progress import track
-from pipeline.runtimes import packages
-from pipeline.runtimes.parts import (
+from pipeline.emulation.bundle import (
     DEBIAN_ARCHITECTURES,
     LOADERS,
     TRIPLETS,
@@ -52,6 +50,8 @@ from pipeline.runtimes.parts import (
     sha256,
     write_manifest,
 )
+from pipeline.errors import ToolchainError
+from pipeline.progress import track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -224,8 +224,8 @@ def _expected() -> BoardImage:
     architecture = DEBIAN_ARCHITECTURES[machine]
     recipe = [str(LAYOUT), architecture, *HOST_PACKAGES, KERNEL_PACKAGE, *BOARD_PACKAGES, *NOT_UNPACKED]
     recipe += [*DRIVERS, *IN_MEMORY, *NOT_OF_THE_WHEELS]
-    recipe += [read_resource("pipeline.board", name) for name in ("initrd.sh", "init.sh")]
-    recipe += [read_resource("pipeline.runtimes", "wheels-aarch64.txt"), *ACCOUNTS.values()]
+    recipe += [read_resource("pipeline.emulation.board", name) for name in ("initrd.sh", "init.sh")]
+    recipe += [read_resource("pipeline.emulation", "wheels-aarch64.txt"), *ACCOUNTS.values()]
     recipe += [GETPROP, PROPERTIES, ADB, *BACKPORTS]
     key = hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:16]
     return BoardImage(cache_folder() / "board" / key, architecture)
@@ -253,7 +253,7 @@ def _make(staging: BoardImage) -> None:
     with track("board: wheels", unit="bytes") as advance:
         pip = next((folder / "host/usr/share/python-wheels").glob("pip-*.whl"))
         requirements = folder / "wheels-aarch64.txt"
-        requirements.write_text(read_resource("pipeline.runtimes", "wheels-aarch64.txt"), encoding="utf-8")
+        requirements.write_text(read_resource("pipeline.emulation", "wheels-aarch64.txt"), encoding="utf-8")
         wheels = packages.download_wheels(
             pip, requirements, folder / "wheels", packages.byte_reporter(advance)
         )

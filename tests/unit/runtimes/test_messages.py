@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.runtimes.answers import (
+from pipeline.runtimes.messages import (
     place_nodes,
     read_block,
     read_details,

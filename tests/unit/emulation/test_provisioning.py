@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pipeline.emulation import provisioning
+from pipeline.emulation.emulator import provision
 from pipeline.errors import ToolchainError
-from pipeline.runtimes import provisioning
-from pipeline.runtimes.emulator import provision
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +38,6 @@ def test_another_architecture_is_refused_before_anything_is_fetched(tmp_path: Pa
 
 
 def test_a_changed_plugin_is_another_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = provisioning.tools_part()
+    before = provisioning.tools_bundle()
     monkeypatch.setattr(provisioning, "resource", lambda name: f"another {name}")
-    assert provisioning.tools_part() != before
+    assert provisioning.tools_bundle() != before

@@ -10,14 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from pipeline.board.initrd import write_end, write_files, write_skeleton, write_tree
-from pipeline.runtimes import packages
+from pipeline.emulation import packages
+from pipeline.emulation.board.initrd import write_end, write_files, write_skeleton, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from pipeline.board.image import BoardImage
+    from pipeline.emulation.board.image import BoardImage
 
 HOST_PACKAGES = ("qemu-system-arm", "e2fsprogs", "python3-pip-whl", "adb")
 KERNEL_PACKAGE = "linux-image-cloud-arm64"
@@ -154,7 +154,7 @@ def _write_initrds(staging: BoardImage, root: Path) -> None:
     ):
         with path.open("wb") as archive:
             write_skeleton(archive)
-            write_files(archive, {"init": read_resource("pipeline.board", init).encode()})
+            write_files(archive, {"init": read_resource("pipeline.emulation.board", init).encode()})
             found = (path for name in names for path in sorted(root.glob(name)))
             write_tree(archive, root, [path.relative_to(root).as_posix() for path in found])
             write_tree(archive, staging.folder, ["drivers"])
@@ -183,7 +183,7 @@ def _furnish(root: Path) -> None:
             (root / name).symlink_to(program)
     init = root / "sbin/init"
     init.unlink(missing_ok=True)
-    init.write_text(read_resource("pipeline.board", "init.sh"), encoding="utf-8")
+    init.write_text(read_resource("pipeline.emulation.board", "init.sh"), encoding="utf-8")
     init.chmod(0o755)
     for code in ("usr/lib/python3.11", "site"):
         compile_files = [sys.executable, "-m", "compileall", "-qx", "/tests?/", "-j", "2"]

@@ -1,4 +1,4 @@
-"""The emulated devices: qemu-user, a guest's Python and runtime, and the plugin that counts instructions.
+"""The emulated devices: qemu-user, a sysroot with Python and a runtime, and a plugin to count instructions.
 
 Everything lives in one folder of the user's cache and stands on its own: qemu runs on the libraries that came
 with it, so nothing of it depends on what this machine has installed. ::
@@ -22,17 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.emulation.bundle import cache_folder
+from pipeline.emulation.provisioning import provision_bundles, tools_bundle
+from pipeline.emulation.sysroots import PYTHON, get_sysroot
 from pipeline.errors import ToolchainError
-from pipeline.runtimes.guests import PYTHON, get_guest
-from pipeline.runtimes.parts import cache_folder
-from pipeline.runtimes.provisioning import provision_parts, tools_part
 from pipeline.targets import load_devices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.runtimes.guests import Guest
-    from pipeline.runtimes.parts import Part
+    from pipeline.emulation.bundle import Bundle
+    from pipeline.emulation.sysroots import Sysroot
     from pipeline.targets import Device
 
 ARM64 = "aarch64"
@@ -43,18 +43,18 @@ ARM64 = "aarch64"
 class Emulator:
     """An emulator of the devices of one architecture: ``tools`` run here, ``root`` holds its files."""
 
-    guest: Guest
-    tools: Part
-    root: Part
+    sysroot: Sysroot
+    tools: Bundle
+    root: Bundle
 
     @property
     def folder(self) -> Path:
-        """The folder of the cache that its parts are in."""
+        """The folder of the cache that its bundles are in."""
         return self.tools.folder.parent
 
     @property
-    def parts(self) -> tuple[Part, Part]:
-        """Both of its parts."""
+    def bundles(self) -> tuple[Bundle, Bundle]:
+        """Both of its bundles."""
         return self.tools, self.root
 
     def command(self, device: Device, marks: str) -> tuple[str, ...]:
@@ -64,9 +64,9 @@ class Emulator:
             marks: the file, in the guest's folder, that the instruction counts are appended to.
         """
         folder = str(self.tools.folder).replace(",", ",,")
-        plugins = (f"icount.so,out={marks}", *(f"{name}.so" for name in self.guest.plugins))
+        plugins = (f"icount.so,out={marks}", *(f"{name}.so" for name in self.sysroot.plugins))
         return (
-            *self.tools.tool(self.guest.qemu),
+            *self.tools.tool(self.sysroot.qemu),
             *(word for plugin in plugins for word in ("-plugin", f"{folder}/{plugin}")),
             *("-cpu", device.cpu),
             *("-L", str(self.device_root(device))),
@@ -98,8 +98,8 @@ class Emulator:
 
     def damaged_files(self, *, hashes: bool) -> Iterator[str]:
         """Yield the files that are not as provisioned, by size (a few ms) or by hash (under a second)."""
-        for part in self.parts:
-            yield from (f"{part.name}/{name}" for name in part.damaged_files(hashes=hashes))
+        for bundle in self.bundles:
+            yield from (f"{bundle.name}/{name}" for name in bundle.damaged_files(hashes=hashes))
 
 
 def find_emulator(arch: str = ARM64) -> Emulator:
@@ -109,8 +109,8 @@ def find_emulator(arch: str = ARM64) -> Emulator:
         ToolchainError: it is not provisioned, or files of it are missing or truncated.
     """
     emulator = _expected(arch)
-    for part in emulator.parts:
-        part.require()
+    for bundle in emulator.bundles:
+        bundle.require()
     return emulator
 
 
@@ -131,14 +131,14 @@ def provision(arch: str = ARM64) -> Emulator:
     """
     emulator = _expected(arch)
     try:
-        provision_parts(emulator.guest)
+        provision_bundles(emulator.sysroot)
         for device in load_devices().values():
             if device.arch == arch and not device.is_host:
                 emulator.device_root(device)
     except OSError as error:
         message = (
             f"cannot write to {cache_folder()}: {error.strerror or error}; make room, "
-            f"or name another folder in EDGE_PIPELINE_CACHE, and run: {emulator.guest.provision}"
+            f"or name another folder in EDGE_PIPELINE_CACHE, and run: {emulator.sysroot.provision}"
         )
         raise ToolchainError(message) from error
     return emulator
@@ -146,5 +146,5 @@ def provision(arch: str = ARM64) -> Emulator:
 
 def _expected(arch: str) -> Emulator:
     """Return the emulator that this version of the project wants on this machine."""
-    tools, guest = tools_part(), get_guest(arch)
-    return Emulator(guest, tools, guest.part)
+    tools, sysroot = tools_bundle(), get_sysroot(arch)
+    return Emulator(sysroot, tools, sysroot.bundle)

@@ -8,8 +8,8 @@ import pytest
 
 from deploy.fleet import read_addresses
 from deploy.transports.ssh import SshAddress, SshTransport
-from pipeline.board import board
-from pipeline.board.addresses import is_device, open_device
+from pipeline.emulation.board import board
+from pipeline.emulation.board.addresses import is_device, open_device
 from pipeline.errors import DeviceError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.board.image import BoardImage
-from pipeline.board.machine import Machine, _judged, _read_results, board_device, required, start
+from pipeline.emulation.board.image import BoardImage
+from pipeline.emulation.board.machine import Machine, _judged, _read_results, board_device, required, start
 from pipeline.errors import ConfigError, StageError
 from pipeline.targets import get_device
 
@@ -24,7 +24,7 @@ KILL = "[ 9.1] Out of memory: Killed process 88 (python3.11)"
 def test_a_32_bit_core_is_refused_and_an_unknown_one_has_a_nearest(monkeypatch: pytest.MonkeyPatch):
     narrow = replace(get_device("rpi4"), name="old", arch="armv7l")
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.board.machine.get_device", lambda name: narrow)
+        patch.setattr("pipeline.emulation.board.machine.get_device", lambda name: narrow)
         with pytest.raises(ConfigError, match=r"old is armv7l: choose one of .*rpi4"):
             board_device("old")
     with pytest.raises(ConfigError, match="did you mean 'rpi4'"):

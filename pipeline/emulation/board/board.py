@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING
 
 from deploy.errors import TransportError
 from deploy.transports.ssh import SshAddress, require_client
-from pipeline.board.image import find_image
-from pipeline.board.machine import Machine, make_job_disk, start
+from pipeline.emulation.board.image import find_image
+from pipeline.emulation.board.machine import Machine, make_job_disk, start
+from pipeline.emulation.bundle import cache_folder
 from pipeline.errors import ConfigError, DeviceError
 from pipeline.progress import track
-from pipeline.runtimes.parts import cache_folder
 from pipeline.scratch import Scratch
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from deploy.transports.transport import Ran
-    from pipeline.board.image import BoardImage
+    from pipeline.emulation.board.image import BoardImage
     from pipeline.targets import Device
 
 BOOT_TIMEOUT_S = 180.0
