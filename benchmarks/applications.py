@@ -37,16 +37,16 @@ SIZES = {
 COLUMNS = ("input", "bridge", "prune", "QAT", "int8", "XNNPACK")
 HEAD = """# Architectures of keras.applications
 
-`python benchmarks/applications.py` builds each of these with Keras 3 and random weights, saves it as `.keras`
-and takes it through the steps of a build, without training. Random weights say nothing about accuracy; the
-table says what the tools take.
+`python benchmarks/applications.py` creates each architecture with Keras 3 and random weights, saves it as
+`.keras` and runs the steps of a build without training. Random weights say nothing about accuracy; the table
+shows which steps work.
 
-- bridge: the largest difference between the outputs of Keras 3 and of the model rebuilt in tf_keras, relative
-  to the largest output
-- prune: the layers that TF-MOT wraps for pruning, of all layers with weights
-- QAT: the layers that TF-MOT wraps for quantization-aware training, of all
-- int8: the size of the full-integer `.tflite`
-- XNNPACK: the nodes that LiteRT gives to XNNPACK as int8, of all
+- bridge: largest difference between the outputs of Keras 3 and of the model rebuilt in tf_keras, relative to
+  the largest output
+- prune: layers that TF-MOT wraps for pruning, of all layers with weights
+- QAT: layers that TF-MOT wraps for quantization-aware training, of all layers
+- int8: size of the full-integer `.tflite`
+- XNNPACK: nodes that LiteRT delegates to XNNPACK as int8, of all nodes
 
 """
 
