@@ -20,7 +20,7 @@ def write_junit(
 ) -> None:
     """Write one suite with a test case for each verdict.
 
-    A failed gate is a failure; one that could not be judged is skipped. JUnit has no word for a warning nor
+    A failed gate is a failure, a skipped one is skipped. JUnit has no word for a warning nor
     for an inconclusive gate: those pass, and are named in the suite's properties and in the case's output.
 
     Args:
@@ -40,7 +40,7 @@ def _suites(report: Report, seconds: float, when: str) -> ET.Element:
         "tests": str(len(report.verdicts)),
         "failures": str(outcomes["failed"]),
         "errors": "0",
-        "skipped": str(outcomes["not judged"]),
+        "skipped": str(outcomes["skipped"]),
         "time": f"{seconds:.3f}",
     }
     name = printable(report.name)
@@ -55,7 +55,7 @@ def _suites(report: Report, seconds: float, when: str) -> ET.Element:
         "sha256": report.quantized.sha256,
         **report.tools,
         **{
-            f"{verdict.outcome}: {verdict.gate}": verdict.got
+            f"{verdict.outcome}: {verdict}": verdict.got
             for verdict in report.verdicts
             if verdict.outcome in {"warning", "inconclusive"}
         },
@@ -69,10 +69,10 @@ def _suites(report: Report, seconds: float, when: str) -> ET.Element:
 
 def _case(verdict: Verdict, suite: str) -> ET.Element:
     said = printable(f"got {verdict.got}, allowed {verdict.allowed}")
-    case = ET.Element("testcase", classname=suite, name=printable(verdict.gate), time="0.000")
+    case = ET.Element("testcase", classname=suite, name=printable(str(verdict)), time="0.000")
     if verdict.outcome == "failed":
         ET.SubElement(case, "failure", message=said, type="gate").text = said
-    elif verdict.outcome == "not judged":
+    elif verdict.outcome == "skipped":
         ET.SubElement(case, "skipped", message=said)
     ET.SubElement(case, "system-out").text = f"{verdict.outcome}: {said}"
     return case

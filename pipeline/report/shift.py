@@ -28,7 +28,7 @@ STYLES = {
     "int8 loses less": "green",
     "as float does": "green",
     "inconclusive": "yellow",
-    "not judged": "dim",
+    "skipped": "dim",
 }
 HEAT = ((-4.0, "white on red"), (-2.0, "red"), (-1.0, "yellow"), (1.0, ""), (math.inf, "green"))
 """Styles of an excess up to so many points."""
