@@ -15,35 +15,26 @@ if TYPE_CHECKING:
     from pipeline.validate.report import Report, Verdict
 
 
-def write_junit(
-    report: Report, path: Path, *, seconds: float = 0.0, finished: datetime | None = None
-) -> None:
+def write_junit(report: Report, path: Path) -> None:
     """Write one suite with a test case for each verdict.
 
     A failed gate is a failure, a skipped one is skipped. JUnit has no word for a warning nor
     for an inconclusive gate: those pass, and are named in the suite's properties and in the case's output.
-
-    Args:
-        report: with its verdicts.
-        path: of the file.
-        seconds: that validation took.
-        finished: when; now by default.
     """
-    when = (finished or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S")
-    ET.indent(root := _suites(report, seconds, when))
+    ET.indent(root := _suites(report))
     path.write_bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
 
 
-def _suites(report: Report, seconds: float, when: str) -> ET.Element:
+def _suites(report: Report) -> ET.Element:
     outcomes = Counter(verdict.outcome for verdict in report.verdicts)
     counts = {
         "tests": str(len(report.verdicts)),
         "failures": str(outcomes["failed"]),
         "errors": "0",
         "skipped": str(outcomes["skipped"]),
-        "time": f"{seconds:.3f}",
+        "time": "0.000",
     }
-    name = printable(report.name)
+    name, when = printable(report.name), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
     root = ET.Element("testsuites", {"name": name, **counts})
     suite = ET.SubElement(
         root, "testsuite", {"name": name, **counts, "timestamp": when, "hostname": "localhost"}

@@ -218,20 +218,5 @@ def report_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
 
 
-def deterministic(report: Report) -> dict[str, Any]:
-    """The part of a report that the same inputs on the same machine give again, to the bit.
-
-    Times, memory and instruction counts are measured and left out.
-    """
-    values = report.plain()
-    for measured in ("against", "board", "operators", "times", "latency", "stability", "verdicts"):
-        values.pop(measured)
-    for device in values["devices"]:
-        device.pop("quantized")
-        device.pop("baseline")
-        device.pop("latency")
-    return values
-
-
 if __name__ == "__main__":
     print(json.dumps(report_schema(), indent=1))

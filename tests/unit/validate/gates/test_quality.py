@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from comparing import compare
 
 from pipeline.config import GatesConfig
 from pipeline.tasks.scoring import Standard
-from pipeline.validate.accuracy import compare
 from pipeline.validate.gates import judge
 from pipeline.validate.gates.quality import float_baseline
 
