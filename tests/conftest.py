@@ -83,7 +83,6 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
 def report() -> Any:
     """A report of a build that all gates pass; tests change what they are about."""
     from pipeline.artifacts import Fault, LayerTreatment
-    from pipeline.flatbuffer import FloatOperator
     from pipeline.runtimes.session import Node, Tensor
     from pipeline.validate.comparison import ClassScores, Comparison, Flips, Metric, Scores
     from pipeline.validate.compatibility import Compatibility
@@ -217,9 +216,7 @@ def report() -> Any:
             size_bytes=318_004,
             compressed_bytes=290_217,
             sparsity=0.001,
-            float_operators=(
-                FloatOperator(subgraph=0, index=0, name="CONV_2D", dtype="float32", tensor="conv"),
-            ),
+            float_operators=("0 CONV_2D",),
             integer_io=False,
         ),
         inputs=(Tensor("image", (1, 8, 8, 1), "int8", 1 / 255, -128),),

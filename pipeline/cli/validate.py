@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -57,9 +56,7 @@ BOARD = "board"
     type=UserPath(),
     help="A pipeline.toml whose [data], [preprocessing], [validate] and [gates] to use.",
 )
-@click.option(
-    "--gate", "gates", multiple=True, help="Judge by this gate only; may be repeated; default: all."
-)
+@click.option("--gate", "gates", multiple=True, help="Ask this gate only; may be repeated; default: all.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option(
     "--out",
@@ -107,7 +104,8 @@ def validate(
         write_views(report, out)
     _show(report, as_json)
     if not report.passed:
-        msg = f"{file}: gates not passed: {', '.join(map(shlex.quote, report.failed_gates))}"
+        failed = ", ".join(verdict.gate for verdict in report.verdicts if verdict.outcome == "failed")
+        msg = f"{file}: {failed} not passed"
         raise GateFailed(msg)
 
 

@@ -4,7 +4,6 @@ from pipeline.flatbuffer.model import Operator, Subgraph, Tensor, TfliteModel
 from pipeline.flatbuffer.read import read_tflite
 from pipeline.flatbuffer.reader import printable
 from pipeline.flatbuffer.weights import (
-    FloatOperator,
     ZeroCount,
     compressed_size,
     count_zeros,
@@ -15,7 +14,6 @@ from pipeline.flatbuffer.weights import (
 )
 
 __all__ = [
-    "FloatOperator",
     "Operator",
     "Subgraph",
     "Tensor",

@@ -66,6 +66,11 @@ def die_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
         os._exit(1)
 
 
+def outlive_parent() -> None:
+    """Undo ``die_with_parent``."""
+    _libc.prctl(_PR_SET_PDEATHSIG, 0)
+
+
 def _call(result: int) -> None:
     if result != 0:
         number = ctypes.get_errno()
@@ -177,7 +182,7 @@ def _drop_rights(rules: dict[str, Any]) -> None:
         _forbid_sockets()
 
 
-class _Keeper:
+class Keeper:
     """Starts the worker, and leaves no process behind."""
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -269,9 +274,10 @@ class _Keeper:
                 Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
             _drop_rights(self.rules)
             self.restrict_files(self.rules["files"])
-        import site
+        if not self.options.get("imported"):
+            import site
 
-        site.main()
+            site.main()
         sys.path[:] = self.options["path"]
         from importlib import import_module
 
@@ -355,4 +361,4 @@ def _descendants() -> list[int]:
 if __name__ == "__main__":
     options = json.loads(sys.argv[1])
     sys.path[:] = [*options["path"], options["packages"]]  # which site may have found by other means
-    _Keeper(options).run()
+    Keeper(options).run()

@@ -32,7 +32,7 @@ from pipeline.errors import (
     ToolchainError,
     leaf_errors_mapped,
 )
-from pipeline.isolation import confinement, landlock
+from pipeline.isolation import confinement, forkserver, landlock
 from pipeline.isolation.memory import machine_bytes
 from pipeline.progress import track
 from pipeline.scratch import scratch
@@ -175,9 +175,6 @@ class _Child:
         for name in ("status", "result", "log"):
             ours[name], theirs[name] = os.pipe()
         options = {
-            "parent": os.getpid(),
-            "status": theirs["status"],
-            "result": theirs["result"],
             "path": sys.path,
             "packages": str(Path(pipeline.errors.__file__).parents[1]),
             "module": __name__,
@@ -193,15 +190,9 @@ class _Child:
         environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
         if rules is not None and rules.readable is not None:  # what is in the user's own is out of reach
             environment |= {"HOME": str(folder), "KERAS_HOME": str(folder / "keras")}
-        self._keeper = subprocess.Popen(
-            [sys.executable, "-S", "-P", confinement.__file__, json.dumps(options)],
-            env=environment | {"TMPDIR": str(folder)},  # what a killed child leaves goes with it
-            stdin=subprocess.PIPE,
-            stdout=theirs["log"],
-            stderr=theirs["log"],  # native code prints a lot, which matters only when it fails
-            pass_fds=(theirs["status"], theirs["result"]),
-            start_new_session=True,  # Ctrl-C is for this process, which ends the child
-        )
+        environment |= {"TMPDIR": str(folder)}  # what a killed child leaves goes with it
+        forked = forkserver.fork(options, environment, theirs) if rules is None else None
+        self._keeper = forked or _started(options, environment, theirs)
         for descriptor in theirs.values():
             os.close(descriptor)
         self._pipes = ours
@@ -269,6 +260,22 @@ class _Child:
         self._selector.close()
         for descriptor in self._pipes.values():
             os.close(descriptor)
+
+
+def _started(
+    options: dict[str, Any], environment: dict[str, str], pipes: dict[str, int]
+) -> subprocess.Popen[bytes]:
+    """Start a keeper in a new interpreter."""
+    own = {"parent": os.getpid(), "status": pipes["status"], "result": pipes["result"]}
+    return subprocess.Popen(
+        [sys.executable, "-S", "-P", confinement.__file__, json.dumps(options | own)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=pipes["log"],
+        stderr=pipes["log"],  # native code prints a lot, which matters only when it fails
+        pass_fds=(pipes["status"], pipes["result"]),
+        start_new_session=True,  # Ctrl-C is for this process, which ends the child
+    )
 
 
 def _folders(scratch_folder: Path, writable: tuple[Path, ...] | None) -> list[str] | None:

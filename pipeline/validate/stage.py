@@ -65,7 +65,6 @@ def validate(
         classes=data.classes,
         preprocessing=described(model.inputs, model.preprocessing),
         rewrites=model.rewrites,
-        unrolled=model.unrolled,
         layers=quantized.layers,
         notes=tuple(filter(None, (*data.findings, *data.notes, *model.notes, quantized.after_training))),
     )

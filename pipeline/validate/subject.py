@@ -11,7 +11,6 @@ import numpy as np
 from models.ports import Port
 from pipeline.errors import InputError
 from pipeline.flatbuffer import (
-    FloatOperator,
     compressed_size,
     float_operators,
     integer_io,
@@ -40,7 +39,7 @@ class ModelFile:
     size_bytes: int
     compressed_bytes: int
     sparsity: float
-    float_operators: tuple[FloatOperator, ...]
+    float_operators: tuple[str, ...]
     integer_io: bool
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from comparing import compare
+
+from pipeline.validate.accuracy import compare
 
 ROWS = np.arange(40)
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from comparing import compare
 
+from pipeline.validate.accuracy import compare
 from pipeline.validate.comparison import Metric
 from pipeline.validate.evidence import Figure, mean, share
 from pipeline.validate.resampling import MOST_UNITS, shown, with_intervals
