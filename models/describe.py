@@ -4,31 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from models.layer_rules import rule_of
 from models.ports import Port
 
 if TYPE_CHECKING:
     import tf_keras
-
-# Classes that are an activation by themselves.
-_ACTIVATIONS = {
-    "Softmax": "softmax",
-    "ReLU": "relu",
-    "LeakyReLU": "leaky_relu",
-    "PReLU": "leaky_relu",
-    "ELU": "elu",
-    "UnitNormalization": "l2",
-}
-# Layers whose results have the range of what they are given.
-_PASSING = frozenset(
-    {
-        *("Reshape", "Flatten", "Permute", "RepeatVector", "Dropout", "SpatialDropout1D", "SpatialDropout2D"),
-        *("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D"),
-        *("UpSampling1D", "UpSampling2D", "Resizing", "Cropping1D", "Cropping2D", "CenterCrop"),
-    }
-)
-_RECURRENT = frozenset(
-    {"LSTM", "GRU", "SimpleRNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
-)
 
 
 def input_ports(model: tf_keras.Model) -> tuple[Port, ...]:
@@ -64,15 +44,16 @@ def _activation(tensor: Any) -> str:
     if kind == "TimeDistributed":
         layer = layer.layer
         kind = type(layer).__name__
-    if kind in _ACTIVATIONS:
-        return _ACTIVATIONS[kind]
+    rule = rule_of(kind)
+    if rule.is_activation:
+        return rule.is_activation
     before = layer.inbound_nodes[_history(tensor).node_index].keras_inputs if layer.inbound_nodes else []
     if kind == "Concatenate":
         found = {_activation(part) for part in before}
         return found.pop() if len(found) == 1 else ""
-    if kind in _PASSING and before:
+    if rule.keeps_range and before:
         return _activation(before[0])
-    if kind in _RECURRENT or not hasattr(layer, "activation"):
+    if rule.recurs or not hasattr(layer, "activation"):
         return ""
     name = str(getattr(layer.activation, "__name__", ""))
     return _activation(before[0]) or name if kind == "Activation" and name == "linear" else name

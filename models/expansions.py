@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.allowlist import MAX_STEPS, STATES
 from models.errors import ModelError
 from models.graph import Layer
+from models.layer_rules import LAYERS, MAX_STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def unrolled_for_states(layer: Layer, tensors: int, shape: Shape) -> Layer:
         ModelError: the layer is an LSTM of too many steps.
     """
     inner = layer.inner or layer
-    if inner.kind not in STATES or (tensors == 1 and not inner.config.get("return_state")):
+    if not LAYERS[inner.kind].states or (tensors == 1 and not inner.config.get("return_state")):
         return layer
     if shape[1] is None or shape[1] > MAX_STEPS:
         if inner.kind != "LSTM":

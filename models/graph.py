@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from models.allowlist import LAYERS
 from models.errors import ModelError
+from models.layer_rules import LAYERS
 from models.layers import OWN_LAYERS, own_layers
 
 if TYPE_CHECKING:

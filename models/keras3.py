@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from models import masks
-from models.allowlist import DO_NOTHING, LAYERS, MODELS, STATES, LayerRule
+from models.allowlist import DO_NOTHING, MODELS
 from models.configuration import (
     Config,
     dtype_of,
@@ -29,6 +29,7 @@ from models.endings import without_argmax
 from models.errors import ModelError
 from models.expansions import expanded, unrolled_for_states
 from models.graph import Call, Graph, Layer
+from models.layer_rules import LAYERS, rule_of
 from models.layout import (
     is_channels_first,
     permutation_after,
@@ -39,7 +40,7 @@ from models.layout import (
 from models.nodes import Arguments, Ref, Tensor, read_node, read_refs
 from models.operations import is_operation, operation_chains, operation_kind
 from models.settings import differs_in_training, refuse_single_steps, refuse_unread
-from models.shapes import output_shape
+from models.shape_inference import output_shape
 from models.translate import (
     activation_layers,
     class_of,
@@ -59,7 +60,6 @@ Place = tuple[str, ...]
 # What tf_keras accepts as a layer's name, less the components that mean another folder.
 _NAME = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._][A-Za-z0-9_.\\/>-]{0,199}")
 _INPUT_DTYPES = frozenset({"float32", "int8", "uint8", "int16", "int32", "int64", "bool"})
-_ATTENTIONS = frozenset({"Attention", "AdditiveAttention", "MultiHeadAttention"})
 _MASK = -1  # stands for the tensor of a mask, which no layer computes
 _MAX_CALLS = 20_000
 
@@ -191,7 +191,7 @@ class _Reader:
             return self._operation(config, place, arguments)
         arguments = arguments.for_layer(name)
         named_mask = arguments.keywords.pop("mask", None)
-        rule = LAYERS.get(kind, LayerRule())
+        rule = rule_of(kind)
         tensors = arguments.tensors(name, ("initial_state",) if rule.recalls else rule.spreads)
         training = self._mode(name, kind, config, arguments)
         if kind in MODELS:
@@ -207,7 +207,7 @@ class _Reader:
         kind, fields, arrays = without_spectral_norm(
             name, kind, fields_of(config), self.weights.get(place, ())
         )
-        if rule.recalls or kind.startswith("ConvLSTM"):
+        if rule.recurs:
             refuse_single_steps(name, kind, fields, self.shapes[tensors[0]][1])
         layer = read_layer(name, kind, with_channels_last(kind, fields), arrays, self.is_keras3)
         first = is_channels_first(kind, fields)
@@ -308,7 +308,7 @@ class _Reader:
             self.layers[name] = replace(layer, name=name)
         if len(tensors) not in _counts(layer):
             takes = "it takes one"
-            if layer.kind in _ATTENTIONS:
+            if LAYERS[layer.kind].tensors:
                 takes = "no int8 op takes a mask: call it on query, value and perhaps key alone"
             msg = f"layer {layer.name!r} ({layer.kind}) is called on {len(tensors)} tensors; {takes}"
             raise ModelError(msg)
@@ -366,9 +366,9 @@ class _Reader:
 def _counts(layer: Layer) -> Sequence[int]:
     """Return how many tensors the layer may be called on."""
     rule = LAYERS[layer.kind]
-    if layer.kind in _ATTENTIONS:
-        return range(2, 4)
+    if rule.tensors is not None:
+        return rule.tensors
     if rule.merges:
         return range(1, _MAX_CALLS)
     inner, both = layer.inner or layer, 2 if layer.kind == "Bidirectional" else 1
-    return (1, 1 + STATES[inner.kind] * both) if rule.recalls else (1,)
+    return (1, 1 + LAYERS[inner.kind].states * both) if rule.recalls else (1,)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.allowlist import LAYERS
 from models.errors import ModelError
 from models.graph import Layer
+from models.layer_rules import LAYERS
 
 if TYPE_CHECKING:
     from models.configuration import Config

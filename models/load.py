@@ -11,7 +11,7 @@ from models.errors import ModelError
 from models.graph import build_model
 from models.keras3 import read_graph
 from models.settings import dropped_settings
-from models.shapes import check_weights, infer_shapes
+from models.shape_inference import check_weights, infer_shapes
 from models.weights import read_weights
 from models.wrappers import unwrapped
 
@@ -33,7 +33,7 @@ _OF_DAMAGE = (
 def load_model(path: Path, weights: Path | None = None) -> tf_keras.Model:
     """Load a model that Keras 3 or tf_keras saved, as a flat, trainable, float32 tf_keras model.
 
-    The file is read against the allowlist of ``models.allowlist`` and rebuilt; Keras's own loaders, which
+    The file is read against the layers of ``models.layer_rules`` and rebuilt; Keras's own loaders, which
     resolve names from the file, are not used. Nested models are laid out flat, layers that do nothing at
     inference (augmentation) are left out, a fixed batch size is left open.
 

@@ -8,31 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from models.errors import ModelError
+from models.layer_rules import LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from models.graph import Layer
-
-# Layers whose result depends on the mask of what they are called on.
-_LOOKING = frozenset(
-    {
-        *("LSTM", "GRU", "CuDNNLSTM", "CuDNNGRU", "SimpleRNN", "RNN"),
-        *("Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
-        *("GlobalAveragePooling1D", "Attention", "AdditiveAttention", "MultiHeadAttention", "Softmax"),
-    }
-)
-# Layers that hand on the mask of what they are called on.
-_PASSING = frozenset(
-    {
-        *("Dense", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "ThresholdedReLU", "Masking"),
-        *("BatchNormalization", "LayerNormalization", "UnitNormalization", "GroupNormalization"),
-        *("SpatialDropout2D", "SpatialDropout3D", "Rescaling", "Normalization", "RMSNormalization"),
-        *("Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "AlphaDropout"),
-        *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "TimeDistributed"),
-    }
-)
-
 
 OPERATIONS = frozenset({"not_equal", "any"})
 """With these, Keras 3 writes into a model's graph how a mask is made."""
@@ -50,12 +31,12 @@ def mask_after(layer: Layer, masks: Sequence[str]) -> str:
     """
     source = next(filter(None, masks), "")
     kind = layer.kind
-    if kind == "TimeDistributed" and layer.inner is not None and layer.inner.kind in _LOOKING:
+    if kind == "TimeDistributed" and layer.inner is not None and LAYERS[layer.inner.kind].mask == "uses":
         kind = layer.inner.kind
-    if source and kind in _LOOKING:
+    if source and LAYERS[kind].mask == "uses":
         msg = (
             f"layer {layer.name!r} ({kind}) skips the steps that {source!r} masks, which no int8 op does; "
             "train without the mask (mask_zero=False, no Masking) on sequences padded to one length"
         )
         raise ModelError(msg)
-    return source if kind in _PASSING else ""
+    return source if LAYERS[kind].mask == "passes" else ""

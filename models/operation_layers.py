@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.operation_selection import SELECTION, axis_from_front, chain, own, same_ranks
+from models.operation import axis_from_front, chain, own, same_ranks
+from models.operation_selection import SELECTION
 from models.operation_shapes import REDUCTIONS
 
 if TYPE_CHECKING:
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from models.graph import Layer
-    from models.operation_selection import Chains, Reader
-    from models.operations import Operation
+    from models.operation import Chains, Operation, Reader
     from models.shapes import Shape
 
 _MERGES = {

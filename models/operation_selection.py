@@ -1,19 +1,15 @@
-"""How operations that pick or compare values are read, and what every reader builds its layers with."""
+"""How operations that pick or compare values are read."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from models.operation import axis_from_front, chain, own, same_ranks
+from models.operation_shapes import COMPARISONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from models.operation import Chains, Operation, Reader
 
-    from models.graph import Layer
-    from models.operations import Operation
-
-    Chains = list[tuple[tuple[int, ...], tuple[Layer, ...]]]
-    Reader = Callable[[str, Operation], Chains | None]
-
-COMPARISONS = ("greater", "greater_equal", "less", "less_equal", "equal")
 _MIRRORED = {
     "greater": "less",
     "greater_equal": "less_equal",
@@ -21,44 +17,6 @@ _MIRRORED = {
     "less_equal": "greater_equal",
 }
 _PYTHON_NUMBERS = (int, float)
-
-
-def chain(operation: Operation, *steps: Layer) -> Chains:
-    """Return an operation's only result."""
-    return [(operation.tensors, steps)]
-
-
-def own(operation: Operation, function: str, **settings: Any) -> Layer:
-    """Return the layer ``Operation`` that applies one of ``models.layers.FUNCTIONS``."""
-    return operation.layer("Operation", function=function, **settings)
-
-
-def axis_from_front(value: Any, rank: int) -> int:
-    """Return an axis counted from the front.
-
-    Raises:
-        ValueError: there is no such axis.
-    """
-    axis = int(value)
-    if not -rank <= axis < rank:
-        msg = f"axis {axis} of {rank}"
-        raise ValueError(msg)
-    return axis % rank
-
-
-def same_ranks(operation: Operation) -> None:
-    """Check that no tensor's batch is lined up with another axis of the other.
-
-    Raises:
-        ValueError: it is.
-    """
-    ranks = sorted({len(shape) for shape in operation.shapes})
-    if len(ranks) > 1:
-        msg = (
-            f"tensors of ranks {' and '.join(map(str, ranks))}, which lines up the samples of one with an "
-            "axis of the other; put a Reshape or expand_dims before it, or use the layer Multiply or Add"
-        )
-        raise ValueError(msg)
 
 
 def _take(_: str, operation: Operation) -> Chains | None:

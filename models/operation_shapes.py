@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from models.layers import FUNCTIONS
-from models.operation_selection import COMPARISONS
+from models.shapes import broadcast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Shape = tuple[int | None, ...]
+    from models.shapes import Inner, Shape
 
+COMPARISONS = ("greater", "greater_equal", "less", "less_equal", "equal")
 REDUCTIONS = frozenset({"mean", "sum", "max", "min"})
 
 
-def operation_shape(config: dict[str, Any], inputs: Sequence[Shape]) -> Shape:
+def operation_shape(config: dict[str, Any], inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
     """Return the output shape, the batch first.
 
     Raises:
@@ -55,24 +56,6 @@ def operation_shape(config: dict[str, Any], inputs: Sequence[Shape]) -> Shape:
             return tuple(1 if axis in axes else n for axis, n in enumerate(shape))
         return tuple(n for axis, n in enumerate(shape) if axis not in axes)
     return shape
-
-
-def broadcast(inputs: Sequence[Shape]) -> Shape:
-    """Return the shape of an elementwise operation on ``inputs``.
-
-    Raises:
-        ValueError: two lengths differ and neither is 1.
-    """
-    rank = max(len(shape) for shape in inputs)
-    result: list[int | None] = []
-    for axis in range(rank):
-        lengths = {shape[axis - rank] for shape in inputs if len(shape) >= rank - axis}
-        wide = {n for n in lengths if n not in (1, None)}
-        if len(wide) > 1:
-            msg = f"lengths {sorted(wide)} differ"
-            raise ValueError(msg)
-        result.append(wide.pop() if wide else None if None in lengths else 1)
-    return tuple(result)
 
 
 def _multiplied(config: dict[str, Any], first: Shape, second: Shape) -> Shape:

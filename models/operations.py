@@ -7,18 +7,18 @@ read here from its name alone and becomes the layers that stand for it; no funct
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from models.errors import ModelError
-from models.graph import Layer
 from models.masks import OPERATIONS as MASK_OPERATIONS
-from models.nodes import Constant, Tensor
+from models.nodes import Constant
+from models.operation import Operation
 from models.operation_layers import READERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from models.graph import Layer
     from models.nodes import Arguments
     from models.shapes import Shape
 
@@ -72,39 +72,6 @@ class Chain(NamedTuple):
 
     tensors: tuple[int, ...]
     steps: tuple[Layer, ...]
-
-
-@dataclass
-class Operation:
-    """One call of an operation.
-
-    Attributes:
-        name: usable as a layer's name.
-        operands: tensors, and constants as numbers or lists of them.
-        settings: what else it is told; each reader takes what it understands.
-        shapes: of the tensors among the operands.
-    """
-
-    name: str
-    operands: list[Any]
-    settings: dict[str, Any]
-    shapes: list[Shape] = field(default_factory=list)
-
-    @property
-    def tensors(self) -> tuple[int, ...]:
-        return tuple(value.place for value in self.operands if isinstance(value, Tensor))
-
-    @property
-    def constants(self) -> list[Any]:
-        return [value for value in self.operands if not isinstance(value, Tensor)]
-
-    def take(self, *keys: str, default: Any = None) -> Any:
-        """Remove and return a setting, which is known under several names."""
-        found = [self.settings.pop(key) for key in keys if key in self.settings]
-        return next((value for value in found if value is not None), default)
-
-    def layer(self, kind: str, **config: Any) -> Layer:
-        return Layer(self.name, kind, config)
 
 
 def is_operation(config: dict[str, Any]) -> bool:

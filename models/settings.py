@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from models.allowlist import CLASS_SYNONYMS, DO_NOTHING, MODELS, STATES
+from models.allowlist import CLASS_SYNONYMS, DO_NOTHING, MODELS
 from models.errors import ModelError
+from models.layer_rules import rule_of
 from models.operations import operation_kind
 
 HARMLESS = frozenset(
@@ -169,7 +170,7 @@ def differs_in_training(config: dict[str, Any]) -> bool:
     inner = [
         value for key in ("layer", "backward_layer", "cell") if isinstance(value := fields.get(key), dict)
     ]
-    if kind in MODELS | {"BatchNormalization", *CLASS_SYNONYMS}:
+    if kind in MODELS or rule_of(CLASS_SYNONYMS.get(kind, kind)).differs_in_training:
         return True
     if kind in DO_NOTHING:
         return kind not in {"Identity", "ActivityRegularization"}
@@ -179,7 +180,7 @@ def differs_in_training(config: dict[str, Any]) -> bool:
 
 def takes_any(kind: str, key: str, read: tuple[str, ...]) -> bool:
     """Whether a class of layer takes a key of ``USUAL`` with any value."""
-    recurs = key == "return_state" and kind in (*STATES, "RNN")
+    recurs = key == "return_state" and (rule_of(kind).states > 0 or kind == "RNN")
     return key in read and (key in {"groups", "stateful"} or recurs)
 
 

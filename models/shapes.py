@@ -1,211 +1,289 @@
-"""The shape of every tensor of a graph, worked out without TensorFlow."""
+"""The shapes of what layers return and of their kernels, computed from plain configurations."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
 
-from models.errors import ModelError
-from models.operation_shapes import broadcast, operation_shape
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from models.graph import Graph, Layer
+    Config = dict[str, Any]
+    Inner = Callable[[Sequence["Shape"]], "Shape"]
 
 Shape = tuple[int | None, ...]
 """The batch first; None is an open length."""
 
-_MERGING = frozenset({"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"})
-_RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN"})
-_ATTENTION = frozenset({"Attention", "AdditiveAttention"})
 
-
-def infer_shapes(graph: Graph) -> list[Shape]:
-    """Return the shape of each tensor of ``graph``.
+def broadcast(inputs: Sequence[Shape]) -> Shape:
+    """Return the shape of an elementwise operation on ``inputs``.
 
     Raises:
-        ModelError: a layer cannot be applied to what it is given.
+        ValueError: two lengths differ and neither is 1.
     """
-    shapes: list[Shape] = []
-    for call in graph.calls:
-        layer = graph.layers[call.layer]
-        shapes.append(output_shape(layer, [shapes[tensor] for tensor in call.inputs], call.result))
-    return shapes
+    rank = max(len(shape) for shape in inputs)
+    result: list[int | None] = []
+    for axis in range(rank):
+        lengths = {shape[axis - rank] for shape in inputs if len(shape) >= rank - axis}
+        wide = {n for n in lengths if n not in (1, None)}
+        if len(wide) > 1:
+            msg = f"lengths {sorted(wide)} differ"
+            raise ValueError(msg)
+        result.append(wide.pop() if wide else None if None in lengths else 1)
+    return tuple(result)
 
 
-def output_shape(layer: Layer, inputs: Sequence[Shape], result: int = 0) -> Shape:
-    """Return the shape of a result that ``layer`` makes of tensors of the shapes ``inputs``.
-
-    Raises:
-        ModelError: it cannot be applied to them.
-    """
-    try:
-        shape = _output(layer, inputs)
-        if result:  # a state
-            shape = (shape[0], (layer.inner or layer).config["units"])
-    except (ValueError, IndexError, TypeError, KeyError, ZeroDivisionError, OverflowError) as error:
-        reason = error if str(error) else "it has another rank"
-        msg = f"layer {layer.name!r} ({layer.kind}) does not fit its input {list(inputs)}: {reason}"
-        raise ModelError(msg) from error
-    if any(length is not None and not (type(length) is int and length > 0) for length in shape):
-        msg = f"layer {layer.name!r} ({layer.kind}) makes {shape} of {list(inputs)}; enlarge the input"
-        raise ModelError(msg)
-    return shape
+# What a layer returns: each function takes its configuration, the shapes of its inputs and, of a wrapper, the
+# function that returns the shape of what the layer inside returns.
 
 
-def check_weights(graph: Graph, shapes: Sequence[Shape]) -> None:
-    """Compare each layer's first array with its configuration, before anything of that size is allocated.
-
-    Raises:
-        ModelError: they differ.
-    """
-    for call in graph.calls:
-        layer = graph.layers[call.layer]
-        if not layer.weights:
-            continue
-        inputs = shapes[call.inputs[0]]
-        expected = _kernel_shapes(layer, inputs)
-        given = [array.shape for array in layer.weights[: len(expected)]]
-        if given != expected:
-            msg = (
-                f"layer {layer.name!r} ({layer.kind}): arrays of shapes {given} do not fit its configuration "
-                f"and its input {inputs}, which need {expected}; save the model again"
-            )
-            raise ModelError(msg)
+def given(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    """An InputLayer."""
+    return (None, *config["shape"])
 
 
-def _kernel_shapes(layer: Layer, inputs: Shape) -> list[Shape]:
-    """Return the shapes of the arrays whose sizes the configuration decides."""
-    kind, config, channels = layer.kind, layer.config, inputs[-1]
-    if layer.inner is not None:
-        is_per_step = kind == "TimeDistributed"
-        return _kernel_shapes(layer.inner, (inputs[0], *inputs[2:]) if is_per_step else inputs)
-    if kind == "Dense":
-        return [(channels, config["units"])]
-    if kind in _ATTENTION or kind.startswith("LocallyConnected"):
-        return []  # as large as what goes in, not as a number in the configuration says
-    if kind == "MultiHeadAttention":
-        return [(channels, config["num_heads"], config["key_dim"])]
-    if kind == "Embedding":
-        return [(config["input_dim"], config["output_dim"])]
-    if kind in _RECURRENT:
-        gates = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}[kind]
-        return [(channels, gates * config["units"])]
-    if kind == "PReLU":
-        shared = {axis % len(inputs) for axis in config.get("shared_axes") or ()}
-        return [tuple(1 if axis in shared else n for axis, n in enumerate(inputs) if axis)]
-    if "Conv" in kind and channels is not None:
-        gates = 4 if kind.startswith("ConvLSTM") else 1
-        size = tuple(_each(config["kernel_size"], inputs[2 if gates == 4 else 1 : -1]))
-        multiplier = config.get("depth_multiplier") or 1
-        if kind.startswith("Separable"):
-            ones = (1,) * len(size)
-            return [(*size, channels, multiplier), (*ones, channels * multiplier, config["filters"])]
-        if kind.startswith("Depthwise"):
-            return [(*size, channels, multiplier)]
-        if kind.endswith("Transpose"):
-            return [(*size, config["filters"], channels)]
-        return [(*size, channels // (config.get("groups") or 1), gates * config["filters"])]
+def same(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    """A layer that keeps the shape of its first input."""
+    return inputs[0]
+
+
+def merged(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    """A sum and the like: Keras aligns what follows the batch, and puts axes of 1 behind that."""
+    rank = max(len(shape) for shape in inputs)
+    return broadcast([(shape[0], *[1] * (rank - len(shape)), *shape[1:]) for shape in inputs])
+
+
+def concatenated(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
     axis = config.get("axis", -1)
-    return [tuple(inputs[a] for a in (axis if isinstance(axis, list) else [axis]))]
+    lengths = [shape[axis] for shape in inputs]
+    joined = None if None in lengths else sum(n for n in lengths if n is not None)
+    shape = list(inputs[0])
+    shape[axis] = joined
+    return tuple(shape)
 
 
-def _output(layer: Layer, inputs: Sequence[Shape]) -> Shape:
-    kind, config = layer.kind, layer.config
-    if kind == "InputLayer":
-        return (None, *config["shape"])
-    if kind in _MERGING:  # Keras lines up what follows the batch, and puts axes of 1 behind that
-        rank = max(len(shape) for shape in inputs)
-        return broadcast([(shape[0], *[1] * (rank - len(shape)), *shape[1:]) for shape in inputs])
-    if kind == "Concatenate":
-        return _concatenated(inputs, config.get("axis", -1))
-    if kind == "Operation":
-        return operation_shape(config, inputs)
+def dotted(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    first, second = inputs
+    axes = config["axes"]
+    pair = axes if isinstance(axes, list | tuple) else (axes, axes)
+    left, right = (axis % len(shape) for axis, shape in zip(pair, inputs, strict=True))
+    if first[left] != second[right]:
+        msg = f"lengths {first[left]} and {second[right]} differ"
+        raise ValueError(msg)
+    kept = (*first[:left], *first[left + 1 :], *second[1:right], *second[right + 1 :])
+    return kept if len(kept) > 1 else (*kept, 1)
+
+
+def attended(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    """An Attention or AdditiveAttention."""
+    return (*inputs[0][:-1], inputs[1][-1])
+
+
+def multi_head(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    last = config.get("output_shape")
+    if last is None:
+        return inputs[0]
+    return (*inputs[0][:-1], *(last if isinstance(last, list | tuple) else [last]))
+
+
+def each_step(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    """A TimeDistributed."""
+    assert inner is not None
     shape = inputs[0]
-    if kind in _ATTENTION:
-        return (*shape[:-1], inputs[1][-1])
-    if kind == "MultiHeadAttention":
-        return _attended(config, shape)
-    if kind == "Dot":
-        return _dotted(config["axes"], inputs)
-    if kind == "TimeDistributed" and layer.inner is not None:
-        inner = _output(layer.inner, [(shape[0], *shape[2:])])
-        return (*shape[:2], *inner[1:])
-    if kind == "Bidirectional" and layer.inner is not None:
-        inner = _output(layer.inner, inputs)
-        doubled = config.get("merge_mode", "concat") == "concat"
-        return (*inner[:-1], 2 * layer.inner.config["units"]) if doubled else inner
-    if kind in _RECURRENT:
-        return (*shape[: 2 if config.get("return_sequences") else 1], config["units"])
-    if kind in {"Resizing", "CenterCrop"}:
-        return (*shape[:-3], config["height"], config["width"], shape[-1])
-    if kind.startswith("ConvLSTM"):
-        step = _convolved("Conv", config, (shape[0], *shape[2:]))
-        return (shape[0], shape[1], *step[1:]) if config.get("return_sequences") else step
-    if "Conv" in kind or kind.startswith("LocallyConnected"):
-        return _convolved(kind, config, shape)
-    if "Pooling" in kind:
-        return _pooled(kind, config, shape)
-    return _rearranged(kind, config, shape)
+    return (*shape[:2], *inner([(shape[0], *shape[2:])])[1:])
 
 
-def _convolved(kind: str, config: dict[str, Any], shape: Shape) -> Shape:
-    spatial, channels = shape[1:-1], shape[-1]
-    size = _each(config.get("kernel_size"), spatial)
-    strides = _each(config.get("strides", 1), spatial)
-    dilation = _each(config.get("dilation_rate", 1), spatial)
-    padding = config.get("padding", "valid")
-    windows = [(n - 1) * rate + 1 for n, rate in zip(size, dilation, strict=True)]
-    if kind.endswith("Transpose"):
-        extra = _each(config.get("output_padding"), spatial)
-        lengths = [
-            None if n is None else _transposed(n, window, stride, padding, more)
-            for n, window, stride, more in zip(spatial, windows, strides, extra, strict=True)
-        ]
-    else:
-        lengths = _windows(spatial, windows, strides, padding)
-    if kind.startswith("Depthwise"):
-        filters = None if channels is None else channels * (config.get("depth_multiplier") or 1)
-    else:
-        filters = config["filters"]
-    return (shape[0], *lengths, filters)
+def both_directions(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    """A Bidirectional."""
+    assert inner is not None
+    *lengths, last = inner(inputs)
+    return (*lengths, last and 2 * last if config.get("merge_mode", "concat") == "concat" else last)
 
 
-def _pooled(kind: str, config: dict[str, Any], shape: Shape) -> Shape:
-    spatial = shape[1:-1]
-    if kind.startswith("Global"):
-        return (shape[0], *([1] * len(spatial) if config.get("keepdims") else []), shape[-1])
-    size = _each(config.get("pool_size", 2), spatial)
-    strides = _each(config.get("strides") or size, spatial)
-    return (shape[0], *_windows(spatial, size, strides, config.get("padding", "valid")), shape[-1])
+def recurrent(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    return (*inputs[0][: 2 if config.get("return_sequences") else 1], config["units"])
 
 
-def _rearranged(kind: str, config: dict[str, Any], shape: Shape) -> Shape:
-    batch, spatial, channels = shape[0], shape[1:-1], shape[-1]
-    if kind == "Dense":
-        return (*shape[:-1], config["units"])
-    if kind == "Embedding":
-        return (*shape, config["output_dim"])
-    if kind == "Flatten":
-        return (batch, _product(shape[1:]))
-    if kind == "Reshape":
-        return (batch, *_reshaped(_product(shape[1:]), config["target_shape"]))
-    if kind == "Permute":
-        return (batch, *(shape[axis] for axis in config["dims"]))
-    if kind == "RepeatVector":
-        return (batch, config["n"], *shape[1:])
-    if kind.startswith(("ZeroPadding", "Cropping")):
-        sign, key = (1, "padding") if kind.startswith("Zero") else (-1, "cropping")
-        edges = _edges(config.get(key, 1), len(spatial))
-        lengths = [
-            None if n is None else n + sign * sum(pair) for n, pair in zip(spatial, edges, strict=True)
-        ]
-        return (batch, *lengths, channels)
-    if kind.startswith("UpSampling"):
-        factors = _each(config.get("size", 2), spatial)
-        return (batch, *(n and n * factor for n, factor in zip(spatial, factors, strict=True)), channels)
-    return shape
+def recurrent_convolved(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    """A ConvLSTM."""
+    shape = inputs[0]
+    step = convolved(config, [(shape[0], *shape[2:])])
+    return (shape[0], shape[1], *step[1:]) if config.get("return_sequences") else step
+
+
+def convolved(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    shape = inputs[0]
+    windows, strides = _dilated(config, shape), _each(config.get("strides", 1), shape[1:-1])
+    lengths = _windows(shape[1:-1], windows, strides, config.get("padding", "valid"))
+    return (shape[0], *lengths, config["filters"])
+
+
+def depthwise(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    channels = inputs[0][-1]
+    filters = None if channels is None else channels * (config.get("depth_multiplier") or 1)
+    return convolved(config | {"filters": filters}, inputs)
+
+
+def transposed(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    """A transposed convolution."""
+    shape = inputs[0]
+    padding, windows = config.get("padding", "valid"), _dilated(config, shape)
+    strides, extra = (
+        _each(value, shape[1:-1]) for value in (config.get("strides", 1), config.get("output_padding"))
+    )
+    lengths = [
+        None if n is None else _enlarged(n, window, stride, padding, more)
+        for n, window, stride, more in zip(shape[1:-1], windows, strides, extra, strict=True)
+    ]
+    return (shape[0], *lengths, config["filters"])
+
+
+def pooled(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    shape = inputs[0]
+    size = _each(config.get("pool_size", 2), shape[1:-1])
+    strides = _each(config.get("strides") or size, shape[1:-1])
+    return (shape[0], *_windows(shape[1:-1], size, strides, config.get("padding", "valid")), shape[-1])
+
+
+def pooled_globally(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    shape = inputs[0]
+    return (shape[0], *([1] * len(shape[1:-1]) if config.get("keepdims") else []), shape[-1])
+
+
+def units(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    """A Dense."""
+    return (*inputs[0][:-1], config["units"])
+
+
+def embedded(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    return (*inputs[0], config["output_dim"])
+
+
+def flattened(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    return (inputs[0][0], _product(inputs[0][1:]))
+
+
+def reshaped(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    size, target = _product(inputs[0][1:]), config["target_shape"]
+    known = math.prod(n for n in target if n != -1)
+    if size is not None and (size != known if -1 not in target else size % known):
+        msg = f"{size} values do not make {list(target)}"
+        raise ValueError(msg)
+    open_length = None if size is None else size // known
+    return (inputs[0][0], *(open_length if n == -1 else n for n in target))
+
+
+def permuted(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    return (inputs[0][0], *(inputs[0][axis] for axis in config["dims"]))
+
+
+def repeated(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    return (inputs[0][0], config["n"], *inputs[0][1:])
+
+
+def padded(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    return _with_edges(inputs[0], config.get("padding", 1), 1)
+
+
+def cropped(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    return _with_edges(inputs[0], config.get("cropping", 1), -1)
+
+
+def upsampled(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    shape = inputs[0]
+    factors = _each(config.get("size", 2), shape[1:-1])
+    lengths = (n and n * factor for n, factor in zip(shape[1:-1], factors, strict=True))
+    return (shape[0], *lengths, shape[-1])
+
+
+def resized(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:
+    return (*inputs[0][:-3], config["height"], config["width"], inputs[0][-1])
+
+
+# The arrays of a layer whose sizes its configuration decides, in order: each function takes the configuration
+# and the shape of the first input.
+
+
+def no_kernel(config: Config, shape: Shape) -> list[Shape]:
+    """Arrays as large as what goes in, not as a number in the configuration says."""
+    return []
+
+
+def by_axis(config: Config, shape: Shape) -> list[Shape]:
+    """One number for each place along the axes of a normalization."""
+    axis = config.get("axis", -1)
+    return [tuple(shape[one] for one in (axis if isinstance(axis, list) else [axis]))]
+
+
+def by_position(config: Config, shape: Shape) -> list[Shape]:
+    """One number for each element, less the axes that share theirs."""
+    shared = {axis % len(shape) for axis in config.get("shared_axes") or ()}
+    return [tuple(1 if axis in shared else n for axis, n in enumerate(shape) if axis)]
+
+
+def dense_kernel(config: Config, shape: Shape) -> list[Shape]:
+    return [(shape[-1], config["units"])]
+
+
+def gru_kernel(config: Config, shape: Shape) -> list[Shape]:
+    return [(shape[-1], 3 * config["units"])]
+
+
+def lstm_kernel(config: Config, shape: Shape) -> list[Shape]:
+    return [(shape[-1], 4 * config["units"])]
+
+
+def table(config: Config, shape: Shape) -> list[Shape]:
+    return [(config["input_dim"], config["output_dim"])]
+
+
+def heads(config: Config, shape: Shape) -> list[Shape]:
+    return [(shape[-1], config["num_heads"], config["key_dim"])]
+
+
+def convolution_kernel(config: Config, shape: Shape) -> list[Shape]:
+    channels = shape[-1]
+    if channels is None:
+        return by_axis(config, shape)
+    return [(*_size(config, shape), channels // (config.get("groups") or 1), config["filters"])]
+
+
+def recurrent_convolution_kernel(config: Config, shape: Shape) -> list[Shape]:
+    gates = {"filters": 4 * config["filters"]}
+    return convolution_kernel(config | gates, (shape[0], *shape[2:]))
+
+
+def depthwise_kernel(config: Config, shape: Shape) -> list[Shape]:
+    if shape[-1] is None:
+        return by_axis(config, shape)
+    return [(*_size(config, shape), shape[-1], config.get("depth_multiplier") or 1)]
+
+
+def separable_kernels(config: Config, shape: Shape) -> list[Shape]:
+    channels = shape[-1]
+    if channels is None:
+        return by_axis(config, shape)
+    multiplier = config.get("depth_multiplier") or 1
+    pointwise = (*[1] * len(shape[1:-1]), channels * multiplier, config["filters"])
+    return [(*_size(config, shape), channels, multiplier), pointwise]
+
+
+def transposed_kernel(config: Config, shape: Shape) -> list[Shape]:
+    if shape[-1] is None:
+        return by_axis(config, shape)
+    return [(*_size(config, shape), config["filters"], shape[-1])]
+
+
+def _size(config: Config, shape: Shape) -> list[Any]:
+    return _each(config["kernel_size"], shape[1:-1])
+
+
+def _dilated(config: Config, shape: Shape) -> list[int]:
+    """Return how far each window reaches."""
+    sizes, rates = (
+        _each(value, shape[1:-1]) for value in (config.get("kernel_size"), config.get("dilation_rate", 1))
+    )
+    return [(n - 1) * rate + 1 for n, rate in zip(sizes, rates, strict=True)]
 
 
 def _each(value: Any, spatial: Sequence[object]) -> list[Any]:
@@ -226,54 +304,23 @@ def _windows(
     ]
 
 
-def _transposed(length: int, window: int, stride: int, padding: str, extra: int | None) -> int:
+def _enlarged(length: int, window: int, stride: int, padding: str, extra: int | None) -> int:
     if extra is None:
         return length * stride + (max(window - stride, 0) if padding == "valid" else 0)
     return (length - 1) * stride + window + extra - (2 * (window // 2) if padding == "same" else 0)
 
 
-def _edges(value: Any, rank: int) -> list[tuple[int, int]]:
-    """Return what is added or cut before and after each dimension."""
-    if rank == 1 and isinstance(value, list | tuple):
+def _with_edges(shape: Shape, value: Any, sign: int) -> Shape:
+    """Add (``sign`` 1) or cut (-1) what ``value`` says before and after each spatial dimension."""
+    spatial = shape[1:-1]
+    if len(spatial) == 1 and isinstance(value, list | tuple):
         value = [value if len(value) == 2 else value * 2]
-    pairs = _each(value, range(rank))
-    return [tuple(pair) if isinstance(pair, list | tuple) else (pair, pair) for pair in pairs]
+    edges = [
+        pair if isinstance(pair, list | tuple) else (pair, pair) for pair in _each(value, range(len(spatial)))
+    ]
+    lengths = [None if n is None else n + sign * sum(pair) for n, pair in zip(spatial, edges, strict=True)]
+    return (shape[0], *lengths, shape[-1])
 
 
 def _product(lengths: Sequence[int | None]) -> int | None:
     return math.prod(n for n in lengths if n is not None) if None not in lengths else None
-
-
-def _reshaped(size: int | None, target: Sequence[int]) -> list[int | None]:
-    known = math.prod(n for n in target if n != -1)
-    if size is not None and (size != known if -1 not in target else size % known):
-        msg = f"{size} values do not make {list(target)}"
-        raise ValueError(msg)
-    open_length = None if size is None else size // known
-    return [open_length if n == -1 else n for n in target]
-
-
-def _concatenated(inputs: Sequence[Shape], axis: int) -> Shape:
-    lengths = [shape[axis] for shape in inputs]
-    joined = None if None in lengths else sum(n for n in lengths if n is not None)
-    shape = list(inputs[0])
-    shape[axis] = joined
-    return tuple(shape)
-
-
-def _attended(config: dict[str, Any], query: Shape) -> Shape:
-    if config.get("output_shape") is None:
-        return query
-    last = config["output_shape"]
-    return (*query[:-1], *(last if isinstance(last, list | tuple) else [last]))
-
-
-def _dotted(axes: Any, inputs: Sequence[Shape]) -> Shape:
-    first, second = inputs
-    pair = axes if isinstance(axes, list | tuple) else (axes, axes)
-    left, right = (axis % len(shape) for axis, shape in zip(pair, inputs, strict=True))
-    if first[left] != second[right]:
-        msg = f"lengths {first[left]} and {second[right]} differ"
-        raise ValueError(msg)
-    kept = (*first[:left], *first[left + 1 :], *second[1:right], *second[right + 1 :])
-    return kept if len(kept) > 1 else (*kept, 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.load import read_file
-from models.shapes import infer_shapes
+from models.shape_inference import infer_shapes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,13 +10,12 @@ from models.allowlist import (
     ACTIVATIONS,
     CLASS_SYNONYMS,
     DO_NOTHING,
-    LAYERS,
     MODELS,
     REASONS,
-    STATES,
 )
 from models.errors import ModelError
 from models.graph import Layer
+from models.layer_rules import LAYERS
 from models.layers import OWN_LAYERS
 from models.operation_layers import hard_sigmoid_layers
 from models.operations import is_operation, operation_fault
@@ -120,7 +119,7 @@ def read_layer(name: str, kind: str, fields: Config, arrays: Arrays, is_keras3: 
         if key not in fields:
             continue
         value = fields[key]
-        if key == "return_state" and kind in STATES:
+        if key == "return_state" and rule.states:
             config[key] = bool(value)
         elif key == "stateful" or (key in USUAL and not takes_any(kind, key, rule.config)):
             continue  # it is as usual, or noted by dropped_settings
@@ -145,7 +144,7 @@ def read_layer(name: str, kind: str, fields: Config, arrays: Arrays, is_keras3: 
 def states_of(layer: Layer) -> range:
     """Return the numbers of the results of a recurrent layer that are its last states."""
     inner, both = layer.inner or layer, 2 if layer.kind == "Bidirectional" else 1
-    count = STATES.get(inner.kind, 0) * both if inner.config.get("return_state") else 0
+    count = LAYERS[inner.kind].states * both if inner.config.get("return_state") else 0
     return range(1, 1 + count)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.allowlist import LAYERS
+from models.layer_rules import LAYERS
 from models.rewrites.scalings import Affine
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-_RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN"})
 _FORWARD = frozenset({"Conv1D", "Conv2D", "Conv3D"})
 _DEPTHWISE = frozenset({"DepthwiseConv1D", "DepthwiseConv2D"})
 _TRANSPOSED = frozenset({"Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"})
@@ -54,7 +53,7 @@ def absorb_before(layer: Layer, before: Affine, shape: Shape) -> Layer | None:
     if by_channel is None or not (layer.weights or layer.inner):
         return None
     scale, offset = by_channel.scale, by_channel.offset
-    if layer.kind in _RECURRENT:
+    if LAYERS[layer.kind].states:
         return _recurrent(layer, by_channel, layer.weights)
     if layer.kind == "Bidirectional" and layer.inner is not None:
         return _bidirectional(layer, by_channel)
@@ -194,7 +193,7 @@ def _recurrent(layer: Layer, before: Affine, weights: tuple[Array, ...]) -> Laye
 
 def _bidirectional(layer: Layer, before: Affine) -> Layer | None:
     inner, backward = layer.inner, layer.inner_backward or layer.inner
-    if inner is None or backward is None or inner.kind not in _RECURRENT:
+    if inner is None or backward is None or not LAYERS[inner.kind].states:
         return None
     half = len(layer.weights) // 2
     ahead = _recurrent(inner, before, layer.weights[:half])

@@ -12,7 +12,7 @@ import numpy as np
 
 from models.graph import Layer
 from models.rewrites.edit import Edit, Rewrite
-from models.shapes import infer_shapes
+from models.shape_inference import infer_shapes
 
 if TYPE_CHECKING:
     from models.graph import Graph

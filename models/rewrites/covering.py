@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from models.graph import Graph, Layer
+from models.layer_rules import LAYERS
 from models.rewrites.edit import Edit, Rewrite, affine, identity_depthwise
-from models.rewrites.scalings import SCALINGS, as_normalization
-from models.shapes import infer_shapes
+from models.rewrites.scalings import as_normalization
+from models.shape_inference import infer_shapes
 
 _CONVOLUTIONS = frozenset({"Conv2D", "DepthwiseConv2D", "Conv2DTranspose"})
 
@@ -35,7 +36,7 @@ def cover_scalings(graph: Graph) -> tuple[Graph, list[Rewrite]]:
             edit.moved.append(edit.again(layer.name))
             continue
         scaling = None
-        if layer.kind in SCALINGS and len(shapes[index]) in {2, 3, 4}:
+        if LAYERS[layer.kind].scales and len(shapes[index]) in {2, 3, 4}:
             scaling = as_normalization(layer, shapes[index])
         source = call.inputs[0] if call.inputs else -1
         before = linear.get(source) if layer.kind == "BatchNormalization" else None

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.layer_rules import LAYERS
 from models.rewrites.absorbing import absorb_after, absorb_in_readers
 from models.rewrites.edit import Edit, Rewrite, affine
-from models.rewrites.scalings import SCALINGS, Affine, affine_of
-from models.shapes import infer_shapes
+from models.rewrites.scalings import Affine, affine_of
+from models.shape_inference import infer_shapes
 
 if TYPE_CHECKING:
     from models.graph import Graph, Layer
@@ -41,7 +42,7 @@ def _fold_one(graph: Graph) -> tuple[Graph, Rewrite] | None:
     uses = [call.layer for call in graph.calls]
     for index, call in enumerate(graph.calls):
         layer = graph.layers[call.layer]
-        does = affine_of(layer, shapes[index]) if layer.kind in SCALINGS else None
+        does = affine_of(layer, shapes[index])
         if does is None or uses.count(layer.name) > 1:
             continue
         source = call.inputs[0]
@@ -59,7 +60,7 @@ def _fold_one(graph: Graph) -> tuple[Graph, Rewrite] | None:
 
 def _fold_after(before: Layer, layer: Layer, does: Affine, shape: Shape) -> dict[str, Layer] | None:
     """Return the layer before, changed so that it does the work of ``layer`` too."""
-    if before.kind in SCALINGS:
+    if LAYERS[before.kind].scales:
         first = affine_of(before, shape)
         if first is None:
             return None

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.layer_rules import LAYERS
 from models.rewrites.absorbing import absorb_in_readers
 from models.rewrites.edit import Rewrite
 from models.rewrites.folding import without
-from models.rewrites.scalings import SCALINGS, Affine, affine_of
-from models.shapes import infer_shapes
+from models.rewrites.scalings import Affine, affine_of
+from models.shape_inference import infer_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +64,7 @@ def _first_scaling(graph: Graph) -> tuple[int, str, Affine] | None:
         layer = graph.layers[graph.calls[index].layer]
         is_shared = sum(call.layer == layer.name for call in graph.calls) > 1
         is_float = str(given.config.get("dtype", "float32")).startswith("float")
-        if layer.kind in SCALINGS and is_float and not is_shared and index not in graph.outputs:
+        if LAYERS[layer.kind].scales and is_float and not is_shared and index not in graph.outputs:
             does = affine_of(layer, shapes[index])
             if does is not None:
                 return index, given.name, Affine(*np.broadcast_arrays(does.scale, does.offset))

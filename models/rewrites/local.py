@@ -5,18 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from models.allowlist import LAYERS
 from models.graph import Call, Graph, Layer
+from models.layer_rules import LAYERS
 from models.rewrites.edit import Edit, Rewrite
 
-# Dropout goes too: in training it widens the ranges that quantization-aware training learns, twofold at a
-# rate of a half, and the int8 steps with them.
-_TRAINING_ONLY = frozenset(
-    {
-        *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianDropout"),
-        *("GaussianNoise", "AlphaDropout"),
-    }
-)
 # Layers whose activation TF-MOT quantizes together with them, and the activations it then knows. It knows
 # swish too, but TFLite does not fuse it, so that its input would be left without a range.
 _WITH_ACTIVATION = frozenset({"Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense"})
@@ -25,7 +17,11 @@ _LEAK = 0.2  # of the activation called leaky_relu
 
 
 def normalise_layers(graph: Graph) -> tuple[Graph, list[Rewrite]]:
-    """Rewrite each layer that has a form which TF-MOT covers better, and drop those that do nothing."""
+    """Rewrite each layer that has a form which TF-MOT covers better, and drop those that do nothing.
+
+    Dropout goes too: in training it widens the ranges that quantization-aware training learns, twofold at a
+    rate of a half, and the int8 steps with them.
+    """
     edit = Edit(graph)
     edit.graph = graph = replace(
         graph, layers={name: _without_dropout(layer, edit) for name, layer in graph.layers.items()}
@@ -36,7 +32,7 @@ def normalise_layers(graph: Graph) -> tuple[Graph, list[Rewrite]]:
         if layer.kind == "InputLayer" or LAYERS[layer.kind].recalls:
             edit.moved.append(edit.keep(call))
             continue
-        if layer.kind in _TRAINING_ONLY or (
+        if LAYERS[layer.kind].training_only or (
             layer.kind == "Activation" and layer.config.get("activation") == "linear"
         ):
             edit.note(layer.name, f"{layer.kind} was left out", "it does nothing at inference")

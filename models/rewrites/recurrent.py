@@ -14,15 +14,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from models.allowlist import MAX_STEPS, STATES
 from models.graph import Layer
+from models.layer_rules import LAYERS, MAX_STEPS
 from models.rewrites.edit import Edit, Rewrite
-from models.shapes import infer_shapes
+from models.shape_inference import infer_shapes
 
 if TYPE_CHECKING:
     from models.graph import Call, Graph
 
-RECURRENT = frozenset(STATES)
 _WHY = "int8 kernels have no loops or state"
 _MERGES = {"concat": "Concatenate", "sum": "Add", "mul": "Multiply", "ave": "Average"}
 
@@ -49,7 +48,7 @@ def unroll_recurrent(graph: Graph) -> tuple[Graph, list[Rewrite]]:
 
 def is_recurrent(layer: Layer) -> bool:
     """Whether it is a recurrent layer, or one around it."""
-    return layer.kind in RECURRENT or (layer.kind == "Bidirectional" and layer.inner is not None)
+    return LAYERS[layer.kind].states > 0 or (layer.kind == "Bidirectional" and layer.inner is not None)
 
 
 def _unrolled(layer: Layer) -> Layer:
@@ -70,7 +69,7 @@ def _both_directions(
     half = len(states) // 2
     given = ((tensor, *states[:half]), (tensor, *states[half:]))
     if call.result:  # a state: those ahead come first
-        way, number = divmod(call.result - 1, STATES[ahead.kind])
+        way, number = divmod(call.result - 1, LAYERS[ahead.kind].states)
         return edit.again(split[layer.name][way], *given[way], result=number + 1)
     results = [edit.again(name, *inputs) for name, inputs in zip(split[layer.name], given, strict=True)]
     if ahead.config.get("return_sequences"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.layer_rules import LAYERS
 from models.rewrites.edit import affine
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from models.graph import Layer
     from models.shapes import Shape
 
-SCALINGS = frozenset({"BatchNormalization", "Rescaling", "Normalization"})
 _DEFAULT_EPSILON = 1e-3  # of tf_keras's BatchNormalization
 _NORMALIZATION_EPSILON = 1e-7  # tf_keras.backend.epsilon()
 
@@ -40,7 +40,7 @@ def as_normalization(layer: Layer, shape: Shape) -> Layer | None:
     """Return the BatchNormalization over the last axis that does the work of ``layer``, or None.
 
     Args:
-        layer: one of ``SCALINGS``.
+        layer: one that ``scales``.
         shape: of its input, the batch first.
     """
     config, channels = layer.config, shape[-1]
@@ -67,7 +67,7 @@ def as_normalization(layer: Layer, shape: Shape) -> Layer | None:
 
 def affine_of(layer: Layer, shape: Shape) -> Affine | None:
     """Return what a layer does to each channel at inference, or None; arguments as above."""
-    norm = as_normalization(layer, shape) if layer.kind in SCALINGS else None
+    norm = as_normalization(layer, shape) if LAYERS[layer.kind].scales else None
     if norm is None or not norm.weights:
         return None
     arrays = iter(np.asarray(array, np.float64) for array in norm.weights)

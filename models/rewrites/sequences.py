@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.graph import Call, Graph, Layer
+from models.layer_rules import LAYERS
 from models.rewrites.edit import Edit, Rewrite
-from models.shapes import infer_shapes
+from models.shape_inference import infer_shapes
 
 if TYPE_CHECKING:
     from models.shapes import Shape
@@ -25,14 +26,6 @@ _GLOBAL = frozenset({"GlobalMaxPooling1D", "GlobalAveragePooling1D"})
 _CONVOLUTIONS = frozenset({"Conv1D", "DepthwiseConv1D", "SeparableConv1D", "Conv1DTranspose"})
 _RESIZING = {"ZeroPadding1D": "padding", "Cropping1D": "cropping", "UpSampling1D": "size"}
 _COVERED_AS_THEY_ARE = frozenset({"ZeroPadding1D", "Cropping1D"})
-_MERGING = frozenset({"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"})
-_ELEMENTWISE = frozenset(
-    {
-        *("ReLU", "LeakyReLU", "ELU", "Activation", "Rescaling"),
-        *_MERGING,
-    }
-)
-_SCALINGS = frozenset({"BatchNormalization", "Normalization", "Rescaling"})
 _CHANNEL_AXES = (-1, 2, [-1], [2])
 
 
@@ -61,7 +54,7 @@ class _Lift:
         is_lifted = any(tensor in self.lifted_form for tensor in inputs)
         new = None
         if ranks == {3}:
-            wanted = is_lifted or layer.kind in _SCALINGS  # those need a convolution, if only of themselves
+            wanted = is_lifted or LAYERS[layer.kind].scales  # those need a convolution, if only of themselves
             wanted_alone = is_lifted or layer.kind not in _COVERED_AS_THEY_ARE
             new = (_two_dimensional(layer) if wanted_alone else None) or (_carried(layer) if wanted else None)
         if new is None:
@@ -167,7 +160,7 @@ def _causal_padding(layer: Layer) -> Layer | None:
 def _carried(layer: Layer) -> Layer | None:
     """Return what does in two dimensions what ``layer`` does to each element or channel, or None."""
     config, kind, weights = dict(layer.config), layer.kind, layer.weights
-    if kind in _ELEMENTWISE:
+    if LAYERS[kind].elementwise:
         is_softmax = config.get("activation") == "softmax"
         scales = (config.get("scale", 0.0), config.get("offset", 0.0))
         plain = kind != "Rescaling" or all(isinstance(value, int | float) for value in scales)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from models.allowlist import ACTIVATION_SYNONYMS, ACTIVATIONS, DO_NOTHING, LAYERS, REASONS
+from models.allowlist import ACTIVATION_SYNONYMS, ACTIVATIONS, DO_NOTHING, REASONS
+from models.layer_rules import LAYERS
 from models.layers import OWN_LAYERS
 from models.operation_layers import READERS
 

@@ -7,9 +7,9 @@ from importlib import import_module
 
 import pytest
 
-from models.allowlist import LAYERS
 from models.errors import ModelError
 from models.keras3 import read_graph
+from models.layer_rules import LAYERS
 from models.load import load_model
 from models.settings import refuse_unread
 

@@ -1,18 +1,14 @@
-"""Every layer of the allowlist, saved by the real Keras 3 and the real tf_keras, comes back as it was."""
+"""Cases of every layer that is read, each an input shape and the arguments, and layers made of them."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
 import numpy as np
-import pytest
 
-from models.allowlist import ACTIVATIONS, DO_NOTHING, LAYERS
-from models.errors import ModelError
+from models.allowlist import ACTIVATIONS
+from models.layer_rules import LAYERS
 from models.layers import own_layers
-from models.load import load_model, read_file
-from models.settings import USUAL, is_harmless, refuse_unread, takes_any
-from models.shapes import infer_shapes
 
 IMAGE, SERIES, VECTOR, VOLUME, FILM = (8, 6, 4), (10, 4), (5,), (6, 7, 5, 2), (3, 6, 5, 2)
 LEGACY = "tf_keras"
@@ -195,17 +191,6 @@ NEVER_HDF5 = {
 }
 ON_GPU_ONLY = ("CuDNNLSTM", "CuDNNGRU")
 ONLY_KERAS3 = {"LayerScale", "RMSNormalization"}
-ALL = [(kind, index) for kind, cases in CASES.items() for index in range(len(cases))]
-IDS = [f"{kind}-{index}" for kind, index in ALL]
-NOTHING_FILES = [
-    (kind, library, suffix)
-    for kind in NOTHING
-    for library in ("keras", LEGACY)
-    for suffix in (".keras", ".h5")
-    if kind in IN_BOTH or (kind in IN_LEGACY_ONLY) == (library == LEGACY)
-    if not (library == "keras" and suffix == ".h5" and kind in NEVER_HDF5)
-]
-FILES = [("keras", ".keras"), ("keras", ".h5"), (LEGACY, ".keras"), (LEGACY, ".h5")]
 
 
 def make_layer(library, kind, arguments):
@@ -239,153 +224,3 @@ def samples(shape, *, integers=False):
     if integers:
         return rng.integers(0, 11, (3, *shape)).astype(np.int32)
     return rng.normal(size=(3, *shape)).astype(np.float32) * 3
-
-
-@pytest.mark.parametrize(("library_name", "suffix"), FILES)
-@pytest.mark.parametrize(("kind", "index"), ALL, ids=IDS)
-def test_an_allowed_layer_computes_the_same_after_loading(
-    kind, index, library_name, suffix, randomised, save, outputs
-):
-    if kind in (ONLY_KERAS3 if library_name == LEGACY else ONLY_LEGACY):
-        pytest.skip("the other Keras has no such layer")
-    library = import_module(library_name)
-    shape, arguments = CASES[kind][index]
-    model = randomised(make_model(library, shape, make_layer(library, kind, arguments)))
-    path = save(model, suffix)
-    x = samples(shape, integers=kind == "Embedding")
-    if kind == "Normalization" and not arguments:
-        model = library.models.load_model(path)  # Keras takes the mean that was set only after a reload
-
-    loaded = load_model(path)
-
-    for expected, got in zip(outputs(model, x), outputs(loaded, x), strict=True):
-        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
-    graph, _ = read_file(path)
-    inferred = [infer_shapes(graph)[tensor] for tensor in graph.outputs]
-    assert inferred == [tuple(tensor.shape) for tensor in loaded.outputs]
-
-
-@pytest.mark.parametrize(("kind", "library_name", "suffix"), NOTHING_FILES)
-def test_a_layer_that_does_nothing_at_inference_is_left_out(kind, library_name, suffix, save, outputs):
-    library = import_module(library_name)
-    layer = make_layer(library, kind, NOTHING[kind])
-    inputs = library.Input((8, 8, 3))
-    model = library.Model(inputs, library.layers.Flatten()(layer(inputs)))
-    path = save(model, suffix)
-
-    loaded = load_model(path)
-
-    assert [type(layer).__name__ for layer in loaded.layers] == ["InputLayer", "Flatten"]
-    x = samples((8, 8, 3))
-    np.testing.assert_array_equal(outputs(loaded, x)[0], outputs(model, x)[0])
-
-
-EXISTING = [
-    (library, kind)
-    for library in ("keras", LEGACY)
-    for kind in CASES
-    if kind not in (ONLY_KERAS3 if library == LEGACY else ONLY_LEGACY)
-]
-
-
-@pytest.mark.parametrize(("library_name", "kind"), EXISTING)
-def test_every_setting_of_a_layer_is_read_harmless_or_refused_where_it_is_not_as_usual(
-    library_name, kind, legacy_keras
-):
-    fields = make_layer(import_module(library_name), kind, CASES[kind][0][1]).get_config()
-    read = LAYERS[kind].config
-
-    for key in fields:
-        if key not in USUAL or takes_any(kind, key, read):
-            assert key in read or is_harmless(key), key
-            continue
-        refuse_unread("layer", kind, {key: USUAL[key][-1]}, read)
-        with pytest.raises(ModelError, match=rf"'layer' \({kind}\): {key}='odd' is not supported; "):
-            refuse_unread("layer", kind, {key: "odd"}, read)
-
-
-def test_every_layer_of_the_allowlist_is_tried():
-    assert set(CASES) | {"InputLayer", *ON_GPU_ONLY} == set(LAYERS)
-    assert set(NOTHING) == DO_NOTHING - {"StochasticDepth"}  # of keras.applications
-
-
-@pytest.mark.parametrize("wrapped", [False, True])
-@pytest.mark.parametrize("kind", ON_GPU_ONLY)
-def test_a_layer_for_gpus_is_read_as_the_one_that_computes_the_same(kind, wrapped, randomised, save, outputs):
-    import tensorflow as tf
-    import tf_keras
-
-    def build(layer):
-        layer = tf_keras.layers.Bidirectional(layer, name="both") if wrapped else layer
-        return tf_keras.Sequential([tf_keras.Input(SERIES), layer])
-
-    path = save(randomised(build(getattr(tf.compat.v1.keras.layers, kind)(3, name="r"))), ".h5")
-    twin = build(getattr(tf_keras.layers, kind.removeprefix("CuDNN"))(3, name="r"))
-    twin.load_weights(path)  # Keras converts the arrays
-
-    x = samples(SERIES)
-    np.testing.assert_allclose(outputs(load_model(path), x)[0], outputs(twin, x)[0], rtol=0, atol=1e-5)
-
-
-def test_settings_that_old_versions_wrote_otherwise_are_read(save, outputs):
-    import json
-
-    import h5py
-    import tf_keras
-
-    layers = [tf_keras.layers.LeakyReLU(alpha=0.1), tf_keras.layers.GRU(3, reset_after=False)]
-    model = tf_keras.Sequential([tf_keras.Input(SERIES), *layers])
-    path = save(model, ".h5")
-    with h5py.File(path, "r+") as file:
-        config = json.loads(file.attrs["model_config"])
-        leaky, gru = config["config"]["layers"][1:]
-        leaky["config"]["alpha"] = {"type": "ndarray", "value": leaky["config"]["alpha"]}
-        del gru["config"]["reset_after"]
-        file.attrs["model_config"] = json.dumps(config)
-
-    x = samples(SERIES)
-    np.testing.assert_allclose(outputs(load_model(path), x)[0], outputs(model, x)[0], rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-@pytest.mark.parametrize("activation", ["hard_sigmoid", "hard_silu", "hard_swish", "silu"])
-def test_an_activation_that_tf_keras_means_otherwise_is_spelled_out(activation, suffix, save, outputs):
-    import keras
-
-    inputs = keras.Input(IMAGE)
-    x = keras.layers.Conv2D(3, 3, activation=activation)(inputs)
-    model = keras.Model(inputs, keras.layers.Activation(activation)(x))
-
-    loaded = load_model(save(model, suffix))
-
-    x = samples(IMAGE)
-    np.testing.assert_allclose(outputs(loaded, x)[0], outputs(model, x)[0], rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_a_synchronized_normalization_is_read_as_the_usual_one(suffix, randomised, save, outputs):
-    import tf_keras
-
-    normalization = tf_keras.layers.experimental.SyncBatchNormalization()
-    model = randomised(tf_keras.Sequential([tf_keras.Input(IMAGE), normalization]))
-
-    loaded = load_model(save(model, suffix))
-
-    x = samples(IMAGE)
-    assert type(loaded.layers[-1]).__name__ == "BatchNormalization"
-    np.testing.assert_allclose(outputs(loaded, x)[0], outputs(model, x)[0], rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["BatchNormalizationV1", "BatchNormalizationV2"])
-def test_a_normalization_under_the_name_of_an_old_version_is_read(kind, randomised, save, outputs):
-    import h5py
-    import tf_keras
-
-    model = randomised(tf_keras.Sequential([tf_keras.Input(IMAGE), tf_keras.layers.BatchNormalization()]))
-    path = save(model, ".h5")
-    with h5py.File(path, "r+") as file:
-        named = file.attrs["model_config"].replace('"BatchNormalization"', f'"{kind}"')
-        file.attrs["model_config"] = named
-
-    x = samples(IMAGE)
-    np.testing.assert_allclose(outputs(load_model(path), x)[0], outputs(model, x)[0], rtol=0, atol=1e-5)
