@@ -84,7 +84,7 @@ def report() -> Any:
     """A report of a build that all gates pass; tests change what they are about."""
     from pipeline.artifacts import Fault, LayerTreatment
     from pipeline.runtimes.session import Node, Tensor
-    from pipeline.validate.comparison import ClassScores, Comparison, Flips, Metric, Scores
+    from pipeline.tasks.comparison import ClassScores, Comparison, Flips, Metric, Scores
     from pipeline.validate.compatibility import Compatibility
     from pipeline.validate.costs import EmulatedCost
     from pipeline.validate.delegation import Delegation

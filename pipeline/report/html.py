@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pipeline.validate.comparison import Metric
+    from pipeline.tasks.comparison import Metric
     from pipeline.validate.report import Outcome, Report
 
 WIDTH, HEIGHT = 260, 22

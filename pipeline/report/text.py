@@ -18,8 +18,8 @@ from pipeline.report.parity import parity_tables
 from pipeline.report.shift import shift_details, shift_summary
 from pipeline.report.stability import stability_tables
 from pipeline.report.tables import make_table
+from pipeline.tasks.comparison import POINTS
 from pipeline.terminal import Terminal
-from pipeline.validate.comparison import POINTS
 from pipeline.validate.gates.quality import change
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from pipeline.validate.comparison import ClassScores, Comparison, Metric
+    from pipeline.tasks.comparison import ClassScores, Comparison, Metric
     from pipeline.validate.latency import Timings
     from pipeline.validate.report import DeviceResult, Report, RuntimeAccuracy
     from pipeline.validate.subject import ModelFile

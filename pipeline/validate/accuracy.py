@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.validate.classifiers import (
+from pipeline.tasks.classifiers import (
     judge_binary,
     judge_classification,
     reduce_binary,
     reduce_classification,
 )
-from pipeline.validate.comparison import Channel, Comparison
-from pipeline.validate.embedding import judge_embedding, reduce_embedding
-from pipeline.validate.evidence import Chunk, Findings, Reduced, merge
-from pipeline.validate.multilabel import judge_multilabel, reduce_multilabel
-from pipeline.validate.probabilities import are_probabilities
-from pipeline.validate.regression import (
+from pipeline.tasks.comparison import Channel, Comparison
+from pipeline.tasks.embedding import judge_embedding, reduce_embedding
+from pipeline.tasks.evidence import Chunk, Findings, Reduced, merge
+from pipeline.tasks.multilabel import judge_multilabel, reduce_multilabel
+from pipeline.tasks.probabilities import are_probabilities
+from pipeline.tasks.regression import (
     judge_anomaly,
     judge_reconstruction,
     judge_regression,
@@ -32,8 +32,8 @@ from pipeline.validate.regression import (
     reduce_reconstruction,
     reduce_regression,
 )
+from pipeline.tasks.segmentation import judge_segmentation, reduce_segmentation
 from pipeline.validate.resampling import f1_changes, with_intervals
-from pipeline.validate.segmentation import judge_segmentation, reduce_segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

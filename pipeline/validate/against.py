@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.runtimes.session import Session
-from pipeline.validate.comparison import Comparison  # noqa: TC001 - pydantic reads the annotations
+from pipeline.tasks.comparison import Comparison  # noqa: TC001 - pydantic reads the annotations
 from pipeline.validate.costs import EmulatedCost, count_emulated
 from pipeline.validate.latency import LatencyComparison  # noqa: TC001
 from pipeline.validate.subject import ModelFile  # noqa: TC001

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pipeline.tasks.evidence import Figure, Reduced, merge
 from pipeline.validate.accuracy import BOOTSTRAP, TASKS, Judge
-from pipeline.validate.evidence import Figure, Reduced, merge
 from pipeline.validate.resampling import CONFIDENCE, with_intervals
 
 if TYPE_CHECKING:

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from pipeline.runtimes.runtime import Runtime
     from pipeline.samples import Samples
     from pipeline.targets import Device, Package, Target
+    from pipeline.tasks.comparison import Comparison
     from pipeline.validate.breakdown import PartCosts, Parts
-    from pipeline.validate.comparison import Comparison
     from pipeline.validate.costs import HostLatency
     from pipeline.validate.latency import LatencyComparison
     from pipeline.validate.on_board import BoardResult

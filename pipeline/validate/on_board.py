@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.emulation.board.run import BoardRun, measure_board
 from pipeline.runtimes.session import Session
-from pipeline.validate.comparison import Comparison  # noqa: TC001 - pydantic reads the annotations
+from pipeline.tasks.comparison import Comparison  # noqa: TC001 - pydantic reads the annotations
 from pipeline.validate.on_runtime import differences
 from pipeline.validate.subject import tensor_inputs
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.validate.evidence import share
+from pipeline.tasks.evidence import share
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pipeline.validate.evidence import Figure, Reduced
+    from pipeline.tasks.evidence import Figure, Reduced
 
 TIMES = 5.0
 """How much more frequent one class is made in turn."""

@@ -10,10 +10,10 @@ from pydantic import TypeAdapter
 
 from pipeline.artifacts import LayerTreatment
 from pipeline.runtimes.session import Tensor
+from pipeline.tasks.comparison import Comparison
 from pipeline.tasks.scoring import Standard
 from pipeline.validate.against import Against
 from pipeline.validate.breakdown import Breakdown
-from pipeline.validate.comparison import Comparison
 from pipeline.validate.compatibility import Compatibility
 from pipeline.validate.costs import DeviceLatency, EmulatedCost, HostLatency
 from pipeline.validate.delegation import Delegation

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.validate.comparison import POINTS, Metric
+from pipeline.tasks.comparison import POINTS, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from pipeline.validate.evidence import Figure
+    from pipeline.tasks.evidence import Figure
 
 CONFIDENCE = 0.95
 Z95 = 1.959964

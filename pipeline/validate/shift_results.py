@@ -12,7 +12,7 @@ from pipeline.validate.priors import TASKS_WITH_PRIORS, class_weights, under_pri
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pipeline.validate.evidence import Figure
+    from pipeline.tasks.evidence import Figure
 
 Source = Literal["corruption", "class prior", "own data"]
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 from math import sqrt
 from typing import TYPE_CHECKING
 
-from pipeline.validate.comparison import non_inferior
+from pipeline.tasks.comparison import non_inferior
 from pipeline.validate.report import Verdict
 from pipeline.validate.resampling import shown
 
 if TYPE_CHECKING:
     from pipeline.config import GatesConfig
-    from pipeline.validate.comparison import Channel, Comparison, Metric
+    from pipeline.tasks.comparison import Channel, Comparison, Metric
     from pipeline.validate.report import Outcome, Report
 
 LEAST_SUPPORT = 20

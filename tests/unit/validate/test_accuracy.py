@@ -12,9 +12,9 @@ from pydantic import TypeAdapter
 
 from models.ports import Task
 from pipeline.errors import InputError
+from pipeline.tasks.comparison import Comparison
+from pipeline.tasks.evidence import Chunk, merge
 from pipeline.validate.accuracy import TASKS, Judge, compare
-from pipeline.validate.comparison import Comparison
-from pipeline.validate.evidence import Chunk, merge
 
 
 def drawn(task, samples=30, seed=5):

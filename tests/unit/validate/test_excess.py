@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.validate.evidence import Figure, share
+from pipeline.tasks.evidence import Figure, share
 from pipeline.validate.excess import Excess, PrimaryJudge, compare, pool
 
 SHIFTS, SEVERITIES = 19, 5

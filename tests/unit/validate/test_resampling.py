@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pipeline.tasks.comparison import Metric
+from pipeline.tasks.evidence import Figure, mean, share
 from pipeline.validate.accuracy import compare
-from pipeline.validate.comparison import Metric
-from pipeline.validate.evidence import Figure, mean, share
 from pipeline.validate.resampling import MOST_UNITS, shown, with_intervals
 
 TRIALS = 120

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.validate.classifiers import class_ids
-from pipeline.validate.evidence import Figure, Findings, Reduced, mean
-from pipeline.validate.probabilities import class_scores, independent_probabilities, loss
+from pipeline.tasks.classifiers import class_ids
+from pipeline.tasks.evidence import Figure, Findings, Reduced, mean
+from pipeline.tasks.probabilities import class_scores, independent_probabilities, loss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pipeline.validate.evidence import Chunk
+    from pipeline.tasks.evidence import Chunk
 
 
 NO_CLASS = -1  # of a position's label

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.validate.evidence import Figure, Findings, Reduced, share
-from pipeline.validate.probabilities import flips
+from pipeline.tasks.evidence import Figure, Findings, Reduced, share
+from pipeline.tasks.probabilities import flips
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pipeline.validate.evidence import Chunk
+    from pipeline.tasks.evidence import Chunk
 
 # Each is compared with all others: samples beyond this number are left out evenly.
 MOST_NEIGHBOURS = 5000

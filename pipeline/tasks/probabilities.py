@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.validate.comparison import ClassScores, Flips, Scores
+from pipeline.tasks.comparison import ClassScores, Flips, Scores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

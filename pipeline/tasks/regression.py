@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.validate import ranking
-from pipeline.validate.classifiers import class_ids
-from pipeline.validate.evidence import ChannelFigure, Figure, Findings, Reduced, mean
+from pipeline.tasks import ranking
+from pipeline.tasks.classifiers import class_ids
+from pipeline.tasks.evidence import ChannelFigure, Figure, Findings, Reduced, mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pipeline.validate.evidence import Chunk
+    from pipeline.tasks.evidence import Chunk
 
 TARGETS_UNIT = "in the targets' unit"
 # Up to here the primary metric is the mean of the outputs' own, so that one on a small scale counts as much.

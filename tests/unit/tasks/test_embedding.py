@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.validate import embedding
+from pipeline.tasks import embedding
 from pipeline.validate.accuracy import compare
 
 

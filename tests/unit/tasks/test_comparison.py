@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from pydantic import TypeAdapter
 
-from pipeline.validate.comparison import Comparison, Metric, non_inferior
+from pipeline.tasks.comparison import Comparison, Metric, non_inferior
 
 
 def metric(difference, low, high, better="higher"):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.validate import ranking
-from pipeline.validate.evidence import Figure, Findings, Reduced, mean, share
-from pipeline.validate.probabilities import (
+from pipeline.tasks import ranking
+from pipeline.tasks.evidence import Figure, Findings, Reduced, mean, share
+from pipeline.tasks.probabilities import (
     calibration_error,
     class_scores,
     counted_flips,
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline.validate.evidence import Chunk
-    from pipeline.validate.ranking import Ranking
+    from pipeline.tasks.evidence import Chunk
+    from pipeline.tasks.ranking import Ranking
 
 MOST_CLASSES_OF_TOP_3 = 9
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.validate.ranking import auc, average_precision, chance_area, figure, has_both
+from pipeline.tasks.ranking import auc, average_precision, chance_area, figure, has_both
 
 
 def weighted_auc(scores, positive, weights):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.validate.comparison import POINTS
+from pipeline.tasks.comparison import POINTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from pipeline.validate.comparison import Better, ClassScores, Flips
+    from pipeline.tasks.comparison import Better, ClassScores, Flips
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.validate.evidence import Figure
+from pipeline.tasks.evidence import Figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.validate import ranking
-from pipeline.validate.classifiers import pooled_f1
-from pipeline.validate.evidence import Figure, Findings, Reduced, mean, share
-from pipeline.validate.probabilities import (
+from pipeline.tasks import ranking
+from pipeline.tasks.classifiers import pooled_f1
+from pipeline.tasks.evidence import Figure, Findings, Reduced, mean, share
+from pipeline.tasks.probabilities import (
     calibration_error,
     class_scores,
     flips,
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline.validate.evidence import Chunk
-    from pipeline.validate.ranking import Ranking
+    from pipeline.tasks.evidence import Chunk
+    from pipeline.tasks.ranking import Ranking
 
 
 def reduce_multilabel(chunk: Chunk) -> Reduced:

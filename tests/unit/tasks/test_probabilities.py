@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from pipeline.validate.probabilities import (
+from pipeline.tasks.probabilities import (
     are_probabilities,
     calibration_error,
     class_scores,
