@@ -6,7 +6,6 @@ import zstandard
 
 from deploy.errors import DeployError
 
-SUFFIX = ".zst"
 LEVEL = 22
 # Larger than any model for these devices, and what a hostile header may ask for at most.
 MAX_BYTES = 2**31
@@ -48,34 +47,3 @@ def _compress(content: bytes, least_match: int, strategy: int) -> bytes:
         threads=0,  # in this thread: how others would share the work decides the bytes
     )
     return zstandard.ZstdCompressor(compression_params=parameters).compress(content)
-
-
-def decompress(frame: bytes, *, limit: int = MAX_BYTES) -> bytes:
-    """Return the content of a frame that ``compress`` made; memory is bounded whatever its header says.
-
-    Args:
-        frame: of anyone's making.
-        limit: the most bytes that are allowed to come out.
-
-    Raises:
-        DeployError: it is not one whole frame, its checksum is not the content's, or it is larger.
-    """
-    try:
-        header = zstandard.get_frame_parameters(frame)
-        size = header.content_size
-        if size > limit:
-            said = "an unknown number of" if size == zstandard.CONTENTSIZE_UNKNOWN else f"{size:,}"
-            msg = f"the download holds {said} bytes, and {limit:,} are allowed; download it again"
-            raise DeployError(msg)
-        if not header.has_checksum:
-            msg = "the download has no checksum; download it again"
-            raise DeployError(msg)
-        inflating = zstandard.ZstdDecompressor(max_window_size=max(limit, 1024)).decompressobj()
-        content = inflating.decompress(frame)
-    except zstandard.ZstdError as error:
-        msg = f"the download is damaged ({error}); download it again"
-        raise DeployError(msg) from error
-    if not inflating.eof or inflating.unused_data or len(content) != size:
-        msg = "the download is cut short, or more follows it; download it again"
-        raise DeployError(msg)
-    return content

@@ -7,11 +7,12 @@ an outcome, whatever happens on the others, and doing the same once more goes on
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
+from itertools import islice
+from threading import Thread
 from typing import TYPE_CHECKING, Literal
 
 from deploy.errors import AddressError, DeployError
@@ -115,42 +116,45 @@ def _phase(
     on_change: Change,
 ) -> None:
     """Do the work on devices until all ended or too many failed; their outcomes are added to ``done``."""
-    ended: SimpleQueue[Outcome] = SimpleQueue()
-    waiting = list(reversed(addresses))
-    threads: list[threading.Thread] = []
-    running = failures = 0
+    waiting = iter(addresses)
+    running: dict[Future[Outcome], str] = {}
+    failures = 0
     try:
-        while running or (waiting and failures < most_failures):
-            while waiting and running < parallel and failures < most_failures:
-                address = waiting.pop()
-                # Not waited for at the exit: whoever interrupts twice wants to leave, and devices bear it.
-                given = (address, work, done, ended)
-                threads.append(threading.Thread(target=_one, args=given, name=address, daemon=True))
-                running += 1
+        while True:
+            for address in islice(waiting, parallel - len(running) if failures < most_failures else 0):
                 on_change(Outcome(address=address, state="under way"))
-                threads[-1].start()
-            outcome = ended.get()
-            on_change(outcome)
-            failures += outcome.state == "failed"
-            running -= 1
+                future: Future[Outcome] = Future()
+                running[future] = address
+                # An executor would wait for its threads at the exit; who interrupts twice wants to leave.
+                Thread(target=_settle, args=(future, address, work), name=address, daemon=True).start()
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                outcome = done[running[future]] = future.result()
+                del running[future]
+                failures += outcome.state == "failed"
+                on_change(outcome)
     except KeyboardInterrupt:
+        begun = [future for future in running if not future.cancel()]
         try:
-            for thread in threads:
-                if thread.is_alive():
-                    thread.join()
+            wait(begun)
         finally:
-            while not ended.empty():
-                on_change(ended.get())
-            for thread in threads:
-                if thread.name not in done:
-                    done[thread.name] = Outcome(address=thread.name, state="failed", why="left amid its work")
-                    on_change(done[thread.name])
+            for future in begun:
+                address = running[future]
+                left = Outcome(address=address, state="failed", why="left amid its work")
+                done[address] = future.result() if future.done() else left
+                on_change(done[address])
         raise
 
 
-def _one(address: str, work: Work, done: dict[str, Outcome], ended: SimpleQueue[Outcome]) -> None:
+def _settle(future: Future[Outcome], address: str, work: Work) -> None:
     # A terminal's Ctrl-C goes to ssh and adb too, which inherit this: what is under way ends undisturbed.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if future.set_running_or_notify_cancel():
+        future.set_result(_outcome(address, work))
+
+
+def _outcome(address: str, work: Work) -> Outcome:
     begun = time.monotonic()
     try:
         outcome = work(address)
@@ -159,8 +163,7 @@ def _one(address: str, work: Work, done: dict[str, Outcome], ended: SimpleQueue[
     except Exception as error:  # of one device, which must not lose what is known of the others
         why = _line(f"{type(error).__name__}: {error}")
         outcome = Outcome(address=address, state="failed", why=why, error=error)
-    done[address] = replace(outcome, seconds=time.monotonic() - begun)
-    ended.put(done[address])
+    return replace(outcome, seconds=time.monotonic() - begun)
 
 
 def _leave_out(addresses: Sequence[str], why: str, done: dict[str, Outcome], on_change: Change) -> None:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models import wire
+from models import protobuf
 from models.errors import ModelError
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ MAX_ARRAY_BYTES = 2 << 30
 _MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 _FOOTER, _TRAILER, _CHECKSUM = 48, 5, 4
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_VALUE = "VARIABLE_VALUE"
+_VALUE = b"VARIABLE_VALUE"
+_LONGEST_VARINT = 10
 _STRING, _BFLOAT16 = 7, 14
 _DTYPES = {1: "f4", 2: "f8", 3: "i4", 4: "u1", 5: "i2", 6: "i1", 9: "i8", 10: "?", 19: "f2", _BFLOAT16: "u2"}
 
@@ -119,23 +120,20 @@ def _entries(table: bytes) -> dict[str, _Entry]:
     for _, handle in _block(table, *root):
         for key, value in _block(table, *_handle(handle, 0)[0]):
             if not key:  # the header of the checkpoint
-                if wire.number(value, 1) != 1 or wire.number(value, 2):
+                header = protobuf.parse("BundleHeader", value)
+                if header.num_shards != 1 or header.endianness:
                     msg = "it is in several parts or big-endian"
                     raise ValueError(msg)
                 continue
-            shape = next(wire.messages(value, 2), b"")
-            found[key.decode("utf-8", "replace")] = _Entry(
-                wire.number(value, 1),
-                tuple(wire.number(dimension, 1) for dimension in wire.messages(shape, 2)),
-                wire.number(value, 4),
-                wire.number(value, 5),
-            )
+            entry = protobuf.parse("BundleEntry", value)
+            shape = tuple(dimension.size for dimension in entry.shape.dim)
+            found[key.decode("utf-8", "replace")] = _Entry(entry.dtype, shape, entry.offset, entry.size)
     return found
 
 
 def _handle(data: bytes, place: int) -> tuple[tuple[int, int], int]:
-    offset, place = wire.varint(data, place)
-    size, place = wire.varint(data, place)
+    offset, place = _varint(data, place)
+    size, place = _varint(data, place)
     return (offset, size), place
 
 
@@ -151,9 +149,9 @@ def _block(table: bytes, offset: int, size: int) -> list[tuple[bytes, bytes]]:
     end = size - 4 - 4 * int.from_bytes(block[-4:], "little")
     found, key, place = [], b"", 0
     while place < end:
-        shared, place = wire.varint(block, place)
-        more, place = wire.varint(block, place)
-        length, place = wire.varint(block, place)
+        shared, place = _varint(block, place)
+        more, place = _varint(block, place)
+        length, place = _varint(block, place)
         if shared > len(key) or place + more + length > size:
             msg = "an entry lies outside its block"
             raise ValueError(msg)
@@ -179,14 +177,27 @@ def _part(data: Path, entry: _Entry) -> bytes:
 
 def _string(stored: bytes) -> bytes:
     """A tensor of one string: its length, a checksum, its bytes."""
-    length, place = wire.varint(stored, 0)
+    length, place = _varint(stored, 0)
     return stored[place + _CHECKSUM : place + _CHECKSUM + length]
 
 
 def _nodes(graph: bytes) -> tuple[Node, ...]:
     nodes = []
-    for node in wire.messages(graph, 1):
-        children = {wire.text(child, 2): wire.number(child, 1) for child in wire.messages(node, 1)}
-        values = (each for each in wire.messages(node, 2) if wire.text(each, 1) == _VALUE)
-        nodes.append(Node(children, next((wire.text(each, 3) for each in values), "")))
+    for node in protobuf.parse("ObjectGraph", graph).nodes:
+        children = {child.local_name.decode("utf-8", "replace"): child.node_id for child in node.children}
+        keys = (
+            each.checkpoint_key.decode("utf-8", "replace") for each in node.attributes if each.name == _VALUE
+        )
+        nodes.append(Node(children, next(keys, "")))
     return tuple(nodes)
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    """Return the number at ``place``, seven bits a byte, and the place behind it."""
+    value = 0
+    for count, byte in enumerate(data[place : place + _LONGEST_VARINT]):
+        value |= (byte & 0x7F) << (7 * count)
+        if byte < 0x80:
+            return value, place + count + 1
+    msg = "a number is cut off"
+    raise ValueError(msg)

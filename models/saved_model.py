@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from models import wire
+from models import protobuf
 from models.errors import ModelError
 
 if TYPE_CHECKING:
@@ -46,17 +46,15 @@ def read_saved_model(folder: Path) -> tuple[dict[str, Any], dict[int, str]]:
 def _metadata(folder: Path) -> dict[int, Any]:
     separate = folder / "keras_metadata.pb"
     if separate.exists():
-        nodes = wire.messages(_read(separate), 1)
-        found = ((wire.number(node, 2), wire.text(node, 5)) for node in nodes)
-        return {number: _json(text) for number, text in found}
-    graph = next(wire.messages(_read(folder / "saved_model.pb"), 2), b"")
-    objects = next(wire.messages(graph, 7), b"")
-    described: dict[int, Any] = {}
-    for number, node in enumerate(wire.messages(objects, 1)):
-        user = next(wire.messages(node, 4), b"")
-        if wire.text(user, 1).startswith("_tf_keras") and wire.text(user, 3):
-            described[number] = _json(wire.text(user, 3))
-    return described
+        nodes = protobuf.parse("SavedMetadata", _read(separate)).nodes
+        return {node.node_id: _json(node.metadata) for node in nodes}
+    graphs = protobuf.parse("SavedModel", _read(folder / "saved_model.pb")).meta_graphs
+    users = [node.user_object for node in graphs[0].objects.nodes] if graphs else []
+    return {
+        number: _json(user.metadata)
+        for number, user in enumerate(users)
+        if user.identifier.startswith(b"_tf_keras") and user.metadata
+    }
 
 
 def _read(path: Path) -> bytes:
@@ -66,7 +64,7 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _json(text: str) -> Any:
+def _json(text: bytes) -> Any:
     """Read one description; some objects (metrics) have none that is JSON."""
     try:
         return json.loads(text)

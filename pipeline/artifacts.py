@@ -163,6 +163,7 @@ class PreparedModel(Artifact):
         inputs: as those of ``FloatModel``, without an open length.
         preprocessing: what makes its inputs of raw samples.
         rewrites: what graph preparation changed, one line each.
+        unrolled: recurrent layers that were written out step by step.
         better_settings: notes on preprocessing that suits the model far better than what is declared, or than
             floats as they are.
         without_int8: (layer, reason) of those that TFLite does not compute in int8, or not rightly.
@@ -174,6 +175,7 @@ class PreparedModel(Artifact):
     from_logits: tuple[bool | None, ...]
     preprocessing: Preprocessing
     rewrites: tuple[str, ...] = ()
+    unrolled: tuple[str, ...] = ()
     without_int8: tuple[tuple[str, str], ...] = ()
     better_settings: tuple[str, ...] = ()
     opaque: bool = False

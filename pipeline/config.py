@@ -5,19 +5,13 @@ from __future__ import annotations
 import difflib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import (
-    BaseModel,
-    Field,
-    StringConstraints,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, StringConstraints, field_validator, model_validator
 
 from models.ports import Task
 from pipeline.errors import ConfigError
-from pipeline.sections import Section
+from pipeline.sections import Section, renamed_value
 
 # Names become file names and shell words on a device: letters, digits, dot, dash and underscore only.
 SafeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -30,13 +24,13 @@ FORMATS: tuple[Format, ...] = ("int8", "int8 with float operators", "float16", "
 
 GateName = Literal[
     "accuracy",
-    "class recall",
+    "per-class recall",
     "shift",
     "float baseline",
     "full integer",
     "size",
     "xnnpack",
-    "same bits",
+    "bit-exactness",
     "finite outputs",
     "stability",
     "faults",
@@ -45,8 +39,14 @@ GateName = Literal[
     "latency",
     "regression",
     "compatibility",
-    "other runtime",
+    "cross-runtime",
 ]
+# Former names, which are still accepted with a warning.
+OLD_GATES: dict[str, GateName] = {
+    "class recall": "per-class recall",
+    "same bits": "bit-exactness",
+    "other runtime": "cross-runtime",
+}
 
 
 class ProjectConfig(Section):
@@ -287,12 +287,11 @@ class GatesConfig(Section):
     """What a release is allowed; every gate prints what it got and what it allows.
 
     Attributes:
-        ask: the gates that are asked, in this order; leave one out and nothing is said of it.
+        enabled: the gates that judge the report, in this order.
         accuracy_drop_points: non-inferiority margin of int8 against float, in percentage points.
         class_recall_drop_points: most F1 that any one class may lose, in points.
         channel_drop_points: most R2 that any one number or channel of a regression may lose, in points.
-        shift_drop_points: most that int8 may lose under a shift beyond float's loss there and its own clean
-            loss, in points.
+        shift_drop_points: maximum excess degradation of int8 under a shift, in points.
         synthetic_shift: whether that warns or fails under corruptions and class priors; it fails on own data.
         size_ratio: most bytes of the int8 file, as a share of the float file.
         xnnpack_share: least share of multiply-accumulates that run in XNNPACK int8 kernels.
@@ -306,12 +305,13 @@ class GatesConfig(Section):
         inconclusive: whether a gate without enough evidence warns or fails the build.
         process_memory_mib: most memory that the model's process may need on the emulated board; None: any.
         oldest_runtime: the oldest runtime that has to have the model's operators; empty asks for none.
-        allow_chance: whether a float model may be no better than the best constant answer, have its labels
-            in another order, or suit other preprocessing far better; otherwise each stops a build before
-            training.
+        allow_chance: whether to continue although the float model is no better than chance, or its labels or
+            preprocessing look wrong.
     """
 
-    ask: tuple[GateName, ...] = get_args(GateName)
+    renamed: ClassVar[dict[str, str]] = {"ask": "enabled"}
+
+    enabled: tuple[Annotated[GateName, renamed_value("the gate", OLD_GATES)], ...] = get_args(GateName)
     accuracy_drop_points: Annotated[float, Field(gt=0)] = 1.0
     class_recall_drop_points: Annotated[float, Field(gt=0)] = 5.0
     channel_drop_points: Annotated[float, Field(gt=0)] = 5.0
@@ -328,13 +328,13 @@ class GatesConfig(Section):
     oldest_runtime: Annotated[str, Field(pattern=r"^((tflite-runtime|litert) \d+(\.\d+)+)?$")] = ""
     allow_chance: bool = False
 
-    @field_validator("ask")
+    @field_validator("enabled")
     @classmethod
-    def _reject_no_gates(cls, ask: tuple[GateName, ...]) -> tuple[GateName, ...]:
-        if not ask:
+    def _reject_no_gates(cls, enabled: tuple[GateName, ...]) -> tuple[GateName, ...]:
+        if not enabled:
             msg = "passing no gate would show nothing; name at least one gate"
             raise ValueError(msg)
-        return ask
+        return enabled
 
 
 class ReleaseConfig(Section):
@@ -390,11 +390,11 @@ def _reject_unknown(section: type[BaseModel], raw: dict[str, Any], prefix: str) 
         if section is PreprocessingConfig and isinstance(value, dict):
             _reject_unknown(InputPreprocessing, value, f"{prefix}{key}.")
             continue
-        if key not in known:
+        if key not in known and key not in getattr(section, "renamed", {}):
             nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             advice = f'did you mean "{nearest[0]}"?' if nearest else f"known keys: {', '.join(sorted(known))}"
             msg = f'unknown key "{prefix}{key}": {advice}'
             raise ConfigError(msg)
-        kind = known[key]
+        kind = known.get(key)
         if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
             _reject_unknown(kind, value, f"{prefix}{key}.")

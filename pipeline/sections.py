@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator, model_validator
+
+from pipeline.errors import ConfigError
+from pipeline.events import Warned, emit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Section(BaseModel):
+    """A frozen section; ``renamed`` maps old keys, accepted with a warning, to their new names."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    renamed: ClassVar[dict[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_keys(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or not cls.renamed.keys() & raw.keys():
+            return raw
+        for old in cls.renamed.keys() & raw.keys():
+            if cls.renamed[old] in raw:
+                msg = f'"{old}" is the old name of "{cls.renamed[old]}"; give only the new one'
+                raise ConfigError(msg)
+            _warn_renamed("the key", old, cls.renamed[old])
+        return {cls.renamed.get(key, key): value for key, value in raw.items()}
 
     @field_validator("*", mode="before")
     @classmethod
@@ -22,6 +43,22 @@ class Section(BaseModel):
             msg = "a number or text is expected, without true or false"
             raise ValueError(msg)
         return value
+
+
+def renamed_value(what: str, renamed: Mapping[str, str]) -> BeforeValidator:
+    """Accept the old names of values, with a warning; ``what`` is e.g. "the gate"."""
+
+    def current(value: Any) -> Any:
+        if not isinstance(value, str) or value not in renamed:
+            return value
+        _warn_renamed(what, value, renamed[value])
+        return renamed[value]
+
+    return BeforeValidator(current)
+
+
+def _warn_renamed(what: str, old: str, new: str) -> None:
+    emit(Warned(text=f'{what} "{old}" is now called "{new}"; the old name will be removed'))
 
 
 def _takes_booleans(annotation: Any) -> bool:

@@ -129,7 +129,7 @@ def read_validation(
     Args:
         recorded: keys of ``[data]`` that a release states, for those that are not given.
         shifted: ``NAME=SOURCE`` each.
-        gates: names of those to ask; none asks all that the file asks.
+        gates: names of the gates to enable; none: those that the file enables.
 
     Raises:
         ConfigError: as ``make_config``; a ``shifted`` has no name.
@@ -155,7 +155,8 @@ def read_validation(
     if allow_chance:
         raw["gates"] = raw.get("gates", {}) | {"allow_chance": True}
     if gates:
-        raw["gates"] = raw.get("gates", {}) | {"ask": gates}
+        others = {key: value for key, value in raw.get("gates", {}).items() if key != "ask"}
+        raw["gates"] = others | {"enabled": gates}
     return make_config(raw | {"seed": seed}, str(config) if config is not None else "the flags")
 
 

@@ -22,7 +22,7 @@ from pipeline.runtimes.scaling import as_input, as_real
 from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
 from pipeline.scratch import scratch
-from pipeline.validate.gates import judge
+from pipeline.validate.gates import judged
 from pipeline.validate.measure import Judging, Measurement, output_names
 from pipeline.validate.subject import Subject
 
@@ -105,8 +105,7 @@ def validate_file(
             preprocessing=given.preprocessing,
             notes=given.notes,
         )
-    report = replace(report, chance=given.chance)
-    return replace(report, verdicts=judge(report, config.gates))
+    return judged(replace(report, chance=given.chance), config.gates)
 
 
 def _read(subject: Subject, original: Subject, config: BuildConfig, folder: Path) -> Given:

@@ -83,6 +83,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
 def report() -> Any:
     """A report of a build that all gates pass; tests change what they are about."""
     from pipeline.artifacts import Fault, LayerTreatment
+    from pipeline.flatbuffer import FloatOperator
     from pipeline.runtimes.session import Node, Tensor
     from pipeline.tasks.comparison import ClassScores, Comparison, Flips, Metric, Scores
     from pipeline.validate.compatibility import Compatibility
@@ -216,7 +217,9 @@ def report() -> Any:
             size_bytes=318_004,
             compressed_bytes=290_217,
             sparsity=0.001,
-            float_operators=("0 CONV_2D",),
+            float_operators=(
+                FloatOperator(subgraph=0, index=0, name="CONV_2D", dtype="float32", tensor="conv"),
+            ),
             integer_io=False,
         ),
         inputs=(Tensor("image", (1, 8, 8, 1), "int8", 1 / 255, -128),),

@@ -21,6 +21,7 @@ from pipeline.config import BuildConfig, GateName, GatesConfig
 from pipeline.settings import make_config
 from pipeline.targets import load_devices, load_targets
 from pipeline.validate.corruptions.suite import NAMES as CORRUPTIONS
+from pipeline.validate.report import report_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -137,6 +138,11 @@ def test_the_gate_page_lists_every_gate_in_the_order_in_which_they_are_asked():
 def test_the_gate_page_names_every_setting_of_a_gate():
     page = (REFERENCE / "gates.md").read_text()
     assert [key for key in GatesConfig.model_fields if f"`{key}`" not in page] == []
+
+
+def test_the_published_schema_of_the_report_is_current():
+    command = "run: python -m pipeline.validate.report > docs/reference/report.schema.json"
+    assert json.loads((REFERENCE / "report.schema.json").read_text()) == report_schema(), command
 
 
 def test_the_shift_page_names_every_corruption():

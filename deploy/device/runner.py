@@ -6,6 +6,7 @@ programs beside it. Exit codes: 0 ok, 1 not healthy or bad input, 2 usage, 4 no 
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib
 import json
@@ -13,7 +14,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 FOLDER = Path(__file__).resolve().parent
 PACKAGE = f"{__package__}." if __package__ else ""
@@ -36,33 +37,25 @@ else:
     missing = None
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
-
-USAGE = """\
-usage: runner.py run [--observe all] [--keep N] [--state DIR] [--threads N] (--socket PATH | FILE.npy ...)
-       runner.py health [--samples N] [--json]
-       runner.py bench [--runs N] [--threads N]
-       runner.py stats [--metrics] [--state DIR]"""
 
 SERVICE_STATE = Path("/var/lib/edge-models")  # the systemd unit's
 
 
-def run(names: Sequence[str], options: dict[str, Any]) -> int:
+def run(options: argparse.Namespace) -> int:
     """Answer the samples of files, or clients of a socket."""
     serving = importlib.import_module(f"{PACKAGE}serving")  # health starts without it
-    model = predict.Model(FOLDER, options["threads"])
+    model = predict.Model(FOLDER, options.threads)
     journal = serving.Journal(
-        state_folder(options["state"]),
+        state_folder(options.state),
         model,
         hashlib.sha256((FOLDER / "manifest.json").read_bytes()).hexdigest(),
-        everything=options["observe"] == "all",
-        keep=options["keep"],
+        everything=options.observe == "all",
+        keep=options.keep,
     )
-    if options["socket"]:
-        return int(serving.serve(model, journal, Path(options["socket"]), FOLDER))
-    files = predict.load(names, model.contract)
+    if options.socket:
+        return int(serving.serve(model, journal, Path(options.socket), FOLDER))
+    files = predict.load(options.names, model.contract)
     for values, contract in zip(files, model.contract["inputs"]):  # noqa: B905  Python 3.9
         if said := raw.suspicion(values, contract):
             print(f"runner.py: warning: {said}", file=sys.stderr)
@@ -159,69 +152,58 @@ def bench(folder: Path, runs: int, threads: int) -> str:
     )
 
 
-def _refuse(why: str) -> NoReturn:
-    print(f"runner.py: {why}\n{USAGE}", file=sys.stderr)
-    sys.exit(2)
+def _count(word: str) -> int:
+    if not word.isdecimal() or not 0 < int(word) < 2**31:
+        msg = f"takes a positive whole number, not {word}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(word)
 
 
-def parse(words: Sequence[str], flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Read ``--name value`` and ``--name`` as ``flags`` has them by default, and the words between.
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(prog="runner.py", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+    options = commands.add_parser("run", allow_abbrev=False, help="answer samples, or clients of a socket")
+    options.add_argument("--observe", choices=["all"], default="", help="count every sample")
+    options.add_argument("--keep", type=_count, default=0, metavar="N", help="samples to keep")
+    options.add_argument("--state", default="", metavar="DIR", help="folder of the statistics")
+    options.add_argument("--threads", type=_count, default=1, metavar="N")
+    source = options.add_mutually_exclusive_group(required=True)
+    source.add_argument("--socket", default="", metavar="PATH", help="serve on a Unix socket")
+    source.add_argument("names", nargs="*", default=[], metavar="FILE", help="samples, a file for each input")
+    options = commands.add_parser("health", allow_abbrev=False, help="check the golden samples")
+    options.add_argument("--samples", type=_count, metavar="N")
+    options.add_argument("--json", action="store_true")
+    options = commands.add_parser("bench", allow_abbrev=False, help="time a golden sample")
+    options.add_argument("--runs", type=_count, default=50, metavar="N")
+    options.add_argument("--threads", type=_count, default=1, metavar="N")
+    options = commands.add_parser("stats", allow_abbrev=False, help="print the statistics")
+    options.add_argument("--metrics", action="store_true", help="in Prometheus's format")
+    options.add_argument("--state", default="", metavar="DIR", help="folder of the statistics")
+    return parser
 
-    An option that is none, or not of its default's kind, ends the program.
-    """
-    found, names, rest = dict(flags), [], list(words)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("-"):
-            names.append(word)
-        elif word[2:] not in flags or word[:2] != "--":
-            _refuse(f"no option {word}")
-        elif isinstance(flags[word[2:]], bool):
-            found[word[2:]] = True
-        elif not rest:
-            _refuse(f"{word} needs a value")
-        elif isinstance(flags[word[2:]], int):
-            if not rest[0].isdecimal() or not 0 < int(rest[0]) < 2**31:
-                _refuse(f"{word} takes a whole number, not {rest[0]}")
-            found[word[2:]] = int(rest.pop(0))
-        else:
-            found[word[2:]] = rest.pop(0)
-    return found, names
 
-
-def command(words: Sequence[str]) -> int:
-    """Run one command line; its exit code."""
-    what = words[0] if words else ""
-    if what == "run":
-        flags = {"observe": "", "keep": 0, "state": "", "socket": "", "threads": 1}
-        options, names = parse(words[1:], flags)
-        if bool(names) != bool(options["socket"]) and options["observe"] in ("", "all"):
-            return run(names, options)
-    elif what == "health":
-        options, names = parse(words[1:], {"samples": 2**31 - 1, "json": False})
-        if not names:
-            return _print_health(FOLDER, options["samples"], as_json=options["json"])
-    elif what == "bench":
-        options, names = parse(words[1:], {"runs": 50, "threads": 1})
-        if not names:
-            print(bench(FOLDER, options["runs"], options["threads"]))
-            return 0
-    elif what == "stats":
-        options, names = parse(words[1:], {"metrics": False, "state": ""})
-        if not names:
-            stats(options["state"], metrics=options["metrics"])
-            return 0
-    _refuse(f"not understood: {' '.join(words)}" if words else "no command")
+def command(options: argparse.Namespace) -> int:
+    """Run one command; its exit code."""
+    if options.command == "run":
+        return run(options)
+    if options.command == "health":
+        return _print_health(FOLDER, options.samples, as_json=options.json)
+    if options.command == "bench":
+        print(bench(FOLDER, options.runs, options.threads))
+    else:
+        stats(options.state, metrics=options.metrics)
+    return 0
 
 
 def main() -> int:
-    words = sys.argv[1:]
+    options = make_parser().parse_args()
     try:
         if missing is not None:
             raise missing
-        return command(words)
+        return command(options)
     except ImportError as error:
-        return _say_what_is_missing(FOLDER, error, as_json="--json" in words)
+        return _say_what_is_missing(FOLDER, error, as_json=getattr(options, "json", False))
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         print(f"runner.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -17,11 +17,15 @@ EPSILON = 1e-3
 
 @dataclass(frozen=True)
 class Rewrite:
-    """What was changed: at which layer of the given model, into what, and why."""
+    """What was changed: at which layer of the given model, into what, and why.
+
+    ``unrolled`` is set where a recurrent layer was written out step by step.
+    """
 
     layer: str
     what: str
     why: str
+    unrolled: bool = False
 
 
 @dataclass
@@ -60,9 +64,9 @@ class Edit:
         """Call a layer of the new graph once more, for one of its results."""
         return self._append(Call(name, inputs, result))
 
-    def note(self, layer: str, what: str, why: str) -> None:
+    def note(self, layer: str, what: str, why: str, *, unrolled: bool = False) -> None:
         """Record a change, once for a layer."""
-        rewrite = Rewrite(layer, what, why)
+        rewrite = Rewrite(layer, what, why, unrolled)
         if rewrite not in self.rewrites:
             self.rewrites.append(rewrite)
 

@@ -36,13 +36,14 @@ def unroll_recurrent(graph: Graph) -> tuple[Graph, list[Rewrite]]:
         if steps is None or steps > MAX_STEPS:
             edit.moved.append(edit.keep(call))
         elif layer.kind == "Bidirectional":
-            edit.note(layer.name, f"was split into its two directions, unrolled over {steps} steps", _WHY)
+            what = f"was split into its two directions, unrolled over {steps} steps"
+            edit.note(layer.name, what, _WHY, unrolled=True)
             edit.moved.append(_both_directions(edit, layer, split, steps, call))
         else:
             edit.moved.append(edit.keep(call))
             edit.layers[layer.name] = _unrolled(layer)
             if not (layer.inner or layer).config.get("unroll"):
-                edit.note(layer.name, f"was unrolled over {steps} steps", _WHY)
+                edit.note(layer.name, f"was unrolled over {steps} steps", _WHY, unrolled=True)
     return edit.finish(), edit.rewrites
 
 

@@ -22,6 +22,7 @@ from pipeline.errors import (
     StageError,
     leaf_errors_mapped,
 )
+from pipeline.events import Record, Warned, listening
 from pipeline.runtimes.environment import check_siblings
 
 COMMANDS = {
@@ -87,7 +88,7 @@ def main() -> None:
     """Run the command; errors end as one line and their exit code."""
     with secrets_withheld():
         try:
-            with interrupt.raising(), leaf_errors_mapped():
+            with interrupt.raising(), leaf_errors_mapped(), listening(_print_warning):
                 check_siblings().require()
                 result = cli(standalone_mode=False)
             sys.stdout.flush()
@@ -96,6 +97,11 @@ def main() -> None:
             code = _report(error)
         _close_output()
         sys.exit(code)
+
+
+def _print_warning(record: Record) -> None:
+    if isinstance(record.event, Warned):
+        click.echo(f"warning: {record.event.text}", err=True)
 
 
 def _report(error: BaseException) -> int:

@@ -26,7 +26,7 @@ def device() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_devices(*, as_json: bool) -> None:
     """List the devices, their targets, and how they run here."""
-    from pipeline.emulation.board.image import is_board_provisioned
+    from pipeline.emulation.board.provisioning import is_board_provisioned
     from pipeline.runtimes.runtime import runtime_of
     from pipeline.targets import load_devices, load_targets
 
@@ -73,7 +73,7 @@ def provision_devices(names: tuple[str, ...]) -> None:
     Devices run single programs, emulated; `board` is a whole machine with its own kernel (150 MB), and an ssh
     for the tests (40 MB); 32-bit devices need another 24 MB.
     """
-    from pipeline.emulation.board.image import provision_image
+    from pipeline.emulation.board.provisioning import provision_image
     from pipeline.emulation.emulator import ARM64, provision
     from pipeline.emulation.provisioning import provision_openssh
     from pipeline.targets import get_device
@@ -109,8 +109,8 @@ def start_board(core: str, memory: int, cores: int, adb: bool, disk: Path | None
     import shlex
 
     from pipeline.emulation.board.board import up
-    from pipeline.emulation.board.image import find_image
     from pipeline.emulation.board.machine import board_device
+    from pipeline.emulation.board.provisioning import find_image
 
     board = up(board_device(core), memory_mib=memory, cores=cores, adb=adb, disk=disk)
     click.echo(f"The board is up: {core}'s core, {cores} cores, {memory} MiB, {board.address}")

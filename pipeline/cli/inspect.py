@@ -78,7 +78,7 @@ def _tflite(file: Path) -> dict[str, Any]:
         "compressed_bytes": compressed_size(file),
         "sha256": model.sha256,
         "full_integer": not float_left and integer_io(model),
-        "float_operators": float_left,
+        "float_operators": [str(operator) for operator in float_left],
         "kernel_weights": sum(count.total for count in counts),
         "kernel_zeros": sum(count.zeros for count in counts),
         "subgraphs": len(model.subgraphs),

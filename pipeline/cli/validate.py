@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,7 +57,9 @@ BOARD = "board"
     type=UserPath(),
     help="A pipeline.toml whose [data], [preprocessing], [validate] and [gates] to use.",
 )
-@click.option("--gate", "gates", multiple=True, help="Ask this gate only; may be repeated; default: all.")
+@click.option(
+    "--gate", "gates", multiple=True, help="Judge by this gate only; may be repeated; default: all."
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option(
     "--out",
@@ -104,8 +107,7 @@ def validate(
         write_views(report, out)
     _show(report, as_json)
     if not report.passed:
-        failed = ", ".join(verdict.gate for verdict in report.verdicts if verdict.outcome == "failed")
-        msg = f"{file}: {failed} not passed"
+        msg = f"{file}: gates not passed: {', '.join(map(shlex.quote, report.failed_gates))}"
         raise GateFailed(msg)
 
 

@@ -1,4 +1,4 @@
-"""Bundles of the emulator: folders of the user's cache, made once, published whole and checked by hash.
+"""Bundles of files that emulation needs: folders of the user's cache, made once, whole, and checked by hash.
 
 A bundle's folder is named after what was asked for, so a new recipe is provisioned beside the old one. Its
 ``manifest.json`` says where its files came from, and the size and SHA-256 of every one.
@@ -6,6 +6,7 @@ A bundle's folder is named after what was asked for, so a new recipe is provisio
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -34,11 +35,12 @@ LOADERS = {"amd64": "ld-linux-x86-64.so.2", "arm64": "ld-linux-aarch64.so.1"}
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle of the emulator in ``folder``, and the command that provisions it."""
+    """Files of ``owner`` in ``folder``, and the command that provisions them."""
 
     name: str
     folder: Path
     remedy: str = PROVISION
+    owner: str = "the emulator"
 
     def manifest(self) -> dict[str, Any]:
         """Return what was recorded of it: the downloads, and every file's size and hash."""
@@ -61,7 +63,7 @@ class Bundle:
         """Return the first file that is not as provisioned, if there is one."""
         try:
             return next(self.damaged_files(hashes=hashes), None)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return "manifest.json"
 
     def require(self) -> None:
@@ -71,11 +73,11 @@ class Bundle:
             ToolchainError: names the command that provisions it.
         """
         if not (self.folder / "manifest.json").is_file():
-            message = f"the emulator is not provisioned ({self.name}); run: {self.remedy}"
+            message = f"{self.owner} is not provisioned ({self.name}); run: {self.remedy}"
             raise ToolchainError(message)
         damaged = self.damage(hashes=False)
         if damaged is not None:
-            message = f"the emulator's file {self.name}/{damaged} is damaged; run: {self.remedy}"
+            message = f"{self.owner}'s file {self.name}/{damaged} is damaged; run: {self.remedy}"
             raise ToolchainError(message)
 
     def make_with(self, make: Callable[[Path], None]) -> None:
@@ -83,32 +85,53 @@ class Bundle:
 
         An interrupted run leaves the folder's downloads, for the next one to take up. Safe to run twice at
         once.
+
+        Raises:
+            ToolchainError: the cache cannot be written to, or ``make`` fails.
         """
         from filelock import FileLock
 
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self.folder}.lock"):
-            if self.damage(hashes=True) is None:
-                return
-            staging = self.folder.with_suffix(".partial")
-            staging.mkdir(exist_ok=True)
-            make(staging)
-            shutil.rmtree(self.folder, ignore_errors=True)
-            staging.rename(self.folder)
+        with cache_errors_named(self.remedy):
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self.folder}.lock"):
+                if self.damage(hashes=True) is None:
+                    return
+                staging = self.folder.with_suffix(".partial")
+                staging.mkdir(exist_ok=True)
+                make(staging)
+                shutil.rmtree(self.folder, ignore_errors=True)
+                staging.rename(self.folder)
 
-    def tool(self, name: str) -> tuple[str, ...]:
-        """Return the command that runs a program of this bundle's ``root`` on that root's own libraries."""
-        host = host_architecture()
-        root, triplet = self.folder / "root", TRIPLETS[host]
-        libraries = f"{root}/lib/{triplet}:{root}/usr/lib/{triplet}"
-        loader = root / "lib" / triplet / LOADERS[host]
-        return (str(loader), "--library-path", libraries, str(root / "usr/bin" / name))
+    def tool(self, program: str, root: str = "root") -> tuple[str, ...]:
+        """Return the command that runs a program of the folder ``root`` on that folder's own libraries."""
+        host, folder = host_architecture(), self.folder / root
+        triplet = TRIPLETS[host]
+        libraries = f"{folder}/lib/{triplet}:{folder}/usr/lib/{triplet}"
+        loader = folder / "lib" / triplet / LOADERS[host]
+        return (str(loader), "--library-path", libraries, str(folder / program))
 
 
 def bundle_for(name: str, recipe: Sequence[str], remedy: str = PROVISION) -> Bundle:
-    """Return the bundle that is made by ``recipe``, in the user's cache."""
-    key = hashlib.sha256("\n".join([str(LAYOUT), *recipe]).encode()).hexdigest()[:16]
-    return Bundle(name, cache_folder() / "emulator" / f"{name}-{key}", remedy)
+    """Return the bundle of the emulator that is made by ``recipe``, in the user's cache."""
+    return Bundle(name, cache_folder() / "emulator" / f"{name}-{recipe_key(recipe)}", remedy)
+
+
+def recipe_key(recipe: Sequence[str]) -> str:
+    """Return 16 hexadecimal digits that name a recipe and the layout of its result."""
+    return hashlib.sha256("\n".join([str(LAYOUT), *recipe]).encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def cache_errors_named(remedy: str) -> Iterator[None]:
+    """Turn an OSError into a ToolchainError that names the cache and the command to run again."""
+    try:
+        yield
+    except OSError as error:
+        message = (
+            f"cannot write to {cache_folder()}: {error.strerror or error}; make room, "
+            f"or name another folder in EDGE_PIPELINE_CACHE, and run: {remedy}"
+        )
+        raise ToolchainError(message) from error
 
 
 def cache_folder() -> Path:
@@ -133,20 +156,19 @@ def host_architecture() -> str:
 
 
 def resource(name: str) -> str:
-    """Return the text of a file beside this one."""
+    """Return the text of a file that comes with this package, by its path in it."""
     return files("pipeline.emulation").joinpath(name).read_text(encoding="utf-8")
 
 
-def write_manifest(folder: Path, sources: Mapping[str, str], layout: int = LAYOUT) -> None:
+def write_manifest(folder: Path, sources: Mapping[str, str]) -> None:
     """Record every file of ``folder``, and the names and hashes of the downloads that they came from."""
     recorded = {
         str(path.relative_to(folder)): (path.stat().st_size, sha256(path))
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.is_symlink()
     }
-    text = json.dumps(
-        {"layout": layout, "sources": dict(sorted(sources.items())), "files": recorded}, indent=1
-    )
+    manifest = {"layout": LAYOUT, "sources": dict(sorted(sources.items())), "files": recorded}
+    text = json.dumps(manifest, indent=1)
     (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
 
 

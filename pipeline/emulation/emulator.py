@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.emulation.bundle import cache_folder
+from pipeline.emulation.bundle import cache_errors_named
 from pipeline.emulation.provisioning import provision_bundles, tools_bundle
 from pipeline.emulation.sysroots import PYTHON, get_sysroot
 from pipeline.errors import ToolchainError
@@ -66,7 +66,7 @@ class Emulator:
         folder = str(self.tools.folder).replace(",", ",,")
         plugins = (f"icount.so,out={marks}", *(f"{name}.so" for name in self.sysroot.plugins))
         return (
-            *self.tools.tool(self.sysroot.qemu),
+            *self.tools.tool(f"usr/bin/{self.sysroot.qemu}"),
             *(word for plugin in plugins for word in ("-plugin", f"{folder}/{plugin}")),
             *("-cpu", device.cpu),
             *("-L", str(self.device_root(device))),
@@ -130,17 +130,11 @@ def provision(arch: str = ARM64) -> Emulator:
         ToolchainError: this system or its sources cannot provide it; says what mends that.
     """
     emulator = _expected(arch)
-    try:
-        provision_bundles(emulator.sysroot)
+    provision_bundles(emulator.sysroot)
+    with cache_errors_named(emulator.sysroot.provision):
         for device in load_devices().values():
             if device.arch == arch and not device.is_host:
                 emulator.device_root(device)
-    except OSError as error:
-        message = (
-            f"cannot write to {cache_folder()}: {error.strerror or error}; make room, "
-            f"or name another folder in EDGE_PIPELINE_CACHE, and run: {emulator.sysroot.provision}"
-        )
-        raise ToolchainError(message) from error
     return emulator
 
 

@@ -31,7 +31,6 @@ from pipeline.emulation.bundle import (
     TRIPLETS,
     Bundle,
     bundle_for,
-    cache_folder,
     host_architecture,
     require_space,
     resource,
@@ -43,7 +42,7 @@ from pipeline.errors import ToolchainError
 from pipeline.progress import track
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pipeline.emulation.sysroots import Sysroot
 
@@ -100,8 +99,7 @@ def provision_bundles(sysroot: Sysroot) -> None:
     """Provision the tools and the sysroot, where they are missing or damaged.
 
     Raises:
-        ToolchainError: this system or its sources cannot provide them; says what mends that.
-        OSError: the cache cannot be written to.
+        ToolchainError: this system, its sources or the cache do not allow it; says how to fix that.
     """
     tools = tools_bundle()
     tools.make_with(_make_tools)
@@ -128,7 +126,9 @@ def provision_openssh() -> Path:
     Raises:
         ToolchainError: this system, its sources or the cache do not let it; says how to fix that.
     """
-    return _programs(openssh_bundle(), _make_openssh)
+    found = openssh_bundle()
+    found.make_with(_make_openssh)
+    return found.folder / "bin"
 
 
 def provision_proofs() -> Path | None:
@@ -139,21 +139,9 @@ def provision_proofs() -> Path | None:
     """
     if all(map(shutil.which, PROOF_PROGRAMS)):
         return None
-    return _programs(
-        bundle_for("proofs", [host_architecture(), *PROOF_PACKAGES, str(PROOF_PROGRAMS), PROOF_WRAPPER]),
-        _make_proofs,
-    )
-
-
-def _programs(found: Bundle, make: Callable[[Path], None]) -> Path:
-    try:
-        found.make_with(make)
-    except OSError as error:
-        message = (
-            f"cannot write to {cache_folder()}: {error.strerror or error}; make room, "
-            f"or name another folder in EDGE_PIPELINE_CACHE, and run: {found.remedy}"
-        )
-        raise ToolchainError(message) from error
+    recipe = [host_architecture(), *PROOF_PACKAGES, str(PROOF_PROGRAMS), PROOF_WRAPPER]
+    found = bundle_for("proofs", recipe)
+    found.make_with(_make_proofs)
     return found.folder / "bin"
 
 
@@ -265,7 +253,14 @@ def _compile_plugin(name: str, tools: Bundle, triplet: str) -> None:
     tcc = tools.folder / "root/usr/lib" / triplet / "tcc"
     source = tools.folder / f"{name}.c"
     source.write_text(resource(source.name), encoding="utf-8")
-    command = [*tools.tool("tcc"), f"-B{tcc}", "-nostdinc", f"-I{tcc}/include", "-nostdlib", "-shared"]
+    command = [
+        *tools.tool("usr/bin/tcc"),
+        f"-B{tcc}",
+        "-nostdinc",
+        f"-I{tcc}/include",
+        "-nostdlib",
+        "-shared",
+    ]
     _compiled([*command, "-o", str(source.with_suffix(".so")), str(source)])
 
 

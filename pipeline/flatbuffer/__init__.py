@@ -4,6 +4,7 @@ from pipeline.flatbuffer.model import Operator, Subgraph, Tensor, TfliteModel
 from pipeline.flatbuffer.read import read_tflite
 from pipeline.flatbuffer.reader import printable
 from pipeline.flatbuffer.weights import (
+    FloatOperator,
     ZeroCount,
     compressed_size,
     count_zeros,
@@ -14,6 +15,7 @@ from pipeline.flatbuffer.weights import (
 )
 
 __all__ = [
+    "FloatOperator",
     "Operator",
     "Subgraph",
     "Tensor",

@@ -7,7 +7,6 @@ that it names, such as the labels, are an archive behind the model (``attached.p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import flatbuffers
@@ -99,44 +98,6 @@ def write_metadata(content: bytes, metadata: ModelMetadata, files: Mapping[str, 
     return attached.attach(model, files)
 
 
-def read_metadata(source: Path | bytes, name: str = "") -> ModelMetadata | None:
-    """Return the metadata of a .tflite file, or None where it has none.
-
-    Of what other programs wrote only that is read which ``ModelMetadata`` has a place for.
-
-    Raises:
-        InputError: the file or its metadata is damaged.
-    """
-    content = source if isinstance(source, bytes) else source.read_bytes()
-    reader = Reader(content, name or (str(source) if isinstance(source, Path) else "the model"))
-    raw = raw_metadata(reader, reader.root())
-    if raw is None:
-        return None
-    none: Table = {"InputTensorMetadata": [], "OutputTensorMetadata": []}
-    graph = next(iter(raw["SubgraphMetadata"]), none)
-    return ModelMetadata(
-        name=raw["Name"],
-        description=raw["Description"],
-        version=raw["Version"],
-        author=raw["Author"],
-        license=raw["License"],
-        inputs=tuple(_tensor(table) for table in graph["InputTensorMetadata"]),
-        outputs=tuple(_tensor(table) for table in graph["OutputTensorMetadata"]),
-    )
-
-
-def read_files(source: Path | bytes, name: str = "") -> dict[str, bytes]:
-    """Return the files that are attached to a .tflite file, by name.
-
-    Raises:
-        InputError: the file is damaged, or the archive is not what TFLite metadata has: stored files that the
-            metadata names, and no other byte.
-    """
-    content = source if isinstance(source, bytes) else source.read_bytes()
-    reader = Reader(content, name or (str(source) if isinstance(source, Path) else "the model"))
-    return check_attached(reader, reader.root())
-
-
 def check_attached(reader: Reader, root: Table) -> dict[str, bytes]:
     """Return the files behind a model that was read to its end; refuse what is not one of TFLite metadata."""
     if not reader.check_end():
@@ -168,36 +129,6 @@ def _files(table: Table) -> Iterator[Table]:
                 if field in ("AssociatedFiles", "VocabFile", "SentencePieceModel"):
                     yield below
                 yield from _files(below)
-
-
-def _tensor(table: Table) -> TensorMetadata:
-    content: Content = "features"
-    size = None
-    properties = table["Content"] or {"ContentPropertiesType": 0}
-    if properties["ContentPropertiesType"] == 2:
-        image = properties["ContentProperties"]
-        content = next((name for name, color in _COLORS.items() if color == image["ColorSpace"]), "image")
-        if given := image["DefaultSize"]:
-            size = (given["Height"], given["Width"])
-    units = [unit["Options"] for unit in table["ProcessUnits"] if unit["OptionsType"] == 1]
-    normalization = units[0] if units else {"Mean": (), "Std": ()}
-    stats = table["Stats"] or {"Min": (), "Max": ()}
-    labels = (
-        file["Name"]
-        for file in table["AssociatedFiles"]
-        if file["Type"] in (metadata_layout.TENSOR_AXIS_LABELS, metadata_layout.TENSOR_VALUE_LABELS)
-    )
-    return TensorMetadata(
-        name=table["Name"],
-        description=table["Description"],
-        content=content,
-        size=size,
-        mean=normalization["Mean"],
-        std=normalization["Std"],
-        low=stats["Min"],
-        high=stats["Max"],
-        labels=next(labels, ""),
-    )
 
 
 def _pack_metadata(metadata: ModelMetadata) -> bytes:

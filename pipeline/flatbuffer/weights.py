@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -36,19 +37,49 @@ class ZeroCount(NamedTuple):
         return self.zeros / self.total
 
 
-def float_operators(model: TfliteModel) -> tuple[str, ...]:
-    """Name the operators that read or write floating-point numbers; none in a full-integer model.
+@dataclass(frozen=True, kw_only=True)
+class FloatOperator:
+    """An operator that reads or writes floating-point numbers.
 
-    Returns:
-        One line each, e.g. ``"3 CONV_2D (float32 model/conv/Relu)"``, in order of execution.
+    Attributes:
+        index: of the operator in its subgraph.
+        name: of its kind, e.g. "CONV_2D".
+        dtype: of its first floating-point tensor.
+        tensor: that tensor's name.
     """
+
+    subgraph: int
+    index: int
+    name: str
+    dtype: str
+    tensor: str
+
+    @property
+    def is_cast(self) -> bool:
+        """Whether it only converts between integers and floats."""
+        return self.name in {"QUANTIZE", "DEQUANTIZE"}
+
+    def __str__(self) -> str:
+        where = f"{self.subgraph}/{self.index}" if self.subgraph else str(self.index)
+        return f"{where} {self.name} ({self.dtype} {self.tensor})"
+
+
+def float_operators(model: TfliteModel) -> tuple[FloatOperator, ...]:
+    """Return the operators that read or write floating-point numbers, in order of execution."""
     found = []
     for number, graph in enumerate(model.subgraphs):
         for operator in graph.operators:
             touched = [graph.tensors[i] for i in (*operator.outputs, *operator.inputs) if i >= 0]
             if floating := next((tensor for tensor in touched if tensor.is_float), None):
-                where = f"{number}/{operator.index}" if number else str(operator.index)
-                found.append(f"{where} {operator.name} ({floating.dtype} {floating.name})")
+                found.append(
+                    FloatOperator(
+                        subgraph=number,
+                        index=operator.index,
+                        name=operator.name,
+                        dtype=floating.dtype,
+                        tensor=floating.name,
+                    )
+                )
     return tuple(found)
 
 

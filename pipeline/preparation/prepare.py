@@ -91,6 +91,7 @@ def prepare_model(
         from_logits=model.from_logits,
         preprocessing=transforms,
         rewrites=tuple(f"{rewrite.layer}: {rewrite.what}" for rewrite in (*lifts, *rewrites)),
+        unrolled=tuple(rewrite.layer for rewrite in rewrites if rewrite.unrolled),
         without_int8=tuple(without_int8(prepared).items()),
         notes=(*model.dropped, *choice.warnings),
         better_settings=choice.better,

@@ -242,7 +242,7 @@ def _not_integer(flat: TfliteModel, aware: AwareModel) -> str:
     named = [
         f"layer {name!r} has no int8 kernel for {', '.join(operators)}"
         for name, operators in float_layers(flat, aware.layers).items()
-    ] or [f"a float operator is left: {line:.80}" for line in left]
+    ] or [f"a float operator is left: {operator!s:.80}" for operator in left]
     return _listing(named)
 
 

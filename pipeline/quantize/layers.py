@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from pipeline.config import Format
     from pipeline.flatbuffer import TfliteModel
 
-_AT_THE_EDGE = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _AFTER_TRAINING: dict[str, Treatment] = {
     "quantization-aware": "post-training",
     "pruned, quantization-aware": "pruned, post-training",
@@ -56,18 +55,18 @@ def quantized_after_training(layers: tuple[LayerTreatment, ...]) -> tuple[LayerT
 def float_layers(flat: TfliteModel, layers: tuple[LayerTreatment, ...]) -> dict[str, list[str]]:
     """The layers with operators that compute in float, and those operators.
 
-    A layer is told by its name, which is a part of the path that the converter gives a tensor.
+    A layer is found by its name, which is a part of the path that the converter gives a tensor.
     """
     found: dict[str, list[str]] = {}
-    for line in float_operators(flat):
-        operator, words = line.split(" ")[1], set(re.split(r"[/;:() ]+", line))
-        if operator in _AT_THE_EDGE:
+    for operator in float_operators(flat):
+        if operator.is_cast:
             continue
+        parts = set(re.split(r"[/;:() ]+", operator.tensor))
         for layer in layers:
-            if words & {layer.name, f"quant_{layer.name}"} and layer.treatment != "none":
+            if parts & {layer.name, f"quant_{layer.name}"} and layer.treatment != "none":
                 operators = found.setdefault(layer.name, [])
-                if operator not in operators:
-                    operators.append(operator)
+                if operator.name not in operators:
+                    operators.append(operator.name)
     return found
 
 

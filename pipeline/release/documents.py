@@ -266,12 +266,12 @@ def _warnings(report: Report, config: BuildConfig) -> Iterator[str]:
     for found in report.accuracy:
         if found.note:
             yield f"{found.output}: {found.note}" if found.output else found.note
-    for name in config.gates.ask:
+    for name in config.gates.enabled:
         if name in MEASURED:
             continue
         for verdict in GATES[name](report, config.gates):
-            if verdict.outcome not in ("passed", "not judged"):
-                yield f"{verdict.gate}: {verdict.outcome}; got {verdict.got}, allowed {verdict.allowed}"
+            if verdict.outcome not in ("passed", "skipped"):
+                yield f"{verdict}: {verdict.outcome}; got {verdict.got}, allowed {verdict.allowed}"
 
 
 def plain_config(config: BuildConfig, root: Path) -> dict[str, Any]:

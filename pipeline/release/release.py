@@ -46,9 +46,8 @@ VERSION = 9
 def judge(measured: Measured, *, name: str, gates: GatesConfig, out: Path) -> JudgedReport:
     """Ask every gate and write the whole report, whatever they say."""
     report = read_report(measured.report)
-    report = replace(report, name=name, verdicts=gate.judge(report, gates))
-    failed = tuple(verdict.gate for verdict in report.verdicts if verdict.outcome == "failed")
-    judged = JudgedReport(folder=out, model_sha256=measured.model_sha256, failed=failed)
+    report = replace(gate.judged(report, gates), name=name)
+    judged = JudgedReport(folder=out, model_sha256=measured.model_sha256, failed=report.failed_gates)
     write_views(report, judged.folder)
     return judged
 
@@ -67,7 +66,7 @@ def require_passed(judged: JudgedReport, published: Path, standing: Path | None 
     if judged.failed:
         report = read_report(judged.report)
         what = "; ".join(
-            f"{v.gate}: got {v.got}, allowed {v.allowed}" for v in report.verdicts if v.outcome == "failed"
+            f"{v}: got {v.got}, allowed {v.allowed}" for v in report.verdicts if v.outcome == "failed"
         )
         msg = f"no release: {what}; the whole report is in {published}"
         if standing is not None and standing.is_dir():

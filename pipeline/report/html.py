@@ -26,7 +26,7 @@ WIDTH, HEIGHT = 260, 22
 MOST_CLASSES = 50
 MOST_OPERATORS = 400
 HEAT = ((-4.0, "worse3"), (-2.0, "worse2"), (-1.0, "worse1"), (1.0, ""))
-OUTCOMES: tuple[Outcome, ...] = ("failed", "inconclusive", "warning", "not judged", "passed")
+OUTCOMES: tuple[Outcome, ...] = ("failed", "inconclusive", "warning", "skipped", "passed")
 
 
 @dataclass(frozen=True)

@@ -15,35 +15,26 @@ if TYPE_CHECKING:
     from pipeline.validate.report import Report, Verdict
 
 
-def write_junit(
-    report: Report, path: Path, *, seconds: float = 0.0, finished: datetime | None = None
-) -> None:
+def write_junit(report: Report, path: Path) -> None:
     """Write one suite with a test case for each verdict.
 
-    A failed gate is a failure; one that could not be judged is skipped. JUnit has no word for a warning nor
+    A failed gate is a failure, a skipped one is skipped. JUnit has no word for a warning nor
     for an inconclusive gate: those pass, and are named in the suite's properties and in the case's output.
-
-    Args:
-        report: with its verdicts.
-        path: of the file.
-        seconds: that validation took.
-        finished: when; now by default.
     """
-    when = (finished or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S")
-    ET.indent(root := _suites(report, seconds, when))
+    ET.indent(root := _suites(report))
     path.write_bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
 
 
-def _suites(report: Report, seconds: float, when: str) -> ET.Element:
+def _suites(report: Report) -> ET.Element:
     outcomes = Counter(verdict.outcome for verdict in report.verdicts)
     counts = {
         "tests": str(len(report.verdicts)),
         "failures": str(outcomes["failed"]),
         "errors": "0",
-        "skipped": str(outcomes["not judged"]),
-        "time": f"{seconds:.3f}",
+        "skipped": str(outcomes["skipped"]),
+        "time": "0.000",
     }
-    name = printable(report.name)
+    name, when = printable(report.name), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
     root = ET.Element("testsuites", {"name": name, **counts})
     suite = ET.SubElement(
         root, "testsuite", {"name": name, **counts, "timestamp": when, "hostname": "localhost"}
@@ -55,7 +46,7 @@ def _suites(report: Report, seconds: float, when: str) -> ET.Element:
         "sha256": report.quantized.sha256,
         **report.tools,
         **{
-            f"{verdict.outcome}: {verdict.gate}": verdict.got
+            f"{verdict.outcome}: {verdict}": verdict.got
             for verdict in report.verdicts
             if verdict.outcome in {"warning", "inconclusive"}
         },
@@ -69,10 +60,10 @@ def _suites(report: Report, seconds: float, when: str) -> ET.Element:
 
 def _case(verdict: Verdict, suite: str) -> ET.Element:
     said = printable(f"got {verdict.got}, allowed {verdict.allowed}")
-    case = ET.Element("testcase", classname=suite, name=printable(verdict.gate), time="0.000")
+    case = ET.Element("testcase", classname=suite, name=printable(str(verdict)), time="0.000")
     if verdict.outcome == "failed":
         ET.SubElement(case, "failure", message=said, type="gate").text = said
-    elif verdict.outcome == "not judged":
+    elif verdict.outcome == "skipped":
         ET.SubElement(case, "skipped", message=said)
     ET.SubElement(case, "system-out").text = f"{verdict.outcome}: {said}"
     return case

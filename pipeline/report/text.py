@@ -40,7 +40,7 @@ STYLES = {
     "failed": "bold red",
     "warning": "yellow",
     "inconclusive": "yellow",
-    "not judged": "dim",
+    "skipped": "dim",
 }
 
 
@@ -148,11 +148,10 @@ def _device_row(table: Table, device: DeviceResult) -> None:
 
 
 def _gates(report: Report) -> Table:
-    table = make_table("Gates", "gate", "outcome", "got", "allowed")
-    for verdict in report.verdicts:
-        table.add_row(
-            verdict.gate, Text(verdict.outcome, STYLES[verdict.outcome]), verdict.got, verdict.allowed
-        )
+    table = make_table("Gates", "gate", "subject", "outcome", "got", "allowed")
+    for found in report.verdicts:
+        outcome = Text(found.outcome, STYLES[found.outcome])
+        table.add_row(found.gate, found.subject, outcome, found.got, found.allowed)
     return table
 
 

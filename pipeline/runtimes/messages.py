@@ -78,26 +78,6 @@ class SoakBlock:
 
 
 @dataclass(frozen=True)
-class Soak:
-    """What many inferences in one process did.
-
-    Attributes:
-        mismatches: inferences whose output was not the first one of the same sample.
-        output_sha256: of the first outputs of all samples.
-        growth_bytes_per_inference: slope of the memory, without the first fifth of the run.
-    """
-
-    inferences: int
-    mismatches: int
-    output_sha256: str
-    resident_start_bytes: int
-    resident_end_bytes: int
-    growth_bytes_per_inference: float
-    open_files_start: int
-    open_files_end: int
-
-
-@dataclass(frozen=True)
 class SideBySide:
     """What several interpreters in threads of one process gave: the sha256 of each one's outputs."""
 

@@ -16,7 +16,6 @@ from pipeline.targets import Package as Package
 
 if TYPE_CHECKING:
     from deploy.transports.ssh import SshAddress
-    from pipeline.targets import Target
 
 Kind = Literal["host", "emulated", "native", "device"]
 
@@ -113,12 +112,3 @@ def runtime_of(device: Device) -> Runtime:
     if device.arch == platform.machine():
         return native_runtime(device.runtime)
     return emulated_runtime(device)
-
-
-def runtimes_for(target: Target) -> tuple[Runtime, ...]:
-    """Return what a model for ``target`` is validated on, each once.
-
-    LiteRT and tflite-runtime on the host, then the runtimes of the target's devices.
-    """
-    hosts = (host_runtime(package) for package in DISTRIBUTIONS)
-    return tuple(dict.fromkeys((*hosts, *map(runtime_of, target.devices))))

@@ -24,7 +24,6 @@ from pipeline.runtimes.messages import (
     Node,
     Placement,
     SideBySide,
-    Soak,
     SoakBlock,
     Tensor,
     Timing,
@@ -55,7 +54,6 @@ __all__ = [
     "Placement",
     "Session",
     "SideBySide",
-    "Soak",
     "SoakBlock",
     "Tensor",
     "Timing",
@@ -167,26 +165,6 @@ class Session:
         found = self._ask("time", inputs=self._written(inputs), runs=runs, warmup_runs=warmup_runs)
         with self._reading("time", found):
             return read_timing(found, self._details.init_us)
-
-    def soak(self, inputs: Sequence[NDArray[Any]], *, inferences: int = 1000) -> Soak:
-        """Infer the samples round and round and watch outputs, memory and open files."""
-        import numpy as np
-
-        sizes = [1] + [len(part) for part in np.array_split(np.arange(inferences - 1), 50) if len(part)]
-        blocks = list(self.soak_blocks(inputs, sizes))
-        at, memory = np.cumsum(sizes), np.array([block.memory_bytes for block in blocks], np.float64)
-        settled = at >= inferences / 5
-        slope = float(np.polyfit(at[settled], memory[settled], 1)[0]) if settled.sum() > 1 else 0.0
-        return Soak(
-            inferences=inferences,
-            mismatches=sum(block.mismatches for block in blocks),
-            output_sha256=blocks[-1].output_sha256,
-            resident_start_bytes=blocks[0].memory_bytes,
-            resident_end_bytes=blocks[-1].memory_bytes,
-            growth_bytes_per_inference=slope,
-            open_files_start=blocks[0].open_files,
-            open_files_end=blocks[-1].open_files,
-        )
 
     def soak_blocks(self, inputs: Sequence[NDArray[Any]], sizes: Iterable[int]) -> Iterator[SoakBlock]:
         """Infer the samples round and round, block after block of ``sizes`` inferences; no other request

@@ -34,8 +34,8 @@ MOST_CLASSES_OF_TOP_3 = 9
 def reduce_classification(chunk: Chunk) -> Reduced:
     """Keep what each model says of each sample; outputs (n, classes), labels (n,)."""
     classes = chunk.baseline.shape[1]
-    baseline = exclusive_probabilities(chunk.baseline, from_logits=chunk.from_logits)
-    quantized = exclusive_probabilities(chunk.quantized, from_logits=chunk.from_logits)
+    baseline = exclusive_probabilities(chunk.baseline.astype(np.float64), from_logits=chunk.from_logits)
+    quantized = exclusive_probabilities(chunk.quantized.astype(np.float64), from_logits=chunk.from_logits)
     rows = _said(baseline, quantized, class_ids(chunk.targets, classes))
     if classes == 2:
         rows |= {"baseline_score": baseline[:, 1], "quantized_score": quantized[:, 1]}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import expit, softmax
+from scipy.stats import binomtest
 
 from pipeline.tasks.comparison import ClassScores, Flips, Scores
 
@@ -28,23 +30,19 @@ def are_probabilities(outputs: NDArray[Any], *, exclusive: bool) -> bool:
     return not exclusive or bool(np.abs(outputs.sum(axis=-1) - 1).max() < 0.05)
 
 
-def exclusive_probabilities(outputs: NDArray[Any], *, from_logits: bool) -> NDArray[np.float64]:
-    """Return probabilities (n, classes) that sum to 1."""
-    values = outputs.astype(np.float64)
-    values = np.exp(values - values.max(axis=1, keepdims=True)) if from_logits else np.maximum(values, 0)
-    total = values.sum(axis=1, keepdims=True)
-    probabilities: NDArray[np.float64] = values / np.where(total > 0, total, 1)
-    return probabilities
+def exclusive_probabilities(outputs: NDArray[Any], *, from_logits: bool) -> NDArray[Any]:
+    """Return probabilities (n, ..., classes) that sum to 1, in the floats of the outputs."""
+    if from_logits:
+        return np.asarray(softmax(outputs, axis=-1))
+    values = np.maximum(outputs, 0)
+    total = values.sum(axis=-1, keepdims=True)
+    return np.asarray(values / np.where(total > 0, total, 1))
 
 
 def independent_probabilities(outputs: NDArray[Any], *, from_logits: bool) -> NDArray[np.float64]:
     """Return probabilities of the same shape, each on its own."""
     values = outputs.astype(np.float64)
-    if not from_logits:
-        return np.clip(values, 0, 1)
-    raised = np.exp(-np.abs(values))
-    probabilities: NDArray[np.float64] = np.where(values < 0, raised, 1) / (1 + raised)
-    return probabilities
+    return np.asarray(expit(values) if from_logits else np.clip(values, 0, 1))
 
 
 def loss(of_truth: NDArray[Any]) -> NDArray[np.float64]:
@@ -73,18 +71,9 @@ def flips(baseline_right: NDArray[np.bool_], quantized_right: NDArray[np.bool_])
 
 
 def counted_flips(lost: int, gained: int) -> Flips:
-    """The samples that float alone has right, and int8 alone, with McNemar's p."""
-    return Flips(right_to_wrong=lost, wrong_to_right=gained, mcnemar_p=mcnemar_exact(lost, gained))
-
-
-def mcnemar_exact(lost: int, gained: int) -> float:
-    """Return the exact two-sided p of McNemar's test: flips are Binomial(lost + gained, 1/2)."""
-    flips, fewer = lost + gained, min(lost, gained)
-    if lost == gained:
-        return 1.0
-    k = np.arange(1, fewer + 1)
-    log_terms = np.concatenate([[0.0], np.cumsum(np.log((flips - k + 1) / k))]) - flips * np.log(2)
-    return float(min(1.0, 2 * np.exp(np.logaddexp.reduce(log_terms))))
+    """Return the samples that float alone has right, and int8 alone, with the exact p of McNemar's test."""
+    p = float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
+    return Flips(right_to_wrong=lost, wrong_to_right=gained, mcnemar_p=p)
 
 
 def class_scores(

@@ -12,7 +12,12 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.tasks.classifiers import class_ids
 from pipeline.tasks.evidence import Figure, Findings, Reduced, mean
-from pipeline.tasks.probabilities import class_scores, independent_probabilities, loss
+from pipeline.tasks.probabilities import (
+    class_scores,
+    exclusive_probabilities,
+    independent_probabilities,
+    loss,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,11 +99,9 @@ def _answers(
         foreground = independent_probabilities(outputs[..., 0], from_logits=from_logits)
         return (foreground > 0.5).astype(np.int64), np.where(labels == 1, foreground, 1 - foreground)
     said = outputs.argmax(axis=-1)
-    values = outputs.astype(np.float32)  # masks are large, and a loss needs no more
-    values = np.exp(values - values.max(axis=-1, keepdims=True)) if from_logits else np.maximum(values, 0)
-    total = values.sum(axis=-1)
-    of_label = np.take_along_axis(values, labels[..., None], axis=-1)[..., 0]
-    return said, of_label / np.where(total > 0, total, 1)
+    # Masks are large, and a loss needs no more than float32.
+    values = exclusive_probabilities(outputs.astype(np.float32), from_logits=from_logits)
+    return said, np.take_along_axis(values, labels[..., None], axis=-1)[..., 0]
 
 
 def _count(ids: NDArray[Any], classes: int, counts: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import expit, softmax
 
 from pipeline.progress import track
 from pipeline.samples import Samples
@@ -207,9 +208,8 @@ def mixed(
 def probabilities(logits: NDArray[np.float32], activation: str, task: str) -> NDArray[np.float32]:
     """Logits (n, ..., classes) as probabilities."""
     if is_sigmoid(task, logits.shape[-1], activation):
-        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)
+        return np.asarray(expit(logits), np.float32)
+    return np.asarray(softmax(logits, axis=-1), np.float32)
 
 
 def _single(values: list[Any]) -> Any:

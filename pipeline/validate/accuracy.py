@@ -204,31 +204,6 @@ class Judge:
         return self._from_logits
 
 
-def compare(
-    task: Task,
-    baseline: NDArray[Any],
-    quantized: NDArray[Any],
-    targets: NDArray[Any] | None,
-    *,
-    seed: int,
-    output: str = "",
-    from_logits: bool | None = None,
-    inputs: NDArray[Any] | None = None,
-    bootstrap: int = BOOTSTRAP,
-    classes: tuple[str, ...] = (),
-) -> Comparison:
-    """Compare two models on the samples that both judged; the arguments are those of ``Judge``.
-
-    Raises:
-        InputError: if shapes disagree, values are not finite, or labels name no class.
-    """
-    judge = Judge(
-        task, seed=seed, output=output, from_logits=from_logits, bootstrap=bootstrap, classes=classes
-    )
-    judge.add(baseline, quantized, targets, inputs)
-    return judge.finish()
-
-
 @contextmanager
 def _named(output: str) -> Iterator[None]:
     """Let an error begin with the output's name, where it has one."""

@@ -37,16 +37,6 @@ class InstructionChange:
         """Change of the instructions as a share of the other model's: 0.03 is 3 % more."""
         return self.ours.instructions / max(self.other.instructions, 1) - 1
 
-    @property
-    def load_growth(self) -> float:
-        """Likewise of the bytes loaded."""
-        return self.ours.load_bytes / max(self.other.load_bytes, 1) - 1
-
-    @property
-    def store_growth(self) -> float:
-        """Likewise of the bytes stored."""
-        return self.ours.store_bytes / max(self.other.store_bytes, 1) - 1
-
 
 @dataclass(frozen=True, kw_only=True)
 class Against:
@@ -69,11 +59,6 @@ class Against:
     accuracy: tuple[Comparison, ...] = ()
     latency: LatencyComparison | None = None
 
-    @property
-    def worst(self) -> InstructionChange | None:
-        """The device on which ours grew most; None where nothing was counted."""
-        return max(self.devices, key=lambda change: change.growth, default=None)
-
 
 def count_both(runtime: Runtime, ours: Subject, other: Subject, golden: Golden) -> InstructionChange:
     """Count both models on one emulated device, in one worker and with the same inputs.
@@ -86,10 +71,3 @@ def count_both(runtime: Runtime, ours: Subject, other: Subject, golden: Golden) 
         return InstructionChange(
             ours=count_emulated(session, ours, golden), other=count_emulated(session, other, golden)
         )
-
-
-def describe_growth(change: InstructionChange) -> str:
-    """Say e.g. ``"+0.31 % emulated instructions on rpi5 (1,171,200 against 1,167,580)"``."""
-    ours, other = change.ours, change.other
-    figures = f"({ours.instructions:,} against {other.instructions:,})"
-    return f"{change.growth:+.2%} {ours.kind} on {ours.device} {figures}".replace("%", " %", 1)

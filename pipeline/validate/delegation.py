@@ -34,10 +34,6 @@ class Delegation:
         """Share of the multiply-accumulates that run in ``placement``, 0..1."""
         return self.multiply_accumulates.get(placement, 0) / max(sum(self.multiply_accumulates.values()), 1)
 
-    def count(self, placement: str) -> int:
-        """How many nodes run in ``placement``."""
-        return sum(node.placement == placement for node in self.nodes)
-
 
 def list_placements(runtime: str, details: ModelDetails, flat: TfliteModel) -> Delegation:
     """Say of every node where ``runtime`` runs it, and how much of the arithmetic that is."""

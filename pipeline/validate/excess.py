@@ -19,7 +19,7 @@ from pipeline.validate.resampling import CONFIDENCE, with_intervals
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Verdict = Literal["int8 loses more", "int8 loses less", "as float does", "inconclusive", "not judged"]
+ShiftVerdict = Literal["int8 loses more", "int8 loses less", "as float does", "inconclusive", "skipped"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Excess:
         reach = NormalDist().inv_cdf(1 - tail) * self.standard_error
         return self.excess - reach, self.excess + reach
 
-    def verdict(self, margin: float, tests: int) -> Verdict:
+    def verdict(self, margin: float, tests: int) -> ShiftVerdict:
         """Say whether int8 loses more.
 
         Args:

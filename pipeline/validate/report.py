@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import TypeAdapter
 
 from pipeline.artifacts import LayerTreatment
+from pipeline.config import GateName
+from pipeline.errors import InputError
 from pipeline.runtimes.session import Tensor
 from pipeline.tasks.comparison import Comparison
 from pipeline.tasks.scoring import Standard
@@ -20,6 +22,7 @@ from pipeline.validate.delegation import Delegation
 from pipeline.validate.latency import LatencyComparison
 from pipeline.validate.on_board import BoardResult
 from pipeline.validate.parity import Parity
+from pipeline.validate.report_versions import SCHEMA_VERSION, migrated
 from pipeline.validate.shift_results import ShiftReport
 from pipeline.validate.stability import StabilityReport
 from pipeline.validate.subject import ModelFile
@@ -27,17 +30,26 @@ from pipeline.validate.subject import ModelFile
 if TYPE_CHECKING:
     from pathlib import Path
 
-Outcome = Literal["passed", "failed", "warning", "inconclusive", "not judged"]
+Outcome = Literal["passed", "failed", "warning", "inconclusive", "skipped"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A gate's answer."""
+    """A gate's answer.
 
-    gate: str
+    Attributes:
+        gate: the name by which ``--gate`` and ``[gates] enabled`` know it.
+        subject: what was judged where a gate judges several things, such as a device or an output; else "".
+    """
+
+    gate: GateName
+    subject: str = ""
     outcome: Outcome
     got: str
     allowed: str
+
+    def __str__(self) -> str:
+        return f"{self.gate} ({self.subject})" if self.subject else self.gate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +126,7 @@ class Report:
         board: what the emulated board did with the model; None where it was not asked for.
         not_finite: golden samples for which the host's LiteRT gave an output that is infinite or no number.
         format: what the model could become: "int8", "int8 with float operators", "float16" or "float32".
+        unrolled: recurrent layers that were written out step by step, in a file that is larger for it.
         format_reason: why it is not "int8" throughout; "" where it is.
         notes: what a user should know about model and data, one line each.
         chance: of a file that no build made, each output against the best constant answer.
@@ -144,6 +157,7 @@ class Report:
     classes: tuple[str, ...] = ()
     preprocessing: str = ""
     rewrites: tuple[str, ...] = ()
+    unrolled: tuple[str, ...] = ()
     layers: tuple[LayerTreatment, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     format: str = "int8"
@@ -152,25 +166,24 @@ class Report:
     chance: tuple[Standard, ...] = ()
 
     @property
-    def unrolled(self) -> bool:
-        """Whether recurrent layers were written out step by step, in a file that is larger for it."""
-        return any("unrolled" in line for line in self.rewrites)
-
-    @property
     def degraded(self) -> bool:
         """Whether the model could not become int8 throughout, and it is said why."""
         return self.format != "int8" and bool(self.format_reason)
 
     @property
+    def failed_gates(self) -> tuple[GateName, ...]:
+        """The gates with a failed verdict, each once."""
+        return tuple(dict.fromkeys(found.gate for found in self.verdicts if found.outcome == "failed"))
+
+    @property
     def passed(self) -> bool:
         """Whether there are gates and none failed."""
-        return bool(self.verdicts) and all(verdict.outcome != "failed" for verdict in self.verdicts)
+        return bool(self.verdicts) and not self.failed_gates
 
     def plain(self) -> dict[str, Any]:
-        """The report as JSON-like values, with the ratios that are computed from it."""
+        """The report as JSON-like values, as docs/reference/report.schema.json describes them."""
         values: dict[str, Any] = TypeAdapter(Report).dump_python(self, mode="json")
-        values["passed"] = self.passed
-        return values
+        return {"schema_version": SCHEMA_VERSION, "passed": self.passed} | values
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -178,21 +191,32 @@ def write_report(report: Report, path: Path) -> None:
 
 
 def read_report(path: Path) -> Report:
-    values = json.loads(path.read_text(encoding="utf-8"))
-    values.pop("passed")
-    return TypeAdapter(Report).validate_python(values)
+    """Read a ``report.json`` of this or an earlier schema version.
 
-
-def deterministic(report: Report) -> dict[str, Any]:
-    """The part of a report that the same inputs on the same machine give again, to the bit.
-
-    Times, memory and instruction counts are measured and left out.
+    Raises:
+        InputError: it is no report, or one of a later schema version.
     """
-    values = report.plain()
-    for measured in ("against", "board", "operators", "times", "latency", "stability", "verdicts"):
-        values.pop(measured)
-    for device in values["devices"]:
-        device.pop("quantized")
-        device.pop("baseline")
-        device.pop("latency")
-    return values
+    try:
+        values = migrated(json.loads(path.read_text(encoding="utf-8")))
+        return TypeAdapter(Report).validate_python(values)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        cause = " ".join(str(error).split())
+        msg = f"{path}: not a report that this version reads: {cause:.300}"
+        raise InputError(msg) from error
+
+
+def report_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of ``report.json``; published as docs/reference/report.schema.json."""
+    schema = TypeAdapter(Report).json_schema(mode="serialization")
+    schema["properties"] |= {
+        "schema_version": {"const": SCHEMA_VERSION, "description": "Version of this schema."},
+        "passed": {"type": "boolean", "description": "Whether there are verdicts and none failed."},
+    }
+    schema["required"] += ["schema_version", "passed"]
+    for each in (schema, *schema["$defs"].values()):
+        each.pop("description", None)  # a docstring, written for readers of the code
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
+
+
+if __name__ == "__main__":
+    print(json.dumps(report_schema(), indent=1))

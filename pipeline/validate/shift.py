@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     Step = tuple[str, int]
     """A corruption and its severity; "" is the clean samples."""
 
-MARGIN = 1.0
-"""Points that int8 may lose more before it counts."""
 CHUNK = 500
 CLEAN = ("", 0)
 
@@ -74,9 +72,8 @@ def measure_shift(
     seed: int,
     own: Mapping[str, Samples] | None = None,
     whole: Judged | None = None,
-    margin: float = MARGIN,
 ) -> ShiftReport:
-    """Judge both models under every shift.
+    """Measure both models under every shift; ``ShiftReport.judged`` gives the verdicts.
 
     Args:
         samples: the test set; at most ``config.samples`` of it are chosen by ``seed``.
@@ -86,7 +83,6 @@ def measure_shift(
         seed: of the choice, the corruptions and the intervals.
         own: the user's shifted data, by name.
         whole: of ``judge_clean``, where more than the chosen samples were answered: class priors take it.
-        margin: points that int8 may lose more before it counts.
 
     Raises:
         ConfigError: a shift's name is not known.
@@ -116,7 +112,7 @@ def measure_shift(
                 _add(judged_own[name], answer, chunk, chunk.model_inputs(), told=clean)
                 advance(len(chunk), name)
     evidence = Evidence(clean, whole or clean, corrupted, judged_own)
-    return evidence.report(seed=seed, margin=margin, left_out=left_out)
+    return evidence.report(seed=seed, left_out=left_out)
 
 
 def judge_clean(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.errors import InputError
-from pipeline.validate.excess import Excess, PrimaryJudge, Verdict, compare, pool
+from pipeline.validate.excess import Excess, PrimaryJudge, ShiftVerdict, compare, pool
 from pipeline.validate.priors import TASKS_WITH_PRIORS, class_weights, under_prior
 
 if TYPE_CHECKING:
@@ -50,9 +50,10 @@ class ShiftResult:
         output: the output's name; "" where the model has one.
         metric: the primary one.
         samples: how many were judged.
-        pooled: over all severities at which the float model is of use; None where the shift is not judged.
+        pooled: over all severities at which the float model is of use; None where the shift is skipped.
         low: lower end of the excess's interval after correction, in points; the verdict goes by it.
         high: upper end.
+        verdict: given by ``ShiftReport.judged``.
         note: why it, or a severity, cannot be judged, or what keeps it from showing much.
     """
 
@@ -64,9 +65,14 @@ class ShiftResult:
     pooled: Excess | None
     low: float | None = None
     high: float | None = None
-    verdict: Verdict = "not judged"
+    verdict: ShiftVerdict = "skipped"
     severities: tuple[SeverityResult, ...] = ()
     note: str = ""
+
+    @property
+    def excess(self) -> float:
+        """Points that int8 loses beyond its clean loss, negative; 0 where the shift is skipped."""
+        return 0.0 if self.pooled is None else self.pooled.excess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,23 +81,37 @@ class ShiftReport:
 
     Attributes:
         samples: clean samples that every corruption was applied to.
-        margin: points that int8 may lose more before it counts.
+        margin: points that int8 may lose more before it counts; None before it is judged.
         tests: verdicts that are given together, for which the intervals are corrected (Bonferroni).
         shifts: corruptions, class priors and own data, in that order for each output.
         left_out: what was not applied or is not listed, and why, a line each.
     """
 
     samples: int
-    margin: float
+    margin: float | None = None
     tests: int
     shifts: tuple[ShiftResult, ...]
     left_out: tuple[str, ...] = ()
+
+    def judged(self, margin: float) -> ShiftReport:
+        """Give every shift its verdict.
+
+        Args:
+            margin: points that int8 may lose more before it counts.
+        """
+        shifts = tuple(
+            shift
+            if shift.pooled is None
+            else replace(shift, verdict=shift.pooled.verdict(margin, self.tests))
+            for shift in self.shifts
+        )
+        return replace(self, margin=margin, shifts=shifts)
 
     @property
     def losing(self) -> tuple[ShiftResult, ...]:
         """The shifts under which int8 loses more than float does, the worst first."""
         found = [shift for shift in self.shifts if shift.verdict == "int8 loses more"]
-        return tuple(sorted(found, key=_excess))
+        return tuple(sorted(found, key=lambda shift: shift.excess))
 
     @property
     def inconclusive(self) -> tuple[ShiftResult, ...]:
@@ -136,12 +156,11 @@ class Evidence:
     corrupted: Mapping[str, Mapping[int, Judged]]
     own: Mapping[str, Judged]
 
-    def report(self, *, seed: int, margin: float, left_out: Sequence[str]) -> ShiftReport:
-        """Judge all shifts of all outputs together.
+    def report(self, *, seed: int, left_out: Sequence[str]) -> ShiftReport:
+        """Compare both models under all shifts of all outputs.
 
         Args:
             seed: of the intervals.
-            margin: points that int8 may lose more before it counts.
             left_out: of the report.
 
         Raises:
@@ -153,11 +172,9 @@ class Evidence:
             for shift in _Output(self, output, seed).results()
         ]
         tests = sum(shift.pooled is not None for shift in shifts)
-        told = tuple(_told(shift, margin, tests) for shift in shifts)
-        listed, lines = _listed(told)
+        listed, lines = _listed([_corrected(shift, tests) for shift in shifts])
         return ShiftReport(
             samples=self.clean.samples,
-            margin=margin,
             tests=tests,
             shifts=listed,
             left_out=(*left_out, *lines),
@@ -270,21 +287,19 @@ class _Output:
         )
 
 
-def _told(shift: ShiftResult, margin: float, tests: int) -> ShiftResult:
-    """Give a shift its verdict."""
+def _corrected(shift: ShiftResult, tests: int) -> ShiftResult:
+    """Give a shift its interval, corrected for the number of shifts."""
     if shift.pooled is None:
         return shift
     low, high = shift.pooled.corrected(tests)
-    return replace(shift, low=low, high=high, verdict=shift.pooled.verdict(margin, tests))
+    return replace(shift, low=low, high=high)
 
 
 def _listed(shifts: Sequence[ShiftResult]) -> tuple[tuple[ShiftResult, ...], tuple[str, ...]]:
     """Leave out priors of many classes under which int8 loses least, and say so."""
-    priors = sorted((shift for shift in shifts if shift.source == "class prior"), key=_excess)
+    priors = sorted(
+        (shift for shift in shifts if shift.source == "class prior"), key=lambda shift: shift.excess
+    )
     spare = {id(shift) for shift in priors[MOST_PRIORS:]}
     lines = (f"{len(spare)} class priors are not listed, under which int8 loses less",) if spare else ()
     return tuple(shift for shift in shifts if id(shift) not in spare), lines
-
-
-def _excess(shift: ShiftResult) -> float:
-    return 0.0 if shift.pooled is None else shift.pooled.excess

@@ -65,6 +65,7 @@ def validate(
         classes=data.classes,
         preprocessing=described(model.inputs, model.preprocessing),
         rewrites=model.rewrites,
+        unrolled=model.unrolled,
         layers=quantized.layers,
         notes=tuple(filter(None, (*data.findings, *data.notes, *model.notes, quantized.after_training))),
     )

@@ -11,6 +11,7 @@ import numpy as np
 from models.ports import Port
 from pipeline.errors import InputError
 from pipeline.flatbuffer import (
+    FloatOperator,
     compressed_size,
     float_operators,
     integer_io,
@@ -39,7 +40,7 @@ class ModelFile:
     size_bytes: int
     compressed_bytes: int
     sparsity: float
-    float_operators: tuple[str, ...]
+    float_operators: tuple[FloatOperator, ...]
     integer_io: bool
 
 

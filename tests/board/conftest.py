@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def image() -> BoardImage:
-    from pipeline.emulation.board.image import provision_image
+    from pipeline.emulation.board.provisioning import provision_image
 
     return provision_image()
 

@@ -75,7 +75,7 @@ def test_a_model_runs_on_a_machine_over_ssh(
         assert session.describe().inputs[0].shape == (1, 8, 8, 1)
         assert session.time(inputs, runs=5).first_us > 0
         assert np.array_equal(session.run(inputs)[0], host_outputs[0])
-        soak = session.soak(inputs, inferences=160)
+        soak = next(session.soak_blocks(inputs, [160]))
         assert soak.mismatches == 0
         folder = session._host.there
     assert board.run(["test", "-e", folder]).status != 0

@@ -157,7 +157,7 @@ def test_a_float_model_that_is_called_int8_fails_its_gate_with_the_whole_report(
     assert ended.code == 1
     assert "full integer" in ended.message
     assert verdicts["full integer"]["outcome"] == "failed"
-    assert verdicts["accuracy"]["outcome"] == "not judged"
+    assert verdicts["accuracy"]["outcome"] == "skipped"
 
 
 # Rows 20 to 23: Keras files

@@ -40,9 +40,13 @@ def judged(pipeline, tiny, tmp_path):
         ended = pipeline("validate", file, *given, *also)
         report = json.loads(ended.out)
         assert (ended.code == 1) == any(verdict["outcome"] == "failed" for verdict in report["verdicts"])
-        return {verdict["gate"]: verdict["outcome"] for verdict in report["verdicts"]}, report
+        return {title(verdict): verdict["outcome"] for verdict in report["verdicts"]}, report
 
     return run
+
+
+def title(verdict):
+    return f"{verdict['gate']} ({verdict['subject']})" if verdict["subject"] else verdict["gate"]
 
 
 def operator(flat, name, place=0):
@@ -125,8 +129,8 @@ def test_a_class_that_is_never_said_fails_the_class_recall_gate(files, judged, t
 
     outcomes, report = judged(patched(quantized, tmp_path / "m.tflite", bias, values), baseline)
 
-    assert outcomes["class recall"] == "failed"
-    (verdict,) = [row for row in report["verdicts"] if row["gate"] == "class recall"]
+    assert outcomes["per-class recall"] == "failed"
+    (verdict,) = [row for row in report["verdicts"] if row["gate"] == "per-class recall"]
     assert verdict["got"].startswith("worst: 2, F1 ")
 
 
@@ -158,9 +162,9 @@ def test_a_slower_layer_fails_the_regression_gate(judged, tmp_path):
 
     outcomes, _ = judged(after, data=None, also=("--against", before))
 
-    assert outcomes["regression of instructions on rpi5"] == "failed"
+    assert outcomes["regression (instructions, rpi5)"] == "failed"
     assert (
-        judged(before, data=None, also=("--against", before))[0]["regression of instructions on rpi5"]
+        judged(before, data=None, also=("--against", before))[0]["regression (instructions, rpi5)"]
         == "passed"
     )
 

@@ -188,7 +188,7 @@ def test_flags_win_over_the_file_that_judges(tmp_path):
     assert (found.data.source, found.data.task) == ("b.npz", ("regression",))
     assert (found.preprocessing.scale, found.preprocessing.offset) == (0.5, -1.0)
     assert found.validation.shift.sources == {"night": "n.npz"}
-    assert (found.gates.ask, found.seed) == (("size",), 3)
+    assert (found.gates.enabled, found.seed) == (("size",), 3)
 
 
 def test_shifted_data_without_a_name_is_refused_with_an_example():

@@ -7,11 +7,11 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from pipeline.emulation import packages
 from pipeline.emulation.board.initrd import write_end, write_files, write_skeleton, write_tree
+from pipeline.emulation.bundle import resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,11 +95,6 @@ SPARE_MIB = 64
 """Room on the board's root for what its user puts there."""
 
 
-def read_resource(package: str, name: str) -> str:
-    """Return the text of a file that comes with a package."""
-    return files(package).joinpath(name).read_text(encoding="utf-8")
-
-
 def unpack_all(staging: BoardImage, debs: Sequence[tuple[Path, str]], advance: Callable[..., None]) -> None:
     """Unpack packages, each into its folder below the staging folder; no maintainer script is run."""
 
@@ -118,7 +113,7 @@ def assemble(staging: BoardImage) -> None:
     kernel = folder / "kernel-package"
     shutil.copyfile(next(kernel.glob("boot/vmlinuz-*")), staging.kernel)
     drivers = next(kernel.glob("lib/modules/*/kernel"))
-    _furnish(root)
+    _configure_rootfs(root)
     (folder / "drivers").mkdir(exist_ok=True)
     for name in DRIVERS:
         shutil.copy(drivers / f"{name}.ko", folder / "drivers")
@@ -130,10 +125,10 @@ def assemble(staging: BoardImage) -> None:
     for name in ("usr/share/doc", "usr/share/man", "usr/share/python-wheels", "usr/share/locale"):
         shutil.rmtree(folder / "host" / name, ignore_errors=True)
     (folder / "host/usr/bin/qemu-system-arm").unlink(missing_ok=True)
-    _furnish_adb(folder / "host", staging.adb)
+    _configure_adb(folder / "host", staging.adb)
 
 
-def _furnish_adb(host: Path, command: Path) -> None:
+def _configure_adb(host: Path, command: Path) -> None:
     """Make the command that runs adb on libraries of ``host``, less those that belong to its own loader."""
     libraries = host / "adb-libraries"
     libraries.mkdir(exist_ok=True)
@@ -154,14 +149,14 @@ def _write_initrds(staging: BoardImage, root: Path) -> None:
     ):
         with path.open("wb") as archive:
             write_skeleton(archive)
-            write_files(archive, {"init": read_resource("pipeline.emulation.board", init).encode()})
+            write_files(archive, {"init": resource(f"board/{init}").encode()})
             found = (path for name in names for path in sorted(root.glob(name)))
             write_tree(archive, root, [path.relative_to(root).as_posix() for path in found])
             write_tree(archive, staging.folder, ["drivers"])
             write_end(archive)
 
 
-def _furnish(root: Path) -> None:
+def _configure_rootfs(root: Path) -> None:
     """Do what the maintainer scripts would have done, as far as the board needs it."""
     for name in ("doc", "man", "locale", "info", "i18n", "perl", "perl5", "bash-completion"):
         shutil.rmtree(root / "usr/share" / name, ignore_errors=True)
@@ -183,7 +178,7 @@ def _furnish(root: Path) -> None:
             (root / name).symlink_to(program)
     init = root / "sbin/init"
     init.unlink(missing_ok=True)
-    init.write_text(read_resource("pipeline.emulation.board", "init.sh"), encoding="utf-8")
+    init.write_text(resource("board/init.sh"), encoding="utf-8")
     init.chmod(0o755)
     for code in ("usr/lib/python3.11", "site"):
         compile_files = [sys.executable, "-m", "compileall", "-qx", "/tests?/", "-j", "2"]

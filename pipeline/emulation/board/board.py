@@ -4,8 +4,8 @@ The board's network reaches nothing, and only this machine reaches the board. It
 opens it are made for the one board; both sides know each other's and take no other. Its adbd is the real one,
 as Debian builds it, and asks for no key: whoever is on this machine may use it.
 
-What is written on the board goes with it, but for a lasting disk: that is mounted on /opt, and a folder of it
-on /data/local/tmp.
+What is written on the board is lost when it ends, except on a persistent disk: that is mounted on /opt, and a
+folder of it on /data/local/tmp.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING
 
 from deploy.errors import TransportError
 from deploy.transports.ssh import SshAddress, require_client
-from pipeline.emulation.board.image import find_image
 from pipeline.emulation.board.machine import Machine, make_job_disk, start
+from pipeline.emulation.board.provisioning import find_image
 from pipeline.emulation.bundle import cache_folder
 from pipeline.errors import ConfigError, DeviceError
 from pipeline.progress import track
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from pipeline.targets import Device
 
 BOOT_TIMEOUT_S = 180.0
-LASTING_MIB = 256
+PERSISTENT_MIB = 256
 EXT4_MAGIC, EXT4_MAGIC_AT = b"\x53\xef", 1080
 START = """\
 unset PYTHONPATH
 for disk in /sys/block/vd*; do
     read -r serial < "$disk/serial"
-    if [ "$serial" = lasting ]; then
+    if [ "$serial" = persistent ]; then
         /bin/busybox mount -t ext4 -o noatime "/dev/${disk##*/}" /opt || exit
         mkdir -p /opt/.data
         /bin/busybox mount -o bind /opt/.data /data/local/tmp || exit
@@ -83,7 +83,7 @@ class Board:
         memory_mib: its memory, the kernel's own included.
         cores: how many it has.
         adb: whether adbd runs; ``adb_address`` is then its address, and ``image.adb`` the adb to reach it by.
-        disk: the file that is its lasting disk, made where it is missing: ext4 with a journal.
+        disk: the file that is its persistent disk, made where it is missing: ext4 with a journal.
 
     Raises:
         ConfigError: ``disk`` is another kind of file, or its folder is missing.
@@ -125,7 +125,7 @@ class Board:
         return f"adb://127.0.0.1:{self._adb_port}"
 
     def cut_power(self) -> None:
-        """Kill the emulator: what the board's kernel had not written to the lasting disk is lost."""
+        """Kill the emulator: what the board's kernel had not written to the persistent disk is lost."""
         if self._qemu is not None:
             self._qemu.kill()
             self._qemu.wait()
@@ -317,12 +317,12 @@ def _prepare(
         forward += f",hostfwd=tcp:127.0.0.1:{adb_port}-:5555"
     disks = {"root": image.root, "job": make_job_disk(image, files, folder)}
     if disk is not None:
-        disks["lasting"] = _lasting_disk(image, disk)
+        disks["persistent"] = _persistent_disk(image, disk)
     network = ("-netdev", forward, "-device", "virtio-net-device,netdev=net")
     return address, adb_port, machine.command(image, image.initrd, disks, *network)
 
 
-def _lasting_disk(image: BoardImage, disk: Path) -> Path:
+def _persistent_disk(image: BoardImage, disk: Path) -> Path:
     """Return the disk's whole path; it is made where it is missing.
 
     Raises:
@@ -332,7 +332,7 @@ def _lasting_disk(image: BoardImage, disk: Path) -> Path:
         message = f"cannot make the board's disk {disk}: there is no folder {disk.absolute().parent}"
         raise ConfigError(message)
     if not disk.exists():
-        image.make_lasting_disk(disk.absolute(), LASTING_MIB)
+        image.make_persistent_disk(disk.absolute(), PERSISTENT_MIB)
     with disk.open("rb") as file:
         file.seek(EXT4_MAGIC_AT)
         if file.read(2) != EXT4_MAGIC:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifacts import Fault
 from pipeline.emulation.board.bench import BoardBench, run_bench
 from pipeline.emulation.board.faults import MemorySearch, find_least_memory, measure_limits, measure_quotas
-from pipeline.emulation.board.image import find_image
 from pipeline.emulation.board.machine import board_device
+from pipeline.emulation.board.provisioning import find_image
 from pipeline.progress import track
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
@@ -14,28 +15,38 @@ if TYPE_CHECKING:
     from pipeline.validate.report import Report, Verdict
 
 
-def judge(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
-    """Ask every gate.
+def judged(report: Report, allowed: GatesConfig) -> Report:
+    """Return the report with the verdicts of all enabled gates, and of each shift.
 
     Raises:
-        ConfigError: there is no gate to ask, which would be a pass without evidence.
+        ConfigError: no gate applies.
     """
-    verdicts = tuple(verdict for name in allowed.ask for verdict in GATES[name](report, allowed))
-    if all(verdict.outcome == "not judged" for verdict in verdicts):
-        msg = "no gate that is asked has an answer: passing would show nothing; ask more gates, or give data"
+    shift = report.shift and report.shift.judged(allowed.shift_drop_points)
+    return replace(report, shift=shift, verdicts=judge(report, allowed))
+
+
+def judge(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """Judge the report by every enabled gate.
+
+    Raises:
+        ConfigError: none applies, which would be a pass without evidence.
+    """
+    verdicts = tuple(verdict for name in allowed.enabled for verdict in GATES[name](report, allowed))
+    if all(verdict.outcome == "skipped" for verdict in verdicts):
+        msg = "no enabled gate applies, so passing would show nothing; enable more gates, or give data"
         raise ConfigError(msg)
     return verdicts
 
 
 GATES: dict[GateName, Callable[[Report, GatesConfig], tuple[Verdict, ...]]] = {
     "accuracy": quality.accuracy,
-    "class recall": quality.class_recall,
+    "per-class recall": quality.per_class_recall,
     "shift": quality.shift,
     "float baseline": quality.float_baseline,
     "full integer": structure.full_integer,
     "size": structure.size,
     "xnnpack": structure.xnnpack,
-    "same bits": behaviour.bit_exactness,
+    "bit-exactness": behaviour.bit_exactness,
     "finite outputs": behaviour.finite_outputs,
     "stability": behaviour.stability,
     "faults": behaviour.faults,
@@ -44,5 +55,5 @@ GATES: dict[GateName, Callable[[Report, GatesConfig], tuple[Verdict, ...]]] = {
     "latency": cost.latency,
     "regression": cost.regression,
     "compatibility": structure.compatibility,
-    "other runtime": structure.other_runtime,
+    "cross-runtime": structure.cross_runtime,
 }

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from pipeline.validate.report import Verdict
 
 if TYPE_CHECKING:
-    from pipeline.config import GatesConfig
+    from pipeline.config import GateName, GatesConfig
     from pipeline.validate.report import Outcome, Report
 
 
-def _verdict(gate: str, ok: bool, got: str, allowed: str) -> Verdict:
-    return Verdict(gate=gate, outcome="passed" if ok else "failed", got=got, allowed=allowed)
+def _verdict(gate: GateName, ok: bool, got: str, allowed: str, subject: str = "") -> Verdict:
+    outcome: Outcome = "passed" if ok else "failed"
+    return Verdict(gate=gate, subject=subject, outcome=outcome, got=got, allowed=allowed)
 
 
 def bit_exactness(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
@@ -33,8 +34,9 @@ def bit_exactness(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
         if device.accuracy:
             there = device.accuracy[0]
             got += f"; {there.primary.name} {there.primary.quantized:.2f} of {there.samples:,} samples there"
-        gate = f"same bits on {device.device}"
-        verdicts.append(Verdict(gate=gate, outcome=outcome, got=got, allowed=limit))
+        verdicts.append(
+            Verdict(gate="bit-exactness", subject=device.device, outcome=outcome, got=got, allowed=limit)
+        )
     return tuple(verdicts)
 
 
@@ -75,8 +77,8 @@ def stability(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
         outcome: Outcome = "inconclusive" if slows else "passed"
         if not same or leaks or shown:
             outcome = "failed"
-        gate = f"stable on {run.threads} thread{'s' * (run.threads > 1)}"
-        verdicts.append(Verdict(gate=gate, outcome=outcome, got=got, allowed=limit))
+        threads = f"{run.threads} thread{'s' * (run.threads > 1)}"
+        verdicts.append(Verdict(gate="stability", subject=threads, outcome=outcome, got=got, allowed=limit))
     return tuple(verdicts)
 
 
@@ -120,16 +122,17 @@ def board(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
         kept += f"; {faults[0].done}: {faults[0].outcome}"
     verdicts = [
         Verdict(
-            gate="same bits on the board",
+            gate="board",
+            subject="bit-exactness",
             outcome=_bits(found.differing_samples, found.largest_difference, most),
             got=equal,
             allowed=limit.format(most=most),
         ),
-        _verdict("stable on the board", constant and not faults, kept, "all equal, all well"),
+        _verdict("board", constant and not faults, kept, "all equal, all well", "stability"),
     ]
     if allowed.process_memory_mib is not None:
         got = f"{least} MiB" if least is not None else "more than was tried"
         ok = least is not None and least <= allowed.process_memory_mib
         limit = f"up to {allowed.process_memory_mib} MiB"
-        verdicts.append(_verdict("memory on the board", ok, got, limit))
+        verdicts.append(_verdict("board", ok, got, limit, "memory"))
     return tuple(verdicts)

@@ -23,7 +23,8 @@ def instructions(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
             got = f"{ratio:.2f}x fewer than float" if ratio >= 1 else f"{1 / ratio:.2f}x more than float"
             verdicts.append(
                 Verdict(
-                    gate=f"instructions on {device.device}",
+                    gate="instructions",
+                    subject=device.device,
                     outcome=outcome,
                     got=got,
                     allowed="not more than float",
@@ -38,7 +39,7 @@ def latency(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
         return ()
     outcome = _timed(report.latency)
     got = f"{report.latency.verdict}, {_ratio(report.latency)} of float's speed"
-    return (Verdict(gate="host latency", outcome=outcome, got=got, allowed="not slower than float"),)
+    return (Verdict(gate="latency", outcome=outcome, got=got, allowed="not slower than float"),)
 
 
 def regression(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
@@ -55,21 +56,25 @@ def regression(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
         counts = f"{change.ours.instructions:,} against {change.other.instructions:,}"
         verdicts.append(
             Verdict(
-                gate=f"regression of instructions on {change.ours.device}",
+                gate="regression",
+                subject=f"instructions, {change.ours.device}",
                 outcome="passed" if ok else "failed",
                 got=f"{change.growth:+.2%} ({counts})",
                 allowed=f"up to {allowed.instruction_growth:+.1%}",
             )
         )
     for compared in found.accuracy:
-        of = f" of {compared.output}" if len(found.accuracy) > 1 else ""
-        gate = f"regression of {compared.primary.name}{of}"
-        verdicts.append(non_inferiority(gate, compared.primary, compared.samples, allowed))
+        of = compared.output if len(found.accuracy) > 1 else ""
+        verdicts.append(
+            non_inferiority(
+                "regression", compared.primary, compared.samples, allowed, compared.primary.name, of
+            )
+        )
     if found.latency is not None:
         got = f"{found.latency.verdict}, {_ratio(found.latency)} of its speed"
         outcome = _timed(found.latency)
         verdicts.append(
-            Verdict(gate="regression of host latency", outcome=outcome, got=got, allowed="not slower")
+            Verdict(gate="regression", subject="host latency", outcome=outcome, got=got, allowed="not slower")
         )
     return tuple(verdicts)
 

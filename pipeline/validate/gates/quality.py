@@ -11,7 +11,9 @@ from pipeline.validate.report import Verdict
 from pipeline.validate.resampling import shown
 
 if TYPE_CHECKING:
-    from pipeline.config import GatesConfig
+    from collections.abc import Iterable
+
+    from pipeline.config import GateName, GatesConfig
     from pipeline.tasks.comparison import Channel, Comparison, Metric
     from pipeline.validate.report import Outcome, Report
 
@@ -36,23 +38,20 @@ def accuracy(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
         if alone.value is not None:
             got = f"{alone.metric} {alone.value:.2f}, no float baseline to compare with"
         limit = f"above -{allowed.accuracy_drop_points:g} points"
-        return (Verdict(gate="accuracy", outcome="not judged", got=got, allowed=limit),)
+        return (Verdict(gate="accuracy", outcome="skipped", got=got, allowed=limit),)
     verdicts = []
-    for place, compared in (
-        ("", report.accuracy),
-        *((f" on {d.device}", d.accuracy) for d in report.devices),
-    ):
+    for place, compared in (("", report.accuracy), *((d.device, d.accuracy) for d in report.devices)):
         for found in compared:
-            of = f" of {found.output}" if len(compared) > 1 else ""
+            of = found.output if len(compared) > 1 else ""
             for metric in found.gated:
-                gate = "accuracy" if metric is found.primary else metric.name
-                verdicts.append(non_inferiority(f"{gate}{of}{place}", metric, found.samples, allowed))
+                which = "" if metric is found.primary else metric.name
+                verdicts.append(non_inferiority("accuracy", metric, found.samples, allowed, which, of, place))
             if found.channels:
-                verdicts.append(_by_channel(f"accuracy by channel{of}{place}", found, allowed))
+                verdicts.append(_by_channel(found, allowed, "by channel", of, place))
     return tuple(verdicts)
 
 
-def _by_channel(gate: str, found: Comparison, allowed: GatesConfig) -> Verdict:
+def _by_channel(found: Comparison, allowed: GatesConfig, *subject: str) -> Verdict:
     """No channel that float predicts loses the margin or more: a mean of many hides a dead one.
 
     A channel fails where its loss is shown for all channels together and is beyond the margin.
@@ -79,7 +78,18 @@ def _by_channel(gate: str, found: Comparison, allowed: GatesConfig) -> Verdict:
             more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
             got += f"; also {', '.join(others[:MOST_NAMED])}{more}"
         got += _uneven(found, worst)
-    return Verdict(gate=gate, outcome=outcome, got=got, allowed=f"above -{margin:g} points each")
+    return Verdict(
+        gate="accuracy",
+        subject=_joined(subject),
+        outcome=outcome,
+        got=got,
+        allowed=f"above -{margin:g} points each",
+    )
+
+
+def _joined(parts: Iterable[str]) -> str:
+    """What is judged, e.g. "AUC, output kind, rpi4", of the parts that are needed."""
+    return ", ".join(filter(None, parts))
 
 
 def _uneven(found: Comparison, worst: Channel) -> str:
@@ -93,8 +103,18 @@ def _uneven(found: Comparison, worst: Channel) -> str:
     )
 
 
-def non_inferiority(gate: str, metric: Metric, samples: int, allowed: GatesConfig) -> Verdict:
-    """Judge one metric's paired difference against the margin of accuracy."""
+def non_inferiority(
+    gate: GateName, metric: Metric, samples: int, allowed: GatesConfig, *subject: str
+) -> Verdict:
+    """Judge one metric's paired difference against the margin of accuracy.
+
+    Args:
+        gate: that asks.
+        metric: of int8 and float on the same samples.
+        samples: how many there are.
+        allowed: the margin, and what becomes of too few samples.
+        subject: parts of the verdict's subject; "" is left out.
+    """
     margin = allowed.accuracy_drop_points
     got = f"{metric.name} {change(metric)}"
     outcome: Outcome = "passed" if non_inferior(metric, margin) else "inconclusive"
@@ -105,7 +125,7 @@ def non_inferiority(gate: str, metric: Metric, samples: int, allowed: GatesConfi
         outcome = "failed" if allowed.inconclusive == "fail" else outcome
         got += f", {samples:,} samples are too few to tell"
     limit = f"above -{margin:g} points" if metric.better == "higher" else f"below +{margin:g} points"
-    return Verdict(gate=gate, outcome=outcome, got=got, allowed=limit)
+    return Verdict(gate=gate, subject=_joined(subject), outcome=outcome, got=got, allowed=limit)
 
 
 def change(metric: Metric) -> str:
@@ -114,7 +134,7 @@ def change(metric: Metric) -> str:
     return f"{metric.difference:+.2f} points{interval}"
 
 
-def class_recall(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+def per_class_recall(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """No class loses more F1 than the margin allows: a mean hides what one class loses.
 
     F1 joins recall and precision. Recall alone would punish the repair of a class that float says too often.
@@ -138,7 +158,8 @@ def class_recall(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
         got += f", precision {worst.precision_change:+.2f} of {worst.support:,} samples"
         verdicts.append(
             Verdict(
-                gate="class recall" + (f" of {found.output}" if len(report.accuracy) > 1 else ""),
+                gate="per-class recall",
+                subject=found.output if len(report.accuracy) > 1 else "",
                 outcome=outcome,
                 got=got,
                 allowed=f"above -{margin:g} points each",
@@ -155,7 +176,8 @@ def float_baseline(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     at_chance = {found.output: found for found in report.chance if found.standing == "at chance"}
     verdicts = [
         Verdict(
-            gate="float baseline" + (f" of {output}" if output else ""),
+            gate="float baseline",
+            subject=output,
             outcome="warning" if allowed.allow_chance else "failed",
             got="; ".join(filter(None, (f"no better than chance: {replace(found, output='')}", found.hint))),
             allowed="better than chance",
@@ -164,7 +186,8 @@ def float_baseline(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     ]
     verdicts += [
         Verdict(
-            gate="float baseline" + (f" of {found.output}" if len(report.accuracy) > 1 else ""),
+            gate="float baseline",
+            subject=found.output if len(report.accuracy) > 1 else "",
             outcome="warning",
             got=problem,
             allowed="better than chance",
@@ -199,23 +222,22 @@ def _is_chance(right: float, count: float, chance: float) -> bool:
 def shift(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """Under no shift of the inputs does int8 lose more than float does, beyond its loss on clean samples.
 
-    A shift counts where the estimate is beyond the margin and a loss is shown: the whole interval, corrected
-    for the number of shifts, is below 0. It fails on the user's own data, and warns on corruptions and priors
-    unless they are to fail: whether a device meets those, the user knows.
+    A shift counts where its verdict is "int8 loses more" (see ``Excess.verdict``). It fails on the user's own
+    data, and warns on corruptions and priors unless they are to fail: whether a device meets those, the user
+    knows.
     """
-    margin = allowed.shift_drop_points
-    judged = [
-        (shift, shift.pooled, shift.high)
-        for shift in (report.shift.shifts if report.shift else ())
-        if shift.pooled is not None and shift.high is not None
-    ]
-    if not judged:
+    if report.shift is None:
         return ()
-    losing = [each for each in judged if each[1].excess <= -margin and each[2] < 0]
-    worst, excess, _ = min(losing or judged, key=lambda each: each[1].excess)
-    got = f"{len(losing)} of {len(judged)} lose more"
-    got += f"; worst: {worst.name.replace('_', ' ')} {excess.excess:+.2f} points"
-    fails = allowed.synthetic_shift == "fail" or any(each[0].source == "own data" for each in losing)
+    margin = allowed.shift_drop_points
+    found = report.shift.judged(margin)
+    shifts = [shift for shift in found.shifts if shift.pooled is not None]
+    if not shifts:
+        return ()
+    losing = found.losing
+    worst = min(losing or shifts, key=lambda shift: shift.excess)
+    got = f"{len(losing)} of {len(shifts)} lose more"
+    got += f"; worst: {worst.name.replace('_', ' ')} {worst.excess:+.2f} points"
+    fails = allowed.synthetic_shift == "fail" or any(each.source == "own data" for each in losing)
     beyond: Outcome = "failed" if fails else "warning"
     outcome = beyond if losing else "passed"
     limit = f"above -{margin:g} points beyond the clean loss"

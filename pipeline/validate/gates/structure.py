@@ -25,7 +25,7 @@ def full_integer(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     left = report.quantized.float_operators
     got = "integers throughout" if report.quantized.integer_io else "a float input or output"
     if left:
-        computes = [line for line in left if "QUANTIZE" not in line.split()[1]]
+        computes = [operator for operator in left if not operator.is_cast]
         got = f"{len(left)} float operators, first {(computes or left)[0]}"
     outcome: Outcome = "failed" if left or not report.quantized.integer_io else "passed"
     if report.degraded:
@@ -41,7 +41,7 @@ def size(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     if report.baseline is None:
         return ()
     got, limit = report.quantized.size_bytes, allowed.size_ratio * report.baseline.size_bytes
-    excused = got < SMALL_FILE_BYTES or report.degraded or report.unrolled
+    excused = got < SMALL_FILE_BYTES or report.degraded or bool(report.unrolled)
     beyond: Outcome = "warning" if excused else "failed"
     outcome = "passed" if got <= limit else beyond
     ratio = f"{got / report.baseline.size_bytes:.2f} of float"
@@ -58,18 +58,18 @@ def xnnpack(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     limit = f"at least {allowed.xnnpack_share:.0%} of MACs"
     if report.runtime == "tflite-runtime":
         got = "tflite-runtime has no XNNPACK for int8"
-        return (Verdict(gate="XNNPACK int8", outcome="not judged", got=got, allowed=limit),)
-    share, gate = placed.share("xnnpack-int8"), "XNNPACK int8"
+        return (Verdict(gate="xnnpack", outcome="skipped", got=got, allowed=limit),)
+    share, kernels = placed.share("xnnpack-int8"), "int8 kernels"
     if report.degraded:
-        share, gate = share + placed.share("xnnpack-float"), "XNNPACK"
+        share, kernels = share + placed.share("xnnpack-float"), "int8 and float kernels"
     elsewhere = {node.op for node in placed.nodes if node.placement == "builtin"}
     without_kernel = sorted(elsewhere & WITHOUT_XNNPACK_INT8)
-    got = f"{share:.1%}"
+    got = f"{share:.1%} in {kernels}"
     if share < allowed.xnnpack_share and without_kernel:
         got += f"; XNNPACK has no int8 kernel for {', '.join(without_kernel)}"
     beyond: Outcome = "warning" if report.degraded or without_kernel else "failed"
     outcome = "passed" if share >= allowed.xnnpack_share else beyond
-    return (Verdict(gate=gate, outcome=outcome, got=got, allowed=limit),)
+    return (Verdict(gate="xnnpack", outcome=outcome, got=got, allowed=limit),)
 
 
 def compatibility(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
@@ -84,7 +84,7 @@ def compatibility(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     )
 
 
-def other_runtime(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+def cross_runtime(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """A warning where a runtime that devices may still carry cannot run the model, or answers worse."""
     ours, margin = report.runtimes[0], allowed.accuracy_drop_points
     verdicts = []
@@ -93,6 +93,13 @@ def other_runtime(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
         if found.value is not None and ours.value is not None and found.value <= ours.value - margin:
             trouble = f"{found.metric} {found.value:.2f} instead of {ours.value:.2f}"
         if trouble:
-            gate = found.runtime.partition(",")[0]
-            verdicts.append(Verdict(gate=gate, outcome="warning", got=trouble, allowed="runs it as well"))
+            verdicts.append(
+                Verdict(
+                    gate="cross-runtime",
+                    subject=found.runtime,
+                    outcome="warning",
+                    got=trouble,
+                    allowed="runs it as well",
+                )
+            )
     return tuple(verdicts)

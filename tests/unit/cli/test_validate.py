@@ -40,8 +40,8 @@ def test_a_device_over_ssh_is_compared_with_the_host_and_timed(pipeline, tiny, s
     assert device["title"] == device["latency"]["runtime"]
     assert (device["golden_samples"], device["differing_samples"]) == (64, 0)
     assert (device["latency"]["kind"], device["latency"]["steady"]["count"]) == ("device", 320)
-    verdicts = {verdict["gate"]: verdict["outcome"] for verdict in report["verdicts"]}
-    assert verdicts[f"same bits on {ssh_device.address}"] == "passed"
+    verdicts = {(found["gate"], found["subject"]): found["outcome"] for found in report["verdicts"]}
+    assert verdicts["bit-exactness", ssh_device.address] == "passed"
 
 
 @pytest.mark.parametrize(

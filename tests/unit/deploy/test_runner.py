@@ -192,8 +192,8 @@ def test_a_release_without_a_program_is_to_be_installed_again(release_folder, ru
 def test_a_command_line_that_is_none_gets_the_usage(words, release_folder, runner):
     ran = runner(release_folder, *words)
     assert ran.returncode == 2
-    assert "usage: runner.py run" in ran.stderr
-    assert len(ran.stderr.splitlines()) == 5
+    assert ran.stderr.startswith("usage: runner.py")
+    assert ": error: " in ran.stderr.splitlines()[-1]
 
 
 def test_bench_speaks_as_benchmark_model_does(release_folder, runner):

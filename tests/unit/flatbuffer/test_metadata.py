@@ -6,14 +6,13 @@ import random
 
 import flatbuffers
 import pytest
+from tflite_metadata import read_files, read_metadata
 
 from pipeline.errors import InputError
 from pipeline.flatbuffer import metadata_layout, read_tflite
 from pipeline.flatbuffer.metadata import (
     ModelMetadata,
     TensorMetadata,
-    read_files,
-    read_metadata,
     write_metadata,
 )
 

@@ -27,7 +27,7 @@ def test_a_full_integer_model_has_no_float_operator(tiny_tflite):
 def test_float_operators_are_named_in_order(tiny_tflite_with):
     model = read_tflite(tiny_tflite_with(_float_outputs))
 
-    assert float_operators(model) == (
+    assert tuple(map(str, float_operators(model))) == (
         "2 FULLY_CONNECTED (float32 dense/logits)",
         "3 SOFTMAX (float32 probabilities)",
     )

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tflite_metadata import read_files, read_metadata
 
 from deploy.bundle import labels_text
 from models.ports import Port
 from pipeline.artifacts import Dataset, QuantizedModel, Transform
 from pipeline.flatbuffer import read_tflite
-from pipeline.flatbuffer.metadata import read_files, read_metadata
 from pipeline.quantize.metadata import About, describe
 
 ABOUT = About(name="tiny", description="", authors=(), license="")

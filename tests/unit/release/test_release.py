@@ -34,7 +34,7 @@ from pipeline.release.drift_reference import Observed
 from pipeline.release.release import judge, publish, release, require_passed
 from pipeline.runtimes.session import Tensor
 from pipeline.targets import get_target
-from pipeline.validate.report import deterministic, read_report, write_report
+from pipeline.validate.report import read_report, write_report
 
 SETTINGS = {
     "project": {"name": "tiny", "version": "1.0"},
@@ -126,7 +126,7 @@ def test_a_report_without_a_failed_gate_is_passed(judged):
 def test_a_failed_gate_is_refused_with_what_it_got_and_what_it_allows(measured, tmp_path):
     judged = judge(measured, name="x", gates=GatesConfig(size_ratio=0.1, xnnpack_share=1), out=tmp_path)
 
-    assert judged.failed == ("size", "XNNPACK int8")
+    assert judged.failed == ("size", "xnnpack")
     with pytest.raises(GateFailed, match=r"size: got 0\.30 of float, allowed 0\.10 of float; XNNPACK"):
         require_passed(judged, judged.folder)
     assert not read_report(judged.report).passed
@@ -304,12 +304,6 @@ def test_other_golden_outputs_have_another_digest(judged, make, measured):
     other = make(passed, name="other")
 
     assert other.reproducible_digest != first.reproducible_digest
-
-
-def test_what_two_builds_may_differ_in_is_what_is_measured(report):
-    assert set(report.plain()) - set(deterministic(report)) == {
-        *("against", "board", "latency", "operators", "stability", "times", "verdicts")
-    }
 
 
 def test_a_report_reads_back_as_it_was_written(report, tmp_path):

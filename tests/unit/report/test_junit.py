@@ -11,8 +11,6 @@ import pytest
 from pipeline.report.junit import write_junit
 from pipeline.validate.report import Verdict
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
 
 @pytest.fixture
 def suite(report, tmp_path):
@@ -23,23 +21,23 @@ def suite(report, tmp_path):
             Verdict(gate=gate, outcome=outcome, got=got, allowed="less") for gate, outcome, got in rows
         )
         path = tmp_path / "junit.xml"
-        write_junit(replace(report, name=name, verdicts=verdicts), path, seconds=12.5, finished=NOW)
+        write_junit(replace(report, name=name, verdicts=verdicts), path)
         return ET.fromstring(path.read_bytes()).find("testsuite")
 
     return write
 
 
 def test_every_verdict_is_a_case_and_the_counts_agree(suite):
-    found = suite(("size", "passed", "1"), ("accuracy", "failed", "-3"), ("latency", "not judged", "none"))
+    found = suite(("size", "passed", "1"), ("accuracy", "failed", "-3"), ("latency", "skipped", "none"))
 
     assert {key: found.get(key) for key in ("tests", "failures", "errors", "skipped", "time")} == {
         "tests": "3",
         "failures": "1",
         "errors": "0",
         "skipped": "1",
-        "time": "12.500",
+        "time": "0.000",
     }
-    assert found.get("timestamp") == "2026-01-02T03:04:05"
+    assert datetime.fromisoformat(found.get("timestamp")) <= datetime.now(UTC).replace(tzinfo=None)
     cases = {case.get("name"): case for case in found.iter("testcase")}
     assert [child.tag for child in cases["size"]] == ["system-out"]
     assert cases["accuracy"].find("failure").get("message") == "got -3, allowed less"

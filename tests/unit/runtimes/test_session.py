@@ -80,10 +80,10 @@ def test_time_keeps_loading_and_the_first_inference_apart(addition: Path) -> Non
 
 def test_soak_sees_constant_outputs_and_no_growth(addition: Path) -> None:
     with Session(LITERT, addition) as session:
-        soak = session.soak([SAMPLES], inferences=600)
-    assert (soak.inferences, soak.mismatches) == (600, 0)
-    assert soak.open_files_start == soak.open_files_end
-    assert abs(soak.growth_bytes_per_inference) < 4096
+        blocks = list(session.soak_blocks([SAMPLES], [120] * 5))
+    assert [(block.inferences, block.mismatches) for block in blocks] == [(120, 0)] * 5
+    assert blocks[0].open_files == blocks[-1].open_files
+    assert blocks[-1].memory_bytes - blocks[1].memory_bytes < 4096 * 360
 
 
 def test_load_replaces_the_model_in_the_same_worker(addition: Path, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_long_request_gives_signs_of_life(addition: Path) -> None:
 def test_soak_blocks_go_on_where_the_one_before_ended(addition: Path) -> None:
     with Session(LITERT, addition) as session:
         blocks = list(session.soak_blocks([SAMPLES], [2, 1, 4]))
-        whole = session.soak([SAMPLES], inferences=7)
+        whole = next(session.soak_blocks([SAMPLES], [7]))
     assert [block.inferences for block in blocks] == [2, 1, 4]
     assert blocks[0].output_sha256 != blocks[1].output_sha256 == blocks[2].output_sha256
     assert whole.output_sha256 == blocks[2].output_sha256
@@ -171,7 +171,7 @@ def test_soak_blocks_go_on_where_the_one_before_ended(addition: Path) -> None:
 def test_interpreters_side_by_side_give_the_same_outputs(addition: Path) -> None:
     with Session(LITERT, addition) as session:
         found = session.run_side_by_side([SAMPLES], interpreters=3, inferences=30)
-        alone = session.soak([SAMPLES], inferences=30)
+        alone = next(session.soak_blocks([SAMPLES], [30]))
     assert found.mismatches == 0
     assert set(found.output_sha256) == {alone.output_sha256}
 
@@ -217,7 +217,7 @@ from pipeline.runtimes.session import Session
 import numpy as np
 with Session(host_runtime("litert"), Path({str(addition)!r})) as session:
     print(session._worker.pid, flush=True)
-    session.soak([np.zeros((1, 4), np.int8)], inferences=10**9)
+    next(session.soak_blocks([np.zeros((1, 4), np.int8)], [10**9]))
 """
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from pipeline.validate.accuracy import compare
+from comparing import compare
 
 ROWS = np.arange(40)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from comparing import compare
 
 from pipeline.tasks import embedding
-from pipeline.validate.accuracy import compare
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from pipeline.validate.accuracy import compare
+from comparing import compare
 
 ROWS, LABELS = np.arange(40)[:, None], np.arange(3)
 SCORES = np.round(0.5 + 0.45 * np.sin(1.3 * ROWS * (LABELS + 1) + LABELS), 2)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from comparing import compare
 
 from pipeline.errors import InputError
-from pipeline.validate.accuracy import compare
 
 ROWS = np.arange(40)
 TARGETS = np.stack([np.sin(ROWS), 100 + 10 * np.cos(0.7 * ROWS)], axis=1)

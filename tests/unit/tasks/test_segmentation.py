@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from comparing import compare
 
 from pipeline.errors import InputError
-from pipeline.validate.accuracy import compare
 
 TRUTH = (np.arange(4 * 6 * 6) * 7 // 5 % 3).reshape(4, 6, 6)
 SAID = np.where(np.arange(144).reshape(4, 6, 6) % 4 == 0, (TRUTH + 1) % 3, TRUTH)

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from comparing import compare
 
 from pipeline.tasks.comparison import Metric
 from pipeline.tasks.evidence import Figure, mean, share
-from pipeline.validate.accuracy import compare
 from pipeline.validate.resampling import MOST_UNITS, shown, with_intervals
 
 TRIALS = 120

@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from pipeline.artifacts import Transform
-from pipeline.config import ShiftConfig
+from pipeline.config import GatesConfig, ShiftConfig
 from pipeline.errors import ConfigError, InputError
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.samples import Samples
@@ -75,7 +75,8 @@ def night(tmp_path_factory, store_dataset):
 
 
 def measure(data, answer, judging=CLASSES, own=None, whole=None, **config):
-    return measure_shift(data, judging, answer, ShiftConfig(**config), seed=0, own=own, whole=whole)
+    found = measure_shift(data, judging, answer, ShiftConfig(**config), seed=0, own=own, whole=whole)
+    return found.judged(GatesConfig().shift_drop_points)
 
 
 def named(report):
@@ -157,7 +158,7 @@ def test_severities_at_which_float_itself_fails_are_not_judged(samples):
     report = measure(samples, answer, shifts=("brightness",))
     assert [level.of_use for level in named(report)["brightness"].severities][::4] == [True, False]
     report = measure(samples, answer, shifts=("brightness",), severities=(5,))
-    assert named(report)["brightness"].verdict == "not judged"
+    assert named(report)["brightness"].verdict == "skipped"
     assert "of no use" in named(report)["brightness"].note
 
 

@@ -17,7 +17,7 @@ from pipeline.emulation.board.machine import Machine, _judged, _read_results, bo
 from pipeline.errors import ConfigError, StageError
 from pipeline.targets import get_device
 
-IMAGE = BoardImage(Path("image"), "amd64")
+IMAGE = BoardImage("image", Path("image"))
 KILL = "[ 9.1] Out of memory: Killed process 88 (python3.11)"
 
 

@@ -76,7 +76,7 @@ def test_numbers_that_are_not_packed_are_read_too():
         1, field(1, field(1, b"i") + field(2, integers)) + field(1, field(1, b"f") + field(2, floats))
     )
 
-    found = parse_example(memoryview(content))
+    found = parse_example(content)
 
     assert found["i"].tolist() == [5, 300, -2]
     assert found["f"].tolist() == [1.5, 2.5]
@@ -84,15 +84,15 @@ def test_numbers_that_are_not_packed_are_read_too():
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20))
 def test_every_integer_comes_back(values):
-    assert parse_example(memoryview(example(i=np.array(values, np.int64))))["i"].tolist() == values
+    assert parse_example(example(i=np.array(values, np.int64)))["i"].tolist() == values
 
 
 @settings(max_examples=300)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_an_example_or_an_error(content):
     try:
-        parse_example(memoryview(content))
-    except (ValueError, IndexError):
+        parse_example(content)
+    except ValueError:
         return
 
 

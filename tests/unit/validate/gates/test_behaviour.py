@@ -15,12 +15,12 @@ ALLOWED = GatesConfig()
 
 def found(report, gate, allowed=ALLOWED):
     """The one verdict of that gate."""
-    (verdict,) = [verdict for verdict in judge(report, allowed) if verdict.gate == gate]
+    (verdict,) = [verdict for verdict in judge(report, allowed) if str(verdict) == gate]
     return verdict
 
 
 def outcomes(report):
-    return {verdict.gate: verdict.outcome for verdict in judge(report, ALLOWED)}
+    return {str(verdict): verdict.outcome for verdict in judge(report, ALLOWED)}
 
 
 def with_run(report, index, **changes):
@@ -43,7 +43,7 @@ def with_run(report, index, **changes):
 def test_whatever_does_not_stay_as_it_was_is_unstable(changes, report):
     judged = outcomes(with_run(report, 1, **changes))
 
-    assert (judged["stable on 1 thread"], judged["stable on 2 threads"]) == ("passed", "failed")
+    assert (judged["stability (1 thread)"], judged["stability (2 threads)"]) == ("passed", "failed")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_slow_down_fails_only_where_it_is_more_than_the_control_moved(
         latency=Slope(value=low + 0.1, low=low, high=low + 0.2),
         control=Slope(value=0.0, low=control_low, high=control_high),
     )
-    verdict = found(slower, "stable on 1 thread", GatesConfig(inconclusive=inconclusive))
+    verdict = found(slower, "stability (1 thread)", GatesConfig(inconclusive=inconclusive))
 
     assert verdict.outcome == outcome
     assert ("where the control moved by up to" in verdict.got) == (outcome == "inconclusive")
@@ -82,4 +82,4 @@ def test_a_slow_down_fails_only_where_it_is_more_than_the_control_moved(
     ],
 )
 def test_memory_that_is_shown_to_grow_beyond_the_limit_fails(slope, outcome, report):
-    assert outcomes(with_run(report, 0, growth=Slope(**slope)))["stable on 1 thread"] == outcome
+    assert outcomes(with_run(report, 0, growth=Slope(**slope)))["stability (1 thread)"] == outcome

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from comparing import compare
 
 from pipeline.config import GatesConfig
 from pipeline.tasks.scoring import Standard
-from pipeline.validate.accuracy import compare
 from pipeline.validate.gates import judge
 from pipeline.validate.gates.quality import float_baseline
 
@@ -18,7 +18,7 @@ ALLOWED = GatesConfig()
 
 def found(report, gate, allowed=ALLOWED):
     """The one verdict of that gate."""
-    (verdict,) = [verdict for verdict in judge(report, allowed) if verdict.gate == gate]
+    (verdict,) = [verdict for verdict in judge(report, allowed) if str(verdict) == gate]
     return verdict
 
 
@@ -43,7 +43,7 @@ def with_f1(report, index, difference, low, high, **scores):
     ],
 )
 def test_a_class_that_loses_f1_fails_where_the_interval_shows_it(difference, low, high, outcome, report):
-    verdict = found(with_f1(report, 1, difference, low, high), "class recall")
+    verdict = found(with_f1(report, 1, difference, low, high), "per-class recall")
 
     assert verdict.outcome == outcome
     if difference < 0:
@@ -51,7 +51,7 @@ def test_a_class_that_loses_f1_fails_where_the_interval_shows_it(difference, low
 
 
 def test_recall_and_precision_of_the_worst_class_are_said(report):
-    verdict = found(with_f1(report, 1, -6.0, -7.0, -5.0, recall=0.812, precision=0.930), "class recall")
+    verdict = found(with_f1(report, 1, -6.0, -7.0, -5.0, recall=0.812, precision=0.930), "per-class recall")
 
     assert verdict.got.endswith(", recall -10.00, precision +0.20 of 990 samples")
 
@@ -72,7 +72,7 @@ def test_the_repair_of_a_class_that_is_said_too_often_passes(report):
 
     assert compared.primary.difference > 5
     assert compared.classes[0].recall_change < -5
-    assert found(judged(report, compared), "class recall").outcome == "passed"
+    assert found(judged(report, compared), "per-class recall").outcome == "passed"
 
 
 def test_a_class_that_is_no_longer_said_fails(report):
@@ -80,7 +80,7 @@ def test_a_class_that_is_no_longer_said_fails(report):
     compared = compare(
         "classification", one_hot(labels), one_hot(np.where(labels == 2, 1, labels)), labels, seed=0
     )
-    verdict = found(judged(report, compared), "class recall")
+    verdict = found(judged(report, compared), "per-class recall")
 
     assert verdict.outcome == "failed"
     assert verdict.got.startswith("worst: 2, F1 -100.00 points")
@@ -104,17 +104,17 @@ def maps(channels, dead=(), samples=200):
 def test_a_dead_channel_among_many_fails_and_is_named(report):
     targets, outputs, rounded = maps(200, dead=[137])
     compared = compare("regression", outputs, rounded, targets, seed=0)
-    verdicts = {verdict.gate: verdict for verdict in judge(judged(report, compared), ALLOWED)}
+    verdicts = {str(verdict): verdict for verdict in judge(judged(report, compared), ALLOWED)}
 
     assert verdicts["accuracy"].outcome == "passed"
-    assert verdicts["accuracy by channel"].outcome == "failed"
-    assert verdicts["accuracy by channel"].got.startswith("worst of 200: channel 137, R2 95.92 to -0.46")
+    assert verdicts["accuracy (by channel)"].outcome == "failed"
+    assert verdicts["accuracy (by channel)"].got.startswith("worst of 200: channel 137, R2 95.92 to -0.46")
 
 
 def test_a_dead_channel_of_a_reconstruction_fails_and_is_named(report):
     targets, outputs, rounded = maps(100, dead=[3, 4])
     compared = compare("reconstruction", outputs, rounded, None, inputs=targets, seed=0)
-    verdict = found(judged(report, compared), "accuracy by channel")
+    verdict = found(judged(report, compared), "accuracy (by channel)")
 
     assert verdict.outcome == "failed"
     assert "also channel" in verdict.got
@@ -128,14 +128,14 @@ def test_a_dead_number_of_a_long_vector_fails_and_is_named(report):
     dead[:, 321] = 0.5
     compared = compare("regression", outputs, dead, targets, seed=0)
 
-    assert "worst of 500: element 321, " in found(judged(report, compared), "accuracy by channel").got
+    assert "worst of 500: element 321, " in found(judged(report, compared), "accuracy (by channel)").got
 
 
 def test_channels_that_lose_little_pass(report):
     targets, outputs, rounded = maps(200)
     compared = compare("regression", outputs, rounded, targets, seed=0)
 
-    assert found(judged(report, compared), "accuracy by channel").outcome == "passed"
+    assert found(judged(report, compared), "accuracy (by channel)").outcome == "passed"
 
 
 def test_a_channel_that_float_does_not_predict_is_no_loss(report):
@@ -144,7 +144,7 @@ def test_a_channel_that_float_does_not_predict_is_no_loss(report):
     compared = compare("regression", outputs, rounded, targets, seed=0)
 
     assert compared.channels[0].name == "channel 5"
-    assert found(judged(report, compared), "accuracy by channel").outcome == "passed"
+    assert found(judged(report, compared), "accuracy (by channel)").outcome == "passed"
 
 
 def test_outputs_of_very_different_scale_are_named_with_what_to_do(report):
@@ -154,7 +154,7 @@ def test_outputs_of_very_different_scale_are_named_with_what_to_do(report):
     outputs = targets + np.array([10] * 4 + [0.1] * 2) * rng.normal(size=targets.shape)
     step = 640 / 255
     compared = compare("regression", outputs, np.round(outputs / step) * step, targets, seed=0)
-    verdict = found(judged(report, compared), "accuracy by channel")
+    verdict = found(judged(report, compared), "accuracy (by channel)")
 
     assert verdict.outcome == "failed"
     assert verdict.got.startswith("worst of 6: element ")
@@ -167,10 +167,10 @@ def test_how_much_a_channel_may_lose_is_the_users(report):
     rounded[..., 7] += 0.3
     compared = compare("regression", outputs, rounded, targets, seed=0)
 
-    verdict = found(judged(report, compared), "accuracy by channel")
+    verdict = found(judged(report, compared), "accuracy (by channel)")
     assert verdict.outcome == "failed"
     lenient = GatesConfig(channel_drop_points=20)
-    assert found(judged(report, compared), "accuracy by channel", lenient).outcome == "passed"
+    assert found(judged(report, compared), "accuracy (by channel)", lenient).outcome == "passed"
 
 
 @pytest.mark.parametrize(("allowed", "outcome"), [(False, "failed"), (True, "warning")])

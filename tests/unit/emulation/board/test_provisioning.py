@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.emulation.board.image import BoardImage, _expected, find_image, is_board_provisioned
+from pipeline.emulation.board.provisioning import _expected, find_image, is_board_provisioned
 from pipeline.emulation.bundle import write_manifest
 from pipeline.errors import ToolchainError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pipeline.emulation.board.image import BoardImage
 
 
 @pytest.fixture

@@ -1,0 +1,186 @@
+"""Typed events: what a command does, as it does it; terminal, log and ``events.jsonl`` are views of them.
+
+Code that does work emits events and knows no view; views listen. Format: docs/reference/events.md.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What happened; ``kind`` is its name in ``events.jsonl``."""
+
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageStarted(Event):
+    """A stage runs; a cached stage does not start."""
+
+    kind: ClassVar[str] = "stage_started"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageFinished(Event):
+    """A stage has its artifact.
+
+    Attributes:
+        cached: whether it came from the store.
+        seconds: wall-clock time.
+        digest: sha256 of the artifact.
+        folder: where its files are.
+    """
+
+    kind: ClassVar[str] = "stage_finished"
+    cached: bool
+    seconds: float
+    digest: str
+    folder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(Event):
+    """How far a task is; the last event of a task has ``finished`` set.
+
+    Attributes:
+        task: what is being done; a stage may have several tasks.
+        id: tells tasks of one name apart, within one process.
+        done: how much is done, in ``unit``.
+        total: how much there is to do; None where that is unknown.
+        note: a short remark, such as the current loss.
+        seconds: since the task began.
+    """
+
+    kind: ClassVar[str] = "progress"
+    task: str
+    id: int
+    done: float
+    total: float | None
+    unit: str
+    note: str
+    seconds: float
+    finished: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(Event):
+    """A figure of training, at the end of an epoch.
+
+    Attributes:
+        epoch: the first is 1.
+        epochs: how many there will be.
+        seconds: since training began.
+    """
+
+    kind: ClassVar[str] = "metric"
+    task: str
+    name: str
+    value: float
+    epoch: int
+    epochs: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding(Event):
+    """Something inferred, with its evidence."""
+
+    kind: ClassVar[str] = "finding"
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned(Event):
+    """Something that a user should look at."""
+
+    kind: ClassVar[str] = "warning"
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildStarted(Event):
+    """A build begins; the first event of ``events.jsonl``."""
+
+    kind: ClassVar[str] = "build_started"
+    schema_version: int = 1
+    release: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildFinished(Event):
+    """A build ends; the last event of ``events.jsonl``, missing where the process was killed.
+
+    Attributes:
+        outcome: "released", "failed" (a gate), "error" or "interrupted".
+        message: the error, or "".
+        seconds: wall-clock time.
+        digest: the release's reproducible digest, or "".
+    """
+
+    kind: ClassVar[str] = "build_finished"
+    outcome: str
+    message: str
+    seconds: float
+    digest: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """An event, when it happened (UTC), and the stage that it belongs to ("" outside of stages)."""
+
+    time: datetime
+    stage: str
+    event: Event
+
+    def to_json(self) -> str:
+        """Return one line of ``events.jsonl``, without the line break."""
+        when = self.time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        head = {"time": when, "event": self.event.kind, "stage": self.stage}
+        return json.dumps(head | asdict(self.event))
+
+
+_stage: ContextVar[str] = ContextVar("stage", default="")
+_listeners: list[Callable[[Record], None]] = []
+
+
+def emit(event: Event) -> None:
+    """Hand an event to every listener; threads may emit at the same time."""
+    record = Record(datetime.now(UTC), _stage.get(), event)
+    for listener in tuple(_listeners):
+        listener(record)
+
+
+@contextmanager
+def listening(listener: Callable[[Record], None]) -> Iterator[None]:
+    """Have ``listener`` hear every event of this process while the block runs.
+
+    It is called in the thread that emits, so it has to be thread-safe, and it must not raise.
+    """
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+@contextmanager
+def in_stage(name: str) -> Iterator[None]:
+    """Attribute the events of the block to a stage.
+
+    A thread has a context of its own: start it with ``contextvars.copy_context().run``.
+    """
+    token = _stage.set(name)
+    try:
+        yield
+    finally:
+        _stage.reset(token)

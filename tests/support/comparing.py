@@ -1,0 +1,38 @@
+"""Two models compared on samples that are all there at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.validate.accuracy import BOOTSTRAP, Judge
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from models.ports import Task
+    from pipeline.tasks.comparison import Comparison
+
+
+def compare(
+    task: Task,
+    baseline: NDArray[Any],
+    quantized: NDArray[Any],
+    targets: NDArray[Any] | None,
+    *,
+    seed: int,
+    output: str = "",
+    from_logits: bool | None = None,
+    inputs: NDArray[Any] | None = None,
+    bootstrap: int = BOOTSTRAP,
+    classes: tuple[str, ...] = (),
+) -> Comparison:
+    """Compare two models on the samples that both judged; the arguments are those of ``Judge``.
+
+    Raises:
+        InputError: if shapes disagree, values are not finite, or labels name no class.
+    """
+    judge = Judge(
+        task, seed=seed, output=output, from_logits=from_logits, bootstrap=bootstrap, classes=classes
+    )
+    judge.add(baseline, quantized, targets, inputs)
+    return judge.finish()
