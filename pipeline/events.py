@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
@@ -54,7 +54,7 @@ class Progress(Event):
 
     Attributes:
         task: what is being done; a stage may have several tasks.
-        id: tells tasks of one name apart, within one process.
+        id: of the task, unique in the file.
         done: how much is done, in ``unit``.
         total: how much there is to do; None where that is unknown.
         note: a short remark, such as the current loss.
@@ -63,7 +63,7 @@ class Progress(Event):
 
     kind: ClassVar[str] = "progress"
     task: str
-    id: int
+    id: str
     done: float
     total: float | None
     unit: str
@@ -148,6 +148,24 @@ class Record:
         head = {"time": when, "event": self.event.kind, "stage": self.stage}
         return json.dumps(head | asdict(self.event))
 
+    @classmethod
+    def from_json(cls, line: str) -> Record:
+        """Read a line of ``events.jsonl``.
+
+        Raises:
+            ValueError: it is no event of this version.
+        """
+        try:
+            fields = json.loads(line)
+            time, kind, stage = (fields.pop(key) for key in ("time", "event", "stage"))
+            return cls(datetime.fromisoformat(time), stage, _KINDS[kind](**fields))
+        except (KeyError, TypeError, AttributeError) as error:
+            msg = f"not an event: {line:.80}"
+            raise ValueError(msg) from error
+
+
+_KINDS = {kind.kind: kind for kind in Event.__subclasses__()}
+
 
 _stage: ContextVar[str] = ContextVar("stage", default="")
 _listeners: list[Callable[[Record], None]] = []
@@ -155,7 +173,12 @@ _listeners: list[Callable[[Record], None]] = []
 
 def emit(event: Event) -> None:
     """Hand an event to every listener; threads may emit at the same time."""
-    record = Record(datetime.now(UTC), _stage.get(), event)
+    relay(Record(datetime.now(UTC), "", event))
+
+
+def relay(record: Record) -> None:
+    """Hand an event of a child process to every listener, as one of the stage that runs here."""
+    record = replace(record, stage=record.stage or _stage.get())
     for listener in tuple(_listeners):
         listener(record)
 

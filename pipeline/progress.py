@@ -1,64 +1,54 @@
-"""Progress of long stages, drawn by rich on stderr; silent where stderr is not a terminal."""
+"""Progress of long tasks, as events."""
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-
-from pipeline.terminal import Terminal
+from pipeline.events import Progress, emit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-console = Terminal(stderr=True, highlight=False)
-
-
-class _Done(ProgressColumn):
-    """How much is done of what; nothing where the total is not known."""
-
-    def render(self, task: Task) -> Text:
-        return Text(
-            "" if task.total is None else f"{task.completed:.0f}/{task.total:.0f} {task.fields['unit']}"
-        )
-
 
 @contextmanager
-def track(description: str, total: float | None = None, unit: str = "") -> Iterator[Callable[..., None]]:
-    """Show one task's progress while the block runs.
+def track(task: str, total: float | None = None, unit: str = "") -> Iterator[Callable[..., None]]:
+    """Report one task's progress while the block runs.
 
     Args:
-        description: what is being done, e.g. ``"prune"``.
+        task: what is being done, e.g. ``"prune"``.
         total: how much there is to do, or None where it is not known.
         unit: what ``total`` counts, e.g. ``"samples"``.
 
     Yields:
-        ``advance(amount=1, note="")``: report ``amount`` more done, and a short note such as a loss.
+        ``advance(amount=1, note="")``: report ``amount`` more done, and a short note such as a loss; in any
+        thread.
     """
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description:<26}"),
-        BarColumn(bar_width=28),
-        _Done(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(description, total=total, unit=unit, note="")
+    started, lock, identity = time.monotonic(), threading.Lock(), os.urandom(6).hex()
+    done, said = 0.0, ""
 
-        def advance(amount: float = 1, note: str = "") -> None:
-            progress.update(task, advance=amount, note=note)
+    def advance(amount: float = 1, note: str = "", *, finished: bool = False) -> None:
+        nonlocal done, said
+        with lock:
+            done, said = done + amount, note or said
+            emit(
+                Progress(
+                    task=task,
+                    id=identity,
+                    done=done,
+                    total=total,
+                    unit=unit,
+                    note=said,
+                    seconds=round(time.monotonic() - started, 3),
+                    finished=finished,
+                )
+            )
 
+    advance(0)
+    try:
         yield advance
+    finally:
+        advance(0, finished=True)

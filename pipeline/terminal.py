@@ -35,3 +35,7 @@ def harmless(text: str) -> str:
     return "".join(
         char if char == "\n" or unicodedata.category(char) not in _COMMANDS else REPLACEMENT for char in text
     )
+
+
+console = Terminal(stderr=True, highlight=False)
+"""The command's stderr: what is live on it is drawn by one object."""

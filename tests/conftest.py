@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.args.sort()
 
 
+PROGRESS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \S.*\S")
+"""A line on progress, off a terminal."""
+
+
 @dataclass(frozen=True)
 class Ended:
     """How the command ended."""
@@ -36,11 +41,16 @@ class Ended:
     err: str
 
     @property
+    def said(self) -> list[str]:
+        """The lines on stderr besides those on progress."""
+        return [line for line in self.err.splitlines() if not PROGRESS.fullmatch(line)]
+
+    @property
     def message(self) -> str:
-        """The one line that an error is."""
-        lines = self.err.splitlines()
-        assert len(lines) == 1, f"not one line: {self.err}"
-        return lines[0]
+        """The one line that an error is, after whatever progress there was."""
+        assert len(self.said) == 1, f"not one line: {self.err}"
+        assert self.err.endswith(f"{self.said[0]}\n"), f"not the last line: {self.err}"
+        return self.said[0]
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from deploy.keys import secrets_withheld
+from pipeline.cli.console import ConsoleReporter
 from pipeline.cli.paths import REASONS
 from pipeline.cli.redaction import redacted
 from pipeline.errors import (
@@ -22,7 +23,7 @@ from pipeline.errors import (
     StageError,
     leaf_errors_mapped,
 )
-from pipeline.events import Record, Warned, listening
+from pipeline.events import listening
 from pipeline.runtimes.environment import check_siblings
 
 COMMANDS = {
@@ -88,7 +89,7 @@ def main() -> None:
     """Run the command; errors end as one line and their exit code."""
     with secrets_withheld():
         try:
-            with interrupt.raising(), leaf_errors_mapped(), listening(_print_warning):
+            with interrupt.raising(), leaf_errors_mapped(), ConsoleReporter() as console, listening(console):
                 check_siblings().require()
                 result = cli(standalone_mode=False)
             sys.stdout.flush()
@@ -97,11 +98,6 @@ def main() -> None:
             code = _report(error)
         _close_output()
         sys.exit(code)
-
-
-def _print_warning(record: Record) -> None:
-    if isinstance(record.event, Warned):
-        click.echo(f"warning: {record.event.text}", err=True)
 
 
 def _report(error: BaseException) -> int:

@@ -228,7 +228,7 @@ class Narrator:
     def __call__(self, level: str, text: str) -> None:
         from rich.text import Text
 
-        from pipeline.progress import console
+        from pipeline.terminal import console
 
         if level == "warning":
             console.print(Text(f"warning: {text}", "yellow"))

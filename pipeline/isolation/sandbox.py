@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,6 +32,7 @@ from pipeline.errors import (
     ToolchainError,
     leaf_errors_mapped,
 )
+from pipeline.event_file import recording, relaying
 from pipeline.isolation import confinement, forkserver, landlock
 from pipeline.isolation.memory import machine_bytes
 from pipeline.progress import track
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+EVENTS = "events.jsonl"
 LOG_BYTES = 64 << 10
 MAX_ANSWER_BYTES = 64 << 20
 MEMORY_SHARE = 0.75
@@ -126,7 +128,9 @@ def run(
             if note and notes is not None:
                 notes.append(note)
             (folder / "task").write_bytes(pickle.dumps((function, arguments)))
-            answer = child.answer(timeout_s)
+            # Code that is not the pipeline's own could write anything, so its events are not relayed.
+            with relaying(folder / EVENTS) if rules is None else nullcontext():
+                answer = child.answer(timeout_s)
             result: T = _result(stage, answer, child, returns, rules, timeout_s)
             return result
         except StageError as error:
@@ -379,7 +383,7 @@ def work(folder: Path, result: int) -> None:
     path.unlink()
     try:
         function, arguments = pickle.loads(task)  # noqa: S301 - the parent wrote it
-        with leaf_errors_mapped():
+        with recording(folder / EVENTS), leaf_errors_mapped():
             answer: Any = ("returned", function(*arguments))
         sent = pickle.dumps(answer)
     except PipelineError as error:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from pipeline.progress import console
 from pipeline.report.tables import make_table
+from pipeline.terminal import console
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import expit, softmax
 
+from pipeline.events import Metric, emit
 from pipeline.progress import track
 from pipeline.samples import Samples
 from pipeline.training.keras_io import open_model, predict
@@ -80,8 +82,10 @@ def fine_tune(
     heard = tf_keras.callbacks.CallbackList(callbacks, model=student)
     rng = np.random.default_rng(seed)
     heard.on_train_begin()
+    started = time.monotonic()
     with track(name, steps, "steps") as advance:
         for epoch in range(epochs):
+            student.reset_metrics()  # so that the loss is the epoch's mean so far
             heard.on_epoch_begin(epoch)
             order = rng.permutation(len(samples))
             for step, start in enumerate(range(0, len(order), config.batch_size)):
@@ -94,9 +98,14 @@ def fine_tune(
                     sample_weight=position_weights(model, samples.take(batch)),
                 )
                 heard.on_train_batch_end(step)
-                loss = found[0] if isinstance(found, list) else found
+                loss = float(found[0] if isinstance(found, list) else found)
                 advance(1, f"epoch {epoch + 1} of {epochs}, loss {loss:.4f}")
             heard.on_epoch_end(epoch)
+            seconds = round(time.monotonic() - started, 3)
+            epoch_loss = Metric(
+                task=name, name="loss", value=loss, epoch=epoch + 1, epochs=epochs, seconds=seconds
+            )
+            emit(epoch_loss)
     heard.on_train_end()
 
 

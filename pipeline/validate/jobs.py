@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from pipeline.progress import track
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 def run_all(name: str, jobs: Sequence[Callable[[], Any]]) -> list[Any]:
     """Run the jobs, as many at a time as there are cores; results come in the order of the jobs."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool, track(name, len(jobs), "measurements") as advance:
-        futures = [pool.submit(job) for job in jobs]
+        futures = [pool.submit(copy_context().run, job) for job in jobs]  # in the stage of this thread
         for future in futures:
             future.add_done_callback(lambda _: advance())
         try:

@@ -30,7 +30,7 @@ def test_with_data_and_baseline_it_says_what_the_build_said(files, built, tiny, 
     found, expected = json.loads(ended.out), built.result["report"]
 
     assert ended.code == 0
-    assert ended.err == ""
+    assert ended.said == []
     assert found["quantized"] == expected["quantized"]
     assert found["accuracy"] == expected["accuracy"]
     assert [d["differing_samples"] for d in found["devices"]] == [
@@ -44,6 +44,6 @@ def test_without_data_a_person_reads_a_table_of_everything_but_accuracy(files, p
     ended = pipeline("validate", files[0])
 
     assert ended.code == 0
-    assert ended.err == ""
+    assert ended.said == []
     for words in ("Gates", "skipped", "Nodes and where they run", "CONV_2D", "xnnpack-int8", "cortex-a76"):
         assert words in ended.out

@@ -1,30 +1,55 @@
-"""Progress: drawn on a terminal, silent elsewhere."""
+"""Progress of a task as events."""
 
 from __future__ import annotations
 
-import io
+from concurrent.futures import ThreadPoolExecutor
 
-from rich.console import Console
+import pytest
 
-from pipeline import progress
+from pipeline.events import listening
+from pipeline.progress import track
 
 
-def use(monkeypatch, *, terminal):
-    stream = io.StringIO()
-    monkeypatch.setattr(progress, "console", Console(file=stream, force_terminal=terminal, width=120))
-    with progress.track("prune", 40, "steps") as advance:
+@pytest.fixture
+def heard():
+    """The events that are emitted."""
+    found = []
+    with listening(lambda record: found.append(record.event)):
+        yield found
+
+
+def test_a_task_begins_advances_and_ends(heard):
+    with track("prune", 40, "steps") as advance:
         advance(10, "loss 0.3")
         advance(30)
-    return stream.getvalue()
+
+    assert [(event.done, event.total, event.note, event.finished) for event in heard] == [
+        (0, 40, "", False),
+        (10, 40, "loss 0.3", False),
+        (40, 40, "loss 0.3", False),
+        (40, 40, "loss 0.3", True),
+    ]
+    assert {(event.task, event.unit) for event in heard} == {("prune", "steps")}
+    assert len({event.id for event in heard}) == 1
 
 
-def test_a_terminal_sees_what_is_done_and_how_much_is_left(monkeypatch):
-    drawn = use(monkeypatch, terminal=True)
+def test_a_task_that_fails_ends_too(heard):
+    with pytest.raises(ValueError, match="no data"), track("prune"):
+        raise ValueError("no data")
 
-    assert "prune" in drawn
-    assert "40/40" in drawn
-    assert "steps" in drawn
+    assert heard[-1].finished
+    assert heard[-1].total is None
 
 
-def test_a_pipe_sees_nothing(monkeypatch):
-    assert use(monkeypatch, terminal=False) == ""
+def test_tasks_of_one_name_are_told_apart(heard):
+    with track("copy"), track("copy"):
+        pass
+
+    assert len({event.id for event in heard}) == 2
+
+
+def test_threads_may_advance_one_task(heard):
+    with track("copy", 100, "files") as advance, ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: advance(), range(100)))
+
+    assert [event.done for event in heard] == [*range(101), 100]

@@ -127,7 +127,7 @@ def test_a_failed_gate_is_refused_with_what_it_got_and_what_it_allows(measured, 
     judged = judge(measured, name="x", gates=GatesConfig(size_ratio=0.1, xnnpack_share=1), out=tmp_path)
 
     assert judged.failed == ("size", "xnnpack")
-    with pytest.raises(GateFailed, match=r"size: got 0\.30 of float, allowed 0\.10 of float; XNNPACK"):
+    with pytest.raises(GateFailed, match=r"size: got 0\.30 of float, allowed 0\.10 of float; xnnpack"):
         require_passed(judged, judged.folder)
     assert not read_report(judged.report).passed
     assert "x: FAILED" in (judged.folder / "report.txt").read_text()

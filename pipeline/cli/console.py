@@ -1,0 +1,214 @@
+"""What a command's stderr shows of its events: live bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pipeline.events import (
+    BuildFinished,
+    Event,
+    Finding,
+    Metric,
+    Progress,
+    Record,
+    StageFinished,
+    StageStarted,
+    Warned,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.console import Console
+    from rich.progress import TaskID
+
+HEARTBEAT_S = 30.0
+"""Seconds without a line, off a terminal, after which a running task says how far it is."""
+BRIEF_S = 2.0
+"""Tasks that took less have no line of their own."""
+
+
+class ConsoleReporter:
+    """A listener that writes to stderr; nothing is drawn before the first event.
+
+    Args:
+        console: where to write; by default the command's stderr.
+        verbose: whether to name each stage's digest and folder.
+        heartbeat_s: seconds without a line after which a running task says how far it is.
+    """
+
+    def __init__(
+        self, console: Console | None = None, *, verbose: bool = False, heartbeat_s: float = HEARTBEAT_S
+    ) -> None:
+        self.verbose = verbose
+        self._given, self._heartbeat_s = console, heartbeat_s
+        self._lock, self._ended = threading.RLock(), threading.Event()
+        self._heart: threading.Thread | None = None
+        self._running: dict[str, Record] = {}  # the last event of each task and stage that runs
+        self._bars: Any = None
+        self._bar_of: dict[str, TaskID] = {}
+        self._last = time.monotonic()
+        self._groups = os.environ.get("GITHUB_ACTIONS") == "true"
+
+    def __enter__(self) -> ConsoleReporter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        if self._heart is not None:
+            self._heart.join()
+        if self._bars is not None:
+            self._bars.stop()
+
+    @property
+    def _console(self) -> Console:
+        from pipeline.terminal import console
+
+        return self._given or console
+
+    def __call__(self, record: Record) -> None:
+        """Show an event."""
+        with self._lock:
+            match record.event:
+                case Warned(text=text):
+                    self._print(f"warning: {text}", "yellow")
+                case Finding(text=text):
+                    self._print(text)
+                case Progress() as progress:
+                    self._follow(record, progress)
+                case _ if self._console.is_terminal:
+                    self._tick(record.stage, record.event)
+                case _:
+                    self._log(record, record.event)
+
+    def _tick(self, stage: str, event: Event) -> None:
+        """On a terminal a line for each stage."""
+        if isinstance(event, StageFinished):
+            self._print(f"{'=' if event.cached else '✓'} {stage}  {event.seconds:.1f} s")
+            self._detail(event)
+
+    def _log(self, record: Record, event: Event) -> None:
+        """Elsewhere a line, with the time, for each stage and epoch."""
+        match event:
+            case StageStarted():
+                self._running[record.stage] = record
+                self._beat()
+                if self._groups:
+                    self._print(f"::group::{record.stage}")
+            case StageFinished(cached=cached, seconds=seconds):
+                started = self._running.pop(record.stage, None)
+                self._stamp(record.time, f"{record.stage}: {'cached' if cached else f'{seconds:.1f} s'}")
+                self._detail(event)
+                if self._groups and started is not None:
+                    self._print("::endgroup::")
+            case Metric():
+                epoch = f"epoch {event.epoch} of {event.epochs}, {event.name} {event.value:.4f}"
+                self._stamp(record.time, f"{event.task}: {epoch}, {event.seconds:.1f} s")
+            case BuildFinished(outcome=outcome, seconds=seconds):
+                if self._groups and self._running:
+                    self._print("::endgroup::")
+                self._running.clear()
+                self._stamp(record.time, f"build: {outcome} after {seconds:.1f} s")
+
+    def _detail(self, event: StageFinished) -> None:
+        if self.verbose:
+            self._print(f"  {event.digest[:16]}  {event.folder}", "dim")
+
+    def _follow(self, record: Record, progress: Progress) -> None:
+        if self._console.is_terminal:
+            self._draw(progress)
+        elif not progress.finished:
+            self._running[progress.id] = record
+            self._beat()
+        else:
+            self._running.pop(progress.id, None)
+            if progress.seconds >= BRIEF_S and progress.task != record.stage:
+                self._stamp(record.time, f"{progress.task}: {_amount(progress)}{progress.seconds:.1f} s")
+
+    def _draw(self, progress: Progress) -> None:
+        if progress.finished:
+            bar = self._bar_of.pop(progress.id, None)
+            if bar is not None:
+                self._bars.update(bar, completed=progress.done, note=progress.note, refresh=True)
+                self._bars.remove_task(bar)
+            if not self._bar_of and self._bars is not None:
+                self._bars.stop()
+            return
+        if self._bars is None:
+            self._bars = _bars(self._console)
+        if progress.id not in self._bar_of:
+            self._bars.start()
+            self._bar_of[progress.id] = self._bars.add_task(
+                progress.task, total=progress.total, unit=progress.unit, note=""
+            )
+        self._bars.update(self._bar_of[progress.id], completed=progress.done, note=progress.note)
+
+    def _beat(self) -> None:
+        if self._heart is None:
+            self._heart = threading.Thread(target=self._beats, daemon=True)
+            self._heart.start()
+
+    def _beats(self) -> None:
+        while not self._ended.wait(self._heartbeat_s / 4):
+            with self._lock:
+                if time.monotonic() - self._last < self._heartbeat_s:
+                    continue
+                now = datetime.now(UTC)
+                for record in tuple(self._running.values()):
+                    self._stamp(now, _running(record, now))
+
+    def _stamp(self, when: datetime, text: str) -> None:
+        self._print(f"{when:%Y-%m-%dT%H:%M:%SZ} {text}")
+
+    def _print(self, text: str, style: str = "") -> None:
+        from rich.text import Text
+
+        self._last = time.monotonic()
+        self._console.print(Text(text, style), soft_wrap=True)
+
+
+def _running(record: Record, now: datetime) -> str:
+    """What a heartbeat says of a task or a stage, whose last event is given."""
+    if not isinstance(record.event, Progress):
+        return f"{record.stage}: running for {(now - record.time).total_seconds():.0f} s"
+    progress = record.event
+    seconds = progress.seconds + (now - record.time).total_seconds()
+    note = f"{progress.note}, " if progress.note else ""
+    return f"{progress.task}: {_amount(progress)}{note}running for {seconds:.0f} s"
+
+
+def _amount(progress: Progress) -> str:
+    if progress.total is None:
+        return f"{progress.done:,.0f} {progress.unit}, " if progress.done else ""
+    return f"{progress.done:,.0f}/{progress.total:,.0f} {progress.unit}".rstrip() + ", "
+
+
+def _bars(console: Console) -> Any:
+    """A live display of tasks."""
+    from rich import progress
+    from rich.text import Text
+
+    class Done(progress.ProgressColumn):
+        """How much is done of what; nothing where the total is not known."""
+
+        def render(self, task: progress.Task) -> Text:
+            known = task.total is not None
+            return Text(f"{task.completed:.0f}/{task.total:.0f} {task.fields['unit']}" if known else "")
+
+    return progress.Progress(
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description:<26}", markup=False),
+        progress.BarColumn(bar_width=28),
+        Done(),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[note]}", style="dim", markup=False),
+        console=console,
+        transient=True,
+    )
