@@ -16,7 +16,7 @@ from pipeline.preparation.float_check import ALLOW, Answered, doubt, unsuitable
 from pipeline.preparation.input_preprocessing import PROBE_SAMPLES, Choice, Probe, choose_preprocessing
 from pipeline.release.released import Released
 from pipeline.runtimes.environment import check_environment
-from pipeline.runtimes.remote import device_runtime
+from pipeline.runtimes.remote import RemoteRuntime
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.scaling import as_input, as_real
 from pipeline.runtimes.session import Session
@@ -81,7 +81,7 @@ def validate_file(
     """
     check_environment(devices)
     subject = Subject.open(file)
-    real = tuple(map(device_runtime, addresses))
+    real = tuple(map(RemoteRuntime.of, addresses))
     with leaf_errors_mapped(), scratch("validate") as folder:
         float_model = Subject.open(baseline) if baseline else None
         given = _read(subject, float_model or subject, config, folder)

@@ -90,20 +90,17 @@ def _counts(threads: str) -> tuple[int, ...]:
 
 
 def _devices(target: str | None, devices: str | None) -> tuple[tuple[Runtime, ...], tuple[Runtime, ...]]:
-    """The devices asked for: those that are emulated, of which none needs no emulator, and real ones."""
-    from deploy.transports.ssh import split_addresses
-    from pipeline.emulation.emulator import find_emulator
-    from pipeline.runtimes.remote import device_runtime
-    from pipeline.runtimes.runtime import runtime_of
-    from pipeline.targets import get_device, get_target
+    """The devices asked for: those that count instructions, and those that are timed."""
+    from pipeline.runtimes.runtime import open_runtime
+    from pipeline.targets import get_target
 
-    names, addresses = split_addresses(devices.split(",") if devices else ())
-    named = [get_device(name) for name in names]
-    chosen = dict.fromkeys([*(get_target(target).devices if target else ()), *named])
-    emulated = [found for found in map(runtime_of, chosen) if found.kind == "emulated"]
-    for arch in dict.fromkeys(found.device.arch for found in emulated if found.device):
-        find_emulator(arch)
-    return tuple(emulated), tuple(map(device_runtime, addresses))
+    names = [device.name for device in get_target(target).devices] if target else []
+    names += [name.strip() for name in devices.split(",")] if devices else []
+    found = tuple(dict.fromkeys(map(open_runtime, dict.fromkeys(names))))
+    for runtime in found:
+        runtime.require()
+    counting = (runtime for runtime in found if runtime.capabilities.counts)
+    return tuple(counting), tuple(runtime for runtime in found if runtime.capabilities.times == "device")
 
 
 def _times(

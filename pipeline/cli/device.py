@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pipeline.runtimes.runtime import Runtime
 
 BOARD = "board"
-RUNS = {"emulated": "emulated by qemu-user", "native": "natively, on this core", "host": "on this machine"}
 
 
 @click.group()
@@ -40,7 +39,7 @@ def list_devices(*, as_json: bool) -> None:
             "targets": [target.name for target in load_targets().values() if found in target.devices],
             "memory_mib": found.memory_mib,
             "runtime": found.runtime,
-            "runs": RUNS[runtime_of(found).kind],
+            "runs": runtime_of(found).runs,
             "provisioned": _is_ready(runtime_of(found)),
         }
         for found in load_devices().values()
@@ -59,10 +58,13 @@ def list_devices(*, as_json: bool) -> None:
 
 
 def _is_ready(runtime: Runtime) -> bool:
-    from pipeline.emulation.emulator import is_provisioned
+    from pipeline.errors import ToolchainError
 
-    needs = runtime.device.arch if runtime.kind == "emulated" and runtime.device else None
-    return needs is None or is_provisioned(needs)
+    try:
+        runtime.require()
+    except ToolchainError:
+        return False
+    return True
 
 
 @device.command("provision")

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING
 from pipeline.emulation.bundle import cache_errors_named
 from pipeline.emulation.provisioning import provision_bundles, tools_bundle
 from pipeline.emulation.sysroots import PYTHON, get_sysroot
-from pipeline.errors import ToolchainError
 from pipeline.targets import load_devices
 
 if TYPE_CHECKING:
@@ -112,15 +111,6 @@ def find_emulator(arch: str = ARM64) -> Emulator:
     for bundle in emulator.bundles:
         bundle.require()
     return emulator
-
-
-def is_provisioned(arch: str = ARM64) -> bool:
-    """Whether ``find_emulator`` would find one."""
-    try:
-        find_emulator(arch)
-    except ToolchainError:
-        return False
-    return True
 
 
 def provision(arch: str = ARM64) -> Emulator:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pipeline.artifacts import AwareModel, CalibrationSet, Dataset, PreparedModel
     from pipeline.config import Format, QuantizeConfig
     from pipeline.flatbuffer import TfliteModel
-    from pipeline.runtimes.runtime import Package
+    from pipeline.targets import Package
 
 VERSION = 4
 STAGE = "convert_quantized"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deploy.bundle import release_name
 from deploy.manifest import Input, Manifest, Output, Preprocessing, Raw, Resize, RuntimeNeed
 from pipeline.errors import ConfigError
-from pipeline.runtimes.runtime import DISTRIBUTIONS
+from pipeline.runtimes.capabilities import PACKAGES
 from pipeline.training.fine_tuning import OF_CLASSES
 
 if TYPE_CHECKING:
@@ -165,10 +165,10 @@ def runtimes_of(report: Report, target: Target) -> tuple[RuntimeNeed, ...]:
     Where none is known to have them it is the one that the model was tried on.
     """
     oldest = report.compatibility.oldest
-    packages = sorted(DISTRIBUTIONS, key=lambda package: package != target.runtime)
-    needs = {DISTRIBUTIONS[package]: oldest[package] for package in packages if oldest.get(package)}
+    packages = sorted(PACKAGES, key=lambda package: package != target.runtime)
+    needs = {PACKAGES[package].distribution: oldest[package] for package in packages if oldest.get(package)}
     if not needs:
-        distribution = DISTRIBUTIONS[target.runtime]
+        distribution = PACKAGES[target.runtime].distribution
         needs = {distribution: installed(distribution)}
     return tuple(
         RuntimeNeed.model_validate({"package": package, "least": least}) for package, least in needs.items()

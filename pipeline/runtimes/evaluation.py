@@ -40,7 +40,8 @@ def infer_all(
         model: a .tflite file.
         inputs: given what the model takes, the samples in chunks: for each of the model's inputs an array
             (n, ...) of its own dtype. Drawn from one thread at a time, as the samples are needed.
-        workers: how many processes, each on one thread; by default one for each core.
+        workers: how many processes, each on one thread; by default one for each core, or as many
+            as the runtime allows.
 
     Returns:
         For each of the model's outputs an array (n, ...) of its own dtype, in the order of the samples.
@@ -50,7 +51,7 @@ def infer_all(
         StageError: a worker crashed or hung.
         ToolchainError: the emulator is not provisioned.
     """
-    count = workers or len(os.sched_getaffinity(0))
+    count = workers or runtime.capabilities.workers or len(os.sched_getaffinity(0))
     parts: Iterator[tuple[int, list[NDArray[Any]]]] | None = None
     done: dict[int, list[NDArray[Any]]] = {}
     drawing, ended = threading.Lock(), threading.Event()

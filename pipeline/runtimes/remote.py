@@ -1,7 +1,7 @@
-"""Real devices over ssh: what one says of itself, and a worker's host on it.
+"""Runtimes of real devices over ssh: what a device says of itself, and a worker's host on it.
 
 A device needs Python 3.10 or newer with numpy and a runtime. The worker and the model are copied
-into a folder of their own there, which goes when the session ends. Times are its own, and called "device".
+into a folder of their own there, which is removed when the session ends. Its times are called "device".
 """
 
 from __future__ import annotations
@@ -9,27 +9,26 @@ from __future__ import annotations
 import contextlib
 import inspect
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import TypeAdapter, ValidationError
 
 from deploy.errors import TransportError
-from deploy.transports.ssh import FAILED, LINK_PATH_LIMIT
-from pipeline.errors import DeviceError
+from deploy.transports.ssh import FAILED, LINK_PATH_LIMIT, SshAddress, split_addresses
+from pipeline.errors import DeviceError, PipelineError
 from pipeline.runtimes import machine
+from pipeline.runtimes.capabilities import PACKAGES, SLOW_SILENCE_S, Capabilities
 from pipeline.runtimes.machine import Machine  # noqa: TC001 - pydantic reads it
-from pipeline.runtimes.runtime import DISTRIBUTIONS, Runtime
-from pipeline.runtimes.worker_host import MODEL, WORKER
+from pipeline.runtimes.worker_host import MODEL, QUIET, WORKER, start_worker
 from pipeline.scratch import Scratch
-from pipeline.targets import Device, read_cpuinfo
+from pipeline.targets import Device, Package, read_cpuinfo
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from deploy.transports.ssh import SshAddress
-    from pipeline.targets import Package
 
 FOLDERS = "/tmp/edge-session-"  # noqa: S108 - on the device, where mktemp makes it
 RUN_PROBE = "import sys; sys.exit('old') if sys.version_info < (3, 10) else exec(sys.stdin.read())"
@@ -81,20 +80,64 @@ class Probed:
     machine: Machine
 
 
-def device_runtime(address: SshAddress) -> Runtime:
-    """Return the runtime that a device has: LiteRT if it can, else tflite-runtime.
+@dataclass(frozen=True)
+class RemoteRuntime:
+    """The package that a real device has; ``device`` is what it says of itself."""
 
-    Raises:
-        DeviceError: it has no Python, numpy or runtime; says what mends it.
-        TransportError: it is not reached, or this machine has no ssh.
-    """
-    found = _probe(address)
-    package = _choose(found, address)
+    package: Package
+    version: str
+    device: Device
+    address: SshAddress
+
+    kind: ClassVar[str] = "device"
+    runs: ClassVar[str] = "on the device, over ssh"
+
+    @classmethod
+    def open(cls, name: str) -> Self | None:
+        """Return the runtime of the device at this address, if it is one.
+
+        Raises:
+            AddressError: it is one of another transport, or cannot be used.
+            DeviceError: the device has no Python, numpy or runtime; says how to fix that.
+            TransportError: it is not reached, or this machine has no ssh.
+        """
+        _, addresses = split_addresses([name])
+        return cls.of(addresses[0]) if addresses else None
+
+    @classmethod
+    def of(cls, address: SshAddress) -> Self:
+        """Return the runtime that a device has: LiteRT if it can, else tflite-runtime; errors as ``open``."""
+        found = _probe(address)
+        package = _choose(found, address)
+        return cls(package, _clean(found.runtimes[package] or ""), _device(found, address, package), address)
+
+    @property
+    def title(self) -> str:
+        return f"{self.package} {self.version}, device over ssh, {self.device.title}"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        delegates = PACKAGES[self.package].delegates
+        return Capabilities(delegates=delegates, times="device", workers=1, silence_s=SLOW_SILENCE_S)
+
+    def require(self) -> None:
+        """Nothing: ``of`` has asked the device."""
+
+    def machine(self) -> Machine:
+        """Ask the device; errors as ``open``."""
+        found = _probe(self.address).machine
+        return replace(found, cpu=_clean(found.cpu), governor=_clean(found.governor or "") or None)
+
+    def launch(self) -> RemoteHost:
+        return RemoteHost(self.address, self.package)
+
+
+def _device(found: Probed, address: SshAddress, package: Package) -> Device:
     try:
         core, identity = read_cpuinfo(found.cpuinfo)
     except ValueError:
         core, identity = read_cpuinfo("")
-    device = Device(
+    return Device(
         name=str(address),
         title=_clean(found.model) or _clean(found.machine.cpu),
         arch=_clean(found.arch),
@@ -104,55 +147,49 @@ def device_runtime(address: SshAddress) -> Runtime:
         runtime=package,
         cpuinfo=identity,
     )
-    version = _clean(found.runtimes[package] or "")
-    return Runtime(f"{package}-{address}", "device", package, version, device, address)
 
 
 def _choose(found: Probed, address: SshAddress) -> Package:
-    package = next((name for name in DISTRIBUTIONS if found.runtimes.get(name)), None)
+    package = next((name for name in PACKAGES if found.runtimes.get(name)), None)
+    below = PACKAGES[package].numpy_below if package is not None else None
+    needed = "numpy" if below is None else f"'numpy<{below}'"
     if package is None:
-        missing, wanted = "runtime", f"numpy {DISTRIBUTIONS['litert']}"
+        missing, needed = "runtime", f"numpy {next(iter(PACKAGES.values())).distribution}"
     elif found.numpy is None:
-        missing, wanted = "numpy", "numpy" if package == "litert" else "'numpy<2'"
-    elif package == "tflite-runtime" and not found.numpy.startswith(("0.", "1.")):
-        # It imports, and then no model can be loaded.
-        missing, wanted = "numpy older than 2, which tflite-runtime needs,", "'numpy<2'"
+        missing = "numpy"
+    elif below is not None and not found.numpy.startswith(tuple(f"{major}." for major in range(below))):
+        # The package imports, and then no model can be loaded.
+        missing = f"numpy older than {below}, which {package} needs,"
     else:
         return package
     python = address.python
-    message = f"{address} has no {missing} for its {python}; on it: {python} -m pip install {wanted}"
+    message = f"{address} has no {missing} for its {python}; on it: {python} -m pip install {needed}"
     raise DeviceError(message)
 
 
-def device_machine(address: SshAddress) -> Machine:
-    """Return what times on a device depend on, at this moment.
-
-    Raises: as ``device_runtime``.
-    """
-    found = _probe(address).machine
-    return replace(found, cpu=_clean(found.cpu), governor=_clean(found.governor or "") or None)
-
-
 class RemoteHost:
-    """A folder in the device's /tmp; files go there and back as they are needed.
+    """A worker on a device, in a folder of its /tmp; files are copied there and back as they are needed.
 
     Raises:
         TransportError: from any of the functions: the device is not reached, or takes no file.
         DeviceError: it has no room for a folder, or what comes back is damaged.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
-        assert runtime.address is not None
-        self.runtime, self.address = runtime, runtime.address
+    def __init__(self, address: SshAddress, package: Package) -> None:
+        self.address = address
         self._scratch = Scratch("session")
         self.folder = self._scratch.path
         self.there = ""
         link = self.folder / "link"
         # The worker's connection carries the files as well: each one of its own costs a handshake.
-        self.linked = replace(self.address, link=link if len(str(link)) < LINK_PATH_LIMIT else None)
+        self.linked = replace(address, link=link if len(str(link)) < LINK_PATH_LIMIT else None)
+        try:
+            self.process = self._start(package)
+        except BaseException:
+            self.remove()
+            raise
 
-    def prepare(self) -> list[str]:
-        """Copy the worker there."""
+    def _start(self, package: Package) -> subprocess.Popen[bytes]:
         made = self.address.run(["mktemp", "-d", f"{FOLDERS}XXXXXXXX"])
         there = made.out.decode(errors="replace").strip()
         if made.status != 0 or not there.startswith(FOLDERS) or "\n" in there:
@@ -161,8 +198,8 @@ class RemoteHost:
         self.there = there
         self.address.push(WORKER, f"{there}/{WORKER.name}")
         start = f'cd "$1" && exec "$2" -B {WORKER.name} "$3"'
-        words = ["sh", "-c", start, "sh", there, self.address.python, self.runtime.package]
-        return self.linked.command(words, opens_link=True)
+        words = ["sh", "-c", start, "sh", there, self.address.python, package]
+        return start_worker(self.linked.command(words, opens_link=True), self.folder)
 
     def put_model(self, model: Path) -> None:
         """Copy the model there."""
@@ -186,12 +223,15 @@ class RemoteHost:
             message = f"{self.address} gave back an array that is damaged; is there room in its /tmp?"
             raise DeviceError(message) from None
 
-    def killer(self, code: int) -> str | None:
+    def termination_cause(self, code: int) -> str | None:
         """Tell a worker that a signal ended, of which ssh does not say which, from a device that is gone."""
         if code < 0 or code == FAILED:
             self.address.run(["true"], timeout_s=30)
             return "a signal, want of memory or a cut link"
         return None
+
+    def unreadable(self, request: str, cause: str) -> PipelineError:
+        return DeviceError(f"{cause}; {QUIET}")
 
     def remove(self) -> None:
         """Remove the folders, here and there."""
@@ -203,7 +243,8 @@ class RemoteHost:
 
 def _probe(address: SshAddress) -> Probed:
     python = address.python
-    source = f"{inspect.getsource(machine)}\nDISTRIBUTIONS = {DISTRIBUTIONS!r}\n{PROBE}"
+    distributions = {name: package.distribution for name, package in PACKAGES.items()}
+    source = f"{inspect.getsource(machine)}\nDISTRIBUTIONS = {distributions!r}\n{PROBE}"
     ran = address.run([python, "-B", "-c", RUN_PROBE], stdin=source.encode())
     if ran.status == 127:
         message = f"{address} has no {python}; on it: apt-get install python3"

@@ -1,114 +1,122 @@
-"""Where a .tflite model can run: which runtime, which version of it, on which core."""
+"""Where a .tflite model can run: the kinds of runtime, by what they have in common."""
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
-from dataclasses import dataclass
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Protocol
 
-from pipeline.emulation.emulator import find_emulator
-from pipeline.emulation.sysroots import get_sysroot
-from pipeline.targets import HOST, Device, get_device
-from pipeline.targets import Package as Package
+from pipeline.errors import ToolchainError
+from pipeline.runtimes.emulated import EmulatedRuntime
+from pipeline.runtimes.host import HostRuntime, NativeRuntime
+from pipeline.runtimes.remote import RemoteRuntime
+from pipeline.targets import get_device
 
 if TYPE_CHECKING:
-    from deploy.transports.ssh import SshAddress
-
-Kind = Literal["host", "emulated", "native", "device"]
-
-DISTRIBUTIONS: dict[Package, str] = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime"}
-"""The runtimes and the distribution that each comes in. LiteRT alone runs int8 on XNNPACK."""
+    from pipeline.runtimes.capabilities import Capabilities
+    from pipeline.runtimes.machine import Machine
+    from pipeline.runtimes.worker_host import WorkerHost
+    from pipeline.targets import Device, Package
 
 
-@dataclass(frozen=True)
-class Runtime:
-    """A place to run a model.
+class Runtime(Protocol):
+    """A package, in one version, on one processor. Equal ones run models alike; it can be hashed.
 
     Attributes:
-        name: e.g. ``"litert"`` on the host, ``"litert-rpi4"`` on a device.
-        kind: ``"host"``; ``"emulated"`` by qemu-user; ``"native"``, the core of a host that is what the
-            device is; or ``"device"``, real hardware over ssh.
-        device: None for ``"host"``; made of what it says of itself for ``"device"``.
-        address: of a ``"device"`` alone.
-        is_reference: whether it runs TFLite's reference kernels, whose bits are the same on every processor.
+        kind: its key in ``RUNTIMES``, for reports.
+        runs: how it runs models, in words.
+        device: the device that it runs as; None for this host itself.
+        title: all of it in words, e.g. ``"litert 2.3.0, emulated cortex-a72"``.
+        capabilities: what it can do.
     """
-
-    name: str
-    kind: Kind
-    package: Package
-    version: str
-    device: Device | None = None
-    address: SshAddress | None = None
-    is_reference: bool = False
 
     @property
-    def title(self) -> str:
-        """The runtime in words, e.g. ``"litert 2.3.0, emulated cortex-a72"``."""
-        where = f"{self.kind} {self.device.cpu}" if self.device else f"host {platform.machine()}"
-        if self.address and self.device:
-            where = f"device over ssh, {self.device.title}"
-        return f"{self.package} {self.version}, {where}"
+    def kind(self) -> str: ...
+    @property
+    def runs(self) -> str: ...
+    @property
+    def package(self) -> Package: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def device(self) -> Device | None: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def capabilities(self) -> Capabilities: ...
 
-    def command(self, script: str, marks: str) -> list[str]:
-        """Return the command that runs the worker ``script`` here; emulated, it appends counts to ``marks``.
+    def require(self) -> None:
+        """Check that what it needs is provisioned.
 
         Raises:
-            ToolchainError: the emulator is needed and not provisioned.
+            ToolchainError: it is not; names the command that provisions it.
         """
-        python = [sys.executable, "-P"]
-        if self.kind == "emulated" and self.device is not None:
-            python = [*find_emulator(self.device.arch).command(self.device, marks)]
-        kernels = ":reference" if self.is_reference else ""
-        return [*python, script, self.package + kernels]
 
-    def environment(self) -> dict[str, str]:
-        """Return the worker's environment."""
-        if self.kind == "emulated" and self.device is not None:
-            return get_sysroot(self.device.arch).environment()
-        return dict(os.environ)
+    def machine(self) -> Machine:
+        """Describe the machine that its times depend on, at this moment.
 
+        Raises:
+            DeviceError: the machine was not reached.
+        """
 
-def host_runtime(package: Package) -> Runtime:
-    """Return a runtime of this Python environment, on this machine."""
-    return Runtime(package, "host", package, version(DISTRIBUTIONS[package]))
+    def launch(self) -> WorkerHost:
+        """Start a worker.
 
-
-def reference_runtime() -> Runtime:
-    """Return tflite-runtime of this environment with TFLite's reference kernels: exact, and slow."""
-    found = version(DISTRIBUTIONS["tflite-runtime"])
-    return Runtime("tflite-reference", "host", "tflite-runtime", found, is_reference=True)
+        Raises:
+            DeviceError: the device was not reached, or has no room.
+            ToolchainError: the emulator is not provisioned.
+        """
 
 
-def emulated_runtime(device: Device) -> Runtime:
-    """Return the runtime that a device carries, emulated, in the version that its Python has.
+class RuntimeKind(Protocol):
+    """A kind of runtime."""
+
+    def open(self, name: str) -> Runtime | None:
+        """Return the runtime of what a user calls ``name``; None if it is not of this kind."""
+
+
+RUNTIMES: dict[str, RuntimeKind] = {
+    "host": HostRuntime,
+    "native": NativeRuntime,
+    "emulated": EmulatedRuntime,
+    "device": RemoteRuntime,
+}
+"""Every kind, in the order in which they are asked for a name."""
+
+
+def open_runtime(name: str) -> Runtime:
+    """Return the runtime of a device: ``"host"``, a name in ``targets.toml``, or the address of a real one.
+
+    On a host of a device's own architecture the host's core takes the place of the emulated one.
 
     Raises:
+        AddressError: it is an address, and not one of ssh.
+        ConfigError: there is no such device; names the nearest.
+        DeviceError: a real device has no Python, numpy or runtime.
         ToolchainError: devices of its architecture are not emulated.
+        TransportError: a real device is not reached.
     """
-    found = get_sysroot(device.arch).pinned()[DISTRIBUTIONS[device.runtime]]
-    return Runtime(f"{device.runtime}-{device.name}", "emulated", device.runtime, found, device)
-
-
-def native_runtime(package: Package) -> Runtime:
-    """Return a runtime on the core of this host, which is of the devices' own architecture."""
-    found = version(DISTRIBUTIONS[package])
-    return Runtime(f"{package}-native", "native", package, found, get_device(HOST))
+    for kind in RUNTIMES.values():
+        found = kind.open(name)
+        if found is not None:
+            return found
+    message = f"{get_device(name).title} does not run on this machine; choose another device"
+    raise ToolchainError(message)
 
 
 def runtime_of(device: Device) -> Runtime:
-    """Return what a model for ``device`` is validated on.
+    """Return what a model for ``device`` is validated on; errors as ``open_runtime``."""
+    return open_runtime(device.name)
 
-    The device emulated; but ``host`` is this machine, and on a host of the device's own architecture its own
-    core stands for the device: native, and named so.
 
-    Raises:
-        ToolchainError: devices of its architecture are not emulated.
-    """
-    if device.is_host:
-        return host_runtime(device.runtime)
-    if device.arch == platform.machine():
-        return native_runtime(device.runtime)
-    return emulated_runtime(device)
+def host_runtime(package: Package) -> HostRuntime:
+    """Return a runtime of this Python environment, on this machine."""
+    return HostRuntime.of(package)
+
+
+def reference_runtime() -> HostRuntime:
+    """Return tflite-runtime of this environment with TFLite's reference kernels."""
+    return HostRuntime.of("tflite-runtime", reference_kernels=True)
+
+
+def emulated_runtime(device: Device) -> EmulatedRuntime:
+    """Return the runtime that a device carries, emulated; errors as ``EmulatedRuntime.of``."""
+    return EmulatedRuntime.of(device)

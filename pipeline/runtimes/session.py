@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import DeviceError, InputError, StageError, StageKilledError, StageTimeoutError
+from pipeline.errors import InputError, StageError, StageKilledError, StageTimeoutError
 from pipeline.runtimes.messages import (
     InstructionCount,
     ModelDetails,
@@ -34,8 +34,7 @@ from pipeline.runtimes.messages import (
     read_timing,
     settle_counts,
 )
-from pipeline.runtimes.remote import RemoteHost
-from pipeline.runtimes.worker_host import MARKS, MODEL, LocalHost
+from pipeline.runtimes.worker_host import LOG, MARKS, MODEL
 
 if TYPE_CHECKING:
     import signal
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.runtimes.runtime import Runtime
-    from pipeline.runtimes.worker_host import WorkerHost
 
 __all__ = [
     "InstructionCount",
@@ -64,11 +62,6 @@ GRACE_S = 2.0
 
 MOST_REPLY_BYTES = 64 << 20
 """More than the latencies of any run; what is longer is no reply."""
-
-SILENCE_S = 180.0
-SLOW_SILENCE_S = 900.0
-"""Seconds in which a worker gives no sign of life until it is taken for hung: many times what it takes, since
-other processes may keep the cores busy. Emulated cores and devices are slow."""
 
 
 class Session:
@@ -94,28 +87,14 @@ class Session:
     def __init__(
         self, runtime: Runtime, model: Path, *, threads: int = 1, timeout_s: float | None = None
     ) -> None:
-        silence_s = SLOW_SILENCE_S if runtime.kind in ("emulated", "device") else SILENCE_S
-        self.runtime, self.timeout_s = runtime, silence_s if timeout_s is None else timeout_s
+        self.runtime = runtime
+        self.timeout_s = runtime.capabilities.silence_s if timeout_s is None else timeout_s
         self._model, self._threads = model, threads
 
     def __enter__(self) -> Session:
         self._pending = b""
-        self._host: WorkerHost = RemoteHost(self.runtime) if self.runtime.address else LocalHost(self.runtime)
-        self._log = (self._host.folder / "log").open("w+b")
-        try:
-            self._worker = subprocess.Popen(
-                self._host.prepare(),
-                env=self.runtime.environment(),
-                cwd=self._host.folder,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                start_new_session=True,  # Ctrl-C is for this process, which ends the worker in __exit__
-            )
-        except BaseException:
-            self._log.close()
-            self._host.remove()
-            raise
+        self._host = self.runtime.launch()
+        self._worker = self._host.process
         try:
             self._receive("start")
             self.load(self._model, threads=self._threads)
@@ -151,17 +130,24 @@ class Session:
 
         Args:
             inputs: for each of the model's inputs an array (n, ...) of its own dtype.
-            batches: infer many at a time where the model allows it, it is faster and gives the same bits.
+            batches: infer many at a time where model and runtime allow it: faster, and bit-exact.
 
         Returns:
             For each of the model's outputs an array (n, ...) of its own dtype.
         """
         outputs = [f"output-{index}.npy" for index in range(len(self._details.outputs))]
+        batches = batches and self.runtime.capabilities.batches
         self._ask("run", inputs=self._written(inputs), outputs=outputs, batches=batches)
         return [self._host.fetch(name) for name in outputs]
 
     def time(self, inputs: Sequence[NDArray[Any]], *, runs: int = 100, warmup_runs: int = 10) -> Timing:
-        """Time ``runs`` inferences after one first and ``warmup_runs`` more; ask it first."""
+        """Time ``runs`` inferences after one first and ``warmup_runs`` more; ask it first.
+
+        Not on emulated cores, whose times mean nothing.
+        """
+        if self.runtime.capabilities.times is None:
+            stage, cause = "time", f"{self.runtime.title} is emulated and cannot be timed"
+            raise StageError(stage, cause, "time the host or a real device")
         found = self._ask("time", inputs=self._written(inputs), runs=runs, warmup_runs=warmup_runs)
         with self._reading("time", found):
             return read_timing(found, self._details.init_us)
@@ -217,11 +203,11 @@ class Session:
     def count_instructions(
         self, inputs: Sequence[NDArray[Any]], *, runs: int = 5, warmup_runs: int = 3
     ) -> InstructionCount:
-        """Count what ``runs`` warm inferences execute; emulated runtimes only, one thread.
+        """Count what ``runs`` warm inferences execute, where the runtime can count, on one thread.
 
         The same model, inputs and emulator give the same counts, within about a millionth.
         """
-        if self.runtime.kind != "emulated" or self._threads != 1:
+        if not self.runtime.capabilities.counts or self._threads != 1:
             stage = "count instructions"
             cause = f"{self.runtime.title} with {self._threads} threads cannot count"
             raise StageError(stage, cause, "use an emulated device and one thread")
@@ -287,14 +273,8 @@ class Session:
             yield
         except ValueError:
             what = repr(said if isinstance(said, bytes) else json.dumps(said).encode())[1:61]
-            cause, fix = (
-                f"{self.runtime.title} says {what} where the worker answers",
-                "silence its login scripts",
-            )
-            if self.runtime.address is not None:
-                msg = f"{cause}; {fix}"
-                raise DeviceError(msg) from None
-            raise StageError(do, cause, fix) from None
+            cause = f"{self.runtime.title} says {what} where the worker answers"
+            raise self._host.unreadable(do, cause) from None
 
     def _next_line(self, do: str) -> bytes:
         assert self._worker.stdout is not None
@@ -321,14 +301,14 @@ class Session:
             code = self._worker.wait(GRACE_S)
         except subprocess.TimeoutExpired:
             return StageError(do, f"{self.runtime.title} closed its replies", "run: pipeline doctor")
-        killer = self._host.killer(code)
-        if killer is not None:
-            cause = f"{self.runtime.title} was killed by {killer} on {self._model.name}"
-            if killer == "SIGKILL":
+        signal_name = self._host.termination_cause(code)
+        if signal_name is not None:
+            cause = f"{self.runtime.title} was killed by {signal_name} on {self._model.name}"
+            if signal_name == "SIGKILL":
                 return StageKilledError(do, cause, "if memory ran out: free some, or use a smaller model")
             return StageError(do, cause, "check the model with: pipeline inspect")
-        self._log.seek(0)
-        last = _one_line(self._log.read().decode(errors="replace").strip().rpartition("\n")[2])
+        log = (self._host.folder / LOG).read_text(encoding="utf-8", errors="replace")
+        last = _one_line(log.strip().rpartition("\n")[2])
         return StageError(
             do, f"{self.runtime.title} ended with exit code {code}: {last}", "run: pipeline doctor"
         )
@@ -347,7 +327,6 @@ class Session:
             worker.kill()
             worker.wait()
             worker.stdout.close()
-            self._log.close()
             self._host.remove()
 
 

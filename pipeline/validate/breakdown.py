@@ -220,11 +220,11 @@ def call_cost(
 
 def assemble(subject: Subject, found: Sequence[PartCosts]) -> Breakdown:
     """Join what runtimes took for the parts of one model; placements are the host's, if it is among them."""
-    host = next((costs for costs in found if costs.runtime.kind != "emulated"), None)
+    host = next((costs for costs in found if not costs.runtime.capabilities.counts), None)
     emulated = {
         costs.runtime.device.name: costs
         for costs in found
-        if costs.runtime.kind == "emulated" and costs.runtime.device is not None
+        if costs.runtime.capabilities.counts and costs.runtime.device is not None
     }
     nodes, names = (host or found[0]).nodes, layer_names(subject.flat)
     rows = tuple(
@@ -287,7 +287,7 @@ def _try(session: Session, file: Path, golden: Golden) -> Cost | None:
 
 def _measure(session: Session, golden: Golden) -> Cost:
     inputs = golden.inputs(session.describe())
-    if session.runtime.kind == "emulated":
+    if session.runtime.capabilities.counts:
         count = session.count_instructions(inputs, runs=2, warmup_runs=1)
         return np.array([count.instructions, count.load_bytes, count.store_bytes], np.float64)
     return np.array([np.median(session.time(inputs, runs=HOST_RUNS, warmup_runs=5).latencies_us)])

@@ -25,8 +25,7 @@ import numpy as np
 
 from pipeline.emulation.board.bench import BoardLatency as BoardLatency
 from pipeline.errors import ConfigError
-from pipeline.runtimes.machine import Machine, read_machine
-from pipeline.runtimes.remote import device_machine
+from pipeline.runtimes.machine import Machine  # noqa: TC001 - pydantic reads the annotations
 from pipeline.runtimes.session import Session
 from pipeline.validate.delegation import multiply_accumulates
 from pipeline.validate.latency import Timings, summarize
@@ -178,7 +177,7 @@ def measure_host(
         runtime=runtime.title,
         threads=threads,
         xnnpack_share=xnnpack_share(details, subject),
-        machine=read_machine(),
+        machine=runtime.machine(),
         processes=processes,
         cold_start_us=float(cold_start_us),
         init_us=float(init_us),
@@ -206,17 +205,17 @@ def measure_device(
         InputError: the runtime refuses the model.
         StageError: it crashed or hung.
     """
-    assert runtime.address is not None
+    assert runtime.device is not None
     with Session(runtime, subject.path, threads=threads) as session:
         details = session.describe()
         timed = session.time(golden.inputs(details), runs=runs, warmup_runs=warmup_runs)
     return DeviceLatency(
-        device=str(runtime.address),
+        device=runtime.device.name,
         transport="ssh",
         runtime=runtime.title,
         threads=threads,
         xnnpack_share=xnnpack_share(details, subject),
-        machine=device_machine(runtime.address),
+        machine=runtime.machine(),
         cold_start_us=None,
         init_us=timed.init_us,
         first_us=timed.first_us,

@@ -150,7 +150,7 @@ def little_memory(case: Case) -> tuple[Fault, ...]:
 
     No entry on an emulated core, where the limit would be the emulator's.
     """
-    if case.runtime.kind == "emulated":
+    if not case.runtime.capabilities.limits:
         return ()
     environment = f"{case.where}, RLIMIT_DATA at what is in use and {HEADROOM_BYTES >> 20} MiB"
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.progress import track
+from pipeline.runtimes.capabilities import PACKAGES
 from pipeline.runtimes.runtime import host_runtime, reference_runtime, runtime_of
 from pipeline.validate.accuracy import Judge
 from pipeline.validate.against import Against, InstructionChange
@@ -201,7 +202,7 @@ class Measurement:
         more: list[Callable[[], Any]] = [partial(self._shift, host, on_baseline, on_host)]
         more += [partial(self._stability, host)]
         if parts is not None:
-            emulated = [device for device in devices if device.kind == "emulated"]
+            emulated = [device for device in devices if device.capabilities.counts]
             more += [partial(measure_parts, device, parts, seed=self.seed) for device in emulated]
         shift, stability, *counted = run_all("shift, stability, operators", more)
         return _Measured(
@@ -322,7 +323,7 @@ class Measurement:
         LiteRT gives the host's bits. tflite-runtime's kernels for 32-bit Arm give those of the reference
         kernels, and its kernels for this host need not.
         """
-        if package == "tflite-runtime":
+        if PACKAGES[package].reference_bits:
             return answer(reference_runtime(), self.quantized, self.golden, None)
         return host
 

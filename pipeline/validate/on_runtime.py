@@ -106,7 +106,7 @@ def answer_and_count(
     """
     with Session(runtime, subject.path) as session:
         found = _start(session, subject, golden, most_macs=GOLDEN_MACS)
-        if runtime.kind != "emulated":
+        if not runtime.capabilities.counts:
             return found
         costs = tuple(count_emulated(session, each, golden) for each in (subject, *others))
     return replace(found, costs=costs)
@@ -133,7 +133,6 @@ def infer_samples(runtime: Runtime, subject: Subject, samples: Samples) -> list[
         runtime,
         subject.path,
         lambda details: (tensor_inputs(chunk, details) for chunk in samples.chunks()),
-        workers=1 if runtime.kind == "device" else None,
     )
 
 

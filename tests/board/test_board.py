@@ -9,7 +9,7 @@ import pytest
 
 from deploy.errors import TransportError
 from pipeline.emulation.board.bench import run_bench
-from pipeline.runtimes.remote import device_runtime
+from pipeline.runtimes.remote import RemoteRuntime
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.targets import get_device
@@ -69,7 +69,7 @@ def test_the_board_reaches_nothing(board: Board):
 def test_a_model_runs_on_a_machine_over_ssh(
     board: Board, model: Path, inputs: list[NDArray[Any]], host_outputs: list[NDArray[Any]]
 ):
-    runtime = device_runtime(board.address)
+    runtime = RemoteRuntime.of(board.address)
     assert (runtime.kind, runtime.device.arch, runtime.device.cpu) == ("device", "aarch64", "0x41:0xd08")
     with Session(runtime, model) as session:
         assert session.describe().inputs[0].shape == (1, 8, 8, 1)

@@ -18,7 +18,7 @@ from deploy.transports.ssh import parse_address
 from pipeline.errors import DeviceError, InputError, StageError
 from pipeline.runtimes.evaluation import infer_all
 from pipeline.runtimes.machine import Machine
-from pipeline.runtimes.remote import Probed, _choose, _clean, device_machine, device_runtime
+from pipeline.runtimes.remote import Probed, RemoteRuntime, _choose, _clean
 from pipeline.runtimes.session import Session
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SUMS = SAMPLES + np.array([1, 2, 3, 4], np.int8)
 
 @pytest.fixture
 def runtime(ssh_device):
-    return device_runtime(parse_address(ssh_device.address))
+    return RemoteRuntime.of(parse_address(ssh_device.address))
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def test_a_device_tells_its_runtime_and_its_machine(runtime, ssh_device):
     assert (runtime.kind, runtime.package) == ("device", "litert")
     assert runtime.title.startswith(f"litert {runtime.version}, device over ssh, ")
     assert runtime.device.name == ssh_device.address
-    assert device_machine(runtime.address).cores == runtime.device.cores > 0
+    assert runtime.machine().cores == runtime.device.cores > 0
 
 
 def test_a_session_does_there_what_it_does_here_and_leaves_nothing(runtime, addition):
@@ -93,7 +93,7 @@ def test_a_device_without_litert_runs_on_tflite_runtime(ssh_device, addition, tm
         "util.find_spec = lambda name, *rest: None if name == 'ai_edge_litert' else find(name, *rest)\n"
     )
     with python_of(ssh_device, f'PYTHONPATH={tmp_path} exec {sys.executable} "$@"'):
-        runtime = device_runtime(parse_address(ssh_device.address))
+        runtime = RemoteRuntime.of(parse_address(ssh_device.address))
         assert runtime.title.startswith("tflite-runtime 2.14.0, device over ssh, ")
         with Session(runtime, addition) as session:
             np.testing.assert_array_equal(session.run([SAMPLES])[0], SUMS)
@@ -127,7 +127,7 @@ def test_a_numpy_that_does_not_do_is_said(package, numpy, message):
 
 def test_the_python_of_a_device_may_be_named(ssh_device, addition):
     with python_of(ssh_device, "exit 1"):
-        runtime = device_runtime(parse_address(f"{ssh_device.address}{sys.executable}"))
+        runtime = RemoteRuntime.of(parse_address(f"{ssh_device.address}{sys.executable}"))
         with Session(runtime, addition) as session:
             np.testing.assert_array_equal(session.run([SAMPLES])[0], SUMS)
 
@@ -228,13 +228,13 @@ def test_what_a_device_lacks_is_said_with_what_mends_it(ssh_device, script, mess
         python_of(ssh_device, script.replace("REAL", sys.executable)),
         pytest.raises(DeviceError, match=message),
     ):
-        device_runtime(parse_address(ssh_device.address))
+        RemoteRuntime.of(parse_address(ssh_device.address))
 
 
 def test_an_unknown_host_key_is_refused_and_not_learnt(ssh_device):
     ssh_device.known_hosts.write_text("")
     with pytest.raises(TransportError, match=r"host key of .* is not known"):
-        device_runtime(parse_address(ssh_device.address))
+        RemoteRuntime.of(parse_address(ssh_device.address))
     assert ssh_device.known_hosts.read_text() == ""
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError, StageError
-from pipeline.runtimes.runtime import Runtime, host_runtime
+from pipeline.runtimes.host import HostRuntime
+from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Node, Session, Tensor
 
 LITERT = host_runtime("litert")
@@ -30,17 +31,17 @@ LOADED = (
 
 
 @dataclass(frozen=True)
-class Scripted(Runtime):
+class Scripted(HostRuntime):
     """A runtime whose worker is a line of Python."""
 
     code: str = ""
 
-    def command(self, script: str, marks: str) -> list[str]:
+    def command(self) -> list[str]:
         return [sys.executable, "-c", self.code]
 
 
-def scripted(code: str) -> Runtime:
-    return Scripted("scripted", "host", "litert", "1", code=code)
+def scripted(code: str) -> Scripted:
+    return Scripted("litert", "1", code=code)
 
 
 @pytest.fixture(autouse=True)

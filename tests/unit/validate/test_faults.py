@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.runtimes.runtime import Runtime, host_runtime
+from pipeline.runtimes.host import HostRuntime
+from pipeline.runtimes.runtime import host_runtime
 from pipeline.validate.faults import FAULTS, Case, killed, make_case, side_by_side, strange_inputs
 from pipeline.validate.subject import Golden
 
@@ -23,10 +24,10 @@ INPUTS = Golden(None, 16, 0).inputs
 
 
 @dataclass(frozen=True)
-class Fragile(Runtime):
+class Fragile(HostRuntime):
     """LiteRT in a worker that dies of an input whose values are all 127."""
 
-    def command(self, script: str, marks: str) -> list[str]:
+    def command(self) -> list[str]:
         code = (
             "import os\nfrom pipeline.runtimes import worker\nload = worker.load_arrays\n"
             "def fragile(paths):\n"
@@ -64,7 +65,7 @@ def test_other_outputs_are_no_success(fault: Callable[[Case], tuple[Fault, ...]]
 
 
 def test_a_worker_that_dies_of_one_input_is_named_and_the_others_go_on(case: Case) -> None:
-    entries = strange_inputs(replace(case, runtime=Fragile("fragile", "host", "litert", LITERT.version)))
+    entries = strange_inputs(replace(case, runtime=Fragile("litert", LITERT.version)))
     failed = [entry for entry in entries if not entry.ok]
     assert [entry.done for entry in failed] == ["all largest inputs"]
     assert "SIGABRT" in failed[0].outcome

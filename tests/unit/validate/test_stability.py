@@ -10,7 +10,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from pipeline.config import StabilityConfig
-from pipeline.runtimes.runtime import Runtime, host_runtime
+from pipeline.runtimes.host import HostRuntime
+from pipeline.runtimes.runtime import host_runtime
 from pipeline.validate.stability import SoakResult, StabilityReport, measure_stability, soak
 from pipeline.validate.subject import Golden
 
@@ -23,18 +24,18 @@ CONFIG = StabilityConfig()
 
 
 @dataclass(frozen=True)
-class Sabotaged(Runtime):
+class Sabotaged(HostRuntime):
     """LiteRT in a worker with some lines of Python before its first request."""
 
     code: str = ""
 
-    def command(self, script: str, marks: str) -> list[str]:
+    def command(self) -> list[str]:
         start = "from pipeline.runtimes import worker\nfrom pipeline.runtimes.worker import Worker\n"
         return [sys.executable, "-P", "-c", f"{start}{self.code}\nworker.main()", self.package]
 
 
-def sabotaged(code: str) -> Runtime:
-    return Sabotaged("sabotaged", "host", "litert", LITERT.version, code=code)
+def sabotaged(code: str) -> Sabotaged:
+    return Sabotaged("litert", LITERT.version, code=code)
 
 
 LEAK = """
