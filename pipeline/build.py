@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from deploy.bundle import release_name
@@ -22,6 +22,7 @@ from pipeline.loading.load import (
 from pipeline.preparation.float_check import check_float
 from pipeline.preparation.prepare import prepare_model
 from pipeline.quantize.aware import train_quantization_aware
+from pipeline.quantize.compilers import compile_for
 from pipeline.quantize.convert import convert_float, convert_quantized
 from pipeline.quantize.metadata import About, describe
 from pipeline.release.documents import Origin
@@ -128,6 +129,7 @@ def build(
     check_environment(target.devices)
     inputs = Inputs.of(config, target)
     compiled = compile_model(inputs, config, workspace)
+    compiled = replace(compiled, quantized=compile_for(target, compiled.quantized, workspace.step))
     measured = measure_model(compiled, inputs, target, config, workspace)
     return release_model(compiled, measured, inputs, target, config, workspace, key, password)
 

@@ -90,11 +90,16 @@ class Device:
 
 @dataclass(frozen=True)
 class Target:
-    """What a release is made for: one or more devices that carry the same runtime."""
+    """What a release is made for: one or more devices that carry the same runtime.
+
+    Attributes:
+        compiler: the vendor compiler that the quantized model goes through; None if it runs as it is.
+    """
 
     name: str
     title: str
     devices: tuple[Device, ...]
+    compiler: str | None = None
 
     @property
     def runtime(self) -> Package:
