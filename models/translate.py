@@ -35,7 +35,7 @@ _ACTIVATION_LAYERS = frozenset({"Activation", "ReLU", "LeakyReLU", "ELU", "Softm
 # Keras 3's formulas that tf_keras means otherwise (its hard_sigmoid is 0.2 x + 0.5) or does not have.
 _SPELLED_OUT = frozenset({"hard_sigmoid", "hard_silu"})
 _INSTEAD = (
-    "rebuild that part from built-in layers, or build with --trust-model and --custom-objects, "
+    "rebuild that part from built-in layers, or build with --trust-model and --set model.custom_objects, "
     "which quantizes after training only"
 )
 _CUDNN = frozenset({"CuDNNLSTM", "CuDNNGRU"})

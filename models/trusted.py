@@ -62,7 +62,7 @@ def export_trusted(
         except Exception as error:  # what a model's own code raises is not known
             failures.append(f"{type(error).__name__}: {' '.join(str(error).split())[:160]}")
             shutil.rmtree(folder / _SAVED, ignore_errors=True)
-    hint = "name its own classes with --custom-objects"
+    hint = "name its own classes with --set model.custom_objects=MODULE:DICT"
     msg = f"{path}: cannot be loaded even when trusted: {failures[0]}; {hint}"
     raise ModelError(msg)
 

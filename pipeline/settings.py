@@ -69,25 +69,31 @@ def read_toml(path: Path) -> dict[str, Any]:
         msg = f"{path}: not a TOML file that can be read: {reason}"
         raise ConfigError(msg) from error
     _check_sections(raw, BuildConfig, str(path))
-    for section, key in (
-        ("model", "path"),
-        ("model", "weights"),
-        ("data", "source"),
-        ("calibration", "field"),
-        ("validate", "against"),
-        ("release", "public_key"),
-    ):
-        table = raw.get(section)
-        value = table.get(key) if isinstance(table, dict) else None
-        if isinstance(value, str) and not is_import_path(value):
-            raw[section][key] = str(path.parent / _at_home(value))
+    _locate(raw, path.parent)
+    return raw
+
+
+def _locate(raw: dict[str, Any], folder: Path) -> None:
+    """Take relative paths among plain settings from a folder."""
+    places: list[tuple[Any, str]] = [
+        (raw.get(section), key)
+        for section, key in (
+            ("model", "path"),
+            ("model", "weights"),
+            ("data", "source"),
+            ("calibration", "field"),
+            ("validate", "against"),
+            ("release", "public_key"),
+        )
+    ]
     sources: Any = raw
     for key in ("validate", "shift", "sources"):
         sources = sources.get(key) if isinstance(sources, dict) else None
-    for name, value in sources.items() if isinstance(sources, dict) else ():
+    places += [(sources, name) for name in sources] if isinstance(sources, dict) else []
+    for table, key in places:
+        value = table.get(key) if isinstance(table, dict) else None
         if isinstance(value, str) and not is_import_path(value):
-            sources[name] = str(path.parent / _at_home(value))
-    return raw
+            table[key] = str(folder / _at_home(value))
 
 
 def _check_sections(raw: dict[str, Any], section: type[BaseModel], where: str, prefix: str = "") -> None:
@@ -110,54 +116,142 @@ def _check_sections(raw: dict[str, Any], section: type[BaseModel], where: str, p
         _check_sections(value, kind, where, f"{prefix}{key}.")
 
 
-def read_validation(
-    *,
-    config: Path | None = None,
-    data: str | None = None,
-    shifted: Sequence[str] = (),
-    task: tuple[str, ...] = (),
-    labels: tuple[str, ...] = (),
-    allow_chance: bool = False,
-    scale: float | None = None,
-    offset: float = 0.0,
-    gates: tuple[str, ...] = (),
-    seed: int = 0,
-    recorded: Mapping[str, Any] | None = None,
-) -> BuildConfig:
-    """The settings that judge a .tflite file: those of a file, if any, under the flags that were given.
+def configure(raw: dict[str, Any], where: str, settings: Sequence[str]) -> BuildConfig:
+    """Validate plain settings with ``section.key=value`` laid over them, the last one uppermost.
 
     Args:
-        recorded: keys of ``[data]`` that a release states, for those that are not given.
-        shifted: ``NAME=SOURCE`` each.
-        gates: names of the gates to enable; none: those that the file enables.
+        raw: nested settings as read from TOML.
+        where: what to name in an error about these.
+        settings: of --set; see ``parse_setting``.
 
     Raises:
-        ConfigError: as ``make_config``; a ``shifted`` has no name.
+        ConfigError: as ``make_config``; names the setting that is at fault, if one is.
     """
-    raw = read_toml(config) if config is not None else {}
-    raw.setdefault("model", {"path": ""})
-    raw["data"] = dict(recorded or {}) | raw.get("data", {}) | ({"source": data} if data else {})
-    raw["data"].setdefault("source", "")
-    for given in shifted:
-        name, equals, source = given.partition("=")
-        if not (equals and name and source):
-            msg = f'"{given}" is not NAME=SOURCE: write --shifted night=photos/night'
+    layers = [(where, raw)]
+    for setting in settings:
+        given = parse_setting(setting)
+        base = {key: value for key, value in _default_lists().items() if key in given} | layers[-1][1]
+        try:
+            layers.append((f"--set {setting}", overlay(base, given)))
+        except ConfigError as error:
+            msg = f"--set {setting}: {error}"
+            raise ConfigError(msg) from error
+    failure = None
+    for name, layer in reversed(layers):
+        try:
+            config = make_config(layer, name)
+        except ConfigError as error:
+            failure = error  # of the first layer from which on all fail
+        else:
+            break
+    if failure is not None:
+        raise failure
+    return config
+
+
+def parse_setting(text: str) -> dict[str, Any]:
+    """Return ``section.key=value`` as nested settings.
+
+    Key and value have the grammar of TOML; any other value is a string, so that ``data.source=photos`` and
+    ``data.source="photos"`` are the same. A number is a place in a list: ``compress.0.sparsity=0.5``.
+
+    Raises:
+        ConfigError: it has another form, or its value only begins as a quoted string, list or table.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or ("." not in key and key != "seed"):
+        msg = f"--set {text}: not section.key=value; write e.g. --set validate.operators=false"
+        raise ConfigError(msg)
+    try:
+        try:
+            raw = tomllib.loads(f"{key} = {value}" if "\n" not in value else "")
+        except tomllib.TOMLDecodeError:
+            if value.startswith(('"', "'", "[", "{")):
+                raise
+            raw = {}
+        raw = raw or tomllib.loads(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+    except (ValueError, RecursionError) as error:
+        msg = f'--set {text}: {error}; write it as in pipeline.toml: --set \'data.labels=["a", "b"]\''
+        raise ConfigError(msg) from error
+    _locate(raw, Path())
+    return raw
+
+
+def overlay(base: Any, given: Any) -> Any:
+    """Return settings with others laid over them, table by table; where a list is, numbers are places in it.
+
+    Raises:
+        ConfigError: a place is beyond the end of its list.
+    """
+    if isinstance(base, dict) and isinstance(given, dict):
+        return base | {key: overlay(base.get(key), value) for key, value in given.items()}
+    if not (isinstance(given, dict) and given and all(map(str.isdecimal, given))):
+        return given
+    rows = list(base) if isinstance(base, list | tuple) else []
+    for place, value in given.items():
+        if int(place) > len(rows):
+            msg = f"there is no entry {place}: the next one is {len(rows)}"
             raise ConfigError(msg)
-        sources = raw.setdefault("validate", {}).setdefault("shift", {}).setdefault("sources", {})
-        if isinstance(sources, dict):  # anything else is refused when the settings are made
-            sources[name] = source
-    if task:
-        raw["data"]["task"] = task
-    if labels:
-        raw["data"]["labels"] = labels
-    if scale is not None:
-        raw["preprocessing"] = raw.get("preprocessing", {}) | {"scale": scale, "offset": offset}
-    if allow_chance:
-        raw["gates"] = raw.get("gates", {}) | {"allow_chance": True}
-    if gates:
-        others = {key: value for key, value in raw.get("gates", {}).items() if key != "ask"}
-        raw["gates"] = others | {"enabled": gates}
-    return make_config(raw | {"seed": seed}, str(config) if config is not None else "the flags")
+        rows[int(place) :] = [overlay((*rows, None)[int(place)], value), *rows[int(place) + 1 :]]
+    return rows
+
+
+def _default_lists() -> dict[str, Any]:
+    """Return the lists of tables that hold where the settings have none, as plain settings."""
+    fields = BuildConfig.model_fields.items()
+    return {
+        field.alias or name: [table.model_dump() for table in field.default]
+        for name, field in fields
+        if isinstance(field.default, tuple)
+    }
+
+
+def nested(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by dotted key as nested settings; those that are None, empty or False are left out."""
+    raw: dict[str, Any] = {}
+    for key, value in given.items():
+        if value is None or value is False or value == ():
+            continue
+        *sections, last = key.split(".")
+        table = raw
+        for section in sections:
+            table = table.setdefault(section, {})
+        table[last] = value
+    return raw
+
+
+def read_validation(
+    config: Path | None = None,
+    given: Mapping[str, Any] | None = None,
+    settings: Sequence[str] = (),
+    *,
+    shifted: Sequence[str] = (),
+    recorded: Mapping[str, Any] | None = None,
+) -> BuildConfig:
+    """Return the settings that judge a .tflite file: those of a file, if any, under the given flags.
+
+    Args:
+        config: the file.
+        given: of flags, by dotted key, as ``nested`` takes them.
+        settings: of --set, laid over all others.
+        shifted: ``NAME=SOURCE`` each.
+        recorded: keys of ``[data]`` that a release states, for those that are not given.
+
+    Raises:
+        ConfigError: as ``configure``; a ``shifted`` has no name.
+    """
+    raw = {"model": {"path": ""}, "data": {"source": "", **(recorded or {})}}
+    raw = overlay(raw, read_toml(config) if config is not None else {})
+    sources = {}
+    for each in shifted:
+        name, equals, source = each.partition("=")
+        if not (equals and name and source):
+            msg = f'"{each}" is not NAME=SOURCE: write --shifted night=photos/night'
+            raise ConfigError(msg)
+        sources[name] = source
+    for flags in (nested(given or {}), {"validate": {"shift": {"sources": sources}}} if sources else {}):
+        raw = overlay(raw, flags)
+    return configure(raw, str(config) if config is not None else "the flags", settings)
 
 
 def zoo_settings(name: str = "resnet8") -> dict[str, Any]:

@@ -94,8 +94,9 @@ def _moved_inputs(
         yield Advice(
             "recalibrate",
             f"{said}; the answers did not",
-            "save the statistics with --save STATS and build with --recalibrate-from STATS; layers trained "
-            "with fake quantization keep their ranges: for them add such samples to the training data",
+            "save the statistics with --save STATS and build with --set calibration.field=STATS; layers "
+            "trained with fake quantization keep their ranges: for them add such samples to the training "
+            "data",
         )
         return
     yield Advice(
@@ -108,7 +109,7 @@ def _moved_inputs(
         yield Advice(
             "recalibrate",
             "a larger share of the input is cut off at the ends of its int8 range",
-            "build the retrained model with --recalibrate-from STATS",
+            "build the retrained model with --set calibration.field=STATS",
         )
 
 

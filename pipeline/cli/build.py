@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,9 +13,13 @@ from pipeline.cli.paths import UserPath, UserSource
 from pipeline.cli.supervise import is_supervised, report_done, supervise
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from pipeline.build import Built
     from pipeline.config import BuildConfig
     from pipeline.targets import Target
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
 
 DATA_HELP = "The data: a file, a folder or module:function; see docs/reference/data.md."
 LABELS_HELP = (
@@ -27,6 +31,26 @@ ALLOW_CHANCE_HELP = (
 )
 FAST_SAMPLES = 2048
 FAST_SPARSITY = 0.5
+# Flags that are settings, and those that --set has replaced and that are still accepted.
+FLAGS = {
+    "name": "project.name",
+    "version": "project.version",
+    "model": "model.path",
+    "trust_model": "model.trust",
+    "data": "data.source",
+    "task": "data.task",
+    "labels": "data.labels",
+    "allow_chance": "gates.allow_chance",
+    "against": "validate.against",
+    "seed": "seed",
+}
+REPLACED = {
+    "weights": "model.weights",
+    "custom_objects": "model.custom_objects",
+    "counter": "release.counter",
+    "expires": "release.expires",
+    "recalibrate_from": "calibration.field",
+}
 MARKS = {"done": ("✓", "green"), "cached": ("=", "dim")}
 # Small batches and steps: one epoch of few samples must still heal what pruning and rounding did.
 FAST = {"epochs": 1, "least_steps": 256, "samples": FAST_SAMPLES, "batch_size": 16, "learning_rate": 1e-3}
@@ -35,6 +59,19 @@ FAST = {"epochs": 1, "least_steps": 256, "samples": FAST_SAMPLES, "batch_size": 
 def split_labels(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
     """The names of one option of several with commas, or of an option for each name."""
     return tuple(given[0].split(",")) if len(given) == 1 else given
+
+
+def set_option(command: Command) -> Command:
+    """Add --set."""
+    return click.option(
+        "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Any setting; may be repeated."
+    )(command)
+
+
+def _replaced_options(command: Command) -> Command:
+    for name in REPLACED:
+        command = click.option(f"--{name.replace('_', '-')}", hidden=True)(command)
+    return command
 
 
 @click.command()
@@ -47,28 +84,21 @@ def split_labels(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
 @click.option(
     "--model", type=UserSource(), help="Trained Keras model: .keras, .h5, .json, a SavedModel, or zoo:NAME."
 )
-@click.option("--weights", type=UserPath(), help="The weights, where --model is a .json.")
 @click.option("--data", type=UserSource(), help=DATA_HELP)
 @click.option("--task", multiple=True, help="What each output is for; default: told by model and data.")
 @click.option("--labels", multiple=True, metavar="A,B,C", callback=split_labels, help=LABELS_HELP)
 @click.option("--allow-chance", is_flag=True, help=ALLOW_CHANCE_HELP)
 @click.option("--against", type=UserPath(), help="The last release's .tflite, to be no worse than.")
 @click.option("--trust-model", is_flag=True, help="Let Keras run the code in the model's file, confined.")
-@click.option("--custom-objects", metavar="MODULE:DICT", help="Classes that a trusted model's file names.")
 @click.option("--name", help="The release's name; default: the model file's.")
 @click.option("--version", metavar="VERSION", help="The release's version.")
-@click.option("--counter", type=click.IntRange(min=0), help="Rises with every release of that name.")
-@click.option("--expires", metavar="YYYY-MM-DD", help="The last day on which it may be installed.")
 @click.option(
     "--key",
     type=UserPath(),
     help="Private key to sign the release with; default: that in EDGE_PIPELINE_SIGNING_KEY, if any.",
 )
-@click.option(
-    "--recalibrate-from",
-    type=UserPath(),
-    help="Statistics from devices, of `pipeline monitor --save`: calibrate as the inputs in the field are.",
-)
+@set_option
+@_replaced_options
 @click.option(
     "--out",
     type=UserPath(),
@@ -90,27 +120,12 @@ def split_labels(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
 def build(
     target: str,
     config: Path | None,
-    model: str | None,
-    weights: Path | None,
-    data: str | None,
-    task: tuple[str, ...],
-    labels: tuple[str, ...],
-    allow_chance: bool,
-    against: Path | None,
-    trust_model: bool,
-    custom_objects: str | None,
-    name: str | None,
-    version: str | None,
-    counter: int | None,
-    expires: str | None,
+    settings: tuple[str, ...],
     key: Path | None,
-    recalibrate_from: Path | None,
     out: Path,
-    seed: int | None,
-    epochs: int | None,
-    fast: bool,
     as_json: bool,
     verbose: bool,
+    **flags: Any,
 ) -> None:
     """Take a trained Keras model to a validated int8 release.
 
@@ -120,22 +135,8 @@ def build(
         sys.exit(supervise())
     from pipeline.targets import get_target
 
-    flags: dict[str, dict[str, Any]] = {
-        "project": {"name": name, "version": version},
-        "model": {
-            "path": model,
-            "weights": weights,
-            "custom_objects": custom_objects,
-            "trust": trust_model or None,
-        },
-        "data": {"source": data, "task": task or None, "labels": labels or None},
-        "gates": {"allow_chance": allow_chance or None},
-        "calibration": {"field": recalibrate_from},
-        "validate": {"against": against},
-        "release": {"counter": counter, "expires": expires},
-        "": {"seed": seed, "epochs": epochs, "fast": fast},
-    }
-    built = _build(get_target(target), _settings(config, flags), out, key, verbose)
+    chosen = _settings(config, flags, settings)
+    built = _build(get_target(target), chosen, out, key, verbose)
     _show(built, as_json)
     report_done()
 
@@ -152,7 +153,7 @@ def _build(target: Target, config: BuildConfig, out: Path, key: Path | None, ver
     with hiding(*key_files(signing)):
         built = run(target, config, Workspace(out, Narrator(verbose)), signing, password)
     if signing is not None:
-        suggest_expiry(config.release.expires)
+        suggest_expiry(config.release.expires, "--set release.expires=")
     return built
 
 
@@ -166,24 +167,20 @@ def _signer(key: Path | None) -> tuple[Path | str | None, str | None]:
     return signing, password
 
 
-def _settings(config: Path | None, flags: dict[str, dict[str, Any]]) -> BuildConfig:
-    """Settings from a file, the zoo or the default, with the flags of each section laid over them."""
-    from pipeline.settings import ZOO, make_config
+def _settings(config: Path | None, flags: dict[str, Any], settings: Sequence[str] = ()) -> BuildConfig:
+    """Return the settings of a file, the zoo or the default under the flags, and those of --set over all."""
+    from pipeline.events import Warned, emit
+    from pipeline.settings import ZOO, configure, nested, overlay
 
-    model = flags["model"]["path"]
+    model = flags["model"]
     is_zoo = model is not None and model.startswith(ZOO) and not Path(model).exists()
-    raw, where = _base(config, model, flags["data"]["source"], is_zoo)
-    for section in ("project", "model", "data", "calibration", "validate", "gates", "release"):
-        given = {key: value for key, value in flags.get(section, {}).items() if value is not None}
-        if is_zoo:
-            given.pop("path", None)
-        table = raw.setdefault(section, {})
-        if isinstance(table, dict):  # anything else is refused when the settings are made
-            table.update(given)
-    _overlay_training(raw, flags[""])
-    if flags[""]["seed"] is not None:
-        raw["seed"] = flags[""]["seed"]
-    return make_config(raw, where)
+    raw, where = _base(config, model, flags["data"], is_zoo)
+    given = {FLAGS[name]: flags[name] for name in FLAGS if not (is_zoo and name == "model")}
+    _overlay_training(raw, flags)
+    replaced = [f"{key}={flags[name]}" for name, key in REPLACED.items() if flags.get(name) is not None]
+    for setting in replaced:
+        emit(Warned(text=f"this option is now --set {setting}; its own flag will be removed"))
+    return configure(overlay(raw, nested(given)), where, (*replaced, *settings))
 
 
 def _base(

@@ -66,13 +66,13 @@ def trusted_keys(
     return keys, frozenset().union(*map(read_revoked, files))
 
 
-def suggest_expiry(expires: date | None) -> None:
-    """Print a hint on stderr where a release was signed without an expiry date."""
+def suggest_expiry(expires: date | None, option: str) -> None:
+    """Print a hint on stderr where a release was signed without an expiry date; ``option`` sets one."""
     if expires is None:
         day = datetime.now(UTC).date() + timedelta(SUGGESTED_DAYS)
         click.echo(
             "hint: the release was signed without an expiry date and can be installed for ever; "
-            f"set the last day with --expires {day}",
+            f"set the last day with {option}{day}",
             err=True,
         )
 

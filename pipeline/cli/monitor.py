@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     type=UserPath(),
     help="As --since, and compare latencies with these statistics.",
 )
-@click.option("--save", type=UserPath(), help="Write what was seen, for build --recalibrate-from.")
+@click.option("--save", type=UserPath(), help="Write what was seen, for build --set calibration.field=FILE.")
 @click.option("--root", help="The folder on the devices that releases are installed below.")
 @verifying
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")

@@ -71,4 +71,4 @@ def release(
     else:
         show("released", found)
     if signing is not None:
-        suggest_expiry(made.manifest.expires)
+        suggest_expiry(made.manifest.expires, "--expires ")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.build import ALLOW_CHANCE_HELP, LABELS_HELP, split_labels
+from pipeline.cli.build import ALLOW_CHANCE_HELP, FLAGS, LABELS_HELP, set_option, split_labels
 from pipeline.cli.paths import UserPath, UserSource
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ BOARD = "board"
 @click.option(
     "--gate", "gates", multiple=True, help="Judge by this gate only; may be repeated; default: all."
 )
+@set_option
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option(
     "--out",
@@ -71,11 +72,14 @@ def validate(
     file: Path,
     target: str | None,
     devices: tuple[str, ...],
+    config: Path | None,
+    settings: tuple[str, ...],
+    shifted: tuple[str, ...],
     baseline: Path | None,
     against: Path | None,
     out: Path | None,
     as_json: bool,
-    **settings: Any,
+    **flags: Any,
 ) -> None:
     """Measure FILE on the devices and ask the gates; without data all but accuracy.
 
@@ -95,7 +99,13 @@ def validate(
         released.model if released else file,
         target=chosen,
         devices=chosen_devices(chosen, [name for name in names if name != BOARD]),
-        config=read_validation(**settings, recorded=released.data_settings if released else None),
+        config=read_validation(
+            config,
+            _given(**flags),
+            settings,
+            shifted=shifted,
+            recorded=released.data_settings if released else None,
+        ),
         baseline=model_file(baseline) if baseline else None,
         against=model_file(against) if against else None,
         board=BOARD in names,
@@ -109,6 +119,12 @@ def validate(
     if not report.passed:
         msg = f"{file}: gates not passed: {', '.join(map(shlex.quote, report.failed_gates))}"
         raise GateFailed(msg)
+
+
+def _given(gates: tuple[str, ...], scale: float | None, offset: float, **flags: Any) -> dict[str, Any]:
+    """Return the flags that are settings, by dotted key."""
+    scaling = {} if scale is None else {"preprocessing.scale": scale, "preprocessing.offset": offset}
+    return {FLAGS[name]: value for name, value in flags.items()} | {"gates.enabled": gates} | scaling
 
 
 def _show(report: Report, as_json: bool) -> None:

@@ -107,7 +107,9 @@ def test_an_architecture_with_its_weights_is_rebuilt(vector, build):
     (vector / "model.json").write_text(model.to_json())
     model.save_weights(vector / "model.weights.h5")
 
-    assert_built(build("--model", "model.json", "--weights", "model.weights.h5", "--config", "pipeline.toml"))
+    assert_built(
+        build("--model", "model.json", "--set", "model.weights=model.weights.h5", "--config", "pipeline.toml")
+    )
 
 
 def test_a_lambda_is_refused_in_one_line_that_says_how_to_trust_it(vector, build):
@@ -149,7 +151,7 @@ def test_custom_layers_come_from_the_users_own_dict(vector, build):
     refused = build()
     assert refused.code == 3
     assert "Doubled" in refused.message
-    assert_built(build("--trust-model", "--custom-objects", "mine:objects"))
+    assert_built(build("--trust-model", "--set", "model.custom_objects=mine:objects"))
 
 
 def test_a_layer_that_tf_mot_does_not_know_is_converted_all_the_same(vector, build):

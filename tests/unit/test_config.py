@@ -174,16 +174,9 @@ def test_validation_needs_neither_model_nor_data(tmp_path):
 def test_flags_win_over_the_file_that_judges(tmp_path):
     path = write(tmp_path, '[data]\nsource = "a.npz"\n[preprocessing]\nscale = 2.0\n')
 
-    found = read_validation(
-        config=path,
-        data="b.npz",
-        shifted=("night=n.npz",),
-        task=("regression",),
-        scale=0.5,
-        offset=-1.0,
-        gates=("size",),
-        seed=3,
-    )
+    flags = {"data.source": "b.npz", "data.task": ("regression",), "gates.enabled": ("size",), "seed": 3}
+    scaling = {"preprocessing.scale": 0.5, "preprocessing.offset": -1.0}
+    found = read_validation(path, flags | scaling, shifted=("night=n.npz",))
 
     assert (found.data.source, found.data.task) == ("b.npz", ("regression",))
     assert (found.preprocessing.scale, found.preprocessing.offset) == (0.5, -1.0)
@@ -243,7 +236,7 @@ def test_an_unknown_key_of_an_input_names_the_nearest():
 def test_a_scale_that_is_given_leaves_the_rest_of_the_preprocessing(tmp_path):
     path = tmp_path / "pipeline.toml"
     path.write_text('[preprocessing]\nchannel_order = "reversed"\n')
-    found = read_validation(config=path, scale=2.0).preprocessing
+    found = read_validation(path, {"preprocessing.scale": 2.0}).preprocessing
 
     assert (found.scale, found.channel_order) == (2.0, "reversed")
 

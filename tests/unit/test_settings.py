@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import date
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import BuildConfig
 from pipeline.errors import ConfigError
-from pipeline.settings import make_config, read_toml, read_validation
+from pipeline.settings import configure, make_config, overlay, parse_setting, read_toml, read_validation
 
 LEAST = {"model": {"path": "model.keras"}, "data": {"source": "data.npz"}}
 NEEDED = '\n[model]\npath = "model.keras"\n[data]\nsource = "data.npz"\n'
@@ -129,3 +131,82 @@ def test_any_value_at_any_key_is_settings_or_one_line(place, value):
         raw.setdefault(name, {})[key] = value
     with contextlib.suppress(ConfigError):
         make_config(raw, "pipeline.toml")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("0.5", 0.5),
+        ("true", True),
+        ("2031-02-03", date(2031, 2, 3)),
+        ("[1, 2]", [1, 2]),
+        ('{photo = "p"}', {"photo": "p"}),
+        ('"a b"', "a b"),
+        ("photos/night", "photos/night"),
+        ("1.2.3", "1.2.3"),
+        ("", ""),
+        ("a=b", "a=b"),
+        ("1\nseed = 2", "1\nseed = 2"),
+        ('é \\ "', 'é \\ "'),
+    ],
+)
+def test_a_value_that_is_set_is_tomls_or_a_string(value, expected):
+    assert parse_setting(f"data.x={value}") == {"data": {"x": expected}}
+
+
+@given(st.text(st.characters(blacklist_categories=["Cs"]), max_size=30))
+def test_any_value_that_is_set_is_read_or_one_error(value):
+    with contextlib.suppress(ConfigError):
+        assert set(parse_setting(f"data.x={value}")) == {"data"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("prune", "not section.key=value"),
+        ("prune=1", "not section.key=value"),
+        ("data.labels=[a, b]", "write it as in pipeline.toml"),
+        ("data. =1", "write it as in pipeline.toml"),
+    ],
+)
+def test_what_is_no_setting_is_refused_with_an_example(setting, why):
+    with pytest.raises(ConfigError, match=why) as caught:
+        parse_setting(setting)
+    assert str(caught.value).startswith(f"--set {setting}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_number_is_a_place_in_a_list_of_tables():
+    base = {"compress": [{"method": "weights", "sparsity": 0.75}]}
+
+    assert overlay(base, parse_setting("compress.0.sparsity=0.5")) == {
+        "compress": [{"method": "weights", "sparsity": 0.5}]
+    }
+    assert overlay(base, parse_setting("compress.1.method=channels"))["compress"][1] == {"method": "channels"}
+    assert base["compress"] == [{"method": "weights", "sparsity": 0.75}]
+    with pytest.raises(ConfigError, match="no entry 3: the next one is 1"):
+        overlay(base, parse_setting("compress.3.sparsity=0.5"))
+
+
+def test_the_setting_at_fault_is_named_with_its_key_its_value_and_the_nearest_key():
+    with pytest.raises(
+        ConfigError, match=r'^--set gates.size_rati=0.4: unknown key "gates.size_rati": did you'
+    ):
+        configure(LEAST, "pipeline.toml", ["seed=3", "gates.size_rati=0.4", "prune.epochs=2"])
+    with pytest.raises(ConfigError, match=r"^--set gates.size_ratio=-1: gates.size_ratio: input .* got -1"):
+        configure(LEAST, "pipeline.toml", ["gates.size_ratio=0.3", "gates.size_ratio=-1"])
+    with pytest.raises(ConfigError, match=r"^pipeline.toml: seed"):
+        configure(LEAST | {"seed": -1}, "pipeline.toml", ["gates.size_ratio=0.3"])
+
+
+def test_the_last_of_several_settings_wins_and_paths_are_taken_from_where_the_user_is():
+    found = configure(LEAST, "x", ["gates.size_ratio=0.3", "gates.size_ratio=0.4", "model.path=~/m.keras"])
+
+    assert (found.gates.size_ratio, found.data.source) == (0.4, "data.npz")
+    assert found.model.path == Path("~/m.keras").expanduser()
+
+
+def test_a_setting_judges_a_file_too(tmp_path):
+    (path := tmp_path / "pipeline.toml").write_text("[gates]\nsize_ratio = 0.3\n")
+
+    assert read_validation(path, {"seed": 0}, ["gates.size_ratio=0.6"]).gates.size_ratio == 0.6

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
+from pathlib import Path
+
 import pytest
 
-from pipeline.cli.build import FAST_SAMPLES, FAST_SPARSITY, Narrator, _settings, split_labels
+from pipeline.cli.build import FAST_SAMPLES, FAST_SPARSITY, FLAGS, Narrator, _settings, split_labels
 from pipeline.errors import ConfigError
+from pipeline.events import listening
 
 
 @pytest.fixture(autouse=True)
@@ -15,15 +19,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def settings(config=None, model=None, data=None, name=None, trust=None, **flags):
-    sections = {
-        "project": {"name": name},
-        "model": {"path": None if model is None else str(model), "trust": trust},
-        "data": {"source": data},
-        "validate": {"against": None},
-        "": {"seed": None, "epochs": None, "fast": False} | flags,
-    }
-    return _settings(config, sections)
+def settings(config=None, given=(), **flags):
+    unsaid = dict.fromkeys(FLAGS) | {"epochs": None, "fast": False}
+    return _settings(config, unsaid | flags, given)
 
 
 def test_with_nothing_said_the_embedded_default_is_built():
@@ -39,7 +37,7 @@ def test_a_pipeline_toml_that_lies_here_is_taken(folder):
 
 
 def test_a_model_and_data_need_no_settings_file_and_name_the_release(folder):
-    found = settings(model=folder / "net.keras", data="set.npz")
+    found = settings(model=str(folder / "net.keras"), data="set.npz")
 
     assert found.project.name == "net"
     assert found.model.path == folder / "net.keras"
@@ -49,7 +47,7 @@ def test_a_model_and_data_need_no_settings_file_and_name_the_release(folder):
 def test_a_model_and_data_leave_a_settings_file_that_is_not_asked_for_alone(folder):
     (folder / "pipeline.toml").write_text("[prune]\nsparsity = 0.1\n")
 
-    assert settings(model=folder / "net.keras", data="set.npz").prune.sparsity > 0.1
+    assert settings(model=str(folder / "net.keras"), data="set.npz").prune.sparsity > 0.1
 
 
 def test_a_reference_model_comes_with_its_own_settings_and_flags_lie_over_them():
@@ -60,9 +58,9 @@ def test_a_reference_model_comes_with_its_own_settings_and_flags_lie_over_them()
 
 
 def test_trust_is_given_by_a_flag_and_by_nothing_else(folder):
-    given = {"model": folder / "net.keras", "data": "set.npz"}
+    given = {"model": str(folder / "net.keras"), "data": "set.npz"}
 
-    assert settings(**given, trust=True).model.trust
+    assert settings(**given, trust_model=True).model.trust
     assert not settings(**given).model.trust
 
 
@@ -72,7 +70,7 @@ def test_flags_lie_over_the_file(folder):
         'seed = 1\n[model]\npath = "m"\n[data]\nsource = "d"\n[prune]\nepochs = 9\nsparsity = 0.3\n'
     )
 
-    found = settings(path, folder / "net.keras", "set.npz", name="flag", seed=7, epochs=2)
+    found = settings(path, model=str(folder / "net.keras"), data="set.npz", name="flag", seed=7, epochs=2)
 
     assert (found.project.name, found.seed) == ("flag", 7)
     assert (found.prune.epochs, found.quantize.epochs) == (2, 2)
@@ -89,13 +87,7 @@ def test_labels_are_one_option_with_commas_or_an_option_each(given, names):
 
 
 def test_class_names_and_going_on_at_chance_are_flags(folder):
-    sections = {
-        "model": {"path": str(folder / "net.keras")},
-        "data": {"source": "set.npz", "labels": ["b", "a"]},
-        "gates": {"allow_chance": True},
-        "": {"seed": None, "epochs": None, "fast": False},
-    }
-    found = _settings(None, sections)
+    found = settings(model=str(folder / "net.keras"), data="set.npz", labels=("b", "a"), allow_chance=True)
 
     assert found.data.labels == ("b", "a")
     assert found.gates.allow_chance
@@ -109,6 +101,30 @@ def test_fast_goes_through_every_stage_with_less_of_everything():
     assert settings(fast=True, epochs=3).prune.epochs == 3
 
 
+def test_set_lies_over_flags_and_these_over_the_file(folder):
+    path = folder / "my.toml"
+    path.write_text('[project]\nversion = "1.0.0"\n[model]\npath = "m"\n[data]\nsource = "d"\n')
+
+    found = settings(path, ["project.version=3.0.0", "prune.epochs=9"], version="2.0.0", epochs=2)
+
+    assert found.project.version == "3.0.0"
+    assert (found.prune.epochs, found.quantize.epochs) == (9, 2)
+
+
+def test_a_flag_that_set_replaced_is_accepted_with_a_warning_that_names_it(folder):
+    heard = []
+    with listening(heard.append):
+        found = settings(counter="7", weights="w.h5", expires="2031-02-03")
+
+    assert (found.release.counter, found.model.weights) == (7, Path("w.h5"))
+    assert found.release.expires == date(2031, 2, 3)
+    assert [one.event.text.partition(";")[0] for one in heard] == [
+        "this option is now --set model.weights=w.h5",
+        "this option is now --set release.counter=7",
+        "this option is now --set release.expires=2031-02-03",
+    ]
+
+
 @pytest.mark.parametrize("given", [{"model": "m.keras"}, {"data": "d.npz"}])
 def test_a_model_without_data_is_refused_and_the_other_way_round(given):
     with pytest.raises(ConfigError, match="--model and --data go together"):
@@ -117,7 +133,7 @@ def test_a_model_without_data_is_refused_and_the_other_way_round(given):
 
 def test_a_model_whose_file_name_is_no_release_name_asks_for_another(folder):
     with pytest.raises(ConfigError, match=r"--model: project\.name"):
-        settings(model=folder / "my net.keras", data="d.npz")
+        settings(model=str(folder / "my net.keras"), data="d.npz")
 
 
 def test_what_was_inferred_is_printed_on_stderr_without_a_terminal_too(capsys):

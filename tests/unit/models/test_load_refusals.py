@@ -139,7 +139,7 @@ def test_several_refused_layers_are_named_in_one_line(members, written):
     message = refusal(written(members))
 
     assert "layer 'odd0' (Odd): it is not of Keras but of 'shop.layers'" in message
-    assert "--custom-objects" in message
+    assert "--set model.custom_objects" in message
     others = ", ".join(f"layer 'odd{number}' (Odd)" for number in range(1, 5))
     assert message.endswith(f"refused as well: {others} and 2 more")
 

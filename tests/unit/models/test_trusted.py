@@ -71,7 +71,7 @@ def test_a_subclassed_model_needs_its_class(tmp_path, legacy_keras):
     net(X)
     net.save(tmp_path / "net.keras")
 
-    with pytest.raises(ModelError, match="--custom-objects"):
+    with pytest.raises(ModelError, match=r"--set model\.custom_objects"):
         export_trusted(tmp_path / "net.keras", None, {}, tmp_path)
     trusted = export_trusted(tmp_path / "net.keras", None, {"Net": Net}, tmp_path)
 
