@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from models.ports import Port, Task
-from pipeline.config import Format
+from pipeline.formats import Format
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,9 +30,9 @@ class Artifact:
     """The result of a stage.
 
     Attributes:
-        folder: where the stage's files are; set by ``Workspace.step`` when it publishes them.
+        folder: where the stage's files are; set by ``Run.step`` when it publishes them.
         digest: sha256 over the files' bytes and the record's own fields.
-        notes: warnings about it, one line each; ``Workspace.step`` prints them.
+        notes: warnings about it, one line each; ``Run.step`` prints them.
         findings: what was inferred and why, one line each, such as an output's task; printed likewise.
     """
 

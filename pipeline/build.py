@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from deploy.bundle import release_name
 from pipeline.artifacts import Source
 from pipeline.compress.prune import prune
+from pipeline.config import ConversionConfig, TrainingConfig
 from pipeline.errors import leaf_errors_mapped
 from pipeline.loading.field_calibration import field_statistics
 from pipeline.loading.load import (
@@ -30,6 +31,7 @@ from pipeline.release.drift_reference import observe
 from pipeline.release.manifest import counter_in
 from pipeline.release.release import judge, publish, release, require_passed
 from pipeline.runtimes.environment import check_environment
+from pipeline.sections import Unkeyed
 from pipeline.validate.report import read_report
 from pipeline.validate.stage import validate
 
@@ -46,9 +48,9 @@ if TYPE_CHECKING:
         QuantizedModel,
     )
     from pipeline.config import BuildConfig
+    from pipeline.run import Run
     from pipeline.targets import Target
     from pipeline.validate.report import Report
-    from pipeline.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Built:
 def build(
     target: Target,
     config: BuildConfig,
-    workspace: Workspace,
+    run: Run,
     key: Path | str | None = None,
     password: str | None = None,
 ) -> Built:
@@ -128,44 +130,45 @@ def build(
     """
     check_environment(target.devices)
     inputs = Inputs.of(config, target)
-    compiled = compile_model(inputs, config, workspace)
-    compiled = replace(compiled, quantized=compile_for(target, compiled.quantized, workspace.step))
-    measured = measure_model(compiled, inputs, target, config, workspace)
-    return release_model(compiled, measured, inputs, target, config, workspace, key, password)
+    compiled = compile_model(inputs, config, run)
+    compiled = replace(compiled, quantized=compile_for(target, compiled.quantized, run.step))
+    measured = measure_model(compiled, inputs, target, config, run)
+    return release_model(compiled, measured, inputs, target, config, run, key, password)
 
 
-def compile_model(inputs: Inputs, config: BuildConfig, workspace: Workspace) -> Compiled:
+def compile_model(inputs: Inputs, config: BuildConfig, run: Run) -> Compiled:
     """Load, prepare, compress and quantize the model.
 
     Raises:
         PipelineError: a stage could not finish.
     """
-    step, seed, timeout_s = workspace.step, config.seed, config.quantize.convert_timeout_s
+    step, seed = run.step, config.seed
+    training, conversion = config.quantize.part(TrainingConfig), config.quantize.part(ConversionConfig)
 
     loaded = step(load_model, inputs.model, config=config.model)
     data = step(load_data, inputs.data, loaded, config=config.data, seed=seed)
     prepared = step(prepare_model, loaded, data, config=config.preprocessing)
-    baseline = step(convert_float, prepared, timeout_s=timeout_s)
+    baseline = step(convert_float, prepared, timeout_s=Unkeyed(conversion.convert_timeout_s))
     step(check_float, baseline, prepared, data, allow_chance=config.gates.allow_chance)
     samples = step(choose_calibration, data, config=config.calibration, field=inputs.field, seed=seed)
     compressed = step(prune, prepared, data, config=config.prune, seed=seed)
-    aware = step(train_quantization_aware, compressed, prepared, data, config=config.quantize, seed=seed)
-    converted = step(convert_quantized, aware, prepared, samples, data, config=config.quantize)
+    aware = step(train_quantization_aware, compressed, prepared, data, config=training, seed=seed)
+    converted = step(convert_quantized, aware, prepared, samples, data, config=conversion)
     quantized = step(describe, converted, prepared, data, about=About.of(config))
     if quantized.reason:
-        workspace.notify("warning", f"the release is {quantized.format}: {quantized.reason}")
+        run.notify("warning", f"the release is {quantized.format}: {quantized.reason}")
     return Compiled(loaded, data, prepared, baseline, samples, quantized)
 
 
 def measure_model(
-    compiled: Compiled, inputs: Inputs, target: Target, config: BuildConfig, workspace: Workspace
+    compiled: Compiled, inputs: Inputs, target: Target, config: BuildConfig, run: Run
 ) -> Measured:
     """Measure the quantized model against its float baseline on every runtime of ``target``.
 
     Raises:
         PipelineError: a stage could not finish.
     """
-    step, seed, data = workspace.step, config.seed, compiled.data
+    step, seed, data = run.step, config.seed, compiled.data
     shifted = [
         step(load_data, source_of(other), compiled.loaded, config=other, seed=seed)
         for other in shifted_data(config.data, data, config.validation.shift)
@@ -182,7 +185,7 @@ def release_model(
     inputs: Inputs,
     target: Target,
     config: BuildConfig,
-    workspace: Workspace,
+    run: Run,
     key: Path | str | None = None,
     password: str | None = None,
 ) -> Built:
@@ -195,8 +198,8 @@ def release_model(
         GateFailed: a gate was not passed; there is no new release.
         PipelineError: a stage could not finish.
     """
-    step, data, prepared, name = workspace.step, compiled.data, compiled.prepared, inputs.name
-    report, folder = workspace.root / "report" / name, workspace.root / "release" / name
+    step, data, prepared, name = run.step, compiled.data, compiled.prepared, inputs.name
+    report, folder = run.folder / "report" / name, run.folder / "release" / name
 
     judged = step(judge, measured, name=name, gates=config.gates)
     publish(judged.folder, report)

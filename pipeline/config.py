@@ -11,16 +11,14 @@ from pydantic import BaseModel, Field, StringConstraints, field_validator, model
 
 from models.ports import Task
 from pipeline.errors import ConfigError
-from pipeline.sections import Section, renamed_value
+from pipeline.formats import FORMATS, Format
+from pipeline.sections import Section, Unkeyed, renamed_value
 
 # Names become file names and shell words on a device: letters, digits, dot, dash and underscore only.
 SafeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Severity = Annotated[int, Field(ge=1, le=5)]
-
-Format = Literal["int8", "int8 with float operators", "float16", "float32"]
-FORMATS: tuple[Format, ...] = ("int8", "int8 with float operators", "float16", "float32")
 
 GateName = Literal[
     "accuracy",
@@ -114,8 +112,8 @@ class DataConfig(Section):
     group: str = ""
     split: Literal["random", "time"] = "random"
     max_samples: Count = 1_000_000
-    timeout_s: Annotated[float, Field(gt=0)] = 3600.0
-    max_memory_mb: Count | None = None
+    timeout_s: Annotated[float, Field(gt=0), Unkeyed()] = 3600.0
+    max_memory_mb: Annotated[Count | None, Unkeyed()] = None
     ignore: int | None = None
 
     @model_validator(mode="after")
@@ -191,15 +189,17 @@ class PruneConfig(TrainingConfig):
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.75
 
 
-class QuantizeConfig(TrainingConfig):
-    """Sparsity-preserving quantization-aware training, then conversion.
+class ConversionConfig(Section):
+    """Conversion to the first of ``formats`` that converts and runs; ``["int8"]`` takes nothing less."""
 
-    ``formats`` are tried in this order until one converts and runs; ``["int8"]`` takes nothing less.
-    """
+    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = FORMATS
+    convert_timeout_s: Annotated[float, Field(gt=0), Unkeyed()] = 600.0
+
+
+class QuantizeConfig(TrainingConfig, ConversionConfig):
+    """Sparsity-preserving quantization-aware training, then conversion."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
-    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = FORMATS
-    convert_timeout_s: Annotated[float, Field(gt=0)] = 600.0
 
 
 class CalibrationConfig(Section):

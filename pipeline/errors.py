@@ -117,11 +117,35 @@ LEAF_ERRORS: dict[type[Exception], type[PipelineError]] = {
 
 
 FULL_DISK = {
-    errno.ENOSPC: "free space, or choose another folder with --out",
-    errno.EDQUOT: "free space, or choose another folder with --out",
-    errno.EFBIG: "allow larger files with ulimit -f, or choose another folder with --out",
+    errno.ENOSPC: "free space, or choose another folder",
+    errno.EDQUOT: "free space, or choose another folder",
+    errno.EFBIG: "allow larger files with ulimit -f, or choose another folder",
 }
 """How to fix a disk that takes no more, by the system's error number."""
+
+READ_ONLY = dict.fromkeys(
+    (errno.EROFS, errno.EACCES, errno.EPERM), "fix the permissions, or choose another folder"
+)
+"""How to fix a folder that cannot be written to, by the system's error number."""
+
+
+@contextmanager
+def storing(stage: str, option: str = "--out") -> Iterator[None]:
+    """Turn a full disk or a missing permission into an error that says how to fix it.
+
+    Args:
+        option: of the command, which names another folder.
+
+    Raises:
+        StageError: the block raised an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        if fix := (FULL_DISK | READ_ONLY).get(error.errno or 0):
+            raise StageError(stage, f"{place}{error.strerror}", f"{fix} with {option}") from error
+        raise StageError(stage, str(error), "free space or fix the permissions, then build again") from error
 
 
 @contextmanager

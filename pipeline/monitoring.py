@@ -19,9 +19,9 @@ from deploy.monitor.compare import FALSE_ALARMS, Drift, Item, check_same_model, 
 from deploy.monitor.period import after, latest, merged
 from deploy.monitor.statistics import MOST_BYTES, Statistics, read_devices, read_statistics
 from deploy.signing import verify_release
+from pipeline.content import write_whole
 from pipeline.emulation.board.addresses import is_device, open_device
 from pipeline.errors import DeviceError, InputError, IntegrityError, leaf_errors_mapped
-from pipeline.workspace import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_origin
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator, model_validator
 
@@ -11,6 +12,18 @@ from pipeline.events import Warned, emit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+S = TypeVar("S", bound="Section")
+
+
+@dataclass(frozen=True)
+class Unkeyed:
+    """A setting that cannot change a result, such as a time-out, and so is in no cache key.
+
+    Write ``Annotated[float, Unkeyed()]`` for a field of a section, ``Unkeyed(value)`` for any other setting.
+    """
+
+    value: Any = None
 
 
 class Section(BaseModel):
@@ -44,6 +57,10 @@ class Section(BaseModel):
             raise ValueError(msg)
         return value
 
+    def part(self, section: type[S]) -> S:
+        """Return the settings that this section shares with a base of its class, as that base."""
+        return section(**self.model_dump(include=set(section.model_fields)))
+
 
 def renamed_value(what: str, renamed: Mapping[str, str]) -> BeforeValidator:
     """Accept the old names of values, with a warning; ``what`` is e.g. "the gate"."""
@@ -63,3 +80,22 @@ def _warn_renamed(what: str, old: str, new: str) -> None:
 
 def _takes_booleans(annotation: Any) -> bool:
     return annotation is bool or any(map(_takes_booleans, get_args(annotation)))
+
+
+def keyed(section: BaseModel) -> dict[str, Any]:
+    """Return the settings of a section that can change a result, as JSON-like values."""
+    return section.model_dump(mode="json", by_alias=True, exclude=_unkeyed(type(section)))
+
+
+def _unkeyed(section: type[BaseModel]) -> dict[str, Any]:
+    """Return which fields to leave out, those of nested sections included, as ``model_dump`` takes them."""
+    found: dict[str, Any] = {}
+    for name, field in section.model_fields.items():
+        if any(isinstance(mark, Unkeyed) for mark in field.metadata):
+            found[name] = True
+            continue
+        kind = field.annotation
+        nested = _unkeyed(kind) if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
+        if nested:
+            found[name] = nested
+    return found

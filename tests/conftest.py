@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -30,6 +30,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 PROGRESS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \S.*\S")
 """A line on progress, off a terminal."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The store of all commands that name none: a user's own is none of the tests' business."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_PIPELINE_STORE", str(folder))
+        yield folder
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from pipeline.loading.load import load_data, load_model, model_digest, source_of
 from pipeline.preparation.float_check import Answered, check_float
 from pipeline.preparation.prepare import prepare_model
 from pipeline.quantize.convert import convert_float
+from pipeline.run import Run
 from pipeline.settings import make_config, read_toml
-from pipeline.workspace import Workspace
+from pipeline.store import Store
 
 if TYPE_CHECKING:
     from case import Expected
@@ -40,7 +41,8 @@ def _score(expected: Expected) -> tuple[str, float | None]:
     raw["data"] = raw.get("data", {}) | {"source": expected.data}
     config = make_config(raw, "pipeline.toml")
     lines: list[str] = []
-    step = Workspace(Path("check"), lambda level, text: lines.append(f"{level}: {text}")).step
+    check = Path("check")
+    step = Run(check, Store(check / "store"), lambda level, text: lines.append(f"{level}: {text}")).step
     source = Source(location=expected.model, digest=model_digest(config.model))
     model = step(load_model, source, config=config.model)
     data = step(load_data, source_of(config.data), model, config=config.data, seed=0)

@@ -131,8 +131,7 @@ def _of_system(error: OSError) -> tuple[str, int]:
     """What to say of an error of the operating system that no command has dealt with, and the exit code."""
     path = f"{error.filename}: " if isinstance(error.filename, str | os.PathLike) else ""
     if error.errno in FULL_DISK:
-        fix = FULL_DISK[error.errno].removesuffix(" with --out")  # which not every command has
-        return f"{path or 'output: '}{error.strerror}; {fix}", StageError.exit_code
+        return f"{path or 'output: '}{error.strerror}; {FULL_DISK[error.errno]}", StageError.exit_code
     if path and error.errno in REASONS:
         return f"{path}{REASONS[error.errno]}", InputError.exit_code
     return f"{path}{error.strerror or error}", StageError.exit_code

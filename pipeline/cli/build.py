@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pipeline.cli.paths import UserPath, UserSource
+from pipeline.cli.stored import size_option, store_at, store_option
 from pipeline.cli.supervise import is_supervised, report_done, supervise
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from pipeline.build import Built
     from pipeline.config import BuildConfig
+    from pipeline.store import Store
     from pipeline.targets import Target
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
@@ -106,6 +108,8 @@ def _replaced_options(command: Command) -> Command:
     show_default=True,
     help="Where everything goes.",
 )
+@store_option
+@size_option
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Of every random choice.")
 @click.option(
     "--epochs", type=click.IntRange(min=1), help="Of pruning and of quantization-aware training, each."
@@ -123,6 +127,8 @@ def build(
     settings: tuple[str, ...],
     key: Path | None,
     out: Path,
+    store: Path | None,
+    cache_size: int,
     as_json: bool,
     verbose: bool,
     **flags: Any,
@@ -133,25 +139,29 @@ def build(
     """
     if not is_supervised():
         sys.exit(supervise())
+    from pipeline.store import Store
     from pipeline.targets import get_target
 
     chosen = _settings(config, flags, settings)
-    built = _build(get_target(target), chosen, out, key, verbose)
+    with Store(store_at(store), cache_size) as opened:
+        built = _build(get_target(target), chosen, out, opened, key, verbose)
     _show(built, as_json)
     report_done()
 
 
-def _build(target: Target, config: BuildConfig, out: Path, key: Path | None, verbose: bool) -> Built:
+def _build(
+    target: Target, config: BuildConfig, out: Path, store: Store, key: Path | None, verbose: bool
+) -> Built:
     """Run the build, with the private key out of reach of code that is not the pipeline's own."""
     from deploy.keys import key_files
     from pipeline.build import build as run
     from pipeline.cli.keys import suggest_expiry
     from pipeline.isolation.sandbox import hiding
-    from pipeline.workspace import Workspace
+    from pipeline.run import Run
 
     signing, password = _signer(key)
     with hiding(*key_files(signing)):
-        built = run(target, config, Workspace(out, Narrator(verbose)), signing, password)
+        built = run(target, config, Run(out, store, Narrator(verbose)), signing, password)
     if signing is not None:
         suggest_expiry(config.release.expires, "--set release.expires=")
     return built

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset, PreparedModel
     from pipeline.config import PruneConfig
 
-VERSION = 3
 # Below this a kernel's zeros save nothing that a download would show, and cost the most accuracy.
 SMALLEST_KERNEL = 1000
 # The polynomial schedule reaches the final sparsity here; the rest of the training heals.

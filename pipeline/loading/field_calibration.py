@@ -10,10 +10,10 @@ import numpy as np
 from calibration.field import choose_like
 from deploy.monitor.statistics import BINS, MOST_BYTES, read_saved
 from pipeline.artifacts import Source, Transform
+from pipeline.content import file_sha256
 from pipeline.errors import InputError
 from pipeline.runtimes.scaling import quantize_inputs
 from pipeline.samples import Samples
-from pipeline.workspace import file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,12 +11,12 @@ import numpy as np
 import calibration.manifest
 import calibration.sampling
 from pipeline.artifacts import CalibrationSet, Dataset, FloatModel, Source
+from pipeline.content import file_sha256, folder_digests, sha256_of
 from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.isolation import sandbox
 from pipeline.loading.field_calibration import choose_like_field
 from pipeline.progress import track
 from pipeline.training.fine_tuning import OF_CLASSES
-from pipeline.workspace import file_sha256, folder_digests, sha256_of
 
 if TYPE_CHECKING:
     from models.data.options import DataOptions, StoredData
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pipeline.config import CalibrationConfig, DataConfig, ModelConfig, ShiftConfig
 
 
-VERSION = 8
 LOGITS_PROBES = 16
 LOAD_TIMEOUT_S = 600.0
 

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Baseline, Dataset, PreparedModel, Preprocessing
     from pipeline.tasks.scoring import Standard
 
-VERSION = 5
 CHECKED_SAMPLES = 1000  # of the test samples, and as many of the training samples
 MOST_VALUES = 20_000_000  # of an output, of those samples together
 # Of fewer test samples chance is not told from bad luck: training samples decide along with them.

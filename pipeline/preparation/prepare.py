@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     Affines = dict[str, tuple[Any, Any]]
 
-VERSION = 9
 # An opaque model answers one sample at a time.
 OPAQUE_PROBE_SAMPLES = 128
 OPAQUE_PROBE_TIMEOUT_S = 600.0

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.artifacts import CompressedModel, Dataset, PreparedModel, Treatment
-    from pipeline.config import QuantizeConfig
+    from pipeline.config import TrainingConfig
 
-VERSION = 2
 # Without weights, and with an output of another range than their inputs': that range can be learned. TF-MOT
 # stumbles where one of these is the only input of a layer that it quantizes.
 OUTPUT_ONLY = frozenset({"Activation", "Multiply", "Subtract", "Average", "Operation"})
@@ -35,7 +34,7 @@ def train_quantization_aware(
     model: PreparedModel,
     data: Dataset,
     *,
-    config: QuantizeConfig,
+    config: TrainingConfig,
     seed: int,
     out: Path,
 ) -> AwareModel:

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.artifacts import AwareModel, CalibrationSet, Dataset, PreparedModel
-    from pipeline.config import Format, QuantizeConfig
+    from pipeline.config import ConversionConfig
     from pipeline.flatbuffer import TfliteModel
+    from pipeline.formats import Format
     from pipeline.targets import Package
 
-VERSION = 4
 STAGE = "convert_quantized"
 _PLACE = re.compile(r"\S+:\d+:\d+: error: ")  # of the converter's caller, which says nothing of the model
 # int8 rounding adds zeros and takes none away, but folding a batch normalisation may flip a tie.
@@ -77,7 +77,7 @@ def convert_quantized(
     samples: CalibrationSet,
     data: Dataset,
     *,
-    config: QuantizeConfig,
+    config: ConversionConfig,
     out: Path,
 ) -> QuantizedModel:
     """Convert to the first of ``config.formats`` that the converter can make and the runtimes can run.
@@ -112,7 +112,7 @@ def convert_quantized(
 
 
 def _first_that_runs(
-    aware: AwareModel, model: PreparedModel, chosen: Samples, config: QuantizeConfig, out: Path
+    aware: AwareModel, model: PreparedModel, chosen: Samples, config: ConversionConfig, out: Path
 ) -> tuple[Attempt, Path, dict[Attempt, str]]:
     """The best way to convert, its file, and what is against each of the better ones."""
     reasons: dict[Attempt, str] = {}
@@ -134,7 +134,7 @@ def _first_that_runs(
     return *second_best, reasons
 
 
-def _attempts(aware: AwareModel, model: PreparedModel, config: QuantizeConfig) -> Iterator[Attempt]:
+def _attempts(aware: AwareModel, model: PreparedModel, config: ConversionConfig) -> Iterator[Attempt]:
     """The ways to convert, the best first; what was not trained so has one for each format."""
     trained = any(map(is_trained, aware.layers))
     for wanted in config.formats:

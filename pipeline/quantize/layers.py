@@ -10,8 +10,8 @@ from pipeline.flatbuffer import float_operators
 
 if TYPE_CHECKING:
     from pipeline.artifacts import LayerTreatment, Treatment
-    from pipeline.config import Format
     from pipeline.flatbuffer import TfliteModel
+    from pipeline.formats import Format
 
 _AFTER_TRAINING: dict[str, Treatment] = {
     "quantization-aware": "post-training",

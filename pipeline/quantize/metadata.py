@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deploy.bundle import labels_text
-from pipeline.artifacts import QuantizedModel  # noqa: TC001 - Workspace.step reads the return type
+from pipeline.artifacts import QuantizedModel  # noqa: TC001 - Run.step reads the return type
 from pipeline.flatbuffer import printable, read_tflite
 from pipeline.flatbuffer.metadata import ModelMetadata, TensorMetadata, write_metadata
 from pipeline.training.fine_tuning import OF_CLASSES
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pipeline.flatbuffer import Tensor, TfliteModel
     from pipeline.flatbuffer.metadata import Content
 
-VERSION = 1
 LABELS = "labels.txt"
 _OF_IMAGES: dict[int, Content] = {1: "grayscale", 3: "rgb", 4: "image"}
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.artifacts import AwareModel, PreparedModel
-    from pipeline.config import Format
+    from pipeline.formats import Format
     from pipeline.samples import Samples
 
 _DEQUANTIZE, _QUANTIZE = 6, 114  # of the schema's BuiltinOperator

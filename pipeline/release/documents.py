@@ -26,10 +26,11 @@ from deploy.facts import (
     TensorFacts,
 )
 from deploy.provenance import builder_of, commit_of, provenance, work_tree_of
+from pipeline.content import file_sha256
 from pipeline.release.manifest import created_at, runtimes_of
+from pipeline.sections import keyed
 from pipeline.settings import is_import_path
 from pipeline.validate.gates import GATES
-from pipeline.workspace import TOOLS, file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,6 +51,15 @@ if TYPE_CHECKING:
 
 CARD, BOM, PROVENANCE = "MODEL_CARD.md", "bom.cdx.json", "provenance.json"
 PROJECT = "edge-deploy-pipeline"
+TOOLS = (
+    "tensorflow",
+    "tf_keras",
+    "tensorflow-model-optimization",
+    "numpy",
+    "ai-edge-litert",
+    "tflite-runtime",
+)
+"""Distributions that the documents name with their versions."""
 LOWEST_CLASSES = 5
 # Gates that judge what is measured anew, and differs a little, in every build.
 MEASURED: frozenset[GateName] = frozenset(
@@ -275,7 +285,7 @@ def _warnings(report: Report, config: BuildConfig) -> Iterator[str]:
 
 
 def plain_config(config: BuildConfig, root: Path) -> dict[str, Any]:
-    """Every setting as JSON-like values; of a place outside of ``root`` only its name."""
+    """Settings that can change a result, as JSON-like values; of paths outside of ``root`` only the name."""
     plain: dict[str, Any] = _plain(config, root)
     plain["data"]["source"] = _location(config.data.source, root)
     if config.model.custom_objects:
@@ -288,11 +298,13 @@ def plain_config(config: BuildConfig, root: Path) -> dict[str, Any]:
 
 
 def _plain(section: BaseModel, root: Path) -> dict[str, Any]:
-    """A section's values, its paths made plain wherever they are."""
-    values = section.model_dump(mode="json", by_alias=True)
+    """A section's values that can change a result, its paths made plain wherever they are."""
+    values = keyed(section)
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         key = field.alias or name
+        if key not in values:
+            continue
         if isinstance(value, Path):
             values[key] = _location(str(value), root)
         elif hasattr(value, "model_dump"):

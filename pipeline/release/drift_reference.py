@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel
     from pipeline.runtimes.session import ModelDetails, Tensor
 
-VERSION = 2
 MOST_SAMPLES = 5000
 MOST_BYTES = 256 << 20
 """Of the tensors of all samples: with large inputs fewer than ``MOST_SAMPLES`` have to do."""

@@ -18,13 +18,12 @@ from deploy.manifest import MANIFEST, digest_of
 from deploy.signing import sign
 from deploy.software import software
 from pipeline.artifacts import JudgedReport, PassedReport, Release
-from pipeline.errors import GateFailed, IntegrityError
+from pipeline.errors import GateFailed, IntegrityError, storing
 from pipeline.release.documents import papers
 from pipeline.release.manifest import make_manifest
 from pipeline.report.views import write_views
 from pipeline.validate import gates as gate
 from pipeline.validate.report import read_report
-from pipeline.workspace import storing
 
 if TYPE_CHECKING:
     from pipeline.artifacts import (
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     from pipeline.release.documents import Origin
     from pipeline.release.drift_reference import Observed
     from pipeline.targets import Target
-
-VERSION = 9
 
 
 def judge(measured: Measured, *, name: str, gates: GatesConfig, out: Path) -> JudgedReport:

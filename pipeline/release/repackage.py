@@ -16,10 +16,9 @@ from pydantic import ValidationError
 from deploy.bundle import release_name, seal
 from deploy.contents import CHECKSUMS, DEBIAN_FOLDER, SIGNATURE, check_manifest, check_sums
 from deploy.manifest import MANIFEST, Manifest, read_manifest
-from pipeline.errors import ConfigError, IntegrityError
+from pipeline.errors import ConfigError, IntegrityError, storing
 from pipeline.release.manifest import counter_of, created_at
 from pipeline.release.release import publish
-from pipeline.workspace import storing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

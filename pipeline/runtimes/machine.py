@@ -47,13 +47,24 @@ def read_machine(root: Path = Path("/")) -> Machine:
     )
 
 
-def _cpu(cpuinfo: Path) -> str:
-    """The name that an x86 core has; Arm's cores give numbers instead."""
+def read_features(root: Path = Path("/")) -> tuple[str, ...]:
+    """Return the processor's features as the kernel names them, sorted; none where it does not tell."""
+    fields = _cpu_fields(root / "proc/cpuinfo")
+    return tuple(sorted(fields.get("flags", fields.get("Features", "")).split()))
+
+
+def _cpu_fields(cpuinfo: Path) -> dict[str, str]:
+    """What ``/proc/cpuinfo`` tells of the last core."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def _cpu(cpuinfo: Path) -> str:
+    """The name that an x86 core has; Arm's cores give numbers instead."""
+    fields = _cpu_fields(cpuinfo)
     if "model name" in fields:
         return fields["model name"]
     if "CPU part" in fields:

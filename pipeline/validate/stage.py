@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from pipeline.config import ValidateConfig
     from pipeline.targets import Target
 
-VERSION = 8
-
 
 def validate(
     quantized: QuantizedModel,

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from calibration.sampling import sample_hashes
+from pipeline.content import file_sha256
 from pipeline.flatbuffer import float_operators, integer_io, read_tflite, weight_sparsity
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.settings import zoo_settings
 from pipeline.validate.report import read_report
-from pipeline.workspace import file_sha256
 
 pytestmark = pytest.mark.xdist_group("default build")
 

@@ -108,6 +108,16 @@ def pack(model: Any) -> bytes:
 
 
 @pytest.fixture(scope="session")
+def analysed(tmp_path_factory):
+    """What a build finds in the sources of this project, which takes seconds."""
+    from pipeline.dependencies import Dependencies
+
+    found = tmp_path_factory.mktemp("analysed") / "sources.json"
+    Dependencies(found).of("pipeline.run")
+    return found
+
+
+@pytest.fixture(scope="session")
 def tiny_tflite() -> bytes:
     """The file, undamaged."""
     return pack(tiny_model())

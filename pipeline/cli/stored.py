@@ -1,0 +1,64 @@
+"""The options of commands that use the store of finished steps."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli.paths import UserPath
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SIZE = "20GB"
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", re.ASCII | re.IGNORECASE)
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes, such as ``500MB`` or ``20GB``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        found = _SIZE.fullmatch(str(value).strip())
+        if found is None:
+            self.fail(f"{value!r} is not a size; write for example 500MB or 20GB", param, ctx)
+        return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def store_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--store``, which is None where the user's own store is meant."""
+    return click.option(
+        "--store",
+        type=UserPath(),
+        envvar="EDGE_PIPELINE_STORE",
+        show_envvar=True,
+        metavar="FOLDER",
+        help="Where finished steps are kept for later builds; default: in your cache folder.",
+    )(command)
+
+
+def size_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--cache-size``, in bytes."""
+    return click.option(
+        "--cache-size",
+        type=Size(),
+        default=SIZE,
+        show_default=True,
+        envvar="EDGE_PIPELINE_CACHE_SIZE",
+        show_envvar=True,
+        help="Size above which the steps that were not used for the longest time are removed.",
+    )(command)
+
+
+def store_at(folder: Path | None) -> Path:
+    """Return the folder of the store that an option names, or of the user's own."""
+    from pipeline.store import user_store
+
+    return folder or user_store()

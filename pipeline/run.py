@@ -1,0 +1,164 @@
+"""The record of one build: which steps it took, and from where."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter
+
+from pipeline.artifacts import Artifact, Source
+from pipeline.content import sha256_of, write_whole
+from pipeline.dependencies import Dependencies
+from pipeline.errors import ConfigError, PipelineError, StageError, leaf_errors_mapped, storing
+from pipeline.sections import Unkeyed
+from pipeline.store import OPTION, Store, Stored, hashes
+
+A = TypeVar("A", bound=Artifact)
+Notify = Callable[[str, str], None]
+
+
+@dataclass
+class Run:
+    """One build into a folder. Its steps come from the store, and its record is ``run.json``.
+
+    Attributes:
+        folder: of the build; its release and report go there, too.
+        store: where steps are kept.
+        notify: hears ``(level, text)`` of what happens.
+        steps: those taken so far, as ``run.json`` lists them.
+        packages: name and version of every package that they depend on.
+
+    Raises:
+        ConfigError: the folder cannot be made.
+    """
+
+    folder: Path
+    store: Store
+    notify: Notify = lambda level, text: None
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    packages: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder = self.folder.absolute()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"{self.folder}: {error.strerror}; build into another folder with --out"
+            raise ConfigError(msg) from error
+        self._dependencies = Dependencies(self.store.root / "sources.json")
+
+    def step(self, stage: Callable[..., A], *inputs: Artifact | Source, **settings: Any) -> A:
+        """Return the stage's artifact, from the store if the same step was done before.
+
+        The key covers the stage's name, the inputs' digests, the settings, the source of the code that the
+        stage depends on, the packages that this code can reach, and the machine if the stage computes or
+        measures with it (``dependencies.py``). Settings that are ``Unkeyed`` are left out.
+
+        Args:
+            stage: ``stage(*inputs, **settings, out=folder) -> artifact``.
+            inputs: what earlier stages returned.
+            settings: JSON-like values or config sections.
+
+        Raises:
+            PipelineError: what the stage raised; anything else becomes a ``StageError``.
+        """
+        name, entry = stage.__name__, self._entry(stage, inputs, settings)
+        started = time.monotonic()
+        stored = self.store.get(entry)
+        if stored is None:
+            self.notify("start", name)
+            stored, is_cached = self._make(stage, inputs, settings, entry)
+        else:
+            is_cached = True
+        artifact = _artifact(stage, stored)
+        self._record(name, entry, artifact, is_cached, time.monotonic() - started)
+        return artifact
+
+    def _entry(self, stage: Callable[..., A], inputs: tuple[Any, ...], settings: dict[str, Any]) -> str:
+        """Return the name that the step has in the store, ``STAGE-KEY``."""
+        values = {name: value for name, value in settings.items() if not isinstance(value, Unkeyed)}
+        # Objects bring their methods along; a section is data, which is in the key already.
+        given = (*inputs, *(value for value in values.values() if not isinstance(value, BaseModel)))
+        needs = self._dependencies.of(stage.__module__, *(type(each).__module__ for each in given))
+        self.packages |= needs.packages
+        key = sha256_of([stage.__module__, stage.__qualname__, needs.digest, inputs, values])
+        return f"{stage.__name__}-{key[:24]}"
+
+    def _make(
+        self, stage: Callable[..., A], inputs: tuple[Any, ...], settings: dict[str, Any], entry: str
+    ) -> tuple[Stored, bool]:
+        """Run a stage and publish its result; returns it, and whether another build did this meanwhile."""
+        name = stage.__name__
+        given = {key: value.value if isinstance(value, Unkeyed) else value for key, value in settings.items()}
+        try:
+            with (
+                storing(name, OPTION),
+                leaf_errors_mapped(),
+                self.store.making(
+                    entry,
+                    waits=lambda text: self.notify("info", f"{name}: {text}"),
+                    warn=lambda text: self.notify("warning", text),
+                ) as private,
+            ):
+                if private is not None:
+                    artifact = stage(*inputs, **given, out=private)
+                    files = hashes(private)
+                    artifact = replace(artifact, folder=Path(), digest=_digest(artifact, files))
+                    record = TypeAdapter(type(artifact)).dump_python(artifact, mode="json")
+                    self.store.publish(private, entry, record, files)
+                stored = self.store.get(entry)
+        except PipelineError:
+            raise
+        except Exception as error:
+            lines = str(error).strip().splitlines() or ["no message"]
+            cause = f"{type(error).__name__}: {lines[0]}"
+            raise StageError(name, cause, "run again with --debug for the traceback") from error
+        if stored is None:
+            cause = f"{self.store.root / entry} was damaged or removed as soon as it was there"
+            raise StageError(name, cause, f"choose another store with {OPTION}")
+        return stored, private is None
+
+    def _record(self, name: str, entry: str, artifact: Artifact, is_cached: bool, seconds: float) -> None:
+        """Write a step into ``run.json``, and say what it found."""
+        self.steps.append(
+            {
+                "stage": name,
+                "key": entry.removeprefix(f"{name}-"),
+                "digest": artifact.digest,
+                "cached": is_cached,
+                "seconds": round(seconds, 3),
+            }
+        )
+        record = {
+            "store": str(self.store.root),
+            "tools": dict(sorted(self.packages.items())),
+            "steps": self.steps,
+        }
+        with storing("run.json"):
+            write_whole(self.folder / "run.json", json.dumps(record, indent=1))
+        self.notify("cached" if is_cached else "done", f"{name}  {seconds:.1f} s")
+        self.notify("detail", f"{artifact.digest[:16]}  {artifact.folder}")
+        for finding in artifact.findings:
+            self.notify("info", finding)
+        for note in artifact.notes:
+            self.notify("warning", note)
+
+
+def _artifact(stage: Callable[..., A], stored: Stored) -> A:
+    # Only the return type: the other annotations may not be importable at run time.
+    returned = stage.__annotations__["return"]
+    kind: type[A] = vars(sys.modules[stage.__module__])[returned] if isinstance(returned, str) else returned
+    return replace(TypeAdapter(kind).validate_python(stored.record), folder=stored.folder)
+
+
+def _digest(artifact: Artifact, files: dict[str, str]) -> str:
+    facts = {
+        f.name: getattr(artifact, f.name) for f in fields(artifact) if f.name not in {"folder", "digest"}
+    }
+    return sha256_of([type(artifact).__name__, facts, files])

@@ -1,0 +1,358 @@
+"""The content-addressed store: results of steps by key, shared by all builds of a user."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.content import file_sha256, sha256_of, write_whole
+from pipeline.emulation.bundle import cache_folder
+from pipeline.errors import ConfigError, StageError, storing
+from pipeline.scratch import lock
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+RECORD = "artifact.json"
+OPTION = "--store"
+STORE = "EDGE_PIPELINE_STORE"
+Files = dict[str, dict[str, Any]]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What the store holds of one step.
+
+    Attributes:
+        name: of the stage and its key, ``STAGE-KEY``.
+        size_bytes: of all its files.
+        used: when a build last used it, in seconds since the epoch.
+    """
+
+    name: str
+    size_bytes: int
+    used: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A published step: its folder, what its record says, and the SHA-256 of each of its files."""
+
+    folder: Path
+    record: Any
+    files: dict[str, str]
+
+
+class Store:
+    """A folder of finished steps. Several builds, also in several processes, may use it at once.
+
+    A step is a folder with its record, ``artifact.json``. It is published by a rename, so that a killed build
+    leaves nothing half-written. A builder locks the step's private folder; the kernel drops the lock when
+    its holder dies. Steps in use are locked, too, until ``close``, and never evicted.
+
+    Args:
+        root: is made where it is missing.
+        limit_bytes: size to which ``close`` evicts the steps that were not used for the longest time; None:
+            without limit.
+
+    Raises:
+        ConfigError: the folder cannot be made.
+    """
+
+    def __init__(self, root: Path, limit_bytes: int | None = None) -> None:
+        self.root, self.limit_bytes = root.absolute(), limit_bytes
+        self._in_use: dict[str, int] = {}
+        self._being_made: dict[str, int] = {}
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"{self.root}: {error.strerror}; choose another folder with {OPTION}"
+            raise ConfigError(msg) from error
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Evict what is over the limit, then let go of the steps in use."""
+        if self.limit_bytes is not None:
+            with suppress(OSError, StageError):  # of a store that others fill and this user only reads
+                self.prune(self.limit_bytes)
+        while self._in_use:
+            os.close(self._in_use.popitem()[1])
+
+    def get(self, name: str) -> Stored | None:
+        """Return a published step and keep it from being evicted; None if it is missing or damaged.
+
+        Files are compared with the record by size, time stamp and inode, and hashed only if one differs.
+        """
+        folder = self.root / name
+        if name not in self._in_use:
+            handle = _share(folder)
+            if handle is None:
+                return None
+            self._in_use[name] = handle
+        stored = read(folder)
+        if stored is None:
+            os.close(self._in_use.pop(name))
+        else:
+            with suppress(OSError):
+                os.utime(folder)  # last use
+        return stored
+
+    @contextmanager
+    def making(self, name: str, waits: Say, warn: Say) -> Iterator[Path | None]:
+        """Hold a step's lock, and give an empty private folder to make it in; ``publish`` it there.
+
+        Args:
+            name: of the step.
+            waits: hears it if another build holds the lock.
+            warn: hears of a damaged step that is moved out of the way.
+
+        Returns:
+            The folder, which is removed in the end if it was not published; None if another build has
+            published the step meanwhile.
+
+        Raises:
+            OSError: the folder cannot be made.
+            StageError: a damaged step cannot be moved.
+        """
+        private = self.root / f".{name}"
+        handle = self._being_made[name] = self._lock_private(private, waits)
+        try:
+            if self.get(name) is not None:
+                private.rmdir()
+                yield None
+                return
+            if (self.root / name).exists():
+                warn(f"the stored step {name} is damaged; it is made again")
+                self._discard(name)
+            try:
+                yield private
+            finally:
+                if _is_at(handle, private):  # else it is published, and that path may be another build's
+                    shutil.rmtree(private, ignore_errors=True)
+        finally:
+            del self._being_made[name]
+            os.close(handle)
+
+    def _lock_private(self, private: Path, waits: Say) -> int:
+        """Make a step's private folder, or take over that of a killed build, and lock it."""
+        told = False
+        while True:
+            private.mkdir(exist_ok=True)
+            try:
+                handle = lock(private, wait=False)
+            except BlockingIOError:
+                if not told:
+                    waits("another build is running this step; waiting for its result")
+                told = True
+                if (shared := _share(private)) is not None:  # as soon as it is published or given up
+                    os.close(shared)
+                continue
+            except FileNotFoundError:  # published or removed meanwhile
+                continue
+            if _is_at(handle, private):
+                for left in list(private.iterdir()):  # of a killed build
+                    shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+                return handle
+            os.close(handle)
+
+    def publish(self, private: Path, name: str, record: Any, files: dict[str, str]) -> None:
+        """Rename a finished private folder into place, with its record.
+
+        Args:
+            private: as ``making`` gave it.
+            name: of the step.
+            record: JSON-like.
+            files: as ``hashes`` returned them.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        known = {file: facts | {"sha256": files[file]} for file, facts in _stats(private).items()}
+        _write_record(private, record, known)
+        private.rename(self.root / name)
+        handle = self._in_use[name] = os.dup(self._being_made[name])
+        fcntl.flock(handle, fcntl.LOCK_SH)
+
+    def _discard(self, name: str) -> None:
+        """Move a step to a name under which no build looks for it, and remove what can be removed."""
+        folder = self.root / name
+        aside = Path(tempfile.mkdtemp(prefix=".damaged-", dir=self.root))
+        try:
+            folder.rename(aside)
+        except OSError as error:
+            if folder.exists():  # else another process has moved it
+                cause = f"{folder} is damaged and cannot be moved: {error.strerror}"
+                hint = f"remove that folder, or choose another store with {OPTION}"
+                raise StageError(name.rpartition("-")[0], cause, hint) from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def entries(self) -> list[Entry]:
+        """Return all published steps, those first that were not used for the longest time."""
+        found = []
+        for folder in self.root.iterdir():
+            if folder.name.startswith(".") or not folder.is_dir():
+                continue
+            with suppress(FileNotFoundError):  # evicted meanwhile
+                size = sum(facts["size"] for facts in _stats(folder).values())
+                found.append(Entry(name=folder.name, size_bytes=size, used=folder.stat().st_mtime))
+        return sorted(found, key=lambda entry: (entry.used, entry.name))
+
+    def prune(self, limit_bytes: int = 0, unused_since: float | None = None) -> list[Entry]:
+        """Evict steps until the store is within a limit; those in use stay. Remove what killed builds left.
+
+        Args:
+            limit_bytes: of all steps together.
+            unused_since: evict those that no build has used since this time, in seconds since the epoch.
+
+        Returns:
+            What was evicted.
+
+        Raises:
+            StageError: a step cannot be removed.
+        """
+        for left in self.root.glob(".*"):
+            self._remove_unlocked(left, left)
+        entries = self.entries()
+        size, evicted = sum(entry.size_bytes for entry in entries), []
+        for entry in entries:
+            is_old = unused_since is not None and entry.used < unused_since
+            if (size > limit_bytes or is_old) and self._evict(entry.name):
+                size -= entry.size_bytes
+                evicted.append(entry)
+        return evicted
+
+    def _evict(self, name: str) -> bool:
+        """Remove a step unless a build uses it; says whether it did."""
+        with storing("cache", OPTION):
+            return self._remove_unlocked(self.root / name, self.root / f".evicted-{name}")
+
+    def _remove_unlocked(self, folder: Path, aside: Path) -> bool:
+        try:
+            handle = lock(folder, wait=False)
+        except (BlockingIOError, FileNotFoundError, NotADirectoryError):
+            return False
+        try:
+            if folder != aside:
+                folder.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+        finally:
+            os.close(handle)
+        return True
+
+    def verify(self) -> Iterator[tuple[str, bool]]:
+        """Hash every file of every step and remove damaged ones; yield each name and whether it was sound."""
+        for entry in self.entries():
+            sound = read(self.root / entry.name, hashes=True) is not None
+            if not sound and not (self.root / entry.name).exists():
+                continue  # evicted meanwhile
+            if not sound:
+                self._discard(entry.name)
+            yield entry.name, sound
+
+
+def user_store() -> Path:
+    """Return the user's store: below the cache folder, unless ``EDGE_PIPELINE_STORE`` names another."""
+    chosen = os.environ.get(STORE)
+    return Path(chosen).absolute() if chosen else cache_folder() / "store"
+
+
+def read(folder: Path, *, hashes: bool = False) -> Stored | None:
+    """Return a published step, or None if its files are not the ones that its record names.
+
+    Args:
+        folder: of the step.
+        hashes: hash every file, whatever its time stamp says.
+    """
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        known: Files = record["files"]
+        found = _stats(folder)
+        if known.keys() != found.keys():
+            return None
+        moved = {
+            file
+            for file, facts in found.items()
+            if hashes or any(facts[key] != known[file][key] for key in facts)
+        }
+        if any(file_sha256(folder / file) != known[file]["sha256"] for file in moved):
+            return None
+        files = {file: known[file]["sha256"] for file in sorted(known)}
+        stored = Stored(folder=folder, record=record["record"], files=files)
+        if record["digest"] != sha256_of([stored.record, files]):
+            return None
+        if moved and not hashes:
+            with suppress(OSError):  # a store that cannot be written to hashes it the next time, too
+                _write_record(folder, stored.record, {file: known[file] | found[file] for file in known})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return stored
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Map every file of a step (POSIX path, sorted), its record left out, to its SHA-256."""
+    return {file: file_sha256(folder / file) for file in _stats(folder)}
+
+
+def _write_record(folder: Path, record: Any, files: Files) -> None:
+    digest = sha256_of([record, {file: files[file]["sha256"] for file in files}])
+    text = json.dumps({"record": record, "files": files, "digest": digest}, indent=1, sort_keys=True)
+    write_whole(folder / RECORD, text)
+
+
+def _stats(folder: Path) -> Files:
+    """Map every file below a folder (POSIX path, sorted), its record left out, to its ``stat``."""
+    found: Files = {}
+    folders = [""]
+    while folders:
+        prefix = folders.pop()
+        with os.scandir(folder / prefix) as listed:
+            for each in listed:
+                path = f"{prefix}{each.name}"
+                if each.is_dir(follow_symlinks=False):
+                    folders.append(f"{path}/")
+                elif path != RECORD:
+                    facts = each.stat()
+                    found[path] = {
+                        "size": facts.st_size,
+                        "mtime_ns": facts.st_mtime_ns,
+                        "inode": facts.st_ino,
+                    }
+    return dict(sorted(found.items()))
+
+
+def _share(folder: Path) -> int | None:
+    """Wait until nobody has a folder's lock alone, then share it; None if the folder is not there then."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    if _is_at(handle, folder):
+        return handle
+    os.close(handle)
+    return None
+
+
+def _is_at(handle: int, folder: Path) -> bool:
+    """Tell whether an open folder is still the one at that path."""
+    try:
+        return os.path.samestat(os.fstat(handle), folder.stat())
+    except FileNotFoundError:
+        return False
