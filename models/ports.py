@@ -3,30 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-Task = Literal[
-    "classification",
-    "binary",
-    "multi-label",
-    "regression",
-    "reconstruction",
-    "anomaly",
-    "segmentation",
-    "embedding",
-]
-"""What one output of a model is for:
-
-- classification: one of several classes; targets int64 ``(n,)`` class ids
-- binary: one of two, by a single output; int64 ``(n,)`` of 0 and 1
-- multi-label: any of several classes; uint8 ``(n, classes)`` of 0 and 1
-- regression: numbers; float32 ``(n, *output_shape)``
-- reconstruction: the input itself (an autoencoder); no targets are stored
-- anomaly: the input itself, judged by how badly that succeeds; int64 ``(n,)``, 1 for an anomaly, in training
-  samples 0
-- segmentation: a class for each position; int64 ``(n, *positions)`` class ids, -1 where there is none
-- embedding: a vector that is compared with others; targets int64 ``(n,)`` or none
-"""
 
 
 @dataclass(frozen=True)
@@ -50,3 +26,19 @@ class Port:
     def fixed_shape(self) -> tuple[int, ...]:
         """The shape, where no length is open any more."""
         return tuple(length or 1 for length in self.shape)
+
+
+def classes_of(output: Port) -> int | None:
+    """Return how long an output's last axis is; None where that is open."""
+    return output.shape[-1] if output.shape else 1
+
+
+def describe(output: Port) -> str:
+    """Return a few words for an output, such as ``one sigmoid output`` or ``4 softmax outputs``."""
+    kind = f"{output.activation} " if output.activation else ""
+    if output.shape in ((), (1,)):
+        return f"one {kind}output"
+    if len(output.shape) == 1 and output.shape[0] is not None:
+        return f"{output.shape[0]} {kind}outputs"
+    sizes = " x ".join("any" if length is None else str(length) for length in output.shape)
+    return f"{sizes} {kind}outputs"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from models.ports import Port, Task
+from models.ports import Port
+from models.task_rules import Task
 from pipeline.formats import Format
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, Field, StringConstraints, field_validator, model_validator
 
-from models.ports import Task
+from models.task_rules import Task
 from pipeline.errors import ConfigError
 from pipeline.formats import FORMATS, Format
 from pipeline.sections import Section, Unkeyed, renamed_value

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from models.data.facts import WHITE
 from models.data.store import matches
-from models.data.tasks import classes_of
 from models.errors import DataError
+from models.ports import classes_of
 
 if TYPE_CHECKING:
     from models.data.facts import Facts

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from models.ports import Task
-
     Array = NDArray[Any]
     Batch = tuple[tuple[Array, ...], tuple[Array, ...]]
     """One array for each input, one for each output or none at all; as many rows in each."""
@@ -62,7 +60,7 @@ class DataOptions:
     """
 
     test_fraction: float = 0.2
-    tasks: tuple[Task | None, ...] = ()
+    tasks: tuple[str | None, ...] = ()
     labels: tuple[str, ...] = ()
     target: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
@@ -75,7 +73,7 @@ class DataOptions:
     max_samples: int = 1_000_000
     ignore: int | None = None
 
-    def task(self, index: int) -> Task | None:
+    def task(self, index: int) -> str | None:
         """Return the task that was given for an output."""
         return self.tasks[index] if index < len(self.tasks) else None
 
@@ -94,7 +92,7 @@ class StoredData:
         text_labels: whether the labels of an output are text, whose ids follow from ``class_names``.
     """
 
-    tasks: tuple[Task, ...]
+    tasks: tuple[str, ...]
     class_names: tuple[str, ...]
     train_samples: int
     test_samples: int

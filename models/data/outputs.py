@@ -11,16 +11,17 @@ from models.data.facts import same, scan
 from models.data.ignored import ignored_note, without_ignored
 from models.data.rows import rows_of_file
 from models.data.store import input_file, raw_target_file
+from models.data.target_forms import threshold_of
 from models.data.targets import (
     Place,
     normal_class,
     number_classes,
     order_words,
-    threshold_of,
     write_targets,
 )
-from models.data.tasks import Answer, check_range, classes_of, infer
+from models.data.tasks import Answer, infer
 from models.errors import DataError
+from models.task_rules import TASK_RULES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,9 +29,8 @@ if TYPE_CHECKING:
     from models.data.facts import Facts
     from models.data.options import DataOptions
     from models.data.store import Stored
-    from models.ports import Port, Task
-
-_NAMED = ("classification", "binary", "multi-label", "segmentation")
+    from models.ports import Port
+    from models.task_rules import Task
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def store_target(
     """
     given = options.task(target.index)
     if target.stored.targets == 0:
-        if given in ("reconstruction", "embedding"):
+        if given is not None and not TASK_RULES[given].needs_targets:
             return given, ()
         if given is not None:
             msg = f"no labels, which {given} needs; add them to the data"
@@ -112,8 +112,9 @@ def store_target(
     else:
         task = given
     numbering = number_classes(task, target.output, facts, labels)
-    found = _names_of(task, names or numbering.names, target.output, normal or 0)
-    ignore = ignore if task == "segmentation" else None
+    rule, named = TASK_RULES[task], names or numbering.names
+    found = rule.names(named, target.output, normal or 0) if named else ()
+    ignore = ignore if rule.has_positions else None
     notes += filter(None, (numbering.note, _range_note(task, target.output, facts), ignored_note(ignore)))
     write_targets(
         target.raw,
@@ -155,9 +156,10 @@ def _report(target: Target, answer: Answer, notes: list[str], findings: list[str
 
 def _range_note(task: Task, output: Port, facts: Facts) -> str:
     """Return a note on values that are thresholded, or that the model cannot reach; else an empty string."""
-    if task == "regression":
-        return check_range(facts, output)
-    threshold = threshold_of(task, output, facts)
+    rule = TASK_RULES[task]
+    if rule.range_note:
+        return rule.range_note(facts, output)
+    threshold = threshold_of(output, facts) if rule.has_positions else None
     if threshold is None or facts.painted:
         return ""
     return f"masks with values from {facts.low:g} to {facts.high:g} were thresholded at {threshold:g}"
@@ -184,20 +186,3 @@ def _only_class(target: Target) -> int | None:
 def _is_input(target: Target) -> bool:
     path = input_file(target.folder, 0)
     return rows_of_file(path).shape[1:] == rows_of_file(target.raw).shape[1:] and same(path, target.raw)
-
-
-def _names_of(task: Task, names: tuple[str, ...], output: Port, normal: int) -> tuple[str, ...]:
-    if not names or task in ("regression", "reconstruction"):
-        return ()
-    if task == "anomaly":
-        others = [name for index, name in enumerate(names) if index != normal]
-        return names[normal], others[0] if len(others) == 1 else "anomaly"
-    classes = classes_of(output)
-    if task in _NAMED and classes is not None and len(names) != max(classes, 2):
-        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-        msg = (
-            f"{len(names)} class names ({shown}) for {max(classes, 2)} classes of {output.name!r}; "
-            "name every class in labels, in the order of the model's outputs"
-        )
-        raise DataError(msg)
-    return names

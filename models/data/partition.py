@@ -12,6 +12,7 @@ from models.data.rows import rows_of_file, together
 from models.data.splits import bins, make_split, split_groups, split_time, without_shared
 from models.data.store import input_file
 from models.errors import DataError
+from models.task_rules import TASK_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,11 +22,10 @@ if TYPE_CHECKING:
 
     from models.data.options import DataOptions
     from models.data.store import Stored
-    from models.ports import Task
+    from models.task_rules import Task
 
     Indices = NDArray[np.int64]
 
-_STRATIFIED = ("classification", "binary", "anomaly", "embedding", "regression")
 _PAIRS = 64  # of consecutive samples that are looked at for overlap
 _MIN_SHARED = 8  # steps
 
@@ -57,10 +57,10 @@ def choose_rows(
     strata, anomalous = np.zeros(count, np.int64), np.zeros(count, bool)
     stratified: Task | None = None
     for index in reversed(range(len(tasks))):  # the first output that can tell decides
-        if target_file(folder, index).exists() and tasks[index] in _STRATIFIED:
+        if target_file(folder, index).exists() and TASK_RULES[tasks[index]].strata:
             stratified = tasks[index]
             strata = _strata(target_file(folder, index), tasks[index])
-        if tasks[index] == "anomaly":
+        if TASK_RULES[tasks[index]].only_normal:
             anomalous |= np.load(target_file(folder, index)) == 1
     if stored.test_rows is None:
         numbers = _numbers(groups, count)
@@ -75,7 +75,7 @@ def choose_rows(
         notes.append(f"{unfit} anomalies among the training samples {where}: only normal ones are trained on")
     train = train[~anomalous[train]]
     total = len(train)
-    classes = strata if stratified in ("classification", "binary") else None
+    classes = strata if stratified is not None and TASK_RULES[stratified].one_class else None
     train, shared = without_shared(train, test, stored.digests, classes)
     if shared:
         notes.append(
@@ -199,7 +199,7 @@ def _numbers(groups: Iterable[str] | None, count: int) -> Indices | None:
 
 
 def _strata(path: Path, task: Task) -> Indices:
-    if task != "regression":
+    if TASK_RULES[task].strata == "ids":
         return np.asarray(np.load(path), np.int64)
     means = [piece.reshape(len(piece), -1).mean(axis=1) for (piece,) in together([rows_of_file(path)])]
     return bins(np.concatenate(means))

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from models.ports import Port, Task
+    from models.ports import Port
+    from models.task_rules import Task
 
 
 def load_data(
@@ -37,7 +38,7 @@ def load_data(
     Args:
         source: a file, a folder, or ``module:function``; see docs/reference/data.md.
         folder: exists. It gets ``input_0.npy`` ... ``(n, *shape)`` with the source's values and dtype,
-            ``target_0.npy`` ... in the form of each task (:data:`models.ports.Task`; none of a reconstruction
+            ``target_0.npy`` ... in the form of each task (``models.task_rules``; none of a reconstruction
             or of an embedding without labels), ``train.npy`` and ``test.npy``: int64 rows, ascending.
         inputs: of the model.
         outputs: of the model.

@@ -10,21 +10,20 @@ import numpy as np
 from models.data.ignored import NO_CLASS
 from models.data.rows import RowWriter, rows_of_file, together
 from models.data.store import TEST, TRAIN, fit
-from models.data.tasks import classes_of
+from models.data.target_forms import are_ids
 from models.errors import DataError
+from models.ports import classes_of
+from models.task_rules import TASK_RULES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from models.data.facts import Facts
     from models.data.options import Array
-    from models.ports import Port, Task
+    from models.data.target_forms import Change
+    from models.ports import Port
+    from models.task_rules import Task
 
-    Change = Callable[[Array], Array]
-
-THRESHOLD = 128
-"""Of masks painted in 0 and 255."""
 NORMAL_WORDS = frozenset({"normal", "good", "ok", "healthy", "nominal", "regular", "negative", "inlier"})
 
 
@@ -62,14 +61,8 @@ def number_classes(task: Task, output: Port, facts: Facts, labels: tuple[str, ..
         facts: of the labels.
         labels: names of the classes in order, given by the user; may be empty.
     """
-    limit = 2 if task == "binary" else _limit(task, output)
-    if (
-        limit is None
-        or facts.words
-        or not facts.integral
-        or not facts.distinct
-        or not _are_ids(facts, output)
-    ):
+    rule, limit = TASK_RULES[task], _limit(task, output)
+    if limit is None or facts.words or not facts.integral or not facts.distinct or not are_ids(facts, output):
         return Numbering()
     values = [int(value) for value in facts.distinct]
     if len(labels) == limit and all(str(value) in labels for value in values):
@@ -80,17 +73,9 @@ def number_classes(task: Task, output: Port, facts: Facts, labels: tuple[str, ..
     shown = (
         "-1 and 1 were taken as 0 and 1" if order[0] < 0 else f"1 to {limit} were taken as 0 to {limit - 1}"
     )
-    kind = "masks" if task == "segmentation" else "labels"
+    kind = "masks" if rule.has_positions else "labels"
     names = labels or tuple(map(str, order))
     return Numbering({float(value): index for index, value in enumerate(order)}, names, f"{kind} {shown}")
-
-
-def _are_ids(facts: Facts, output: Port) -> bool:
-    """Tell ids from one-hot rows, which have one axis more."""
-    axes = len(output.shape) - 1
-    return facts.shape in ((), (1,)) or (
-        axes > 0 and (len(facts.shape) == axes or (len(facts.shape) == axes + 1 and facts.shape[-1] == 1))
-    )
 
 
 def write_targets(
@@ -109,7 +94,7 @@ def write_targets(
 
     Args:
         raw: ``.npy`` as the source gives them, text as indices of words.
-        path: to write; nothing is written for a reconstruction.
+        path: to write; nothing is written where the task stores none.
         task: given or inferred.
         output: of the model.
         facts: of ``raw``.
@@ -121,9 +106,13 @@ def write_targets(
     Raises:
         DataError: they are no targets of this task, or outside the model's classes.
     """
-    if task == "reconstruction":
+    rule, numbers = TASK_RULES[task], (numbering or Numbering()).ids
+    if rule.stored is None:
         return
-    change = _change(task, output, facts, normal, (numbering or Numbering()).ids)
+    if numbers:
+        change = _by_number(numbers, output.shape[:-1] if rule.has_positions else ())
+    else:
+        change = rule.stored(task, output, facts, normal or 0)
     writer = RowWriter(path)
     limit = _limit(task, output)
     try:
@@ -187,7 +176,7 @@ def _is_number(word: str) -> bool:
 
 def _limit(task: Task, output: Port) -> int | None:
     classes = classes_of(output)
-    if task in ("classification", "segmentation") and classes is not None:
+    if TASK_RULES[task].class_ids and classes is not None:
         return max(classes, 2)
     return None
 
@@ -220,71 +209,7 @@ def _counts(facts: Facts, limit: int) -> str:
     return f"the data has {len(values)} classes ({shown}{more}), the model has {limit}; {fix}"
 
 
-def _change(task: Task, output: Port, facts: Facts, normal: int | None, numbers: dict[float, int]) -> Change:
-    """Return the function from raw to stored targets, for a batch."""
-    if task in ("classification", "binary", "segmentation") and numbers:
-        ids = _by_number(numbers)
-        positions = output.shape[:-1] if task == "segmentation" else ()
-        return lambda rows: fit(ids(rows), positions, reshape=False, name="labels")
-    if task == "classification":
-        return _to_ids(task, facts, 0)
-    if task == "segmentation":
-        return _to_masks(output, facts)
-    if task == "binary":
-        return _to_zero_one(facts)
-    if task == "anomaly":
-        as_ids = _to_ids(task, facts, 0)
-        return lambda rows: (as_ids(rows) != (normal or 0)).astype(np.int64)
-    if task == "multi-label":
-        if facts.shape not in ((classes_of(output),), (classes_of(output), 1)) or not facts.zero_one:
-            raise DataError(_wrong(task, facts, f"rows of {classes_of(output)} zeros and ones"))
-        return lambda rows: rows.reshape(len(rows), -1).astype(np.uint8)
-    if task == "embedding":
-        return _to_ids(task, facts, 0)
-    return lambda rows: fit(rows, output.shape, reshape=False, name="targets").astype(np.float32)
-
-
-def _by_number(numbers: dict[float, int]) -> Change:
+def _by_number(numbers: dict[float, int], positions: tuple[int | None, ...]) -> Change:
     values = np.array(sorted(numbers), np.float64)
     ids = np.array([numbers[value] for value in values.tolist()], np.int64)
-    return lambda rows: ids[np.searchsorted(values, rows)]
-
-
-def _to_ids(task: Task, facts: Facts, axes: int) -> Change:
-    """Class ids from ids or from one-hot rows, which have ``axes`` and one more."""
-    if len(facts.shape) == axes + 1 and facts.shape[-1] > 1 and facts.soft:
-        return lambda rows: rows.argmax(axis=-1).astype(np.int64)
-    if not facts.integral or len(facts.shape) not in (axes, axes + 1) or facts.shape[axes:] not in ((), (1,)):
-        raise DataError(_wrong(task, facts, "integer ids or one-hot rows"))
-    return lambda rows: rows.reshape(rows.shape[: axes + 1]).astype(np.int64)
-
-
-def threshold_of(task: Task, output: Port, facts: Facts) -> float | None:
-    """Return the lowest value of the foreground in masks of two classes; None where masks hold ids."""
-    if task != "segmentation" or (classes_of(output) or 0) > 2 or not _are_ids(facts, output):
-        return None
-    if facts.painted or facts.nearly_painted:
-        return THRESHOLD
-    return 0.5 if not facts.integral and 0 <= facts.low <= facts.high <= 1 else None
-
-
-def _to_masks(output: Port, facts: Facts) -> Change:
-    positions = output.shape[:-1]
-    threshold = threshold_of("segmentation", output, facts)
-    if threshold is not None:
-        return lambda rows: fit((rows >= threshold).astype(np.int64), positions, reshape=False, name="masks")
-    ids = _to_ids("segmentation", facts, len(positions))
-    return lambda rows: fit(ids(rows), positions, reshape=False, name="masks")
-
-
-def _to_zero_one(facts: Facts) -> Change:
-    if facts.high > 1 or facts.low < 0:
-        raise DataError(_wrong("binary", facts, "0 and 1"))
-    return _to_ids("binary", facts, 0)
-
-
-def _wrong(task: str, facts: Facts, form: str) -> str:
-    return (
-        f"targets of shape {facts.shape} a sample, from {facts.low:g} to {facts.high:g}, are none of "
-        f"{task}; give {form}"
-    )
+    return lambda rows: fit(ids[np.searchsorted(values, rows)], positions, reshape=False, name="labels")

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from models.data.store import matches
 from models.errors import DataError
+from models.ports import classes_of, describe
+from models.task_rules import TASK_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from models.data.facts import Facts
-    from models.ports import Port, Task
+    from models.ports import Port
+    from models.task_rules import Task
 
 _SAY = "or give the task"
-_RANGES = {"sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
-_OVERSHOOT = 0.25  # of such a range: targets scaled by the training samples alone leave it by a little
 
 
 class Answer(NamedTuple):
@@ -61,8 +62,9 @@ def infer(
         rebuilds = False  # one number from one number
     if facts is None:
         return _without_targets(output, rebuilds)
-    if rebuilds and same_as_input:
-        return Answer("reconstruction", f"{describe(output)}, the targets are the inputs")
+    for task, rule in TASK_RULES.items():
+        if rule.recognizes and (reason := rule.recognizes(facts, output, rebuilds and same_as_input)):
+            return Answer(task, reason)
     if facts.scalar and rebuilds:
         if len(output.shape) > 1:
             return _of_autoencoder(facts, output, normal)
@@ -71,52 +73,6 @@ def infer(
     if len(output.shape) > 1:
         return _of_maps(facts, output, rebuilds)
     return _of_scalars(facts, output) if facts.scalar else _of_vectors(facts, output)
-
-
-def classes_of(output: Port) -> int | None:
-    """Return how long an output's last axis is; None where that is open."""
-    return output.shape[-1] if output.shape else 1
-
-
-def describe(output: Port) -> str:
-    """Return a few words for an output, such as ``one sigmoid output`` or ``4 softmax outputs``."""
-    kind = f"{output.activation} " if output.activation else ""
-    if output.shape in ((), (1,)):
-        return f"one {kind}output"
-    if len(output.shape) == 1 and output.shape[0] is not None:
-        return f"{output.shape[0]} {kind}outputs"
-    sizes = " x ".join("any" if length is None else str(length) for length in output.shape)
-    return f"{sizes} {kind}outputs"
-
-
-def check_range(facts: Facts, output: Port) -> str:
-    """Compare the targets of a regression with what the output's activation can give.
-
-    Returns:
-        A note where they leave that range by a little, else an empty string.
-
-    Raises:
-        DataError: they leave it by more, so that the model cannot have been trained on them as they are.
-    """
-    if output.activation not in _RANGES:
-        return ""
-    low, high = _RANGES[output.activation]
-    beyond = max(low - facts.low, facts.high - high) / (high - low)
-    what = (
-        f"targets from {facts.low:g} to {facts.high:g} for the {output.activation} output {output.name!r}, "
-        f"which gives {low:g} to {high:g}"
-    )
-    if beyond <= 0:
-        return ""
-    if beyond <= _OVERSHOOT:
-        return f"{what}: the model cannot reach all of them"
-    fix = "scale the targets as they were for its training"
-    if facts.integral and facts.low >= 0 and facts.high <= 255:
-        fix += f" (divide them by {255 if facts.high > 100 else facts.high:g}?)"
-        if len(output.shape) > 1:
-            fix += ', or give task = "segmentation" if they are masks'
-    msg = f"{what}; {fix}"
-    raise DataError(msg)
 
 
 def _without_targets(output: Port, rebuilds: bool) -> Answer:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from models.ports import Task
+    from models.task_rules import Task
 
 
 @dataclass(frozen=True, kw_only=True)

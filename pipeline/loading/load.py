@@ -20,7 +20,8 @@ from pipeline.training.fine_tuning import OF_CLASSES
 
 if TYPE_CHECKING:
     from models.data.options import DataOptions, StoredData
-    from models.ports import Port, Task
+    from models.ports import Port
+    from models.task_rules import Task
     from pipeline.config import CalibrationConfig, DataConfig, ModelConfig, ShiftConfig
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from models.ports import Task
+    from models.task_rules import Task
     from pipeline.artifacts import Baseline, Dataset, PreparedModel, Preprocessing
     from pipeline.tasks.scoring import Standard
 

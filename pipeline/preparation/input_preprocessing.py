@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from models.ports import Port, Task
+    from models.ports import Port
+    from models.task_rules import Task
     from pipeline.artifacts import Preprocessing
     from pipeline.config import InputPreprocessing, PreprocessingConfig
     from pipeline.preparation.input_styles import Style
@@ -64,7 +65,7 @@ class Probe:
     Attributes:
         predict: the model, from preprocessed inputs (n, ...) to real outputs (n, ...), for each of them.
         raw: for each input (n, ...) samples, few enough to be inferred at once.
-        targets: for each output, as ``models.ports.Task`` says, or None.
+        targets: for each output, as ``models.task_rules`` says, or None.
         tasks: of the outputs.
     """
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from models.ports import Port, Task
+    from models.ports import Port
+    from models.task_rules import Task
     from pipeline.artifacts import Dataset, PreparedModel, Transform
     from pipeline.config import BuildConfig
     from pipeline.flatbuffer import Tensor, TfliteModel

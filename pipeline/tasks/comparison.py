@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from models.ports import Task  # noqa: TC001 - pydantic reads the annotations
+from models.task_rules import Task  # noqa: TC001 - pydantic reads the annotations
 
 Better = Literal["higher", "lower"]
 POINTS = "points"

@@ -12,7 +12,7 @@ from pipeline.tasks.scoring import compared
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from models.ports import Task
+    from models.task_rules import Task
 
     Floats = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from models.ports import Task
+    from models.task_rules import Task
 
     Floats = NDArray[np.float64]
     Gain = tuple[float, float]
@@ -80,7 +80,7 @@ def score_of(
         task: of the output.
         outputs: real numbers, probabilities or logits.
         inputs: the first input of the model, (n, ...), which autoencoders are compared with.
-        target: as ``models.ports.Task`` says.
+        target: as ``models.task_rules`` says.
     """
     if task in {"reconstruction", "anomaly"}:
         gains = _explained(outputs.reshape(inputs.shape), inputs)

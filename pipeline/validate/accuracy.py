@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from models.ports import Task
+    from models.task_rules import Task
 
 BOOTSTRAP = 2000
 
@@ -102,7 +102,7 @@ class Judge:
         Args:
             baseline: the float model's outputs (n, *output_shape).
             quantized: the int8 model's, dequantized, of the same shape.
-            targets: as ``models.ports.Task`` says for the task; None where it has none.
+            targets: as ``models.task_rules`` says for the task; None where it has none.
             inputs: the models' float input (n, ...); needed where the output is held to it.
 
         Raises:

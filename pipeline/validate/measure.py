@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from models.ports import Port, Task
+    from models.ports import Port
+    from models.task_rules import Task
     from pipeline.config import ValidateConfig
     from pipeline.runtimes.runtime import Runtime
     from pipeline.samples import Samples

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from models.ports import Task
+    from models.task_rules import Task
     from pipeline.artifacts import Preprocessing
 
 Kind = Literal["image", "series", "vector", "indices", "other"]

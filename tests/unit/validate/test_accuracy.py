@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from models.ports import Task
+from models.task_rules import Task
 from pipeline.errors import InputError
 from pipeline.tasks.comparison import Comparison
 from pipeline.tasks.evidence import Chunk, merge
