@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset
     from pipeline.config import BuildConfig, DataConfig
     from pipeline.targets import Device, Target
-    from pipeline.tasks.scoring import Standard
+    from pipeline.tasks.standing import Standard
     from pipeline.validate.report import Report
 
 

@@ -14,6 +14,7 @@ from pipeline.content import file_sha256
 from pipeline.errors import InputError
 from pipeline.runtimes.scaling import quantize_inputs
 from pipeline.samples import Samples
+from pipeline.tasks.spec import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,7 +134,7 @@ def _of_classes(data: Dataset, labels: NDArray[np.int64], saved: Saved) -> Itera
     """The classes' rates, changed as the model's answers changed from testing to the field."""
     for index, task in enumerate(data.tasks[: len(saved.outputs)]):
         tested, seen = saved.baseline.outputs[index].classes, saved.outputs[index].classes
-        if task not in {"classification", "binary"} or tested is None or seen is None:
+        if not TASKS[task].one_class or tested is None or seen is None:
             continue
         if len(tested) != len(seen) or labels.max() >= len(seen):
             msg = "the field's statistics have other classes than the data; give those of this model"

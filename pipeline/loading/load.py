@@ -16,7 +16,7 @@ from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.isolation import sandbox
 from pipeline.loading.field_calibration import choose_like_field
 from pipeline.progress import track
-from pipeline.training.fine_tuning import OF_CLASSES
+from pipeline.tasks.spec import TASKS
 
 if TYPE_CHECKING:
     from models.data.options import DataOptions, StoredData
@@ -273,9 +273,9 @@ def stored_dataset(found: StoredData, folder: Path, inputs: int, outputs: tuple[
 
 def _numbered(tasks: tuple[Task, ...], outputs: tuple[Port, ...]) -> tuple[str, ...]:
     counts = [
-        max(port.shape[-1] or 1, 2) if task != "multi-label" else port.shape[-1] or 1
+        max(port.shape[-1] or 1, 2) if TASKS[task].class_ids else port.shape[-1] or 1
         for task, port in zip(tasks, outputs, strict=True)
-        if task in OF_CLASSES
+        if TASKS[task].of_classes
     ]
     return tuple(str(label) for label in range(counts[0])) if counts else ()
 
@@ -312,6 +312,7 @@ def choose_calibration(
 def _labels(data: Dataset, rows: Any) -> Any:
     """A class id for each training sample, where there are classes; else 0 for all."""
     for index, task in enumerate(data.tasks):
-        if task in {"classification", "binary", "embedding"} and data.target(index).exists():
+        rule = TASKS[task]
+        if rule.strata == "ids" and not rule.only_normal and data.target(index).exists():
             return np.load(data.target(index))[rows]
     return np.zeros(len(rows), np.int64)

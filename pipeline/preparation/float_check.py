@@ -21,9 +21,9 @@ from pipeline.runtimes.evaluation import infer_all
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.scaling import as_input, as_real
 from pipeline.samples import Samples
-from pipeline.tasks.label_order import OF_COLUMNS, is_beyond_luck, label_order, put_in_order
+from pipeline.tasks.label_order import has_columns, is_beyond_luck, label_order, put_in_order
 from pipeline.tasks.scoring import against_chance, compared, score_of
-from pipeline.training.fine_tuning import OF_CLASSES
+from pipeline.tasks.spec import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from models.task_rules import Task
     from pipeline.artifacts import Baseline, Dataset, PreparedModel, Preprocessing
-    from pipeline.tasks.scoring import Standard
+    from pipeline.tasks.standing import Standard
 
 CHECKED_SAMPLES = 1000  # of the test samples, and as many of the training samples
 MOST_VALUES = 20_000_000  # of an output, of those samples together
@@ -221,7 +221,7 @@ class Answered:
             _right(task, outputs, labels, logits) for labels in (target, put_in_order(task, target, order))
         )
         of = f"output {self.names[index]!r}: " if self.names[index] else ""
-        if task == "regression":
+        if TASKS[task].said is None:
             scores = (
                 f"as they are, R2 is {before:.1%} on {len(outputs):,} samples, in another order {after:.1%}"
             )
@@ -235,12 +235,12 @@ class Answered:
 
     def _advice(self, index: int, order: tuple[int, ...]) -> str:
         classes = self.data.classes
-        by_column = self.data.tasks[index] in OF_COLUMNS
+        by_column = has_columns(self.data.tasks[index])
         if self.data.text_labels and not by_column and self._named(index, len(order)):
             names = [f"class {at}" for at in range(len(order))]
             for name, place in zip(classes, order, strict=False):
                 names[place] = name
-            if any(task in OF_CLASSES for task in self.data.tasks[:index]):  # labels are of the first one
+            if any(TASKS[task].of_classes for task in self.data.tasks[:index]):  # labels are of the first one
                 numbered = ", ".join(f"{name} as {at}" for at, name in enumerate(names))
                 return f"write its labels as numbers: {numbered}"
             listed = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
@@ -255,13 +255,13 @@ class Answered:
     def _named(self, index: int, count: int) -> bool:
         """Whether the data's class names are those of this output: the first that has as many classes."""
         _, outputs = next(iter(self._splits.values()))
-        of_classes = [at for at, task in enumerate(self.data.tasks) if task in OF_CLASSES]
+        of_classes = [at for at, task in enumerate(self.data.tasks) if TASKS[task].of_classes]
         same = [at for at in of_classes if max(outputs[at].shape[-1], 2) == len(self.data.classes)]
         return len(self.data.classes) <= count and index == (same or of_classes)[0]
 
 
 def _right(task: Task, outputs: NDArray[Any], target: NDArray[Any], from_logits: bool | None) -> float:
-    if task == "regression":
+    if TASKS[task].said is None:
         return score_of(task, outputs, outputs, target) or 0.0
     return float(np.equal(*compared(task, outputs, target, from_logits)).mean())
 

@@ -14,7 +14,8 @@ import numpy as np
 from pipeline.artifacts import Transform
 from pipeline.preparation.input_styles import declared_style, is_table, settings_of, usual_styles
 from pipeline.tasks.label_order import label_order, put_in_order
-from pipeline.tasks.scoring import METRICS, against_chance, score_of
+from pipeline.tasks.scoring import against_chance, score_of
+from pipeline.tasks.spec import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,7 +79,7 @@ class Probe:
         """Score the model under these transforms: the mean over the outputs that can be scored."""
         inputs = [transform.apply(raw) for transform, raw in zip(transforms, self.raw, strict=True)]
         scores, ranks, better, reordered = [], [], False, 0.0
-        for task, found, target in zip(self._judged, self.predict(inputs), self.targets, strict=True):
+        for task, found, target in zip(self.tasks, self.predict(inputs), self.targets, strict=True):
             score = score_of(task, found, inputs[0], target) if np.isfinite(found).all() else None
             if score is None:
                 continue
@@ -95,13 +96,8 @@ class Probe:
     @property
     def metric(self) -> str:
         """What the score is called."""
-        names = {METRICS[task] for task in self._judged}
+        names = {TASKS[task].metric for task in self.tasks}
         return names.pop() if len(names) == 1 else "mean score"
-
-    @property
-    def _judged(self) -> list[Task]:
-        """Training samples hold no anomalies: what tells is how well the normal ones are rebuilt."""
-        return ["reconstruction" if task == "anomaly" else task for task in self.tasks]
 
 
 @dataclass(frozen=True, order=True)

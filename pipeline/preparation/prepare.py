@@ -15,7 +15,7 @@ from pipeline.preparation.input_preprocessing import PROBE_SAMPLES, Choice, Prob
 from pipeline.preparation.input_styles import declared_transforms
 from pipeline.progress import track
 from pipeline.samples import Samples
-from pipeline.training.fine_tuning import OF_INPUT
+from pipeline.tasks.spec import TASKS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,8 @@ def prepare_model(
             _probe(data, _keras_predict(original)), _fixed_ports(model, data), config
         )
         transforms = choice.transforms
-        is_free = not OF_INPUT & set(data.tasks)  # else the output is held to the input as it is
+        # An output that is compared with the input needs the input as it is.
+        is_free = not any(TASKS[task].of_input for task in data.tasks)
         graph, lifted, lifts = lift_normalization(given) if is_free else (given, {}, [])
         lifted_transforms = _each_then(transforms, model, lifted)
         balanced = _balancing(model, data, lifted_transforms) if config.balance and is_free else {}

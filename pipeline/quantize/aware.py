@@ -11,7 +11,8 @@ from models.layers import own_layers
 from models.prepare import unsupported_by_qat
 from pipeline.artifacts import AwareModel, LayerTreatment
 from pipeline.samples import Samples
-from pipeline.training.fine_tuning import OF_CLASSES, fine_tune
+from pipeline.tasks.spec import TASKS
+from pipeline.training.fine_tuning import fine_tune
 from pipeline.training.keras_io import open_model, open_weights, save_weights, start_tensorflow
 from pipeline.training.tfmot import tensorflow_model_optimization
 
@@ -76,7 +77,7 @@ def unbounded_outputs(model: Any, described: PreparedModel) -> tuple[str, ...]:
     return tuple(
         layer.name
         for layer, task in zip(layers, described.tasks, strict=True)
-        if task not in OF_CLASSES and hasattr(layer, "kernel") and layer.activation.__name__ == "linear"
+        if not TASKS[task].of_classes and hasattr(layer, "kernel") and layer.activation.__name__ == "linear"
     )
 
 

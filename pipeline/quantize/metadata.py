@@ -11,7 +11,7 @@ from deploy.bundle import labels_text
 from pipeline.artifacts import QuantizedModel  # noqa: TC001 - Run.step reads the return type
 from pipeline.flatbuffer import printable, read_tflite
 from pipeline.flatbuffer.metadata import ModelMetadata, TensorMetadata, write_metadata
-from pipeline.training.fine_tuning import OF_CLASSES
+from pipeline.tasks.spec import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,7 +115,7 @@ def _input(tensor: Tensor, port: Port, transform: Transform) -> TensorMetadata:
 def _output(
     tensor: Tensor, port: Port, task: Task, from_logits: bool | None, classes: Sequence[str]
 ) -> TensorMetadata:
-    of_classes = task in OF_CLASSES
+    of_classes = TASKS[task].of_classes
     labelled = of_classes and bool(classes) and tensor.shape[-1] == len(classes)
     low, high = _range(tensor)
     values = "" if not of_classes else ", logits" if from_logits else ", probabilities"

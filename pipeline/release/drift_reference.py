@@ -18,6 +18,7 @@ from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.scaling import as_real
 from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
+from pipeline.tasks.spec import TASKS
 from pipeline.validate.subject import tensor_inputs
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ def _null(
 
 def _accuracy(task: str, answers: NDArray[Any], truth: NDArray[Any] | None, logits: bool) -> float | None:
     """The share of right answers of a classifier with one answer a sample, where there are labels."""
-    if truth is None or task not in {"classification", "binary"} or truth.size != len(answers):
+    if truth is None or not TASKS[task].one_class or truth.size != len(answers):
         return None
     flat = answers.reshape(len(answers), -1)
     said = flat.argmax(axis=1) if flat.shape[1] > 1 else flat[:, 0] > (0 if logits else 0.5)

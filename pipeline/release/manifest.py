@@ -12,7 +12,7 @@ from deploy.bundle import release_name
 from deploy.manifest import Input, Manifest, Output, Preprocessing, Raw, Resize, RuntimeNeed
 from pipeline.errors import ConfigError
 from pipeline.runtimes.capabilities import PACKAGES
-from pipeline.training.fine_tuning import OF_CLASSES
+from pipeline.tasks.spec import TASKS
 
 if TYPE_CHECKING:
     from models.ports import Port
@@ -78,7 +78,11 @@ def make_manifest(
         format=quantized.format,
         inputs=_inputs(report, model, observed, interpolation),
         outputs=tuple(
-            Output(**_tensor(tensor, port, seen), task=task, logits=task in OF_CLASSES and bool(from_logits))
+            Output(
+                **_tensor(tensor, port, seen),
+                task=task,
+                logits=TASKS[task].of_classes and bool(from_logits),
+            )
             for tensor, port, task, from_logits, seen in zip(
                 report.outputs,
                 model.outputs,

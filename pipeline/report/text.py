@@ -211,7 +211,7 @@ def _classes(report: Report, found: Comparison) -> Table:
     if len(rows) > MOST_CLASSES:
         rows = sorted(rows, key=_recall_change)[:MOST_CLASSES]
         title = f"The {MOST_CLASSES} of {len(found.classes):,} classes that lose most recall"
-    unit = "positions" if found.task == "segmentation" else "samples"
+    unit = found.counted
     columns = [
         f"{score}\n{model}" for score in ("recall", "precision", "F1") for model in ("float", _format(report))
     ]

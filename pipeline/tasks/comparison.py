@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from models.task_rules import Task  # noqa: TC001 - pydantic reads the annotations
+from models.task_rules import TASK_RULES, Task
 
 Better = Literal["higher", "lower"]
 POINTS = "points"
@@ -142,6 +142,11 @@ class Comparison:
     confidence_drift: float | None = None
     baseline_calibration_error: float | None = None
     quantized_calibration_error: float | None = None
+
+    @property
+    def counted(self) -> str:
+        """What the classes are counted in: samples, or positions of samples."""
+        return "positions" if TASK_RULES[self.task].has_positions else "samples"
 
     @property
     def primary(self) -> Metric:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.tasks.scoring import compared
+from pipeline.tasks.spec import TASKS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 # Another order of the labels has to win by this much balanced accuracy on held-out samples, and by 3 sigma.
 CLEAR_ORDER = 0.25
 LEAST_ORDERED = 20
-# Tasks whose targets have a column for each output; of more columns than these no order is looked for.
-OF_COLUMNS = ("multi-label", "regression")
-MOST_COLUMNS = 64
+MOST_COLUMNS = 64  # of targets with a column for each output: of more, no order is looked for
 TINY = 1e-12
 # Classes of an untrained network follow the labels in some order by luck: with balanced accuracies up to
 # 1 / sqrt(classes) plus 0.1 over thousands of networks and random confusion matrices.
@@ -42,19 +41,20 @@ def label_order(
         For each class id of the data, or each column of such targets, the model's class or output that it
         fits; None where the labels fit as they are.
     """
-    if task not in {"classification", "binary", "segmentation", "multi-label", "regression"}:
+    ordered = TASKS[task].ordered
+    if not ordered:
         return None
     found: NDArray[Any]
     labels: NDArray[Any]
-    if task == "regression":
+    if ordered == "numbers":
         found, labels = _channels(outputs, target)
     else:
         found, labels = compared(task, outputs, target, from_logits)
-    columns = task in OF_COLUMNS
+    columns = has_columns(task)
     classes = outputs.shape[-1] if columns else max(outputs.shape[-1], 2)
     if len(labels) < 2 or classes < 2 or (columns and classes > MOST_COLUMNS):
         return None
-    judge = {"regression": _number_gains, "multi-label": _column_gains}.get(task, _class_gains)
+    judge = {"numbers": _number_gains, "labels": _column_gains}.get(ordered, _class_gains)
     half = np.random.default_rng(0).permutation(len(found)) % 2 == 0
     gains, variances, moved = [], [], 0.0
     for fitted in (half, ~half):
@@ -90,7 +90,7 @@ def is_beyond_luck(
         order: of ``label_order``.
         works: whether the model is better than chance with the labels as they are.
     """
-    if task in OF_COLUMNS:
+    if has_columns(task):
         return True
     found, labels = compared(task, outputs, target, from_logits)
     classes, places = len(order), np.arange(len(order))
@@ -106,9 +106,14 @@ def is_beyond_luck(
     return works and bool(told[seen & (order != places)].all())
 
 
+def has_columns(task: Task) -> bool:
+    """Whether the targets of a task have a column for each output, whose order may be wrong."""
+    return TASKS[task].ordered in {"labels", "numbers"}
+
+
 def put_in_order(task: Task, target: NDArray[Any], order: tuple[int, ...]) -> NDArray[Any]:
     """Return targets as they are with their labels in that order; positions without a class stay so."""
-    if task in OF_COLUMNS:
+    if has_columns(task):
         ordered: NDArray[Any] = target[..., np.argsort(order)]
         return ordered
     return np.where(target < 0, target, np.asarray(order)[target])
@@ -181,8 +186,8 @@ def _channels(outputs: NDArray[Any], target: NDArray[Any]) -> tuple[Floats, Floa
 
 def _assignment(task: Task, found: NDArray[Any], labels: NDArray[Any], classes: int) -> NDArray[np.int64]:
     """Return for each label the class or output that fits it best, one to one; of equals, its own."""
-    if task in OF_COLUMNS:
-        fits, own = (_explained if task == "regression" else _agreement)(found, labels), 1e-6
+    if has_columns(task):
+        fits, own = (_explained if TASKS[task].ordered == "numbers" else _agreement)(found, labels), 1e-6
     else:
         fits = np.bincount((labels * classes + found).ravel(), minlength=classes**2).astype(np.float64)
         fits, own = fits.reshape(classes, classes), 0.5 / classes

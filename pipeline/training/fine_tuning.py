@@ -12,6 +12,7 @@ from scipy.special import expit, softmax
 from pipeline.events import Metric, emit
 from pipeline.progress import track
 from pipeline.samples import Samples
+from pipeline.tasks.spec import TASKS
 from pipeline.training.keras_io import open_model, predict
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ PREDICT_BATCH = 256
 # The float model's outputs are computed once where they fit in this, else again for every batch.
 KEPT_TARGET_BYTES = 256 << 20
 SMALLEST_VARIANCE = 1e-6
-# Tasks whose outputs are classes; the others' are numbers, fitted by least squares.
-OF_CLASSES = frozenset({"classification", "binary", "multi-label", "segmentation"})
-OF_INPUT = frozenset({"reconstruction", "anomaly"})
 
 
 def training_samples(data: Dataset, model: PreparedModel, config: TrainingConfig, seed: int) -> Samples:
@@ -111,17 +109,10 @@ def fine_tune(
 
 def losses(model: PreparedModel) -> list[Any]:
     """For each output the loss that its task is trained with."""
-    import tf_keras
-
-    chosen = []
-    for port, task, from_logits in zip(model.outputs, model.tasks, model.from_logits, strict=True):
-        if task not in OF_CLASSES:
-            chosen.append(tf_keras.losses.MeanSquaredError())
-        elif is_sigmoid(task, port.shape[-1], port.activation):
-            chosen.append(tf_keras.losses.BinaryCrossentropy(from_logits=bool(from_logits)))
-        else:
-            chosen.append(tf_keras.losses.CategoricalCrossentropy(from_logits=bool(from_logits)))
-    return chosen
+    return [
+        TASKS[task].loss(TASKS[task].is_sigmoid(port.shape[-1], port.activation), bool(from_logits))
+        for port, task, from_logits in zip(model.outputs, model.tasks, model.from_logits, strict=True)
+    ]
 
 
 def position_weights(model: PreparedModel, samples: Samples) -> Any:
@@ -133,7 +124,7 @@ def position_weights(model: PreparedModel, samples: Samples) -> Any:
     """
     weights, partial = [], False
     for index, task in enumerate(model.tasks):
-        target = samples.target(index) if task == "segmentation" else None
+        target = samples.target(index) if TASKS[task].has_positions else None
         counts = np.ones(len(samples), bool) if target is None else target >= 0
         partial = partial or not counts.all()
         weights.append(np.asarray(counts / max(float(counts.mean()), 1 / counts.size), np.float32))
@@ -150,14 +141,9 @@ def loss_weights(model: PreparedModel, aim: Aim, samples: Samples) -> list[float
     places = np.arange(min(len(samples), PREDICT_BATCH))
     found = aim(places, samples.take(places).model_inputs())
     return [
-        1.0 if task in OF_CLASSES else 1.0 / max(float(values.var()), SMALLEST_VARIANCE)
+        1.0 if TASKS[task].of_classes else 1.0 / max(float(values.var()), SMALLEST_VARIANCE)
         for task, values in zip(model.tasks, found, strict=True)
     ]
-
-
-def is_sigmoid(task: str, classes: int | None, activation: str) -> bool:
-    """Whether each number of an output is a probability of its own."""
-    return task in {"binary", "multi-label"} or classes == 1 or activation == "sigmoid"
 
 
 def aims(model: PreparedModel, samples: Samples, share: float) -> Aim:
@@ -196,27 +182,21 @@ def mixed(
     for index, (port, task) in enumerate(zip(model.outputs, model.tasks, strict=True)):
         soft = None
         if taught is not None:
-            is_logits = task in OF_CLASSES and model.from_logits[index]
+            is_logits = TASKS[task].of_classes and model.from_logits[index]
             soft = probabilities(taught[index], port.activation, task) if is_logits else taught[index]
-        target = samples.target(index)
-        shape = (len(samples), *port.fixed_shape)
-        if task in OF_INPUT:
-            hard = np.asarray(inputs[0], np.float32).reshape(shape)
-        elif target is None or task == "embedding":
+        aim, shape = TASKS[task].aim, (len(samples), *port.fixed_shape)
+        hard = None if aim is None else aim(samples.target(index), inputs, shape)
+        if hard is None:
             assert soft is not None
             result.append(np.asarray(soft, np.float32))
             continue
-        elif task in {"classification", "segmentation"} and shape[-1] != 1:
-            hard = np.eye(shape[-1], dtype=np.float32)[np.maximum(target, 0)]
-        else:
-            hard = np.asarray(target, np.float32).reshape(shape)
         result.append(hard if soft is None else np.asarray(share * soft + (1 - share) * hard, np.float32))
     return result
 
 
 def probabilities(logits: NDArray[np.float32], activation: str, task: str) -> NDArray[np.float32]:
     """Logits (n, ..., classes) as probabilities."""
-    if is_sigmoid(task, logits.shape[-1], activation):
+    if TASKS[task].is_sigmoid(logits.shape[-1], activation):
         return np.asarray(expit(logits), np.float32)
     return np.asarray(softmax(logits, axis=-1), np.float32)
 

@@ -13,30 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.tasks.classifiers import (
-    judge_binary,
-    judge_classification,
-    reduce_binary,
-    reduce_classification,
-)
 from pipeline.tasks.comparison import Channel, Comparison
-from pipeline.tasks.embedding import judge_embedding, reduce_embedding
-from pipeline.tasks.evidence import Chunk, Findings, Reduced, merge
-from pipeline.tasks.multilabel import judge_multilabel, reduce_multilabel
+from pipeline.tasks.evidence import Chunk, Reduced, merge
 from pipeline.tasks.probabilities import are_probabilities
-from pipeline.tasks.regression import (
-    judge_anomaly,
-    judge_reconstruction,
-    judge_regression,
-    reduce_anomaly,
-    reduce_reconstruction,
-    reduce_regression,
-)
-from pipeline.tasks.segmentation import judge_segmentation, reduce_segmentation
+from pipeline.tasks.spec import TASKS
 from pipeline.validate.resampling import f1_changes, with_intervals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -44,20 +28,6 @@ if TYPE_CHECKING:
 
 BOOTSTRAP = 2000
 
-TASKS: dict[Task, tuple[Callable[[Chunk], Reduced], Callable[[Reduced, tuple[str, ...]], Findings]]] = {
-    "classification": (reduce_classification, judge_classification),
-    "binary": (reduce_binary, judge_binary),
-    "multi-label": (reduce_multilabel, judge_multilabel),
-    "regression": (reduce_regression, judge_regression),
-    "reconstruction": (reduce_reconstruction, judge_reconstruction),
-    "anomaly": (reduce_anomaly, judge_anomaly),
-    "segmentation": (reduce_segmentation, judge_segmentation),
-    "embedding": (reduce_embedding, judge_embedding),
-}
-WITHOUT_TARGETS = {"reconstruction", "embedding"}
-# One output a class or label: a vector a sample, whatever dimensions of 1 are around it.
-VECTORS = {"classification", "binary", "multi-label"}
-PROBABILITIES = {*VECTORS, "segmentation"}
 # What a comparison has with intervals.
 DRAWN = {"figures", "classes", "class_counts", "channels"}
 
@@ -85,6 +55,7 @@ class Judge:
         classes: tuple[str, ...] = (),
     ) -> None:
         self.task, self.output, self.classes = task, output, classes
+        self.spec = TASKS[task]
         self.seed, self.bootstrap = seed, bootstrap
         self._from_logits, self._told = from_logits, from_logits is not None
         self._kept: list[Reduced] = []
@@ -110,7 +81,7 @@ class Judge:
         """
         with _named(self.output):
             chunk = self._checked(baseline, quantized, targets, inputs)
-            self._kept.append(TASKS[self.task][0](chunk))
+            self._kept.append(self.spec.reduce(chunk))
         self._samples += len(baseline)
 
     def finish(self) -> Comparison:
@@ -123,7 +94,7 @@ class Judge:
             message = "no samples to compare the models on; give at least one"
             raise InputError(message)
         with _named(self.output):
-            found = TASKS[self.task][1](merge(self._kept), self.classes)
+            found = self.spec.judge(merge(self._kept), self.classes)
         drawn = {"seed": self.seed, "bootstrap": self.bootstrap}
         of_channels = tuple(channel.explained for channel in found.channels)
         metrics = with_intervals((*found.figures, *of_channels), **drawn)
@@ -154,7 +125,7 @@ class Judge:
     ) -> Chunk:
         samples = len(baseline)
         targets = None if targets is None else np.asarray(targets)
-        if targets is None and self.task not in WITHOUT_TARGETS:
+        if targets is None and self.spec.needs_targets:
             message = f'the task "{self.task}" needs labels or targets, and there are none'
             raise InputError(message)
         paired = baseline.shape == quantized.shape and samples > 0 and baseline.size > 0
@@ -173,12 +144,12 @@ class Judge:
             self._check_finite("target", targets)
         if inputs is not None:
             self._check_finite("input", inputs)
-        if self.task in VECTORS:
+        if self.spec.of_classes and not self.spec.has_positions:
             baseline, quantized = _vectors(baseline), _vectors(quantized)
             targets = targets if targets is None else _vectors(targets)
-            if targets is not None and self.task != "multi-label":
+            if targets is not None and self.spec.class_ids:
                 targets = _labels(targets)
-        if self.task == "anomaly":
+        if self.spec.only_normal:
             targets = None if targets is None else _labels(_vectors(targets))
         return Chunk(baseline, quantized, targets, inputs, self._are_logits(baseline, targets))
 
@@ -190,10 +161,10 @@ class Judge:
             raise InputError(message)
 
     def _are_logits(self, baseline: NDArray[Any], targets: NDArray[Any] | None) -> bool:
-        if self.task not in PROBABILITIES:
+        if not self.spec.of_classes:
             return False
-        exclusive = self.task in {"classification", "segmentation"} and baseline.shape[-1] > 1
-        if targets is not None and self.task == "segmentation" and baseline.shape == targets.shape:
+        exclusive = not self.spec.independent and baseline.shape[-1] > 1
+        if targets is not None and self.spec.has_positions and baseline.shape == targets.shape:
             exclusive = False
         logits = not are_probabilities(baseline, exclusive=exclusive)
         if self._from_logits is None:

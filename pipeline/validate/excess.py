@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipeline.tasks.evidence import Figure, Reduced, merge
-from pipeline.validate.accuracy import BOOTSTRAP, TASKS, Judge
+from pipeline.tasks.spec import TASKS
+from pipeline.validate.accuracy import BOOTSTRAP, Judge
 from pipeline.validate.resampling import CONFIDENCE, with_intervals
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class PrimaryJudge(Judge):
         Raises:
             InputError: the task cannot be judged by these samples.
         """
-        found = TASKS[self.task][1](self.kept, self.classes)
+        found = TASKS[self.task].judge(self.kept, self.classes)
         return found.figures[0], found.note
 
 

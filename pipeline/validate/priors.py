@@ -22,7 +22,6 @@ TIMES = 5.0
 """How much more frequent one class is made in turn."""
 IMBALANCE = 100.0
 """How much rarer the last class of a long tail is than its first (Cui et al. 2019, their largest)."""
-TASKS_WITH_PRIORS = frozenset({"classification", "binary"})
 
 
 def class_weights(labels: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:

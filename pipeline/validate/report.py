@@ -13,7 +13,7 @@ from pipeline.config import GateName
 from pipeline.errors import InputError
 from pipeline.runtimes.session import Tensor
 from pipeline.tasks.comparison import Comparison
-from pipeline.tasks.scoring import Standard
+from pipeline.tasks.standing import Standard
 from pipeline.validate.against import Against
 from pipeline.validate.breakdown import Breakdown
 from pipeline.validate.compatibility import Compatibility

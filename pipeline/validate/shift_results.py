@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.errors import InputError
+from pipeline.tasks.spec import TASKS
 from pipeline.validate.excess import Excess, PrimaryJudge, ShiftVerdict, compare, pool
-from pipeline.validate.priors import TASKS_WITH_PRIORS, class_weights, under_prior
+from pipeline.validate.priors import class_weights, under_prior
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -234,7 +235,7 @@ class _Output:
     def _priors(self) -> Iterator[ShiftResult]:
         whole = self.evidence.whole
         judge, (usual, _) = whole.judges[self.output], whole.primary(self.output)
-        if usual is None or judge.task not in TASKS_WITH_PRIORS:
+        if usual is None or not TASKS[judge.task].one_class:
             return
         kept = judge.kept
         names = judge.classes

@@ -9,7 +9,7 @@ from pipeline.validate.accuracy import BOOTSTRAP, Judge
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from models.ports import Task
+    from models.task_rules import Task
     from pipeline.tasks.comparison import Comparison
 
 

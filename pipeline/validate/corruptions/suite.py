@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipeline.errors import ConfigError
+from pipeline.tasks.spec import TASKS
 from pipeline.validate.corruptions import images, measurements
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ Kind = Literal["image", "series", "vector", "indices", "other"]
 NAMES = (*images.IMAGES, *measurements.MEASUREMENTS)
 LEAST_PLANE = 16
 """Bytes of two dimensions are a grey image where neither is shorter; otherwise they are a series."""
-TARGETS_HAVE_PLACES = frozenset({"segmentation", "regression"})
-"""Tasks whose targets may say where something is."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ def _unsuitable(name: str, given: Sequence[Given], tasks: Sequence[Task]) -> str
     if not any(suits(name, one) for one in given):
         kind_is_there = name in images.OF_COLOUR and any(one.kind == "image" for one in given)
         return "images of one channel have no saturation" if kind_is_there else FOREIGN
-    placed = sorted(TARGETS_HAVE_PLACES.intersection(tasks))
+    placed = sorted(task for task in tasks if TASKS[task].located)
     if placed and name in images.MOVING | measurements.MOVING:
         return f"it moves things, and the targets of a {placed[0]} may say where they are"
     return ""

@@ -7,6 +7,7 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from pipeline.tasks.comparison import non_inferior
+from pipeline.tasks.spec import TASKS
 from pipeline.validate.report import Verdict
 from pipeline.validate.resampling import shown
 
@@ -200,7 +201,7 @@ def float_baseline(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
 
 def _not_found(found: Comparison) -> str:
     """Name the classes that the float model finds, or says, no better than by chance."""
-    if found.task not in ("classification", "binary"):
+    if not TASKS[found.task].one_class:
         return ""
     chance = 1 / max(len(found.classes), 2)
     lost = []

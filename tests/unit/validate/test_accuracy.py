@@ -8,13 +8,15 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from comparing import compare
 from pydantic import TypeAdapter
 
 from models.task_rules import Task
 from pipeline.errors import InputError
 from pipeline.tasks.comparison import Comparison
 from pipeline.tasks.evidence import Chunk, merge
-from pipeline.validate.accuracy import TASKS, Judge, compare
+from pipeline.tasks.spec import TASKS
+from pipeline.validate.accuracy import Judge
 
 
 def drawn(task, samples=30, seed=5):
@@ -34,10 +36,6 @@ def drawn(task, samples=30, seed=5):
         targets = logits + rng.normal(size=logits.shape) if task == "regression" else None
     inputs = logits + 0.5 * rng.normal(size=logits.shape)
     return logits, near, targets, inputs
-
-
-def test_there_is_a_judgement_for_every_task():
-    assert set(TASKS) == set(get_args(Task))
 
 
 @pytest.mark.parametrize("task", get_args(Task))
@@ -101,8 +99,8 @@ def test_an_influence_is_what_one_sample_more_does_to_the_difference(task):
     def figures(extra):
         index = np.concatenate([np.tile(np.arange(samples), copies), extra]).astype(int)
         chunk = Chunk(*(None if array is None else array[index] for array in arrays), from_logits=True)
-        reduce, judge = TASKS[task]
-        return judge(merge([reduce(chunk)]), ()).figures
+        spec = TASKS[task]
+        return spec.judge(merge([spec.reduce(chunk)]), ()).figures
 
     before = figures([])
     after = figures([4])

@@ -9,7 +9,7 @@ import pytest
 from comparing import compare
 
 from pipeline.config import GatesConfig
-from pipeline.tasks.scoring import Standard
+from pipeline.tasks.standing import Standard
 from pipeline.validate.gates import judge
 from pipeline.validate.gates.quality import float_baseline
 

@@ -1,0 +1,168 @@
+"""All that the pipeline knows of each task, one row a task: its data, heads, losses, scores and metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from models.task_rules import TASK_RULES, TaskRule
+from pipeline.tasks import losses, standing
+from pipeline.tasks.classifiers import (
+    judge_binary,
+    judge_classification,
+    reduce_binary,
+    reduce_classification,
+)
+from pipeline.tasks.embedding import judge_embedding, reduce_embedding
+from pipeline.tasks.multilabel import judge_multilabel, reduce_multilabel
+from pipeline.tasks.regression import (
+    judge_anomaly,
+    judge_reconstruction,
+    judge_regression,
+    reduce_anomaly,
+    reduce_reconstruction,
+    reduce_regression,
+)
+from pipeline.tasks.segmentation import judge_segmentation, reduce_segmentation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pipeline.tasks.evidence import Chunk, Findings, Reduced
+    from pipeline.tasks.standing import Said, Standard
+
+    Array = NDArray[Any]
+    Score = Callable[[Array, Array, Array | None], float | None]
+    AgainstChance = Callable[[Array, Array, Array | None, bool | None], Standard | None]
+    Aim = Callable[[Array | None, list[Array], tuple[int, ...]], NDArray[np.float32] | None]
+
+Ordered = Literal["", "classes", "labels", "numbers"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec(TaskRule):
+    """What is known of a task, besides what reading its data needs.
+
+    Attributes:
+        metric: what the float model's score is called.
+        score: of outputs, 1 is best; None where no score tells whether they are right.
+        against_chance: compares outputs with the best constant answer; None where there is none.
+        said: returns the classes that outputs name; None where they are numbers.
+        ordered: what may be numbered otherwise than the model's outputs: classes, or the columns of labels or
+            numbers.
+        independent: whether each number of an output is a probability of its own, even beside others.
+        located: whether the targets may say where something is in a sample.
+        loss: returns the Keras loss that fine-tuning minimizes.
+        aim: returns what an output is trained towards; None where only the float model's outputs say that.
+        reduce: what comparing two models keeps of a chunk of their outputs.
+        judge: makes the metrics of all that was kept; given the names of classes, labels or numbers.
+    """
+
+    metric: str
+    score: Score | None = None
+    against_chance: AgainstChance | None = None
+    said: Said | None = None
+    ordered: Ordered = ""
+    independent: bool = False
+    located: bool = False
+    loss: Callable[[bool, bool], Any] = losses.squared_error
+    aim: Aim | None = None
+    reduce: Callable[[Chunk], Reduced]
+    judge: Callable[[Reduced, tuple[str, ...]], Findings]
+
+    def is_sigmoid(self, classes: int | None, activation: str) -> bool:
+        """Whether each number of an output with so many is a probability of its own."""
+        return self.independent or classes == 1 or activation == "sigmoid"
+
+
+def _extended(task: str, **more: Any) -> TaskSpec:
+    return TaskSpec(**vars(TASK_RULES[task]), **more)
+
+
+TASKS: dict[str, TaskSpec] = {
+    "classification": _extended(
+        "classification",
+        metric="accuracy",
+        score=partial(standing.share_right, standing.one_class),
+        against_chance=partial(standing.of_classes, standing.one_class, "accuracy"),
+        said=standing.one_class,
+        ordered="classes",
+        loss=losses.cross_entropy,
+        aim=losses.one_hot,
+        reduce=reduce_classification,
+        judge=judge_classification,
+    ),
+    "binary": _extended(
+        "binary",
+        metric="accuracy",
+        score=partial(standing.share_right, standing.one_class),
+        against_chance=partial(standing.of_classes, standing.one_class, "accuracy"),
+        said=standing.one_class,
+        ordered="classes",
+        independent=True,
+        loss=losses.cross_entropy,
+        aim=losses.as_stored,
+        reduce=reduce_binary,
+        judge=judge_binary,
+    ),
+    "multi-label": _extended(
+        "multi-label",
+        metric="accuracy",
+        score=partial(standing.share_right, standing.each_label),
+        against_chance=standing.of_labels,
+        said=standing.each_label,
+        ordered="labels",
+        independent=True,
+        loss=losses.cross_entropy,
+        aim=losses.as_stored,
+        reduce=reduce_multilabel,
+        judge=judge_multilabel,
+    ),
+    "regression": _extended(
+        "regression",
+        metric=standing.R2,
+        score=standing.determination,
+        against_chance=standing.of_numbers,
+        ordered="numbers",
+        located=True,
+        aim=losses.as_stored,
+        reduce=reduce_regression,
+        judge=judge_regression,
+    ),
+    "reconstruction": _extended(
+        "reconstruction",
+        metric=standing.EXPLAINED,
+        score=standing.explained,
+        against_chance=standing.of_reconstruction,
+        aim=losses.the_input,
+        reduce=reduce_reconstruction,
+        judge=judge_reconstruction,
+    ),
+    "anomaly": _extended(
+        "anomaly",
+        metric=standing.EXPLAINED,
+        score=standing.explained,
+        against_chance=standing.of_anomalies,
+        aim=losses.the_input,
+        reduce=reduce_anomaly,
+        judge=judge_anomaly,
+    ),
+    "segmentation": _extended(
+        "segmentation",
+        metric="pixel accuracy",
+        score=partial(standing.share_right, standing.each_position),
+        against_chance=partial(standing.of_classes, standing.each_position, "pixel accuracy"),
+        said=standing.each_position,
+        ordered="classes",
+        located=True,
+        loss=losses.cross_entropy,
+        aim=losses.one_hot,
+        reduce=reduce_segmentation,
+        judge=judge_segmentation,
+    ),
+    "embedding": _extended("embedding", metric="score", reduce=reduce_embedding, judge=judge_embedding),
+}
