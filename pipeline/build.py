@@ -202,12 +202,15 @@ def release_model(
     report, folder = run.folder / "report" / name, run.folder / "release" / name
 
     judged = step(judge, measured, name=name, gates=config.gates)
+    run.verify(judged)
     publish(judged.folder, report)
     passed = require_passed(judged, report, standing=folder)
     observed = step(observe, compiled.quantized, prepared, data, seed=config.seed)
+    run.verify(compiled.quantized, measured, observed, compiled.samples)
     released = step(
         release, compiled.quantized, passed, measured, observed, compiled.samples, data, prepared,
         inputs.model, inputs.data, config=config, target=target, origin=inputs.origin,
     )  # fmt: skip
+    run.verify(released)
     publish(released.folder / name, folder, key, password)
     return Built(folder, released.reproducible_digest, read_report(judged.report))

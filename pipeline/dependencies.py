@@ -181,7 +181,7 @@ class Dependencies:
             name
             for folder in dict.fromkeys(sys.path)
             if Path(folder).is_dir()
-            for name in os.listdir(folder)  # noqa: PTH208 - thousands of names, each build
+            for name in os.listdir(folder or ".")  # noqa: PTH208 - thousands of names, each build
             if name.endswith((".dist-info", ".egg-info"))
         )
         if self._kept["installed"] != listing:

@@ -80,6 +80,18 @@ class Run:
         self._record(name, entry, artifact, is_cached, time.monotonic() - started)
         return artifact
 
+    def verify(self, *artifacts: Artifact) -> None:
+        """Hash the files of artifacts that a release is made of: a step from the store is not hashed again.
+
+        Raises:
+            StageError: one is damaged; it is removed, so that the next build makes it again.
+        """
+        for artifact in artifacts:
+            name = artifact.folder.name
+            if not self.store.check(name):
+                cause = f"the stored step {name} is damaged"
+                raise StageError(name.rpartition("-")[0], cause, "build again, which makes it anew")
+
     def _entry(self, stage: Callable[..., A], inputs: tuple[Any, ...], settings: dict[str, Any]) -> str:
         """Return the name that the step has in the store, ``STAGE-KEY``."""
         values = {name: value for name, value in settings.items() if not isinstance(value, Unkeyed)}

@@ -259,12 +259,20 @@ class Store:
     def verify(self) -> Iterator[tuple[str, bool]]:
         """Hash every file of every step and remove damaged ones; yield each name and whether it was sound."""
         for entry in self.entries():
-            sound = read(self.root / entry.name, hashes=True) is not None
-            if not sound and not (self.root / entry.name).exists():
-                continue  # evicted meanwhile
-            if not sound:
-                self._discard(entry.name)
-            yield entry.name, sound
+            is_sound = self.check(entry.name)
+            if is_sound or not (self.root / entry.name).exists():
+                yield entry.name, is_sound
+
+    def check(self, name: str) -> bool:
+        """Hash every file of a step, and remove the step if one is damaged.
+
+        Raises:
+            StageError: a damaged step cannot be moved.
+        """
+        is_sound = read(self.root / name, hashes=True) is not None
+        if not is_sound and (self.root / name).exists():
+            self._discard(name)
+        return is_sound
 
 
 def user_store() -> Path:

@@ -37,6 +37,7 @@ COMMANDS = {
     "release": "Repack a release: version, counter, expiry, signature.",
     "verify": "Check a release's signature.",
     "keygen": "Make the keys to sign and verify with.",
+    "cache": "Show, prune, clear and verify the store of finished steps.",
     "doctor": "Check this environment.",
 }
 
