@@ -31,13 +31,13 @@ def test_every_layer_is_listed_with_the_settings_that_are_read():
 
 
 def test_every_refused_layer_is_listed_with_its_reason():
-    assert {row[0].strip("`"): row[1] for row in rows("Refused")} == REASONS
+    assert {row[0].strip("`"): row[1] for row in rows("Unsupported layers")} == REASONS
 
 
 @pytest.mark.parametrize(
     ("heading", "expected"),
     [
-        ("Left out", DO_NOTHING),
+        ("Ignored layers", DO_NOTHING),
         ("Activations", ACTIVATIONS | ACTIVATION_SYNONYMS.keys() | {"hard_silu"}),
         ("Operations", READERS),
     ],
