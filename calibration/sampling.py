@@ -59,18 +59,18 @@ def check(inputs: Sequence[NDArray[Any]]) -> None:
     """
     for samples in inputs:
         if not len(samples):
-            msg = "the calibration set is empty: choose at least one sample"
+            msg = "the calibration set is empty; use at least one sample"
             raise CalibrationError(msg)
         if samples.dtype.kind not in "fiub":
-            msg = f"the calibration samples are {samples.dtype}: give numbers"
+            msg = f"the calibration samples are {samples.dtype}; they must be numbers"
             raise CalibrationError(msg)
         if samples.dtype.kind == "f" and not np.isfinite(samples).all():
             bad = int(np.flatnonzero(~np.isfinite(samples.reshape(len(samples), -1)).all(axis=1))[0])
-            msg = f"calibration sample {bad} holds NaN or Inf: remove or mend it"
+            msg = f"calibration sample {bad} contains NaN or Inf; remove or impute it"
             raise CalibrationError(msg)
         if samples.min() == samples.max():
             value = samples.flat[0]
-            msg = f"every calibration value is {value}: constant samples have no range; give real ones"
+            msg = f"every calibration value is {value}: constant samples have no range; use real samples"
             raise CalibrationError(msg)
 
 
