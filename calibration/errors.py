@@ -1,5 +1,5 @@
-"""The errors of this package."""
+"""Errors of this package."""
 
 
 class CalibrationError(Exception):
-    """A calibration set that cannot be chosen or used."""
+    """The calibration samples cannot be chosen or used."""

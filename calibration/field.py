@@ -1,4 +1,4 @@
-"""Which training samples are distributed as inputs in the field are."""
+"""Choose training samples that are distributed like the inputs in the field."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 ROUNDS = 50
 EVEN = 0.05
-"""The share of each trait that is as in the training samples, so that no sample has no chance."""
+"""Share of the training distribution that is mixed into each trait, so that every sample can be drawn."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """The choice.
+    """The chosen training samples.
 
     Attributes:
-        places: of training samples, int64 (k,), ascending.
-        uncovered: for each trait the share of the field that is where training samples are none or too few.
+        places: row numbers of the training samples, int64 (k,), ascending.
+        uncovered: for each trait, the share of the field in bins with no or too few training samples.
     """
 
     places: NDArray[np.int64]
@@ -35,24 +35,24 @@ class Match:
 def choose_like(
     traits: Sequence[NDArray[np.int64]], field: Sequence[NDArray[np.float64]], count: int, seed: int
 ) -> Match:
-    """Choose training samples whose traits are distributed as they are in the field.
+    """Choose training samples whose traits are distributed as in the field.
 
-    Of the field only each trait's own distribution is known. Weights that give the training samples all of
-    these are found by fitting one after the other, round and round (iterative proportional fitting, Deming
-    and Stephan 1940); samples are drawn by these weights, each at most once. What the field has where
-    training samples are none or too few is taken from the nearest place that has some left.
+    Only the marginal distribution of each trait in the field is known. Iterative proportional fitting (Deming
+    and Stephan 1940) finds weights of the training samples with these marginals, and samples are drawn by
+    weight, each at most once. For field bins with no or too few training samples, the nearest bins with
+    remaining samples are used.
 
     Args:
-        traits: of each trait int64 (n,): which bin a training sample is in; the last is met most exactly.
-        field: of each trait (bins,) counts or shares in the field.
-        count: how many samples to choose; all where there are fewer.
-        seed: of the draw.
+        traits: for each trait int64 (n,), the bin of each training sample; the last trait is matched best.
+        field: for each trait (bins,), counts or shares in the field.
+        count: number of samples to choose; all if there are fewer.
+        seed: random seed.
 
     Raises:
-        CalibrationError: there is nothing to choose from or like.
+        CalibrationError: there are no training samples, or the field statistics are empty.
     """
     if not traits or not len(traits[0]) or any(shares.sum() <= 0 for shares in field):
-        msg = "there are no training samples, or the field's statistics are empty; give some"
+        msg = "there are no training samples, or the field statistics are empty"
         raise CalibrationError(msg)
     samples = len(traits[0])
     wanted, uncovered = zip(
@@ -77,12 +77,12 @@ def choose_like(
 def _covered(
     samples: NDArray[np.int64], shares: NDArray[np.float64], count: int
 ) -> tuple[NDArray[np.float64], float]:
-    """The field's shares as far as samples reach, and how much had to be taken elsewhere.
+    """Return the field's shares as far as the samples suffice, and the share moved to other bins.
 
     Args:
-        samples: (bins,) how many training samples each bin has.
-        shares: (bins,) of the field.
-        count: how many are to be chosen.
+        samples: (bins,) number of training samples in each bin.
+        shares: (bins,) shares in the field.
+        count: number of samples to choose.
     """
     room = samples / count
     wanted = np.minimum(shares, room)
@@ -101,9 +101,9 @@ def _covered(
 def _draw(
     weights: NDArray[np.float64], order: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Systematic sampling: each sample's chance is its weight times ``count``, and at most 1.
+    """Draw by systematic sampling: the chance of a sample is its weight times ``count``, at most 1.
 
-    Whatever ``order`` puts side by side gets its share almost exactly.
+    Samples that are adjacent in ``order`` get their joint share almost exactly.
     """
     chances = np.minimum(weights * count, 1.0)
     for _ in range(len(weights)):

@@ -1,4 +1,4 @@
-"""What a calibration set was: enough to prove it later, without the samples themselves."""
+"""Record the calibration samples by hash, so that they can be verified later without the data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write_manifest(path: Path, inputs: Sequence[NDArray[Any]], labels: NDArray[np.int64], seed: int) -> None:
-    """Write the seed, the classes' counts, each input's range and every sample's sha256 as JSON."""
+    """Write the seed, class counts, input ranges and the SHA-256 of every sample as JSON."""
     classes, counts = np.unique(labels, return_counts=True)
     manifest = {
         "seed": seed,

@@ -1,4 +1,4 @@
-"""Which training samples the converter sees: stratified by class and seeded."""
+"""Choose the calibration samples: stratified by class, with a seed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def sample_hashes(inputs: Sequence[NDArray[Any]]) -> list[str]:
-    """sha256 of each sample: bytes, dtype and shape of all its inputs, each (n, ...)."""
+    """Return the SHA-256 of each sample, over bytes, dtype and shape of all its inputs, each (n, ...)."""
     hashes = [hashlib.sha256() for _ in inputs[0]]
     for values in inputs:
         header = f"{values.dtype.str}{values.shape[1:]}".encode()
@@ -26,36 +26,36 @@ def sample_hashes(inputs: Sequence[NDArray[Any]]) -> list[str]:
 
 
 def choose(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """Choose a representative data set.
+    """Choose representative training samples.
 
-    Every class gets its share of ``count`` by largest remainder, and at least one sample where ``count``
+    Every class gets its share of ``count`` by largest remainder, and at least one sample if ``count``
     allows it; within a class the choice is random under ``seed``.
 
     Args:
         labels: int64 (n,) class ids of the training samples.
-        count: how many samples to choose; all where there are fewer.
-        seed: of the random choice.
+        count: number of samples; all if there are fewer.
+        seed: random seed.
 
     Returns:
-        int64 (k,) places among the training samples, ascending.
+        int64 (k,) row numbers of the training samples, ascending.
 
     Raises:
         CalibrationError: the training set is empty.
     """
     if not len(labels):
-        msg = "the calibration set is empty: there are no training samples to choose from; give some"
+        msg = "the calibration set is empty: there are no training samples"
         raise CalibrationError(msg)
     return _stratified(labels, min(count, len(labels)), np.random.default_rng(seed))
 
 
 def check(inputs: Sequence[NDArray[Any]]) -> None:
-    """Refuse a calibration set that would give wrong ranges.
+    """Reject calibration samples that would give wrong ranges.
 
     Args:
         inputs: for each of the model's inputs (k, ...) chosen samples.
 
     Raises:
-        CalibrationError: there are none, one is not finite, or all are constant.
+        CalibrationError: there are no samples, one is not finite, or all are constant.
     """
     for samples in inputs:
         if not len(samples):

@@ -74,11 +74,11 @@ def spoiled(place, value):
     ("samples", "said"),
     [
         (TRAIN[:0], "is empty"),
-        (spoiled((7, 2), np.nan), "sample 7 holds NaN or Inf"),
-        (spoiled((4, 0), -np.inf), "sample 4 holds NaN or Inf"),
+        (spoiled((7, 2), np.nan), "sample 7 contains NaN or Inf"),
+        (spoiled((4, 0), -np.inf), "sample 4 contains NaN or Inf"),
         (np.full((20, 5), 3, np.float32), "every calibration value is 3"),
-        (TRAIN[:20].astype(str), "give numbers"),
-        (TRAIN[:20].astype(object), "give numbers"),
+        (TRAIN[:20].astype(str), "must be numbers"),
+        (TRAIN[:20].astype(object), "must be numbers"),
     ],
 )
 def test_a_set_that_would_give_wrong_ranges_is_refused(samples, said):
