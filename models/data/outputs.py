@@ -98,7 +98,8 @@ def store_target(
     facts, ignore = without_ignored(scan(target.raw, words=bool(words)), target.output, options.ignore)
     only = _only_class(target) if facts.scalar else None
     normal = normal_class(names, labels, only if words else None)
-    if given is None:
+    task = given
+    if task is None:
         answer = infer(
             facts,
             target.output,
@@ -109,12 +110,10 @@ def store_target(
         )
         _report(target, answer, notes, findings)
         task = answer.task
-    else:
-        task = given
     numbering = number_classes(task, target.output, facts, labels)
-    rule, named = TASK_RULES[task], names or numbering.names
-    found = rule.names(named, target.output, normal or 0) if named else ()
-    ignore = ignore if rule.has_positions else None
+    names = names or numbering.names
+    found = TASK_RULES[task].names(names, target.output, normal or 0) if names else ()
+    ignore = ignore if TASK_RULES[task].has_positions else None
     notes += filter(None, (numbering.note, _range_note(task, target.output, facts), ignored_note(ignore)))
     write_targets(
         target.raw,

@@ -64,8 +64,7 @@ def prepare_model(
             _probe(data, _keras_predict(original)), _fixed_ports(model, data), config
         )
         transforms = choice.transforms
-        # An output that is compared with the input needs the input as it is.
-        is_free = not any(TASKS[task].of_input for task in data.tasks)
+        is_free = not any(TASKS[task].of_input for task in data.tasks)  # else they need it as it is
         graph, lifted, lifts = lift_normalization(given) if is_free else (given, {}, [])
         lifted_transforms = _each_then(transforms, model, lifted)
         balanced = _balancing(model, data, lifted_transforms) if config.balance and is_free else {}
