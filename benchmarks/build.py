@@ -57,7 +57,7 @@ def _resident(pid: int) -> int:
 
 def build(config: Path | None, out: str) -> tuple[dict[str, Any], float, int]:
     """Run one build; returns its JSON result, its wall time in seconds and its peak memory in bytes."""
-    arguments = [COMMAND, "build", "--target", "arm64", "--out", out, "--json"]
+    arguments = [COMMAND, "build", "--target", "arm64", "--out", out, "--store", f"{out}/store", "--json"]
     arguments += ["--config", str(config)] if config else []
     began = time.perf_counter()
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COMMAND = str(Path(sys.executable).with_name("pipeline"))
-MEASURED = ("validate-", "judge-", "release-")
+MEASURED = ("validate-*", "judge-*", "release-*")
 """Names of steps that every run does anew; all others are kept."""
 
 
@@ -44,18 +44,17 @@ def busy(processes: int) -> Iterator[None]:
 
 
 def without_measurements(base: Path, out: Path) -> None:
-    """Copy a finished build as links to its files, without what the runs do anew."""
-    (out / "steps").mkdir(parents=True)
-    for step in (base / "steps").iterdir():
-        if not step.name.startswith((*MEASURED, ".")):
-            shutil.copytree(step, out / "steps" / step.name, copy_function=os.link)
+    """Copy a finished build's store as links to its files, without what the runs do anew."""
+    shutil.copytree(
+        base / "store", out / "store", copy_function=os.link, ignore=shutil.ignore_patterns(*MEASURED)
+    )
 
 
 def build(arguments: list[str], out: Path) -> tuple[int, str, float]:
     """Run one build; returns its exit code, its last line on stderr, and its seconds."""
     began = time.perf_counter()
     done = subprocess.run(
-        [COMMAND, "build", *arguments, "--out", str(out), "--json"],
+        [COMMAND, "build", *arguments, "--out", str(out), "--store", str(out / "store"), "--json"],
         capture_output=True,
         text=True,
         check=False,
@@ -79,7 +78,9 @@ def main() -> None:
     parser.add_argument("--busy", type=int, default=2, help="processes that keep a core busy each")
     parser.add_argument("--target", default="arm64")
     parser.add_argument("--config", type=Path, help="settings; default: the built-in model")
-    parser.add_argument("--out", type=Path, help="a folder with a finished build; else one is made")
+    parser.add_argument(
+        "--out", type=Path, help="a folder with a finished build and its store in it; else one is made"
+    )
     options = parser.parse_args()
     arguments = ["--target", options.target]
     arguments += ["--config", str(options.config)] if options.config else []

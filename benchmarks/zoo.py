@@ -38,6 +38,7 @@ def build(name: str, out: Path) -> tuple[int, dict[str, Any] | None, str, float]
     """
     began = time.perf_counter()
     arguments = [COMMAND, "build", "--model", f"zoo:{name}", "--target", "arm64", "--out", str(out), "--json"]
+    arguments += ["--store", str(out / "store")]
     run = subprocess.run(arguments, capture_output=True, text=True)
     seconds = time.perf_counter() - began
     try:

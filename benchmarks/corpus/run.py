@@ -108,7 +108,17 @@ def run(name: str, out: Path, *, only_check: bool) -> dict[str, Any]:
 def build(folder: Path, expected: Expected) -> tuple[int, str, dict[str, Any] | None]:
     """Run the command as a user would, in the case's folder; return its code, last line and report."""
     (folder / "pipeline.toml").write_text(f"{expected.config}\n{SETTINGS}")
-    arguments = [COMMAND, "build", "--target", "host", "--config", "pipeline.toml", "--json"]
+    arguments = [
+        COMMAND,
+        "build",
+        "--target",
+        "host",
+        "--config",
+        "pipeline.toml",
+        "--store",
+        "store",
+        "--json",
+    ]
     arguments += ["--model", expected.model, "--data", expected.data]
     log = folder / "log.txt"
     with log.open("w") as stream:

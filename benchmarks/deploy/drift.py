@@ -2,7 +2,8 @@
 
 Usage: python benchmarks/deploy/drift.py BUILD [--samples 500] [--runs 100] [--alarms 1000] [--severities 1,3]
 
-BUILD is the folder of a build (``--out``) of a classifier. Its test samples are split at random, ten times:
+BUILD is the folder of a classifier's build with ``--out BUILD --store BUILD/store``. Its test samples are
+split at random, ten times:
 5,000 or half of them are the baseline, from the others every run draws what a device would see.
 """
 
@@ -57,9 +58,9 @@ class Build:
         kinds = {"convert_quantized": QuantizedModel, "prepare_model": PreparedModel, "load_data": Dataset}
         found: dict[str, Any] = {}
         for name, kind in kinds.items():
-            step = next((folder / "steps").glob(f"{name}-*"))
+            step = next((folder / "store").glob(f"{name}-*"))
             record = json.loads((step / "artifact.json").read_text(encoding="utf-8"))
-            found[name] = replace(TypeAdapter(kind).validate_python(record["artifact"]), folder=step)
+            found[name] = replace(TypeAdapter(kind).validate_python(record["record"]), folder=step)
         return cls(found["convert_quantized"], found["prepare_model"], found["load_data"], folder)
 
     def samples(self) -> Samples:

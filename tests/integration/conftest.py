@@ -98,10 +98,10 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 @pytest.fixture(scope="session")
 def build(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Built]:
-    """Run ``pipeline build --json`` to its successful end."""
+    """Run ``pipeline build --json`` to its successful end, with a store of its own in ``out``."""
 
     def run(out: Path, *arguments: Any, cwd: Path, python: tuple[str, ...] = ()) -> Built:
-        command = ("build", "--target", "arm64", "--out", out, "--json", *arguments)
+        command = ("build", "--target", "arm64", "--out", out, "--store", out / "store", "--json", *arguments)
         process = start(*command, cwd=cwd, python=python)
         stdout, stderr = process.communicate(timeout=600)
         assert process.returncode == 0, stderr

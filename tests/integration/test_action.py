@@ -36,7 +36,15 @@ def run(tiny, built, tmp_path):
 
     def run(**inputs):
         files = {name: tmp_path / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
-        environment = {**os.environ, **INPUTS, "OUT": copy, "PIPELINE": COMMAND, **files, **inputs}
+        environment = {
+            **os.environ,
+            **INPUTS,
+            "OUT": copy,
+            "EDGE_PIPELINE_STORE": copy / "store",
+            "PIPELINE": COMMAND,
+            **files,
+            **inputs,
+        }
         done = subprocess.run(
             [SCRIPT], cwd=tiny, env=environment, capture_output=True, text=True, timeout=600
         )

@@ -37,7 +37,7 @@ def refused(pipeline, tmp_path, monkeypatch):
         assert ended.message.startswith("pipeline: ")
         assert "Traceback" not in ended.err
         left = [path for path in folder.rglob("*") if path.is_file() or path.name.startswith(".")]
-        assert [path.name for path in left if path.name != "run.json" and "steps" not in path.parts] == []
+        assert [path.name for path in left if path.name != "run.json"] == []
         assert list(folder.glob("**/.*")) == []
         return ended.message
 
@@ -51,10 +51,21 @@ def build_of(refused, tiny, built):
     def run(code, model=tiny / "model.keras", data=tiny / "data.npz"):
         before = {name: listing(built.out / name) for name in ("release", "report")}
         message = refused(
-            code, "build", "--target", "arm64", "--model", model, "--data", data, "--out", built.out
+            code,
+            "build",
+            "--target",
+            "arm64",
+            "--model",
+            model,
+            "--data",
+            data,
+            "--out",
+            built.out,
+            "--store",
+            built.out / "store",
         )
         assert {name: listing(built.out / name) for name in ("release", "report")} == before
-        assert list(built.out.glob("steps/.*")) == []
+        assert list(built.out.glob("store/.*")) == []
         return message
 
     return run
@@ -149,7 +160,7 @@ def test_an_operator_that_no_runtime_has_is_named(name, refused, whole, tmp_path
 
 def test_a_float_model_that_is_called_int8_fails_its_gate_with_the_whole_report(pipeline, built, tmp_path):
     path = tmp_path / "model_int8.tflite"
-    path.write_bytes(next(built.out.glob("steps/convert_float-*/float.tflite")).read_bytes())
+    path.write_bytes(next(built.out.glob("store/convert_float-*/float.tflite")).read_bytes())
 
     ended = pipeline("validate", path, "--json")
     verdicts = {verdict["gate"]: verdict for verdict in json.loads(ended.out)["verdicts"]}

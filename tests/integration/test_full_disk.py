@@ -29,6 +29,8 @@ def test_a_build_on_a_full_disk_is_one_line_and_leaves_nothing_half_written(kind
         "--json",
         "--out",
         out,
+        "--store",
+        out / "store",
     ]
     subprocess.run(
         [sys.executable, small_disk.__file__, *map(str, words)],
@@ -46,4 +48,4 @@ def test_a_build_on_a_full_disk_is_one_line_and_leaves_nothing_half_written(kind
     assert "free space" in errors[0] or "larger files" in errors[0]
     names = set(ended["left"])
     assert not [name for name in names if Path(name).name.startswith(".")]
-    assert {Path(name).parts[0] for name in names} <= {"run.json", "steps"}
+    assert {Path(name).parts[0] for name in names} <= {"run.json", "store"}

@@ -15,7 +15,7 @@ PROGRAM = Path(__file__).parents[2] / "benchmarks" / "validation" / "mutants.py"
 
 def test_every_damaged_file_ends_with_a_verdict_or_one_line_and_the_judging_process_lives(built):
     quantized = next(built.release.glob("*.tflite"))
-    baseline = next(built.out.glob("steps/convert_float-*/float.tflite"))
+    baseline = next(built.out.glob("store/convert_float-*/float.tflite"))
 
     run = subprocess.run(
         [sys.executable, PROGRAM, quantized, baseline, "--runs", "14"], capture_output=True, text=True

@@ -48,7 +48,7 @@ class Interrupted:
     """What one interruption found: how the build ended, and which of its processes outlived it."""
 
     def __init__(self, process, out, stage, ending, least_children):
-        wait_for(lambda: [*out.glob(f"steps/.{stage}-*")], process)
+        wait_for(lambda: [*out.glob(f"store/.{stage}-*")], process)
         wait_for(lambda: len(descendants(process)) >= least_children, process)
         time.sleep(0.5)
         children, began = descendants(process), time.monotonic()
@@ -69,7 +69,7 @@ class Interrupted:
 def journey(tiny, start, build, tmp_path_factory):
     """A build stopped by Ctrl-C and by SIGKILL in several stages, then left to finish."""
     out = tmp_path_factory.mktemp("journey")
-    command = ("build", "--target", "arm64", "--out", out)
+    command = ("build", "--target", "arm64", "--out", out, "--store", out / "store")
     stops = {}
     for stage, ending, children in (
         ("convert_float", signal.SIGINT, 2),
@@ -114,7 +114,7 @@ def test_the_resumed_build_has_the_same_digest_and_bytes_in_another_folder(journ
 def test_nothing_half_written_stays(journey):
     out = journey[1].out
 
-    assert sorted(path.name for path in out.iterdir()) == ["release", "report", "run.json", "steps"]
+    assert sorted(path.name for path in out.iterdir()) == ["release", "report", "run.json", "store"]
     assert [path.name for path in out.glob("**/.*")] == []
 
 
@@ -137,6 +137,7 @@ def test_a_failed_gate_ends_with_1_the_whole_report_and_no_release(built, tiny, 
     gates = '\n[gates]\naccuracy_drop_points = 0.01\ninconclusive = "fail"\n'
     (tmp_path / "strict.toml").write_text(strict + gates)
     command = ("build", "--target", "arm64", "--out", built.out, "--config", "strict.toml", "--json")
+    command += ("--store", built.out / "store")
 
     process = start(*command, cwd=tmp_path)
     stdout, stderr = process.communicate(timeout=120)
@@ -163,7 +164,8 @@ def test_a_failed_gate_leaves_the_earlier_release_of_the_name_and_says_so(
     strict = tiny / "strict-again.toml"
     strict.write_text((tiny / "pipeline.toml").read_text() + gates)
 
-    process = start("build", "--target", "arm64", "--out", copy, "--config", strict, "--json", cwd=tiny)
+    command = ("build", "--target", "arm64", "--out", copy, "--store", copy / "store")
+    process = start(*command, "--config", strict, "--json", cwd=tiny)
     stdout, stderr = process.communicate(timeout=120)
 
     assert (process.returncode, stdout) == (1, "")

@@ -25,7 +25,7 @@ faults = false
 
 @pytest.fixture
 def files(built):
-    return next(built.release.glob("*.tflite")), next(built.out.glob("steps/convert_float-*/float.tflite"))
+    return next(built.release.glob("*.tflite")), next(built.out.glob("store/convert_float-*/float.tflite"))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.xdist_group("tiny build")
 
 @pytest.fixture
 def files(built):
-    return next(built.release.glob("*.tflite")), next(built.out.glob("steps/convert_float-*/float.tflite"))
+    return next(built.release.glob("*.tflite")), next(built.out.glob("store/convert_float-*/float.tflite"))
 
 
 def test_with_data_and_baseline_it_says_what_the_build_said(files, built, tiny, pipeline):
