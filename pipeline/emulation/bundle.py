@@ -1,6 +1,6 @@
 """Bundles of files that emulation needs: folders of the user's cache, made once, whole, and checked by hash.
 
-A bundle's folder is named after what was asked for, so a new recipe is provisioned beside the old one. Its
+A bundle's folder is named after what was asked for, so a new recipe is provisioned next to the old one. Its
 ``manifest.json`` says where its files came from, and the size and SHA-256 of every one.
 """
 

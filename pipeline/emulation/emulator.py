@@ -9,7 +9,7 @@ with it, so nothing of it depends on what this machine has installed. ::
         armhf-KEY       what runs on 32-bit ones; fetched only where one is asked for
             devices/NAME    its root as one device shows it: its own /proc/cpuinfo and core count
 
-A key names what was asked for, so a new version of a recipe is provisioned beside the old one.
+A key names what was asked for, so a new version of a recipe is provisioned next to the old one.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def provision(arch: str = ARM64) -> Emulator:
     """Provision an emulator where it is missing or damaged; safe to run twice at once.
 
     Raises:
-        ToolchainError: this system or its sources cannot provide it; says what mends that.
+        ToolchainError: this system or its sources cannot provide it; says how to fix that.
     """
     emulator = _expected(arch)
     provision_bundles(emulator.sysroot)

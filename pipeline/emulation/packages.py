@@ -88,24 +88,24 @@ class PrivateApt:
         """Download ``packages`` (``name:architecture``) and all that they depend on.
 
         Args:
-            on_progress: told now and then the bytes downloaded and the bytes in total.
+            on_progress: called a few times a second with the bytes downloaded and the bytes in total.
 
         Raises:
             ToolchainError: there is no network, or a package is not in the machine's sources.
         """
         install = ("install", "--yes", "--no-install-recommends", *packages)
-        trouble = self._update()
+        problem = self._update()
         try:
             # Against an empty cache: apt does not list what an interrupted run downloaded already.
             listing = self._run(*install, "--print-uris", "-o", f"Dir::Cache::archives={self.archives}/none")
         except ToolchainError as error:
-            if trouble is None:
+            if problem is None:
                 raise
-            raise trouble from error
-        wanted = {match["name"]: int(match["size"]) for match in DOWNLOADS.finditer(listing)}
-        total = sum(wanted.values())
+            raise problem from error
+        sizes = {match["name"]: int(match["size"]) for match in DOWNLOADS.finditer(listing)}
+        total = sum(sizes.values())
         self._run(*install, "--download-only", poll=lambda: on_progress(_bytes_in(self.archives), total))
-        debs = [self.archives / name for name in wanted]
+        debs = [self.archives / name for name in sizes]
         missing = [deb.name for deb in debs if not deb.is_file()]
         if missing:
             message = f"apt did not deliver {missing[0]}; run: pipeline device provision"
@@ -276,7 +276,7 @@ def _run(
                 process.kill()
                 raise
     if process.returncode != 0:
-        message = f"{_name(command)} failed: {_reason(errors)}; mend it and run: pipeline device provision"
+        message = f"{_name(command)} failed: {_reason(errors)}; fix that and run: pipeline device provision"
         raise ToolchainError(message)
     poll()
     return output
@@ -295,7 +295,7 @@ def _reason(errors: str) -> str:
         for line in lines:
             if line.startswith(prefix):
                 return line.removeprefix(prefix)
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "no output"
 
 
 def _bytes_in(folder: Path) -> int:

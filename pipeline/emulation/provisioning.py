@@ -120,8 +120,8 @@ def openssh_bundle() -> Bundle:
 def provision_openssh() -> Path:
     """Provision ssh, ssh-keygen and sshd where they are missing or damaged; returns the folder they are in.
 
-    A system that has none needs no root to get them. sshd has to be run with ``-r``, since it would start
-    itself anew without its libraries.
+    A system that has none needs no root to get them. sshd has to be run with ``-r``, since it would otherwise
+    re-execute itself without its libraries.
 
     Raises:
         ToolchainError: this system, its sources or the cache do not let it; says how to fix that.
@@ -132,7 +132,7 @@ def provision_openssh() -> Path:
 
 
 def provision_proofs() -> Path | None:
-    """Provision a C and C++ compiler, cmake and systemd-analyze likewise; None where this machine has them.
+    """Provision compilers of C and C++, cmake and systemd-analyze; None if this machine has them all.
 
     They work on the release of Debian that they come from, which is this machine's own. Errors are those of
     ``provision_openssh``.
@@ -225,7 +225,7 @@ def _make_sysroot(folder: Path, sysroot: Sysroot, tools: Bundle) -> None:
         write_manifest(folder, sources)
 
 
-def _install(name: str, wanted: Sequence[str], architecture: str, folder: Path) -> list[Path]:
+def _install(name: str, names: Sequence[str], architecture: str, folder: Path) -> list[Path]:
     """Unpack packages and what they depend on into ``root``; returns the downloads."""
     packages.require_debian()
     require_space(folder, "the emulator", NEEDED_BYTES)
@@ -234,7 +234,7 @@ def _install(name: str, wanted: Sequence[str], architecture: str, folder: Path) 
     with track(f"provision: {name} packages", unit="bytes") as advance:
         apt = packages.PrivateApt(folder / "apt", [architecture])
         debs = apt.download(
-            [f"{package}:{architecture}" for package in wanted], packages.byte_reporter(advance)
+            [f"{package}:{architecture}" for package in names], packages.byte_reporter(advance)
         )
     with track(f"provision: unpack {name}", total=len(debs), unit="packages") as advance:
         for deb in debs:

@@ -29,7 +29,7 @@ DISTRIBUTION = "edge-deploy-pipeline"
 SIBLINGS = ("models", "calibration", "deploy")
 PYTHON = (3, 11)
 FREE_BYTES = 2_000_000_000
-"""Free space that a build of the default model and its cache want, with room to spare."""
+"""Free space for a build of the default model and its cache, with a margin."""
 
 READY = "import numpy; print(end='ready')"
 
@@ -42,7 +42,7 @@ class Check:
         name: what was looked at.
         found: what was found, e.g. a version.
         problem: what is wrong with it; None where nothing is.
-        remedy: the command, or the step, that mends it; None where nothing is wrong.
+        remedy: the command, or the step, that fixes it; None where nothing is wrong.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Check:
         """Refuse to go on where something is wrong.
 
         Raises:
-            ToolchainError: what is wrong, and what mends it.
+            ToolchainError: what is wrong, and how to fix it.
         """
         if self.problem is not None:
             message = f"{self.name} {self.found}: {self.problem}; run: {self.remedy}"
@@ -65,20 +65,20 @@ def check_environment(devices: Iterable[Device] | None = None) -> None:
     """Refuse to start in an environment in which a build would fail half-way.
 
     Args:
-        devices: those that are wanted; None for 64-bit Arm ones.
+        devices: those to run models on; None for 64-bit Arm ones.
 
     Raises:
-        ToolchainError: names the first problem and the command that mends it.
+        ToolchainError: names the first problem and the command that fixes it.
     """
     for check in (check_python(), *check_packages()):
         check.require()
-    wanted = {ARM64} if devices is None else {device.arch for device in devices if not device.is_host}
-    for arch in sorted(wanted - {platform.machine()}):
+    needed = {ARM64} if devices is None else {device.arch for device in devices if not device.is_host}
+    for arch in sorted(needed - {platform.machine()}):
         find_emulator(arch)
 
 
 def check_everything() -> Iterator[Check]:
-    """Yield all checks, in the order in which problems are best mended."""
+    """Yield all checks, in the order in which to fix problems."""
     yield check_python()
     yield from check_packages()
     yield check_siblings()
@@ -93,8 +93,8 @@ def check_python() -> Check:
     found = platform.python_version()
     if sys.version_info[:2] == PYTHON:
         return Check("python", found)
-    wanted = ".".join(map(str, PYTHON))
-    return Check("python", found, f"Python {wanted} is needed", f"python{wanted} -m venv .venv")
+    required = ".".join(map(str, PYTHON))
+    return Check("python", found, f"Python {required} is needed", f"python{required} -m venv .venv")
 
 
 def check_packages() -> Iterator[Check]:
@@ -144,7 +144,7 @@ def check_disk() -> Check:
     free = shutil.disk_usage(existing).free
     found = f"{free / 1e9:.1f} GB free"
     if free < FREE_BYTES:
-        return Check("disk", found, f"{FREE_BYTES / 1e9:.0f} GB are wanted", f"make room in {existing}")
+        return Check("disk", found, f"{FREE_BYTES / 1e9:.0f} GB are needed", f"make room in {existing}")
     return Check("disk", found)
 
 
@@ -175,9 +175,9 @@ def check_emulator(arch: str = ARM64) -> Check:
     except (OSError, subprocess.TimeoutExpired) as error:
         return Check(name, "not usable", str(error), sysroot.provision)
     if answer.stdout != "ready":
-        trouble = " ".join(answer.stderr.split()) or f"exit code {answer.returncode}"
+        output = " ".join(answer.stderr.split()) or f"exit code {answer.returncode}"
         remedy = f"rm -r {emulator.root.folder} {emulator.tools.folder} && {sysroot.provision}"
-        return Check(name, "not usable", trouble, remedy)
+        return Check(name, "not usable", output, remedy)
     return Check(name, f"qemu-user with plugin: {', '.join(device.name for device in devices)}")
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.runtimes.session import ModelDetails
 
 PART_BYTES = 1 << 20
-LEAST_SAMPLES = 32
+MIN_SAMPLES = 32
 """Of a part: small enough that the cores end together, large enough that handing it over costs nothing."""
 
 
@@ -90,6 +90,6 @@ def _parts(chunks: Iterable[Sequence[NDArray[Any]]]) -> Iterator[list[NDArray[An
     for chunk in chunks:
         arrays = list(chunk)
         sample_bytes = max(1, sum(array[:1].nbytes for array in arrays))
-        size = max(LEAST_SAMPLES, PART_BYTES // sample_bytes)
+        size = max(MIN_SAMPLES, PART_BYTES // sample_bytes)
         for start in range(0, len(arrays[0]) if arrays else 1, size):
             yield [array[start : start + size] for array in arrays]

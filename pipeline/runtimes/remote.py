@@ -1,4 +1,4 @@
-"""Runtimes of real devices over ssh: what a device says of itself, and a worker's host on it.
+"""Runtimes of real devices over ssh: what a device reports, and a worker's host on it.
 
 A device needs Python 3.10 or newer with numpy and a runtime. The worker and the model are copied
 into a folder of their own there, which is removed when the session ends. Its times are called "device".
@@ -63,7 +63,7 @@ print(json.dumps({
 
 @dataclass(frozen=True, kw_only=True)
 class Probed:
-    """What a device says of itself.
+    """What a device reports of itself.
 
     Attributes:
         runtimes: version of each, by package; None where it is not installed.
@@ -82,7 +82,7 @@ class Probed:
 
 @dataclass(frozen=True)
 class RemoteRuntime:
-    """The package that a real device has; ``device`` is what it says of itself."""
+    """The package that a real device has; ``device`` is what it reports of itself."""
 
     package: Package
     version: str
@@ -250,19 +250,17 @@ def _probe(address: SshAddress) -> Probed:
         message = f"{address} has no {python}; on it: apt-get install python3"
         raise DeviceError(message)
     if ran.status != 0:
-        said = _clean(ran.err.strip().rpartition("\n")[2])
-        message = (
-            f"{address} has no {python} of version 3.10 or newer that works: {said or 'it said nothing'}"
-        )
+        output = _clean(ran.err.strip().rpartition("\n")[2])
+        message = f"{address} has no {python} of version 3.10 or newer that works: {output or 'no output'}"
         raise DeviceError(message)
     try:
         return TypeAdapter(Probed).validate_json(ran.out)
     except ValidationError:
-        said = _clean(ran.out[:60].decode(errors="replace"))
-        message = f"{address} says {said!r} where its {python} answers; silence its login scripts"
+        output = _clean(ran.out[:60].decode(errors="replace"))
+        message = f"{address} says {output!r} where its {python} answers; silence its login scripts"
         raise DeviceError(message) from None
 
 
 def _clean(text: str) -> str:
-    """What a device said, as one line of which no terminal takes anything for a command."""
+    """Return a device's output as one line without control characters."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:200]

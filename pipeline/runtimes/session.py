@@ -1,8 +1,8 @@
 """A conversation with a worker that runs .tflite models, on any runtime, here or on a device.
 
-The worker is another process, because a model may crash or hang the runtime that reads it. Here that ends as
-an error that names the signal or the time-out, and nothing is left running. ``WorkerHost`` decides where
-the worker runs and where its files are stored.
+The worker is another process, because a model may crash or hang the runtime that reads it. A session turns
+that into an error that names the signal or the time-out, and leaves nothing running. ``WorkerHost``
+decides where the worker runs and where its files are stored.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ __all__ = [
 GRACE_S = 2.0
 """Seconds that a worker has to end by itself once its input is closed."""
 
-MOST_REPLY_BYTES = 64 << 20
+MAX_REPLY_BYTES = 64 << 20
 """More than the latencies of any run; what is longer is no reply."""
 
 
@@ -74,8 +74,8 @@ class Session:
         runtime: where to run.
         model: a .tflite file.
         threads: how many the runtime may use.
-        timeout_s: the seconds that may pass without a sign of life, which a worker gives between inferences:
-            a long job may take long. By default what the runtime's speed suggests.
+        timeout_s: seconds without a heartbeat, which the worker sends between inferences, after which it
+            counts as hung; by default that of the runtime.
 
     Raises:
         DeviceError: the device was not reached, or no longer is.
@@ -169,8 +169,8 @@ class Session:
     ) -> SideBySide:
         """Infer with several interpreters at the same time, each in a thread of the one worker."""
         names = self._written(inputs)
-        found = self._ask("beside", inputs=names, inferences=inferences, interpreters=interpreters)
-        with self._reading("beside", found):
+        found = self._ask("run_concurrent", inputs=names, inferences=inferences, interpreters=interpreters)
+        with self._reading("run_concurrent", found):
             return read_side_by_side(found)
 
     def limit(self, *, headroom_bytes: int | None = None, cores: int | None = None, nice: int = 0) -> None:
@@ -219,15 +219,15 @@ class Session:
 
     def _written(self, inputs: Sequence[NDArray[Any]]) -> list[str]:
         """Put the arrays where the worker finds them, if they are what the model takes."""
-        wanted = self._details.inputs
-        fits = len(inputs) == len(wanted) and all(
+        expected = self._details.inputs
+        fits = len(inputs) == len(expected) and all(
             array.dtype.name == tensor.dtype
             and array.shape[1:] == tensor.shape[1:]
             and len(array) == len(inputs[0]) > 0
-            for array, tensor in zip(inputs, wanted, strict=True)
+            for array, tensor in zip(inputs, expected, strict=True)
         )
         if not fits:
-            takes = ", ".join(_signature(tensor.dtype, tensor.shape[1:]) for tensor in wanted)
+            takes = ", ".join(_signature(tensor.dtype, tensor.shape[1:]) for tensor in expected)
             given = ", ".join(_signature(array.dtype.name, array.shape[1:]) for array in inputs)
             message = f"{self._model.name} takes {takes}, not {given}; inspect it with: pipeline inspect"
             raise InputError(message)
@@ -262,17 +262,17 @@ class Session:
                 return reply
 
     @contextlib.contextmanager
-    def _reading(self, do: str, said: Any) -> Iterator[None]:
-        """Name what cannot be read as the worker's answer.
+    def _reading(self, do: str, output: Any) -> Iterator[None]:
+        """Turn a ValueError into one that quotes the worker's unreadable output.
 
         Raises:
-            DeviceError: a device said it.
-            StageError: a worker of this machine did.
+            DeviceError: it comes from a device.
+            StageError: it comes from a worker on this machine.
         """
         try:
             yield
         except ValueError:
-            what = repr(said if isinstance(said, bytes) else json.dumps(said).encode())[1:61]
+            what = repr(output if isinstance(output, bytes) else json.dumps(output).encode())[1:61]
             cause = f"{self.runtime.title} says {what} where the worker answers"
             raise self._host.unreadable(do, cause) from None
 
@@ -289,7 +289,7 @@ class Session:
                 if not chunk:
                     raise self._death(do)
                 self._pending += chunk
-                if len(self._pending) > MOST_REPLY_BYTES:
+                if len(self._pending) > MAX_REPLY_BYTES:
                     with self._reading(do, self._pending[:60]):
                         raise ValueError
         line, _, self._pending = self._pending.partition(b"\n")

@@ -4,8 +4,9 @@ One file, run as a script: the standard library, numpy and one runtime (``ai_edg
 ``tflite_runtime``), nothing of this project, so that the same file runs anywhere with Python 3.11.
 
 It reads one JSON request a line from standard input and answers each with one JSON line: ``{"ok": ...}``, or
-``{"error": "what went wrong"}`` where the runtime raised an exception. In between it says ``{"alive": true}``
-every half a second, so that a long job can be told from a hung one. Arrays travel as paths of ``.npy`` files.
+``{"error": "what went wrong"}`` where the runtime raised an exception. In between it prints
+``{"alive": true}`` every half a second, which distinguishes a long job from a hung one. Arrays travel
+as paths of ``.npy`` files.
 What the runtimes print goes to standard error. The worker ends when its input does, or its parent.
 
 Usage: ``worker.py litert|tflite-runtime[:reference]``, with TFLite's reference kernels.
@@ -38,18 +39,18 @@ if TYPE_CHECKING:
 
 MODULES = {"litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
 
-REQUESTS = ("load", "run", "time", "soak", "mark", "beside")
+REQUESTS = ("load", "run", "time", "soak", "mark", "run_concurrent")
 PR_SET_PDEATHSIG = 1
 
-# Marks for icount.c, which counts instructions between them.
+# Markers for icount.c, which counts instructions between them.
 MARK = 0x7ACE0000
 DISARM, ARM, START, INFERENCE, NOTHING, WARM_UP = range(6)
 
-# CPython makes code faster that has run some eight times, so that it counts less afterwards.
+# CPython specializes code after about eight runs, so it executes fewer instructions afterwards.
 SETTLED_MARKS = 10
 SLOW_S = 1.0
 ALIVE_S = 0.5
-# Samples of many go into the model this many at a time, or as many as have so many bytes.
+# The samples of a batch, and the bytes that they may have.
 BATCH_SAMPLES = 256
 BATCH_BYTES = 1 << 18
 
@@ -57,8 +58,8 @@ BATCH_BYTES = 1 << 18
 class Worker:
     """One loaded model and the requests that can be made of it."""
 
-    def __init__(self, package: str, say_alive: Callable[[], None] = lambda: None) -> None:
-        self.package, self.say_alive, self.due = package, say_alive, 0.0
+    def __init__(self, package: str, report_alive: Callable[[], None] = lambda: None) -> None:
+        self.package, self.report_alive, self.due = package, report_alive, 0.0
         name, _, kernels = package.partition(":")
         module = import_module(MODULES[name])
         self.make_interpreter: Callable[..., Any] = module.Interpreter
@@ -71,7 +72,7 @@ class Worker:
         self.model, self.threads = "", 1
         self.batched: Any = None
         self.may_batch = True
-        self.streams = False
+        self.stateful = False
         self.marked = 0
         self.soaked: list[NDArray[Any]] = []
         self.first: list[bytes] = []
@@ -85,8 +86,8 @@ class Worker:
         self.model, self.threads = model, threads
         interpreter = self.interpreter = self.allocate()
         init_us = (time.perf_counter_ns() - began) / 1e3
-        self.streams = any(op["op_name"] == "VAR_HANDLE" for op in interpreter._get_ops_details())
-        self.may_batch = not self.streams
+        self.stateful = any(op["op_name"] == "VAR_HANDLE" for op in interpreter._get_ops_details())
+        self.may_batch = not self.stateful
         self.input_indices = [detail["index"] for detail in interpreter.get_input_details()]
         self.output_indices = [detail["index"] for detail in interpreter.get_output_details()]
         return {"init_us": init_us, **describe(interpreter)}
@@ -96,9 +97,9 @@ class Worker:
         interpreter.allocate_tensors()
         return interpreter
 
-    def forget(self) -> None:
-        """Clear what the sample before left; a streaming model's resources only a new interpreter clears."""
-        if self.streams:
+    def reset_state(self) -> None:
+        """Clear the state that the previous sample left; only a new interpreter clears resource variables."""
+        if self.stateful:
             self.interpreter = self.allocate()
         else:
             self.interpreter.reset_all_variables()
@@ -106,7 +107,7 @@ class Worker:
     def run(self, inputs: list[str], outputs: list[str], batches: bool = False) -> dict[str, Any]:
         """Infer sample by sample, as a device does; writes each output as (n, ...).
 
-        With ``batches`` many go in at a time, where that is faster and the outputs are the same to the bit.
+        With ``batches`` several samples are inferred at a time, where that is faster and bit-exact.
         """
         import numpy as np
 
@@ -117,10 +118,10 @@ class Worker:
         return {}
 
     def one_by_one(self, samples: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        """The loop that everything waits for: as little Python as there can be between two inferences."""
+        """Infer one sample at a time, with as little Python as possible between two inferences."""
         import numpy as np
 
-        if self.streams:
+        if self.stateful:
             found = [self.outputs() for _ in self.infer(samples, len(samples[0]))]
             return [np.concatenate(of_output) for of_output in zip(*found, strict=True)]
         reset, invoke = self.interpreter.reset_all_variables, self.interpreter.invoke
@@ -139,11 +140,11 @@ class Worker:
                     results.append((tensor, np.empty((count, *found.shape[1:]), found.dtype)))
             for tensor, array in results:
                 array[at] = get_tensor(tensor)[0]
-            self.sign()
+            self.heartbeat()
         return [array for _, array in results]
 
     def in_batches(self, samples: list[NDArray[Any]]) -> list[NDArray[Any]] | None:
-        """All samples in batches, or None where they are few, or it is slower, or any bit differs.
+        """Infer all samples in batches; None if they are few, or batches are slower or not bit-exact.
 
         The first batch is inferred one by one as well, and a sample of every further one.
         """
@@ -160,15 +161,15 @@ class Worker:
                 start, probe = min(begin, count - size), place * 37 % size
                 found = self.infer_batch([array[start : start + size] for array in samples])
                 alone = self.one_by_one([array[start + probe :][:1] for array in samples])
-                demand_same([array[probe : probe + 1] for array in found], alone)
+                require_identical([array[probe : probe + 1] for array in found], alone)
                 results.append([array[begin - start :] for array in found])
-        except (RuntimeError, ValueError):  # a shape in the file forbids it, or a kernel, or it is no help
+        except (RuntimeError, ValueError):  # a fixed shape or a kernel forbids it, or it does not help
             self.may_batch, self.batched = False, None
             return None
         return [np.concatenate(of_output) for of_output in zip(*results, strict=True)]
 
     def prove_batches(self, head: list[NDArray[Any]]) -> None:
-        """Make an interpreter that takes as many samples as ``head`` has, if that is faster and the same."""
+        """Make an interpreter for batches as large as ``head``, if that is faster and bit-exact."""
         began = time.perf_counter_ns()
         alone = self.one_by_one(head)
         alone_ns = time.perf_counter_ns() - began
@@ -176,7 +177,7 @@ class Worker:
         for tensor, array in zip(self.input_indices, head, strict=True):
             self.batched.resize_tensor_input(tensor, list(array.shape))
         self.batched.allocate_tensors()
-        demand_same(self.infer_batch(head), alone)
+        require_identical(self.infer_batch(head), alone)
         began = time.perf_counter_ns()
         self.infer_batch(head)
         if time.perf_counter_ns() - began >= alone_ns:
@@ -188,7 +189,7 @@ class Worker:
         for tensor, array in zip(self.input_indices, arrays, strict=True):
             self.batched.set_tensor(tensor, array)
         self.batched.invoke()
-        self.sign()
+        self.heartbeat()
         return [self.batched.get_tensor(index) for index in self.output_indices]
 
     def time(self, inputs: list[str], runs: int, warmup_runs: int) -> dict[str, Any]:
@@ -200,7 +201,7 @@ class Worker:
     def soak(self, inputs: list[str], inferences: int, start: int = 0) -> dict[str, Any]:
         """Infer over and over, going on from inference ``start`` of the same samples.
 
-        Do a sample's outputs stay the same, does memory grow, do files stay open?
+        Reports whether outputs stay the same, and the memory and open files of the process.
         """
         if start == 0:
             self.soaked, self.first = load_arrays(inputs), []
@@ -221,11 +222,11 @@ class Worker:
             "open_files": count_open_files(),
         }
 
-    def beside(self, inputs: list[str], inferences: int, interpreters: int) -> dict[str, Any]:
+    def run_concurrent(self, inputs: list[str], inferences: int, interpreters: int) -> dict[str, Any]:
         """Infer with several interpreters at the same time, each in a thread of its own."""
 
         def infer(_: int) -> dict[str, Any]:
-            worker = Worker(self.package, self.say_alive)
+            worker = Worker(self.package, self.report_alive)
             worker.load(self.model, self.threads)
             return worker.soak(inputs, inferences)
 
@@ -237,14 +238,14 @@ class Worker:
         }
 
     def mark(self, inputs: list[str], runs: int, warmup_runs: int) -> dict[str, Any]:
-        """Mark ``runs`` warm inferences, once the cost of marks has settled, then as often nothing."""
+        """Put markers around ``runs`` warm inferences, once their cost has settled, then around nothing."""
         samples = load_arrays(inputs)
         gc.disable()
         for index in range(max(warmup_runs, SETTLED_MARKS - self.marked)):
             began = time.monotonic()
             self.mark_inference(samples, index, WARM_UP)
             mark_nothing(WARM_UP)
-            if index and time.monotonic() - began > SLOW_S:  # what settles is lost in so many instructions
+            if index and time.monotonic() - began > SLOW_S:  # the cost of markers is negligible there
                 runs = min(runs, 2)
                 break
         mark(ARM)
@@ -258,8 +259,8 @@ class Worker:
 
     def mark_inference(self, samples: list[NDArray[Any]], index: int, number: int) -> None:
         self.marked += 1
-        if not self.streams:  # a new interpreter is not warm
-            self.forget()
+        if not self.stateful:  # a new interpreter is not warm
+            self.reset_state()
         self.set_inputs(samples, index)
         mark(START)
         self.interpreter.invoke()
@@ -271,20 +272,20 @@ class Worker:
         """Infer ``count`` times, going round the samples; yields the ns of each ``invoke`` by ``clock``."""
         clock = clock or time.perf_counter_ns
         for index in range(start, start + count):
-            self.forget()
+            self.reset_state()
             self.set_inputs(samples, index)
             invoke = self.interpreter.invoke
             began = clock()
             invoke()
             taken = clock() - began
-            self.sign()
+            self.heartbeat()
             yield taken
 
-    def sign(self) -> None:
-        """Give a sign of life, if one is due."""
+    def heartbeat(self) -> None:
+        """Say that the worker is alive, at most every ``ALIVE_S`` seconds."""
         if time.monotonic() > self.due:
             self.due = time.monotonic() + ALIVE_S
-            self.say_alive()
+            self.report_alive()
 
     def set_inputs(self, samples: list[NDArray[Any]], index: int) -> None:
         """Set a sample, going round them."""
@@ -335,7 +336,7 @@ def batch_size(samples: list[NDArray[Any]]) -> int:
     return min(BATCH_SAMPLES, BATCH_BYTES // max(sum(array[:1].nbytes for array in samples), 1))
 
 
-def demand_same(left: list[NDArray[Any]], right: list[NDArray[Any]]) -> None:
+def require_identical(left: list[NDArray[Any]], right: list[NDArray[Any]]) -> None:
     if any(a.shape != b.shape or a.tobytes() != b.tobytes() for a, b in zip(left, right, strict=True)):
         message = "outputs differ"
         raise ValueError(message)
@@ -352,7 +353,7 @@ def mark_nothing(number: int) -> None:
 
 
 def memory_bytes() -> int:
-    """Anonymous memory in use: what a leak grows, without the code that is paged in on the way."""
+    """Return the anonymous memory in use, which a leak makes grow; code that is paged in does not count."""
     try:
         text = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
     except OSError:

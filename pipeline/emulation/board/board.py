@@ -263,33 +263,33 @@ def wait_for_ssh(address: SshAddress, pid: int, console: Path, timeout_s: float 
     """Wait until the board answers.
 
     Raises:
-        DeviceError: it ended, or does not answer in time; says what its console said last.
+        DeviceError: it ended, or does not answer in time; quotes the last line of its console.
     """
     deadline = time.monotonic() + timeout_s
-    trouble = f"it does not answer in {timeout_s:.0f} s"
+    problem = f"it does not answer in {timeout_s:.0f} s"
     with track("board: boot"):
         while time.monotonic() < deadline:
             if not _is_alive(pid):
-                trouble = "it ended"
+                problem = "it ended"
                 break
             if "Server listening" in console.read_text(encoding="utf-8", errors="replace"):
                 try:
                     address.run(["true"], timeout_s=60)
                 except TransportError as error:
-                    trouble = f"in {timeout_s:.0f} s, {error}"
+                    problem = f"in {timeout_s:.0f} s, {error}"
                 else:
                     return
             time.sleep(0.2)
     lines = console.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    said = lines[-1].strip() if lines else "nothing"
-    message = f"the emulated board is not up: {trouble}; its console said last: {said}"
+    last = lines[-1].strip() if lines else ""
+    message = f"the emulated board is not up: {problem}; the last line of its console: {last}"
     raise DeviceError(message)
 
 
 def _wait_for_adb(address: SshAddress, adb_port: int | None) -> None:
     if adb_port is not None and address.run(["timeout", "60", "sh", "-c", ADB_LISTENS]).status != 0:
-        said = address.run(["tail", "-n1", "/run/adbd"]).out.decode(errors="replace").strip()
-        message = f"the emulated board's adbd is not up: {said or 'it said nothing'}"
+        output = address.run(["tail", "-n1", "/run/adbd"]).out.decode(errors="replace").strip()
+        message = f"the emulated board's adbd is not up: {output or 'no output'}"
         raise DeviceError(message)
 
 

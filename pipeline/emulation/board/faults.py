@@ -190,7 +190,7 @@ def find_least_memory(
     def attempt(mib: int, patience_s: float = timeout_s) -> None:
         run = run_job(image, Machine(device=device, memory_mib=mib), files, timeout_s=patience_s)
         fits = run.outcome == "ended" and run.status == 0
-        outcome = "ran to the end" if fits else _trouble(run)
+        outcome = "ran to the end" if fits else _problem(run)
         environment = _board(device, mib, 1)
         steps[mib] = Fault(environment=environment, done="boot, and run the model", outcome=outcome, ok=fits)
 
@@ -222,15 +222,15 @@ def _stepped(mib: float, low: int, high: int) -> int:
     return min(max(low + BOARD_STEP_MIB * steps, low + BOARD_STEP_MIB), max(high - 1, low + 1))
 
 
-def _trouble(run: JobRun) -> str:
+def _problem(run: JobRun) -> str:
     """Say how a boot failed for want of memory."""
-    told = {
+    known = {
         "out of memory": "killed by the kernel for memory",
         "panicked": "the kernel panicked",
         "did not boot": "did not boot",
         "no end": "did not come to its end in time",
     }
-    return told.get(run.outcome, f"the model ended with status {run.status}")
+    return known.get(run.outcome, f"the model ended with status {run.status}")
 
 
 def _hash(run: JobRun, name: str) -> str | None:

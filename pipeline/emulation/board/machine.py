@@ -1,4 +1,4 @@
-"""A boot of the emulated board: the machine that qemu is told to be, and a job from power on to off.
+"""A boot of the emulated board: the machine that qemu emulates, and a job from power on to off.
 
 A job is a folder that becomes the board's second disk; its ``start`` is run by the board's first process.
 What it leaves in ``/run/results`` comes back on a third disk, and what the kernel says on the serial console.
@@ -56,7 +56,7 @@ def board_device(name: str) -> Device:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What qemu is told to be.
+    """The machine that qemu emulates.
 
     Attributes:
         device: whose core it has; the rest of the machine is qemu's ``virt``.
@@ -98,7 +98,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class JobRun:
-    """How a job ended, what the console said, and the files it left by name.
+    """How a job ended, the console's output, and the files it left by name.
 
     ``status`` is the exit status of the job's ``start``; None where it did not end.
     """
@@ -108,11 +108,11 @@ class JobRun:
     console: str
     results: dict[str, bytes]
 
-    def said(self) -> str:
-        """Return the last line of the console that says something."""
+    def last_output(self) -> str:
+        """Return the last line of the console that is not the kernel's or the board's own."""
         lines = [line.strip() for line in self.console.splitlines() if line.strip()]
-        told = [line for line in lines if not line.startswith("[") and not line.startswith("BOARD ENDED")]
-        return (told or lines or ["nothing"])[-1][:300]
+        output = [line for line in lines if not line.startswith("[") and not line.startswith("BOARD ENDED")]
+        return (output or lines or ["nothing"])[-1][:300]
 
 
 def run_job(
@@ -162,7 +162,7 @@ def make_job_disk(image: BoardImage, files: Mapping[str, Path | bytes], folder: 
 
 
 def _watched(command: Sequence[str], timeout_s: float, folder: Path) -> tuple[str, bool]:
-    """Run qemu to its end; returns what the console said and whether it ended in time."""
+    """Run qemu to its end; returns the console's output and whether it ended in time."""
     console = folder / "console"
     with console.open("wb") as stream:
         process = start(command, stream.fileno(), folder)
@@ -228,12 +228,12 @@ def required(run: JobRun, what: str) -> JobRun:
     """Return the run if its job ended well.
 
     Raises:
-        StageError: it did not; says how it ended and what the console said last.
+        StageError: it did not; says how it ended and quotes the last output.
     """
     if run.outcome == "ended" and run.status == 0:
         return run
     how = f"ended with status {run.status}" if run.outcome == "ended" else run.outcome
     hint = "give the board more memory or time in [validate.board], or check the model with: pipeline inspect"
-    error = StageError(what, f"the emulated board {how}: {run.said()}", hint)
+    error = StageError(what, f"the emulated board {how}: {run.last_output()}", hint)
     error.add_note(run.console)  # for --debug
     raise error
