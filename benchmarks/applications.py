@@ -117,7 +117,7 @@ def measure(name: str, record: str) -> None:
 def _pruned(model: Any) -> str:
     import tf_keras
 
-    from pipeline.compress.prune import prunable_layers
+    from pipeline.compress.weights import prunable_layers
     from pipeline.training.tfmot import tensorflow_model_optimization
 
     names = prunable_layers(model)
@@ -132,7 +132,7 @@ def _pruned(model: Any) -> str:
 
 
 def _aware(model: Any, done: Any) -> Any:
-    from pipeline.quantize.aware import fake_quantized
+    from pipeline.quantize.qat import fake_quantized
 
     aware = fake_quantized(model)
     wrapped = sum(hasattr(layer, "quantize_config") for layer in aware.layers)

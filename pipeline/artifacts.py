@@ -11,19 +11,12 @@ import numpy as np
 from models.ports import Port
 from models.task_rules import Task
 from pipeline.formats import Format
+from pipeline.layer_records import LayerRecord
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Split = Literal["train", "test"]
-Treatment = Literal[
-    "quantization-aware",
-    "pruned, quantization-aware",
-    "post-training",
-    "pruned, post-training",
-    "float",
-    "none",
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,17 +150,14 @@ def described(inputs: tuple[Port, ...], preprocessing: Preprocessing) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparedModel(Artifact):
-    """The model with fixed lengths on preprocessed inputs, and its form for quantization-aware training.
+class ModelArtifact(Artifact):
+    """A model in some form: what it takes and gives, and its layers.
 
     Attributes:
         inputs: as those of ``FloatModel``, without an open length.
+        tasks: what each output is for.
+        from_logits: for each output, whether it is of logits where it is of classes; None where unknown.
         preprocessing: what makes its inputs of raw samples.
-        rewrites: what graph preparation changed, one line each.
-        unrolled: recurrent layers that were written out step by step.
-        better_settings: notes on preprocessing that suits the model far better than what is declared, or than
-            floats as they are.
-        without_int8: (layer, reason) of those that TFLite does not compute in int8, or not rightly.
     """
 
     inputs: tuple[Port, ...]
@@ -175,12 +165,55 @@ class PreparedModel(Artifact):
     tasks: tuple[Task, ...]
     from_logits: tuple[bool | None, ...]
     preprocessing: Preprocessing
+    layers: tuple[LayerRecord, ...] = ()
+
+    @property
+    def zero_weights(self) -> int:
+        """Weights that are zero and must stay zero."""
+        return sum(round(layer.weights * layer.sparsity) for layer in self.layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KerasModel(ModelArtifact):
+    """A Keras model in layers that TF-MOT covers; every compression step takes one and returns one."""
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QatModel(KerasModel):
+    """A Keras model and its trained form with fake quantization, whose ranges are part of the weights.
+
+    Attributes:
+        unbounded: layers whose output has no trained range; the converter calibrates it.
+    """
+
+    unbounded: tuple[str, ...] = ()
+
+    @property
+    def weights(self) -> Path:
+        """All weights of the model with fake quantization, ranges among them."""
+        return self.folder / "weights.npz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedModel(ModelArtifact):
+    """The model with fixed lengths on preprocessed inputs.
+
+    Attributes:
+        rewrites: what graph preparation changed, one line each.
+        unrolled: recurrent layers that were written out step by step.
+        better_settings: notes on preprocessing that suits the model far better than what is declared, or than
+            floats as they are.
+        opaque: whether it is a SavedModel that only the converter can read; it has no ``keras`` then.
+    """
+
     rewrites: tuple[str, ...] = ()
     unrolled: tuple[str, ...] = ()
-    without_int8: tuple[tuple[str, str], ...] = ()
     better_settings: tuple[str, ...] = ()
     opaque: bool = False
-    layers: tuple[tuple[str, str], ...] = ()
 
     @property
     def reference(self) -> Path:
@@ -188,9 +221,18 @@ class PreparedModel(Artifact):
         return self.folder / "reference"
 
     @property
-    def prepared(self) -> Path:
-        """The same function in a form that quantization-aware training covers."""
-        return self.folder / "prepared"
+    def keras(self) -> KerasModel:
+        """The same function in layers that TF-MOT covers: what compression starts from and learns from."""
+        return KerasModel(
+            folder=self.folder / "keras",
+            digest=self.digest,
+            inputs=self.inputs,
+            outputs=self.outputs,
+            tasks=self.tasks,
+            from_logits=self.from_logits,
+            preprocessing=self.preprocessing,
+            layers=self.layers,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,59 +249,6 @@ class Baseline(Artifact):
 @dataclass(frozen=True, kw_only=True)
 class FloatCheck(Artifact):
     """That the float model is better than the best constant answer, or that the user goes on all the same."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerTreatment:
-    """What happened to one layer, and why."""
-
-    name: str
-    kind: str
-    treatment: Treatment
-    reason: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompressedModel(Artifact):
-    """A pruned Keras model, or none of an opaque one.
-
-    Attributes:
-        zero_weights: zeros of the pruned kernels.
-        unpruned: (layer, reason) of each kernel that was not pruned.
-    """
-
-    pruned_layers: tuple[str, ...]
-    zero_weights: int
-    unpruned: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def model(self) -> Path:
-        return self.folder / "model"
-
-
-@dataclass(frozen=True, kw_only=True)
-class AwareModel(Artifact):
-    """A Keras model with fake quantization, trained with it.
-
-    Attributes:
-        zero_weights: which must survive conversion.
-        layers: how each was treated.
-        unbounded: layers whose output has no range yet.
-    """
-
-    zero_weights: int
-    layers: tuple[LayerTreatment, ...]
-    unbounded: tuple[str, ...] = ()
-
-    @property
-    def pruned(self) -> Path:
-        """The model that fake quantization was inserted into."""
-        return self.folder / "pruned"
-
-    @property
-    def weights(self) -> Path:
-        """All weights of the model with fake quantization, ranges and masks among them."""
-        return self.folder / "weights.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,7 +279,7 @@ class QuantizedModel(Artifact):
         reason: why it is not "int8".
         untrained: why it was not converted from the model of quantization-aware training, where it was not.
         sparsity: share of zeros over all kernels.
-        layers: what became of each layer in the end.
+        layers: what was done to each layer.
     """
 
     size_bytes: int
@@ -298,7 +287,7 @@ class QuantizedModel(Artifact):
     sparsity: float
     format: Format
     reason: str
-    layers: tuple[LayerTreatment, ...]
+    layers: tuple[LayerRecord, ...]
     untrained: str = ""
 
     @property

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from deploy.bundle import release_name
 from pipeline.artifacts import Source
-from pipeline.compress.prune import prune
-from pipeline.config import ConversionConfig, TrainingConfig
+from pipeline.compress.steps import COMPRESS
 from pipeline.errors import leaf_errors_mapped
 from pipeline.loading.field_calibration import field_statistics
 from pipeline.loading.load import (
@@ -22,10 +21,10 @@ from pipeline.loading.load import (
 )
 from pipeline.preparation.float_check import check_float
 from pipeline.preparation.prepare import prepare_model
-from pipeline.quantize.aware import train_quantization_aware
 from pipeline.quantize.compilers import compile_for
-from pipeline.quantize.convert import convert_float, convert_quantized
+from pipeline.quantize.convert import convert_float
 from pipeline.quantize.metadata import About, describe
+from pipeline.quantize.methods import QUANTIZE
 from pipeline.release.documents import Origin
 from pipeline.release.drift_reference import observe
 from pipeline.release.manifest import counter_in
@@ -43,11 +42,13 @@ if TYPE_CHECKING:
         CalibrationSet,
         Dataset,
         FloatModel,
+        KerasModel,
         Measured,
+        ModelArtifact,
         PreparedModel,
         QuantizedModel,
     )
-    from pipeline.config import BuildConfig
+    from pipeline.build_config import BuildConfig
     from pipeline.run import Run
     from pipeline.targets import Target
     from pipeline.validate.report import Report
@@ -143,21 +144,38 @@ def compile_model(inputs: Inputs, config: BuildConfig, run: Run) -> Compiled:
         PipelineError: a stage could not finish.
     """
     step, seed = run.step, config.seed
-    training, conversion = config.quantize.part(TrainingConfig), config.quantize.part(ConversionConfig)
 
     loaded = step(load_model, inputs.model, config=config.model)
     data = step(load_data, inputs.data, loaded, config=config.data, seed=seed)
     prepared = step(prepare_model, loaded, data, config=config.preprocessing)
-    baseline = step(convert_float, prepared, timeout_s=Unkeyed(conversion.convert_timeout_s))
+    baseline = step(convert_float, prepared, timeout_s=Unkeyed(config.convert.timeout_s))
     step(check_float, baseline, prepared, data, allow_chance=config.gates.allow_chance)
     samples = step(choose_calibration, data, config=config.calibration, field=inputs.field, seed=seed)
-    compressed = step(prune, prepared, data, config=config.prune, seed=seed)
-    aware = step(train_quantization_aware, compressed, prepared, data, config=training, seed=seed)
-    converted = step(convert_quantized, aware, prepared, samples, data, config=conversion)
-    quantized = step(describe, converted, prepared, data, about=About.of(config))
+    if prepared.opaque:
+        to_convert: ModelArtifact = prepared
+    else:
+        to_convert = compress_model(prepared.keras, data, config, run)
+    convert = QUANTIZE[config.quantize.method].convert
+    converted = step(convert, to_convert, samples, data, config=config.convert)
+    quantized = step(describe, converted, prepared, data, about=About.of(config.project, config.release))
     if quantized.reason:
         run.notify("warning", f"the release is {quantized.format}: {quantized.reason}")
     return Compiled(loaded, data, prepared, baseline, samples, quantized)
+
+
+def compress_model(teacher: KerasModel, data: Dataset, config: BuildConfig, run: Run) -> KerasModel:
+    """Take the compression steps in their order, then the training of the quantization method, if it has one.
+
+    Every step learns from the same teacher.
+
+    Raises:
+        PipelineError: a stage could not finish.
+    """
+    step, seed, model = run.step, config.seed, teacher
+    for settings in config.compress:
+        model = step(COMPRESS[settings.method].stage, model, teacher, data, config=settings, seed=seed)
+    train = QUANTIZE[config.quantize.method].train
+    return model if train is None else step(train, model, teacher, data, config=config.quantize, seed=seed)
 
 
 def measure_model(

@@ -1,17 +1,14 @@
-"""The settings of a build: one frozen model a section of ``pipeline.toml``."""
+"""Sections of ``pipeline.toml`` as frozen models; ``pipeline.settings`` puts them together."""
 
 from __future__ import annotations
 
-import difflib
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from models.task_rules import Task
-from pipeline.errors import ConfigError
-from pipeline.formats import FORMATS, Format
 from pipeline.sections import Section, Unkeyed, renamed_value
 
 # Names become file names and shell words on a device: letters, digits, dot, dash and underscore only.
@@ -158,48 +155,24 @@ class PreprocessingConfig(InputPreprocessing):
 
 
 class TrainingConfig(Section):
-    """Fine-tuning, shared by pruning and quantization-aware training.
+    """How a step fine-tunes the model.
 
-    Few samples are passed over more than ``epochs`` times, until ``least_steps`` batches were seen: fewer do
-    not heal what pruning and rounding do.
-    ``distillation`` is the share of the loss that compares with the unchanged float model's outputs;
-    the rest compares with the labels.
+    Attributes:
+        epochs: passes over the samples.
+        min_steps: minimum number of batches; few samples are passed over more often than ``epochs``, because
+            fewer steps do not recover what compression and rounding lose.
+        learning_rate: at the start; it decays to zero along a cosine.
+        distillation: share of the loss that compares with the teacher's outputs; the rest compares with the
+            labels.
+        samples: maximum number of training samples; None: all.
     """
 
     epochs: Count = 3
-    least_steps: Count = 500
+    min_steps: Count = 500
     batch_size: Count = 32
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     distillation: Annotated[float, Field(ge=0, le=1)] = 0.9
     samples: Count | None = None
-
-
-class PruneConfig(TrainingConfig):
-    """TF-MOT magnitude pruning; ``sparsity`` is the final share of zeros in every pruned kernel.
-
-    A model with fewer than ``least_weights`` in the kernels that would be pruned is left as it is: its
-    download would shrink by a few kilobytes, and a small model has no weights to spare. Where a pruned model
-    has lost more than ``lost_points`` of its score on training samples, half as many zeros are tried, then
-    none.
-    """
-
-    lost_points: Annotated[float, Field(gt=0)] = 3.0
-    least_weights: Annotated[int, Field(ge=0)] = 16384
-    epochs: Count = 4
-    sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.75
-
-
-class ConversionConfig(Section):
-    """Conversion to the first of ``formats`` that converts and runs; ``["int8"]`` takes nothing less."""
-
-    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = FORMATS
-    convert_timeout_s: Annotated[float, Field(gt=0), Unkeyed()] = 600.0
-
-
-class QuantizeConfig(TrainingConfig, ConversionConfig):
-    """Sparsity-preserving quantization-aware training, then conversion."""
-
-    learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
 
 
 class CalibrationConfig(Section):
@@ -358,43 +331,3 @@ class ReleaseConfig(Section):
     authors: tuple[str, ...] = ()
     public_key: Path | tuple[Path, ...] | None = None
     revoked_keys: Path | None = None
-
-
-class BuildConfig(Section):
-    """Everything one build depends on besides the bytes of the model and the data."""
-
-    project: ProjectConfig = ProjectConfig()
-    model: ModelConfig
-    data: DataConfig
-    preprocessing: PreprocessingConfig = PreprocessingConfig()
-    prune: PruneConfig = PruneConfig()
-    quantize: QuantizeConfig = QuantizeConfig()
-    calibration: CalibrationConfig = CalibrationConfig()
-    validation: Annotated[ValidateConfig, Field(alias="validate")] = ValidateConfig()
-    gates: GatesConfig = GatesConfig()
-    release: ReleaseConfig = ReleaseConfig()
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _reject_unknown_keys(cls, raw: Any) -> Any:
-        if isinstance(raw, dict):
-            _reject_unknown(cls, raw, "")
-        return raw
-
-
-def _reject_unknown(section: type[BaseModel], raw: dict[str, Any], prefix: str) -> None:
-    """Name an unknown key together with the nearest known one."""
-    known = {field.alias or name: field.annotation for name, field in section.model_fields.items()}
-    for key, value in raw.items():
-        if section is PreprocessingConfig and isinstance(value, dict):
-            _reject_unknown(InputPreprocessing, value, f"{prefix}{key}.")
-            continue
-        if key not in known and key not in getattr(section, "renamed", {}):
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            advice = f'did you mean "{nearest[0]}"?' if nearest else f"known keys: {', '.join(sorted(known))}"
-            msg = f'unknown key "{prefix}{key}": {advice}'
-            raise ConfigError(msg)
-        kind = known.get(key)
-        if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
-            _reject_unknown(kind, value, f"{prefix}{key}.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator, model_validator
 
@@ -11,9 +12,7 @@ from pipeline.errors import ConfigError
 from pipeline.events import Warned, emit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-S = TypeVar("S", bound="Section")
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,14 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _prepare(cls, value: Any, info: ValidationInfo) -> Any:
-        """Take one text for a list of it, and refuse true and false where a number belongs."""
-        annotation = cls.model_fields[info.field_name or ""].annotation
+        """Take one text for a list of it, and refuse true and false where a number belongs.
+
+        What a table leaves out is taken from the field's default, not from the defaults of its class.
+        """
+        field = cls.model_fields[info.field_name or ""]
+        annotation = field.annotation
+        if isinstance(value, dict) and isinstance(field.default, Section):
+            return field.default.model_dump(exclude_unset=True) | value
         if isinstance(value, str) and get_origin(annotation) is tuple:
             return (value,)
         values = value if isinstance(value, list | tuple) else [value]
@@ -56,10 +61,6 @@ class Section(BaseModel):
             msg = "a number or text is expected, without true or false"
             raise ValueError(msg)
         return value
-
-    def part(self, section: type[S]) -> S:
-        """Return the settings that this section shares with a base of its class, as that base."""
-        return section(**self.model_dump(include=set(section.model_fields)))
 
 
 def renamed_value(what: str, renamed: Mapping[str, str]) -> BeforeValidator:
@@ -76,6 +77,18 @@ def renamed_value(what: str, renamed: Mapping[str, str]) -> BeforeValidator:
 
 def _warn_renamed(what: str, old: str, new: str) -> None:
     emit(Warned(text=f'{what} "{old}" is now called "{new}"; the old name will be removed'))
+
+
+class MethodSection(Section):
+    """The settings of one of several methods, which ``method`` names."""
+
+    method: str
+
+
+def advice(name: str, known: Iterable[str], what: str) -> str:
+    """Suggest the known name that is nearest to a wrong one, or list all of them."""
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f'did you mean "{nearest[0]}"?' if nearest else f"known {what}: {', '.join(sorted(known))}"
 
 
 def _takes_booleans(annotation: Any) -> bool:

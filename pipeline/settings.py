@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import reprlib
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -12,14 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config import BuildConfig
+from pipeline.build_config import BuildConfig, first_problem, is_section
+from pipeline.compress.weights import WeightsConfig
 from pipeline.errors import ConfigError
+from pipeline.events import Warned, emit
+from pipeline.sections import advice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 DEFAULT_FILE = Path("pipeline.toml")
 ZOO = "zoo:"
+
+# Old keys of pipeline.toml and what replaced them; a number is a place in a list of tables.
+_TRAINING = {"least_steps": "min_steps"} | {
+    key: key for key in ("epochs", "batch_size", "learning_rate", "distillation", "samples")
+}
+RENAMED = {
+    "prune.sparsity": "compress.0.sparsity",
+    "prune.lost_points": "compress.0.max_drop_points",
+    "prune.least_weights": "compress.0.min_weights",
+    **{f"prune.{old}": f"compress.0.training.{new}" for old, new in _TRAINING.items()},
+    **{f"quantize.{old}": f"quantize.training.{new}" for old, new in _TRAINING.items()},
+    "quantize.formats": "convert.formats",
+    "quantize.convert_timeout_s": "convert.timeout_s",
+}
 
 
 def make_config(raw: dict[str, Any], where: str) -> BuildConfig:
@@ -38,16 +54,14 @@ def make_config(raw: dict[str, Any], where: str) -> BuildConfig:
         msg = f"{where}: {error}"
         raise ConfigError(msg) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        got = "" if first["type"] == "missing" else f", got {reprlib.repr(first['input'])}"
-        msg = f"{where}: {key}: {message[:1].lower()}{message[1:]}{got}"
+        msg = f"{where}: {first_problem(error)}"
         raise ConfigError(msg) from error
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read settings; relative model and data paths are taken from the file's own folder.
+
+    Old keys become the new ones, with a warning.
 
     Raises:
         ConfigError: the file is missing or is not TOML.
@@ -68,6 +82,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) else error
         msg = f"{path}: not a TOML file that can be read: {reason}"
         raise ConfigError(msg) from error
+    _rename_old_keys(raw, str(path))
     _check_sections(raw, BuildConfig, str(path))
     _locate(raw, path.parent)
     return raw
@@ -96,6 +111,55 @@ def _locate(raw: dict[str, Any], folder: Path) -> None:
             table[key] = str(folder / _at_home(value))
 
 
+def _rename_old_keys(raw: dict[str, Any], where: str) -> None:
+    """Move the values of old keys to the new ones, in place.
+
+    Raises:
+        ConfigError: an old section has a key that it never had, or is there beside the new one.
+    """
+    renamed = []
+    both = "prune" in raw and "compress" in raw
+    for old, new in RENAMED.items():
+        section, _, key = old.partition(".")
+        table = raw.get(section)
+        if not (isinstance(table, dict) and key in table):
+            continue
+        if both and section == "prune":
+            msg = f"{where}: [prune] and [[compress]] exclude each other; for {old} write {_toml(new)}"
+            raise ConfigError(msg)
+        _put(raw, new.split("."), table.pop(key))
+        renamed.append(f"[{section}] {key} is now {_toml(new)}")
+    if isinstance(raw.get("prune"), dict):
+        for key in raw.pop("prune"):
+            old_keys = [old.partition(".")[2] for old in RENAMED if old.startswith("prune.")]
+            msg = f'{where}: unknown key "prune.{key}": {advice(key, old_keys, "keys")}'
+            raise ConfigError(msg)
+    if renamed:
+        emit(Warned(text=f"{where}: these keys have new names: {', '.join(renamed)}"))
+
+
+def _toml(key: str) -> str:
+    """``"compress.0.training.epochs"`` as it is written in TOML: ``"[[compress]] training.epochs"``."""
+    section, _, key = key.partition(".")
+    return f"[[{section}]] {key.removeprefix('0.')}" if key.startswith("0.") else f"[{section}] {key}"
+
+
+def _put(raw: dict[str, Any], place: list[str], value: Any) -> None:
+    """Set a value at ``["compress", "0", "training", "epochs"]``, where nothing has to be yet."""
+    *sections, key = place
+    table: Any = raw
+    for name in sections:
+        if name == "0":
+            table = table[0]
+        elif name == "compress":
+            table = table.setdefault(name, [{"method": WeightsConfig().method}])
+        else:
+            table = table.setdefault(name, {})
+        if not isinstance(table, dict | list):
+            return  # refused with its own message later
+    table[key] = value
+
+
 def _check_sections(raw: dict[str, Any], section: type[BaseModel], where: str, prefix: str = "") -> None:
     """Refuse a value where a section belongs, and text that no path or name can hold.
 
@@ -108,7 +172,11 @@ def _check_sections(raw: dict[str, Any], section: type[BaseModel], where: str, p
         if isinstance(value, str) and "\0" in value:
             msg = f"{where}: {prefix}{key}: it holds a NUL character; remove that"
             raise ConfigError(msg)
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        is_list = isinstance(value, list) and all(isinstance(each, dict) for each in value)
+        if section is BuildConfig and key == "compress" and not is_list:
+            msg = f"{where}: compress: it is a list of sections; write [[compress]] and its keys below"
+            raise ConfigError(msg)
+        if not is_section(kind):
             continue
         if not isinstance(value, dict):
             msg = f"{where}: {prefix}{key}: it is a section; write [{prefix}{key}] and its keys below"

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from deploy.transports.ssh import SshAddress
     from models.ports import Port
     from pipeline.artifacts import Dataset
-    from pipeline.config import BuildConfig, DataConfig
+    from pipeline.build_config import BuildConfig
+    from pipeline.config import DataConfig
     from pipeline.targets import Device, Target
     from pipeline.tasks.standing import Standard
     from pipeline.validate.report import Report

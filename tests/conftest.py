@@ -101,8 +101,9 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
 @pytest.fixture(scope="session")
 def report() -> Any:
     """A report of a build that all gates pass; tests change what they are about."""
-    from pipeline.artifacts import Fault, LayerTreatment
+    from pipeline.artifacts import Fault
     from pipeline.flatbuffer import FloatOperator
+    from pipeline.layer_records import LayerTreatment
     from pipeline.runtimes.session import Node, Tensor
     from pipeline.tasks.comparison import ClassScores, Comparison, Flips, Metric, Scores
     from pipeline.validate.compatibility import Compatibility

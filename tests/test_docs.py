@@ -16,14 +16,19 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 
 from pipeline import errors
+from pipeline.build_config import BuildConfig
 from pipeline.cli import cli
-from pipeline.config import BuildConfig, GateName, GatesConfig
+from pipeline.compress.steps import COMPRESS
+from pipeline.config import GateName, GatesConfig
+from pipeline.quantize.methods import QUANTIZE
+from pipeline.sections import Section
 from pipeline.settings import make_config
 from pipeline.targets import load_devices, load_targets
 from pipeline.validate.corruptions.suite import NAMES as CORRUPTIONS
 from pipeline.validate.report import report_schema
 
 ROOT = Path(__file__).resolve().parents[1]
+METHODS = {"compress": COMPRESS, "quantize": QUANTIZE}
 REFERENCE = ROOT / "docs" / "reference"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
 
@@ -65,9 +70,9 @@ def _leaves(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[st
     return [leaf for name in names for leaf in _leaves(command.get_command(context, name), (*path, name))]
 
 
-def _table(page: Path, heading: str) -> list[list[str]]:
+def _table(page: Path, heading: str, level: str = "##") -> list[list[str]]:
     """The rows of the first table below the heading, backquotes removed."""
-    section = page.read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    section = page.read_text().split(f"\n{level} {heading}\n", 1)[1].split("\n##", 1)[0]
     rows = [line for line in section.splitlines() if line.startswith("|")][2:]
     return [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in rows]
 
@@ -76,6 +81,8 @@ def _settings(model: type[BaseModel], section: str = "") -> dict[tuple[str, str]
     """Map (section, key) to the default as TOML writes it, "" where there is none."""
     found = {}
     for name, field in model.model_fields.items():
+        if name in METHODS:
+            continue
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found |= _settings(field.annotation, f"{section}.{field.alias or name}".lstrip("."))
         else:
@@ -129,6 +136,31 @@ def test_the_configuration_page_lists_every_setting_and_its_default():
         for row in _table(page, f"`[{section}]`" if section else "Top level")
     }
     assert documented == _settings(BuildConfig)
+
+
+def _method_settings(config: Section, prefix: str = "") -> dict[str, str]:
+    """Map each key of a method to its default as TOML writes it; those of a table in it with a dot."""
+    found = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, Section):
+            found |= _method_settings(value, f"{name}.")
+        elif name != "method":
+            found[prefix + name] = "" if value is None else json.dumps(value)
+    return found
+
+
+@pytest.mark.parametrize("table", METHODS)
+def test_the_configuration_page_lists_every_method_with_its_settings(table):
+    page, heading = REFERENCE / "configuration.md", {"compress": "[[compress]]"}.get(table, f"[{table}]")
+    [[key, _, meaning]] = _table(page, f"`{heading}`")
+    assert key == "method"
+    for name, row in METHODS[table].items():
+        settings = _method_settings(row.config())
+        assert f'"{name}"' in meaning
+        if settings:
+            rows = _table(page, f'`{heading}` with `method = "{name}"`', level="###")
+            assert {row[0]: row[1] for row in rows} == settings
 
 
 def test_the_gate_page_lists_every_gate_in_the_order_in_which_they_are_asked():

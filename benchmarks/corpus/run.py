@@ -47,12 +47,11 @@ from case import Expected
 CASES = images.CASES | tables.CASES | series.CASES | others.CASES
 COMMAND = str(Path(sys.executable).with_name("pipeline"))
 SETTINGS = """
-[prune]
-epochs = 2
-least_steps = 200
+[[compress]]
+method = "weights"
+training = { epochs = 2, min_steps = 200 }
 [quantize]
-epochs = 2
-least_steps = 200
+training = { epochs = 2, min_steps = 200 }
 [calibration]
 samples = 128
 [validate]

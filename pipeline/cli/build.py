@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pipeline.build import Built
-    from pipeline.config import BuildConfig
+    from pipeline.build_config import BuildConfig
     from pipeline.store import Store
     from pipeline.targets import Target
 
@@ -55,7 +55,7 @@ REPLACED = {
 }
 MARKS = {"done": ("✓", "green"), "cached": ("=", "dim")}
 # Small batches and steps: one epoch of few samples must still heal what pruning and rounding did.
-FAST = {"epochs": 1, "least_steps": 256, "samples": FAST_SAMPLES, "batch_size": 16, "learning_rate": 1e-3}
+FAST = {"epochs": 1, "min_steps": 256, "samples": FAST_SAMPLES, "batch_size": 16, "learning_rate": 1e-3}
 
 
 def split_labels(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
@@ -214,14 +214,31 @@ def _base(
 
 
 def _overlay_training(raw: dict[str, Any], flags: dict[str, Any]) -> None:
-    training = [raw.setdefault("prune", {}), raw.setdefault("quantize", {})]
-    for section in training:
-        if flags["fast"]:
-            section |= FAST
-        if flags["epochs"] is not None:
-            section |= {"epochs": flags["epochs"], "least_steps": 1}
-    if flags["fast"]:
-        training[0]["sparsity"] = FAST_SPARSITY
+    """Lay --epochs and --fast over every step that trains."""
+    from pipeline.build_config import BuildConfig
+    from pipeline.compress.steps import COMPRESS
+    from pipeline.quantize.methods import QUANTIZE
+
+    training = dict(FAST) if flags["fast"] else {}
+    if flags["epochs"] is not None:
+        training |= {"epochs": flags["epochs"], "min_steps": 1}
+    if not training:
+        return
+    defaults = BuildConfig.model_fields
+    steps = raw.setdefault("compress", [{"method": step.method} for step in defaults["compress"].default])
+    quantize = raw.setdefault("quantize", {})
+    quantization = {"method": defaults["quantize"].default.method} | quantize
+    methods = [COMPRESS.get(table.get("method")) for table in steps]
+    for table, method in zip(
+        [*steps, quantize], [*methods, QUANTIZE.get(quantization["method"])], strict=True
+    ):
+        if method is None:
+            continue  # refused when the settings are made
+        fields = method.config.model_fields
+        if "training" in fields and isinstance(given := table.get("training", {}), dict):
+            table["training"] = given | training
+        if flags["fast"] and "sparsity" in fields:
+            table["sparsity"] = FAST_SPARSITY
 
 
 class Narrator:

@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.artifacts import PreparedModel, Transform
 from pipeline.errors import StageError
 from pipeline.isolation import sandbox
+from pipeline.layer_records import LayerRecord
 from pipeline.preparation.input_preprocessing import PROBE_SAMPLES, Choice, Probe, choose_preprocessing
 from pipeline.preparation.input_styles import declared_transforms
 from pipeline.progress import track
@@ -52,7 +53,7 @@ def prepare_model(
     if model.opaque:
         return _as_it_is(model, data, config, out)
     from models.graph import build_model
-    from models.prepare import graph_of, prepare, without_int8
+    from models.prepare import graph_of, prepare
     from models.rewrites.inputs import fold_inputs, lift_normalization
     from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 
@@ -79,7 +80,7 @@ def prepare_model(
         probes = replace(Samples.to_probe(data, EQUAL_PROBES), preprocessing=transforms)
         prepared, rewrites = prepare(reference, probes.model_inputs())
     save_model(reference, out / "reference")
-    save_model(prepared, out / "prepared")
+    save_model(prepared, out / "keras" / "model")
     return PreparedModel(
         inputs=_fixed_ports(model, data),
         outputs=tuple(
@@ -91,10 +92,20 @@ def prepare_model(
         preprocessing=transforms,
         rewrites=tuple(f"{rewrite.layer}: {rewrite.what}" for rewrite in (*lifts, *rewrites)),
         unrolled=tuple(rewrite.layer for rewrite in rewrites if rewrite.unrolled),
-        without_int8=tuple(without_int8(prepared).items()),
+        layers=_records(prepared),
         notes=(*model.dropped, *choice.warnings),
         better_settings=choice.better,
         findings=choice.findings,
+    )
+
+
+def _records(model: Any) -> tuple[LayerRecord, ...]:
+    from models.prepare import without_int8
+
+    problems = without_int8(model)
+    return tuple(
+        LayerRecord(name=layer.name, kind=type(layer).__name__, without_int8=problems.get(layer.name, ""))
+        for layer in model.layers
     )
 
 
@@ -135,6 +146,7 @@ def _as_it_is(model: FloatModel, data: Dataset, config: PreprocessingConfig, out
     except StageError as error:
         unknown = f"the model could not be run to find its preprocessing ({error.cause}); declare it"
         choice = Choice(declared_transforms(model.inputs, config), (), (unknown,))
+    reason = "loaded by Keras itself: TF-MOT cannot take it apart"
     note = "code in the model's file was run by Keras; it is quantized after training only, and not pruned"
     return PreparedModel(
         inputs=_fixed_ports(model, data),
@@ -146,7 +158,7 @@ def _as_it_is(model: FloatModel, data: Dataset, config: PreprocessingConfig, out
         better_settings=choice.better,
         findings=choice.findings,
         opaque=True,
-        layers=model.layers,
+        layers=tuple(LayerRecord(name=name, kind=kind, reason=reason) for name, kind in model.layers),
     )
 
 

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
+from pydantic import Field, field_validator
 
-from pipeline.artifacts import Baseline, QuantizedModel
+from pipeline.artifacts import Baseline, QatModel, QuantizedModel
 from pipeline.errors import PipelineError, StageError, StageKilledError, StageTimeoutError
 from pipeline.flatbuffer import float_operators, integer_io, read_tflite, weight_sparsity
+from pipeline.formats import FORMATS, Format
 from pipeline.isolation import sandbox
-from pipeline.quantize.layers import final_treatments, float_layers, is_trained, quantized_after_training
-from pipeline.quantize.tflite import write_float32, write_quantized
+from pipeline.quantize.backends import BACKENDS
+from pipeline.quantize.layers import final_layers, float_layers
+from pipeline.quantize.tflite import write_float32, write_model
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.scaling import as_input, as_real
 from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
+from pipeline.sections import Section, Unkeyed, advice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,20 +32,40 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline.artifacts import AwareModel, CalibrationSet, Dataset, PreparedModel
-    from pipeline.config import ConversionConfig
+    from pipeline.artifacts import CalibrationSet, Dataset, ModelArtifact, PreparedModel
     from pipeline.flatbuffer import TfliteModel
-    from pipeline.formats import Format
     from pipeline.targets import Package
 
-STAGE = "convert_quantized"
+STAGE = "convert"
 _PLACE = re.compile(r"\S+:\d+:\d+: error: ")  # of the converter's caller, which says nothing of the model
 # int8 rounding adds zeros and takes none away, but folding a batch normalisation may flip a tie.
 LOST_ZEROS_TOLERANCE = 1e-3
 NAMED = 3  # in an error, which is one line
 TRIED_SAMPLES = 32
 # Rounding alone leaves more than 0.98 in every model that was measured; a wrong kernel leaves less than 0.85.
-LEAST_CORRELATION = 0.9
+MIN_CORRELATION = 0.9
+
+
+class ConvertConfig(Section):
+    """Conversion to .tflite.
+
+    Attributes:
+        backend: the converter, one of ``BACKENDS``.
+        formats: tried in this order until one converts and runs; ``["int8"]`` accepts no other.
+        timeout_s: seconds after which the converter's process is killed.
+    """
+
+    backend: str = "tflite-converter"
+    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = FORMATS
+    timeout_s: Annotated[float, Field(gt=0), Unkeyed()] = 600.0
+
+    @field_validator("backend")
+    @classmethod
+    def _reject_unknown_backend(cls, backend: str) -> str:
+        if backend not in BACKENDS:
+            msg = f"there is no such backend; {advice(backend, BACKENDS, 'backends')}"
+            raise ValueError(msg)
+        return backend
 
 
 def convert_float(model: PreparedModel, *, timeout_s: float, out: Path) -> Baseline:
@@ -56,99 +80,130 @@ def convert_float(model: PreparedModel, *, timeout_s: float, out: Path) -> Basel
 
 
 class Attempt(NamedTuple):
-    """One way to convert: to a format, and from which weights.
+    """One way to convert.
 
     Attributes:
-        format: what is wanted.
-        trained: whether from the model with fake quantization; else from the pruned one, whose values the
-            converter quantizes after training.
+        format: what is to be written.
+        after_training: whether from the model as it was before quantization-aware training, whose values the
+            converter then quantizes.
     """
 
     format: Format
-    trained: bool = True
+    after_training: bool = False
 
     def __str__(self) -> str:
-        return self.format if self.trained else f"{self.format} without quantization-aware training"
+        return f"{self.format} without quantization-aware training" if self.after_training else self.format
 
 
 def convert_quantized(
-    aware: AwareModel,
-    model: PreparedModel,
+    model: ModelArtifact,
     samples: CalibrationSet,
     data: Dataset,
     *,
-    config: ConversionConfig,
+    config: ConvertConfig,
     out: Path,
 ) -> QuantizedModel:
     """Convert to the first of ``config.formats`` that the converter can make and the runtimes can run.
 
-    For "int8" every operator, input and output has to be of integers, which is looked up in the file. Where
-    the model of quantization-aware training does not become a format of int8, the pruned one is quantized
-    after training before the next format is tried (docs/adr/0026-int8-after-training.md).
+    For "int8" every operator, input and output has to be of integers, which is checked in the file. If the
+    model of quantization-aware training does not become a format of int8, the model before that training is
+    quantized after training before the next format is tried (docs/adr/0026-int8-after-training.md).
     LiteRT has to run the file; of the formats after "int8" one is preferred that tflite-runtime runs as well.
 
+    Args:
+        model: a ``QatModel``; a ``KerasModel`` or an opaque ``PreparedModel`` to quantize after training.
+
     Raises:
-        StageError: none of them can be had, or zeros were lost on the way.
+        StageError: no format works, or zeros were lost on the way.
         StageTimeoutError: the converter or a runtime took too long, which says nothing of the format.
         StageKilledError: it was killed, as where memory runs out, which says as little.
     """
+    return _convert(model, tuple(_attempts(model, config)), samples, data, config, out)
+
+
+def convert_unquantized(
+    model: ModelArtifact,
+    samples: CalibrationSet,
+    data: Dataset,
+    *,
+    config: ConvertConfig,
+    out: Path,
+) -> QuantizedModel:
+    """Convert to float32, with the reason that this was asked for.
+
+    Raises:
+        StageError: as ``convert_quantized``.
+    """
+    converted = _convert(model, (Attempt("float32"),), samples, data, config, out)
+    return replace(converted, reason='[quantize] method is "none"')
+
+
+def _convert(
+    model: ModelArtifact,
+    attempts: tuple[Attempt, ...],
+    samples: CalibrationSet,
+    data: Dataset,
+    config: ConvertConfig,
+    out: Path,
+) -> QuantizedModel:
     chosen = Samples.of(data, "train", model.preprocessing).take(np.load(samples.indices))
-    taken, trial, reasons = _first_that_runs(aware, model, chosen, config, out)
+    taken, trial, reasons = _first_that_runs(model, attempts, chosen, config, out)
     written = trial.rename(out / "model.tflite")
     for left in out.glob("trial-*"):
         left.unlink()
     flat = read_tflite(written)
-    layers = aware.layers if taken.trained else quantized_after_training(aware.layers)
     converted = QuantizedModel(
         size_bytes=flat.size_bytes,
         sha256=flat.sha256,
-        sparsity=_sparsity(flat, aware),
+        sparsity=_sparsity(flat, model),
         format=taken.format,
-        reason="" if taken.format == "int8" else _told(reasons),
-        untrained="" if taken.trained else reasons[Attempt(taken.format)],
-        layers=final_treatments(layers, taken.format, flat),
+        reason="" if taken.format == "int8" else _listed(reasons),
+        untrained=reasons[Attempt(taken.format)] if taken.after_training else "",
+        layers=final_layers(model, taken.format, taken.after_training, flat),
     )
     return replace(converted, notes=tuple(filter(None, [converted.after_training])))
 
 
 def _first_that_runs(
-    aware: AwareModel, model: PreparedModel, chosen: Samples, config: ConversionConfig, out: Path
+    model: ModelArtifact, attempts: tuple[Attempt, ...], samples: Samples, config: ConvertConfig, out: Path
 ) -> tuple[Attempt, Path, dict[Attempt, str]]:
     """The best way to convert, its file, and what is against each of the better ones."""
     reasons: dict[Attempt, str] = {}
-    second_best: tuple[Attempt, Path] | None = None
-    for number, wanted in enumerate(_attempts(aware, model, config)):
+    chosen: tuple[Attempt, Path] | None = None
+    for number, attempt in enumerate(attempts):
         trial = out / f"trial-{number}.tflite"
-        problem, both = _try(wanted, aware, model, chosen, trial, config.convert_timeout_s)
+        problem, both = _try(attempt, model, samples, trial, config)
         if problem:
-            reasons[wanted] = problem
+            reasons[attempt] = problem
             trial.unlink(missing_ok=True)
-        elif both or wanted.format == "int8":
-            return wanted, trial, reasons
+        elif both or attempt.format == "int8":
+            return attempt, trial, reasons
         else:
-            second_best = second_best or (wanted, trial)
-            reasons[wanted] = "runs on LiteRT only"
-    if second_best is None:
-        hint = "replace the layers that it names, or allow another format: [quantize] formats"
-        raise StageError(STAGE, _told(reasons), hint)
-    return *second_best, reasons
+            chosen = chosen or (attempt, trial)
+            reasons[attempt] = "runs on LiteRT only"
+    if chosen is None:
+        hint = "replace the layers that it names, or allow another format: [convert] formats"
+        raise StageError(STAGE, _listed(reasons), hint)
+    return *chosen, reasons
 
 
-def _attempts(aware: AwareModel, model: PreparedModel, config: ConversionConfig) -> Iterator[Attempt]:
-    """The ways to convert, the best first; what was not trained so has one for each format."""
-    trained = any(map(is_trained, aware.layers))
+def _attempts(model: ModelArtifact, config: ConvertConfig) -> Iterator[Attempt]:
+    """The ways to convert, the best first; without quantization-aware training one for each format."""
+    trained = isinstance(model, QatModel) and any(
+        layer.quantization == "quantization-aware" for layer in model.layers
+    )
     for wanted in config.formats:
         yield Attempt(wanted)
-        known = wanted == "int8" and model.without_int8
+        known = wanted == "int8" and any(layer.without_int8 for layer in model.layers)
         if trained and not known and wanted.startswith("int8"):
-            yield Attempt(wanted, trained=False)
+            yield Attempt(wanted, after_training=True)
 
 
-def _told(reasons: dict[Attempt, str]) -> str:
+def _listed(reasons: dict[Attempt, str]) -> str:
     return "; ".join(f"{wanted}: {problem}" for wanted, problem in reasons.items())
 
 
-def _sparsity(flat: TfliteModel, aware: AwareModel) -> float:
+def _sparsity(flat: TfliteModel, model: ModelArtifact) -> float:
     """The share of zeros over all kernels.
 
     Raises:
@@ -156,35 +211,36 @@ def _sparsity(flat: TfliteModel, aware: AwareModel) -> float:
     """
     kernels = weight_sparsity(flat).values()
     zeros, weights = sum(count.zeros for count in kernels), sum(count.total for count in kernels)
-    if zeros < aware.zero_weights * (1 - LOST_ZEROS_TOLERANCE):
-        cause = f"{aware.zero_weights:,} weights were zero before the conversion and {zeros:,} after"
+    if zeros < model.zero_weights * (1 - LOST_ZEROS_TOLERANCE):
+        cause = f"{model.zero_weights:,} weights were zero before the conversion and {zeros:,} after"
         hint = "report this model: zeros must survive quantization"
         raise StageError(STAGE, cause, hint)
     return zeros / max(weights, 1)
 
 
 def _try(
-    wanted: Attempt, aware: AwareModel, model: PreparedModel, chosen: Samples, written: Path, timeout_s: float
+    wanted: Attempt, model: ModelArtifact, samples: Samples, written: Path, config: ConvertConfig
 ) -> tuple[str, bool]:
     """Convert and run: what went wrong or "", and whether both runtimes run it."""
-    if wanted.format == "int8" and model.without_int8:
-        return _listing([f"layer {name!r}: {reason}" for name, reason in model.without_int8]), False
+    without_int8 = [f"layer {each.name!r}: {each.without_int8}" for each in model.layers if each.without_int8]
+    if wanted.format == "int8" and without_int8:
+        return _listing(without_int8), False
     answers = written.with_suffix(".npz")
-    tried = chosen.take(slice(0, TRIED_SAMPLES))
+    tried = samples.take(slice(0, TRIED_SAMPLES))
     try:
         sandbox.run(
-            STAGE, write_quantized, aware, model, chosen, *wanted, tried, answers, written,
-            timeout_s=timeout_s,
+            STAGE, write_model, model, samples, *wanted, config.backend, tried, answers, written,
+            timeout_s=config.timeout_s,
         )  # fmt: skip
         flat = read_tflite(written)
-        if wanted.format == "int8" and (problem := _not_integer(flat, aware)):
+        if wanted.format == "int8" and (problem := _not_integer(flat, model)):
             return problem, False
         with np.load(answers) as stored:
             expected = [stored[name] for name in sorted(stored.files)]
-        if problem := _strayed(expected, _answers(written, tried, "litert")):
+        if problem := _diverged(expected, _answers(written, tried, "litert")):
             return problem, False
     except StageTimeoutError as error:
-        hint = f"raise [quantize] convert_timeout_s, or leave {wanted.format!r} out of [quantize] formats"
+        hint = f"raise [convert] timeout_s, or leave {wanted.format!r} out of [convert] formats"
         raise StageTimeoutError(STAGE, f"{wanted}: {error.cause}", hint) from error
     except StageKilledError as error:
         hint = "free memory, then build again; a format is not given up for that"
@@ -196,7 +252,7 @@ def _try(
     finally:
         answers.unlink(missing_ok=True)
     try:
-        return "", not _strayed(expected, _answers(written, tried, "tflite-runtime"))
+        return "", not _diverged(expected, _answers(written, tried, "tflite-runtime"))
     except (StageKilledError, StageTimeoutError):
         raise
     except PipelineError:
@@ -215,7 +271,7 @@ def _answers(written: Path, samples: Samples, package: Package) -> list[NDArray[
         return [as_real(v, of) for v, of in zip(session.run(inputs), details.outputs, strict=True)]
 
 
-def _strayed(expected: list[NDArray[Any]], found: list[NDArray[Any]]) -> str:
+def _diverged(expected: list[NDArray[Any]], found: list[NDArray[Any]]) -> str:
     """Say where the converted file's answers are not those of the model that was converted.
 
     TFLite's int8 kernels for stacked recurrent layers, for one, run and return something else.
@@ -223,7 +279,7 @@ def _strayed(expected: list[NDArray[Any]], found: list[NDArray[Any]]) -> str:
     for wanted, got in zip(expected, found, strict=True):
         if not np.isfinite(got).all():
             return "it returns numbers that are not finite"
-        if np.ptp(wanted) > 0 and (likeness := _correlation(wanted, got)) < LEAST_CORRELATION:
+        if np.ptp(wanted) > 0 and (likeness := _correlation(wanted, got)) < MIN_CORRELATION:
             return f"its answers are not the Keras model's (correlation {likeness:.2f})"
     return ""
 
@@ -234,14 +290,14 @@ def _correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float(first @ second / max(np.sqrt((first @ first) * (second @ second)), 1e-30))
 
 
-def _not_integer(flat: TfliteModel, aware: AwareModel) -> str:
+def _not_integer(flat: TfliteModel, model: ModelArtifact) -> str:
     """Say what is not of integers, in the names of the layers where those are known."""
     left = float_operators(flat)
     if not left:
         return "" if integer_io(flat) else "its input or output is not int8"
     named = [
         f"layer {name!r} has no int8 kernel for {', '.join(operators)}"
-        for name, operators in float_layers(flat, aware.layers).items()
+        for name, operators in float_layers(flat, model.layers).items()
     ] or [f"a float operator is left: {operator!s:.80}" for operator in left]
     return _listing(named)
 

@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pipeline.artifacts import QatModel
 from pipeline.flatbuffer import float_operators
 
 if TYPE_CHECKING:
-    from pipeline.artifacts import LayerTreatment, Treatment
+    from pipeline.artifacts import ModelArtifact
     from pipeline.flatbuffer import TfliteModel
     from pipeline.formats import Format
+    from pipeline.layer_records import LayerRecord
 
-_AFTER_TRAINING: dict[str, Treatment] = {
-    "quantization-aware": "post-training",
-    "pruned, quantization-aware": "pruned, post-training",
-}
 _NOT_CONVERTED = "the model of quantization-aware training does not convert"
 
 
-def final_treatments(
-    layers: tuple[LayerTreatment, ...], written: Format, flat: TfliteModel
-) -> tuple[LayerTreatment, ...]:
-    """Correct what training meant to happen by what is in the file, which is of format ``written``."""
+def final_layers(
+    model: ModelArtifact, written: Format, after_training: bool, flat: TfliteModel
+) -> tuple[LayerRecord, ...]:
+    """Record how each layer was quantized in the file.
+
+    Args:
+        written: the file's format.
+        after_training: whether the converter quantized the model as it was before quantization-aware
+            training.
+    """
+    if written in {"float16", "float32"}:
+        return tuple(_as_float(layer, f"the file is {written}") for layer in model.layers)
+    if not isinstance(model, QatModel):
+        layers = tuple(layer.quantized("post-training") for layer in model.layers)
+    elif after_training:
+        layers = tuple(
+            layer.quantized("post-training", _NOT_CONVERTED)
+            if layer.quantization == "quantization-aware"
+            else layer
+            for layer in model.layers
+        )
+    else:
+        layers = model.layers
     if written == "int8":
         return layers
-    if written in {"float16", "float32"}:
-        return tuple(_as_float(layer, f"the file is {written}") for layer in layers)
     in_float = float_layers(flat, layers)
     return tuple(
         _as_float(layer, f"no int8 kernel for {', '.join(in_float[layer.name])}")
@@ -37,22 +51,7 @@ def final_treatments(
     )
 
 
-def is_trained(layer: LayerTreatment) -> bool:
-    """Whether it was trained with fake quantization."""
-    return layer.treatment in _AFTER_TRAINING
-
-
-def quantized_after_training(layers: tuple[LayerTreatment, ...]) -> tuple[LayerTreatment, ...]:
-    """The treatments where the converter quantized the pruned model instead of the one trained with it."""
-    return tuple(
-        replace(layer, treatment=_AFTER_TRAINING[layer.treatment], reason=_NOT_CONVERTED)
-        if is_trained(layer)
-        else layer
-        for layer in layers
-    )
-
-
-def float_layers(flat: TfliteModel, layers: tuple[LayerTreatment, ...]) -> dict[str, list[str]]:
+def float_layers(flat: TfliteModel, layers: tuple[LayerRecord, ...]) -> dict[str, list[str]]:
     """The layers with operators that compute in float, and those operators.
 
     A layer is found by its name, which is a part of the path that the converter gives a tensor.
@@ -63,14 +62,12 @@ def float_layers(flat: TfliteModel, layers: tuple[LayerTreatment, ...]) -> dict[
             continue
         parts = set(re.split(r"[/;:() ]+", operator.tensor))
         for layer in layers:
-            if parts & {layer.name, f"quant_{layer.name}"} and layer.treatment != "none":
+            if parts & {layer.name, f"quant_{layer.name}"} and layer.kind != "InputLayer":
                 operators = found.setdefault(layer.name, [])
                 if operator.name not in operators:
                     operators.append(operator.name)
     return found
 
 
-def _as_float(layer: LayerTreatment, reason: str) -> LayerTreatment:
-    if layer.treatment == "none":
-        return layer
-    return replace(layer, treatment="float", reason="; ".join(filter(None, (reason, layer.reason))))
+def _as_float(layer: LayerRecord, reason: str) -> LayerRecord:
+    return layer.quantized("float", "; ".join(filter(None, (reason, layer.reason))))

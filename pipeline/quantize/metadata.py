@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from models.ports import Port
     from models.task_rules import Task
     from pipeline.artifacts import Dataset, PreparedModel, Transform
-    from pipeline.config import BuildConfig
+    from pipeline.config import ProjectConfig, ReleaseConfig
     from pipeline.flatbuffer import Tensor, TfliteModel
     from pipeline.flatbuffer.metadata import Content
 
@@ -38,11 +38,13 @@ class About:
     license: str
 
     @classmethod
-    def of(cls, config: BuildConfig) -> About:
+    def of(cls, project: ProjectConfig, release: ReleaseConfig) -> About:
         """What a build's settings say."""
-        said = config.release
         return cls(
-            name=config.project.name, description=said.description, authors=said.authors, license=said.license
+            name=project.name,
+            description=release.description,
+            authors=release.authors,
+            license=release.license,
         )
 
 

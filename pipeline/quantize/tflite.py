@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.artifacts import KerasModel, QatModel
+from pipeline.quantize.backends import BACKENDS, tflite_converter
 from pipeline.training.tfmot import tensorflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from pipeline.artifacts import AwareModel, PreparedModel
+    from pipeline.artifacts import ModelArtifact, PreparedModel
     from pipeline.formats import Format
     from pipeline.samples import Samples
 
@@ -27,30 +26,32 @@ def write_float32(model: PreparedModel, written: Path) -> None:
 
     start_tensorflow(0)
     tf = tensorflow()
-    infer, specs, keeper = _function(tf, model, lambda: open_model(model.reference))
+    if model.opaque:
+        infer, specs, keeper = _saved_function(tf, model)
+    else:
+        infer, specs, keeper = _keras_function(tf, open_model(model.reference))
     concrete = tf.function(infer).get_concrete_function(*specs)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], keeper)
-    written.write_bytes(_in_order(converter.convert(), model))
+    written.write_bytes(_in_order(tflite_converter.convert(concrete, keeper, "float32", None), model))
 
 
-def write_quantized(
-    aware: AwareModel,
-    model: PreparedModel,
+def write_model(
+    model: ModelArtifact,
     samples: Samples,
     wanted: Format,
-    trained: bool,
+    after_training: bool,
+    backend: str,
     tried: Samples,
     answers: Path,
     written: Path,
 ) -> None:
-    """Convert the trained model to one format.
+    """Convert a model to one format.
 
     Args:
-        aware: the trained model.
-        model: what it was made of; itself converted where it is opaque.
+        model: a Keras model, with or without fake quantization, or an opaque one.
         samples: the representative data set.
         wanted: the format.
-        trained: whether to convert the model with fake quantization to a format of int8; else the pruned one.
+        after_training: whether to leave out the fake quantization that was trained.
+        backend: of ``BACKENDS``.
         tried: samples to answer with Keras, for a comparison with the file.
         answers: where to write those answers: an .npz with an array (n, ...) for each output.
         written: where to write the file.
@@ -59,7 +60,10 @@ def write_quantized(
 
     start_tensorflow(0)
     tf = tensorflow()
-    infer, specs, keeper = _function(tf, model, lambda: _opened(aware, wanted, trained))
+    if isinstance(model, KerasModel):
+        infer, specs, keeper = _keras_function(tf, _opened(model, wanted, after_training))
+    else:
+        infer, specs, keeper = _saved_function(tf, model)
     concrete = tf.function(infer).get_concrete_function(*specs)
     found = [_listed(concrete(*map(tf.constant, sample.model_inputs()))) for sample in tried.chunks(1)]
     np.savez(
@@ -69,41 +73,18 @@ def write_quantized(
             for i, of in enumerate(zip(*found, strict=True))
         },
     )
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], keeper)
-    if wanted == "float16":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
-    elif wanted != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: _representative(samples)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        if wanted == "int8":
-            converter.inference_input_type = tf.int8
-            converter.inference_output_type = tf.int8
-        else:
-            converter.target_spec.supported_ops += [tf.lite.OpsSet.TFLITE_BUILTINS]
-    written.write_bytes(_in_order(converter.convert(), model))
+    written.write_bytes(_in_order(BACKENDS[backend](concrete, keeper, wanted, samples), model))
 
 
-def _representative(samples: Samples) -> Iterator[dict[str, NDArray[Any]] | list[NDArray[Any]]]:
-    """Samples by name where there are several inputs, whose order the converter does not keep."""
-    for sample in samples.chunks(1):
-        inputs = sample.model_inputs()
-        yield {f"input_{i}": values for i, values in enumerate(inputs)} if len(inputs) > 1 else inputs
-
-
-def _opened(aware: AwareModel, wanted: Format, trained: bool) -> Any:
-    from pipeline.quantize.aware import open_aware_model
+def _opened(model: KerasModel, wanted: Format, after_training: bool) -> Any:
+    from pipeline.quantize.qat import open_qat_model
     from pipeline.training.keras_io import open_model
 
     # Fake quantization in a float file would round without saving anything.
     is_float = wanted in {"float16", "float32"}
-    return open_aware_model(aware) if trained and not is_float else open_model(aware.pruned)
-
-
-def _function(tf: Any, model: PreparedModel, opened: Callable[[], Any]) -> tuple[Any, list[Any], Any]:
-    """What is converted: of an opaque model its SavedModel, else the Keras model that ``opened`` gives."""
-    return _saved_function(tf, model) if model.opaque else _keras_function(tf, opened())
+    if isinstance(model, QatModel) and not (after_training or is_float):
+        return open_qat_model(model)
+    return open_model(model.model)
 
 
 def _keras_function(tf: Any, model: Any) -> tuple[Any, list[Any], Any]:
@@ -118,9 +99,9 @@ def _keras_function(tf: Any, model: Any) -> tuple[Any, list[Any], Any]:
     return lambda *x: model(x[0] if len(x) == 1 else list(x), training=False), specs, model
 
 
-def _saved_function(tf: Any, model: PreparedModel) -> tuple[Any, list[Any], Any]:
+def _saved_function(tf: Any, model: ModelArtifact) -> tuple[Any, list[Any], Any]:
     """The same of an opaque model's SavedModel, its inputs and outputs in the order of the ports."""
-    saved = tf.saved_model.load(str(model.reference / "saved"))
+    saved = tf.saved_model.load(str(model.folder / "reference" / "saved"))
     serve = saved.signatures["serving_default"]
     specs = [
         tf.TensorSpec((1, *port.shape), port.dtype, name=f"input_{index}")
@@ -139,7 +120,7 @@ def _listed(outputs: Any) -> list[Any]:
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
-def _in_order(tflite: bytes, model: PreparedModel) -> bytes:
+def _in_order(tflite: bytes, model: ModelArtifact) -> bytes:
     """Put inputs and outputs into the model's order and under its names, which the converter does not keep.
 
     Of equal constants one copy is kept: the converter writes a kernel as often as it is used.

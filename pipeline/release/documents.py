@@ -37,15 +37,10 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from pipeline.artifacts import (
-        CalibrationSet,
-        Dataset,
-        LayerTreatment,
-        PreparedModel,
-        QuantizedModel,
-        Source,
-    )
-    from pipeline.config import BuildConfig, GateName
+    from pipeline.artifacts import CalibrationSet, Dataset, PreparedModel, QuantizedModel, Source
+    from pipeline.build_config import BuildConfig
+    from pipeline.config import GateName
+    from pipeline.layer_records import LayerTreatment
     from pipeline.targets import Target
     from pipeline.validate.report import Report
 

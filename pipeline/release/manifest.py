@@ -17,7 +17,7 @@ from pipeline.tasks.spec import TASKS
 if TYPE_CHECKING:
     from models.ports import Port
     from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel, Transform
-    from pipeline.config import BuildConfig
+    from pipeline.build_config import BuildConfig
     from pipeline.release.drift_reference import Observed
     from pipeline.runtimes.session import Tensor
     from pipeline.targets import Target

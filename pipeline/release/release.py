@@ -34,7 +34,8 @@ if TYPE_CHECKING:
         QuantizedModel,
         Source,
     )
-    from pipeline.config import BuildConfig, GatesConfig
+    from pipeline.build_config import BuildConfig
+    from pipeline.config import GatesConfig
     from pipeline.release.documents import Origin
     from pipeline.release.drift_reference import Observed
     from pipeline.targets import Target

@@ -1,4 +1,4 @@
-"""Fine-tuning of a Keras model towards the unchanged float model's outputs and the targets."""
+"""Fine-tuning of a Keras model towards a teacher's outputs and the targets."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline.artifacts import Dataset, PreparedModel
+    from pipeline.artifacts import Dataset, KerasModel, ModelArtifact
     from pipeline.config import TrainingConfig
 
     Arrays = list[NDArray[np.float32]]
     Aim = Callable[[NDArray[np.int64], list[NDArray[Any]]], Arrays]
 
 PREDICT_BATCH = 256
-# The float model's outputs are computed once where they fit in this, else again for every batch.
+# The teacher's outputs are computed once where they fit in this, else again for every batch.
 KEPT_TARGET_BYTES = 256 << 20
 SMALLEST_VARIANCE = 1e-6
 
 
-def training_samples(data: Dataset, model: PreparedModel, config: TrainingConfig, seed: int) -> Samples:
+def training_samples(data: Dataset, model: ModelArtifact, config: TrainingConfig, seed: int) -> Samples:
     """The training samples that fine-tuning uses: all of them, or a seeded choice."""
     samples = Samples.of(data, "train", model.preprocessing)
     return samples.choose(config.samples or len(samples), seed)
@@ -44,7 +44,7 @@ def steps_per_epoch(samples: int, config: TrainingConfig) -> int:
 
 def total_epochs(samples: int, config: TrainingConfig) -> int:
     """Passes over the samples: as many as asked for, and more where that is too few steps."""
-    return max(config.epochs, -(-config.least_steps // steps_per_epoch(samples, config)))
+    return max(config.epochs, -(-config.min_steps // steps_per_epoch(samples, config)))
 
 
 def total_steps(samples: int, config: TrainingConfig) -> int:
@@ -54,28 +54,28 @@ def total_steps(samples: int, config: TrainingConfig) -> int:
 def fine_tune(
     name: str,
     student: Any,
-    model: PreparedModel,
+    teacher: KerasModel,
     data: Dataset,
     config: TrainingConfig,
     seed: int,
     callbacks: tuple[Any, ...] = (),
 ) -> None:
-    """Train ``student`` in place towards the unchanged float model and the targets, showing progress.
+    """Train ``student`` in place towards the teacher's outputs and the targets, showing progress.
 
-    Adam with a cosine learning-rate schedule. What is aimed at mixes the float model's outputs with the
-    targets; cross-entropy is linear in its target, and so is the gradient of the squared error, so this
+    Adam with a cosine learning-rate schedule. The training targets mix the teacher's outputs with the
+    labels; cross-entropy is linear in its target, and so is the gradient of the squared error, so this
     equals a weighted sum of the distillation loss (Hinton et al., 2015, arXiv:1503.02531, at temperature 1)
     and the loss on the targets.
     """
     import tf_keras
 
-    samples = training_samples(data, model, config, seed)
+    samples = training_samples(data, teacher, config, seed)
     epochs, steps = total_epochs(len(samples), config), total_steps(len(samples), config)
-    aim = aims(model, samples, config.distillation)
+    aim = aims(teacher, samples, config.distillation)
     student.compile(
         tf_keras.optimizers.Adam(tf_keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)),
-        loss=losses(model),
-        loss_weights=loss_weights(model, aim, samples),
+        loss=losses(teacher),
+        loss_weights=loss_weights(teacher, aim, samples),
     )
     heard = tf_keras.callbacks.CallbackList(callbacks, model=student)
     rng = np.random.default_rng(seed)
@@ -93,7 +93,7 @@ def fine_tune(
                 found = student.train_on_batch(
                     _single(inputs),
                     _single(aim(batch, inputs)),
-                    sample_weight=position_weights(model, samples.take(batch)),
+                    sample_weight=position_weights(teacher, samples.take(batch)),
                 )
                 heard.on_train_batch_end(step)
                 loss = float(found[0] if isinstance(found, list) else found)
@@ -107,7 +107,7 @@ def fine_tune(
     heard.on_train_end()
 
 
-def losses(model: PreparedModel) -> list[Any]:
+def losses(model: ModelArtifact) -> list[Any]:
     """For each output the loss that its task is trained with."""
     return [
         TASKS[task].loss(TASKS[task].is_sigmoid(port.shape[-1], port.activation), bool(from_logits))
@@ -115,7 +115,7 @@ def losses(model: PreparedModel) -> list[Any]:
     ]
 
 
-def position_weights(model: PreparedModel, samples: Samples) -> Any:
+def position_weights(model: ModelArtifact, samples: Samples) -> Any:
     """Return weights that leave positions without a class out of the loss.
 
     Returns:
@@ -131,7 +131,7 @@ def position_weights(model: PreparedModel, samples: Samples) -> Any:
     return _single(weights) if partial else None
 
 
-def loss_weights(model: PreparedModel, aim: Aim, samples: Samples) -> list[float]:
+def loss_weights(model: ModelArtifact, aim: Aim, samples: Samples) -> list[float]:
     """For each output what its loss is multiplied by.
 
     A squared error is divided by the variance of what is aimed at, so that numbers count as much as classes
@@ -146,27 +146,27 @@ def loss_weights(model: PreparedModel, aim: Aim, samples: Samples) -> list[float
     ]
 
 
-def aims(model: PreparedModel, samples: Samples, share: float) -> Aim:
-    """What training aims at: ``share`` of the float model's outputs and the rest of the targets.
+def aims(teacher: KerasModel, samples: Samples, share: float) -> Aim:
+    """What training aims at: ``share`` of the teacher's outputs and the rest of the targets.
 
     Returns:
         A function from places among the samples, and the model's inputs there, to float32 (n, *output_shape)
         for each output.
     """
     if not share and all(samples.targets):
-        return lambda places, inputs: mixed(model, samples.take(places), inputs, None, share)
-    teacher = open_model(model.prepared)
-    values = sum(math.prod(port.fixed_shape) for port in model.outputs)
+        return lambda places, inputs: mixed(teacher, samples.take(places), inputs, None, share)
+    network = open_model(teacher.model)
+    values = sum(math.prod(port.fixed_shape) for port in teacher.outputs)
     if 4 * len(samples) * values > KEPT_TARGET_BYTES:
         return lambda places, inputs: mixed(
-            model, samples.take(places), inputs, predict(teacher, inputs), share
+            teacher, samples.take(places), inputs, predict(network, inputs), share
         )
-    kept = [np.empty((len(samples), *port.fixed_shape), np.float32) for port in model.outputs]
-    with track("float model's outputs", len(samples), "samples") as advance:
+    kept = [np.empty((len(samples), *port.fixed_shape), np.float32) for port in teacher.outputs]
+    with track("teacher's outputs", len(samples), "samples") as advance:
         start = 0
         for chunk in samples.chunks(PREDICT_BATCH):
             inputs = chunk.model_inputs()
-            found = mixed(model, chunk, inputs, predict(teacher, inputs), share)
+            found = mixed(teacher, chunk, inputs, predict(network, inputs), share)
             for of_output, values_found in zip(kept, found, strict=True):
                 of_output[start : start + len(chunk)] = values_found
             start += len(chunk)
@@ -175,7 +175,7 @@ def aims(model: PreparedModel, samples: Samples, share: float) -> Aim:
 
 
 def mixed(
-    model: PreparedModel, samples: Samples, inputs: list[NDArray[Any]], taught: Arrays | None, share: float
+    model: ModelArtifact, samples: Samples, inputs: list[NDArray[Any]], taught: Arrays | None, share: float
 ) -> Arrays:
     """Mix the float model's outputs (as probabilities, where they are of classes) with the targets."""
     result = []

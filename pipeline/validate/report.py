@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter
 
-from pipeline.artifacts import LayerTreatment
 from pipeline.config import GateName
 from pipeline.errors import InputError
+from pipeline.layer_records import LayerTreatment
 from pipeline.runtimes.session import Tensor
 from pipeline.tasks.comparison import Comparison
 from pipeline.tasks.standing import Standard

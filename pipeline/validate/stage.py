@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.artifacts import Measured, described
+from pipeline.layer_records import LayerTreatment
 from pipeline.samples import Samples
 from pipeline.validate.measure import Judging, Measurement, output_names
 from pipeline.validate.report import write_report
@@ -64,7 +65,10 @@ def validate(
         preprocessing=described(model.inputs, model.preprocessing),
         rewrites=model.rewrites,
         unrolled=model.unrolled,
-        layers=quantized.layers,
+        layers=tuple(
+            LayerTreatment(name=each.name, kind=each.kind, treatment=each.treatment, reason=each.reason)
+            for each in quantized.layers
+        ),
         notes=tuple(filter(None, (*data.findings, *data.notes, *model.notes, quantized.after_training))),
     )
     inputs, outputs = len(golden.inputs), len(golden.outputs)

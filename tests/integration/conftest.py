@@ -29,19 +29,14 @@ path = "model.keras"
 [data]
 source = "data.npz"
 
-[prune]
-epochs = 6
-least_steps = 1
-batch_size = 16
-learning_rate = 1e-3
+[[compress]]
+method = "weights"
 sparsity = 0.5
-least_weights = 0
+min_weights = 0
+training = { epochs = 6, min_steps = 1, batch_size = 16, learning_rate = 1e-3 }
 
 [quantize]
-epochs = 2
-least_steps = 1
-batch_size = 16
-learning_rate = 3e-4
+training = { epochs = 2, min_steps = 1, batch_size = 16, learning_rate = 3e-4 }
 
 [calibration]
 samples = 32

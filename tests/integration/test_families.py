@@ -15,17 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SETTINGS = """
-[prune]
+[[compress]]
+method = "weights"
 sparsity = 0.5
-least_weights = 0
-epochs = 2
-least_steps = 1
-batch_size = 16
+min_weights = 0
+training = { epochs = 2, min_steps = 1, batch_size = 16 }
 
 [quantize]
-epochs = 2
-least_steps = 1
-batch_size = 16
+training = { epochs = 2, min_steps = 1, batch_size = 16 }
 
 [calibration]
 samples = 32

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 
 SETTINGS = """
-[prune]
+[[compress]]
+method = "weights"
 sparsity = 0.5
-least_weights = 0
-epochs = 1
-least_steps = 1
+min_weights = 0
+training = { epochs = 1, min_steps = 1 }
 
 [quantize]
-epochs = 1
-least_steps = 1
+training = { epochs = 1, min_steps = 1 }
 
 [calibration]
 samples = 32

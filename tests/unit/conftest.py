@@ -167,7 +167,7 @@ def store_dataset() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def prepared_model() -> Callable[..., Any]:
-    """A function that describes a prepared model of one input and one output."""
+    """A function that describes a prepared model of one input and one output, and its Keras model."""
     from models.ports import Port
     from pipeline.artifacts import PreparedModel, Transform
 

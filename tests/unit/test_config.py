@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.zoo import catalogue
-from pipeline.config import BuildConfig
+from pipeline.build_config import BuildConfig
 from pipeline.errors import ConfigError
+from pipeline.events import listening
 from pipeline.settings import make_config, read_toml, read_validation, zoo_settings
 
 LEAST = {"model": {"path": "model.keras"}, "data": {"source": "data.npz"}}
@@ -30,7 +31,7 @@ def test_a_model_and_data_are_all_that_must_be_said():
 
     assert config.model.path == Path("model.keras")
     assert (config.project.name, config.seed) == ("model", 0)
-    assert config.prune.sparsity > 0.5
+    assert config.compress[0].sparsity > 0.5
     assert config.validation.golden_samples >= 64
     assert config.gates.accuracy_drop_points == 1
 
@@ -44,10 +45,11 @@ def test_what_is_missing_is_named(section):
 @pytest.mark.parametrize(
     ("sections", "unknown", "nearest"),
     [
-        ({"prunee": {}}, "prunee", "prune"),
+        ({"compres": []}, "compres", "compress"),
         ({"sed": 1}, "sed", "seed"),
-        ({"prune": {"sparcity": 0.5}}, "prune.sparcity", "sparsity"),
-        ({"quantize": {"epoch": 1}}, "quantize.epoch", "epochs"),
+        ({"compress": [{"method": "weights", "sparcity": 0.5}]}, "compress.0.sparcity", "sparsity"),
+        ({"quantize": {"training": {"epoch": 1}}}, "quantize.training.epoch", "epochs"),
+        ({"quantize": {"methd": "qat"}}, "quantize.methd", "method"),
         ({"validate": {"latency_pair": 9}}, "validate.latency_pair", "latency_pairs"),
         ({"gates": {"accuracy_drop": 1}}, "gates.accuracy_drop", "accuracy_drop_points"),
         ({"project": {"nmae": "x"}}, "project.nmae", "name"),
@@ -65,16 +67,25 @@ def test_a_key_like_no_other_comes_with_all_of_them():
 @pytest.mark.parametrize(
     ("sections", "key", "value"),
     [
-        ({"prune": {"sparsity": 1.0}}, "prune.sparsity", "1.0"),
-        ({"prune": {"sparsity": "much"}}, "prune.sparsity", "'much'"),
-        ({"prune": {"epochs": 0}}, "prune.epochs", "0"),
-        ({"quantize": {"learning_rate": -1}}, "quantize.learning_rate", "-1"),
-        ({"quantize": {"learning_rate": float("nan")}}, "quantize.learning_rate", "nan"),
+        ({"compress": [{"method": "weights", "sparsity": 1.0}]}, "compress.0.sparsity", "1.0"),
+        ({"compress": [{"method": "weights", "sparsity": "much"}]}, "compress.0.sparsity", "'much'"),
+        (
+            {"compress": [{"method": "weights", "training": {"epochs": 0}}]},
+            "compress.0.training.epochs",
+            "0",
+        ),
+        ({"quantize": {"training": {"learning_rate": -1}}}, "quantize.training.learning_rate", "-1"),
+        (
+            {"quantize": {"training": {"learning_rate": float("nan")}}},
+            "quantize.training.learning_rate",
+            "nan",
+        ),
         ({"gates": {"accuracy_drop_points": float("nan")}}, "gates.accuracy_drop_points", "nan"),
         ({"gates": {"accuracy_drop_points": float("inf")}}, "gates.accuracy_drop_points", "inf"),
         ({"preprocessing": {"scale": float("nan")}}, "preprocessing.scale", "nan"),
         ({"preprocessing": {"std": [1.0, 0.0]}}, "preprocessing.std.1", "0.0"),
-        ({"quantize": {"formats": []}}, "quantize.formats", "[]"),
+        ({"convert": {"formats": []}}, "convert.formats", "[]"),
+        ({"convert": {"backend": "litert"}}, "convert.backend", "'litert'"),
         ({"data": {"source": "d", "task": ["guess"]}}, "data.task.0", "'guess'"),
         ({"validate": {"golden_samples": 8}}, "validate.golden_samples", "8"),
         ({"validate": {"threads": [1, 0]}}, "validate.threads.1", "0"),
@@ -82,7 +93,9 @@ def test_a_key_like_no_other_comes_with_all_of_them():
         ({"seed": 2**32}, "seed", str(2**32)),
         ({"seed": -1}, "seed", "-1"),
         ({"project": "tiny"}, "project", "'tiny'"),
-        ({"prune": 3}, "prune", "3"),
+        ({"compress": 3}, "compress", "3"),
+        ({"compress": [3]}, "compress.0", "3"),
+        ({"quantize": 3}, "quantize", "3"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_named_with_its_key(sections, key, value):
@@ -124,7 +137,7 @@ def test_any_other_name_is_taken_literally(name):
 def test_settings_do_not_change():
     config = make_config(LEAST, "pipeline.toml")
     with pytest.raises(ValueError, match="frozen"):
-        config.prune.sparsity = 0.1
+        config.compress[0].sparsity = 0.1
 
 
 def write(folder, text):
@@ -246,3 +259,83 @@ def test_one_text_stands_for_a_list_of_one():
     data = BuildConfig.model_validate(settings).data
 
     assert (data.target, data.task) == (("fall",), ("binary",))
+
+
+OLD = """
+[prune]
+sparsity = 0.5
+lost_points = 2.0
+least_weights = 7
+epochs = 2
+least_steps = 9
+learning_rate = 0.1
+[quantize]
+epochs = 5
+samples = 128
+formats = ["int8"]
+convert_timeout_s = 60.0
+"""
+NEW = """
+[[compress]]
+method = "weights"
+sparsity = 0.5
+max_drop_points = 2.0
+min_weights = 7
+training = { epochs = 2, min_steps = 9, learning_rate = 0.1 }
+[quantize]
+training = { epochs = 5, samples = 128 }
+[convert]
+formats = ["int8"]
+timeout_s = 60.0
+"""
+
+
+def test_old_keys_mean_the_same_as_before_and_a_warning_names_the_new_ones(tmp_path):
+    heard = []
+    with listening(heard.append):
+        tables = [read_toml(write(tmp_path, text)) for text in (OLD, NEW)]
+
+    old, new = (make_config(LEAST | table, "pipeline.toml") for table in tables)
+    assert old == new
+    [warning] = [record.event.text for record in heard]
+    assert "[prune] least_steps is now [[compress]] training.min_steps, " in warning
+    assert "[quantize] convert_timeout_s is now [convert] timeout_s" in warning
+
+
+def test_a_key_that_an_old_section_never_had_comes_with_the_nearest_one(tmp_path):
+    with pytest.raises(ConfigError, match=r'unknown key "prune\.sparcity": did you mean "sparsity"\?'):
+        read_toml(write(tmp_path, "[prune]\nsparcity = 0.5\n"))
+
+
+def test_old_and_new_spelling_of_pruning_exclude_each_other(tmp_path):
+    with pytest.raises(ConfigError, match=r"for prune\.epochs write \[\[compress\]\] training\.epochs"):
+        read_toml(write(tmp_path, '[prune]\nepochs = 1\n[[compress]]\nmethod = "weights"\n'))
+
+
+def test_a_table_of_training_keeps_the_steps_own_defaults():
+    config = make_config(
+        LEAST
+        | {
+            "compress": [{"method": "weights", "training": {"batch_size": 64}}],
+            "quantize": {"training": {"batch_size": 64}},
+        },
+        "pipeline.toml",
+    )
+
+    default = make_config(LEAST, "pipeline.toml")
+    for found, expected in ((config.compress[0], default.compress[0]), (config.quantize, default.quantize)):
+        assert found.training == expected.training.model_copy(update={"batch_size": 64})
+    assert (default.compress[0].training.epochs, default.quantize.training.epochs) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("method", "nearest"), [("qta", 'did you mean "qat"?'), ("zzz", "known methods: none, ptq, qat")]
+)
+def test_a_wrong_quantization_method_comes_with_the_nearest_one(method, nearest):
+    message = refusal(quantize={"method": method})
+
+    assert message == f'pipeline.toml: quantize.method: there is no method "{method}"; {nearest}'
+
+
+def test_a_key_of_another_method_is_refused():
+    assert 'unknown key "quantize.training"' in refusal(quantize={"method": "ptq", "training": {}})

@@ -159,7 +159,7 @@ def test_an_edit_of_a_helper_in_a_copy_of_this_project_changes_the_key_of_prunin
 
     def digests():
         found = Dependencies(tmp_path / "sources.json", tmp_path)
-        return [found.of(f"pipeline.{name}").digest for name in ("compress.prune", "quantize.metadata")]
+        return [found.of(f"pipeline.{name}").digest for name in ("compress.weights", "quantize.metadata")]
 
     before = digests()
     with (tmp_path / "pipeline/tasks/scoring.py").open("a") as helper:

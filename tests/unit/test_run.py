@@ -15,8 +15,9 @@ import pytest
 
 from calibration.errors import CalibrationError
 from pipeline.artifacts import Artifact, Source
-from pipeline.config import CalibrationConfig, ConversionConfig
+from pipeline.config import CalibrationConfig
 from pipeline.errors import ConfigError, GateFailed, InputError, StageError
+from pipeline.quantize.convert import ConvertConfig
 from pipeline.run import Run
 from pipeline.sections import Unkeyed
 from pipeline.store import Store
@@ -51,7 +52,7 @@ def configured(source: Source, *, config: CalibrationConfig, out: Path) -> Note:
     return Note(text=str(config.samples))
 
 
-def bounded(source: Source, *, timeout_s: float, config: ConversionConfig, out: Path) -> Note:
+def bounded(source: Source, *, timeout_s: float, config: ConvertConfig, out: Path) -> Note:
     calls.append(timeout_s)
     return Note(text="")
 
@@ -131,7 +132,7 @@ def test_a_setting_that_cannot_change_the_result_is_in_no_key(run_in, tmp_path):
             bounded,
             SOURCE,
             timeout_s=Unkeyed(timeout_s),
-            config=ConversionConfig(convert_timeout_s=timeout_s),
+            config=ConvertConfig(timeout_s=timeout_s),
         )
 
     assert calls == [1.0]

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import BuildConfig
+from pipeline.build_config import BuildConfig
 from pipeline.errors import ConfigError
 from pipeline.settings import configure, make_config, overlay, parse_setting, read_toml, read_validation
 
 LEAST = {"model": {"path": "model.keras"}, "data": {"source": "data.npz"}}
+WEIGHTS = "[[compress]]\nmethod = 'weights'\n"
 NEEDED = '\n[model]\npath = "model.keras"\n[data]\nsource = "data.npz"\n'
 
 
@@ -55,7 +56,9 @@ def test_a_file_that_cannot_be_read_is_one_line(what, refusal):
     assert refusal(UNREADABLE[what])
 
 
-@pytest.mark.parametrize("section", [name for name in BuildConfig.model_fields if name != "seed"])
+@pytest.mark.parametrize(
+    "section", [name for name in BuildConfig.model_fields if name not in ("seed", "compress")]
+)
 @pytest.mark.parametrize("value", ["3", "true", "'text'", "[1, 2]", "1979-05-27"])
 def test_a_value_where_a_section_belongs_is_refused_with_how_to_write_it(section, value, refusal):
     section = "validate" if section == "validation" else section
@@ -68,6 +71,12 @@ def test_a_value_where_a_section_belongs_is_refused_with_how_to_write_it(section
     )
 
 
+@pytest.mark.parametrize("value", ["3", "'text'", "[1, 2]", "{ method = 'weights' }"])
+def test_a_value_where_a_list_of_sections_belongs_is_refused_with_how_to_write_it(value, refusal):
+    expected = "compress: it is a list of sections; write [[compress]] and its keys below"
+    assert refusal(f"compress = {value}\n{NEEDED}") == expected
+
+
 def test_a_value_where_a_section_of_a_section_belongs_is_refused(refusal):
     assert refusal(f"[validate]\nshift = 2{NEEDED}").startswith("validate.shift: it is a section;")
 
@@ -76,8 +85,8 @@ def test_a_value_where_a_section_of_a_section_belongs_is_refused(refusal):
     ("text", "key"),
     [
         ("seed = true", "seed"),
-        ("[prune]\nepochs = true", "prune.epochs"),
-        ("[prune]\nsparsity = false", "prune.sparsity"),
+        ("[quantize.training]\nepochs = true", "quantize.training.epochs"),
+        ("[[compress]]\nmethod = 'weights'\nsparsity = false", "compress.0.sparsity"),
         ("[validate]\nthreads = [true]", "validate.threads"),
         ("[release]\ncounter = true", "release.counter"),
         ("[release]\nexpires = true", "release.expires"),
@@ -90,9 +99,11 @@ def test_true_or_false_where_a_number_belongs_is_refused(text, key, tmp_path):
         make_config(read_toml(path), "pipeline.toml")
 
 
-@pytest.mark.parametrize("text", ["[prune]\nepochs = 99999999999999999999", "[prune]\nsparsity = 1e400"])
+@pytest.mark.parametrize(
+    "text", [f"{WEIGHTS}training.epochs = 99999999999999999999", f"{WEIGHTS}sparsity = 1e400"]
+)
 def test_a_number_beyond_every_use_is_refused(text, refusal):
-    assert refusal(text + NEEDED).startswith("prune.")
+    assert refusal(text + NEEDED).startswith("compress.0.")
 
 
 def test_a_nul_character_is_named_by_its_key(refusal):

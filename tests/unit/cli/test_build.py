@@ -45,9 +45,9 @@ def test_a_model_and_data_need_no_settings_file_and_name_the_release(folder):
 
 
 def test_a_model_and_data_leave_a_settings_file_that_is_not_asked_for_alone(folder):
-    (folder / "pipeline.toml").write_text("[prune]\nsparsity = 0.1\n")
+    (folder / "pipeline.toml").write_text("[[compress]]\nmethod = 'weights'\nsparsity = 0.1\n")
 
-    assert settings(model=str(folder / "net.keras"), data="set.npz").prune.sparsity > 0.1
+    assert settings(model=str(folder / "net.keras"), data="set.npz").compress[0].sparsity > 0.1
 
 
 def test_a_reference_model_comes_with_its_own_settings_and_flags_lie_over_them():
@@ -67,14 +67,15 @@ def test_trust_is_given_by_a_flag_and_by_nothing_else(folder):
 def test_flags_lie_over_the_file(folder):
     path = folder / "my.toml"
     path.write_text(
-        'seed = 1\n[model]\npath = "m"\n[data]\nsource = "d"\n[prune]\nepochs = 9\nsparsity = 0.3\n'
+        'seed = 1\n[model]\npath = "m"\n[data]\nsource = "d"\n'
+        '[[compress]]\nmethod = "weights"\ntraining.epochs = 9\nsparsity = 0.3\n'
     )
 
     found = settings(path, model=str(folder / "net.keras"), data="set.npz", name="flag", seed=7, epochs=2)
 
     assert (found.project.name, found.seed) == ("flag", 7)
-    assert (found.prune.epochs, found.quantize.epochs) == (2, 2)
-    assert found.prune.sparsity == 0.3
+    assert (found.compress[0].training.epochs, found.quantize.training.epochs) == (2, 2)
+    assert found.compress[0].sparsity == 0.3
     assert found.model.path == folder / "net.keras"
 
 
@@ -96,19 +97,21 @@ def test_class_names_and_going_on_at_chance_are_flags(folder):
 def test_fast_goes_through_every_stage_with_less_of_everything():
     found = settings(fast=True)
 
-    assert found.prune.samples == found.quantize.samples == FAST_SAMPLES
-    assert (found.prune.epochs, found.prune.sparsity) == (1, FAST_SPARSITY)
-    assert settings(fast=True, epochs=3).prune.epochs == 3
+    assert found.compress[0].training.samples == found.quantize.training.samples == FAST_SAMPLES
+    assert (found.compress[0].training.epochs, found.compress[0].sparsity) == (1, FAST_SPARSITY)
+    assert settings(fast=True, epochs=3).compress[0].training.epochs == 3
 
 
 def test_set_lies_over_flags_and_these_over_the_file(folder):
     path = folder / "my.toml"
     path.write_text('[project]\nversion = "1.0.0"\n[model]\npath = "m"\n[data]\nsource = "d"\n')
 
-    found = settings(path, ["project.version=3.0.0", "prune.epochs=9"], version="2.0.0", epochs=2)
+    found = settings(
+        path, ["project.version=3.0.0", "compress.0.training.epochs=9"], version="2.0.0", epochs=2
+    )
 
     assert found.project.version == "3.0.0"
-    assert (found.prune.epochs, found.quantize.epochs) == (9, 2)
+    assert (found.compress[0].training.epochs, found.quantize.training.epochs) == (9, 2)
 
 
 def test_a_flag_that_set_replaced_is_accepted_with_a_warning_that_names_it(folder):
@@ -142,3 +145,16 @@ def test_what_was_inferred_is_printed_on_stderr_without_a_terminal_too(capsys):
     captured = capsys.readouterr()
     assert captured.err == "task: binary (one sigmoid output [1])\n"
     assert captured.out == ""
+
+
+def test_flags_for_training_reach_every_step_that_trains_and_no_other(folder):
+    path = folder / "my.toml"
+    path.write_text(
+        '[model]\npath = "m"\n[data]\nsource = "d"\n[quantize]\nmethod = "ptq"\n'
+        '[[compress]]\nmethod = "weights"\n[[compress]]\nmethod = "weights"\n'
+    )
+
+    found = settings(path, epochs=2)
+
+    assert [step.training.epochs for step in found.compress] == [2, 2]
+    assert found.quantize.method == "ptq"

@@ -57,7 +57,7 @@ def layers():
 def assert_same(found, samples, model):
     raw = samples.raw(0).astype(np.float32)
     expected = model.predict_on_batch(raw)
-    for folder in (found.reference, found.prepared):
+    for folder in (found.reference, found.keras.model):
         [got] = predict(open_model(folder), samples.model_inputs())
         np.testing.assert_allclose(got, expected, atol=1e-4 * max(1, np.abs(expected).max()))
 
@@ -98,7 +98,7 @@ def test_an_open_length_becomes_that_of_the_data(prepare):
     )
 
     assert found.inputs[0].shape == (6, 3)
-    assert open_model(found.prepared).input_shape == (None, 6, 3)
+    assert open_model(found.keras.model).input_shape == (None, 6, 3)
     assert_same(found, samples, model)
 
 

@@ -11,31 +11,46 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from models.ports import Port
-from pipeline.artifacts import AwareModel, CalibrationSet, LayerTreatment
-from pipeline.config import QuantizeConfig
+from pipeline.artifacts import CalibrationSet, KerasModel, QatModel, Transform
 from pipeline.errors import PipelineError, StageError, StageKilledError, StageTimeoutError
 from pipeline.isolation import sandbox
-from pipeline.quantize.convert import STAGE, _answers, convert_quantized
+from pipeline.layer_records import LayerRecord
+from pipeline.quantize.convert import (
+    STAGE,
+    ConvertConfig,
+    _answers,
+    convert_quantized,
+    convert_unquantized,
+)
 
 LAYERS = (
-    LayerTreatment(name="image", kind="InputLayer", treatment="none"),
-    LayerTreatment(name="dense", kind="Dense", treatment="quantization-aware"),
-    LayerTreatment(name="other", kind="Dense", treatment="quantization-aware"),
+    LayerRecord(name="image", kind="InputLayer"),
+    LayerRecord(name="dense", kind="Dense", operations=("quantization-aware",)),
+    LayerRecord(name="other", kind="Dense", operations=("quantization-aware",), weights=196, sparsity=0.5),
 )
-AWARE = AwareModel(zero_weights=98, layers=LAYERS)
-UNTRAINED = replace(AWARE, layers=tuple(replace(layer, treatment="post-training") for layer in LAYERS))
+MODEL = {
+    "inputs": (Port("image", (4, 4, 1)),),
+    "outputs": (Port("output", (3,), activation="softmax"),),
+    "tasks": ("classification",),
+    "from_logits": (False,),
+    "preprocessing": (Transform(reason="declared"),),
+    "layers": LAYERS,
+}
+TRAINED = QatModel(**MODEL)
+UNTRAINED = KerasModel(**MODEL | {"layers": tuple(replace(layer, operations=()) for layer in LAYERS)})
+WITH_LOOP = replace(TRAINED, layers=(replace(LAYERS[1], without_int8="a loop crashes the converter"),))
 CRASH = StageError(STAGE, "the child process was killed by SIGSEGV", "run again")
 
 
 @pytest.fixture
-def convert(monkeypatch, tmp_path, store_dataset, prepared_model):
+def convert(monkeypatch, tmp_path, store_dataset):
     """Run the stage with a converter that writes these bytes, or fails so, one after another."""
     images = np.random.default_rng(0).random((8, 4, 4, 1), np.float32)
     data = store_dataset(tmp_path / "data", images, np.arange(8) % 3)
     samples = CalibrationSet(folder=tmp_path, samples=4)
     np.save(samples.indices, np.arange(4))
 
-    def run(*contents, aware=AWARE, answers=None, without_int8=(), **config):
+    def run(*contents, model=TRAINED, stage=convert_quantized, answers=None, **config):
         left = list(contents)
 
         def written(*arguments, **options):
@@ -49,8 +64,7 @@ def convert(monkeypatch, tmp_path, store_dataset, prepared_model):
             np.savez(said, **{"000": expected[0] if answers is None else answers})
 
         monkeypatch.setattr(sandbox, "run", written)
-        model = prepared_model(tmp_path, inputs=(Port("image", (4, 4, 1)),), without_int8=without_int8)
-        return convert_quantized(aware, model, samples, data, config=QuantizeConfig(**config), out=tmp_path)
+        return stage(model, samples, data, config=ConvertConfig(**config), out=tmp_path)
 
     return run
 
@@ -81,14 +95,14 @@ def test_where_nothing_less_is_allowed_the_layer_that_stays_float_is_named(conve
 
 def test_an_operator_of_no_known_layer_is_named_itself(convert, tiny_tflite_with):
     with pytest.raises(StageError, match=r"int8: a float operator is left: 2 FULLY_CONNECTED .*; replace"):
-        convert(tiny_tflite_with(float_softmax), formats=("int8",), aware=replace(AWARE, layers=()))
+        convert(tiny_tflite_with(float_softmax), formats=("int8",), model=replace(TRAINED, layers=()))
 
 
 def test_a_layer_that_is_known_to_have_no_int8_form_is_the_reason_without_a_trial(convert, tiny_tflite):
-    found = convert(tiny_tflite, without_int8=(("memory", "a loop crashes the converter"),))
+    found = convert(tiny_tflite, model=WITH_LOOP)
 
     assert found.format == "int8 with float operators"
-    assert found.reason == "int8: layer 'memory': a loop crashes the converter"
+    assert found.reason == "int8: layer 'dense': a loop crashes the converter"
 
 
 def test_answers_that_are_not_the_models_are_a_reason(convert, tiny_tflite):
@@ -99,14 +113,14 @@ def test_answers_that_are_not_the_models_are_a_reason(convert, tiny_tflite):
 
 
 def test_a_crash_of_the_converter_is_a_reason_and_the_next_format_is_taken(convert, tiny_tflite):
-    found = convert(CRASH, CRASH, tiny_tflite, aware=UNTRAINED)
+    found = convert(CRASH, CRASH, tiny_tflite, model=UNTRAINED)
 
     assert found.format == "float16"
     assert found.reason == (
         "int8: the child process was killed by SIGSEGV; "
         "int8 with float operators: the child process was killed by SIGSEGV"
     )
-    assert {layer.treatment for layer in found.layers} == {"float"}
+    assert [layer.treatment for layer in found.layers] == ["none", "float", "float"]
 
 
 KILLED = StageKilledError(STAGE, "the child process was killed by SIGKILL", "if memory ran out: free some")
@@ -132,10 +146,10 @@ def test_no_format_is_given_up_for_a_runtime_that_was_killed(convert, tiny_tflit
 def test_int8_is_quantized_after_training_before_a_lower_format_is_tried(
     convert, tiny_tflite, tiny_tflite_with
 ):
-    pruned = replace(LAYERS[2], treatment="pruned, quantization-aware")
+    pruned = replace(LAYERS[2], operations=("pruned", "quantization-aware"))
 
     found = convert(
-        tiny_tflite_with(float_softmax), tiny_tflite, aware=replace(AWARE, layers=(*LAYERS[:2], pruned))
+        tiny_tflite_with(float_softmax), tiny_tflite, model=replace(TRAINED, layers=(*LAYERS[:2], pruned))
     )
 
     assert (found.format, found.reason) == ("int8", "")
@@ -165,7 +179,7 @@ def test_a_reason_does_not_say_where_the_converter_was_called(convert, tiny_tfli
 
 
 def test_int8_is_not_tried_after_training_where_a_layer_has_no_int8_form(convert, tiny_tflite):
-    found = convert(CRASH, tiny_tflite, without_int8=(("memory", "a loop crashes the converter"),))
+    found = convert(CRASH, tiny_tflite, model=WITH_LOOP)
 
     assert found.format == "int8 with float operators"
     assert found.untrained == "the child process was killed by SIGSEGV"
@@ -173,7 +187,7 @@ def test_int8_is_not_tried_after_training_where_a_layer_has_no_int8_form(convert
 
 def test_a_format_that_one_runtime_cannot_run_is_passed_over_for_one_that_both_can(convert, tiny_tflite):
     damaged = tiny_tflite[:900]
-    found = convert(CRASH, damaged, tiny_tflite, aware=UNTRAINED)
+    found = convert(CRASH, damaged, tiny_tflite, model=UNTRAINED)
 
     assert found.format == "float16"
     assert "int8 with float operators: " in found.reason
@@ -187,13 +201,30 @@ def test_where_none_can_be_had_every_reason_is_told_in_one_line(convert):
 
 def test_zeros_that_were_lost_on_the_way_are_an_error(convert, tiny_tflite):
     with pytest.raises(StageError, match=r"150 weights were zero before the conversion and 98 after"):
-        convert(tiny_tflite, aware=replace(AWARE, zero_weights=150))
+        convert(tiny_tflite, model=replace(TRAINED, layers=(replace(LAYERS[2], weights=300),)))
 
 
 def test_a_conversion_that_runs_into_its_time_out_stops_and_takes_no_lower_format(convert, tiny_tflite):
     slow = StageTimeoutError(STAGE, "no result after 600 s", "allow more time, or use a smaller model")
 
-    with pytest.raises(
-        StageTimeoutError, match=r"int8: no result after 600 s; raise \[quantize\] convert_timeou"
-    ):
+    with pytest.raises(StageTimeoutError, match=r"int8: no result after 600 s; raise \[convert\] timeout_s"):
         convert(slow, tiny_tflite)
+
+
+def test_without_quantization_the_release_is_float32_and_says_that_this_was_asked_for(convert, tiny_tflite):
+    found = convert(tiny_tflite, model=UNTRAINED, stage=convert_unquantized)
+
+    assert (found.format, found.reason) == ("float32", '[quantize] method is "none"')
+    assert [layer.treatment for layer in found.layers] == ["none", "float", "float"]
+
+
+def test_a_model_that_was_not_trained_for_it_is_quantized_after_training(convert, tiny_tflite):
+    found = convert(tiny_tflite, model=UNTRAINED)
+
+    assert (found.format, found.untrained, found.notes) == ("int8", "", ())
+    assert [layer.treatment for layer in found.layers] == ["none", "post-training", "post-training"]
+
+
+def test_an_unknown_backend_comes_with_the_nearest_one():
+    with pytest.raises(ValueError, match='did you mean "tflite-converter"'):
+        ConvertConfig(backend="tflite-convertor")

@@ -13,8 +13,10 @@ from markdown_it import MarkdownIt
 
 from deploy.facts import Builder, Commit
 from models.ports import Port
-from pipeline.artifacts import CalibrationSet, Dataset, LayerTreatment, QuantizedModel, Source, Transform
-from pipeline.config import BuildConfig, GateName
+from pipeline.artifacts import CalibrationSet, Dataset, QuantizedModel, Source, Transform
+from pipeline.build_config import BuildConfig
+from pipeline.config import GateName
+from pipeline.layer_records import LayerTreatment
 from pipeline.release.documents import MEASURED, Origin, papers, plain_config
 from pipeline.targets import get_target
 from pipeline.validate.excess import Excess

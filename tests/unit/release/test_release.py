@@ -27,7 +27,8 @@ from pipeline.artifacts import (
     Source,
     Transform,
 )
-from pipeline.config import BuildConfig, GatesConfig
+from pipeline.build_config import BuildConfig
+from pipeline.config import GatesConfig
 from pipeline.errors import GateFailed, IntegrityError, StageError
 from pipeline.release.documents import Origin
 from pipeline.release.drift_reference import Observed

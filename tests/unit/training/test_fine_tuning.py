@@ -43,8 +43,8 @@ def network(tmp_path, prepared_model):
 
     layers = tf_keras.layers
     model = tf_keras.Sequential([layers.Input((5,)), layers.Dense(8, "relu"), layers.Dense(3, "softmax")])
-    save_model(model, tmp_path / "model/prepared")
-    return prepared_model(tmp_path / "model")
+    save_model(model, tmp_path / "model/keras/model")
+    return prepared_model(tmp_path / "model").keras
 
 
 def samples_of(data, model):
@@ -81,11 +81,11 @@ def test_samples_are_all_or_a_seeded_choice_in_order(data, network):
 
 @pytest.mark.parametrize(("samples", "expected"), [(1, 2), (32, 2), (33, 4), (64, 4)])
 def test_the_last_batch_of_an_epoch_may_be_short(samples, expected):
-    assert total_steps(samples, TrainingConfig(epochs=2, least_steps=1, batch_size=32)) == expected
+    assert total_steps(samples, TrainingConfig(epochs=2, min_steps=1, batch_size=32)) == expected
 
 
 def test_few_samples_are_passed_over_until_there_were_enough_steps():
-    few = TrainingConfig(epochs=3, least_steps=500, batch_size=32)
+    few = TrainingConfig(epochs=3, min_steps=500, batch_size=32)
     assert total_epochs(64, few) == 250
     assert total_steps(64, few) == 500
     assert total_epochs(11_000, few) == 3
@@ -102,7 +102,7 @@ def test_without_distillation_the_targets_are_the_labels_and_no_model_is_opened(
 
 
 def test_targets_mix_the_float_models_outputs_with_the_labels(network, data):
-    teacher = open_model(network.prepared).predict_on_batch(np.load(data.input(0)).astype(np.float32))
+    teacher = open_model(network.model).predict_on_batch(np.load(data.input(0)).astype(np.float32))
 
     [found] = aims(network, samples_of(data, network), 0.25)(np.arange(40), [])
 
@@ -146,17 +146,17 @@ def test_each_task_has_targets_of_its_own_form(
 
 
 def test_equal_models_have_equal_bytes(network, tmp_path):
-    model = open_model(network.prepared)
+    model = open_model(network.model)
     save_model(model, tmp_path / "again")
 
     for name in ("architecture.json", "weights.npz"):
-        assert (tmp_path / "again" / name).read_bytes() == (network.prepared / name).read_bytes()
+        assert (tmp_path / "again" / name).read_bytes() == (network.model / name).read_bytes()
 
 
 def trained(network, data, seed):
     start_tensorflow(seed)
-    student = open_model(network.prepared)
-    config = TrainingConfig(epochs=12, least_steps=1, batch_size=8, learning_rate=0.03, distillation=0.0)
+    student = open_model(network.model)
+    config = TrainingConfig(epochs=12, min_steps=1, batch_size=8, learning_rate=0.03, distillation=0.0)
     fine_tune("train", student, network, data, config, seed)
     return student
 
@@ -180,7 +180,7 @@ def test_several_inputs_and_outputs_are_trained_together(tmp_path, store_dataset
     one, two = layers.Input((5,)), layers.Input((2,))
     joined = layers.Concatenate()([one, two])
     outputs = [layers.Dense(3, "softmax")(joined), layers.Dense(1)(joined)]
-    save_model(tf_keras.Model([one, two], outputs), tmp_path / "prepared")
+    save_model(tf_keras.Model([one, two], outputs), tmp_path / "keras/model")
     model = prepared_model(
         tmp_path,
         inputs=(Port("one", (5,)), Port("two", (2,))),
@@ -188,15 +188,15 @@ def test_several_inputs_and_outputs_are_trained_together(tmp_path, store_dataset
         tasks=("classification", "regression"),
         from_logits=(False, True),
         preprocessing=(Transform(), Transform()),
-    )
+    ).keras
     rng = np.random.default_rng(0)
     inputs, labels = [rng.normal(size=(60, 5)), rng.normal(size=(60, 2))], np.arange(60) % 3
     inputs[0] += labels[:, None]
     data = store_dataset(tmp_path / "data", inputs, labels)
     data = replace(data, tasks=("classification", "regression"))
     np.save(data.target(1), inputs[1].sum(axis=1, keepdims=True))
-    student = open_model(model.prepared)
-    config = TrainingConfig(epochs=40, least_steps=1, batch_size=10, learning_rate=0.03, distillation=0.0)
+    student = open_model(model.model)
+    config = TrainingConfig(epochs=40, min_steps=1, batch_size=10, learning_rate=0.03, distillation=0.0)
     fine_tune("train", student, model, data, config, 0)
 
     classes, sizes = student.predict_on_batch([array.astype(np.float32) for array in inputs])

@@ -9,8 +9,11 @@ import numpy as np
 
 from models.layers import own_layers
 from models.prepare import unsupported_by_qat
-from pipeline.artifacts import AwareModel, LayerTreatment
+from pipeline.artifacts import QatModel
+from pipeline.config import TrainingConfig
+from pipeline.errors import StageError
 from pipeline.samples import Samples
+from pipeline.sections import MethodSection
 from pipeline.tasks.spec import TASKS
 from pipeline.training.fine_tuning import fine_tune
 from pipeline.training.keras_io import open_model, open_weights, save_weights, start_tensorflow
@@ -20,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pipeline.artifacts import CompressedModel, Dataset, PreparedModel, Treatment
-    from pipeline.config import TrainingConfig
+    from pipeline.artifacts import Dataset, KerasModel
+    from pipeline.layer_records import LayerRecord
 
 # Without weights, and with an output of another range than their inputs': that range can be learned. TF-MOT
 # stumbles where one of these is the only input of a layer that it quantizes.
@@ -30,44 +33,58 @@ RANGE_BATCHES = 16
 RANGE_BATCH_SIZE = 16
 
 
-def train_quantization_aware(
-    compressed: CompressedModel,
-    model: PreparedModel,
+class QatConfig(MethodSection):
+    """Quantization-aware training that preserves zeros."""
+
+    method: str = "qat"
+    training: TrainingConfig = TrainingConfig(learning_rate=1.5e-3)
+
+
+def train_qat(
+    model: KerasModel,
+    teacher: KerasModel,
     data: Dataset,
     *,
-    config: TrainingConfig,
+    config: QatConfig,
     seed: int,
     out: Path,
-) -> AwareModel:
+) -> QatModel:
     """Insert fake quantization where TF-MOT supports it and fine-tune with it.
 
-    Layers that TF-MOT does not support, and all of an opaque model, are left to the converter's post-training
-    quantization, each named with the reason.
+    Layers that TF-MOT does not support are left to the converter's post-training quantization, each with a
+    reason.
 
     Raises:
+        StageError: an earlier step clustered a layer, which this training would undo.
         ToolchainError: TF-MOT cannot run in this process.
     """
-    if model.opaque:
-        return AwareModel(folder=out, zero_weights=0, layers=_untouched(model))
+    if clustered := [layer.name for layer in model.layers if layer.clusters]:
+        cause = f"layer {clustered[0]!r} has clustered weights, which training would undo"
+        hint = 'quantize after training: [quantize] method = "ptq"'
+        raise StageError(train_qat.__name__, cause, hint)
     tensorflow_model_optimization()
     start_tensorflow(seed)
-    pruned = open_model(compressed.model)
-    free = unbounded_outputs(pruned, model)
-    student = fake_quantized(pruned, free)
-    set_activation_ranges(student, pruned, Samples.of(data, "train", model.preprocessing), seed)
-    fine_tune("quantization-aware", student, model, data, config, seed)
-    aware = AwareModel(
+    network = open_model(model.model)
+    free = unbounded_outputs(network, model)
+    student = fake_quantized(network, free)
+    set_activation_ranges(student, network, Samples.of(data, "train", model.preprocessing), seed)
+    fine_tune("quantization-aware", student, teacher, data, config.training, seed)
+    trained = QatModel(
         folder=out,
-        zero_weights=compressed.zero_weights,
-        layers=tuple(_treatments(pruned, student, compressed)),
+        inputs=model.inputs,
+        outputs=model.outputs,
+        tasks=model.tasks,
+        from_logits=model.from_logits,
+        preprocessing=model.preprocessing,
+        layers=tuple(_records(network, student, model)),
         unbounded=free,
     )
-    shutil.copytree(compressed.model, aware.pruned)
-    save_weights(student, aware.weights)
-    return aware
+    shutil.copytree(model.model, trained.model)
+    save_weights(student, trained.weights)
+    return trained
 
 
-def unbounded_outputs(model: Any, described: PreparedModel) -> tuple[str, ...]:
+def unbounded_outputs(model: Any, described: KerasModel) -> tuple[str, ...]:
     """Layers with a kernel that give numbers without an activation: the converter finds the range of those.
 
     In training no gradient comes through a fake-quantized range from outside of it, and numbers that once
@@ -185,43 +202,30 @@ def _batches(samples: Samples, seed: int) -> Iterator[Any]:
         yield inputs[0] if len(inputs) == 1 else inputs
 
 
-def open_aware_model(aware: AwareModel) -> Any:
+def open_qat_model(trained: QatModel) -> Any:
     """Build the model with fake quantization again and give it the trained weights.
 
     TF-MOT's own round trip through the architecture's JSON comes back with other weights than it had.
     """
-    student = fake_quantized(open_model(aware.pruned), aware.unbounded)
-    open_weights(student, aware.weights)
+    student = fake_quantized(open_model(trained.model), trained.unbounded)
+    open_weights(student, trained.weights)
     return student
 
 
-def _untouched(model: PreparedModel) -> tuple[LayerTreatment, ...]:
-    reason = "loaded by Keras itself: TF-MOT cannot take it apart"
-    return tuple(
-        LayerTreatment(name=name, kind=kind, treatment="post-training", reason=reason)
-        for name, kind in model.layers
-    )
-
-
-def _treatments(model: Any, student: Any, compressed: CompressedModel) -> Iterator[LayerTreatment]:
-    """Say what happened to each layer, looking at what TF-MOT did and not at what it was asked."""
-    left_out, unpruned = unsupported_by_qat(model), dict(compressed.unpruned)
+def _records(network: Any, student: Any, model: KerasModel) -> Iterator[LayerRecord]:
+    """Record what TF-MOT did to each layer, which may differ from what it was asked."""
+    left_out = unsupported_by_qat(network)
     wrappers = {layer.layer.name: layer for layer in student.layers if hasattr(layer, "quantize_config")}
-    for layer in model.layers:
-        kind, wrapper = type(layer).__name__, wrappers.get(layer.name)
-        treatment: Treatment = "quantization-aware"
-        reason = unpruned.get(layer.name, "")
-        if kind == "InputLayer":
-            treatment = "none"
-        elif wrapper is not None and layer.name in left_out:
-            reason = f"its output alone: {left_out[layer.name]}"
-        elif wrapper is None:
-            treatment = "post-training"
-            reason = left_out.get(layer.name, "TF-MOT left it out")
+    for record in model.layers:
+        layer, wrapper = network.get_layer(record.name), wrappers.get(record.name)
+        if wrapper is None:
+            yield record.quantized("post-training", left_out.get(record.name, "TF-MOT left it out"))
+        elif record.name in left_out:
+            yield record.quantized("quantization-aware", f"its output alone: {left_out[record.name]}")
         elif hasattr(layer, "kernel") and not wrapper.quantize_config.get_weights_and_quantizers(
             wrapper.layer
         ):
-            treatment, reason = "post-training", "TF-MOT skips its weights where an activation follows"
-        elif layer.name in compressed.pruned_layers:
-            treatment = "pruned, quantization-aware"
-        yield LayerTreatment(name=layer.name, kind=kind, treatment=treatment, reason=reason)
+            reason = "TF-MOT skips its weights where an activation follows"
+            yield record.quantized("post-training", reason)
+        else:
+            yield record.quantized("quantization-aware")

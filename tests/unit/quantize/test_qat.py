@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from models.ports import Port
-from pipeline.artifacts import CompressedModel
-from pipeline.config import QuantizeConfig
-from pipeline.quantize.aware import open_aware_model, train_quantization_aware
+from pipeline.config import TrainingConfig
+from pipeline.errors import StageError
+from pipeline.layer_records import LayerRecord
+from pipeline.quantize.qat import QatConfig, open_qat_model, train_qat
 from pipeline.training.keras_io import open_weights, save_model, save_weights, start_tensorflow
 
 SAMPLES = np.random.default_rng(0).normal(size=(64, 8, 8, 2)).astype(np.float32)
@@ -30,19 +33,19 @@ def trained(tmp_path_factory, store_dataset, prepared_model):
     network = tf_keras.Model(inputs, layers.Dense(2, activation="softmax", name="class")(x))
     kernel = network.get_layer("pruned").kernel
     kernel.assign(np.where(np.arange(kernel.shape.num_elements()).reshape(kernel.shape) % 2, kernel, 0))
-    for name in ("prepared", "model"):
-        save_model(network, folder / name)
+    save_model(network, folder / "keras/model")
+    layers = [LayerRecord(name=each.name, kind=type(each).__name__) for each in network.layers]
+    layers[1] = replace(layers[1], operations=("pruned",), weights=288, sparsity=0.5)
     model = prepared_model(
         folder,
         inputs=(Port("input", (8, 8, 2)),),
         outputs=(Port("class", (2,), activation="softmax"),),
-    )
+        layers=tuple(layers),
+    ).keras
     data = store_dataset(folder, SAMPLES, np.arange(64) % 2)
-    compressed = CompressedModel(folder=folder, pruned_layers=("pruned",), zero_weights=144)
     (out := folder / "out").mkdir()
-    config = QuantizeConfig(epochs=1, least_steps=1, batch_size=16)
-    aware = train_quantization_aware(compressed, model, data, config=config, seed=0, out=out)
-    return aware, network
+    config = QatConfig(training=TrainingConfig(epochs=1, min_steps=1, batch_size=16))
+    return train_qat(model, model, data, config=config, seed=0, out=out), network
 
 
 def test_every_layer_says_how_it_was_treated(trained):
@@ -56,22 +59,22 @@ def test_every_layer_says_how_it_was_treated(trained):
 
 
 def test_pruned_zeros_survive_the_training_and_the_rest_learns(trained):
-    aware, network = trained
+    found, network = trained
     before = network.get_layer("pruned").kernel.numpy()
     wrapper = next(
-        layer for layer in open_aware_model(aware).layers if getattr(layer, "layer", layer).name == "pruned"
+        layer for layer in open_qat_model(found).layers if getattr(layer, "layer", layer).name == "pruned"
     )
     kernel = next(weight for weight in wrapper.weights if weight.name.endswith("kernel:0")).numpy()
 
     np.testing.assert_array_equal(kernel[before == 0], 0)
     assert not np.array_equal(kernel, before)
-    assert aware.zero_weights == 144
+    assert found.zero_weights == 144
 
 
 def test_it_opens_again_with_the_same_weights_and_outputs(trained, tmp_path):
-    model = open_aware_model(trained[0])
+    model = open_qat_model(trained[0])
     save_weights(model, tmp_path / "weights.npz")
-    again = open_aware_model(trained[0])
+    again = open_qat_model(trained[0])
     open_weights(again, tmp_path / "weights.npz")
 
     assert (tmp_path / "weights.npz").read_bytes() == trained[0].weights.read_bytes()
@@ -80,7 +83,7 @@ def test_it_opens_again_with_the_same_weights_and_outputs(trained, tmp_path):
 
 def test_activation_ranges_are_near_what_the_activations_are(trained):
     """TF-MOT's own start is -6..6, of which these activations would use a fraction."""
-    model = open_aware_model(trained[0])
+    model = open_qat_model(trained[0])
     pool = next(layer for layer in model.layers if getattr(layer, "layer", layer).name == "depthwise")
     limits = {
         weight.name.rpartition("_")[2]: float(weight.numpy())
@@ -90,3 +93,10 @@ def test_activation_ranges_are_near_what_the_activations_are(trained):
 
     assert limits["min:0"] == pytest.approx(0, abs=0.05)
     assert 0 < limits["max:0"] < 5
+
+
+def test_clustered_weights_are_not_trained(trained, tmp_path):
+    model = replace(trained[0], layers=tuple(replace(layer, clusters=16) for layer in trained[0].layers))
+
+    with pytest.raises(StageError, match=r"has clustered weights, which training would undo; quantize after"):
+        train_qat(model, model, None, config=QatConfig(), seed=0, out=tmp_path)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from models.ports import Port
-from pipeline.compress.prune import prunable_layers, prune
-from pipeline.config import PruneConfig
+from pipeline.compress.weights import WeightsConfig, prunable_layers, prune_weights
+from pipeline.config import TrainingConfig
+from pipeline.errors import StageError
+from pipeline.layer_records import LayerRecord
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 
 pytestmark = pytest.mark.xdist_group("pruning")  # one process trains what the tests share
 
-CONFIG = PruneConfig(
-    sparsity=0.75, least_weights=0, epochs=2, least_steps=1, batch_size=16, learning_rate=1e-3
-)
+TRAINING = TrainingConfig(epochs=2, min_steps=1, batch_size=16, learning_rate=1e-3)
+CONFIG = WeightsConfig(sparsity=0.75, min_weights=0, training=TRAINING)
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +48,28 @@ def network():
 @pytest.fixture(scope="module")
 def stored(network, tmp_path_factory, prepared_model):
     folder = tmp_path_factory.mktemp("model")
-    save_model(network, folder / "prepared")
+    save_model(network, folder / "keras/model")
     return prepared_model(
         folder,
         inputs=(Port("input", (8, 8, 2)),),
         outputs=(Port("class", (2,), activation="softmax"),),
-    )
+        layers=tuple(LayerRecord(name=each.name, kind=type(each).__name__) for each in network.layers),
+    ).keras
 
 
 def pruned(stored, data, folder, **changes):
     folder.mkdir()
     config = CONFIG.model_copy(update=changes)
-    found = prune(stored, data, config=config, seed=0, out=folder)
-    return found, open_model(folder / "model")
+    found = prune_weights(stored, stored, data, config=config, seed=0, out=folder)
+    return found, open_model(found.model)
+
+
+def record(model, name):
+    return next(layer for layer in model.layers if layer.name == name)
+
+
+def pruned_layers(model):
+    return tuple(layer.name for layer in model.layers if "pruned" in layer.operations)
 
 
 def test_only_large_convolutions_and_dense_layers_pay(network):
@@ -75,7 +87,7 @@ def test_every_pruned_kernel_has_the_share_of_zeros_that_was_asked(twice, networ
     found, model = twice[0]
     kernel = model.get_layer("large").kernel.numpy()
 
-    assert found.pruned_layers == ("large",)
+    assert pruned_layers(found) == ("large",)
     assert np.mean(kernel == 0) == pytest.approx(0.75, abs=0.001)
     assert found.zero_weights == np.count_nonzero(kernel == 0)
     assert np.count_nonzero(model.get_layer("small").kernel.numpy() == 0) == 0
@@ -90,12 +102,12 @@ def test_the_same_seed_prunes_to_the_same_weights(twice):
 
 
 def test_a_small_model_is_left_as_it_is_and_every_kernel_says_why(stored, data, network, tmp_path):
-    found, model = pruned(stored, data, tmp_path / "out", least_weights=16384)
+    found, model = pruned(stored, data, tmp_path / "out", min_weights=16384)
 
-    assert (found.pruned_layers, found.zero_weights) == ((), 0)
-    assert dict(found.unpruned) == {
+    assert (pruned_layers(found), found.zero_weights) == ((), 0)
+    assert {layer.name: layer.reason for layer in found.layers if layer.reason} == {
         "small": "not pruned: its kernel has 152 weights",
-        "large": "not pruned: 2,304 weights in all, [prune] least_weights is 16,384",
+        "large": "not pruned: 2,304 weights in all, min_weights is 16,384",
         "depthwise": "not pruned: each channel has a few weights only",
         "transposed": "not pruned: transposed convolutions are not",
         "class": "not pruned: its kernel has 34 weights",
@@ -109,19 +121,50 @@ def test_a_model_that_does_not_bear_it_gets_fewer_zeros_or_none_and_that_is_said
     stored, data, tmp_path, monkeypatch, losses, zeros
 ):
     left = list(losses)
-    monkeypatch.setattr("pipeline.compress.prune._lost_points", lambda *_: left.pop(0))
+    monkeypatch.setattr("pipeline.compress.weights._lost_points", lambda *_: left.pop(0))
 
     found, model = pruned(stored, data, tmp_path / "out")
 
     assert np.mean(model.get_layer("large").kernel.numpy() == 0) == pytest.approx(zeros, abs=0.002)
     assert found.notes[0] == f"at 75% zeros the model lost {losses[0]} points on training samples"
-    assert found.pruned_layers == (("large",) if zeros else ())
-    assert zeros or dict(found.unpruned)["large"] == f"not pruned: {'; '.join(found.notes)}"
+    assert pruned_layers(found) == (("large",) if zeros else ())
+    assert zeros or record(found, "large").reason == f"not pruned: {'; '.join(found.notes)}"
 
 
 def test_no_sparsity_leaves_the_model_as_it_was(stored, data, tmp_path):
     found, _ = pruned(stored, data, tmp_path / "out", sparsity=0.0)
 
-    assert (found.pruned_layers, found.zero_weights) == ((), 0)
+    assert (pruned_layers(found), found.zero_weights) == ((), 0)
     kept = (tmp_path / "out/model/weights.npz").read_bytes()
-    assert kept == (stored.prepared / "weights.npz").read_bytes()
+    assert kept == (stored.model / "weights.npz").read_bytes()
+
+
+def test_zeros_of_an_earlier_step_are_preserved_in_layers_that_are_not_pruned(
+    stored, data, network, tmp_path
+):
+    start_tensorflow(0)
+    sparse = open_model(stored.model)
+    kernel = sparse.get_layer("small").kernel
+    mask = np.arange(kernel.shape.num_elements()).reshape(kernel.shape) % 2
+    kernel.assign(kernel * mask)
+    save_model(sparse, tmp_path / "given/model")
+    layers = tuple(
+        replace(layer, operations=("halved",), weights=144, sparsity=0.5) if layer.name == "small" else layer
+        for layer in stored.layers
+    )
+    given = replace(stored, folder=tmp_path / "given", layers=layers)
+    (tmp_path / "out").mkdir()
+
+    found = prune_weights(given, stored, data, config=CONFIG, seed=0, out=tmp_path / "out")
+
+    zeros = open_model(found.model).get_layer("small").kernel.numpy() == 0
+    np.testing.assert_array_equal(zeros, mask == 0)
+    assert record(found, "small").operations == ("halved",)
+    assert found.zero_weights == 72 + 1728
+
+
+def test_clustered_weights_are_not_pruned(stored, data, tmp_path):
+    clustered = tuple(replace(layer, clusters=16) for layer in stored.layers)
+
+    with pytest.raises(StageError, match=r"has clustered weights, which pruning would undo; put method"):
+        prune_weights(replace(stored, layers=clustered), stored, data, config=CONFIG, seed=0, out=tmp_path)

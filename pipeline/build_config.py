@@ -1,0 +1,121 @@
+"""All settings of a build."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
+
+from pipeline.compress.steps import COMPRESS
+from pipeline.compress.weights import WeightsConfig
+from pipeline.config import (
+    CalibrationConfig,
+    DataConfig,
+    GatesConfig,
+    InputPreprocessing,
+    ModelConfig,
+    PreprocessingConfig,
+    ProjectConfig,
+    ReleaseConfig,
+    ValidateConfig,
+)
+from pipeline.errors import ConfigError
+from pipeline.quantize.convert import ConvertConfig
+from pipeline.quantize.methods import QUANTIZE
+from pipeline.quantize.qat import QatConfig
+from pipeline.sections import MethodSection, Section, advice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeGuard
+
+    from pipeline.compress.steps import CompressionStep
+    from pipeline.quantize.methods import Quantization
+
+
+class BuildConfig(Section):
+    """Everything one build depends on besides the bytes of the model and the data.
+
+    Attributes:
+        compress: the compression steps in their order; the settings of each are those of its method.
+        quantize: the quantization method with its settings.
+    """
+
+    project: ProjectConfig = ProjectConfig()
+    model: ModelConfig
+    data: DataConfig
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    compress: tuple[SerializeAsAny[MethodSection], ...] = (WeightsConfig(),)
+    quantize: SerializeAsAny[MethodSection] = QatConfig()
+    convert: ConvertConfig = ConvertConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    validation: Annotated[ValidateConfig, Field(alias="validate")] = ValidateConfig()
+    gates: GatesConfig = GatesConfig()
+    release: ReleaseConfig = ReleaseConfig()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prepare_tables(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        _reject_unknown(cls, raw, "")
+        found = dict(raw)
+        if isinstance(steps := raw.get("compress"), list | tuple):
+            found["compress"] = tuple(
+                _of_method(table, COMPRESS, f"compress.{place}") for place, table in enumerate(steps)
+            )
+        if "quantize" in raw:
+            found["quantize"] = _of_method(raw["quantize"], QUANTIZE, "quantize", QatConfig().method)
+        return found
+
+
+def _of_method(
+    table: Any, methods: Mapping[str, CompressionStep | Quantization], where: str, default: str = ""
+) -> Any:
+    """Validate a table whose keys depend on its method; what is no table is returned as it is.
+
+    Raises:
+        ConfigError: there is no such method, or a key or a value is wrong.
+    """
+    if not isinstance(table, dict):
+        return table
+    name = str(table.get("method", default))
+    if name not in methods:
+        msg = f'{where}.method: there is no method "{name}"; {advice(name, methods, "methods")}'
+        raise ConfigError(msg)
+    config = methods[name].config
+    _reject_unknown(config, table, f"{where}.")
+    try:
+        return config.model_validate(table)
+    except ValidationError as error:
+        raise first_problem(error, f"{where}.") from error
+
+
+def _reject_unknown(section: type[BaseModel], raw: dict[str, Any], prefix: str) -> None:
+    """Name an unknown key together with the nearest known one."""
+    known = {field.alias or name: field.annotation for name, field in section.model_fields.items()}
+    for key, value in raw.items():
+        if section is PreprocessingConfig and isinstance(value, dict):
+            _reject_unknown(InputPreprocessing, value, f"{prefix}{key}.")
+            continue
+        if key not in known and key not in getattr(section, "renamed", {}):
+            msg = f'unknown key "{prefix}{key}": {advice(key, known, "keys")}'
+            raise ConfigError(msg)
+        kind = known.get(key)
+        if isinstance(value, dict) and is_section(kind) and kind is not MethodSection:
+            _reject_unknown(kind, value, f"{prefix}{key}.")
+
+
+def is_section(kind: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def first_problem(error: ValidationError, prefix: str = "") -> ConfigError:
+    """Say in one line which key has which problem."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    got = "" if first["type"] == "missing" else f", got {reprlib.repr(first['input'])}"
+    return ConfigError(f"{prefix}{key}: {message[:1].lower()}{message[1:]}{got}")

@@ -1,0 +1,216 @@
+"""Magnitude pruning with TF-MOT (Zhu and Gupta, 2017, arXiv:1710.01878)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.artifacts import KerasModel  # noqa: TC001 - Workspace.step reads the return type
+from pipeline.config import TrainingConfig
+from pipeline.errors import StageError
+from pipeline.samples import Samples
+from pipeline.sections import MethodSection
+from pipeline.tasks.scoring import score_of
+from pipeline.training.fine_tuning import fine_tune, total_steps, training_samples
+from pipeline.training.keras_io import open_model, predict, save_model, start_tensorflow
+from pipeline.training.tfmot import tensorflow_model_optimization
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.artifacts import Dataset
+    from pipeline.layer_records import LayerRecord
+
+VERSION = 4
+# Below this a kernel's zeros save nothing that a download would show, and cost the most accuracy.
+SMALLEST_KERNEL = 1000
+# The polynomial schedule reaches the final sparsity here; the rest of the training recovers accuracy.
+RAMP_SHARE = 0.5
+UPDATE_EVERY_STEPS = 20
+JUDGED_SAMPLES = 1024
+
+
+class WeightsConfig(MethodSection):
+    """TF-MOT magnitude pruning of single weights.
+
+    Attributes:
+        sparsity: final share of zeros in every pruned kernel.
+        max_drop_points: if the pruned model loses more points of its score on training samples, half as many
+            zeros are tried, then none.
+        min_weights: a model with fewer weights in the kernels that would be pruned is left as it is: its
+            download would shrink by a few kilobytes, and a small model has no weights to spare.
+    """
+
+    method: str = "weights"
+    sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.75
+    max_drop_points: Annotated[float, Field(gt=0)] = 3.0
+    min_weights: Annotated[int, Field(ge=0)] = 16384
+    training: TrainingConfig = TrainingConfig(epochs=4)
+
+
+def prune_weights(
+    model: KerasModel,
+    teacher: KerasModel,
+    data: Dataset,
+    *,
+    config: WeightsConfig,
+    seed: int,
+    out: Path,
+) -> KerasModel:
+    """Zero the smallest weights of every large kernel while fine-tuning.
+
+    A model that loses too much, measured on training samples, gets half as many zeros, or none.
+
+    Raises:
+        StageError: an earlier step clustered a layer, which pruning would undo.
+        ToolchainError: TF-MOT cannot run in this process.
+    """
+    _require_no_clusters(model)
+    tensorflow_model_optimization()
+    start_tensorflow(seed)
+    student = open_model(model.model)
+    left_out = unpruned_layers(student, config)
+    names = tuple(name for name in prunable_layers(student) if name not in left_out)
+    given, notes = student, []
+    for sparsity in (config.sparsity, config.sparsity / 2) if names else ():
+        targets = dict.fromkeys(names, sparsity)
+        student = _pruned(given, targets, model, teacher, data, config.training, seed)
+        lost = _lost_points(given, student, teacher, data)
+        if lost <= config.max_drop_points:
+            break
+        notes.append(f"at {sparsity:.0%} zeros the model lost {lost:.1f} points on training samples")
+    else:
+        left_out |= dict.fromkeys(names, f"not pruned: {'; '.join(notes)}")
+        student, names = given, ()
+    save_model(student, out / "model")
+    layers = tuple(_recorded(layer, student, names, left_out) for layer in model.layers)
+    return replace(model, folder=out, digest="", layers=layers, notes=tuple(notes), findings=())
+
+
+def _require_no_clusters(model: KerasModel) -> None:
+    clustered = [layer.name for layer in model.layers if layer.clusters]
+    if clustered:
+        cause = f"layer {clustered[0]!r} has clustered weights, which pruning would undo"
+        hint = 'put method = "weights" before the clustering in [[compress]]'
+        raise StageError(prune_weights.__name__, cause, hint)
+
+
+def _recorded(
+    layer: LayerRecord, model: Any, pruned: tuple[str, ...], left_out: dict[str, str]
+) -> LayerRecord:
+    if layer.name not in pruned:
+        return replace(layer, reason=left_out.get(layer.name, layer.reason))
+    kernel = model.get_layer(layer.name).kernel.numpy()
+    return replace(
+        layer,
+        operations=(*layer.operations, "pruned"),
+        weights=kernel.size,
+        sparsity=1 - np.count_nonzero(kernel) / kernel.size,
+    )
+
+
+def _pruned(
+    given: Any,
+    targets: dict[str, float],
+    model: KerasModel,
+    teacher: KerasModel,
+    data: Dataset,
+    training: TrainingConfig,
+    seed: int,
+) -> Any:
+    """Train a copy of ``given`` while the kernels of ``targets`` lose their smallest weights.
+
+    Layers that an earlier step left with as many zeros or more keep them.
+    """
+    sparsity = tensorflow_model_optimization().sparsity.keras
+    steps = total_steps(len(training_samples(data, teacher, training, seed)), training)
+    update_every = min(UPDATE_EVERY_STEPS, max(steps // 10, 1))
+    schedules = {
+        name: sparsity.PolynomialDecay(
+            initial_sparsity=0.0,
+            final_sparsity=target,
+            begin_step=0,
+            end_step=max(int(steps * RAMP_SHARE), 1),
+            frequency=update_every,
+        )
+        for name, target in targets.items()
+    }
+    schedules |= {
+        layer.name: sparsity.ConstantSparsity(layer.sparsity, begin_step=0, frequency=update_every)
+        for layer in model.layers
+        if layer.sparsity > targets.get(layer.name, 0.0)
+    }
+    student = _wrapped(given, schedules)
+    fine_tune("prune", student, teacher, data, training, seed, (sparsity.UpdatePruningStep(),))
+    return sparsity.strip_pruning(student)
+
+
+def _lost_points(given: Any, student: Any, teacher: KerasModel, data: Dataset) -> float:
+    """Points of its first output's score that the model lost on training samples; 0 if it has no score."""
+    samples = Samples.of(data, "train", teacher.preprocessing).choose(JUDGED_SAMPLES, seed=0)
+    inputs, target, task = samples.model_inputs(), samples.target(0), teacher.tasks[0]
+    before, after = (
+        score_of(task, predict(network, inputs)[0], inputs[0], target) for network in (given, student)
+    )
+    return 0.0 if before is None or after is None else 100 * (before - after)
+
+
+def prunable_layers(model: Any) -> tuple[str, ...]:
+    """Names of the layers whose kernels TF-MOT prunes and which are large enough to gain from it."""
+    import tf_keras
+
+    kinds = (tf_keras.layers.Conv2D, tf_keras.layers.Dense)
+    exempt = (tf_keras.layers.DepthwiseConv2D, tf_keras.layers.Conv2DTranspose)
+    return tuple(
+        layer.name
+        for layer in model.layers
+        if isinstance(layer, kinds)
+        and not isinstance(layer, exempt)
+        and layer.count_params() >= SMALLEST_KERNEL
+    )
+
+
+def unpruned_layers(model: Any, config: WeightsConfig) -> dict[str, str]:
+    """Say of each layer with a kernel that is not pruned why not."""
+    prunable = set(prunable_layers(model))
+    weights = sum(model.get_layer(name).count_params() for name in prunable)
+    too_few = ""
+    if not config.sparsity:
+        too_few = "not pruned: sparsity is 0"
+    elif weights < config.min_weights:
+        too_few = f"not pruned: {weights:,} weights in all, min_weights is {config.min_weights:,}"
+    reasons = {}
+    for layer in model.layers:
+        if layer.name in prunable:
+            reasons[layer.name] = too_few
+        elif type(layer).__name__ == "Conv2DTranspose":
+            reasons[layer.name] = "not pruned: transposed convolutions are not"
+        elif hasattr(layer, "kernel"):
+            reasons[layer.name] = f"not pruned: its kernel has {layer.count_params():,} weights"
+        elif hasattr(layer, "depthwise_kernel"):
+            reasons[layer.name] = "not pruned: each channel has a few weights only"
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _wrapped(model: Any, schedules: dict[str, Any]) -> Any:
+    import tf_keras
+
+    prune = tensorflow_model_optimization().sparsity.keras.prune_low_magnitude
+
+    def wrap(layer: Any) -> Any:
+        clone = layer.__class__.from_config(layer.get_config())
+        return prune(clone, schedules[layer.name]) if layer.name in schedules else clone
+
+    wrapped = tf_keras.models.clone_model(model, clone_function=wrap)
+    for layer in model.layers:
+        is_pruned = layer.name in schedules
+        twin = (
+            wrapped.get_layer(f"prune_low_magnitude_{layer.name}").layer
+            if is_pruned
+            else wrapped.get_layer(layer.name)
+        )
+        twin.set_weights(layer.get_weights())
+    return wrapped

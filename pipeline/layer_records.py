@@ -1,0 +1,62 @@
+"""What is done to each layer of a model, from loading to the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+Quantization = Literal["quantization-aware", "post-training", "float"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRecord:
+    """What was done to one layer, and what later steps must preserve.
+
+    Attributes:
+        kind: the layer's class.
+        operations: what was done, in order, such as "pruned"; a quantization comes last.
+        reason: why it was not treated like other layers of its kind; "" where there is nothing to explain.
+        without_int8: why TFLite does not compute it in int8, or not correctly; "" where it does.
+        weights: how many weights its kernel has, where ``sparsity`` or ``clusters`` must be preserved.
+        sparsity: share of the kernel's weights that are zero and must stay zero.
+        clusters: how many distinct values the kernel may have; 0: any.
+    """
+
+    name: str
+    kind: str
+    operations: tuple[str, ...] = ()
+    reason: str = ""
+    without_int8: str = ""
+    weights: int = 0
+    sparsity: float = 0.0
+    clusters: int = 0
+
+    @property
+    def treatment(self) -> str:
+        """The operations for people, e.g. ``"pruned, quantization-aware"``."""
+        return ", ".join(self.operations) or "none"
+
+    @property
+    def quantization(self) -> Quantization | None:
+        return next((each for each in get_args(Quantization) if each in self.operations), None)
+
+    def quantized(self, how: Quantization, reason: str | None = None) -> LayerRecord:
+        """Record how the layer was quantized, in place of an earlier quantization; an input layer is not.
+
+        Args:
+            reason: replaces the reason; None keeps it.
+        """
+        if self.kind == "InputLayer":
+            return self
+        operations = (*(each for each in self.operations if each != self.quantization), how)
+        return replace(self, operations=operations, reason=self.reason if reason is None else reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerTreatment:
+    """A row of the report: what happened to one layer, and why."""
+
+    name: str
+    kind: str
+    treatment: str
+    reason: str = ""

@@ -1,0 +1,48 @@
+"""TensorFlow's TFLiteConverter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.training.tfmot import tensorflow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from pipeline.formats import Format
+    from pipeline.samples import Samples
+
+
+def convert(function: Any, keeper: Any, wanted: Format, samples: Samples | None) -> bytes:
+    """Convert a concrete function to the bytes of a .tflite file.
+
+    Args:
+        function: takes and returns tensors with a batch of 1, its inputs named ``input_0`` and so on.
+        keeper: keeps the function's variables alive.
+        wanted: the format.
+        samples: the representative data set, for the formats of int8.
+    """
+    tf = tensorflow()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], keeper)
+    if wanted != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if wanted == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    elif wanted != "float32" and samples is not None:
+        converter.representative_dataset = lambda: _representative(samples)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        if wanted == "int8":
+            converter.inference_input_type = tf.int8
+            converter.inference_output_type = tf.int8
+        else:
+            converter.target_spec.supported_ops += [tf.lite.OpsSet.TFLITE_BUILTINS]
+    return bytes(converter.convert())
+
+
+def _representative(samples: Samples) -> Iterator[dict[str, NDArray[Any]] | list[NDArray[Any]]]:
+    """Samples by name where there are several inputs, whose order the converter does not keep."""
+    for sample in samples.chunks(1):
+        inputs = sample.model_inputs()
+        yield {f"input_{i}": values for i, values in enumerate(inputs)} if len(inputs) > 1 else inputs
