@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from pipeline.emulation.emulator import find_emulator
@@ -23,8 +23,8 @@ class EmulatedRuntime:
     package: Package
     version: str
     device: Device
+    kind: str = field(default="emulated", init=False)
 
-    kind: ClassVar[str] = "emulated"
     runs: ClassVar[str] = "emulated by qemu-user"
 
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import ClassVar, Self
 
@@ -25,8 +25,8 @@ class HostRuntime:
     package: Package
     version: str
     reference_kernels: bool = False
+    kind: str = field(default="host", init=False)
 
-    kind: ClassVar[str] = "host"
     runs: ClassVar[str] = "on this machine"
 
     @classmethod
@@ -67,10 +67,12 @@ class HostRuntime:
         return LocalHost(self.command())
 
 
+@dataclass(frozen=True)
 class NativeRuntime(HostRuntime):
     """A package on this machine's core, in place of a device of the same architecture."""
 
-    kind: ClassVar[str] = "native"
+    kind: str = field(default="native", init=False)
+
     runs: ClassVar[str] = "natively, on this core"
 
     @classmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import TypeAdapter, ValidationError
@@ -88,8 +88,8 @@ class RemoteRuntime:
     version: str
     device: Device
     address: SshAddress
+    kind: str = field(default="device", init=False)
 
-    kind: ClassVar[str] = "device"
     runs: ClassVar[str] = "on the device, over ssh"
 
     @classmethod

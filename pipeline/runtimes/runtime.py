@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Runtime(Protocol):
-    """A package, in one version, on one processor. Equal ones run models alike; it can be hashed.
+    """A package, in one version, on one processor: a frozen dataclass, which is part of cache keys.
 
     Attributes:
         kind: its key in ``RUNTIMES``, for reports.

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import platform
 import signal
+from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pytest
 
+from pipeline.content import canonical_json
 from pipeline.emulation.emulator import provision
 from pipeline.errors import ConfigError, StageError
 from pipeline.runtimes.capabilities import PACKAGES
 from pipeline.runtimes.host import HostRuntime, NativeRuntime
-from pipeline.runtimes.runtime import RUNTIMES, emulated_runtime, host_runtime, open_runtime, runtime_of
+from pipeline.runtimes.runtime import (
+    RUNTIMES,
+    emulated_runtime,
+    host_runtime,
+    open_runtime,
+    reference_runtime,
+    runtime_of,
+)
 from pipeline.runtimes.session import Session
 from pipeline.runtimes.worker import MODULES
-from pipeline.targets import get_device, get_target
+from pipeline.targets import get_device, get_target, load_devices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,10 +85,11 @@ def test_every_kind_does_what_it_says_that_it_can(
     assert_conforms(runtime_in(kind, request), addition)
 
 
+@dataclass(frozen=True)
 class NicedRuntime(HostRuntime):
     """The host's package at a low priority."""
 
-    kind: ClassVar[str] = "niced"
+    kind: str = field(default="niced", init=False)
 
     @classmethod
     def open(cls, name: str) -> Self | None:
@@ -92,6 +102,16 @@ class NicedRuntime(HostRuntime):
 def test_a_new_kind_is_one_class_and_one_row(addition: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RUNTIMES, "niced", NicedRuntime)
     assert_conforms(open_runtime("niced"), addition)
+
+
+def test_each_runtime_has_a_cache_key_of_its_own() -> None:
+    runtimes = [
+        *(host_runtime(package) for package in PACKAGES),
+        *(NativeRuntime.of(package) for package in PACKAGES),
+        *(emulated_runtime(device) for device in load_devices().values() if not device.is_host),
+        reference_runtime(),
+    ]
+    assert len({canonical_json(runtime) for runtime in runtimes}) == len(runtimes)
 
 
 def test_the_worker_knows_every_package() -> None:
