@@ -10,8 +10,6 @@ import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, StrictUndefined
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -37,6 +35,8 @@ _METRICS = {"top-1": "accuracy", "accuracy": "accuracy", "macro F1": "f1", "AUC"
 
 def card(facts: ReleaseFacts) -> str:
     """Return the model card; equal facts give equal text."""
+    from jinja2 import Environment, StrictUndefined
+
     template = files("deploy").joinpath("MODEL_CARD.md.j2").read_text(encoding="utf-8")
     environment = Environment(  # noqa: S701 - the text is Markdown, for which ``md`` escapes
         trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True

@@ -9,8 +9,6 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-
 from deploy.codegen.literals import decimals, signed
 from deploy.codegen.names import c_string, camel_case, identifier, kotlin_string
 from deploy.codegen.ports import input_ports, output_ports
@@ -19,6 +17,7 @@ from deploy.codegen.vectors import bytes_vector, dequantizing_vector, golden_out
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import jinja2
     from numpy.typing import NDArray
 
     from deploy.manifest import Manifest
@@ -100,6 +99,8 @@ def render(template: str, **values: Any) -> str:
 
 @cache
 def _templates() -> jinja2.Environment:
+    import jinja2
+
     folder = files("deploy.codegen")
     environment = jinja2.Environment(  # noqa: S701 - no HTML; names and texts are escaped for each language
         loader=jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),

@@ -11,8 +11,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import chi2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,6 +124,8 @@ def null_of(parts: Sequence[Sequence[int]], samples: Sequence[int]) -> dict[str,
 
 def psi_chance(size: float, null: Null, before: int, now: int) -> float:
     """The p-value of a PSI between ``before`` and ``now`` samples."""
+    from scipy.stats import chi2
+
     weight, square = null.weight, null.square
     if weight <= 0 or square <= 0:
         return 0.0 if size > 0 else 1.0
@@ -134,6 +134,8 @@ def psi_chance(size: float, null: Null, before: int, now: int) -> float:
 
 def psi_needed(floor: float, null: Null, before: int, alpha: float) -> int | None:
     """Samples from which a PSI of ``floor`` is significant; None: no number is enough."""
+    from scipy.stats import chi2
+
     weight, square = null.weight, null.square
     if weight <= 0 or square <= 0:
         return 1
@@ -142,6 +144,8 @@ def psi_needed(floor: float, null: Null, before: int, alpha: float) -> int | Non
 
 def class_shift(before: Sequence[float], now: Sequence[float]) -> tuple[float, float]:
     """PSI of the classes' rates and the p-value of the chi-square test that they are the same."""
+    from scipy.stats import chi2
+
     a, b = (np.asarray(counts, np.float64) for counts in (before, now))
     size = psi(a / a.sum(), b / b.sum())
     expected = (a + b) * min(a.sum(), b.sum()) / (a.sum() + b.sum())
@@ -156,6 +160,8 @@ def class_shift(before: Sequence[float], now: Sequence[float]) -> tuple[float, f
 
 def class_needed(floor: float, classes: int, before: int, alpha: float) -> int | None:
     """Samples from which a PSI of ``floor`` over the classes is significant; None: no number is enough."""
+    from scipy.stats import chi2
+
     return _needed(floor / float(chi2.isf(alpha, max(classes - 1, 1))), before)
 
 
@@ -174,6 +180,8 @@ def quantile_ratio(
     Returns:
         The ratio of now to before, and the ends of its interval, by order statistics of both (conservative).
     """
+    from scipy.special import ndtri
+
     ends = []
     for counts in (before, now):
         n = int(sum(counts))
@@ -186,6 +194,8 @@ def quantile_ratio(
 
 def latency_needed(quantile: float, alpha: float) -> int:
     """Inferences from which the interval of a quantile's order statistic does not end in the largest."""
+    from scipy.special import ndtri
+
     return math.ceil(float(ndtri(1 - alpha / 4)) ** 2 * quantile / (1 - quantile)) + 1
 
 

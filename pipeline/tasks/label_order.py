@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from pipeline.tasks.scoring import compared
 from pipeline.tasks.spec import TASKS
@@ -186,6 +185,8 @@ def _channels(outputs: NDArray[Any], target: NDArray[Any]) -> tuple[Floats, Floa
 
 def _assignment(task: Task, found: NDArray[Any], labels: NDArray[Any], classes: int) -> NDArray[np.int64]:
     """Return for each label the class or output that fits it best, one to one; of equals, its own."""
+    from scipy.optimize import linear_sum_assignment
+
     if has_columns(task):
         fits, own = (_explained if TASKS[task].ordered == "numbers" else _agreement)(found, labels), 1e-6
     else:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import expit, softmax
-from scipy.stats import binomtest
 
 from pipeline.tasks.comparison import ClassScores, Flips, Scores
 
@@ -32,6 +30,8 @@ def are_probabilities(outputs: NDArray[Any], *, exclusive: bool) -> bool:
 
 def exclusive_probabilities(outputs: NDArray[Any], *, from_logits: bool) -> NDArray[Any]:
     """Return probabilities (n, ..., classes) that sum to 1, in the floats of the outputs."""
+    from scipy.special import softmax
+
     if from_logits:
         return np.asarray(softmax(outputs, axis=-1))
     values = np.maximum(outputs, 0)
@@ -41,6 +41,8 @@ def exclusive_probabilities(outputs: NDArray[Any], *, from_logits: bool) -> NDAr
 
 def independent_probabilities(outputs: NDArray[Any], *, from_logits: bool) -> NDArray[np.float64]:
     """Return probabilities of the same shape, each on its own."""
+    from scipy.special import expit
+
     values = outputs.astype(np.float64)
     return np.asarray(expit(values) if from_logits else np.clip(values, 0, 1))
 
@@ -72,6 +74,8 @@ def flips(baseline_right: NDArray[np.bool_], quantized_right: NDArray[np.bool_])
 
 def counted_flips(lost: int, gained: int) -> Flips:
     """Return the samples that float alone has right, and int8 alone, with the exact p of McNemar's test."""
+    from scipy.stats import binomtest
+
     p = float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
     return Flips(right_to_wrong=lost, wrong_to_right=gained, mcnemar_p=p)
 

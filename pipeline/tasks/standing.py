@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy.stats import rankdata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -292,6 +291,8 @@ def of_anomalies(
 
 def _area(scores: NDArray[Any], positive: NDArray[Any]) -> tuple[float, float]:
     """AUC, and the lower bound of its gain over 0.5 as a share of what is possible (Mann-Whitney)."""
+    from scipy.stats import rankdata
+
     count = int(positive.sum())
     others = len(positive) - count
     ranks = rankdata(scores)[positive == 1].sum() - count * (count + 1) / 2

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import expit, softmax
 
 from pipeline.events import Metric, emit
 from pipeline.progress import track
@@ -196,6 +195,8 @@ def mixed(
 
 def probabilities(logits: NDArray[np.float32], activation: str, task: str) -> NDArray[np.float32]:
     """Logits (n, ..., classes) as probabilities."""
+    from scipy.special import expit, softmax
+
     if TASKS[task].is_sigmoid(logits.shape[-1], activation):
         return np.asarray(expit(logits), np.float32)
     return np.asarray(softmax(logits, axis=-1), np.float32)
