@@ -29,7 +29,6 @@ LICENSES = {
     "tflite-runtime": "Apache-2.0",
     PROJECT: "Apache-2.0",
 }
-_SUPERVISED = {"classification", "binary", "multi-label", "regression", "segmentation"}
 
 
 def bom(facts: ReleaseFacts) -> str:
@@ -165,7 +164,7 @@ def _model_card(facts: ReleaseFacts) -> dict[str, Any]:
         "inputs": [{"format": _tensor(tensor)} for tensor in facts.inputs],
         "outputs": [{"format": _tensor(tensor)} for tensor in facts.outputs],
     }
-    if facts.tasks and _SUPERVISED.issuperset(facts.tasks):
+    if facts.supervised:
         parameters["approach"] = {"type": "supervised"}
     metrics = [found for metric in facts.metrics for found in _metrics(metric, facts.format)]
     metrics += [

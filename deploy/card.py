@@ -73,7 +73,7 @@ def front_matter(facts: ReleaseFacts) -> str:
     tags += ["int8", "quantized"] if facts.format.startswith("int8") else []
     tags += ["pruned"] if any("pruned" in treatment for treatment in facts.treatments) else []
     values["tags"] = tags
-    tag = _pipeline_tag(facts)
+    tag = facts.pipeline_tag
     if tag:
         values["pipeline_tag"] = tag
     data = next((source.location for source in facts.sources if source.role == "data"), "")
@@ -108,19 +108,6 @@ def _yaml(value: Any) -> str:
 
 def _escaped(code: int) -> str:
     return f"\\u{code:04x}" if code < 2**16 else f"\\U{code:08x}"
-
-
-def _pipeline_tag(facts: ReleaseFacts) -> str:
-    """Hugging Face's name of the task; "" where it has none that fits."""
-    rank = len(facts.inputs[0].shape) - 1 if len(facts.inputs) == 1 else 0
-    task = facts.tasks[0] if len(facts.tasks) == 1 else ""
-    if task in ("classification", "binary"):
-        return {3: "image-classification", 1: "tabular-classification"}.get(rank, "")
-    if task == "regression":
-        return {1: "tabular-regression"}.get(rank, "")
-    if task == "segmentation":
-        return {3: "image-segmentation"}.get(rank, "")
-    return {"embedding": "feature-extraction"}.get(task, "")
 
 
 def _difference(metric: MetricFacts) -> str:

@@ -124,6 +124,8 @@ class ReleaseFacts:
         format_reason: why not.
         family: of its architecture, in words.
         tasks: of each output.
+        supervised: whether all of it was trained on labels or other targets.
+        pipeline_tag: Hugging Face's name of the task; "" where it has none that fits.
         sparsity: share of zeros in the kernels.
         treatments: what was done to how many layers.
         kept_float: (layer, reason) of those that were not quantized.
@@ -153,6 +155,8 @@ class ReleaseFacts:
     authors: tuple[str, ...]
     family: str
     tasks: tuple[str, ...]
+    supervised: bool
+    pipeline_tag: str
     inputs: tuple[TensorFacts, ...]
     outputs: tuple[TensorFacts, ...]
     labels: tuple[str, ...]

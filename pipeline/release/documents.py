@@ -30,6 +30,7 @@ from pipeline.content import file_sha256
 from pipeline.release.manifest import created_at, runtimes_of
 from pipeline.sections import keyed
 from pipeline.settings import is_import_path
+from pipeline.tasks.spec import TASKS
 from pipeline.validate.gates import GATES
 
 if TYPE_CHECKING:
@@ -173,12 +174,20 @@ def _identity(config: BuildConfig, target: Target, quantized: QuantizedModel) ->
     }
 
 
+def _pipeline_tag(prepared: PreparedModel) -> str:
+    tags = TASKS[prepared.tasks[0]].tags if len(prepared.tasks) == 1 else {}
+    rank = len(prepared.inputs[0].shape) if len(prepared.inputs) == 1 else 0
+    return tags.get(rank, tags.get(None, ""))
+
+
 def _inside(report: Report, prepared: PreparedModel, data: Dataset, target: Target) -> dict[str, Any]:
     transforms = zip(report.inputs, prepared.inputs, prepared.preprocessing, strict=True)
     purposes = zip(report.outputs, prepared.outputs, prepared.tasks, prepared.from_logits, strict=True)
     return {
         "family": _family(report.layers),
         "tasks": prepared.tasks,
+        "supervised": all(TASKS[task].supervised for task in prepared.tasks),
+        "pipeline_tag": _pipeline_tag(prepared),
         "inputs": tuple(_tensor(tensor, port.name, str(transform)) for tensor, port, transform in transforms),
         "outputs": tuple(
             _tensor(tensor, port.name, f"{task}, logits" if logits else task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +27,7 @@ from pipeline.tasks.regression import (
 from pipeline.tasks.segmentation import judge_segmentation, reduce_segmentation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -59,6 +59,7 @@ class TaskSpec(TaskRule):
         loss: returns the Keras loss that fine-tuning minimizes.
         aim: returns what an output is trained towards; None where only the float model's outputs say that.
         reduce: what comparing two models keeps of a chunk of their outputs.
+        tags: Hugging Face's names of the task, by the rank of the model's only input; None is any other.
         judge: makes the metrics of all that was kept; given the names of classes, labels or numbers.
     """
 
@@ -71,12 +72,21 @@ class TaskSpec(TaskRule):
     located: bool = False
     loss: Callable[[bool, bool], Any] = losses.squared_error
     aim: Aim | None = None
+    tags: Mapping[int | None, str] = field(default_factory=dict)
     reduce: Callable[[Chunk], Reduced]
     judge: Callable[[Reduced, tuple[str, ...]], Findings]
+
+    @property
+    def supervised(self) -> bool:
+        """Whether it is trained on labels or other targets than the input."""
+        return self.needs_targets and not self.of_input
 
     def is_sigmoid(self, classes: int | None, activation: str) -> bool:
         """Whether each number of an output with so many is a probability of its own."""
         return self.independent or classes == 1 or activation == "sigmoid"
+
+
+_CLASSIFICATION_TAGS = {1: "tabular-classification", 3: "image-classification"}
 
 
 def _extended(task: str, **more: Any) -> TaskSpec:
@@ -93,6 +103,7 @@ TASKS: dict[str, TaskSpec] = {
         ordered="classes",
         loss=losses.cross_entropy,
         aim=losses.one_hot,
+        tags=_CLASSIFICATION_TAGS,
         reduce=reduce_classification,
         judge=judge_classification,
     ),
@@ -106,6 +117,7 @@ TASKS: dict[str, TaskSpec] = {
         independent=True,
         loss=losses.cross_entropy,
         aim=losses.as_stored,
+        tags=_CLASSIFICATION_TAGS,
         reduce=reduce_binary,
         judge=judge_binary,
     ),
@@ -130,6 +142,7 @@ TASKS: dict[str, TaskSpec] = {
         ordered="numbers",
         located=True,
         aim=losses.as_stored,
+        tags={1: "tabular-regression"},
         reduce=reduce_regression,
         judge=judge_regression,
     ),
@@ -161,8 +174,15 @@ TASKS: dict[str, TaskSpec] = {
         located=True,
         loss=losses.cross_entropy,
         aim=losses.one_hot,
+        tags={3: "image-segmentation"},
         reduce=reduce_segmentation,
         judge=judge_segmentation,
     ),
-    "embedding": _extended("embedding", metric="score", reduce=reduce_embedding, judge=judge_embedding),
+    "embedding": _extended(
+        "embedding",
+        metric="score",
+        tags={None: "feature-extraction"},
+        reduce=reduce_embedding,
+        judge=judge_embedding,
+    ),
 }
