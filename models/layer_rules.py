@@ -61,6 +61,9 @@ class LayerRule:
         differs_in_training: whether it computes something else in training, whatever its configuration.
         training_only: whether it does nothing at inference.
         not_in_qat: why TF-MOT 0.8's default 8-bit scheme leaves it out; empty where it quantizes it.
+        learns_range: whether it has no weights, and an output of another range than its inputs', which
+            quantization-aware training then learns where TF-MOT leaves the layer out. TF-MOT fails where one
+            of these is the only input of a layer that it quantizes.
         not_in_int8: why TFLite does not compute it in int8; empty where it does. Measured with
             TensorFlow 2.21, LiteRT 2.3 and tflite-runtime 2.14: docs/explanation/graph-preparation.md.
     """
@@ -84,6 +87,7 @@ class LayerRule:
     differs_in_training: bool = False
     training_only: bool = False
     not_in_qat: str = NO_SCHEME
+    learns_range: bool = False
     not_in_int8: str = ""
 
 
@@ -273,18 +277,18 @@ LAYERS: dict[str, LayerRule] = {
     "UpSampling3D": LayerRule(("size", "data_format"), output=shapes.upsampled),
     # merging
     "Add": replace(_MERGE, **_IN_QAT),
-    "Subtract": _MERGE,
-    "Multiply": _MERGE,
-    "Average": _MERGE,
+    "Subtract": replace(_MERGE, learns_range=True),
+    "Multiply": replace(_MERGE, learns_range=True),
+    "Average": replace(_MERGE, learns_range=True),
     "Maximum": _MERGE,
     "Minimum": _MERGE,
     "Concatenate": _PASSES(("axis",), output=shapes.concatenated, merges=True, **_IN_QAT),
     "Dot": LayerRule(("axes", "normalize"), output=shapes.dotted, merges=True),
     # without weights
     "UnitNormalization": _PASSES(("axis",), is_activation="l2"),
-    "Operation": LayerRule(OPERATION_SETTINGS, output=operation_shape, merges=True),
+    "Operation": LayerRule(OPERATION_SETTINGS, output=operation_shape, merges=True, learns_range=True),
     # activation
-    "Activation": _ACTIVATION(("activation",), **_IN_QAT),
+    "Activation": _ACTIVATION(("activation",), learns_range=True, **_IN_QAT),
     "ReLU": _ACTIVATION(("max_value", "negative_slope", "threshold"), is_activation="relu", **_IN_QAT),
     "LeakyReLU": _ACTIVATION(("negative_slope", "alpha"), is_activation="leaky_relu", **_IN_QAT),
     "ThresholdedReLU": _PASSES(("theta",)),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.layer_rules import rule_of
 from models.layers import own_layers
 from models.prepare import unsupported_by_qat
 from pipeline.artifacts import QatModel
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset, KerasModel
     from pipeline.layer_records import LayerRecord
 
-# Without weights, and with an output of another range than their inputs': that range can be learned. TF-MOT
-# stumbles where one of these is the only input of a layer that it quantizes.
-OUTPUT_ONLY = frozenset({"Activation", "Multiply", "Subtract", "Average", "Operation"})
 RANGE_BATCHES = 16
 RANGE_BATCH_SIZE = 16
 
@@ -116,7 +114,7 @@ def fake_quantized(model: Any, unbounded: tuple[str, ...] = ()) -> Any:
     scheme = tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme()
 
     def annotate(layer: Any) -> Any:
-        if type(layer).__name__ in OUTPUT_ONLY and layer.name in left_out:
+        if rule_of(type(layer).__name__).learns_range and layer.name in left_out:
             return tfmot.quantization.keras.quantize_annotate_layer(layer, output_only)
         if isinstance(layer, tf_keras.layers.InputLayer) or layer.name in left_out:
             return layer
