@@ -88,7 +88,7 @@ def test_a_set_that_would_give_wrong_ranges_is_refused(samples, said):
 
 
 def test_nothing_to_choose_from_is_refused():
-    with pytest.raises(CalibrationError, match="no training samples to choose from"):
+    with pytest.raises(CalibrationError, match="there are no training samples"):
         choose(LABELS[:0], 30, seed=0)
 
 
