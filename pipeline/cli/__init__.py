@@ -27,21 +27,21 @@ from pipeline.events import listening
 from pipeline.runtimes.environment import check_siblings
 
 COMMANDS = {
-    "build": "Take a Keras model to a validated int8 release.",
-    "validate": "Judge any .tflite file.",
-    "bench": "Say what an inference costs.",
-    "inspect": "List a model's layers or operators.",
-    "device": "List the devices, provision the emulator.",
-    "deploy": "Put a release on devices, tell what they have, go back.",
-    "monitor": "Compare what devices saw with what a release was tested on.",
-    "release": "Repack a release: version, counter, expiry, signature.",
-    "verify": "Check a release's signature.",
-    "keygen": "Make the keys to sign and verify with.",
+    "build": "Build a validated int8 release from a Keras model.",
+    "validate": "Validate a .tflite file or a release.",
+    "bench": "Measure the cost of an inference.",
+    "inspect": "List the layers or operators of a model.",
+    "device": "List devices, provision emulators, run the emulated board.",
+    "deploy": "Install a release on devices, show status, roll back.",
+    "monitor": "Detect drift on devices.",
+    "release": "Repackage a release: version, rollback index, expiry date, signature.",
+    "verify": "Verify the signature of a release.",
+    "keygen": "Create a key pair for signing releases.",
     "cache": "Show, prune, clear and verify the store of finished steps.",
-    "doctor": "Check this environment.",
+    "doctor": "Check the environment.",
 }
 
-DEBUG_HELP = "Show the traceback of an error."
+DEBUG_HELP = "Show tracebacks of errors."
 
 
 class Commands(click.Group):
@@ -83,7 +83,7 @@ def _add_debug(command: click.Command) -> None:
 @click.version_option(package_name="edge-deploy-pipeline", prog_name="pipeline")
 @click.option("--debug", is_flag=True, expose_value=False, help=DEBUG_HELP)
 def cli() -> None:
-    """Keras models to pruned, full-integer int8 TFLite, validated on emulated edge devices."""
+    """Turn Keras models into validated int8 TFLite releases for edge devices, and deploy them."""
 
 
 def main() -> None:

@@ -24,18 +24,20 @@ GOLDEN_SAMPLES = 8
 @click.command()
 @click.argument("file", type=UserPath())
 @click.option("--target", help="Count emulated instructions on every device of this target.")
-@click.option("--device", "devices", help="Measure on these, e.g. rpi4,rpi5,ssh://pi@host.")
-@click.option("--baseline", type=UserPath(), help="Time it side by side with this float model.")
-@click.option("--against", type=UserPath(), help="Compare with this model, e.g. the last release.")
-@click.option("--operators", is_flag=True, help="Break the cost down by operator and layer.")
+@click.option("--device", "devices", help="Devices to measure on, e.g. rpi4,rpi5,ssh://pi@host.")
+@click.option("--baseline", type=UserPath(), help="Float model to compare latency with.")
+@click.option("--against", type=UserPath(), help="Reference model to compare with, e.g. the last release.")
+@click.option("--operators", is_flag=True, help="Show the cost per operator and layer.")
 @click.option(
-    "--threads", "--num_threads", default="1,2,4", show_default=True, help="Counts of threads to time."
+    "--threads", "--num_threads", default="1,2,4", show_default=True, help="Thread counts to measure."
 )
 @click.option("--runs", "--num_runs", type=click.IntRange(min=5), default=700, show_default=True)
 @click.option("--warmup-runs", "--warmup_runs", type=click.IntRange(min=0), default=10, show_default=True)
-@click.option("--pairs", type=click.IntRange(min=9), default=9, show_default=True, help="Of a comparison.")
+@click.option(
+    "--pairs", type=click.IntRange(min=9), default=9, show_default=True, help="Random seed of a comparison."
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of tables.")
 def bench(
     file: Path,
     target: str | None,
@@ -50,9 +52,9 @@ def bench(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Say what an inference of FILE costs: times on this host and on real devices, emulated instructions.
+    """Measure the cost of an inference of FILE: latency on this host and real devices, emulated instructions.
 
-    FILE is a .tflite file or a release's folder; its inputs are noise. Every line names its kind of cost.
+    FILE is a .tflite file or a release folder. Inputs are random. Every line names its kind of cost.
     """
     from pipeline.release.released import model_file
     from pipeline.runtimes.runtime import host_runtime

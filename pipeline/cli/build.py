@@ -23,13 +23,10 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
-DATA_HELP = "The data: a file, a folder or module:function; see docs/reference/data.md."
-LABELS_HELP = (
-    "Class names in the order of the model's outputs, with commas between them; if repeated, one name each."
-)
+DATA_HELP = "Data: a file, a folder or module:function; see docs/reference/data.md."
+LABELS_HELP = "Class names in the order of the model's outputs, comma-separated, or one per option."
 ALLOW_CHANCE_HELP = (
-    "Continue although the float model is no better than chance, or suits another order of the labels or "
-    "other preprocessing far better."
+    "Continue if the float model is at chance, or if another label order or preprocessing fits much better."
 )
 FAST_SAMPLES = 2048
 FAST_SPARSITY = 0.5
@@ -66,7 +63,11 @@ def split_labels(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
 def set_option(command: Command) -> Command:
     """Add --set."""
     return click.option(
-        "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Any setting; may be repeated."
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Set any key of pipeline.toml; repeatable.",
     )(command)
 
 
@@ -77,27 +78,29 @@ def _replaced_options(command: Command) -> Command:
 
 
 @click.command()
-@click.option("--target", required=True, help="What to build for; see: pipeline device list.")
+@click.option("--target", required=True, help="Target to build for; see: pipeline device list.")
 @click.option(
     "--config",
     type=UserPath(),
-    help="Settings; default ./pipeline.toml, else the embedded default.",
+    help="Settings file; default: ./pipeline.toml, else the built-in model.",
 )
 @click.option(
     "--model", type=UserSource(), help="Trained Keras model: .keras, .h5, .json, a SavedModel, or zoo:NAME."
 )
 @click.option("--data", type=UserSource(), help=DATA_HELP)
-@click.option("--task", multiple=True, help="What each output is for; default: told by model and data.")
+@click.option(
+    "--task", multiple=True, help="Task of each output; repeatable; default: inferred from model and data."
+)
 @click.option("--labels", multiple=True, metavar="A,B,C", callback=split_labels, help=LABELS_HELP)
 @click.option("--allow-chance", is_flag=True, help=ALLOW_CHANCE_HELP)
-@click.option("--against", type=UserPath(), help="The last release's .tflite, to be no worse than.")
-@click.option("--trust-model", is_flag=True, help="Let Keras run the code in the model's file, confined.")
-@click.option("--name", help="The release's name; default: the model file's.")
-@click.option("--version", metavar="VERSION", help="The release's version.")
+@click.option("--against", type=UserPath(), help="Reference model; fail if the new one is worse.")
+@click.option("--trust-model", is_flag=True, help="Execute code from the model file, in a confined process.")
+@click.option("--name", help="Release name; default: the name of the model file.")
+@click.option("--version", metavar="VERSION", help="Release version.")
 @click.option(
     "--key",
     type=UserPath(),
-    help="Private key to sign the release with; default: that in EDGE_PIPELINE_SIGNING_KEY, if any.",
+    help="Private key to sign the release; default: EDGE_PIPELINE_SIGNING_KEY, if set.",
 )
 @set_option
 @_replaced_options
@@ -106,21 +109,21 @@ def _replaced_options(command: Command) -> Command:
     type=UserPath(),
     default=Path("build"),
     show_default=True,
-    help="Where everything goes.",
+    help="Output folder.",
 )
 @store_option
 @size_option
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Of every random choice.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Random seed.")
 @click.option(
-    "--epochs", type=click.IntRange(min=1), help="Of pruning and of quantization-aware training, each."
+    "--epochs", type=click.IntRange(min=1), help="Epochs of pruning and of quantization-aware training."
 )
 @click.option(
     "--fast",
     is_flag=True,
-    help=f"Every stage on {FAST_SAMPLES} training samples, one epoch, half the sparsity.",
+    help=f"Build quickly: {FAST_SAMPLES} training samples, one epoch, reduced sparsity.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-@click.option("-v", "--verbose", is_flag=True, help="Name each stage's digest and folder.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the digest and folder of each stage.")
 def build(
     target: str,
     config: Path | None,
@@ -133,9 +136,9 @@ def build(
     verbose: bool,
     **flags: Any,
 ) -> None:
-    """Take a trained Keras model to a validated int8 release.
+    """Build a validated int8 release from a trained Keras model.
 
-    With neither --config nor --model the embedded default is built: ResNet-8 on Fashion-MNIST.
+    Without --config and --model, build the built-in model: ResNet-8 on Fashion-MNIST.
     """
     if not is_supervised():
         sys.exit(supervise())

@@ -110,23 +110,21 @@ _where = _options(
         "addresses",
         multiple=True,
         metavar="ADDRESS",
-        help="A device: ssh://user@host, adb://SERIAL, local:// or board; may be repeated.",
+        help="Device: ssh://user@host, adb://SERIAL, local:// or board; repeatable.",
     ),
-    click.option("--to-file", type=UserPath(), help="A file of addresses, one a line."),
-    click.option(
-        "--root", callback=_checked_path, help="The folder on the devices that releases are installed below."
-    ),
+    click.option("--to-file", type=UserPath(), help="File with addresses, one per line."),
+    click.option("--root", callback=_checked_path, help="Folder for releases on the devices."),
     click.option(
         "--python",
         callback=_checked_python,
-        help="The devices' Python; default: the one that the active version was proved with, else python3.",
+        help="Python on the devices; default: the one of the active version, else python3.",
     ),
     click.option(
         "--parallel",
         type=click.IntRange(1, 64),
         default=4,
         show_default=True,
-        help="How many devices at a time.",
+        help="Number of devices at a time.",
     ),
 )
 _careful = _options(
@@ -135,7 +133,7 @@ _careful = _options(
         type=click.IntRange(0),
         default=1,
         show_default=True,
-        help="How many devices come first; the others only where none of these failed.",
+        help="Number of devices to install first; continue only if all succeed.",
     ),
     click.option(
         "--max-failures",
@@ -143,29 +141,29 @@ _careful = _options(
         type=click.IntRange(1),
         default=1,
         show_default=True,
-        help="After so many failures no device is begun.",
+        help="Stop starting devices after this many failures.",
     ),
 )
 _benchmark = click.option(
     "--benchmark",
     callback=_checked_path,
-    help="A benchmark_model on the devices, where they have no Python: shows that the model runs.",
+    help="Path of a benchmark_model on the devices, for health checks without Python.",
 )
 _unchecked = click.option(
-    "--without-health-check", is_flag=True, help="Where nothing on the devices can check the model."
+    "--without-health-check", is_flag=True, help="Install even if no health check is possible."
 )
-_lock = click.option("--break-lock", is_flag=True, help="Take over from an installation that died.")
+_lock = click.option("--break-lock", is_flag=True, help="Take over the lock of a crashed installation.")
 _output = _options(
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."),
+    click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of a table."),
 )
 
 
 @click.group(cls=Forms, context_settings={"help_option_names": ["-h", "--help"]})
 def deploy() -> None:
-    """Install a signed RELEASE on devices; tell, go back to or remove what they have of the release NAME.
+    """Install a signed RELEASE on devices; show, roll back and remove installed versions of NAME.
 
-    A version is proved on the device before it is active, and the one before stays. A first word that is no
-    command is the folder of a release; one that is called like a command is written ./status.
+    A version becomes active only after a health check on the device, and the previous version is kept.
+    RELEASE is a folder; write ./status if it has the name of a command.
     """
 
 
@@ -174,7 +172,7 @@ def deploy() -> None:
 @_where
 @verifying
 @_careful
-@click.option("--allow-downgrade", is_flag=True, help="Install a release older than the active one.")
+@click.option("--allow-downgrade", is_flag=True, help="Install a release that is older than the active one.")
 @_benchmark
 @_unchecked
 @_lock
@@ -186,7 +184,7 @@ def deploy_release(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Verify RELEASE here, then install it on each device, or leave the device as it was."""
+    """Verify RELEASE, then install it on each device, or leave the device unchanged."""
     from deploy.install.install import install
     from deploy.signing import verify_release
 
@@ -216,9 +214,9 @@ def deploy_release(
 @_benchmark
 @_output
 def tell_status(name: str, as_json: bool, **given: Any) -> None:
-    """Tell what of NAME is active, whether it answers its golden vectors, and what else there is.
+    """Show the active version of NAME, the result of its health check, and the other installed versions.
 
-    Ends with 5 where it does not on a device.
+    Exit with code 5 if a health check fails.
     """
     from deploy.install.versions import Status, status
     from pipeline.errors import DeviceError
@@ -239,7 +237,7 @@ def tell_status(name: str, as_json: bool, **given: Any) -> None:
 @_where
 @_output
 def list_installed(name: str, as_json: bool, **given: Any) -> None:
-    """List the versions of NAME that devices have, the newest first."""
+    """List the installed versions of NAME, newest first."""
     from deploy.install.versions import Version, list_versions
     from pipeline.report.fleet import versions_table
 
@@ -257,7 +255,7 @@ def list_installed(name: str, as_json: bool, **given: Any) -> None:
     "bad",
     callback=_checked_digest,
     metavar="DIGEST",
-    help="Only where this version, of which 8 digits or more are given, is active.",
+    help="Roll back only if this version is active; at least 8 digits.",
 )
 @_careful
 @_benchmark
@@ -265,9 +263,9 @@ def list_installed(name: str, as_json: bool, **given: Any) -> None:
 @_lock
 @_output
 def roll_back(name: str, bad: str | None, as_json: bool, **given: Any) -> None:
-    """Make the previous version of NAME the active one, once it has answered its golden vectors.
+    """Check the health of the previous version of NAME and make it active.
 
-    What was active is then the previous one: a second rollback goes forward again, but not with --from.
+    The active version becomes the previous one, so a second rollback returns to it, except with --from.
     """
     from deploy.fleet import Outcome
     from deploy.install.versions import list_versions, rollback
@@ -290,12 +288,12 @@ def roll_back(name: str, bad: str | None, as_json: bool, **given: Any) -> None:
 @_named
 @_where
 @click.option(
-    "--keep", type=click.IntRange(2), default=2, show_default=True, help="How many versions stay, at least."
+    "--keep", type=click.IntRange(2), default=2, show_default=True, help="Minimum number of versions to keep."
 )
 @_lock
 @_output
 def remove_old(name: str, keep: int, as_json: bool, **given: Any) -> None:
-    """Remove the oldest versions of NAME; never the active one, nor the one that rollback goes back to."""
+    """Remove the oldest versions of NAME, except the active and the previous one."""
     from deploy.install.versions import prune
     from pipeline.report.fleet import removed_table
 

@@ -18,13 +18,13 @@ BOARD = "board"
 
 @click.group()
 def device() -> None:
-    """List the devices that models are validated on, provision their emulator, start the emulated board."""
+    """List devices, provision emulators, and run the emulated board."""
 
 
 @device.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_devices(*, as_json: bool) -> None:
-    """List the devices, their targets, and how they run here."""
+    """List devices, their targets, and how they run on this machine."""
     from pipeline.emulation.board.provisioning import is_board_provisioned
     from pipeline.runtimes.runtime import runtime_of
     from pipeline.targets import load_devices, load_targets
@@ -70,10 +70,10 @@ def _is_ready(runtime: Runtime) -> bool:
 @device.command("provision")
 @click.argument("names", nargs=-1, metavar="[DEVICE|board]...")
 def provision_devices(names: tuple[str, ...]) -> None:
-    """Provision devices in the user's cache, without root; by default the 64-bit ones, 90 MB to download.
+    """Download emulated DEVICES into the user cache, without root; default: the 64-bit ones (90 MB).
 
-    Devices run single programs, emulated; `board` is a whole machine with its own kernel (150 MB), and an ssh
-    for the tests (40 MB); 32-bit devices need another 24 MB.
+    Emulated devices run single programs. `board` is a complete machine with its own kernel (150 MB, and 40 MB
+    for an ssh used by the tests). 32-bit devices need another 24 MB.
     """
     from pipeline.emulation.board.provisioning import provision_image
     from pipeline.emulation.emulator import ARM64, provision
@@ -90,24 +90,24 @@ def provision_devices(names: tuple[str, ...]) -> None:
 
 
 @device.command("up")
-@click.option("--core", default="rpi4", show_default=True, help="The device whose core the board has.")
+@click.option("--core", default="rpi4", show_default=True, help="Device whose core to emulate.")
 @click.option(
     "--memory",
     type=click.IntRange(min=64),
     default=512,
     show_default=True,
-    help="MiB, the kernel's included.",
+    help="Memory in MiB, including the kernel.",
 )
-@click.option("--cores", type=click.IntRange(1, 8), default=2, show_default=True, help="How many cores.")
-@click.option("--adb", is_flag=True, help="Start adbd as well.")
+@click.option("--cores", type=click.IntRange(1, 8), default=2, show_default=True, help="Number of cores.")
+@click.option("--adb", is_flag=True, help="Also start adbd.")
 @click.option(
     "--disk",
     type=UserPath(dir_okay=False),
     metavar="FILE",
-    help="Keep what is written to /opt and /data/local/tmp in FILE; made where it is missing.",
+    help="Persistent disk for /opt and /data/local/tmp; created if missing.",
 )
 def start_board(core: str, memory: int, cores: int, adb: bool, disk: Path | None) -> None:
-    """Start the emulated board and leave it running: a whole arm64 Linux machine with sshd."""
+    """Start the emulated board in the background: a complete arm64 Linux machine with sshd."""
     import shlex
 
     from pipeline.emulation.board.board import up
@@ -125,7 +125,7 @@ def start_board(core: str, memory: int, cores: int, adb: bool, disk: Path | None
 
 @device.command("down")
 def end_board() -> None:
-    """End the emulated board that `up` started; what was written on it is lost."""
+    """Stop the emulated board; everything written on it is lost, except with --disk."""
     from pipeline.emulation.board.board import down
 
     click.echo("The board is down." if down() else "No board was up.")
@@ -134,7 +134,7 @@ def end_board() -> None:
 @device.command("shell", context_settings={"ignore_unknown_options": True})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def open_shell(command: tuple[str, ...]) -> int:
-    """Log in to the emulated board, or run COMMAND there and end with its exit status."""
+    """Log in to the emulated board, or run COMMAND on it and exit with its status."""
     import subprocess
 
     from pipeline.emulation.board.board import running

@@ -1,4 +1,4 @@
-"""``pipeline doctor``: is this machine ready, and if not, what mends it."""
+"""``pipeline doctor``: check whether this machine is ready, and how to fix it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(*, as_json: bool) -> None:
-    """Check the environment; each problem comes with the command that mends it."""
+    """Check the environment; each problem comes with the command that fixes it."""
     from pipeline.errors import ToolchainError
     from pipeline.progress import track
     from pipeline.runtimes.environment import check_everything

@@ -25,11 +25,11 @@ NO_OUTPUT = {"name": "", "shape": (), "dtype": ""}
 
 @click.command()
 @click.argument("file", type=UserPath())
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of tables.")
 def inspect(file: Path, as_json: bool) -> None:
-    """List a model's layers or operators, their quantization and their sizes.
+    """List the layers or operators of a model, with quantization and sizes.
 
-    FILE is a .tflite, a .keras or a Keras .h5 file, or a release's folder, whose .tflite is then listed.
+    FILE is a .tflite, .keras or Keras .h5 file, or a release folder.
     """
     from pipeline.release.released import model_file
 

@@ -15,12 +15,12 @@ from pipeline.cli.paths import UserPath
     type=UserPath(),
     default=Path("release.key"),
     show_default=True,
-    help="The private key; the public one is beside it, as .pub.",
+    help="Private key file; the public key gets the suffix .pub.",
 )
 def keygen(out: Path) -> None:
-    """Make a pair of ECDSA P-256 keys: sign releases with the one, verify them with the other.
+    """Create an ECDSA P-256 key pair for signing and verifying releases.
 
-    A password in EDGE_PIPELINE_SIGNING_PASSWORD encrypts the private key. No file is ever replaced.
+    A password in EDGE_PIPELINE_SIGNING_PASSWORD encrypts the private key. Existing files are never replaced.
     """
     from rich.table import Table
     from rich.text import Text
@@ -36,6 +36,6 @@ def keygen(out: Path) -> None:
     table.add_column(overflow="fold")
     kept = "encrypted" if password else "not encrypted"
     table.add_row("private key", Text(f"{out}  ({kept}; keep it secret)"))
-    table.add_row("public key", Text(f"{public}  (give it to whoever deploys)"))
+    table.add_row("public key", Text(f"{public}  (give it to everyone who deploys)"))
     table.add_row("fingerprint", Text(fingerprint))
     Terminal(highlight=False).print(table)

@@ -23,14 +23,14 @@ def verifying(command: Command) -> Command:
         "--public-key",
         type=UserPath(),
         multiple=True,
-        help="The signer's public key, may be repeated; default: that of EDGE_PIPELINE_PUBLIC_KEY, else of "
+        help="Public key to verify with; repeatable; default: EDGE_PIPELINE_PUBLIC_KEY, else the one in "
         "./pipeline.toml.",
     )
     revoked = click.option(
         "--revoked-key",
         type=UserPath(),
         multiple=True,
-        help="A file of fingerprints, or a public key, that are no longer trusted; added to those of "
+        help="Revoked keys: a file of fingerprints, or a public key; repeatable. Added to those of "
         "EDGE_PIPELINE_REVOKED_KEYS and ./pipeline.toml.",
     )
     return public(revoked(command))

@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     "sources",
     multiple=True,
     required=True,
-    help="A device, as ssh://user@host, adb://SERIAL or board, or a file of statistics; may be repeated.",
+    help="Device: ssh://user@host, adb://SERIAL or board; or a file of statistics; repeatable.",
 )
 @click.option(
     "--since",
     type=UserPath(),
-    help="Judge only what was counted after these statistics, written with --save.",
+    help="Evaluate only what was observed after these statistics from --save.",
 )
 @click.option(
     "--days",
     type=click.IntRange(min=0),
-    help="Judge the last DAYS days; 0: since the installation. Default: the latest days with enough samples.",
+    help="Evaluate the last DAYS days; 0: since the installation; default: the latest with enough samples.",
 )
 @click.option(
     "--before",
     type=UserPath(),
-    help="As --since, and compare latencies with these statistics.",
+    help="Same as --since, and compare latencies with these statistics.",
 )
 @click.option("--save", type=UserPath(), help="Write what was seen, for build --set calibration.field=FILE.")
-@click.option("--root", help="The folder on the devices that releases are installed below.")
+@click.option("--root", help="Folder of the releases on the devices.")
 @verifying
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of tables.")
 def monitor(
     release: Path,
     sources: tuple[str, ...],
@@ -56,11 +56,11 @@ def monitor(
     revoked_key: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Compare what devices saw and answered with the samples that RELEASE was tested on, and say what to do.
+    """Detect drift: compare statistics from devices with the test set of RELEASE, and recommend an action.
 
     With a public key, RELEASE is verified first.
 
-    Ends with 0 where nothing drifted or too little was seen to say, with 1 where something drifted.
+    Exit with code 0 if there is no drift or not enough data, and with code 1 on drift.
     """
     from pipeline.errors import ConfigError, DeviceError, GateFailed
     from pipeline.monitoring import monitor as run

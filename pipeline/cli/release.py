@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("release", type=UserPath())
-@click.option("--out", type=UserPath(), required=True, help="The folder to put the new release into.")
+@click.option("--out", type=UserPath(), required=True, help="Folder for the new release.")
 @click.option(
     "--key",
     type=UserPath(),
-    help="The private key to sign with; default: EDGE_PIPELINE_SIGNING_KEY, its path or text.",
+    help="Private key to sign with; default: EDGE_PIPELINE_SIGNING_KEY, as path or text.",
 )
-@click.option("--version", help="The new version; default: the old one.")
+@click.option("--version", help="New version; default: unchanged.")
 @click.option(
     "--counter",
     type=click.IntRange(0, 2**63 - 1),
-    help="Devices take no lower one than they have; default: of the new version's numbers.",
+    help="Rollback index; devices reject a lower one; default: derived from the new version.",
 )
 @click.option(
-    "--expires", type=click.DateTime(["%Y-%m-%d"]), help="The last day on which it may be installed."
+    "--expires", type=click.DateTime(["%Y-%m-%d"]), help="Last day on which the release can be installed."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of a table.")
 def release(
     release: Path,
     out: Path,
@@ -41,10 +41,10 @@ def release(
     expires: datetime | None,
     as_json: bool,
 ) -> None:
-    """Repack a release: the same model under another version, counter or expiry, signed anew.
+    """Repackage a release: the same model with another version, rollback index, expiry date or signature.
 
-    RELEASE is left as it is. The new one is called NAME-VERSION-TARGET again. A password of the key is taken
-    from EDGE_PIPELINE_SIGNING_PASSWORD.
+    RELEASE is not changed. The new release is named NAME-VERSION-TARGET. The password of the private key is
+    EDGE_PIPELINE_SIGNING_PASSWORD.
     """
     from deploy.keys import fingerprint_of, read_private, signer
     from deploy.manifest import read_release

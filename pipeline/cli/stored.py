@@ -40,7 +40,7 @@ def store_option(command: Callable[..., Any]) -> Callable[..., Any]:
         envvar="EDGE_PIPELINE_STORE",
         show_envvar=True,
         metavar="FOLDER",
-        help="Where finished steps are kept for later builds; default: in your cache folder.",
+        help="Cache of finished stages, shared by builds; default: in the user cache.",
     )(command)
 
 
@@ -53,7 +53,7 @@ def size_option(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         envvar="EDGE_PIPELINE_CACHE_SIZE",
         show_envvar=True,
-        help="Size above which the steps that were not used for the longest time are removed.",
+        help="Cache size above which the least recently used stages are removed.",
     )(command)
 
 

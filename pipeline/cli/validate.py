@@ -23,49 +23,49 @@ BOARD = "board"
 
 @click.command()
 @click.argument("file", type=UserPath())
-@click.option("--target", help="What to validate for; default: the release's own, of a file arm64.")
+@click.option("--target", help="Target to validate for; default: that of the release, else arm64.")
 @click.option(
     "--device",
     "devices",
     multiple=True,
-    help="Measure on these, by name or ssh://user@host, with commas between them; default: the target's own.",
+    help="Devices to measure on, comma-separated names or ssh://user@host; default: those of the target.",
 )
 @click.option(
     "--data",
     type=UserSource(),
-    help="The data: a file, a folder or module:function; see docs/reference/data.md.",
+    help="Data: a file, a folder or module:function; see docs/reference/data.md.",
 )
 @click.option(
     "--shifted",
     multiple=True,
     metavar="NAME=SOURCE",
-    help="Data of another distribution, read as --data is; may be repeated.",
+    help="Shifted data, in the formats of --data; repeatable.",
 )
-@click.option("--task", multiple=True, help="What each output is for; default: told by model and data.")
+@click.option(
+    "--task", multiple=True, help="Task of each output; repeatable; default: inferred from model and data."
+)
 @click.option("--labels", multiple=True, metavar="A,B,C", callback=split_labels, help=LABELS_HELP)
 @click.option("--allow-chance", is_flag=True, help=ALLOW_CHANCE_HELP)
-@click.option("--baseline", type=UserPath(), help="The float .tflite to compare with.")
-@click.option("--against", type=UserPath(), help="An earlier .tflite or release; fail if FILE is worse.")
+@click.option("--baseline", type=UserPath(), help="Float model to compare with.")
+@click.option("--against", type=UserPath(), help="Reference model or release; fail if FILE is worse.")
 @click.option(
     "--scale",
     type=float,
-    help="The model's input is raw x scale + offset; default: the usual range that fits.",
+    help="Scale of raw values; the model's input is raw x scale + offset; default: detected.",
 )
 @click.option("--offset", type=float, default=0.0, show_default=True)
 @click.option(
     "--config",
     type=UserPath(),
-    help="A pipeline.toml whose [data], [preprocessing], [validate] and [gates] to use.",
+    help="Settings file; uses [data], [preprocessing], [validate] and [gates].",
 )
-@click.option(
-    "--gate", "gates", multiple=True, help="Judge by this gate only; may be repeated; default: all."
-)
+@click.option("--gate", "gates", multiple=True, help="Gate to evaluate; repeatable; default: all.")
 @set_option
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option(
     "--out",
     type=UserPath(file_okay=False),
-    help="Write report.json, report.txt, report.html and junit.xml to this folder.",
+    help="Folder for report.json, report.txt, report.html and junit.xml.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def validate(
@@ -81,9 +81,9 @@ def validate(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Measure FILE on the devices and ask the gates; without data all but accuracy.
+    """Validate FILE on the devices of a target and evaluate the gates; without data, skip accuracy.
 
-    FILE is a .tflite file or a release's folder, whose preprocessing, tasks and labels are then used.
+    FILE is a .tflite file, or a release folder with its preprocessing, tasks and labels.
     """
     from deploy.transports.ssh import split_addresses
     from pipeline.errors import GateFailed

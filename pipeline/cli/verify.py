@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("release", type=UserPath())
 @verifying
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of a table.")
 def verify(release: Path, public_key: tuple[Path, ...], revoked_key: tuple[Path, ...], as_json: bool) -> None:
-    """Check a release's signature, and that nothing in it was changed, added, removed or renamed.
+    """Verify the signature of a release, and that no file is missing, changed, added or renamed.
 
-    RELEASE is the folder that `pipeline build` made. Exit code 6: do not use it.
+    RELEASE is a folder that `pipeline build` wrote. Exit code 6 means: do not use it.
     """
     from deploy.signing import verify_release
 
