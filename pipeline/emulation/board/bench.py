@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline.emulation.board.machine import Machine, required, run_job
+from pipeline.emulation.board.machine import VirtualMachine, required, run_job
 from pipeline.npy import read_array
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def run_bench(
     Raises:
         StageError: the board did not get to the end.
     """
-    machine = Machine(device=device, memory_mib=memory_mib, deterministic=True)
+    machine = VirtualMachine(device=device, memory_mib=memory_mib, deterministic=True)
     taken = [array[:samples] for array in inputs]
     plan = {"runs": RUNS, "inferences": inferences, "outputs": "/run/results", "budget_us": BUDGET_US}
     files = job_files(model, taken, plan)

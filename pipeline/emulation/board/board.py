@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from deploy.errors import TransportError
 from deploy.transports.ssh import SshAddress, require_client
-from pipeline.emulation.board.machine import Machine, make_job_disk, start
+from pipeline.emulation.board.machine import VirtualMachine, make_job_disk, start
 from pipeline.emulation.board.provisioning import find_image
 from pipeline.emulation.bundle import cache_folder
 from pipeline.errors import ConfigError, DeviceError
@@ -101,7 +101,7 @@ class Board:
         adb: bool = False,
         disk: Path | None = None,
     ) -> None:
-        self.machine = Machine(device=device, memory_mib=memory_mib, cores=cores)
+        self.machine = VirtualMachine(device=device, memory_mib=memory_mib, cores=cores)
         self.adb, self.disk = adb, disk
 
     def __enter__(self) -> Board:
@@ -204,7 +204,7 @@ def up(
             raise DeviceError(message)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
-        machine = Machine(device=device, memory_mib=memory_mib, cores=cores)
+        machine = VirtualMachine(device=device, memory_mib=memory_mib, cores=cores)
         address, adb_port, command = _prepare(image, machine, folder, adb=adb, disk=disk)
         with (folder / "console").open("wb") as console:
             qemu = subprocess.Popen(
@@ -294,7 +294,7 @@ def _wait_for_adb(address: SshAddress, adb_port: int | None) -> None:
 
 
 def _prepare(
-    image: BoardImage, machine: Machine, folder: Path, *, adb: bool, disk: Path | None
+    image: BoardImage, machine: VirtualMachine, folder: Path, *, adb: bool, disk: Path | None
 ) -> tuple[SshAddress, int | None, list[str]]:
     """Make keys and disks in ``folder``; returns ssh's address, adb's port, and the command that boots."""
     require_client()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Fault
 from pipeline.emulation.board.bench import GOLDEN_SAMPLES, BoardBench, job_files
-from pipeline.emulation.board.machine import JobRun, Machine, required, run_job
+from pipeline.emulation.board.machine import JobRun, VirtualMachine, required, run_job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ ENDLESS = {"inferences": 1 << 40, "budget_us": 1e15, "ready": "/run/ready"}
 QUOTAS = (50, 20)
 """Percent of one core."""
 
-PROCESS_LEAST_MIB = 8
+PROCESS_MIN_MIB = 8
 PROCESS_STEP_MIB = 4
 BOARD_STEP_MIB = 8
 ABOVE_RESIDENT_MIB = (24, 56)
@@ -83,7 +83,7 @@ def measure_quotas(
     """
     files = job_files(model, [array[:GOLDEN_SAMPLES] for array in inputs], PROBE)
     files |= {"start": FOLDER / "quota.sh", "settings": f'PERCENTS="{" ".join(map(str, QUOTAS))}"\n'.encode()}
-    machine = Machine(device=device, memory_mib=memory_mib, deterministic=True)
+    machine = VirtualMachine(device=device, memory_mib=memory_mib, deterministic=True)
     run = required(run_job(image, machine, files, timeout_s=timeout_s), "board faults")
     faults = []
     for percent in QUOTAS:
@@ -121,14 +121,14 @@ def measure_limits(
     Raises:
         StageError: the board did not get to the end.
     """
-    settings = f"LEAST_MIB={PROCESS_LEAST_MIB} STEP_MIB={PROCESS_STEP_MIB} PATIENCE={PATIENCE}\n"
+    settings = f"LEAST_MIB={PROCESS_MIN_MIB} STEP_MIB={PROCESS_STEP_MIB} PATIENCE={PATIENCE}\n"
     taken = [array[:GOLDEN_SAMPLES] for array in inputs]
     files = job_files(model, taken, MEMORY_PROBE)
     probe = files.pop("plan.json")
     endless = job_files(model, taken, ENDLESS)["plan.json"]
     files |= {"start": FOLDER / "limits.sh", "settings": settings.encode()}
     files |= {"probe.json": probe, "endless.json": endless}
-    machine = Machine(device=device, memory_mib=memory_mib, cores=2)
+    machine = VirtualMachine(device=device, memory_mib=memory_mib, cores=2)
     run = required(run_job(image, machine, files, timeout_s=timeout_s), "board faults")
     return _limits(run, bench.soak.output_sha256, _board(device, memory_mib, 2))
 
@@ -164,7 +164,7 @@ def _limits(run: JobRun, expected: str, environment: str) -> tuple[MemorySearch,
     return search, restart
 
 
-def find_least_memory(
+def find_min_memory(
     image: BoardImage,
     device: Device,
     model: Path,
@@ -188,7 +188,7 @@ def find_least_memory(
     steps: dict[int, Fault] = {}
 
     def attempt(mib: int, patience_s: float = timeout_s) -> None:
-        run = run_job(image, Machine(device=device, memory_mib=mib), files, timeout_s=patience_s)
+        run = run_job(image, VirtualMachine(device=device, memory_mib=mib), files, timeout_s=patience_s)
         fits = run.outcome == "ended" and run.status == 0
         outcome = "ran to the end" if fits else _problem(run)
         environment = _board(device, mib, 1)

@@ -20,8 +20,8 @@ from typing import Any
 
 BLOCKS = 50
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
-LEAST_RUNS = 16
-LEAST_SAMPLES = 64
+MIN_RUNS = 16
+MIN_SAMPLES = 64
 
 
 def measure(plan: dict[str, Any]) -> dict[str, Any]:
@@ -53,13 +53,13 @@ def measure(plan: dict[str, Any]) -> dict[str, Any]:
     gc.collect()
     gc.freeze()
     affordable = int(plan["budget_us"] / max(1.0, first["first_us"]))
-    runs = min(plan["runs"], max(LEAST_RUNS, affordable))
+    runs = min(plan["runs"], max(MIN_RUNS, affordable))
     found["latencies_us"] = worker.time(plan["golden"], runs, 3)["latencies_us"] if runs else []
     if plan["outputs"]:
-        shorten(plan["samples"], max(LEAST_SAMPLES, affordable))
+        shorten(plan["samples"], max(MIN_SAMPLES, affordable))
         outputs = [f"{plan['outputs']}/output-{index:03}.npy" for index in range(len(loaded["outputs"]))]
         worker.run(plan["samples"], outputs)
-    inferences = min(plan["inferences"], max(LEAST_SAMPLES, affordable))  # all golden samples, once
+    inferences = min(plan["inferences"], max(MIN_SAMPLES, affordable))  # all golden samples, once
     if inferences:
         began = time.perf_counter_ns()
         found["soak"] = soak(worker, plan["golden"], inferences)

@@ -55,7 +55,7 @@ def board_device(name: str) -> Device:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class VirtualMachine:
     """The machine that qemu emulates.
 
     Attributes:
@@ -116,7 +116,7 @@ class JobRun:
 
 
 def run_job(
-    image: BoardImage, machine: Machine, files: Mapping[str, Path | bytes], *, timeout_s: float
+    image: BoardImage, machine: VirtualMachine, files: Mapping[str, Path | bytes], *, timeout_s: float
 ) -> JobRun:
     """Boot the machine, have it run the job that ``files`` are, and wait until it is off.
 

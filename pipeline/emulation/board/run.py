@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Fault
 from pipeline.emulation.board.bench import BoardBench, run_bench
-from pipeline.emulation.board.faults import MemorySearch, find_least_memory, measure_limits, measure_quotas
+from pipeline.emulation.board.faults import MemorySearch, find_min_memory, measure_limits, measure_quotas
 from pipeline.emulation.board.machine import board_device
 from pipeline.emulation.board.provisioning import find_image
 from pipeline.progress import track
@@ -84,7 +84,7 @@ def measure_board(
             limits = thread.submit(
                 measure_limits, image, device, model, inputs, bench, memory_mib=most, timeout_s=timeout_s
             )
-            board_memory = find_least_memory(
+            board_memory = find_min_memory(
                 image,
                 device,
                 model,

@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.emulation.board.image import BoardImage
-from pipeline.emulation.board.machine import Machine, _judged, _read_results, board_device, required, start
+from pipeline.emulation.board.machine import (
+    VirtualMachine,
+    _judged,
+    _read_results,
+    board_device,
+    required,
+    start,
+)
 from pipeline.errors import ConfigError, StageError
 from pipeline.targets import get_device
 
@@ -33,8 +40,8 @@ def test_a_32_bit_core_is_refused_and_an_unknown_one_has_a_nearest(monkeypatch: 
 
 def test_only_a_deterministic_machine_counts_instructions():
     device = get_device("rpi4")
-    ordinary = Machine(device=device, memory_mib=96, cores=2).command(IMAGE, IMAGE.initrd, {})
-    deterministic = Machine(device=device, memory_mib=96, deterministic=True).command(
+    ordinary = VirtualMachine(device=device, memory_mib=96, cores=2).command(IMAGE, IMAGE.initrd, {})
+    deterministic = VirtualMachine(device=device, memory_mib=96, deterministic=True).command(
         IMAGE, IMAGE.diskless, {}
     )
     assert "-icount" not in ordinary
@@ -46,7 +53,7 @@ def test_only_a_deterministic_machine_counts_instructions():
 
 def test_only_the_root_is_a_throw_away_overlay_and_commas_stay_in_names():
     disks = {"root": Path("root,x"), "job": Path("job")}
-    command = Machine(device=get_device("rpi4"), memory_mib=96).command(IMAGE, IMAGE.initrd, disks)
+    command = VirtualMachine(device=get_device("rpi4"), memory_mib=96).command(IMAGE, IMAGE.initrd, disks)
     drives = [word for word in command if word.startswith("if=none")]
     assert drives == [
         "if=none,id=root,format=raw,file=root,,x,snapshot=on",
