@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.artifacts import KerasModel, QatModel
+from pipeline.flatbuffer.edit import normalize
 from pipeline.quantize.backends import BACKENDS, tflite_converter
 from pipeline.training.tfmot import tensorflow
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from pipeline.artifacts import ModelArtifact, PreparedModel
     from pipeline.formats import Format
     from pipeline.samples import Samples
-
-_DEQUANTIZE, _QUANTIZE = 6, 114  # of the schema's BuiltinOperator
 
 
 def write_float32(model: PreparedModel, written: Path) -> None:
@@ -31,7 +30,7 @@ def write_float32(model: PreparedModel, written: Path) -> None:
     else:
         infer, specs, keeper = _keras_function(tf, open_model(model.reference))
     concrete = tf.function(infer).get_concrete_function(*specs)
-    written.write_bytes(_in_order(tflite_converter.convert(concrete, keeper, "float32", None), model))
+    written.write_bytes(_named(tflite_converter.convert(concrete, keeper, "float32", None), model))
 
 
 def write_model(
@@ -73,7 +72,13 @@ def write_model(
             for i, of in enumerate(zip(*found, strict=True))
         },
     )
-    written.write_bytes(_in_order(BACKENDS[backend](concrete, keeper, wanted, samples), model))
+    written.write_bytes(_named(BACKENDS[backend](concrete, keeper, wanted, samples), model))
+
+
+def _named(content: bytes, model: ModelArtifact) -> bytes:
+    """Give the converter's file the model's order and names of inputs and outputs."""
+    inputs, outputs = ([port.name for port in ports] for ports in (model.inputs, model.outputs))
+    return normalize(content, inputs, outputs)
 
 
 def _opened(model: KerasModel, wanted: Format, after_training: bool) -> Any:
@@ -118,64 +123,3 @@ def _saved_function(tf: Any, model: ModelArtifact) -> tuple[Any, list[Any], Any]
 
 def _listed(outputs: Any) -> list[Any]:
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
-
-
-def _in_order(tflite: bytes, model: ModelArtifact) -> bytes:
-    """Put inputs and outputs into the model's order and under its names, which the converter does not keep.
-
-    Of equal constants one copy is kept: the converter writes a kernel as often as it is used.
-    """
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    flat = flatbuffer_utils.convert_bytearray_to_object(tflite)
-    graph = flat.subgraphs[0]
-    for signature in flat.signatureDefs or ():  # one, or none of a model without variables
-        for entry in signature.inputs:
-            entry.tensorIndex = _with_trained_range(flat, graph, entry.tensorIndex)
-        graph.inputs = _renamed(graph, signature.inputs, [port.name for port in model.inputs])
-        graph.outputs = _renamed(graph, signature.outputs, [port.name for port in model.outputs])
-    _keep_constants_once(flat)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(flat))
-
-
-def _with_trained_range(flat: Any, graph: Any, tensor: int) -> int:
-    """Return the tensor to feed instead of an input that is turned into floats only to be quantized anew.
-
-    The converter does so where a layer that it calibrates reads an input whose range was trained. Both
-    operators go, and the input has the trained range.
-    """
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in flat.operatorCodes]
-    found, place = [], tensor
-    for way in (_DEQUANTIZE, _QUANTIZE):
-        readers = [operator for operator in graph.operators if place in operator.inputs]
-        if len(readers) != 1 or codes[readers[0].opcodeIndex] != way:
-            return tensor
-        found.append(readers[0])
-        place = int(readers[0].outputs[0])
-    if graph.tensors[place].type != graph.tensors[tensor].type:
-        return tensor
-    graph.operators = [operator for operator in graph.operators if operator not in found]
-    return place
-
-
-def _renamed(graph: Any, entries: list[Any], names: list[str]) -> list[int]:
-    """Give the signature's ``input_0`` or ``output_0`` and so on their names; returns their tensors."""
-    by_place = sorted(entries, key=lambda entry: int(entry.name.decode().rpartition("_")[2]))
-    for entry, name in zip(by_place, names, strict=True):
-        entry.name = name.encode()
-        graph.tensors[entry.tensorIndex].name = name.encode()
-    return [entry.tensorIndex for entry in by_place]
-
-
-def _keep_constants_once(flat: Any) -> None:
-    first: dict[bytes, int] = {}
-    for graph in flat.subgraphs:
-        for tensor in graph.tensors:
-            data = flat.buffers[tensor.buffer].data
-            if data is not None and len(data):
-                tensor.buffer = first.setdefault(bytes(data), tensor.buffer)
-    used = {tensor.buffer for graph in flat.subgraphs for tensor in graph.tensors}
-    used |= {entry.buffer for entry in flat.metadata or ()}
-    for at, buffer in enumerate(flat.buffers):
-        if at not in used:
-            buffer.data = None

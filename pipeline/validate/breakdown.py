@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import InputError, StageError
-from pipeline.flatbuffer.extract import extract, stands_alone
+from pipeline.flatbuffer.edit import extract, stands_alone
 from pipeline.runtimes.session import Placement, Session
 from pipeline.validate.delegation import multiply_accumulates
 from pipeline.validate.layers import layer_names

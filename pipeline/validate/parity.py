@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from pipeline.errors import InputError, StageError
+from pipeline.flatbuffer.edit import with_outputs
 from pipeline.flatbuffer.layout import NUMPY_DTYPES, bits
 from pipeline.runtimes.session import Session
 from pipeline.scratch import scratch
@@ -27,12 +26,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.flatbuffer import Operator, TfliteModel
-    from pipeline.flatbuffer import Tensor as FlatTensor
     from pipeline.runtimes.runtime import Runtime
 
 MOST_BYTES = 1 << 26
 """Of all tensors of all samples, for each runtime; of a large model fewer samples are compared."""
-RESHAPE = 22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,59 +162,6 @@ def traced_tensors(flat: TfliteModel) -> tuple[int, ...]:
         and flat.tensors[index].dtype != "int4"
         and not flat.tensors[index].is_variable
     )
-
-
-def with_outputs(flat: TfliteModel, tensors: Sequence[int]) -> bytes:
-    """Return the file with these tensors of the main subgraph as its outputs, in this order.
-
-    A worker takes the first dimension for the batch: tensors whose first one is not 1 come as (1, elements).
-    """
-    model: Any = schema.ModelT.InitFromPackedBuf(flat.content, 0)
-    graph = model.subgraphs[0]
-    model.signatureDefs = []  # they name outputs that are no more
-    outputs: list[int] = []
-    shape = code = None
-    for index in tensors:
-        if flat.tensors[index].shape[:1] == (1,):
-            outputs.append(index)
-            continue
-        if shape is None:
-            shape, code = _flat_shape(model), _reshape_code(model)
-        graph.tensors = [*graph.tensors, _flattened(graph.tensors[index], flat.tensors[index])]
-        node = schema.OperatorT()
-        node.opcodeIndex, node.inputs, node.outputs = code, [index, shape], [len(graph.tensors) - 1]
-        graph.operators = [*graph.operators, node]
-        outputs.append(len(graph.tensors) - 1)
-    graph.outputs = outputs
-    builder = flatbuffers.Builder(len(flat.content) + 1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def _flat_shape(model: Any) -> int:
-    """Add the constant [1, -1], and return its tensor."""
-    buffer, tensor = schema.BufferT(), schema.TensorT()
-    buffer.data = np.frombuffer(np.array([1, -1], np.int32).tobytes(), np.uint8)
-    tensor.name, tensor.shape, tensor.type = "flat shape", [2], schema.TensorType.INT32
-    tensor.buffer = len(model.buffers)
-    model.buffers = [*model.buffers, buffer]
-    model.subgraphs[0].tensors = [*model.subgraphs[0].tensors, tensor]
-    return len(model.subgraphs[0].tensors) - 1
-
-
-def _reshape_code(model: Any) -> int:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = RESHAPE
-    code.version = 1
-    model.operatorCodes = [*model.operatorCodes, code]
-    return len(model.operatorCodes) - 1
-
-
-def _flattened(source: Any, described: FlatTensor) -> Any:
-    tensor = schema.TensorT()
-    tensor.name, tensor.shape, tensor.type = f"{described.name} flat", [1, described.elements], source.type
-    tensor.quantization, tensor.buffer = source.quantization, 0
-    return tensor
 
 
 def _origins(

@@ -8,9 +8,10 @@ from ai_edge_litert import schema_py_generated as schema
 from pydantic import TypeAdapter
 
 from pipeline.flatbuffer import read_tflite
+from pipeline.flatbuffer.edit import with_outputs
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
-from pipeline.validate.parity import Parity, _origins, first_difference, traced_tensors, with_outputs
+from pipeline.validate.parity import Parity, _origins, first_difference, traced_tensors
 
 SAMPLES = np.random.default_rng(0).integers(-128, 128, (64, 4, 4, 1)).astype(np.int8)
 

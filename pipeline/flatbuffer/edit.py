@@ -1,0 +1,256 @@
+"""Every edit of a .tflite file: unpack it, change it, pack it again.
+
+Metadata is the exception. ``metadata.py`` adds it to a finished file without packing the model again, so that
+tensors and buffers keep their bytes and their alignment.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from pipeline.flatbuffer.reader import IDENTIFIER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pipeline.flatbuffer.model import Operator, Tensor, TfliteModel
+
+# Operators that mean nothing alone: they run other subgraphs, or share a state that others set.
+_NOT_ALONE = frozenset(
+    {"CALL", "CALL_ONCE", "IF", "WHILE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
+    | {"HASHTABLE", "HASHTABLE_FIND", "HASHTABLE_IMPORT", "HASHTABLE_SIZE", "DELEGATE"}
+    | {f"STABLEHLO_{name}" for name in ("CASE", "COMPOSITE", "REDUCE", "SCATTER", "SORT", "WHILE")}
+    | {"STABLEHLO_CUSTOM_CALL", "STABLEHLO_REDUCE_WINDOW"}
+)
+
+
+def _unpack(content: bytes) -> Any:
+    """Return a verified file as the schema's ``ModelT``."""
+    return schema.ModelT.InitFromPackedBuf(content, 0)
+
+
+def _pack(model: Any) -> bytes:
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def normalize(content: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    """Give inputs and outputs an order and names, which converters do not keep, and constants one copy each.
+
+    Converters write a kernel as often as it is used.
+
+    Args:
+        content: a file with a signature whose inputs and outputs are called ``input_0``, ``output_0`` and so
+            on.
+        inputs: their names, in order.
+        outputs: likewise.
+    """
+    flat = _unpack(content)
+    graph = flat.subgraphs[0]
+    for signature in flat.signatureDefs or ():  # one, or none of a model without variables
+        for entry in signature.inputs:
+            entry.tensorIndex = _with_trained_range(flat, graph, entry.tensorIndex)
+        graph.inputs = _renamed(graph, signature.inputs, inputs)
+        graph.outputs = _renamed(graph, signature.outputs, outputs)
+    _keep_constants_once(flat)
+    return _pack(flat)
+
+
+def _with_trained_range(flat: Any, graph: Any, tensor: int) -> int:
+    """Return the tensor to feed instead of an input that is turned into floats only to be quantized again.
+
+    The converter does so where a layer that it calibrates reads an input whose range was trained. Both
+    operators go, and the input has the trained range.
+    """
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in flat.operatorCodes]
+    found, place = [], tensor
+    for kind in (schema.BuiltinOperator.DEQUANTIZE, schema.BuiltinOperator.QUANTIZE):
+        readers = [operator for operator in graph.operators if place in operator.inputs]
+        if len(readers) != 1 or codes[readers[0].opcodeIndex] != kind:
+            return tensor
+        found.append(readers[0])
+        place = int(readers[0].outputs[0])
+    if graph.tensors[place].type != graph.tensors[tensor].type:
+        return tensor
+    graph.operators = [operator for operator in graph.operators if operator not in found]
+    return place
+
+
+def _renamed(graph: Any, entries: list[Any], names: Sequence[str]) -> list[int]:
+    """Give the signature's ``input_0`` or ``output_0`` and so on their names; returns their tensors."""
+    by_place = sorted(entries, key=lambda entry: int(entry.name.decode().rpartition("_")[2]))
+    for entry, name in zip(by_place, names, strict=True):
+        entry.name = name.encode()
+        graph.tensors[entry.tensorIndex].name = name.encode()
+    return [entry.tensorIndex for entry in by_place]
+
+
+def _keep_constants_once(flat: Any) -> None:
+    first: dict[bytes, int] = {}
+    for graph in flat.subgraphs:
+        for tensor in graph.tensors:
+            data = flat.buffers[tensor.buffer].data
+            if data is not None and len(data):
+                tensor.buffer = first.setdefault(bytes(data), tensor.buffer)
+    used = {tensor.buffer for graph in flat.subgraphs for tensor in graph.tensors}
+    used |= {entry.buffer for entry in flat.metadata or ()}
+    for at, buffer in enumerate(flat.buffers):
+        if at not in used:
+            buffer.data = None
+
+
+def with_outputs(flat: TfliteModel, tensors: Sequence[int]) -> bytes:
+    """Return the file with these tensors of the main subgraph as its outputs, in this order.
+
+    A worker takes the first dimension for the batch: tensors whose first one is not 1 come as (1, elements).
+    """
+    model = _unpack(flat.content)
+    graph = model.subgraphs[0]
+    model.signatureDefs = []  # they name outputs that are no more
+    outputs: list[int] = []
+    shape = code = None
+    for index in tensors:
+        if flat.tensors[index].shape[:1] == (1,):
+            outputs.append(index)
+            continue
+        if shape is None:
+            shape, code = _flat_shape(model), _reshape_code(model)
+        graph.tensors = [*graph.tensors, _flattened(graph.tensors[index], flat.tensors[index])]
+        node = schema.OperatorT()
+        node.opcodeIndex, node.inputs, node.outputs = code, [index, shape], [len(graph.tensors) - 1]
+        graph.operators = [*graph.operators, node]
+        outputs.append(len(graph.tensors) - 1)
+    graph.outputs = outputs
+    return _pack(model)
+
+
+def _flat_shape(model: Any) -> int:
+    """Add the constant [1, -1], and return its tensor."""
+    buffer, tensor = schema.BufferT(), schema.TensorT()
+    buffer.data = np.frombuffer(np.array([1, -1], np.int32).tobytes(), np.uint8)
+    tensor.name, tensor.shape, tensor.type = "flat shape", [2], schema.TensorType.INT32
+    tensor.buffer = len(model.buffers)
+    model.buffers = [*model.buffers, buffer]
+    model.subgraphs[0].tensors = [*model.subgraphs[0].tensors, tensor]
+    return len(model.subgraphs[0].tensors) - 1
+
+
+def _reshape_code(model: Any) -> int:
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.RESHAPE
+    code.version = 1
+    model.operatorCodes = [*model.operatorCodes, code]
+    return len(model.operatorCodes) - 1
+
+
+def _flattened(source: Any, described: Tensor) -> Any:
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape, tensor.type = f"{described.name} flat", [1, described.elements], source.type
+    tensor.quantization, tensor.buffer = source.quantization, 0
+    return tensor
+
+
+def stands_alone(model: TfliteModel, operator: Operator) -> bool:
+    """Whether an operator can run as a model of its own: a builtin that computes on numbers."""
+    tensors = [model.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
+    computed = [tensor for tensor in _computed(model, [operator]) if not model.tensors[tensor].is_variable]
+    return (
+        not operator.is_custom
+        and operator.name not in _NOT_ALONE
+        and bool(computed)
+        and not any(tensor.dtype in {"string", "resource", "variant"} for tensor in tensors)
+    )
+
+
+def extract(model: TfliteModel, groups: Iterable[Sequence[int]]) -> Iterator[bytes]:
+    """Yield a .tflite file for each group of operators of the main subgraph, with the constants they read.
+
+    Args:
+        model: a verified file whose constants lie inside its FlatBuffer.
+        groups: indices of operators, each group in the order of execution.
+
+    Yields:
+        A file whose inputs are what the operators read and do not compute, in the order in which they read
+        it, and whose outputs are what they compute and others, or the model's outputs, read.
+    """
+    whole = _unpack(model.content)
+    for operators in groups:
+        yield _extracted(model, whole, operators)
+
+
+def _extracted(model: TfliteModel, whole: Any, operators: Sequence[int]) -> bytes:
+    graph = whole.subgraphs[0]
+    chosen = [model.operators[index] for index in operators]
+    inputs = [index for index in _computed(model, chosen) if not model.tensors[index].is_variable]
+    outputs = _left_over(model, chosen)
+    used = {index for op in chosen for index in (*op.inputs, *op.outputs) if index >= 0}
+    used |= {
+        int(index) for op in operators for index in (graph.operators[op].intermediates or ()) if index >= 0
+    }
+    place = {old: new for new, old in enumerate(sorted(used))}
+
+    part = schema.ModelT()
+    part.version, part.description = whole.version, "part of a model"
+    part.operatorCodes = whole.operatorCodes
+    part.buffers = [schema.BufferT()]
+    alone = schema.SubGraphT()
+    alone.tensors = [_with_buffer(graph.tensors[old], whole, part) for old in place]
+    alone.operators = [_renumbered(graph.operators[index], place) for index in operators]
+    alone.inputs, alone.outputs = [place[index] for index in inputs], [place[index] for index in outputs]
+    part.subgraphs = [alone]
+    return _pack(part)
+
+
+def _computed(model: TfliteModel, operators: Sequence[Operator]) -> list[int]:
+    """What the operators read that is neither a constant nor computed by one of them before."""
+    found: list[int] = []
+    own: set[int] = set()
+    for operator in operators:
+        for index in operator.inputs:
+            if (
+                index >= 0
+                and index not in own
+                and not model.tensors[index].is_constant
+                and index not in found
+            ):
+                found.append(index)
+        own.update(operator.outputs)
+    return found
+
+
+def _left_over(model: TfliteModel, operators: Sequence[Operator]) -> list[int]:
+    """What the operators compute that others read, or that is the model's output; all of it if none is."""
+    inside = {operator.index for operator in operators}
+    wanted = set(model.subgraphs[0].outputs)
+    for operator in model.operators:
+        if operator.index not in inside:
+            wanted.update(operator.inputs)
+    computed = [index for operator in operators for index in operator.outputs]
+    return [index for index in computed if index in wanted] or computed
+
+
+def _with_buffer(tensor: Any, whole: Any, part: Any) -> Any:
+    """A copy of a tensor with its constant, if it has one, in a buffer of the part."""
+    made = copy.copy(tensor)
+    data = whole.buffers[tensor.buffer].data
+    made.buffer = 0
+    if data is not None and len(data):
+        buffer = schema.BufferT()
+        buffer.data, made.buffer = data, len(part.buffers)
+        part.buffers.append(buffer)
+    return made
+
+
+def _renumbered(operator: Any, place: dict[int, int]) -> Any:
+    made = copy.copy(operator)
+    for side in ("inputs", "outputs", "intermediates"):
+        indices = getattr(operator, side)
+        if indices is not None:
+            setattr(made, side, [place.get(int(index), -1) for index in indices])
+    return made
