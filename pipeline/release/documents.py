@@ -135,7 +135,7 @@ def papers(
     root = Path(origin.root)
     facts = ReleaseFacts(
         **_identity(config, target, quantized),
-        **_inside(report, prepared, data, target),
+        **_inside(report, quantized, prepared, data, target),
         **_quality(report, config),
         baseline_bytes=report.baseline.size_bytes if report.baseline else None,
         download_bytes=download_bytes,
@@ -180,7 +180,9 @@ def _pipeline_tag(prepared: PreparedModel) -> str:
     return tags.get(rank, tags.get(None, ""))
 
 
-def _inside(report: Report, prepared: PreparedModel, data: Dataset, target: Target) -> dict[str, Any]:
+def _inside(
+    report: Report, quantized: QuantizedModel, prepared: PreparedModel, data: Dataset, target: Target
+) -> dict[str, Any]:
     transforms = zip(report.inputs, prepared.inputs, prepared.preprocessing, strict=True)
     purposes = zip(report.outputs, prepared.outputs, prepared.tasks, prepared.from_logits, strict=True)
     return {
@@ -197,8 +199,8 @@ def _inside(report: Report, prepared: PreparedModel, data: Dataset, target: Targ
         "treatments": dict(Counter(layer.treatment for layer in report.layers)),
         "kept_float": tuple(
             (layer.name, _without_places(layer.reason))
-            for layer in report.layers
-            if layer.treatment == "float"
+            for layer in quantized.layers
+            if layer.quantization == "float"
         ),
         "runtimes": {need.package: need.least for need in runtimes_of(report, target)},
     }

@@ -16,7 +16,7 @@ from models.ports import Port
 from pipeline.artifacts import CalibrationSet, Dataset, QuantizedModel, Source, Transform
 from pipeline.build_config import BuildConfig
 from pipeline.config import GateName
-from pipeline.layer_records import LayerTreatment
+from pipeline.layer_records import LayerRecord, LayerTreatment
 from pipeline.release.documents import MEASURED, Origin, papers, plain_config
 from pipeline.targets import get_target
 from pipeline.validate.excess import Excess
@@ -45,6 +45,7 @@ def write(report, prepared_model, tmp_path, monkeypatch):
         sources=SOURCES,
         created=None,
         commit=None,
+        layers=(),
         **arguments,
     ):
         folder = root or tmp_path
@@ -57,7 +58,7 @@ def write(report, prepared_model, tmp_path, monkeypatch):
             sparsity=0.8,
             format="int8",
             reason="",
-            layers=(),
+            layers=layers,
         )
         data = Dataset(
             tasks=("classification",), classes=classes, shapes=((8, 8, 1),), train_samples=10, test_samples=5
@@ -142,6 +143,14 @@ def test_the_front_matter_is_that_of_a_model_hub(write):
     assert (other["license"], other["license_name"]) == ("other", "Our: own")
 
 
+def test_the_card_names_layers_that_stay_float_whatever_else_was_done_to_them(write):
+    record = LayerRecord(name="elu_1", kind="ELU", operations=("pruned", "float"), reason="no int8 kernel")
+
+    card = write(layers=(record, LayerRecord(name="conv", kind="Conv2D", operations=("pruned",))))
+    [line] = [line for line in card["MODEL_CARD.md"].splitlines() if "elu" in line]
+    assert "no int8 kernel" in line
+
+
 def test_what_a_user_wrote_is_text_in_the_card_and_nothing_else(write):
     release = {"description": HOSTILE, "license": HOSTILE, "authors": [HOSTILE]}
     card = write(
@@ -151,6 +160,7 @@ def test_what_a_user_wrote_is_text_in_the_card_and_nothing_else(write):
             "notes": (HOSTILE,),
             "layers": (LayerTreatment(name=HOSTILE, kind="Conv2D", treatment="float", reason=HOSTILE),),
         },
+        layers=(LayerRecord(name=HOSTILE, kind="Conv2D", operations=("float",), reason=HOSTILE),),
     )["MODEL_CARD.md"]
     page = rendered(card)
 
