@@ -138,6 +138,24 @@ class Transform:
         return f"{order}raw x scale + offset for each of {features} ({self.reason})"
 
 
+@dataclass(frozen=True, kw_only=True)
+class InputFinding:
+    """How the preprocessing of one input was chosen.
+
+    Attributes:
+        input: its name.
+        chosen: what was chosen, with its evidence.
+        tried: what was tried instead, where the model is no better than chance; else "".
+    """
+
+    input: str
+    chosen: str
+    tried: str = ""
+
+    def __str__(self) -> str:
+        return f"input {self.input!r}: {'; '.join(filter(None, (self.chosen, self.tried)))}"
+
+
 Preprocessing = tuple[Transform, ...]
 """For each of the model's inputs, in its order."""
 
@@ -205,6 +223,7 @@ class PreparedModel(ModelArtifact):
     Attributes:
         rewrites: what graph preparation changed, one line each.
         unrolled: recurrent layers that were written out step by step.
+        input_findings: of the inputs whose preprocessing was chosen.
         better_settings: notes on preprocessing that suits the model far better than what is declared, or than
             floats as they are.
         opaque: whether it is a SavedModel that only the converter can read; it has no ``keras`` then.
@@ -212,6 +231,7 @@ class PreparedModel(ModelArtifact):
 
     rewrites: tuple[str, ...] = ()
     unrolled: tuple[str, ...] = ()
+    input_findings: tuple[InputFinding, ...] = ()
     better_settings: tuple[str, ...] = ()
     opaque: bool = False
 

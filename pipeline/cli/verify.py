@@ -79,7 +79,7 @@ def show(done: str, found: dict[str, Any]) -> None:
         "signed by": signer or "nobody; sign it with --key, or EDGE_PIPELINE_SIGNING_KEY",
     }
     for name, value in rows.items():
-        style = "bold green" if name == done and signer else "yellow" if value.startswith("nobody") else ""
+        style = {done: "bold green" if signer else "", "signed by": "" if signer else "yellow"}.get(name, "")
         text = value if value.isprintable() else repr(value)
         table.add_row(
             Text(name, style if name == done else "bold"), Text(text, "" if name == done else style)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from models.task_rules import Task
-    from pipeline.artifacts import Baseline, Dataset, PreparedModel, Preprocessing
+    from pipeline.artifacts import Baseline, Dataset, InputFinding, PreparedModel, Preprocessing
     from pipeline.tasks.standing import Standard
 
 CHECKED_SAMPLES = 1000  # of the test samples, and as many of the training samples
@@ -77,18 +77,16 @@ def check_float(
 
 
 def _tried(model: PreparedModel) -> tuple[str, ...]:
-    """What was tried for the inputs, shortly: settings that suit the model, else each line once."""
-    inputs: dict[str, list[str]] = {}
-    for line in model.better_settings or model.findings:
-        name, _, what = line.partition(": ")
-        inputs.setdefault(what if name.startswith("input ") else line, []).append(name)
-    found = []
-    for what, names in inputs.items():
-        first = what if names == [what.partition(": ")[0]] else f"{names[0]}: {what}"
-        found.append(
-            first if len(names) == 1 else f"{names[0]} and {len(names) - 1} more: {what.partition('; ')[0]}"
-        )
-    return tuple(found[:MOST_TRIED])
+    """What was tried for the inputs, briefly: settings that suit the model, else the findings, each once."""
+    if model.better_settings:
+        return model.better_settings[:MOST_TRIED]
+    inputs: dict[tuple[str, str], list[InputFinding]] = {}
+    for found in model.input_findings:
+        inputs.setdefault((found.chosen, found.tried), []).append(found)
+    return tuple(
+        f"input {found.input!r} and {len(others)} more: {found.chosen}" if others else str(found)
+        for found, *others in list(inputs.values())[:MOST_TRIED]
+    )
 
 
 def unsuitable(better: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.artifacts import Transform
+from pipeline.artifacts import InputFinding, Transform
 from pipeline.preparation.input_styles import declared_style, is_table, settings_of, usual_styles
 from pipeline.tasks.label_order import label_order, put_in_order
 from pipeline.tasks.scoring import against_chance, score_of
@@ -48,13 +48,13 @@ class Choice:
 
     Attributes:
         transforms: for each input.
-        findings: a line for each input with its evidence.
+        findings: of each input that does not take indices.
         warnings: one line each.
         better: of the warnings, those on settings that suit the model far better than what is taken.
     """
 
     transforms: Preprocessing
-    findings: tuple[str, ...]
+    findings: tuple[InputFinding, ...]
     warnings: tuple[str, ...] = ()
     better: tuple[str, ...] = ()
 
@@ -144,7 +144,7 @@ def choose_preprocessing(probe: Probe, inputs: tuple[Port, ...], config: Preproc
             name = "declared" if style.name == "declared" else style.name.replace("as it is", FLOATS)
         evidence = trials.evidence(best, index)
         transforms.append(replace(style.transform, reason=f"{name}: {evidence}" if evidence else name))
-        findings.append(f"input {port.name!r}: {name}" + (f" ({evidence})" if evidence else ""))
+        tried = ""
         if len(options[index]) > 1 and not evidence:
             warnings.append(
                 f"input {port.name!r}: nothing tells which range the model was trained on; it is {name}; "
@@ -155,7 +155,8 @@ def choose_preprocessing(probe: Probe, inputs: tuple[Port, ...], config: Preproc
         else:
             warning, tried = trials.alternatives(best, index, port, settings[index], several=len(inputs) > 1)
             better += [warning] if warning else []
-            findings[-1] += tried
+        chosen = f"{name} ({evidence})" if evidence else name
+        findings.append(InputFinding(input=port.name, chosen=chosen, tried=tried))
     return Choice(tuple(transforms), tuple(findings), (*warnings, *better), tuple(better))
 
 
@@ -312,7 +313,7 @@ class _Trials:
         score, style = max(tried, key=lambda each: each[0])
         likeliest = sorted(tried, key=lambda each: each[0], reverse=True)[:SHOWN]
         shown = ", ".join(f"{other.name} {value.value:.1%}" for value, other in likeliest)
-        listing = "" if chosen.better else f"; no better than chance, and tried were: {shown}"
+        listing = "" if chosen.better else f"no better than chance, and tried were: {shown}"
         if score.rank <= chosen.rank + CLEARLY_BETTER or not score.better:
             return "", listing
         seen, other = taken.transform.apply(raw), style.transform.apply(raw)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.artifacts import PreparedModel, Transform
+from pipeline.artifacts import InputFinding, PreparedModel, Transform
 from pipeline.errors import StageError
 from pipeline.isolation import sandbox
 from pipeline.layer_records import LayerRecord
@@ -95,7 +95,8 @@ def prepare_model(
         layers=_records(prepared),
         notes=(*model.dropped, *choice.warnings),
         better_settings=choice.better,
-        findings=choice.findings,
+        input_findings=choice.findings,
+        findings=tuple(map(str, choice.findings)),
     )
 
 
@@ -141,7 +142,7 @@ def _as_it_is(model: FloatModel, data: Dataset, config: PreprocessingConfig, out
             data,
             config,
             timeout_s=OPAQUE_PROBE_TIMEOUT_S,
-            returns=(Choice, Transform),
+            returns=(Choice, InputFinding, Transform),
         )
     except StageError as error:
         unknown = f"the model could not be run to find its preprocessing ({error.cause}); declare it"
@@ -156,7 +157,8 @@ def _as_it_is(model: FloatModel, data: Dataset, config: PreprocessingConfig, out
         preprocessing=choice.transforms,
         notes=(*choice.warnings, note),
         better_settings=choice.better,
-        findings=choice.findings,
+        input_findings=choice.findings,
+        findings=tuple(map(str, choice.findings)),
         opaque=True,
         layers=tuple(LayerRecord(name=name, kind=kind, reason=reason) for name, kind in model.layers),
     )

@@ -157,7 +157,7 @@ def _gates(report: Report) -> Table:
 
 def _format(report: Report) -> str:
     """What the columns of the model are called."""
-    return report.format.partition(" ")[0]
+    return "int8" if report.format == "int8 with float operators" else report.format
 
 
 def _metrics(report: Report, found: Comparison) -> Group:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models.ports import Port
-from pipeline.artifacts import Baseline, FloatModel
+from pipeline.artifacts import Baseline, FloatModel, InputFinding
 from pipeline.config import PreprocessingConfig
 from pipeline.errors import InputError
 from pipeline.preparation.float_check import Answered, check_float
@@ -150,10 +150,9 @@ def test_numbered_labels_in_another_order_stop_the_build_with_their_right_number
 
 def test_the_refusal_of_a_model_of_many_inputs_is_one_short_line(check, classifier):
     prepared, _ = classifier
-    lines = tuple(
-        f"input 'feature_{at}': floats go in as they are (R2 -10.0% on 400 samples)" for at in range(14)
-    )
-    said = str(_stopped(check, replace(prepared, findings=lines)))
+    chosen = "floats go in as they are (R2 -10.0% on 400 samples)"
+    found = tuple(InputFinding(input=f"feature_{at}", chosen=chosen) for at in range(14))
+    said = str(_stopped(check, replace(prepared, input_findings=found)))
 
     assert len(said) < 500
     assert "input 'feature_0' and 13 more: floats go in as they are (R2" in said
@@ -162,9 +161,8 @@ def test_the_refusal_of_a_model_of_many_inputs_is_one_short_line(check, classifi
 def test_a_refusal_gives_settings_that_suit_the_model_instead_of_what_was_tried(check, classifier):
     prepared, _ = classifier
     notes = ("inputs run from 0 to 255; with -1 to 1 it has 100.0%: set [preprocessing] scale = 0.00784",)
-    said = str(
-        _stopped(check, replace(prepared, findings=("input 'x': as it is (3 %)",), better_settings=notes))
-    )
+    found = (InputFinding(input="x", chosen="as it is (3 %)"),)
+    said = str(_stopped(check, replace(prepared, input_findings=found, better_settings=notes)))
 
     assert "with -1 to 1 it has 100.0%: set [preprocessing] scale = 0.00784" in said
     assert "as it is (3 %)" not in said

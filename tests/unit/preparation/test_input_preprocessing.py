@@ -75,7 +75,7 @@ def test_the_range_under_which_the_model_is_best_is_taken(limits, scale, offset,
     [transform] = found.transforms
     assert (transform.scale, transform.offset) == (pytest.approx((scale,)), pytest.approx((offset,)))
     assert transform.reason.startswith(f"{said}: accuracy 100.0% on 256 samples, ")
-    assert found.findings[0].startswith(f"input 'image': {said} (accuracy 100.0% on 256 samples, ")
+    assert str(found.findings[0]).startswith(f"input 'image': {said} (accuracy 100.0% on 256 samples, ")
     assert found.warnings == ()
 
 
@@ -105,7 +105,9 @@ def test_the_range_is_tried_under_the_declared_mean_and_deviation():
     found = choose(trained(STYLES[3][0]), images, labels, ports=(PHOTO,), mean=MEAN, std=STD)
 
     np.testing.assert_allclose(found.transforms[0].apply(images), (images / 255 - MEAN) / STD, atol=1e-4)
-    assert found.findings[0].startswith("input 'photo': scaled to 0..1, then the declared mean and std (")
+    assert str(found.findings[0]).startswith(
+        "input 'photo': scaled to 0..1, then the declared mean and std ("
+    )
     assert found.warnings == ()
 
 
@@ -123,7 +125,7 @@ def test_the_range_is_found_where_the_labels_are_in_another_order(style, name):
     found = choose(trained(style), images, (labels + 1) % 3, ports=(PHOTO,))
 
     np.testing.assert_allclose(found.transforms[0].apply(images), style(images.astype(float)), atol=1e-4)
-    assert "100.0% with the labels in another order" in found.findings[0]
+    assert "100.0% with the labels in another order" in str(found.findings[0])
 
 
 def test_positions_without_a_class_stay_so_where_masks_are_in_another_order():
@@ -137,7 +139,7 @@ def test_positions_without_a_class_stay_so_where_masks_are_in_another_order():
     found = choose(bright, raw, masks, "segmentation", (Port("image", (4, 4, 1)),))
 
     assert found.transforms[0].scale == pytest.approx((1 / 255,))
-    assert "100.0% with the labels in another order" in found.findings[0]
+    assert "100.0% with the labels in another order" in str(found.findings[0])
 
 
 def test_reversed_channels_are_not_taken_for_another_order_of_labels_that_are_colours():
@@ -145,7 +147,7 @@ def test_reversed_channels_are_not_taken_for_another_order_of_labels_that_are_co
     found = choose(trained(STYLES[6][0]), images, labels, ports=(PHOTO,))
 
     assert found.transforms[0].reverse_channels
-    assert "another order" not in found.findings[0]
+    assert "another order" not in str(found.findings[0])
 
 
 def test_declared_channels_are_not_reversed():
@@ -184,8 +186,8 @@ def test_each_input_is_probed_for_itself():
 
     assert found.transforms[0].scale == pytest.approx((1 / 255,))
     assert (found.transforms[1].scale, found.transforms[1].offset) == ((1.0,), (0.0,))
-    assert "floats go in as they are" in found.findings[1]
-    assert "floats" not in found.findings[0]
+    assert "floats go in as they are" in str(found.findings[1])
+    assert "floats" not in str(found.findings[0])
 
 
 def test_two_photos_of_one_style_are_both_found():
@@ -268,7 +270,7 @@ def test_raw_floats_go_in_as_they_are():
     found = choose(band(127.5, 249.5), RAW[:, 0, 0].astype(np.float32), BRIGHT, ports=(Port("x", (1,)),))
 
     assert (found.transforms[0].scale, found.transforms[0].offset, found.warnings) == ((1.0,), (0.0,), ())
-    assert found.findings[0].startswith("input 'x': floats go in as they are (")
+    assert str(found.findings[0]).startswith("input 'x': floats go in as they are (")
 
 
 def test_float_images_in_another_range_are_warned_about_with_the_line_to_write():
@@ -295,7 +297,9 @@ def test_image_ranges_are_not_tried_on_columns_of_a_table():
         lambda x: [np.eye(2)[np.zeros(len(x[0]), int)]], columns, np.arange(200) % 2, ports=(Port("x", (5,)),)
     )
 
-    assert guess.findings == ("input 'x': floats go in as they are (accuracy 50.0% on 200 samples)",)
+    assert tuple(map(str, guess.findings)) == (
+        "input 'x': floats go in as they are (accuracy 50.0% on 200 samples)",
+    )
 
 
 def limited(table):
@@ -352,7 +356,7 @@ def test_float_images_in_0_to_1_are_tried_as_bytes_would_be():
     assert found.warnings[0].endswith(
         'set [preprocessing] scale = 255, mean = [103.939, 116.779, 123.68], channel_order = "reversed"'
     )
-    assert "no better than chance, and tried were: " in found.findings[0]
+    assert "no better than chance, and tried were: " in str(found.findings[0])
 
 
 def test_a_declared_range_is_warned_about_only_where_it_does_not_suit_the_model():
