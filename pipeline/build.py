@@ -9,6 +9,7 @@ from deploy.bundle import release_name
 from pipeline.artifacts import Source
 from pipeline.compress.steps import COMPRESS
 from pipeline.errors import leaf_errors_mapped
+from pipeline.events import Warned, emit
 from pipeline.loading.field_calibration import field_statistics
 from pipeline.loading.load import (
     choose_calibration,
@@ -131,10 +132,11 @@ def build(
     """
     check_environment(target.devices)
     inputs = Inputs.of(config, target)
-    compiled = compile_model(inputs, config, run)
-    compiled = replace(compiled, quantized=compile_for(target, compiled.quantized, run.step))
-    measured = measure_model(compiled, inputs, target, config, run)
-    return release_model(compiled, measured, inputs, target, config, run, key, password)
+    with run.recording(inputs.name):
+        compiled = compile_model(inputs, config, run)
+        compiled = replace(compiled, quantized=compile_for(target, compiled.quantized, run.step))
+        measured = measure_model(compiled, inputs, target, config, run)
+        return release_model(compiled, measured, inputs, target, config, run, key, password)
 
 
 def compile_model(inputs: Inputs, config: BuildConfig, run: Run) -> Compiled:
@@ -159,7 +161,7 @@ def compile_model(inputs: Inputs, config: BuildConfig, run: Run) -> Compiled:
     converted = step(convert, to_convert, samples, data, config=config.convert)
     quantized = step(describe, converted, prepared, data, about=About.of(config.project, config.release))
     if quantized.reason:
-        run.notify("warning", f"the release is {quantized.format}: {quantized.reason}")
+        emit(Warned(text=f"the release is {quantized.format}: {quantized.reason}"))
     return Compiled(loaded, data, prepared, baseline, samples, quantized)
 
 

@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+Outcome = Literal["released", "failed", "error", "interrupted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,17 +124,16 @@ class BuildFinished(Event):
     """A build ends; the last event of ``events.jsonl``, missing where the process was killed.
 
     Attributes:
-        outcome: "released", "failed" (a gate), "error" or "interrupted".
-        message: the error, or "".
+        outcome: "failed" means by a gate.
+        error: the kind of error that ended it, e.g. "StageError"; else "". Its message, which may hold what a
+            user keeps secret, is on stderr alone.
         seconds: wall-clock time.
-        digest: the release's reproducible digest, or "".
     """
 
     kind: ClassVar[str] = "build_finished"
-    outcome: str
-    message: str
+    outcome: Outcome
+    error: str
     seconds: float
-    digest: str
 
 
 @dataclass(frozen=True)

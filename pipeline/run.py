@@ -1,36 +1,50 @@
-"""The record of one build: which steps it took, and from where."""
+"""The record of one build: which steps it took and from where, and the events on the way."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
 
 from pipeline.artifacts import Artifact, Source
 from pipeline.content import sha256_of, write_whole
 from pipeline.dependencies import Dependencies
-from pipeline.errors import ConfigError, PipelineError, StageError, leaf_errors_mapped, storing
+from pipeline.errors import ConfigError, GateFailed, PipelineError, StageError, leaf_errors_mapped, storing
+from pipeline.event_file import EventFile
+from pipeline.events import (
+    BuildFinished,
+    BuildStarted,
+    Finding,
+    Outcome,
+    StageFinished,
+    StageStarted,
+    Warned,
+    emit,
+    in_stage,
+    listening,
+)
 from pipeline.sections import Unkeyed
 from pipeline.store import OPTION, Store, Stored, hashes
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 A = TypeVar("A", bound=Artifact)
-Notify = Callable[[str, str], None]
 
 
 @dataclass
 class Run:
-    """One build into a folder. Its steps come from the store, and its record is ``run.json``.
+    """One build into a folder, whose steps come from the store; it records ``run.json`` and ``events.jsonl``.
 
     Attributes:
         folder: of the build; its release and report go there, too.
         store: where steps are kept.
-        notify: hears ``(level, text)`` of what happens.
         steps: those taken so far, as ``run.json`` lists them.
         packages: name and version of every package that they depend on.
 
@@ -40,7 +54,6 @@ class Run:
 
     folder: Path
     store: Store
-    notify: Notify = lambda level, text: None
     steps: list[dict[str, Any]] = field(default_factory=list)
     packages: dict[str, str] = field(default_factory=dict)
 
@@ -52,6 +65,35 @@ class Run:
             msg = f"{self.folder}: {error.strerror}; build into another folder with --out"
             raise ConfigError(msg) from error
         self._dependencies = Dependencies(self.store.root / "sources.json")
+
+    @contextmanager
+    def recording(self, release: str) -> Iterator[None]:
+        """Write the events of a build, which is the block, to a new ``events.jsonl``.
+
+        Args:
+            release: what is built.
+
+        Raises:
+            StageError: the file cannot be made.
+        """
+        path, started = self.folder / "events.jsonl", time.monotonic()
+        outcome: Outcome = "released"
+        error = ""
+        with storing(path.name):
+            path.unlink(missing_ok=True)  # a build that still writes there keeps its own file
+            file = EventFile(path)
+        with file, listening(file):
+            emit(BuildStarted(release=release))
+            try:
+                yield
+            except BaseException as caught:
+                error = type(caught).__name__
+                outcome = "failed" if isinstance(caught, GateFailed) else "error"
+                outcome = "interrupted" if isinstance(caught, KeyboardInterrupt) else outcome
+                raise
+            finally:
+                seconds = round(time.monotonic() - started, 3)
+                emit(BuildFinished(outcome=outcome, error=error, seconds=seconds))
 
     def step(self, stage: Callable[..., A], *inputs: Artifact | Source, **settings: Any) -> A:
         """Return the stage's artifact, from the store if the same step was done before.
@@ -70,14 +112,15 @@ class Run:
         """
         name, entry = stage.__name__, self._entry(stage, inputs, settings)
         started = time.monotonic()
-        stored = self.store.get(entry)
-        if stored is None:
-            self.notify("start", name)
-            stored, is_cached = self._make(stage, inputs, settings, entry)
-        else:
-            is_cached = True
-        artifact = _artifact(stage, stored)
-        self._record(name, entry, artifact, is_cached, time.monotonic() - started)
+        with in_stage(name):
+            stored = self.store.get(entry)
+            if stored is None:
+                emit(StageStarted())
+                stored, is_cached = self._make(stage, inputs, settings, entry)
+            else:
+                is_cached = True
+            artifact = _artifact(stage, stored)
+            self._record(name, entry, artifact, is_cached, time.monotonic() - started)
         return artifact
 
     def verify(self, *artifacts: Artifact) -> None:
@@ -114,8 +157,8 @@ class Run:
                 leaf_errors_mapped(),
                 self.store.making(
                     entry,
-                    waits=lambda text: self.notify("info", f"{name}: {text}"),
-                    warn=lambda text: self.notify("warning", text),
+                    waits=lambda text: emit(Finding(text=f"{name}: {text}")),
+                    warn=lambda text: emit(Warned(text=text)),
                 ) as private,
             ):
                 if private is not None:
@@ -137,14 +180,15 @@ class Run:
         return stored, private is None
 
     def _record(self, name: str, entry: str, artifact: Artifact, is_cached: bool, seconds: float) -> None:
-        """Write a step into ``run.json``, and say what it found."""
+        """Write a step into ``run.json``, and emit what it found."""
+        seconds = round(seconds, 3)
         self.steps.append(
             {
                 "stage": name,
                 "key": entry.removeprefix(f"{name}-"),
                 "digest": artifact.digest,
                 "cached": is_cached,
-                "seconds": round(seconds, 3),
+                "seconds": seconds,
             }
         )
         record = {
@@ -154,12 +198,12 @@ class Run:
         }
         with storing("run.json"):
             write_whole(self.folder / "run.json", json.dumps(record, indent=1))
-        self.notify("cached" if is_cached else "done", f"{name}  {seconds:.1f} s")
-        self.notify("detail", f"{artifact.digest[:16]}  {artifact.folder}")
+        folder, digest = str(artifact.folder), artifact.digest
+        emit(StageFinished(cached=is_cached, seconds=seconds, digest=digest, folder=folder))
         for finding in artifact.findings:
-            self.notify("info", finding)
+            emit(Finding(text=finding))
         for note in artifact.notes:
-            self.notify("warning", note)
+            emit(Warned(text=note))
 
 
 def _artifact(stage: Callable[..., A], stored: Stored) -> A:

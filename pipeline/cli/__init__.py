@@ -92,7 +92,7 @@ def main() -> None:
         try:
             with interrupt.raising(), leaf_errors_mapped(), ConsoleReporter() as console, listening(console):
                 check_siblings().require()
-                result = cli(standalone_mode=False)
+                result = cli(standalone_mode=False, obj=console)
             sys.stdout.flush()
             code = result if isinstance(result, int) else 0
         except (Exception, KeyboardInterrupt) as error:

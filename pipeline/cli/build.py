@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pipeline.cli.console import ConsoleReporter
 from pipeline.cli.paths import UserPath, UserSource
 from pipeline.cli.stored import size_option, store_at, store_option
 from pipeline.cli.supervise import is_supervised, report_done, supervise
@@ -50,7 +51,6 @@ REPLACED = {
     "expires": "release.expires",
     "recalibrate_from": "calibration.field",
 }
-MARKS = {"done": ("✓", "green"), "cached": ("=", "dim")}
 # Small batches and steps: one epoch of few samples must still heal what pruning and rounding did.
 FAST = {"epochs": 1, "min_steps": 256, "samples": FAST_SAMPLES, "batch_size": 16, "learning_rate": 1e-3}
 
@@ -145,16 +145,16 @@ def build(
     from pipeline.store import Store
     from pipeline.targets import get_target
 
+    if reporter := click.get_current_context().find_object(ConsoleReporter):
+        reporter.verbose = verbose
     chosen = _settings(config, flags, settings)
     with Store(store_at(store), cache_size) as opened:
-        built = _build(get_target(target), chosen, out, opened, key, verbose)
+        built = _build(get_target(target), chosen, out, opened, key)
     _show(built, as_json)
     report_done()
 
 
-def _build(
-    target: Target, config: BuildConfig, out: Path, store: Store, key: Path | None, verbose: bool
-) -> Built:
+def _build(target: Target, config: BuildConfig, out: Path, store: Store, key: Path | None) -> Built:
     """Run the build, with the private key out of reach of code that is not the pipeline's own."""
     from deploy.keys import key_files
     from pipeline.build import build as run
@@ -164,7 +164,7 @@ def _build(
 
     signing, password = _signer(key)
     with hiding(*key_files(signing)):
-        built = run(target, config, Run(out, store, Narrator(verbose)), signing, password)
+        built = run(target, config, Run(out, store), signing, password)
     if signing is not None:
         suggest_expiry(config.release.expires, "--set release.expires=")
     return built
@@ -242,29 +242,6 @@ def _overlay_training(raw: dict[str, Any], flags: dict[str, Any]) -> None:
             table["training"] = given | training
         if flags["fast"] and "sparsity" in fields:
             table["sparsity"] = FAST_SPARSITY
-
-
-class Narrator:
-    """Reports on stderr what the build does: a line for each stage on a terminal, elsewhere only what was
-    inferred and warnings.
-    """
-
-    def __init__(self, verbose: bool) -> None:
-        self.verbose = verbose
-
-    def __call__(self, level: str, text: str) -> None:
-        from rich.text import Text
-
-        from pipeline.terminal import console
-
-        if level == "warning":
-            console.print(Text(f"warning: {text}", "yellow"))
-        elif level == "info":
-            console.print(Text(text), soft_wrap=True)
-        elif level == "detail" and self.verbose:
-            console.print(Text(f"  {text}", "dim"), soft_wrap=True)
-        elif level in MARKS and (console.is_terminal or self.verbose):
-            console.print(Text.assemble(MARKS[level], f" {text}"))
 
 
 def _show(built: Built, as_json: bool) -> None:

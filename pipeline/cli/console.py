@@ -90,7 +90,10 @@ class ConsoleReporter:
     def _tick(self, stage: str, event: Event) -> None:
         """On a terminal a line for each stage."""
         if isinstance(event, StageFinished):
-            self._print(f"{'=' if event.cached else '✓'} {stage}  {event.seconds:.1f} s")
+            from rich.text import Text
+
+            mark = ("=", "dim") if event.cached else ("✓", "green")
+            self._console.print(Text.assemble(mark, f" {stage}  {event.seconds:.1f} s"))
             self._detail(event)
 
     def _log(self, record: Record, event: Event) -> None:

@@ -37,7 +37,7 @@ EVENTS = (
     Finding(text="task: binary"),
     Warned(text="few samples: 3\nonly"),
     StageFinished(cached=False, seconds=12.5, digest="5e" * 32, folder="/store/prune-1"),
-    BuildFinished(outcome="released", message="", seconds=99.5, digest="1a" * 32),
+    BuildFinished(outcome="failed", error="GateFailed", seconds=99.5),
 )
 
 

@@ -17,6 +17,16 @@ from calibration.errors import CalibrationError
 from pipeline.artifacts import Artifact, Source
 from pipeline.config import CalibrationConfig
 from pipeline.errors import ConfigError, GateFailed, InputError, StageError
+from pipeline.events import (
+    BuildFinished,
+    BuildStarted,
+    Finding,
+    Record,
+    StageFinished,
+    StageStarted,
+    Warned,
+    listening,
+)
 from pipeline.quantize.convert import ConvertConfig
 from pipeline.run import Run
 from pipeline.sections import Unkeyed
@@ -83,12 +93,20 @@ def no_calls():
 def run_in(analysed):
     """Start a build into a folder, with a store in it."""
 
-    def begin(folder, notify=lambda level, text: None):
+    def begin(folder):
         store = Store(folder / "store")
         shutil.copy(analysed, store.root)
-        return Run(folder, store, notify)
+        return Run(folder, store)
 
     return begin
+
+
+@pytest.fixture
+def heard():
+    """The events that are emitted, each with its stage."""
+    found = []
+    with listening(lambda record: found.append((record.stage, record.event))):
+        yield found
 
 
 def names(folder):
@@ -154,23 +172,20 @@ def test_a_step_follows_the_content_of_its_input(run_in, tmp_path):
     assert calls == ["a", "copy", "b", "copy"]
 
 
-def test_findings_and_notes_are_reported_by_a_cached_step_too(run_in, tmp_path):
-    heard = []
+def test_findings_and_notes_are_reported_by_a_cached_step_too(run_in, tmp_path, heard):
     for _ in range(2):
-        run = run_in(tmp_path, lambda level, text: heard.append((level, text)))
-        run.step(infer, SOURCE)
+        run_in(tmp_path).step(infer, SOURCE)
 
     assert calls == ["infer"]
-    assert [line for line in heard if line[0] in ("info", "warning")] == [
-        ("info", "task: binary"),
-        ("warning", "-1 is 0"),
+    assert [found for found in heard if isinstance(found[1], Finding | Warned)] == [
+        ("infer", Finding(text="task: binary")),
+        ("infer", Warned(text="-1 is 0")),
     ] * 2
 
 
 @pytest.mark.parametrize("damage", ["flip", "remove", "add", "record", "no record", "other record", "list"])
-def test_a_damaged_step_is_made_again_with_a_warning(run_in, damage, tmp_path):
-    heard = []
-    run = run_in(tmp_path, lambda level, text: heard.append((level, text)))
+def test_a_damaged_step_is_made_again_with_a_warning(run_in, damage, tmp_path, heard):
+    run = run_in(tmp_path)
     made = run.step(write, SOURCE)
     record = made.folder / "artifact.json"
     match damage:
@@ -194,7 +209,7 @@ def test_a_damaged_step_is_made_again_with_a_warning(run_in, damage, tmp_path):
     assert again == made
     assert again.file.read_text() == "hello"
     assert len(calls) == 2
-    assert [text for level, text in heard if level == "warning"] == [
+    assert [event.text for _, event in heard if isinstance(event, Warned)] == [
         f"the stored step {made.folder.name} is damaged; it is made again"
     ]
 
@@ -328,17 +343,52 @@ def test_run_json_says_what_was_made_with_which_tools(run_in, tmp_path):
     assert run["tools"]["numpy"].startswith("1.26")
 
 
-def test_listeners_hear_the_start_the_end_and_the_cache(run_in, tmp_path):
-    heard = []
-    run = run_in(tmp_path, lambda level, text: heard.append((level, text.split()[0])))
+def test_a_step_emits_its_start_and_its_end_and_a_cached_one_its_end(run_in, tmp_path, heard):
+    run = run_in(tmp_path)
     made = run.step(write, SOURCE)
     run.step(write, SOURCE)
 
-    digest = made.digest[:16]
-    assert heard == [
-        ("start", "write"),
-        ("done", "write"),
-        ("detail", digest),
-        ("cached", "write"),
-        ("detail", digest),
+    assert {stage for stage, _ in heard} == {"write"}
+    (_, started), (_, done), (_, cached) = heard
+    assert started == StageStarted()
+    assert (done.cached, done.digest, done.folder) == (False, made.digest, str(made.folder))
+    assert (cached.cached, cached.digest, cached.folder) == (True, made.digest, str(made.folder))
+
+
+def test_a_build_writes_its_events_to_a_file_of_its_own(run_in, tmp_path):
+    for _ in range(2):
+        run = run_in(tmp_path)
+        with run.recording("tiny-1.0-arm64"):
+            run.step(infer, SOURCE)
+    records = [Record.from_json(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+
+    assert records[0].event == BuildStarted(release="tiny-1.0-arm64")
+    assert [(record.stage, type(record.event)) for record in records[1:-1]] == [
+        ("infer", StageFinished),
+        ("infer", Finding),
+        ("infer", Warned),
     ]
+    assert isinstance(records[-1].event, BuildFinished)
+    assert (records[-1].event.outcome, records[-1].event.error) == ("released", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(GateFailed("size"), "failed"), (KeyError("a secret"), "error"), (KeyboardInterrupt(), "interrupted")],
+)
+def test_the_last_event_says_how_a_build_ended_and_repeats_no_message(run_in, error, outcome, tmp_path):
+    with pytest.raises(type(error)), run_in(tmp_path).recording("tiny-1.0-arm64"):
+        raise error
+    last = Record.from_json((tmp_path / "events.jsonl").read_text().splitlines()[-1]).event
+
+    assert (last.outcome, last.error) == (outcome, type(error).__name__)
+    assert "secret" not in (tmp_path / "events.jsonl").read_text()
+
+
+def test_a_build_whose_events_cannot_be_written_is_stopped_with_what_to_do(run_in, tmp_path):
+    (tmp_path / "events.jsonl").mkdir()
+    with (
+        pytest.raises(StageError, match="free space or fix the permissions"),
+        run_in(tmp_path).recording("x"),
+    ):
+        pass

@@ -13,6 +13,7 @@ STAGE = """
 import os, signal, sys, time
 from pathlib import Path
 from pipeline.artifacts import Artifact, Source
+from pipeline.events import listening
 from pipeline.run import Run
 from pipeline.store import Store
 
@@ -29,14 +30,15 @@ def slow(source: Source, *, out: Path) -> Artifact:
     (out / "b").write_text("b")
     return Artifact()
 
-def notify(level, text):
-    if "waiting" in text:
+def write(record):
+    if record.event.kind == "finding" and "waiting" in record.event.text:
         with open(sys.argv[3], "a") as log:
-            log.write(f"{level}: {text}\\n")
+            log.write(f"{record.event.text}\\n")
 
 if __name__ == "__main__":
     root = Path(sys.argv[1])
-    print(Run(root, Store(root / "store"), notify).step(slow, Source(location="x", digest="x")).digest)
+    with listening(write):
+        print(Run(root, Store(root / "store")).step(slow, Source(location="x", digest="x")).digest)
 """
 
 
@@ -62,7 +64,7 @@ def test_of_two_processes_with_one_key_the_second_says_that_it_waits_and_takes_t
     assert digests[0] == digests[1] != ""
     assert (tmp_path / "log").read_text().splitlines() == [
         "ran",
-        "info: slow: another build is running this step; waiting for its result",
+        "slow: another build is running this step; waiting for its result",
     ]
     [step] = [path for path in (tmp_path / "out/store").iterdir() if path.is_dir()]
     assert sorted(path.name for path in step.iterdir()) == ["a", "artifact.json", "b"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.build import FAST_SAMPLES, FAST_SPARSITY, FLAGS, Narrator, _settings, split_labels
+from pipeline.cli.build import FAST_SAMPLES, FAST_SPARSITY, FLAGS, _settings, split_labels
 from pipeline.errors import ConfigError
 from pipeline.events import listening
 
@@ -137,14 +137,6 @@ def test_a_model_without_data_is_refused_and_the_other_way_round(given):
 def test_a_model_whose_file_name_is_no_release_name_asks_for_another(folder):
     with pytest.raises(ConfigError, match=r"--model: project\.name"):
         settings(model=str(folder / "my net.keras"), data="d.npz")
-
-
-def test_what_was_inferred_is_printed_on_stderr_without_a_terminal_too(capsys):
-    Narrator(verbose=False)("info", "task: binary (one sigmoid output [1])")
-
-    captured = capsys.readouterr()
-    assert captured.err == "task: binary (one sigmoid output [1])\n"
-    assert captured.out == ""
 
 
 def test_flags_for_training_reach_every_step_that_trains_and_no_other(folder):

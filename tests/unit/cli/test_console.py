@@ -6,6 +6,7 @@ import io
 import threading
 from datetime import UTC, datetime, timedelta
 
+import click
 import pytest
 from rich.console import Console
 
@@ -68,7 +69,7 @@ def test_a_terminal_sees_what_is_done_and_how_much_is_left():
 def test_a_terminal_has_a_line_for_each_stage():
     drawn = show(StageStarted(), done(), done(cached=True), terminal=True)
 
-    assert drawn.splitlines() == ["✓ prune  41.2 s", "= prune  41.2 s"]
+    assert click.unstyle(drawn).splitlines() == ["✓ prune  41.2 s", "= prune  41.2 s"]
 
 
 def test_a_log_has_a_line_with_the_time_for_each_stage_and_epoch():
@@ -121,7 +122,7 @@ def test_verbose_names_digest_and_folder():
 
 
 def test_the_end_of_a_build_is_a_line():
-    finished = BuildFinished(outcome="released", message="", seconds=276.0, digest="1a" * 32)
+    finished = BuildFinished(outcome="released", error="", seconds=276.0)
 
     assert show(finished, stage="") == "2026-01-02T12:00:00Z build: released after 276.0 s\n"
 
