@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from pipeline.artifacts import KerasModel  # noqa: TC001 - Workspace.step reads the return type
+from pipeline.artifacts import KerasModel  # noqa: TC001 - Run.step reads the return type
 from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
 from pipeline.samples import Samples

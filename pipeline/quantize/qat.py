@@ -9,7 +9,6 @@ import numpy as np
 
 from models.layer_rules import rule_of
 from models.layers import own_layers
-from models.prepare import unsupported_by_qat
 from pipeline.artifacts import QatModel
 from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
@@ -104,6 +103,8 @@ def fake_quantized(model: Any, unbounded: tuple[str, ...] = ()) -> Any:
         unbounded: layers whose weights alone are quantized.
     """
     import tf_keras
+
+    from models.prepare import unsupported_by_qat
 
     tfmot = tensorflow_model_optimization()
     left_out = unsupported_by_qat(model)
@@ -212,6 +213,8 @@ def open_qat_model(trained: QatModel) -> Any:
 
 def _records(network: Any, student: Any, model: KerasModel) -> Iterator[LayerRecord]:
     """Record what TF-MOT did to each layer, which may differ from what it was asked."""
+    from models.prepare import unsupported_by_qat
+
     left_out = unsupported_by_qat(network)
     wrappers = {layer.layer.name: layer for layer in student.layers if hasattr(layer, "quantize_config")}
     for record in model.layers:

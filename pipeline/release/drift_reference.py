@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploy.device.observe import Observer
-from deploy.device.totals import merge
-from deploy.monitor.measures import null_of
 from pipeline.artifacts import Artifact
 from pipeline.progress import track
 from pipeline.runtimes.runtime import host_runtime
@@ -156,6 +153,9 @@ def count(
         accuracies: of each output, where it has one.
         seed: of the parts.
     """
+    from deploy.device.observe import Observer
+    from deploy.device.totals import merge
+
     order = np.random.default_rng(seed).permutation(len(inputs[0]))
     parts = []
     for places in np.array_split(order, min(PARTS, len(order))):
@@ -199,6 +199,8 @@ def _null(
     contract: dict[str, Any], parts: Sequence[dict[str, Any]], accuracies: Sequence[float | None]
 ) -> dict[str, Any]:
     """How much chance moves histograms of elements, and in which range the bins are."""
+    from deploy.monitor.measures import null_of
+
     samples = [part["observed"] for part in parts]
     inputs, outputs = (
         [

@@ -11,17 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deploy.bundle import write_bundle
 from deploy.contents import REPORTS
 from deploy.errors import DeployError
 from deploy.manifest import MANIFEST, digest_of
 from deploy.signing import sign
-from deploy.software import software
 from pipeline.artifacts import JudgedReport, PassedReport, Release
 from pipeline.errors import GateFailed, IntegrityError, storing
-from pipeline.release.documents import papers
-from pipeline.release.manifest import make_manifest
-from pipeline.report.views import write_views
 from pipeline.validate import gates as gate
 from pipeline.validate.report import read_report
 
@@ -43,6 +38,8 @@ if TYPE_CHECKING:
 
 def judge(measured: Measured, *, name: str, gates: GatesConfig, out: Path) -> JudgedReport:
     """Ask every gate and write the whole report, whatever they say."""
+    from pipeline.report.views import write_views
+
     report = read_report(measured.report)
     report = replace(gate.judged(report, gates), name=name)
     judged = JudgedReport(folder=out, model_sha256=measured.model_sha256, failed=report.failed_gates)
@@ -106,6 +103,11 @@ def release(
         IntegrityError: the report is about another model than the one to release.
         ConfigError: no counter can be made of the version.
     """
+    from deploy.bundle import write_bundle
+    from deploy.software import software
+    from pipeline.release.documents import papers
+    from pipeline.release.manifest import make_manifest
+
     if passed.model_sha256 != quantized.sha256:
         msg = "the report is about another model than the one to release; build again"
         raise IntegrityError(msg)

@@ -10,7 +10,6 @@ import numpy as np
 from pipeline.artifacts import Measured, described
 from pipeline.layer_records import LayerTreatment
 from pipeline.samples import Samples
-from pipeline.validate.measure import Judging, Measurement, output_names
 from pipeline.validate.report import write_report
 from pipeline.validate.subject import Subject
 
@@ -42,6 +41,8 @@ def validate(
         StageError: a runtime crashed or hung.
         ToolchainError: the emulator is not provisioned.
     """
+    from pipeline.validate.measure import Judging, Measurement, output_names
+
     measurement = Measurement(
         Subject.open(quantized.tflite),
         Subject.open(baseline.tflite),
