@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from deploy.errors import DeployError
 
-DIGEST = re.compile(r"[0-9a-f]{64}")
+DIGEST = re.compile(r"[0-9a-f]{8,64}")
+PYTHON = re.compile(r"(?!-)[^\s/][^\s/]*|/[^\s]+")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -35,19 +36,28 @@ class Options:
     break_lock: bool = False
 
     def __post_init__(self) -> None:
-        for what, path in (("root", self.root), ("benchmark", self.benchmark)):
-            if path is not None and not is_plain_path(path):
-                msg = f"{path!r} cannot be the {what} on a device: an absolute path, and no .. in it"
-                raise DeployError(msg)
-        python = self.python
-        if python is not None and (python.startswith("-") or not python.isprintable() or not python):
-            msg = f"{python!r} cannot be a device's Python: a name or an absolute path"
-            raise DeployError(msg)
+        for path in (self.root, self.benchmark):
+            require_path(path)
+        require_python(self.python)
 
 
 def is_plain_path(path: str) -> bool:
     """Whether a path on a device is absolute, printable and leads nowhere but down."""
     return path.startswith("/") and path.isprintable() and ".." not in path.split("/")
+
+
+def require_path(path: str | None) -> None:
+    """Raise DeployError: a path on a device is given that is none."""
+    if path is not None and not is_plain_path(path):
+        msg = f"{path!r} is no path on a device: write it from / on, with no '..' in it"
+        raise DeployError(msg)
+
+
+def require_python(python: str | None) -> None:
+    """Raise DeployError: a Python on a device is given that is no name and no path."""
+    if python is not None and not (PYTHON.fullmatch(python) and python.isprintable()):
+        msg = f"{python!r} is no Python on a device: a name such as python3, or a path from / on"
+        raise DeployError(msg)
 
 
 def require_name(name: str) -> str:
@@ -57,8 +67,15 @@ def require_name(name: str) -> str:
         DeployError: it cannot.
     """
     if not NAME.fullmatch(name):
-        msg = (
-            f"{name!r} is no release's name: letters, digits, dot, dash and underscore, no dash or dot first"
-        )
+        msg = f"{name!r} is no release's name: letters, digits, '.', '-' and '_', a letter or digit first"
         raise DeployError(msg)
     return name
+
+
+def require_digest(digest: str | None) -> None:
+    """Raise DeployError: the beginning of a version's digest is given that is none."""
+    if digest is not None and not DIGEST.fullmatch(digest):
+        msg = (
+            f"{digest!r} is no digest of a version: 8 to 64 of its digits, as `pipeline deploy list` shows it"
+        )
+        raise DeployError(msg)

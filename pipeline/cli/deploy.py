@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from deploy.errors import DeployError
+from deploy.install.options import require_digest, require_name, require_path, require_python
 from pipeline.cli.fleet import ask_and_tell, make_fleet, roll_out_and_tell
 from pipeline.cli.keys import trusted_keys, verifying
 from pipeline.cli.paths import UserPath
@@ -25,9 +26,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 RELEASE = "RELEASE"
 FORMS = ("RELEASE --to ADDRESS... [OPTIONS]", "status|list|rollback|prune NAME --to ADDRESS... [OPTIONS]")
-DIGEST = re.compile(r"[0-9a-f]{8,64}")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-PYTHON = re.compile(r"(?!-)[^\s/][^\s/]*|/[^\s]+")
 
 
 class Forms(click.Group):
@@ -62,34 +60,17 @@ def _write_usage(formatter: click.HelpFormatter, *forms: str) -> None:
         formatter.write_usage("pipeline deploy", form, prefix="       " if at else None)
 
 
-def _checked_name(_: click.Context, __: click.Parameter, name: str) -> str:
-    if not NAME.fullmatch(name):
-        msg = f"{name!r} is no release's name: letters, digits, '.', '-' and '_', a letter or digit first"
-        raise click.BadParameter(msg)
-    return name
+def _checked(check: Callable[[Any], object]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """Make a callback of a check of ``deploy``, whose errors become those of the option."""
 
+    def callback(_: click.Context, __: click.Parameter, value: Any) -> Any:
+        try:
+            check(value)
+        except DeployError as error:
+            raise click.BadParameter(str(error)) from error
+        return value
 
-def _checked_path(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
-    if path is not None and not (path.startswith("/") and path.isprintable() and ".." not in path.split("/")):
-        msg = f"{path!r} is no path on a device: write it from / on, with no '..' in it"
-        raise click.BadParameter(msg)
-    return path
-
-
-def _checked_python(_: click.Context, __: click.Parameter, python: str | None) -> str | None:
-    if python is not None and not (PYTHON.fullmatch(python) and python.isprintable()):
-        msg = f"{python!r} is no Python on a device: a name such as python3, or a path from / on"
-        raise click.BadParameter(msg)
-    return python
-
-
-def _checked_digest(_: click.Context, __: click.Parameter, digest: str | None) -> str | None:
-    if digest is not None and not DIGEST.fullmatch(digest):
-        msg = (
-            f"{digest!r} is no digest of a version: 8 to 64 of its digits, as `pipeline deploy list` shows it"
-        )
-        raise click.BadParameter(msg)
-    return digest
+    return callback
 
 
 def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -103,7 +84,7 @@ def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
     return decorate
 
 
-_named = click.argument("name", callback=_checked_name)
+_named = click.argument("name", callback=_checked(require_name))
 _where = _options(
     click.option(
         "--to",
@@ -113,10 +94,10 @@ _where = _options(
         help="Device: ssh://user@host, adb://SERIAL, local:// or board; repeatable.",
     ),
     click.option("--to-file", type=UserPath(), help="File with addresses, one per line."),
-    click.option("--root", callback=_checked_path, help="Folder for releases on the devices."),
+    click.option("--root", callback=_checked(require_path), help="Folder for releases on the devices."),
     click.option(
         "--python",
-        callback=_checked_python,
+        callback=_checked(require_python),
         help="Python on the devices; default: the one of the active version, else python3.",
     ),
     click.option(
@@ -146,7 +127,7 @@ _careful = _options(
 )
 _benchmark = click.option(
     "--benchmark",
-    callback=_checked_path,
+    callback=_checked(require_path),
     help="Path of a benchmark_model on the devices, for health checks without Python.",
 )
 _unchecked = click.option(
@@ -253,7 +234,7 @@ def list_installed(name: str, as_json: bool, **given: Any) -> None:
 @click.option(
     "--from",
     "bad",
-    callback=_checked_digest,
+    callback=_checked(require_digest),
     metavar="DIGEST",
     help="Roll back only if this version is active; at least 8 digits.",
 )
