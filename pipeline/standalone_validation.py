@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deploy.errors import DeployError
 from deploy.manifest import read_manifest
@@ -18,7 +18,7 @@ from pipeline.release.released import Released
 from pipeline.runtimes.environment import check_environment
 from pipeline.runtimes.remote import RemoteRuntime
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.runtimes.scaling import as_input, as_real
+from pipeline.runtimes.scaling import run_real
 from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
 from pipeline.scratch import scratch
@@ -183,16 +183,9 @@ def _choose(subject: Subject, data: Dataset, config: BuildConfig) -> Choice:
     samples = Samples.to_probe(data, PROBE_SAMPLES)
     cores = len(os.sched_getaffinity(0))
     with Session(host_runtime("litert"), subject.path, threads=cores) as session:
-        details = session.describe()
-
-        def predict(inputs: list[Any]) -> list[Any]:
-            taken = [as_input(values, to) for values, to in zip(inputs, details.inputs, strict=True)]
-            answers = session.run(taken, batches=True)
-            return [as_real(values, of) for values, of in zip(answers, details.outputs, strict=True)]
-
         raw = [samples.raw(index) for index in range(len(data.shapes))]
         targets = [samples.target(index) for index in range(len(data.tasks))]
-        probe = Probe(predict, raw, targets, data.tasks)
+        probe = Probe(partial(run_real, session, batches=True), raw, targets, data.tasks)
         return choose_preprocessing(probe, subject.ports()[0], config.preprocessing)
 
 

@@ -19,7 +19,7 @@ from pipeline.errors import InputError
 from pipeline.progress import track
 from pipeline.runtimes.evaluation import infer_all
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.runtimes.scaling import as_input, as_real
+from pipeline.runtimes.scaling import real_outputs, tensor_inputs
 from pipeline.samples import Samples
 from pipeline.tasks.label_order import has_columns, is_beyond_luck, label_order, put_in_order
 from pipeline.tasks.scoring import against_chance, compared, score_of
@@ -276,8 +276,6 @@ def _answers(file: Path, samples: Samples) -> list[NDArray[Any]]:
 
     def tensors(details: Any) -> Any:
         described.append(details)
-        for chunk in samples.chunks():
-            yield [as_input(x, to) for x, to in zip(chunk.model_inputs(), details.inputs, strict=True)]
+        return (tensor_inputs(chunk.model_inputs(), details) for chunk in samples.chunks())
 
-    outputs = infer_all(host_runtime("litert"), file, tensors)
-    return [as_real(x, of) for x, of in zip(outputs, described[0].outputs, strict=True)]
+    return real_outputs(infer_all(host_runtime("litert"), file, tensors), described[0])

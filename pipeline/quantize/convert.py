@@ -21,7 +21,7 @@ from pipeline.quantize.backends import BACKENDS
 from pipeline.quantize.layers import final_layers, float_layers
 from pipeline.quantize.tflite import write_float32, write_model
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.runtimes.scaling import as_input, as_real
+from pipeline.runtimes.scaling import run_real
 from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
 from pipeline.sections import Section, Unkeyed, advice
@@ -266,9 +266,7 @@ def _answers(written: Path, samples: Samples, package: Package) -> list[NDArray[
         PipelineError: it cannot run the file.
     """
     with Session(host_runtime(package), written) as session:
-        details = session.describe()
-        inputs = [as_input(v, to) for v, to in zip(samples.model_inputs(), details.inputs, strict=True)]
-        return [as_real(v, of) for v, of in zip(session.run(inputs), details.outputs, strict=True)]
+        return run_real(session, samples.model_inputs())
 
 
 def _diverged(expected: list[NDArray[Any]], found: list[NDArray[Any]]) -> str:

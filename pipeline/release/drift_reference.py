@@ -12,11 +12,11 @@ import numpy as np
 from pipeline.artifacts import Artifact
 from pipeline.progress import track
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.runtimes.scaling import as_real
+from pipeline.runtimes.scaling import as_real, tensor_inputs
 from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
+from pipeline.tasks.scoring import compared
 from pipeline.tasks.spec import TASKS
-from pipeline.validate.subject import tensor_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from models.ports import Port
+    from models.ports import Port, Task
     from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel
     from pipeline.runtimes.session import ModelDetails, Tensor
 
@@ -113,7 +113,7 @@ def answer(tflite: Path, samples: Samples, *, seed: int, most: int = MOST_SAMPLE
         given, answers = [], []
         with track("observe", len(chosen), "samples") as advance:
             for chunk in chosen.chunks():
-                given.append(tensor_inputs(chunk, details))
+                given.append(tensor_inputs(chunk.model_inputs(), details))
                 answers.append(session.run(given[-1], batches=True))
                 advance(len(chunk))
     inputs, outputs = (
@@ -215,10 +215,8 @@ def _null(
     }
 
 
-def _accuracy(task: str, answers: NDArray[Any], truth: NDArray[Any] | None, logits: bool) -> float | None:
+def _accuracy(task: Task, answers: NDArray[Any], truth: NDArray[Any] | None, logits: bool) -> float | None:
     """The share of right answers of a classifier with one answer a sample, where there are labels."""
     if truth is None or not TASKS[task].one_class or truth.size != len(answers):
         return None
-    flat = answers.reshape(len(answers), -1)
-    said = flat.argmax(axis=1) if flat.shape[1] > 1 else flat[:, 0] > (0 if logits else 0.5)
-    return round(float((said == truth.ravel()).mean()), 6)
+    return round(float(np.equal(*compared(task, answers, truth, logits)).mean()), 6)

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.errors import InputError
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import DTypeLike, NDArray
 
-    from pipeline.runtimes.session import Tensor
+    from pipeline.runtimes.session import ModelDetails, Session, Tensor
 
 
 def quantize_inputs(
@@ -45,8 +49,35 @@ def as_input(samples: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
     return quantize_inputs(samples, tensor.scale, tensor.zero_point, tensor.dtype)
 
 
+def tensor_inputs(values: Sequence[NDArray[Any]], details: ModelDetails) -> list[NDArray[Any]]:
+    """Return real samples, for each input (n, ...), in the dtypes that a model takes.
+
+    Raises:
+        InputError: they are of another number of inputs than the model's.
+    """
+    if len(values) != len(details.inputs):
+        msg = (
+            f"the data has {len(values)} inputs and the model {len(details.inputs)}; give one array for each"
+        )
+        raise InputError(msg)
+    return [as_input(array, tensor) for array, tensor in zip(values, details.inputs, strict=True)]
+
+
 def as_real(outputs: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
     """Return a model's outputs (n, ...) as real numbers."""
     if tensor.scale is None or tensor.zero_point is None:
         return outputs
     return dequantize(outputs, tensor.scale, tensor.zero_point)
+
+
+def real_outputs(outputs: Sequence[NDArray[Any]], details: ModelDetails) -> list[NDArray[Any]]:
+    """Return a model's outputs, each (n, ...), as real numbers."""
+    return [as_real(array, tensor) for array, tensor in zip(outputs, details.outputs, strict=True)]
+
+
+def run_real(
+    session: Session, values: Sequence[NDArray[Any]], *, batches: bool = False
+) -> list[NDArray[Any]]:
+    """Infer real samples, for each input (n, ...), and return real outputs; see ``Session.run``."""
+    details = session.describe()
+    return real_outputs(session.run(tensor_inputs(values, details), batches=batches), details)

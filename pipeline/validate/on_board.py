@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.emulation.board.run import BoardRun, measure_board
+from pipeline.runtimes.scaling import tensor_inputs
 from pipeline.runtimes.session import Session
 from pipeline.tasks.comparison import Comparison  # noqa: TC001 - pydantic reads the annotations
 from pipeline.validate.on_runtime import differences
-from pipeline.validate.subject import tensor_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ def measure_on_board(
     chosen = samples.choose(config.samples, golden.seed) if samples is not None else None
     with Session(host, subject.path) as session:
         details = session.describe()
-        inputs = golden.inputs(details) if chosen is None else tensor_inputs(chosen, details)
+        inputs = golden.inputs(details) if chosen is None else tensor_inputs(chosen.model_inputs(), details)
         expected = session.run(inputs)
     run, outputs = measure_board(subject.path, inputs, config)
     count = len(outputs[0])

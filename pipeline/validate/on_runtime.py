@@ -9,11 +9,10 @@ import numpy as np
 
 from pipeline.errors import InputError, StageError
 from pipeline.runtimes.evaluation import infer_all
-from pipeline.runtimes.scaling import as_real
+from pipeline.runtimes.scaling import as_real, tensor_inputs
 from pipeline.runtimes.session import Session
 from pipeline.validate.costs import count_emulated, measure_device
 from pipeline.validate.delegation import list_placements
-from pipeline.validate.subject import tensor_inputs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -132,7 +131,7 @@ def infer_samples(runtime: Runtime, subject: Subject, samples: Samples) -> list[
     return infer_all(
         runtime,
         subject.path,
-        lambda details: (tensor_inputs(chunk, details) for chunk in samples.chunks()),
+        lambda details: (tensor_inputs(chunk.model_inputs(), details) for chunk in samples.chunks()),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
 from pipeline.progress import track
-from pipeline.runtimes.scaling import as_input, as_real
+from pipeline.runtimes.scaling import run_real
 from pipeline.runtimes.session import Session
 from pipeline.validate.corruptions import suite
 from pipeline.validate.excess import PrimaryJudge
@@ -56,7 +56,7 @@ def both_models(runtime: Runtime, baseline: Path, quantized: Path) -> Iterator[A
     ):
 
         def answer(inputs: Sequence[NDArray[Any]]) -> tuple[Outputs, Outputs]:
-            futures = [both.submit(_run, session, inputs) for session in (of_float, of_int8)]
+            futures = [both.submit(run_real, session, inputs) for session in (of_float, of_int8)]
             before, after = (future.result() for future in futures)
             return before, after
 
@@ -173,17 +173,6 @@ def _count(
 
 def _raws(chunk: Samples) -> list[NDArray[Any]]:
     return [chunk.raw(index) for index in range(len(chunk.inputs))]
-
-
-def _run(session: Session, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Real inputs to real outputs."""
-    details = session.describe()
-    if len(inputs) != len(details.inputs):
-        message = f"the data has {len(inputs)} inputs and the model {len(details.inputs)}; "
-        raise InputError(message + "give one array for each")
-    taken = [as_input(array, tensor) for array, tensor in zip(inputs, details.inputs, strict=True)]
-    outputs = session.run(taken)
-    return [as_real(array, tensor) for array, tensor in zip(outputs, details.outputs, strict=True)]
 
 
 def _corrupted(

@@ -19,7 +19,7 @@ from pipeline.flatbuffer import (
     read_tflite,
     weight_sparsity,
 )
-from pipeline.runtimes.scaling import as_input
+from pipeline.runtimes.scaling import tensor_inputs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,7 +130,7 @@ class Golden:
     def inputs(self, details: ModelDetails) -> list[NDArray[Any]]:
         """For each of the model's inputs an array (count, ...) of its own dtype."""
         if self.samples is not None and len(self.samples) >= self.count:
-            return tensor_inputs(self.samples.choose(self.count, self.seed), details)
+            return tensor_inputs(self.samples.choose(self.count, self.seed).model_inputs(), details)
         rng = np.random.default_rng(self.seed)
         return [self._noise(tensor, rng) for tensor in details.inputs]
 
@@ -142,18 +142,3 @@ class Golden:
             return rng.uniform(-1, 1, shape).astype(tensor.dtype)
         limits = np.iinfo(tensor.dtype)
         return rng.integers(limits.min, limits.max, shape, np.int64, endpoint=True).astype(tensor.dtype)
-
-
-def tensor_inputs(samples: Samples, details: ModelDetails) -> list[NDArray[Any]]:
-    """Samples in the dtypes that a model takes.
-
-    Raises:
-        InputError: they are of another number of inputs than the model's.
-    """
-    values = samples.model_inputs()
-    if len(values) != len(details.inputs):
-        msg = (
-            f"the data has {len(values)} inputs and the model {len(details.inputs)}; give one array for each"
-        )
-        raise InputError(msg)
-    return [as_input(array, tensor) for array, tensor in zip(values, details.inputs, strict=True)]
