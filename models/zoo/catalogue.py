@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from models.task_rules import Task
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Entry:
     """One reference model.
 
@@ -31,78 +31,27 @@ class Entry:
 _IMAGE = (28, 28, 1)
 _FASHION = "Fashion-MNIST"
 _POWER = "ItalyPowerDemand"
+_DEFAULT = "MLPerf Tiny's residual network; what a build without a model takes"
+_KEYWORDS = "the depthwise-separable network of keyword spotting, on images"
 
 ZOO = {
-    "resnet8": Entry(
-        description="MLPerf Tiny's residual network; what a build without a model takes",
-        task="classification",
-        input_shape=_IMAGE,
-        data=_FASHION,
-        metric="accuracy",
-        score=0.9313,
-    ),
-    "lenet5": Entry(
-        description="LeNet-5",
-        task="classification",
-        input_shape=_IMAGE,
-        data=_FASHION,
-        metric="accuracy",
-        score=0.9028,
-    ),
-    "ds_cnn": Entry(
-        description="the depthwise-separable network of keyword spotting, on images",
-        task="classification",
-        input_shape=_IMAGE,
-        data=_FASHION,
-        metric="accuracy",
-        score=0.9029,
-    ),
+    "resnet8": Entry(_DEFAULT, "classification", _IMAGE, _FASHION, "accuracy", 0.9313),
+    "lenet5": Entry("LeNet-5", "classification", _IMAGE, _FASHION, "accuracy", 0.9028),
+    "ds_cnn": Entry(_KEYWORDS, "classification", _IMAGE, _FASHION, "accuracy", 0.9029),
     "mobilenet_v1_025": Entry(
-        description="MobileNetV1 at a quarter of its width",
-        task="classification",
-        input_shape=_IMAGE,
-        data=_FASHION,
-        metric="accuracy",
-        score=0.9069,
+        "MobileNetV1 at a quarter of its width", "classification", _IMAGE, _FASHION, "accuracy", 0.9069
     ),
     "mobilenet_v2_micro": Entry(
-        description="seven narrow inverted residual blocks",
-        task="classification",
-        input_shape=_IMAGE,
-        data=_FASHION,
-        metric="accuracy",
-        score=0.9158,
+        "seven narrow inverted residual blocks", "classification", _IMAGE, _FASHION, "accuracy", 0.9158
     ),
-    "autoencoder": Entry(
-        description="dense autoencoder; footwear is normal",
-        task="anomaly",
-        input_shape=_IMAGE,
-        data=_FASHION,
-        metric="AUC",
-        score=0.9809,
-    ),
+    "autoencoder": Entry("dense autoencoder; footwear is normal", "anomaly", _IMAGE, _FASHION, "AUC", 0.9809),
     "conv1d_classifier": Entry(
-        description="three 1-D convolutions",
-        task="classification",
-        input_shape=(24, 1),
-        data=_POWER,
-        metric="accuracy",
-        score=0.9699,
+        "three 1-D convolutions", "classification", (24, 1), _POWER, "accuracy", 0.9699
     ),
     "lstm_classifier": Entry(
-        description="one LSTM layer of 32 units",
-        task="classification",
-        input_shape=(24, 1),
-        data=_POWER,
-        metric="accuracy",
-        score=0.9621,
+        "one LSTM layer of 32 units", "classification", (24, 1), _POWER, "accuracy", 0.9621
     ),
     "gru_classifier": Entry(
-        description="one GRU layer of 32 units",
-        task="classification",
-        input_shape=(25, 12),
-        data="JapaneseVowels",
-        metric="accuracy",
-        score=0.9784,
+        "one GRU layer of 32 units", "classification", (25, 12), "JapaneseVowels", "accuracy", 0.9784
     ),
 }
