@@ -19,19 +19,14 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
+from validation.mutants import mutants
 
 from pipeline.errors import InputError
 from pipeline.flatbuffer import read_tflite
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 TIMEOUT_S = 10.0
-WORDS = (0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**16)
 
 # The child that loads and runs one file for each path it is told, until one of them kills it.
 CHILD = """
@@ -54,30 +49,6 @@ for path in sys.stdin:
     except (ValueError, RuntimeError, MemoryError, TypeError) as error:
         print("refused", flush=True)
 """
-
-
-def mutants(content: bytes, count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Yield ``count`` kinds and damaged copies of ``content``: flips, words, runs of zeros, truncations."""
-    rng = np.random.default_rng(seed)
-    for _ in range(count):
-        damaged = bytearray(content)
-        kind = ("bit", "byte", "word", "bytes", "zeros", "truncated")[rng.integers(6)]
-        at = int(rng.integers(len(content)))
-        if kind == "bit":
-            damaged[at] ^= 1 << int(rng.integers(8))
-        elif kind == "byte":
-            damaged[at] = int(rng.integers(256))
-        elif kind == "word":
-            at -= at % 4
-            damaged[at : at + 4] = int(rng.choice(WORDS)).to_bytes(4, "little")
-        elif kind == "bytes":
-            for other in rng.integers(len(content), size=8):
-                damaged[other] = int(rng.integers(256))
-        elif kind == "zeros":
-            damaged[at : at + 16] = bytes(len(damaged[at : at + 16]))
-        else:
-            del damaged[at:]
-        yield kind, bytes(damaged)
 
 
 class RuntimeChild:
@@ -145,7 +116,7 @@ def main() -> int:
     slowest_s = 0.0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mutant.tflite"
-        for number, (kind, damaged) in enumerate(mutants(content, arguments.mutants, arguments.seed)):
+        for number, (kind, damaged) in enumerate(mutants([content], arguments.mutants, arguments.seed)):
             started = time.perf_counter()
             try:
                 read_tflite(damaged)

@@ -37,5 +37,13 @@ def harmless(text: str) -> str:
     )
 
 
+def print_parts(parts: Iterable[RenderableType]) -> None:
+    """Print a command's result on stdout, a blank line after each part; plain text is not wrapped."""
+    terminal = Terminal(highlight=False, markup=False)
+    for part in parts:
+        terminal.print(part, soft_wrap=isinstance(part, str))
+        terminal.print()
+
+
 console = Terminal(stderr=True, highlight=False)
 """The command's stderr: what is live on it is drawn by one object."""

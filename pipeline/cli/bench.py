@@ -246,11 +246,13 @@ def _show(
         host_table,
         ratio_table,
     )
-    from pipeline.terminal import Terminal
+    from pipeline.terminal import print_parts
 
-    console = Terminal(highlight=False, markup=False)
-    console.print(f"{file}\n")
-    parts: list[Any] = [host_table(host), "\n".join(line for row in host for line in host_lines(row))]
+    parts: list[Any] = [
+        f"{file}",
+        host_table(host),
+        "\n".join(line for row in host for line in host_lines(row)),
+    ]
     if devices:
         parts.append(device_table(devices))
         parts.append("\n".join(line for row in devices for line in device_lines(row)))
@@ -262,6 +264,4 @@ def _show(
         parts.extend(against_tables(against))
     if operators is not None:
         parts.extend(breakdown_tables(operators))
-    for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str))
-        console.print()
+    print_parts(parts)

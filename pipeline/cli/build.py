@@ -256,11 +256,9 @@ def _show(built: Built, as_json: bool) -> None:
     from rich.text import Text
 
     from pipeline.report.text import summary
-    from pipeline.terminal import Terminal
+    from pipeline.terminal import Terminal, print_parts
 
+    print_parts(summary(built.report))
     console = Terminal(highlight=False, markup=False)
-    for part in summary(built.report):
-        console.print(part)
-        console.print()
     console.print(Text.assemble(("release ", "bold"), str(built.folder)), soft_wrap=True)
     console.print(Text.assemble(("digest  ", "bold"), built.reproducible_digest), soft_wrap=True)

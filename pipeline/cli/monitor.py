@@ -47,14 +47,10 @@ if TYPE_CHECKING:
 def monitor(
     release: Path,
     sources: tuple[str, ...],
-    since: Path | None,
-    days: int | None,
-    before: Path | None,
-    save: Path | None,
-    root: str | None,
     public_key: tuple[Path, ...],
     revoked_key: tuple[Path, ...],
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Detect drift: compare statistics from devices with the test set of RELEASE, and recommend an action.
 
@@ -66,21 +62,11 @@ def monitor(
     from pipeline.monitoring import monitor as run
     from pipeline.terminal import harmless
 
-    if days is not None and (since or before):
+    if given["days"] is not None and (given["since"] or given["before"]):
         msg = "--days and --since or --before: each says where the period begins; give one of them"
         raise ConfigError(msg)
     public_keys, revoked = trusted_keys(public_key, revoked_key, required=False)
-    found = run(
-        release,
-        sources,
-        before=before,
-        since=since,
-        days=days,
-        save=save,
-        root=root,
-        public_keys=public_keys,
-        revoked=revoked,
-    )
+    found = run(release, sources, public_keys=public_keys, revoked=revoked, **given)
     for note in found.notes:
         click.echo(harmless(f"note: {note}"), err=True)
     for _, problem in found.problems:
@@ -104,9 +90,8 @@ def monitor(
 
 def _show(found: Monitored) -> None:
     from pipeline.report.monitor import device_table, drift_lines, drift_table
-    from pipeline.terminal import Terminal
+    from pipeline.terminal import print_parts
 
-    console = Terminal(highlight=False, markup=False)
     parts: list[Any] = [f"{found.name}  {found.digest[:16]}  {found.period}"]
     if found.drift.items:
         parts.append(drift_table(found.drift, found.baseline, found.seen))
@@ -118,6 +103,4 @@ def _show(found: Monitored) -> None:
             for device in found.devices
             if device.drift and device.advice
         ]
-    for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str))
-        console.print()
+    print_parts(parts)

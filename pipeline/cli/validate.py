@@ -132,9 +132,6 @@ def _show(report: Report, as_json: bool) -> None:
         click.echo(json.dumps(report.plain()))
         return
     from pipeline.report.text import details, summary
-    from pipeline.terminal import Terminal
+    from pipeline.terminal import print_parts
 
-    console = Terminal(highlight=False, markup=False)
-    for part in (*summary(report), *details(report)):
-        console.print(part)
-        console.print()
+    print_parts((*summary(report), *details(report)))
