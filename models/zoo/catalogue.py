@@ -31,15 +31,15 @@ class Entry:
 _IMAGE = (28, 28, 1)
 _FASHION = "Fashion-MNIST"
 _POWER = "ItalyPowerDemand"
-_DEFAULT = "MLPerf Tiny's residual network; what a build without a model takes"
-_KEYWORDS = "the depthwise-separable network of keyword spotting, on images"
+_DEFAULT = "MLPerf Tiny's residual network; the default model of a build"
+_KEYWORDS = "the depthwise-separable network for keyword spotting, on images"
 
 ZOO = {
     "resnet8": Entry(_DEFAULT, "classification", _IMAGE, _FASHION, "accuracy", 0.9313),
     "lenet5": Entry("LeNet-5", "classification", _IMAGE, _FASHION, "accuracy", 0.9028),
     "ds_cnn": Entry(_KEYWORDS, "classification", _IMAGE, _FASHION, "accuracy", 0.9029),
     "mobilenet_v1_025": Entry(
-        "MobileNetV1 at a quarter of its width", "classification", _IMAGE, _FASHION, "accuracy", 0.9069
+        "MobileNetV1 with width 0.25", "classification", _IMAGE, _FASHION, "accuracy", 0.9069
     ),
     "mobilenet_v2_micro": Entry(
         "seven narrow inverted residual blocks", "classification", _IMAGE, _FASHION, "accuracy", 0.9158

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from models.ports import Port, Task
+    from models.ports import Port
+    from models.task_rules import Task
     from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel
     from pipeline.runtimes.session import ModelDetails, Tensor
 
