@@ -61,9 +61,8 @@ def prepare_model(
         start_tensorflow(0)
         given = _fixed_lengths(graph_of(open_model(model.model)), data.shapes)
         original = build_model(given)
-        choice = choose_preprocessing(
-            _probe(data, _keras_predict(original)), _fixed_ports(model, data), config
-        )
+        probe, ports = _probe(data, _keras_predict(original)), _fixed_ports(model, data)
+        choice = choose_preprocessing(probe, ports, config)
         transforms = choice.transforms
         is_free = not any(TASKS[task].of_input for task in data.tasks)  # else they need it as it is
         graph, lifted, lifts = lift_normalization(given) if is_free else (given, {}, [])
@@ -82,7 +81,7 @@ def prepare_model(
     save_model(reference, out / "reference")
     save_model(prepared, out / "keras" / "model")
     return PreparedModel(
-        inputs=_fixed_ports(model, data),
+        inputs=ports,
         outputs=tuple(
             replace(port, shape=tuple(tensor.shape[1:]))
             for port, tensor in zip(model.outputs, reference.outputs, strict=True)
