@@ -20,7 +20,6 @@ from pipeline.sections import advice
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-DEFAULT_FILE = Path("pipeline.toml")
 ZOO = "zoo:"
 
 # Old keys of pipeline.toml and what replaced them; a number is a place in a list of tables.

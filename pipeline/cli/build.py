@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pipeline.cli.console import ConsoleReporter
-from pipeline.cli.paths import UserPath, UserSource
+from pipeline.cli.paths import DEFAULT_FILE, UserPath, UserSource
 from pipeline.cli.stored import size_option, store_at, store_option
 from pipeline.cli.supervise import is_supervised, report_done, supervise
 
@@ -201,7 +201,7 @@ def _base(
 ) -> tuple[dict[str, Any], str]:
     """What the flags are laid over, and what to name in an error about it."""
     from pipeline.errors import ConfigError
-    from pipeline.settings import DEFAULT_FILE, ZOO, read_toml, zoo_settings
+    from pipeline.settings import ZOO, read_toml, zoo_settings
 
     if is_zoo and model is not None:
         return zoo_settings(model.removeprefix(ZOO)), model

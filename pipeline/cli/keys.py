@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from pipeline.cli.paths import UserPath
+from pipeline.cli.paths import DEFAULT_FILE, UserPath
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -50,7 +50,6 @@ def trusted_keys(
     """
     from deploy.keys import PUBLIC_KEY, REVOKED_KEYS, read_revoked
     from pipeline.errors import ConfigError
-    from pipeline.settings import DEFAULT_FILE
 
     section = _configured()
     known = os.environ.get(PUBLIC_KEY)
@@ -79,9 +78,11 @@ def suggest_expiry(expires: date | None, option: str) -> None:
 
 def _configured() -> dict[str, Any]:
     """Return ``[release]`` of ``pipeline.toml`` in this folder; empty where there is none."""
-    from pipeline.settings import DEFAULT_FILE, read_toml
+    if not DEFAULT_FILE.exists():
+        return {}
+    from pipeline.settings import read_toml
 
-    section = read_toml(DEFAULT_FILE).get("release") if DEFAULT_FILE.exists() else None
+    section = read_toml(DEFAULT_FILE).get("release")
     return section if isinstance(section, dict) else {}
 
 
@@ -92,7 +93,6 @@ def _configured_keys(section: dict[str, Any]) -> tuple[Path, ...]:
         ConfigError: it is no path or list of paths.
     """
     from pipeline.errors import ConfigError
-    from pipeline.settings import DEFAULT_FILE
 
     given = section.get("public_key")
     if given is None:

@@ -12,6 +12,9 @@ import click
 from deploy.keys import is_key_text
 from pipeline.errors import InputError
 
+DEFAULT_FILE = Path("pipeline.toml")
+"""Settings, if no other file is named."""
+
 REASONS = {
     errno.EACCES: "no permission; change it, or name another path",
     errno.EPERM: "not permitted; name another path",
