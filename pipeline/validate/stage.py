@@ -75,8 +75,7 @@ def validate(
     inputs, outputs = len(golden.inputs), len(golden.outputs)
     measured = Measured(folder=out, model_sha256=quantized.sha256, inputs=inputs, outputs=outputs)
     write_report(report, measured.report)
-    for index, array in enumerate(golden.inputs):
-        np.save(measured.golden_input(index), array)
-    for index, array in enumerate(golden.outputs):
-        np.save(measured.golden_output(index), array)
+    for path_of, arrays in ((measured.golden_input, golden.inputs), (measured.golden_output, golden.outputs)):
+        for index, array in enumerate(arrays):
+            np.save(path_of(index), array)
     return measured
