@@ -53,7 +53,7 @@ def _activation(tensor: Any) -> str:
         return found.pop() if len(found) == 1 else ""
     if rule.keeps_range and before:
         return _activation(before[0])
-    if rule.recurs or not hasattr(layer, "activation"):
+    if rule.recurrent or not hasattr(layer, "activation"):
         return ""
     name = str(getattr(layer.activation, "__name__", ""))
     return _activation(before[0]) or name if kind == "Activation" and name == "linear" else name

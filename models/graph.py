@@ -131,9 +131,9 @@ def _tensors(graph: Graph) -> tuple[list[Any], dict[str, tf_keras.layers.Layer]]
 
 def _apply(layer: Layer, instance: tf_keras.layers.Layer, arguments: list[Any]) -> Any:
     rule = LAYERS[layer.kind]
-    if rule.recalls and len(arguments) > 1:
+    if rule.takes_states and len(arguments) > 1:
         return instance(arguments[0], initial_state=arguments[1:])
-    if rule.spreads:
+    if rule.arguments:
         return instance(*arguments)
     return instance(arguments if rule.merges else arguments[0])
 

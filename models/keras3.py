@@ -192,7 +192,7 @@ class _Reader:
         arguments = arguments.for_layer(name)
         named_mask = arguments.keywords.pop("mask", None)
         rule = rule_of(kind)
-        tensors = arguments.tensors(name, ("initial_state",) if rule.recalls else rule.spreads)
+        tensors = arguments.tensors(name, ("initial_state",) if rule.takes_states else rule.arguments)
         training = self._mode(name, kind, config, arguments)
         if kind in MODELS:
             outside, self.frozen = self.frozen, self.frozen or training is False
@@ -207,7 +207,7 @@ class _Reader:
         kind, fields, arrays = without_spectral_norm(
             name, kind, fields_of(config), self.weights.get(place, ())
         )
-        if rule.recurs:
+        if rule.recurrent:
             refuse_single_steps(name, kind, fields, self.shapes[tensors[0]][1])
         layer = read_layer(name, kind, with_channels_last(kind, fields), arrays, self.is_keras3)
         first = is_channels_first(kind, fields)
@@ -371,4 +371,4 @@ def _counts(layer: Layer) -> Sequence[int]:
     if rule.merges:
         return range(1, _MAX_CALLS)
     inner, both = layer.inner or layer, 2 if layer.kind == "Bidirectional" else 1
-    return (1, 1 + LAYERS[inner.kind].states * both) if rule.recalls else (1,)
+    return (1, 1 + LAYERS[inner.kind].states * both) if rule.takes_states else (1,)

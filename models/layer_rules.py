@@ -48,11 +48,11 @@ class LayerRule:
         kernels: returns the shapes of those first arrays whose sizes the configuration decides.
         merges: whether it is called on a list of tensors.
         tensors: how many it may be called on, where the class limits them further.
-        spreads: whether these are arguments of their own instead, some perhaps by the names in ``spreads``.
+        arguments: the names of the arguments that it takes its tensors by instead, if any.
         wraps: whether it holds another layer, in ``config["layer"]``.
-        recalls: whether it may be called on initial states after its input, and return its last ones.
+        takes_states: whether it may be called on initial states after its input, and return its last ones.
         states: how many states it has, if it is one of Keras's three recurrent layers.
-        recurs: whether it goes through a sequence step by step, so that a state may pass between samples.
+        recurrent: whether it goes through a sequence step by step, so that a state may pass between samples.
         mask: whether it drops the mask of its input, passes it on, or skips the masked steps.
         is_activation: the activation that it is by itself.
         keeps_range: whether its output has the range of its input.
@@ -74,11 +74,11 @@ class LayerRule:
     kernels: Callable[[Config, Shape], list[Shape]] = shapes.by_axis
     merges: bool = False
     tensors: range | None = None
-    spreads: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
     wraps: bool = False
-    recalls: bool = False
+    takes_states: bool = False
     states: int = 0
-    recurs: bool = False
+    recurrent: bool = False
     mask: Mask = "drops"
     is_activation: str = ""
     keeps_range: bool = False
@@ -135,8 +135,8 @@ _RECURRENT = partial(
     LayerRule,
     weights=_RECURRENT_KERNELS,
     output=shapes.recurrent,
-    recalls=True,
-    recurs=True,
+    takes_states=True,
+    recurrent=True,
     mask="uses",
     not_in_qat="recurrent layers are converted by post-training quantization",
 )
@@ -145,7 +145,7 @@ _CONV_LSTM = LayerRule(
     _RECURRENT_KERNELS,
     shapes.recurrent_convolved,
     shapes.recurrent_convolution_kernel,
-    recurs=True,
+    recurrent=True,
     mask="uses",
 )
 _ATTENTION = partial(
@@ -233,7 +233,7 @@ LAYERS: dict[str, LayerRule] = {
         _KERNEL * 4,  # of query, key, value and output
         shapes.multi_head,
         shapes.heads,
-        spreads=("query", "value", "key"),
+        arguments=("query", "value", "key"),
     ),
     "Attention": _ATTENTION(
         ("use_scale", "score_mode", "dropout"), _SCALE, shapes.attended, shapes.no_kernel

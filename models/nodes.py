@@ -85,16 +85,16 @@ class Arguments:
             raise ModelError(msg)
         return Arguments(tuple(positional), keywords)
 
-    def tensors(self, name: str, spreads: tuple[str, ...] = ()) -> tuple[int, ...]:
-        """Return the tensors that layer ``name`` is called on; ``spreads`` names its arguments.
+    def tensors(self, name: str, arguments: tuple[str, ...] = ()) -> tuple[int, ...]:
+        """Return the tensors that layer ``name`` is called on; ``arguments`` are the names of its arguments.
 
         Raises:
             ModelError: it is called with something else as well.
         """
         operands = list(self.positional)
-        named = _flat([self.keywords[key] for key in spreads if self.keywords.get(key) is not None])
+        named = _flat([self.keywords[key] for key in arguments if self.keywords.get(key) is not None])
         for key, value in self.keywords.items():
-            if key in spreads or value in _HARMLESS.get(key, (None,)):
+            if key in arguments or value in _HARMLESS.get(key, (None,)):
                 continue
             shown = "another tensor" if isinstance(value, Tensor) else repr(value)[:40]
             msg = f"layer {name!r} is called with {key}={shown}; call it on its input alone"

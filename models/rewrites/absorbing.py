@@ -118,7 +118,7 @@ def absorb_in_readers(
 def _is_state(graph: Graph, reader: int, tensor: int) -> bool:
     """Say whether a recurrent layer reads the tensor as an initial state."""
     call = graph.calls[reader]
-    return LAYERS[graph.layers[call.layer].kind].recalls and tensor in call.inputs[1:]
+    return LAYERS[graph.layers[call.layer].kind].takes_states and tensor in call.inputs[1:]
 
 
 def _passed(layer: Layer, before: Affine, shape: Shape, output: Shape) -> Affine | None:

@@ -29,7 +29,7 @@ def normalise_layers(graph: Graph) -> tuple[Graph, list[Rewrite]]:
     shared: dict[str, tuple[Layer, ...]] = {}
     for call in graph.calls:
         layer = graph.layers[call.layer]
-        if layer.kind == "InputLayer" or LAYERS[layer.kind].recalls:
+        if layer.kind == "InputLayer" or LAYERS[layer.kind].takes_states:
             edit.moved.append(edit.keep(call))
             continue
         if LAYERS[layer.kind].training_only or (

@@ -210,7 +210,7 @@ def make_layer(library, kind, arguments):
 def make_model(library, shape, layer):
     if isinstance(shape, list):
         inputs = [library.Input(part) for part in shape]
-        called = layer(*inputs) if LAYERS[type(layer).__name__].spreads else layer(inputs)
+        called = layer(*inputs) if LAYERS[type(layer).__name__].arguments else layer(inputs)
         return library.Model(inputs, called)
     dtype = "int32" if type(layer).__name__ == "Embedding" else "float32"
     inputs = library.Input(shape, dtype=dtype)
