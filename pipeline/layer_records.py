@@ -60,3 +60,8 @@ class LayerTreatment:
     kind: str
     treatment: str
     reason: str = ""
+
+    @classmethod
+    def of(cls, record: LayerRecord) -> LayerTreatment:
+        """The row of one record."""
+        return cls(name=record.name, kind=record.kind, treatment=record.treatment, reason=record.reason)

@@ -66,10 +66,7 @@ def validate(
         preprocessing=described(model.inputs, model.preprocessing),
         rewrites=model.rewrites,
         unrolled=model.unrolled,
-        layers=tuple(
-            LayerTreatment(name=each.name, kind=each.kind, treatment=each.treatment, reason=each.reason)
-            for each in quantized.layers
-        ),
+        layers=tuple(map(LayerTreatment.of, quantized.layers)),
         notes=tuple(filter(None, (*data.findings, *data.notes, *model.notes, quantized.after_training))),
     )
     inputs, outputs = len(golden.inputs), len(golden.outputs)
