@@ -55,7 +55,7 @@ def card(facts: ReleaseFacts) -> str:
 
 
 def escape(text: object) -> str:
-    """Return text that Markdown shows as it is, on one line, whoever wrote it."""
+    """Return untrusted text escaped for Markdown, on one line."""
     plain = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))
     marked = _MEANING.sub(lambda found: f"{found.group()[:-1]}\\{found.group()[-1]}", plain.strip())
     return "".join(_ENTITIES.get(char, char) for char in marked)

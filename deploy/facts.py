@@ -1,4 +1,4 @@
-"""What a release's papers are made of: plain values that do not differ between two builds of the same."""
+"""The facts in release documents: plain values that are equal in two builds of the same inputs."""
 
 from __future__ import annotations
 

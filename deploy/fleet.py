@@ -1,7 +1,7 @@
 """Many devices, a few at a time: some first to try it on, and a stop where too many fail.
 
 A fleet knows nothing of what is done to a device: that is a function of its address. Every device ends with
-an outcome, whatever happens on the others, and doing the same once more goes on where this ended.
+an outcome, whatever happens on the others, and the same call again resumes where this one ended.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def roll_out(
 ) -> tuple[Outcome, ...]:
     """Do the work on every device, and return the outcomes in the order of the addresses.
 
-    The first ``canary`` devices come first; all others wait for the last of them, and none is begun if one of
-    them failed. After the ``most_failures``-th failure among the others none is begun any more, and those
+    The first ``canary`` devices go first; the others wait for them, and none is started if one of
+    them failed. After the ``most_failures``-th failure among the others no more are started, and those
     that are under way end.
 
     Args:
@@ -141,7 +141,7 @@ def _phase(
         finally:
             for future in begun:
                 address = running[future]
-                left = Outcome(address=address, state="failed", why="left amid its work")
+                left = Outcome(address=address, state="failed", why="stopped while it was running")
                 done[address] = future.result() if future.done() else left
                 on_change(done[address])
         raise

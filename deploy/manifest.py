@@ -63,7 +63,7 @@ class Tensor(Record):
         shape: with the batch, which is 1.
         dtype: numpy's name.
         scale: real = (stored - zero_point) * scale; None where the tensor is not quantized.
-        range: the least and the largest value seen, of a tensor that is not quantized; they differ.
+        range: smallest and largest observed value of a tensor that is not quantized; they differ.
     """
 
     name: str

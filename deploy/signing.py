@@ -80,7 +80,7 @@ def verify_release(
     Args:
         folder: the release, called ``NAME-VERSION-TARGET`` or by its digest.
         public_keys: paths or PEM texts.
-        revoked: fingerprints of keys that count no more, though they be among these.
+        revoked: fingerprints of revoked keys, which are rejected even if they are among these.
         today: on which it must not have expired; None asks the clock, in UTC.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The errors of this package: one line each that says what, where and how to mend it."""
+"""Errors of this package: one line each that says what is wrong, where, and how to fix it."""
 
 
 class ModelError(Exception):

@@ -108,7 +108,7 @@ OPERATION_SETTINGS = (
     *("function", "axis", "keepdims", "begin", "end", "strides", "low", "high", "exponent"),
     *("paddings", "value", "multiples", "transpose_a", "transpose_b", "epsilon", "steps", "indices"),
 )
-"""What the project's own layer ``Operation`` (models/layers.py) is told."""
+"""Settings of the project's own layer ``Operation`` (models/layers.py)."""
 
 _IN_QAT: dict[str, Any] = {"not_in_qat": ""}
 _VOLUME: dict[str, Any] = {

@@ -176,7 +176,7 @@ def _legacy_value(value: Any) -> Any:
 
 
 def _slice(fields: Any) -> Any:
-    """Read ``start:stop:step``; anything else that a dict may be stays one, for nobody to take."""
+    """Read ``start:stop:step``; any other dict stays a dict, which is rejected later."""
     if not isinstance(fields, dict) or not fields.keys() <= {"start", "stop", "step", "class_name"}:
         return fields
     parts = [fields.get(key) for key in ("start", "stop", "step")]

@@ -20,7 +20,7 @@ class Operation:
     Attributes:
         name: usable as a layer's name.
         operands: tensors, and constants as numbers or lists of them.
-        settings: what else it is told; each reader takes what it understands.
+        settings: its other arguments; each reader uses those that it supports.
         shapes: of the tensors among the operands.
     """
 

@@ -103,8 +103,8 @@ class Dropped(NamedTuple):
     """Settings of a file's layers that are dropped and that users should know of.
 
     Each is in the form ``"layer 'name' (kernel_constraint=NonNeg)"``. Constraints, and penalties on weights
-    or activations, change nothing at inference: a further training is without them. States are those of
-    ``stateful=True``, which each sample now starts anew. An argmax is that at the end of a model.
+    or activations, change nothing at inference: further training runs without them. States are those of
+    ``stateful=True``, which each sample now starts from zeros. An argmax is that at the end of a model.
     """
 
     constraints: list[str]

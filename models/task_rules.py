@@ -91,5 +91,5 @@ TASK_RULES: dict[str, TaskRule] = {
 if TYPE_CHECKING:
     Task = str
 else:
-    Task = Literal[tuple(TASK_RULES)]  # for whoever checks values at run time
+    Task = Literal[tuple(TASK_RULES)]  # for checks at run time
 """A key of ``TASK_RULES``: what one output of a model is for."""

@@ -225,7 +225,7 @@ class BoardConfig(Section):
         core: the device of ``pipeline device list`` whose core the board has.
         samples: of the test set, judged on the board.
         inferences: of the soak there.
-        least_memory_mib: where the search for the least memory begins.
+        least_memory_mib: where the search for the minimum memory starts.
         most_memory_mib: where it ends, and what the other runs have.
     """
 
@@ -321,7 +321,7 @@ class ReleaseConfig(Section):
         license: of the model, as an SPDX identifier or expression.
         authors: of the model.
         public_key: what releases are verified with before they are deployed; of a list any one.
-        revoked_keys: a file of fingerprints of keys that count no more.
+        revoked_keys: a file with the fingerprints of revoked keys.
     """
 
     counter: Annotated[int, Field(ge=0, lt=2**63)] | None = None

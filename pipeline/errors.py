@@ -4,8 +4,8 @@
 
     PipelineError            1
      ├ ConfigError           2   a bad flag or an unknown key in pipeline.toml
-     ├ InputError            3   a bad model, data set or file: what, where, how to mend it
-     ├ ToolchainError        4   a tool or version is missing: the command that mends it
+     ├ InputError            3   a bad model, data set or file: what is wrong, where, how to fix it
+     ├ ToolchainError        4   a tool or version is missing: the command that fixes it
      ├ DeviceError           5   a device refused, vanished or has the wrong ABI
      ├ IntegrityError        6   bytes, a name or a date are not what was promised; a downgrade
      ├ GateFailed            1   metric, got, allowed
@@ -40,7 +40,7 @@ INTERRUPTED_EXIT_CODE = 130
 
 
 class PipelineError(Exception):
-    """A failure the user is told about in one line; ``exit_code`` is what the command ends with."""
+    """A failure that is reported in one line; ``exit_code`` is the exit code of the command."""
 
     exit_code: ClassVar[int] = 1
 

@@ -227,7 +227,7 @@ def _after(start: Path, counted: Sequence[Counted]) -> Period:
         known = earlier.get(one.address)
         rest = after(one.total, known, one.address) if known else None
         if rest is None:
-            why = "counts have begun anew since" if known else "is not in"
+            why = "statistics were restarted since" if known else "is not in"
             notes.append(f"{one.address}: {why} {start}; all that it counted is judged")
         seen.append((one.address, rest or one.total))
     return Period(f"after {start}" + (f", {alone.until}" if alone.until else ""), tuple(seen), tuple(notes))

@@ -133,7 +133,7 @@ class Run:
             name = artifact.folder.name
             if not self.store.check(name):
                 cause = f"the stored step {name} is damaged"
-                raise StageError(name.rpartition("-")[0], cause, "build again, which makes it anew")
+                raise StageError(name.rpartition("-")[0], cause, "build again, which creates it again")
 
     def _entry(self, stage: Callable[..., A], inputs: tuple[Any, ...], settings: dict[str, Any]) -> str:
         """Return the name that the step has in the store, ``STAGE-KEY``."""

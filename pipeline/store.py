@@ -346,7 +346,7 @@ def _stats(folder: Path) -> Files:
 
 
 def _share(folder: Path) -> int | None:
-    """Wait until nobody has a folder's lock alone, then share it; None if the folder is not there then."""
+    """Wait for the exclusive lock on a folder to end, then share it; None if the folder is gone by then."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:

@@ -16,7 +16,11 @@ EXEMPT = {GLOSSARY, ROOT / "CHANGELOG.md", *(ROOT / "docs" / "adr").iterdir()}
 PAGES = sorted(
     {*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")} - EXEMPT
 )
-SOURCES = sorted(path for folder in ("calibration",) for path in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(
+    path
+    for folder in ("calibration", "deploy", "models", "pipeline")
+    for path in (ROOT / folder).rglob("*.py")
+)
 
 
 def _rows(heading: str) -> list[tuple[str, str]]:

@@ -88,7 +88,7 @@ def signed(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _integer(value: int) -> str:
-    """The least int64 has no literal in C, nor the least int32 in Kotlin: there, minus is an operator."""
+    """The smallest int64 has no literal in C, nor the smallest int32 in Kotlin: minus is an operator."""
     if value == -(2**63):
         return "(-9223372036854775807 - 1)"
     if value == -(2**31):

@@ -33,7 +33,7 @@ class Port:
         kotlin_type: and in Kotlin.
         scale: literal, or "" where the tensor is not quantized.
         zero_point: in steps.
-        low: literal (float) of the least value that the tensor's type holds; "" of a floating type.
+        low: literal (float) of the smallest value that the tensor's type holds; "" of a floating type.
         high: and of the largest.
     """
 

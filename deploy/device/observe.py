@@ -119,7 +119,7 @@ class Observer:
         }
 
     def _pause(self, inputs: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]], raw: Any) -> None:
-        """Observe this inference, unless the wait for the next one was only interrupted, and wait anew."""
+        """Observe this inference and wait again, unless only the wait for the next one was interrupted."""
         if len(self._latencies) >= _LATENCIES:
             self._fold_latencies()
         if self._then:

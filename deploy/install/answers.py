@@ -175,7 +175,7 @@ def read_manifest_text(text: str) -> Manifest | None:
 
 
 def unexpected(transport: Transport, said: str, expected: str = "") -> TransportError:
-    """Return the error for an answer that is none."""
+    """Return the error for an invalid answer."""
     instead = f", expected was {expected}" if expected else ""
     return TransportError(
         f"{transport}: its answer has {quoted(said)}{instead}; is that device what it should be?"

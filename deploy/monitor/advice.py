@@ -102,8 +102,8 @@ def _moved_inputs(
     yield Advice(
         "retrain",
         f"{said}, and so did the answers ({_said(outputs) or 'less sure'})",
-        "collect and label samples from these devices and train with them; first see whether something "
-        "before the model changed, such as exposure, mounting or preprocessing, because that is mended there",
+        "collect and label samples from these devices and train with them; first check whether something "
+        "in front of the model changed, such as exposure, mounting or preprocessing, and fix that",
     )
     if clipped:
         yield Advice(
@@ -126,7 +126,7 @@ def _moved_answers(outputs: list[Item]) -> Advice:
         "retrain",
         f"answers moved ({_said(outputs)}) on inputs of the same brightness and spread: other things "
         "are seen, or the same ones otherwise, such as turned or blurred",
-        "look at samples, mend what changed before the model, else label some and train with them",
+        "look at samples, fix what changed in front of the model, or label some and train with them",
     )
 
 

@@ -25,7 +25,7 @@ Verdict = Literal["same", "drifted", "not enough samples"]
 FALSE_ALARMS = 0.05
 """How often a whole comparison may call the same inputs drifted."""
 KS_FLOOR, KS_LARGE = 0.085, 0.25
-"""The least move of samples that 500 of them can tell from chance among nine comparisons."""
+"""Smallest change that 500 samples can distinguish from chance among nine comparisons."""
 PSI_FLOOR, PSI_LARGE = 0.1, 0.25
 """What the PSI's users call a moderate and a large shift (Siddiqi 2006)."""
 RATIO_FLOOR, RATIO_LARGE = 1.2, 1.5

@@ -214,6 +214,6 @@ def _place(counts: Sequence[int], share: float) -> float:
 
 
 def _needed(rate: float, before: int) -> int | None:
-    """The least n of which ``1/n + 1/before`` is at most ``rate``."""
+    """Return the smallest n for which ``1/n + 1/before`` is at most ``rate``."""
     left = rate - 1 / max(before, 1)
     return math.ceil(1 / left) if left > 0 else None

@@ -25,7 +25,7 @@ def after(seen: Statistics, earlier: Statistics, where: str) -> Statistics | Non
     """Return what a device counted after ``earlier``.
 
     Returns:
-        None if ``earlier`` is no beginning of ``seen``: of another release, or the device has started anew.
+        None if ``seen`` does not continue ``earlier``: another release, or restarted statistics.
     """
     same = earlier.model_copy(update={name: getattr(seen, name) for name in ("name", "version", "target")})
     if same.digest != seen.digest:

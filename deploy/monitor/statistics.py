@@ -167,7 +167,7 @@ def read_statistics(raw: bytes, where: str) -> Statistics:
     Raises:
         DeployError: they are damaged.
     """
-    return _read(Statistics, raw, where, "let the device count anew: remove its statistics.json")
+    return _read(Statistics, raw, where, "remove statistics.json on the device to restart its statistics")
 
 
 def read_saved(raw: bytes, where: str) -> Saved:

@@ -46,7 +46,7 @@ def parse_serial(text: str) -> str:
 
 
 class AdbTransport:
-    """A way to a device over adb.
+    """The transport over adb.
 
     Args:
         serial: as ``adb devices`` lists it; host:port is connected to; "" for the only device.
@@ -65,7 +65,7 @@ class AdbTransport:
         """Run a command there; see ``Transport.run``."""
         line = command_line(words)
         self._prepare()
-        # adb ends with 0 where its link is cut amid a command: the shell has to say that it ended.
+        # adb exits with 0 if its link breaks during a command: the shell has to confirm the end.
         end = secrets.token_hex(8)
         told = self._adb(["shell", "-T", f"( {line} )\nprintf '\\n%s %d\\n' {end} $?"], timeout_s)
         out, found, rest = told.out.rpartition(f"\n{end} ".encode())
@@ -152,7 +152,7 @@ class AdbTransport:
         return self._error(errors[-1] if errors else "the link was cut")
 
     def _failed(self, told: Ran) -> TransportError:
-        """Return the error for how a command ended; the next use looks for the device anew."""
+        """Return the error for the end of a command; the next use looks for the device again."""
         self._is_ready = False
         return self.unreachable(told.err if _errors(told.err) else "")
 

@@ -1,4 +1,4 @@
-"""The ways to a device by their addresses."""
+"""Open transports by address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A way to a device that fails as told: for tests that cut an installation at every one of its steps.
+"""A transport with fault injection, for tests that interrupt an installation at each of its steps.
 
 An operation is a ``run``, a ``push`` or a ``pull``, counted from 1. Run once with no fault to learn how many
 there are, then once for each::
@@ -37,7 +37,7 @@ class Fault:
         kind: ``"lost"``: the link is gone before the operation, ``"lost after"``: once it took effect and
             before its answer; ``"cut"``: in the middle of a push, of which half arrives (a run or pull is
             lost); ``"full"``: a push finds no room for its second half; ``"truncated"`` and ``"corrupt"``:
-            half of the file arrives, or another bit, and nobody says so (a run is as ever); ``"slow"``.
+            half of the file arrives, or another bit, without an error (a run is as ever); ``"slow"``.
         at: the number of the operation, from 1.
         of: the operations that ``at`` counts; None for all.
         lasts: whether every later one fails as well, as on a link that stays down.

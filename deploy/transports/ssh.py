@@ -192,7 +192,7 @@ class SshAddress:
 
 
 class SshTransport:
-    """A way to a device over one ssh connection, which is made at the first use and again where it was cut.
+    """The transport over one ssh connection, which is opened at the first use and again after it broke.
 
     The connection's socket is in a folder of its own: one that the user's ssh shares already is left alone.
     It serves one thread. A command that takes too long may go on over there.

@@ -1,4 +1,4 @@
-"""What every way to a device can do."""
+"""The interface of transports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a table is written: its encoding, delimiter, decimal mark and header, told from its first rows."""
+"""Detect encoding, delimiter, decimal mark and header of a table from its first rows."""
 
 from __future__ import annotations
 

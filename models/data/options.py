@@ -38,7 +38,7 @@ class Feature:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """What cannot be told from the data alone.
+    """Settings that cannot be inferred from the data.
 
     Attributes:
         test_fraction: of the samples, where the source has no test samples; between 0 and 1.
@@ -47,9 +47,9 @@ class DataOptions:
         target: columns of a table that hold the targets; empty: one named label, target, class or y, else the
             last ones.
         columns: columns of a table that are inputs, in the model's order; empty: all others.
-        decimal: the decimal mark of a table, ``"."`` or ``","``; empty: told from the first rows.
+        decimal: the decimal mark of a table, ``"."`` or ``","``; empty: detected from the first rows.
         missing: what stands for a missing value in a table, besides the usual marks.
-        features: of a TFRecord by name; empty: told from the first record.
+        features: of a TFRecord by name; empty: inferred from the first record.
         interpolation: of scaled images: nearest, bilinear, bicubic, lanczos, area or box, as Pillow has
             them, or bilinear-no-antialias, as ``tf.image.resize`` has it.
         group: what samples of one group share, so that all of them are on one side of a split: a column of a

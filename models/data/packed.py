@@ -56,7 +56,7 @@ def open_bytes(path: Path, *, packed: bool | None = None) -> Iterator[IO[bytes]]
 
     Args:
         path: the file.
-        packed: whether it is; None: told from its first bytes.
+        packed: whether it is compressed; None: detected from its first bytes.
 
     Raises:
         DataError: inside the block too: it is damaged, or unpacks to more than it may.

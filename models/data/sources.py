@@ -42,11 +42,11 @@ def load_data(
             or of an embedding without labels), ``train.npy`` and ``test.npy``: int64 rows, ascending.
         inputs: of the model.
         outputs: of the model.
-        options: what cannot be told from the data.
+        options: settings that cannot be inferred from the data.
         seed: of the split, where the source has no test samples.
 
     Raises:
-        DataError: the source cannot be used; the message says what, where and how to mend it.
+        DataError: the source cannot be used; the message says what is wrong, where, and how to fix it.
     """
     try:
         return _load(source, folder, tuple(inputs), tuple(outputs), options or DataOptions(), seed)

@@ -246,7 +246,7 @@ def check_finite(rows: Array, name: str, at: int) -> None:
         return
     wrong = np.argwhere(~np.isfinite(rows))[0]
     place = (at + int(wrong[0]), *map(int, wrong[1:]))
-    msg = f"{name}: {rows[tuple(wrong)]} at index {place}; remove or mend that sample"
+    msg = f"{name}: {rows[tuple(wrong)]} at index {place}; remove or fix that sample"
     raise DataError(msg)
 
 

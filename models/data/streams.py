@@ -80,7 +80,7 @@ def batches_of_stream(
     notes: list[str],
     max_samples: int,
 ) -> Iterator[Batch]:
-    """Read samples, or batches of them, told apart by the model's input shape.
+    """Read samples or batches, distinguished by the model's input shape.
 
     Args:
         stream: yields x or (x, y) or (x, y, weights).

@@ -101,7 +101,7 @@ def _groups(readers: Sequence[_Reader], group: str) -> Iterator[str]:
 
 
 def table_files(folder: Path) -> tuple[Path, Path | None]:
-    """Return the tables of a folder to train on and to test on, told by a word in their names.
+    """Return the training and the test table of a folder, recognized by a word in their names.
 
     Raises:
         DataError: there is none to train on, or several.

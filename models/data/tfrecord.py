@@ -59,7 +59,7 @@ def read_tfrecord(path: Path, inputs: Sequence[Port], outputs: Sequence[Port], o
     if not spec:
         spec = _infer_spec(first, inputs, outputs)
         said = ", ".join(f"{name!r} is the {feature.role} ({feature.kind})" for name, feature in spec.items())
-        notes.append(f"told from the first record: {said}")
+        notes.append(f"inferred from the first record: {said}")
     order = _in_order(spec, inputs, outputs, str(path))
     decoders = _decoders(spec, order, inputs, outputs, options.interpolation, first)
     batches = [

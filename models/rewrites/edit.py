@@ -1,4 +1,4 @@
-"""A graph being written anew, call by call."""
+"""Rewrite a graph, call by call."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ until a program resets it; on a GRU it crashes. Unrolled, either is matrix produ
 
 The unrolled cell computes each gate by itself (tf_keras's ``implementation=1``): of the products of all gates
 at once the converter leaves the SPLIT in float in some models. A Bidirectional becomes its two layers, and
-what it reverses is put together anew step by step, because the int8 REVERSE_V2 does not adapt the scale of
+the reversed sequence is assembled step by step, because the int8 REVERSE_V2 does not adapt the scale of
 what it moves.
 """
 

@@ -171,7 +171,7 @@ def _build(target: Target, config: BuildConfig, out: Path, store: Store, key: Pa
 
 
 def _signer(key: Path | None) -> tuple[Path | str | None, str | None]:
-    """The key to sign with, if any, and its password; what is wrong with them is told at once."""
+    """Return the signing key, if any, and its password; an unusable one is an error before any work."""
     from deploy.keys import read_private, signer
 
     signing, password = signer(key)

@@ -29,7 +29,7 @@ FORMS = ("RELEASE --to ADDRESS... [OPTIONS]", "status|list|rollback|prune NAME -
 
 
 class Forms(click.Group):
-    """A group in which a first word that is none of its commands is a release to deploy."""
+    """A group in which an argument that is not a subcommand is a release to deploy."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         args = args or ["--help"]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 
 WIDEST = 2000
-AGAIN = "the same command goes on where this ended"
+AGAIN = "run the same command again to continue"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import sys
 PARENT = "EDGE_PIPELINE_SUPERVISOR"
 """The process id of the command that supervises this one, see ``supervise.py``."""
 
-MESSAGE = "pipeline: interrupted; the same command goes on where it was"
+MESSAGE = "pipeline: interrupted; run the same command again to continue"
 _EXIT_CODE = 130
 _AGAIN_S = 0.02
 

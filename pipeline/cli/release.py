@@ -53,7 +53,7 @@ def release(
     from pipeline.release.repackage import repack
 
     signing, password = signer(key)
-    # A key that cannot be used is told before anything is copied.
+    # Check the key before anything is copied.
     signed_by = fingerprint_of(read_private(signing, password).public_key()) if signing else None
     folder = repack(
         release,

@@ -76,7 +76,7 @@ def show(done: str, found: dict[str, Any]) -> None:
         "runs on": f"{found['machine']}, Android {found['android_abi']}, with {needs}",
         "files": f"{found['files']}",
         "digest": found["digest"],
-        "signed by": signer or "nobody; sign it with --key, or EDGE_PIPELINE_SIGNING_KEY",
+        "signed by": signer or "no one; sign it with --key or EDGE_PIPELINE_SIGNING_KEY",
     }
     for name, value in rows.items():
         style = {done: "bold green" if signer else "", "signed by": "" if signer else "yellow"}.get(name, "")

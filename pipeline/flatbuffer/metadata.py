@@ -36,7 +36,7 @@ class TensorMetadata:
         mean: raw values become the model's by ``(raw - mean) / std``: one, or one for each channel; empty
             where they go in as they are.
         std: likewise.
-        low: the least real value that it can hold; empty where that is not known.
+        low: the smallest real value that it can hold; empty where that is not known.
         high: the largest, likewise.
         labels: name of the attached file that has a label for each entry of its last axis; "" for none.
     """

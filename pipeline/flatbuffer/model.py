@@ -123,7 +123,7 @@ class TfliteModel:
         size_bytes: of the file.
         sha256: of the file, hexadecimal.
         content: the file.
-        min_runtime_version: the least TensorFlow release that runs it, by the converter's word, e.g. "2.3.0";
+        min_runtime_version: oldest TensorFlow release that runs it, according to the converter, e.g. "2.3.0";
             "" where it gives none.
     """
 

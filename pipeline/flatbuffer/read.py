@@ -34,7 +34,7 @@ def read_tflite(
         allow_custom: names of the custom and Flex operators that the caller's runtime has; None for any.
 
     Raises:
-        InputError: in one line, what is wrong, where, and how to mend it.
+        InputError: in one line, what is wrong, where, and how to fix it.
     """
     if isinstance(source, bytes):
         content, name = source, name or "the model"

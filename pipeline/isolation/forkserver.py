@@ -114,7 +114,7 @@ def fork(options: dict[str, Any], environment: dict[str, str], pipes: dict[str, 
             process = _running().fork(request, [stdin, pipes["status"], pipes["result"], pipes["log"]])
             if process is None:
                 stop()
-    except BaseException:  # the answer may be under way: it is nobody else's
+    except BaseException:  # the answer may be under way: it belongs to no one else
         os.close(ours)
         stop()
         raise
@@ -153,7 +153,7 @@ def serve(control: int, parent: int) -> None:
     outlive_parent()  # the kernel means the thread that started this; from here on the socket says it
     gc.collect()
     gc.freeze()  # so that a child's collections do not copy the memory that it shares
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them by number
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no one waits for them by number
     with socket.socket(fileno=control) as requests:
         while True:
             message, descriptors, _, _ = socket.recv_fds(requests, MAX_MESSAGE, 4)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 COARSE = 4
 """Bins of a device's histogram that are one here: training samples are few."""
 UNCOVERED = 0.02
-"""Of the field, from which the user is told that training samples are not like it."""
+"""Share of the field without similar training samples from which the user is warned."""
 
 Trait = tuple[str, "NDArray[np.int64]", "NDArray[np.float64]"]
 """What it is, which bin each training sample is in, and the field's counts."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 CHECKED_SAMPLES = 1000  # of the test samples, and as many of the training samples
 MOST_VALUES = 20_000_000  # of an output, of those samples together
-# Of fewer test samples chance is not told from bad luck: training samples decide along with them.
+# With fewer test samples chance cannot be distinguished from bad luck: training samples are added.
 FEW_TEST_SAMPLES = 50
 MANY_TEST_SAMPLES = 200
 MOST_TRIED = 2  # lines

@@ -148,7 +148,7 @@ def _normalization(transform: Transform) -> tuple[tuple[float, ...], tuple[float
 
 
 def _range(tensor: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The real numbers that the least and the largest stored value stand for."""
+    """Return the real values of the smallest and the largest stored value."""
     if len(tensor.scales) != 1:
         return (), ()
     limits = np.iinfo(tensor.dtype)

@@ -1,4 +1,4 @@
-"""The papers of a release, of what does not differ between builds: model card, materials, provenance.
+"""Write the release documents from facts that are equal in all builds: model card, materials, provenance.
 
 Times, memory and instruction counts are in the reports alone. So are the gates that judge them.
 """
@@ -57,7 +57,7 @@ TOOLS = (
 )
 """Distributions that the documents name with their versions."""
 LOWEST_CLASSES = 5
-# Gates that judge what is measured anew, and differs a little, in every build.
+# Gates on measurements that differ slightly in every build.
 MEASURED: frozenset[GateName] = frozenset(
     {"stability", "faults", "board", "instructions", "latency", "regression"}
 )

@@ -42,7 +42,7 @@ class Observed(Artifact):
 
     Attributes:
         samples: that were counted.
-        input_ranges: for each input the least and largest value seen, None where it is quantized.
+        input_ranges: for each input the smallest and largest observed value, None if it is quantized.
         output_ranges: likewise.
         raw: for each input the dtype of the raw values, the lowest and the highest.
     """
@@ -185,7 +185,7 @@ def _contracts(
 
 
 def _range(values: NDArray[Any]) -> tuple[float, float]:
-    """The least and the largest finite value; around a single one as much room as histograms need."""
+    """Return the smallest and the largest finite value, widened if they are equal, as histograms need."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     room = max(abs(low) / 2, 0.5)

@@ -36,7 +36,7 @@ FINAL = 500  # the last three digits of a final version's counter; a fourth numb
 MOST_PART = 999  # of the second and third number of a version
 MOST_FOURTH = 499
 MOST_OF_STAGE = 99  # of the number after rc or another stage
-# The least that a device's counter of releases, a signed 64-bit integer, does not hold.
+# The smallest rollback index that does not fit into a signed 64-bit integer.
 TOO_HIGH = 2**63
 
 

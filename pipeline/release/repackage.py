@@ -1,4 +1,4 @@
-"""An old release under a new version, counter or expiry: the model and its papers stay byte for byte.
+"""Repackage a release with a new version, rollback index or expiry date; model and documents do not change.
 
 The manifest, what is made of it, and the signature are new.
 """
@@ -72,7 +72,7 @@ def repack(
 
 def _changed(old: Manifest, version: str | None, counter: int | None, expires: date | None) -> Manifest:
     if expires is not None and expires < datetime.now(UTC).date():
-        msg = f"--expires {expires} is over; name a day to come"
+        msg = f"--expires {expires} is in the past; give a future date"
         raise ConfigError(msg)
     wanted = old.version if version is None else version
     name = release_name(old.name, wanted, old.target)

@@ -31,8 +31,8 @@ def board_tables(run: BoardRun) -> Iterator[Table]:
     table.add_row(f"largest difference of {latency.boots} boots", f"{latency.largest_difference:.4%}")
     table.add_row("resident memory of the process", _mib(memory.resident_bytes))
     table.add_row("  of it Python and the runtime", _mib(memory.runtime_bytes))
-    table.add_row("least memory of the process", _least(run.process_memory))
-    table.add_row("least memory of the board", _least(run.board_memory))
+    table.add_row("minimum memory of the process", _least(run.process_memory))
+    table.add_row("minimum memory of the board", _least(run.board_memory))
     table.add_row(f"changed outputs in {soak.inferences} inferences", f"{soak.changed_outputs}")
     table.add_row("memory growth", f"{soak.growth_bytes_per_inference:,.1f} bytes/inference")
     yield table

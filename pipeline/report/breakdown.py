@@ -48,7 +48,7 @@ def _operators(found: Breakdown) -> Table:
 def _layers(found: Breakdown) -> Table:
     groups: dict[str, list[OperatorCost]] = defaultdict(list)
     for row in _by_cost(found, found.operators):
-        groups[row.layer or "not told by the file"].append(row)
+        groups[row.layer or "unknown layer"].append(row)
     ordered = sorted(groups.items(), key=lambda group: -sum(_cost(found, row) for row in group[1]))
     table = make_table("Layers by cost", "layer", "operators", *_columns(found), numbers=_count(found) + 1)
     for layer, rows in ordered[:MOST_OPERATORS]:

@@ -36,7 +36,7 @@ class Live:
 
     Args:
         doing: what is done to the devices, such as ``"deploy"``.
-        addresses: of all devices; a single one's failure is the command's own error, and not told.
+        addresses: of all devices; the failure of a single one is the error of the command, not printed here.
     """
 
     def __init__(self, doing: str, addresses: Sequence[str]) -> None:

@@ -86,7 +86,7 @@ def _heat(shifts: Sequence[ShiftResult]) -> Table:
     """Excess of every shift by severity."""
     levels = sorted({level.severity for shift in shifts for level in shift.severities})
     columns = (*(f"severity {level}" for level in levels), "all")
-    title = "Excess by severity, points; (in brackets: the float model itself is of no use)"
+    title = "Excess by severity, points; (in brackets: the float model itself fails)"
     table = make_table(title, "shift", *columns, numbers=len(columns))
     for shift in shifts:
         by_level = {level.severity: level for level in shift.severities}

@@ -22,7 +22,7 @@ def quantize_inputs(
     """Return ``inputs`` as the integers that LiteRT's QUANTIZE operator would feed the model.
 
     The operator (XNNPACK and builtin kernels of LiteRT 2.3 alike) multiplies by the float32 inverse of the
-    scale and rounds half to even; this does the same, to the bit. The reference kernels divide and round
+    scale and rounds half to even; this is bit-exact with it. The reference kernels divide and round
     half away from zero instead, so they differ where an input lies midway between two steps.
 
     Args:

@@ -35,7 +35,7 @@ class Reduced:
     Attributes:
         rows: arrays with one entry a sample.
         totals: sums over the samples.
-        classes: how many the model tells apart, where it does.
+        classes: number of classes of the model, if it has classes.
     """
 
     rows: dict[str, NDArray[Any]]

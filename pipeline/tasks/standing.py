@@ -64,7 +64,7 @@ class Standard:
         return f"{of}{figures}, the best constant answer ({self.constant}) has {self.chance:.1%}"
 
 
-# What outputs name, each a function of outputs (n, ...) and whether they are logits, told from their range if
+# Classes named by outputs, as a function of outputs (n, ...) and whether they are logits, inferred if
 # None: ids (n, positions), or (n, labels) of 0 and 1.
 
 

@@ -63,7 +63,7 @@ def _native_stderr_closed() -> Iterator[None]:
     """Send file descriptor 2 nowhere: TensorFlow's C++ writes to it before any log level is set."""
     sys.stderr.flush()
     kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a file descriptor is what is wanted
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - needs a file descriptor
         os.dup2(nowhere.fileno(), 2)
     try:
         yield

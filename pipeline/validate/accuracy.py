@@ -39,7 +39,7 @@ class Judge:
         task: what the output is for.
         seed: of the bootstrap.
         output: its name; "" where the model has one output.
-        from_logits: whether outputs are logits; told from the float model's range in the first chunk if None.
+        from_logits: whether outputs are logits; if None, inferred from the float model's first chunk.
         bootstrap: how many resamples the intervals are made of.
         classes: names of the classes, labels or numbers that the output has.
     """

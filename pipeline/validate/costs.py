@@ -10,7 +10,7 @@ kind                      what it is                                            
 ``device``                real hardware, reached over ssh or adb                    microseconds
 ========================  ========================================================  ==================
 
-Each is a type of its own with no number that is common to all of them, so that whoever prints or compares one
+Each kind is a separate type without a common number, so that code that prints or compares one kind
 cannot be given another.
 """
 

@@ -1,4 +1,4 @@
-"""What is done to a model while it runs: odd inputs, company, a kill, less memory, fewer cores.
+"""Faults during a run: edge-case inputs, concurrent interpreters, a kill, a memory limit, fewer cores.
 
 Each function makes a few entries of the report's table of faults. On the host without root: the limits are
 RLIMIT_DATA, the affinity mask, niceness and bursts of SIGSTOP, and the entries say so. Real cgroups and

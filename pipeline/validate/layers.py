@@ -1,4 +1,4 @@
-"""The Keras layer that an operator of a .tflite file came from, told by the names that the converter left."""
+"""Infer the Keras layer of each operator of a .tflite file from the names that the converter wrote."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ class Measurement:
     def _side_by_side(
         self, host: Runtime, other: Runtime, devices: list[Runtime], parts: Parts | None
     ) -> _Measured:
-        """Whatever does not mind company."""
+        """Run the measurements that tolerate concurrent load."""
         others = tuple(filter(None, (self.baseline, self.against)))
         jobs: list[Callable[[], Any]] = [
             partial(answer_and_count, device, self.quantized, self.golden, others) for device in devices

@@ -17,7 +17,7 @@ BEYOND = 10
 
 
 def odd_inputs(ordinary: list[NDArray[Any]], details: ModelDetails) -> dict[str, list[NDArray[Any]]]:
-    """Odd inputs by name, each for every input an array (4, ...) of its own dtype.
+    """Return edge-case inputs by name, each with an array (4, ...) per input in its dtype.
 
     Args:
         ordinary: samples, for each input an array (n, ...).

@@ -223,7 +223,7 @@ class _Output:
         )
         samples = max(judged.samples for judged in levels.values())
         if not useful:
-            problems.append("the float model itself is of no use at any severity")
+            problems.append("the float model itself fails at every severity")
         return replace(
             empty,
             samples=samples,

@@ -1,7 +1,7 @@
 """Does a model keep its answers, its speed and its memory: over a long run, side by side, after faults?
 
 Speed is processor time, which other processes take nothing of, set against fresh interpreters. Between two
-blocks of inferences the model is loaded anew into two further processes: what slows all of them is the
+blocks of inferences the model is loaded again in two other processes: what slows all of them is the
 machine, and what slows one fresh interpreter against the other is noise. Only what slows the old one beyond
 that is ageing.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pipeline.runtimes.session import ModelDetails, SoakBlock
 
 BLOCKS = 50
-"""That the first inferences of a soak are cut into; further minutes make as many again at the least."""
+"""Number of blocks of the first inferences of a soak; further minutes add at least as many."""
 
 SETTLED = 0.2
 """Share of the run in which caches fill and the allocator takes what it needs: no part of a slope."""
@@ -81,7 +81,7 @@ class SoakResult:
 
     @property
     def leak_bytes_per_inference(self) -> float:
-        """What memory grows by at the least: the lower end of the slope's interval, or 0."""
+        """Return the proven memory growth: the lower end of the trend's interval, or 0."""
         return max(self.growth.low, 0.0) if self.growth else 0.0
 
 
@@ -179,7 +179,7 @@ def soak(
 def _fresh_cpu_us(session: Session, model: Path, samples: list[NDArray[Any]], cpu_us: float) -> float:
     """Median processor time of an inference in a new interpreter, after three that warm it up.
 
-    There are enough inferences for a median, in little time: 20 ms where that is many.
+    There are enough inferences for a median within 20 ms, if that is many.
     """
     session.load(model)
     runs = min(50, max(5, int(20_000 / max(cpu_us, 1.0))))

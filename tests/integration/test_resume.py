@@ -87,7 +87,7 @@ def test_ctrl_c_ends_with_130_one_line_and_no_child_left(stage, journey):
     stop = journey[0][stage, signal.SIGINT]
 
     assert stop.code == 130
-    assert stop.stderr.splitlines()[-1] == "pipeline: interrupted; the same command goes on where it was"
+    assert stop.stderr.splitlines()[-1] == "pipeline: interrupted; run the same command again to continue"
     assert "Traceback" not in stop.stderr
     assert stop.children
     assert stop.orphans == []

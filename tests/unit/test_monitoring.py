@@ -118,7 +118,7 @@ def test_a_device_that_began_anew_is_judged_on_all_that_it_counted(release, seen
     found = watch(release, [seen(count=600)], since=saved)
 
     assert found.seen.observed == 600
-    assert "counts have begun anew since" in found.notes[0]
+    assert "statistics were restarted since" in found.notes[0]
 
 
 def test_a_period_has_one_beginning(release, seen, tmp_path):

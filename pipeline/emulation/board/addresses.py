@@ -1,4 +1,4 @@
-"""The ways to devices by their addresses, the running emulated board's among them."""
+"""Open transports by address, including the running emulated board."""
 
 from __future__ import annotations
 

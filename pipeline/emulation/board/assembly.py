@@ -58,7 +58,7 @@ ACCOUNTS = {
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
     "etc/shadow": "root:*:19000:0:99999:7:::\nsshd:*:19000:0:99999:7:::\n",
 }
-"""What base-passwd's maintainer script would write. ``*``: nobody logs in with a password."""
+"""What base-passwd's maintainer script would write. ``*``: no login with a password."""
 
 PROPERTIES = """\
 ro.product.cpu.abi=arm64-v8a
@@ -81,7 +81,7 @@ echo "$2"
 
 ADB = """\
 #!/bin/sh
-# Debian's adb on the libraries beside it. It starts itself anew as its server, so the loader is the system's.
+# Debian's adb on the libraries beside it. It restarts itself as its server, so the loader is the system's.
 host=$(dirname "$(readlink -f "$0")")
 LD_LIBRARY_PATH="$host/adb-libraries" exec "$host/usr/lib/android-sdk/platform-tools/adb" "$@"
 """

@@ -2,7 +2,7 @@
 
 The board's network reaches nothing, and only this machine reaches the board. Its host key and the key that
 opens it are made for the one board; both sides know each other's and take no other. Its adbd is the real one,
-as Debian builds it, and asks for no key: whoever is on this machine may use it.
+as Debian builds it, and asks for no key: every user of this machine can connect.
 
 What is written on the board is lost when it ends, except on a persistent disk: that is mounted on /opt, and a
 folder of it on /data/local/tmp.

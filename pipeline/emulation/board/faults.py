@@ -45,7 +45,7 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True)
 class MemorySearch:
-    """The least memory in which the model runs to its end without reading a page twice, found by halving.
+    """Minimum memory in which the model runs without reading a page twice, found by bisection.
 
     Attributes:
         of: ``"board"``: the board's whole memory, kernel and all; ``"process"``: what the control group of
@@ -111,7 +111,7 @@ def measure_limits(
     memory_mib: int,
     timeout_s: float,
 ) -> tuple[MemorySearch, Fault]:
-    """Find the least memory of the model's process, and end it with SIGKILL and start it again.
+    """Find the minimum memory of the model's process, then kill it with SIGKILL and restart it.
 
     Args:
         inputs: as for ``run_bench``.
@@ -175,7 +175,7 @@ def find_min_memory(
     resident_mib: int,
     timeout_s: float,
 ) -> MemorySearch:
-    """Find the least memory with which the board boots and the model runs to its end; two boots at a time.
+    """Find the minimum memory with which the board boots and the model runs; two boots at a time.
 
     Args:
         inputs: for each of the model's inputs an array (n, ...) of its own dtype.

@@ -31,10 +31,10 @@ class BoardRun:
     Attributes:
         device: the device whose core the board has.
         title: the runtime and the board in words.
-        memory_mib: what the board has, but for the search of the least.
+        memory_mib: memory of the board, except in the search for the minimum.
         nanoseconds_per_instruction: what the deterministic time counts.
-        board_memory: the least memory of the whole board.
-        process_memory: the least memory of the model's process.
+        board_memory: the minimum memory of the whole board.
+        process_memory: the minimum memory of the model's process.
         faults: quotas of the processor, and SIGKILL with a restart.
     """
 

@@ -20,7 +20,7 @@ def bit_exactness(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """Every device returns the host's bits, so that the host's accuracy is the device's.
 
     A device that is off by no more than the allowed steps is judged on its own accuracy, and a warning says
-    so. XNNPACK kernels agree to the bit; builtin ones such as SOFTMAX have tables of their own on Arm.
+    so. XNNPACK kernels are bit-exact; builtin ones such as SOFTMAX have their own tables on Arm.
     """
     most = allowed.bit_difference_steps
     limit = f"all equal, or within {most}" if most else "all equal"

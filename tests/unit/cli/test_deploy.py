@@ -365,7 +365,7 @@ def test_an_interrupt_shows_what_was_done_and_the_same_command_goes_on(release, 
 
     assert process.returncode == 130
     assert [one["state"] for one in json.loads(out)["devices"]] == ["installed", "installed", "not begun"]
-    assert err.splitlines()[-1] == "pipeline: interrupted; the same command goes on where it was"
+    assert err.splitlines()[-1] == "pipeline: interrupted; run the same command again to continue"
     assert not (devices / "two/tiny/.lock").exists()
     states = [one["state"] for one in json.loads(pipeline(*words).out)["devices"]]
     assert states == ["already active", "already active", "installed"]

@@ -15,7 +15,7 @@ COMMAND = Path(sys.executable).with_name("pipeline")
 # A command that has been heard of in the tenth of a second: the interpreter's own start is not ours.
 READY = "import sys; sys.argv = ['pipeline', *sys.argv[1:]]; from pipeline.cli import interrupt; import os; "
 READY += "os.write(1, b'ready'); from pipeline.cli import main; main()"
-MESSAGE = "pipeline: interrupted; the same command goes on where it was"
+MESSAGE = "pipeline: interrupted; run the same command again to continue"
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_ctrl_c_ends_with_130(failing):
     ended = failing(KeyboardInterrupt())
 
     assert ended.code == 130
-    assert ended.err.strip() == "pipeline: interrupted; the same command goes on where it was"
+    assert ended.err.strip() == "pipeline: interrupted; run the same command again to continue"
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_an_encrypted_key_needs_its_password(release, tmp_path, pipeline, monkey
 def test_without_a_key_it_is_unsigned_and_says_so(release, tmp_path, pipeline):
     ended = pipeline("release", release, "--out", tmp_path / "new")
 
-    assert "signed by nobody; sign it with --key" in " ".join(ended.out.split())
+    assert "signed by no one; sign it with --key" in " ".join(ended.out.split())
     assert not (tmp_path / "new" / release.name / "release.sig").exists()
 
 

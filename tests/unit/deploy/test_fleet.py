@@ -230,7 +230,7 @@ def test_a_second_interrupt_waits_for_nobody(tmp_path):
     assert code == 130
     assert time.monotonic() - begun < 300
     assert {line.strip() for line in heard[2:]} == {
-        "a failed left amid its work", "b failed left amid its work",
+        "a failed stopped while it was running", "b failed stopped while it was running",
         "c not begun interrupted", "d not begun interrupted",
     }  # fmt: skip
 

@@ -71,7 +71,7 @@ def test_the_summary_counts_verdicts_and_names_what_loses_more():
 def test_the_details_give_every_shift_and_severity():
     text = shown(shift_details(REPORT))
     assert "-1.25" in text
-    assert "(-7.75)" in text  # the float model is of no use there
+    assert "(-7.75)" in text  # the float model itself fails there
     assert "fog: severity 1: the output is not finite" in text
     assert "left out: saturate" in text
     assert "[red]cat x5" in text

@@ -67,7 +67,7 @@ def test_an_image_and_a_number_are_input_and_label(tmp_path, load):
 
     np.testing.assert_array_equal(loaded.x, PIXELS)
     np.testing.assert_array_equal(loaded.y, Y)
-    note = "told from the first record: 'image' is the input (image), 'label' is the target (int64)"
+    note = "inferred from the first record: 'image' is the input (image), 'label' is the target (int64)"
     assert loaded.data.notes == (note,)
 
 
