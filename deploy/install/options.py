@@ -47,7 +47,7 @@ def is_plain_path(path: str) -> bool:
 
 
 def require_path(path: str | None) -> None:
-    """Raise DeployError: a path on a device is given that is none."""
+    """Raise DeployError if a path on a device is invalid."""
     if path is not None and not is_plain_path(path):
         msg = f"{path!r} is no path on a device: write it from / on, with no '..' in it"
         raise DeployError(msg)
@@ -73,7 +73,7 @@ def require_name(name: str) -> str:
 
 
 def require_digest(digest: str | None) -> None:
-    """Raise DeployError: the beginning of a version's digest is given that is none."""
+    """Raise DeployError if the beginning of a digest is invalid."""
     if digest is not None and not DIGEST.fullmatch(digest):
         msg = (
             f"{digest!r} is no digest of a version: 8 to 64 of its digits, as `pipeline deploy list` shows it"
