@@ -60,11 +60,6 @@ def secret(name: str) -> str | None:
     return os.environ.get(name, _withheld.get(name))
 
 
-def withheld() -> dict[str, str]:
-    """Return the secrets by name, for the one child process that signs."""
-    return dict(_withheld)
-
-
 def generate_key(private: Path, public: Path, password: str | None = None) -> str:
     """Write a new pair of ECDSA P-256 keys as PEM and return the public key's fingerprint.
 

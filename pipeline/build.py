@@ -10,6 +10,7 @@ from pipeline.artifacts import Source
 from pipeline.compress.steps import COMPRESS
 from pipeline.errors import leaf_errors_mapped
 from pipeline.events import Warned, emit
+from pipeline.isolation.child import in_child
 from pipeline.loading.field_calibration import field_statistics
 from pipeline.loading.load import (
     choose_calibration,
@@ -175,9 +176,12 @@ def compress_model(teacher: KerasModel, data: Dataset, config: BuildConfig, run:
     """
     step, seed, model = run.step, config.seed, teacher
     for settings in config.compress:
-        model = step(COMPRESS[settings.method].stage, model, teacher, data, config=settings, seed=seed)
+        compress = in_child(COMPRESS[settings.method].stage)
+        model = step(compress, model, teacher, data, config=settings, seed=seed)
     train = QUANTIZE[config.quantize.method].train
-    return model if train is None else step(train, model, teacher, data, config=config.quantize, seed=seed)
+    if train is None:
+        return model
+    return step(in_child(train), model, teacher, data, config=config.quantize, seed=seed)
 
 
 def measure_model(

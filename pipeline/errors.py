@@ -104,6 +104,10 @@ class StageKilledError(StageError):
     """A stage whose process got SIGKILL, as where memory runs out; that says nothing of the model."""
 
 
+class StageCrashedError(StageError):
+    """A stage whose process was ended by a fault in native code, such as SIGSEGV."""
+
+
 LEAF_ERRORS: dict[type[Exception], type[PipelineError]] = {
     ModelError: InputError,
     CalibrationError: InputError,

@@ -104,8 +104,7 @@ def main() -> None:
 def _report(error: BaseException) -> int:
     """Print an error as one line; returns the exit code."""
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt) or interrupt.was_heard():
-        if interrupt.supervisor() is None:  # else that says it
-            click.echo(interrupt.MESSAGE, err=True)
+        click.echo(interrupt.MESSAGE, err=True)
         return INTERRUPTED_EXIT_CODE
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +11,6 @@ import click
 from pipeline.cli.console import ConsoleReporter
 from pipeline.cli.paths import DEFAULT_FILE, UserPath, UserSource
 from pipeline.cli.stored import size_option, store_at, store_option
-from pipeline.cli.supervise import is_supervised, report_done, supervise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,8 +138,6 @@ def build(
 
     Without --config and --model, build the built-in model: ResNet-8 on Fashion-MNIST.
     """
-    if not is_supervised():
-        sys.exit(supervise())
     from pipeline.store import Store
     from pipeline.targets import get_target
 
@@ -151,7 +147,6 @@ def build(
     with Store(store_at(store), cache_size) as opened:
         built = _build(get_target(target), chosen, out, opened, key)
     _show(built, as_json)
-    report_done()
 
 
 def _build(target: Target, config: BuildConfig, out: Path, store: Store, key: Path | None) -> Built:

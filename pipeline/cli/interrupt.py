@@ -10,26 +10,20 @@ import os
 import signal
 import sys
 
-PARENT = "EDGE_PIPELINE_SUPERVISOR"
-"""The process id of the command that supervises this one, see ``supervise.py``."""
-
 MESSAGE = "pipeline: interrupted; run the same command again to continue"
 _EXIT_CODE = 130
 _AGAIN_S = 0.02
 
-_given = os.environ.pop(PARENT, "")  # popped: it is not for the children of this process
-_parent = int(_given) if _given.isdigit() else None
 _heard = False
 
 
 def _end_at_once(*_: object) -> None:
-    if _parent is None:  # else the parent says it
-        os.write(2, f"{MESSAGE}\n".encode())
+    os.write(2, f"{MESSAGE}\n".encode())
     os._exit(_EXIT_CODE)
 
 
 # Only in the command itself, and before the imports below, which take a good part of its start.
-if _parent is not None or (sys.argv and sys.argv[0].rpartition("/")[2] == "pipeline"):
+if sys.argv and sys.argv[0].rpartition("/")[2] == "pipeline":
     signal.signal(signal.SIGINT, _end_at_once)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
@@ -37,18 +31,8 @@ import threading  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
 from typing import TYPE_CHECKING  # noqa: E402
 
-from pipeline.isolation.confinement import die_with_parent  # noqa: E402
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-if _parent is not None:
-    die_with_parent(_parent)
-
-
-def supervisor() -> int | None:
-    """The process that started this one to supervise it, None where none did."""
-    return _parent
 
 
 def was_heard() -> bool:
@@ -56,11 +40,8 @@ def was_heard() -> bool:
     return _heard
 
 
-def _raise_once(*_: object) -> None:
-    """Raise; a second signal must not break into the tidying up of a supervised process."""
+def _raise(*_: object) -> None:
     global _heard
-    if _heard and _parent is not None:
-        return
     _heard = True
     raise KeyboardInterrupt
 
@@ -84,7 +65,7 @@ def raising() -> Iterator[None]:
     global _heard
     _heard = False
     try:
-        before = signal.signal(signal.SIGINT, _raise_once)
+        before = signal.signal(signal.SIGINT, _raise)
     except ValueError:  # not the main thread, which does not hear it
         yield
         return

@@ -22,7 +22,6 @@ import threading
 from importlib import import_module
 from typing import Any
 
-from deploy.keys import SECRETS
 from pipeline.isolation.confinement import Keeper, die_with_parent, outlive_parent
 
 # By name, as they are above this module: what children need, and the function that imports TensorFlow.
@@ -66,13 +65,13 @@ class Forked:
 
 
 class _Server:
-    def __init__(self, settings: dict[str, str]) -> None:
+    def __init__(self, settings: dict[str, str], environment: dict[str, str]) -> None:
         self.settings, self.owner = settings, os.getpid()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START.format(sys.path, theirs.fileno(), self.owner)],
-                env={name: value for name, value in os.environ.items() if name not in SECRETS},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -111,7 +110,9 @@ def fork(options: dict[str, Any], environment: dict[str, str], pipes: dict[str, 
     request = {"options": options, "environment": environment, "folder": os.getcwd()}  # noqa: PTH109
     try:
         with _lock:
-            process = _running().fork(request, [stdin, pipes["status"], pipes["result"], pipes["log"]])
+            process = _running(environment).fork(
+                request, [stdin, pipes["status"], pipes["result"], pipes["log"]]
+            )
             if process is None:
                 stop()
     except BaseException:  # the answer may be under way: it belongs to no one else
@@ -126,13 +127,13 @@ def fork(options: dict[str, Any], environment: dict[str, str], pipes: dict[str, 
     return Forked(process, ours)
 
 
-def _running() -> _Server:
+def _running(environment: dict[str, str]) -> _Server:
     global _server
-    settings = {name: value for name, value in os.environ.items() if name.startswith(_READ_AT_IMPORT)}
+    settings = {name: value for name, value in environment.items() if name.startswith(_READ_AT_IMPORT)}
     if _server is not None and (_server.settings != settings or _server.owner != os.getpid()):
         stop()
     if _server is None:
-        _server = _Server(settings)
+        _server = _Server(settings, environment)
     return _server
 
 

@@ -26,6 +26,7 @@ from pipeline.errors import (
     FULL_DISK,
     InputError,
     PipelineError,
+    StageCrashedError,
     StageError,
     StageKilledError,
     StageTimeoutError,
@@ -39,7 +40,7 @@ from pipeline.progress import track
 from pipeline.scratch import scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -98,20 +99,22 @@ def run(
     stage: str,
     function: Callable[..., T],
     *arguments: Any,
-    timeout_s: float,
+    timeout_s: float | None,
     returns: tuple[type, ...] = (),
     rules: Confinement | None = None,
     notes: list[str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> T:
     """Call ``function(*arguments)`` in a fresh process and return what it returned.
 
     Args:
         stage: what to call the work in an error.
         function: importable by name; its arguments are pickled.
-        timeout_s: seconds until the child is killed.
-        returns: the classes in the result besides Python's own; nothing else is unpickled.
+        timeout_s: seconds until the child is killed; None for as long as it takes.
+        returns: the classes in a result under ``rules`` besides Python's own; no other is unpickled.
         rules: what a child may do that runs code that is not the pipeline's own.
         notes: gets a note where the kernel does not let this user enforce ``rules``.
+        environment: variables of the child besides this process's own.
 
     Raises:
         InputError: the code that ``rules.source`` names left the process, took too long or used too much.
@@ -121,7 +124,7 @@ def run(
         ToolchainError: the signing key cannot be hidden from the code that ``rules.source`` names.
     """
     with scratch("sandbox") as folder, track(stage):
-        child = _Child(folder, rules)
+        child = _Child(folder, rules, environment or {})
         try:
             refused = child.refusal()
             note = "" if rules is None else _unconfined(rules, refused, landlocked=landlock.version() > 0)
@@ -168,7 +171,7 @@ def _unconfined(rules: Confinement, refused: str, *, landlocked: bool) -> str:
 class _Child:
     """A keeper and its worker (``pipeline.isolation.confinement``), with the pipes to them."""
 
-    def __init__(self, folder: Path, rules: Confinement | None) -> None:
+    def __init__(self, folder: Path, rules: Confinement | None, own: Mapping[str, str]) -> None:
         self.log = b""
         self.ended: int | None = None
         self.excess: dict[str, int] = {}
@@ -191,7 +194,7 @@ class _Child:
                 "memory": rules.memory_bytes or int(MEMORY_SHARE * machine_bytes()),
             },
         }  # fmt: skip
-        environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
+        environment = {name: value for name, value in os.environ.items() if name not in SECRETS} | dict(own)
         if rules is not None and rules.readable is not None:  # what is in the user's own is out of reach
             environment |= {"HOME": str(folder), "KERAS_HOME": str(folder / "keras")}
         environment |= {"TMPDIR": str(folder)}  # what a killed child leaves goes with it
@@ -212,7 +215,7 @@ class _Child:
         line = self._status.partition(b"\n")[0]
         return str(json.loads(line)["refused"]) if line else "the child did not start"
 
-    def answer(self, timeout_s: float) -> bytes | None:
+    def answer(self, timeout_s: float | None) -> bytes | None:
         """Let the worker begin; returns what it sent, None where the time is over."""
         assert self._keeper.stdin is not None
         try:
@@ -220,10 +223,10 @@ class _Child:
             self._keeper.stdin.close()
         except BrokenPipeError:
             pass  # it has died, which the pipes say as well
-        deadline = time.monotonic() + timeout_s
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while self._status.count(b"\n") < 2:
-            left = deadline - time.monotonic()
-            if left <= 0 or len(self._answer) > MAX_ANSWER_BYTES:
+            left = None if deadline is None else deadline - time.monotonic()
+            if (left is not None and left <= 0) or len(self._answer) > MAX_ANSWER_BYTES:
                 return None
             if not self._read(left):
                 break
@@ -303,7 +306,7 @@ def _result(
     child: _Child,
     returns: Sequence[type],
     rules: Confinement | None,
-    timeout_s: float,
+    timeout_s: float | None,
 ) -> Any:
     """Return what the worker returned, or raise what became of it."""
     own: Callable[[str, str, str], PipelineError] = StageError if rules is None else _of_source
@@ -320,7 +323,7 @@ def _result(
         raise own(stage, f"{source} used more than {most} of memory", rules.advice)
     if answer:
         try:
-            kind, value = _Reader(answer, returns).load()
+            kind, value = pickle.loads(answer) if rules is None else _Reader(answer, returns).load()  # noqa: S301
         except Exception as error:
             cause = f"{source}: its answer cannot be read: {error}"
             raise StageError(stage, cause, DEBUG_HINT) from error
@@ -343,10 +346,10 @@ def _ending(stage: str, source: str, status: int | None, rules: Confinement | No
         if code == -signal.SIGKILL:
             advice = "free some, or use a smaller model" if rules is None else rules.advice
             return StageKilledError(stage, f"{source} was killed{by}", f"if memory ran out: {advice}")
-        hint = "this model crashes it: run again with --debug for what it printed"
-        if rules is not None:
-            hint = "it crashed: run again with --debug for what it printed"
-        return StageError(stage, f"{source} was killed{by}", hint)
+        who, error = (
+            ("this model crashes it", StageCrashedError) if rules is None else ("it crashed", StageError)
+        )
+        return error(stage, f"{source} was killed{by}", f"{who}: run again with --debug for what it printed")
     if rules is not None:
         return _of_source(
             stage, f"{source} ended the process with exit code {code}", "return the result instead"

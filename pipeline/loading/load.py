@@ -14,6 +14,7 @@ from pipeline.artifacts import CalibrationSet, Dataset, FloatModel, Source
 from pipeline.content import file_sha256, folder_digests, sha256_of
 from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.isolation import sandbox
+from pipeline.isolation.child import in_child
 from pipeline.loading.field_calibration import choose_like_field
 from pipeline.progress import track
 from pipeline.tasks.spec import TASKS
@@ -54,35 +55,35 @@ def _custom_code(config: ModelConfig) -> str:
 def load_model(source: Source, *, config: ModelConfig, out: Path) -> FloatModel:
     """Rebuild the Keras model from its file without running code from it.
 
-    A model that the user trusts is loaded by Keras itself, in a child process.
+    Keras itself loads a model that the user trusts, confined.
 
     Raises:
         InputError: the model is refused; says which layer and why.
     """
+    load = _load_trusted if config.trust else in_child(_rebuild, "load_model")
+    return load(Path(source.location), config, out=out)
+
+
+def _rebuild(path: Path, config: ModelConfig, *, out: Path) -> FloatModel:
     from models.describe import input_ports, output_ports
-    from models.load import load_model as rebuild
-    from models.load import notes_on_dropped
+    from models.load import load_model, notes_on_dropped
     from pipeline.training.keras_io import save_model, start_tensorflow
 
-    if config.trust:
-        return _trusted(Path(source.location), config, out)
-    with track("load_model"):
-        start_tensorflow(0)
-        model = rebuild(Path(source.location), config.weights)
-        dropped = notes_on_dropped(Path(source.location), config.weights)
+    start_tensorflow(0)
+    model = load_model(path, config.weights)
     outputs = output_ports(model)
     found = FloatModel(
         folder=out,
         inputs=input_ports(model),
         outputs=outputs,
         from_logits=_output_logits(model, outputs),
-        dropped=dropped,
+        dropped=notes_on_dropped(path, config.weights),
     )
     save_model(model, found.model)
     return found
 
 
-def _trusted(path: Path, config: ModelConfig, out: Path) -> FloatModel:
+def _load_trusted(path: Path, config: ModelConfig, *, out: Path) -> FloatModel:
     from models.ports import Port
     from models.trusted import Trusted
 

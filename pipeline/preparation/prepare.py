@@ -11,10 +11,10 @@ import numpy as np
 from pipeline.artifacts import InputFinding, PreparedModel, Transform
 from pipeline.errors import StageError
 from pipeline.isolation import sandbox
+from pipeline.isolation.child import in_child
 from pipeline.layer_records import LayerRecord
 from pipeline.preparation.input_preprocessing import PROBE_SAMPLES, Choice, Probe, choose_preprocessing
 from pipeline.preparation.input_styles import declared_transforms
-from pipeline.progress import track
 from pipeline.samples import Samples
 from pipeline.tasks.spec import TASKS
 
@@ -50,34 +50,35 @@ def prepare_model(
         ConfigError: what is declared does not fit the model's inputs.
         InputError: a rewrite would change what the model computes.
     """
-    if model.opaque:
-        return _as_it_is(model, data, config, out)
+    return (_as_it_is if model.opaque else in_child(_prepare, "prepare_model"))(model, data, config, out=out)
+
+
+def _prepare(model: FloatModel, data: Dataset, config: PreprocessingConfig, *, out: Path) -> PreparedModel:
     from models.graph import build_model
     from models.prepare import graph_of, prepare
     from models.rewrites.inputs import fold_inputs, lift_normalization
     from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 
-    with track("prepare_model"):
-        start_tensorflow(0)
-        given = _fixed_lengths(graph_of(open_model(model.model)), data.shapes)
-        original = build_model(given)
-        probe, ports = _probe(data, _keras_predict(original)), _fixed_ports(model, data)
-        choice = choose_preprocessing(probe, ports, config)
-        transforms = choice.transforms
-        is_free = not any(TASKS[task].of_input for task in data.tasks)  # else they need it as it is
-        graph, lifted, lifts = lift_normalization(given) if is_free else (given, {}, [])
-        lifted_transforms = _each_then(transforms, model, lifted)
-        balanced = _balancing(model, data, lifted_transforms) if config.balance and is_free else {}
-        folded = fold_inputs(graph, balanced) if balanced else None
-        if folded is not None:
-            graph, lifted_transforms = folded, _each_then(lifted_transforms, model, balanced)
-        reference = original if graph is given else build_model(graph)
-        if graph is given or _are_equal(original, transforms, reference, lifted_transforms, data):
-            transforms = lifted_transforms
-        else:  # float32 is too coarse for these ranges: the model stays as it was given
-            reference, lifts = original, []
-        probes = replace(Samples.to_probe(data, EQUAL_PROBES), preprocessing=transforms)
-        prepared, rewrites = prepare(reference, probes.model_inputs())
+    start_tensorflow(0)
+    given = _fixed_lengths(graph_of(open_model(model.model)), data.shapes)
+    original = build_model(given)
+    probe, ports = _probe(data, _keras_predict(original)), _fixed_ports(model, data)
+    choice = choose_preprocessing(probe, ports, config)
+    transforms = choice.transforms
+    is_free = not any(TASKS[task].of_input for task in data.tasks)  # else they need it as it is
+    graph, lifted, lifts = lift_normalization(given) if is_free else (given, {}, [])
+    lifted_transforms = _each_then(transforms, model, lifted)
+    balanced = _balancing(model, data, lifted_transforms) if config.balance and is_free else {}
+    folded = fold_inputs(graph, balanced) if balanced else None
+    if folded is not None:
+        graph, lifted_transforms = folded, _each_then(lifted_transforms, model, balanced)
+    reference = original if graph is given else build_model(graph)
+    if graph is given or _are_equal(original, transforms, reference, lifted_transforms, data):
+        transforms = lifted_transforms
+    else:  # float32 is too coarse for these ranges: the model stays as it was given
+        reference, lifts = original, []
+    probes = replace(Samples.to_probe(data, EQUAL_PROBES), preprocessing=transforms)
+    prepared, rewrites = prepare(reference, probes.model_inputs())
     save_model(reference, out / "reference")
     save_model(prepared, out / "keras" / "model")
     return PreparedModel(
@@ -130,7 +131,7 @@ def _are_equal(
     return True
 
 
-def _as_it_is(model: FloatModel, data: Dataset, config: PreprocessingConfig, out: Path) -> PreparedModel:
+def _as_it_is(model: FloatModel, data: Dataset, config: PreprocessingConfig, *, out: Path) -> PreparedModel:
     """An opaque model: only the preprocessing is decided."""
     shutil.copytree(model.model, out / "reference")
     try:
