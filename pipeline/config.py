@@ -151,7 +151,10 @@ class PreprocessingConfig(InputPreprocessing):
         if not isinstance(raw, dict):
             return raw
         named = {key: value for key, value in raw.items() if isinstance(value, dict)}
-        return {key: value for key, value in raw.items() if key not in named} | {"per_input": named}
+        return {
+            **{key: raw[key] for key in raw if key not in named},
+            **({"per_input": named} if named else {}),
+        }
 
 
 class TrainingConfig(Section):

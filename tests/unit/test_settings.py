@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from pipeline.build_config import BuildConfig
 from pipeline.errors import ConfigError
-from pipeline.settings import configure, make_config, overlay, parse_setting, read_toml, read_validation
+from pipeline.settings import (
+    configure,
+    make_config,
+    overlay,
+    parse_setting,
+    read_toml,
+    read_validation,
+    zoo_settings,
+)
 
 LEAST = {"model": {"path": "model.keras"}, "data": {"source": "data.npz"}}
 WEIGHTS = "[[compress]]\nmethod = 'weights'\n"
@@ -221,3 +229,7 @@ def test_a_setting_judges_a_file_too(tmp_path):
     (path := tmp_path / "pipeline.toml").write_text("[gates]\nsize_ratio = 0.3\n")
 
     assert read_validation(path, {"seed": 0}, ["gates.size_ratio=0.6"]).gates.size_ratio == 0.6
+
+
+def test_the_default_preprocesses_no_input_in_a_way_of_its_own():
+    assert make_config(zoo_settings(), "the default").preprocessing.per_input == {}
