@@ -341,21 +341,17 @@ def _result(
 def _ending(stage: str, source: str, status: int | None, rules: Confinement | None) -> PipelineError:
     """What to say of a worker that ended without an answer."""
     code = None if status is None else os.waitstatus_to_exitcode(status)
+    hint = f"{'it' if rules else 'this model'} crashed: run again with --debug for what it printed"
     if code is None or code < 0:
-        by = "" if code is None else f" by {signal.Signals(-code).name}"
+        cause = f"{source} was killed" + ("" if code is None else f" by {signal.Signals(-code).name}")
         if code == -signal.SIGKILL:
-            advice = "free some, or use a smaller model" if rules is None else rules.advice
-            return StageKilledError(stage, f"{source} was killed{by}", f"if memory ran out: {advice}")
-        who, error = (
-            ("this model crashes it", StageCrashedError) if rules is None else ("it crashed", StageError)
-        )
-        return error(stage, f"{source} was killed{by}", f"{who}: run again with --debug for what it printed")
+            advice = rules.advice if rules else "free some, or use a smaller model"
+            return StageKilledError(stage, cause, f"if memory ran out: {advice}")
+        return (StageError if rules else StageCrashedError)(stage, cause, hint)
+    cause = f"{source} ended the process with exit code {code}"
     if rules is not None:
-        return _of_source(
-            stage, f"{source} ended the process with exit code {code}", "return the result instead"
-        )
-    hint = "this model crashes it: run again with --debug for what it printed"
-    return StageError(stage, f"{source} ended with exit code {code}", hint)
+        return _of_source(stage, cause, "return the result instead")
+    return StageError(stage, cause, hint)
 
 
 def _of_source(stage: str, cause: str, hint: str) -> InputError:
