@@ -392,3 +392,15 @@ def test_a_build_whose_events_cannot_be_written_is_stopped_with_what_to_do(run_i
         run_in(tmp_path).recording("x"),
     ):
         pass
+
+
+def test_bytes_that_changed_unseen_are_found_before_a_release_is_made_of_them(run_in, tmp_path):
+    made = run_in(tmp_path).step(write, SOURCE)
+    run_in(tmp_path).verify(made)
+    before = made.file.stat()
+    made.file.write_text("hellO")
+    os.utime(made.file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    with pytest.raises(StageError, match=r"write: the stored step write-\w+ is damaged; build again"):
+        run_in(tmp_path).verify(run_in(tmp_path).step(write, SOURCE))
+    assert run_in(tmp_path).step(write, SOURCE).file.read_text() == "hello"
