@@ -325,7 +325,7 @@ def test_missing_data_are_refused(build_of, tmp_path):
     ("text", "said"),
     [
         ("[prune]\nsparcity = 0.5\n", 'unknown key "prune.sparcity": did you mean "sparsity"?'),
-        ("[prune]\nsparsity = 2\n", "compress.0.sparsity: "),
+        ("[[compress]]\nmethod = 'weights'\nsparsity = 2\n", "compress.0.sparsity: "),
         ("[prune\n", "not a TOML file"),
     ],
 )

@@ -129,7 +129,11 @@ def test_a_trusted_lambda_becomes_int8_and_every_layer_says_that_it_was_only_con
 
     report = assert_built(ended)
     assert "warning: " in ended.err
-    assert {layer["treatment"] for layer in report["layers"]} == {"post-training"}
+    assert {(layer["kind"], layer["treatment"]) for layer in report["layers"]} == {
+        ("InputLayer", "none"),
+        ("Dense", "post-training"),
+        ("Lambda", "post-training"),
+    }
 
 
 def test_custom_layers_come_from_the_users_own_dict(vector, build):

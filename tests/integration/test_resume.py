@@ -73,7 +73,7 @@ def journey(tiny, start, build, tmp_path_factory):
     stops = {}
     for stage, ending, children in (
         ("convert_float", signal.SIGINT, 2),
-        ("prune", signal.SIGKILL, 1),
+        ("prune_weights", signal.SIGKILL, 1),
         ("validate", signal.SIGINT, 3),
         ("validate", signal.SIGKILL, 3),
     ):
@@ -93,7 +93,7 @@ def test_ctrl_c_ends_with_130_one_line_and_no_child_left(stage, journey):
     assert stop.orphans == []
 
 
-@pytest.mark.parametrize("stage", ["prune", "validate"])
+@pytest.mark.parametrize("stage", ["prune_weights", "validate"])
 def test_no_process_outlives_a_killed_build(stage, journey):
     stop = journey[0][stage, signal.SIGKILL]
 
