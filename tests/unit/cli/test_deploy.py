@@ -126,7 +126,9 @@ def test_a_fleet_ends_with_a_table_and_what_failed(release, devices, pipeline):
     assert all("not begun" in rows[f"adb://{serial}"] for serial in ("two", "three"))
     first, last = ended.err.splitlines()
     assert first.startswith("adb://missing: adb knows no device")
-    assert last.startswith("pipeline: 1 of 4 devices failed: adb://missing; not begun: 2; the same command")
+    assert last.startswith(
+        "pipeline: 1 of 4 devices failed: adb://missing; not begun: 2; run the same command"
+    )
     assert not list(devices.glob("three/*"))
 
 
