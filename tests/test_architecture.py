@@ -9,6 +9,7 @@ import json
 import pkgutil
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,26 @@ def _loaded_after(statements: str) -> set[str]:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     return set(json.loads(run.stdout.splitlines()[-1]))
+
+
+def _module(path: Path) -> str:
+    return _relative(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _imports(path: Path, modules: set[str]) -> set[str]:
+    """Which of ``modules`` a file imports when it runs, at its top or in a function."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                found.add(submodule if submodule in modules else str(node.module))
+    return found & modules
 
 
 def _functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -130,6 +151,15 @@ def test_no_relative_imports():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom) and node.level
     ] == []
+
+
+def test_no_files_import_each_other():
+    modules = {_module(path): path for path in SOURCES}
+    order = TopologicalSorter({name: _imports(path, set(modules)) for name, path in modules.items()})
+    try:
+        order.prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
 
 
 def test_every_package_has_an_init_file():
