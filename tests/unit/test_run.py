@@ -15,7 +15,6 @@ import pytest
 
 from calibration.errors import CalibrationError
 from pipeline.artifacts import Artifact, Source
-from pipeline.config import CalibrationConfig
 from pipeline.errors import ConfigError, GateFailed, InputError, StageError
 from pipeline.events import (
     BuildFinished,
@@ -55,11 +54,6 @@ def copy(note: Note, *, out: Path) -> Note:
     calls.append("copy")
     (out / "note.txt").write_text(note.file.read_text())
     return Note(text=note.text)
-
-
-def configured(source: Source, *, config: CalibrationConfig, out: Path) -> Note:
-    calls.append("configured")
-    return Note(text=str(config.samples))
 
 
 def bounded(source: Source, *, timeout_s: float, config: ConvertConfig, out: Path) -> Note:
@@ -143,25 +137,13 @@ def test_another_setting_input_code_or_package_is_another_step(run_in, tmp_path,
     assert len(calls) == len(names(tmp_path)) == 4
 
 
-def test_a_setting_that_cannot_change_the_result_is_in_no_key(run_in, tmp_path):
+def test_a_setting_that_cannot_change_the_result_is_in_no_key_and_any_other_is(run_in, tmp_path):
     run = run_in(tmp_path)
-    for timeout_s in (1.0, 2.0):
-        run.step(
-            bounded,
-            SOURCE,
-            timeout_s=Unkeyed(timeout_s),
-            config=ConvertConfig(timeout_s=timeout_s),
-        )
+    for timeout_s, formats in ((1.0, ["int8"]), (2.0, ["int8"]), (3.0, ["float32"])):
+        config = ConvertConfig(timeout_s=timeout_s, formats=formats)
+        run.step(bounded, SOURCE, timeout_s=Unkeyed(timeout_s), config=config)
 
-    assert calls == [1.0]
-
-
-def test_a_config_section_is_keyed_by_its_values(run_in, tmp_path):
-    run = run_in(tmp_path)
-    for samples in (8, 8, 9):
-        run.step(configured, SOURCE, config=CalibrationConfig(samples=samples))
-
-    assert calls == ["configured"] * 2
+    assert calls == [1.0, 3.0]
 
 
 def test_a_step_follows_the_content_of_its_input(run_in, tmp_path):
@@ -308,9 +290,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("number", "fix"),
     [
-        (errno.ENOSPC, "free space, or choose another folder with --store"),
-        (errno.EROFS, "fix the permissions, or choose another folder with --store"),
-        (errno.EACCES, "fix the permissions, or choose another folder with --store"),
+        (errno.ENOSPC, "free space"),
+        (errno.EROFS, "fix the permissions"),
+        (errno.EACCES, "fix the permissions"),
     ],
 )
 def test_a_store_that_cannot_be_written_to_is_one_line_with_the_fix(
@@ -326,7 +308,9 @@ def test_a_store_that_cannot_be_written_to_is_one_line_with_the_fix(
         mkdir(path, *arguments, **options)
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(StageError, match=rf"write: .*store/\.write-.*: {os.strerror(number)}; {fix}$"):
+    with pytest.raises(
+        StageError, match=rf"{os.strerror(number)}; {fix}, or choose another folder with --store$"
+    ):
         run.step(write, SOURCE, text="other")
     assert run.step(write, SOURCE) == made
 
@@ -396,7 +380,6 @@ def test_a_build_whose_events_cannot_be_written_is_stopped_with_what_to_do(run_i
 
 def test_bytes_that_changed_unseen_are_found_before_a_release_is_made_of_them(run_in, tmp_path):
     made = run_in(tmp_path).step(write, SOURCE)
-    run_in(tmp_path).verify(made)
     before = made.file.stat()
     made.file.write_text("hellO")
     os.utime(made.file, ns=(before.st_atime_ns, before.st_mtime_ns))
