@@ -21,7 +21,7 @@ LEAVES = ("models", "calibration", "deploy")
 PACKAGES = ("pipeline", *LEAVES)
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 PROGRAMS = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
-MOST_LINES_IN_A_FILE = 400
+MOST_LINES_IN_A_FILE = 450  # above 400, ask whether the file does two jobs
 MOST_LINES_IN_A_FUNCTION = 50
 
 TENSORFLOW = ("tensorflow", "tf_keras", "keras", "tensorflow_model_optimization")
