@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
@@ -24,7 +23,7 @@ from pipeline.errors import ConfigError
 from pipeline.quantize.convert import ConvertConfig
 from pipeline.quantize.methods import QUANTIZE
 from pipeline.quantize.qat import QatConfig
-from pipeline.sections import MethodSection, Section, advice
+from pipeline.sections import MethodSection, Section, advice, problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,9 +112,7 @@ def is_section(kind: Any) -> TypeGuard[type[BaseModel]]:
 
 
 def first_problem(error: ValidationError, prefix: str = "") -> ConfigError:
-    """Say in one line which key has which problem."""
+    """Return an error that names the key and says what is wrong with its value."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    got = "" if first["type"] == "missing" else f", got {reprlib.repr(first['input'])}"
-    return ConfigError(f"{prefix}{key}: {message[:1].lower()}{message[1:]}{got}")
+    return ConfigError(f"{prefix}{key}: {problem(first)}")

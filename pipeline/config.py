@@ -9,10 +9,10 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from models.task_rules import Task
-from pipeline.sections import Section, Unkeyed, renamed_value
+from pipeline.sections import FILE_NAME, Section, Unkeyed, renamed_value
 
 # Names become file names and shell words on a device: letters, digits, dot, dash and underscore only.
-SafeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+SafeName = Annotated[str, StringConstraints(pattern=FILE_NAME)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Severity = Annotated[int, Field(ge=1, le=5)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -78,13 +79,22 @@ def read_toml(path: Path) -> dict[str, Any]:
         OSError,
         ValueError,
     ) as error:  # of the file, its encoding, its grammar, or a number of 5,000 digits
-        reason = error.strerror if isinstance(error, OSError) else error
-        msg = f"{path}: not a TOML file that can be read: {reason}"
+        reason = error.strerror if isinstance(error, OSError) else f"{error}{_line_of(error, path)}"
+        msg = f"{path}: invalid TOML file: {reason}"
         raise ConfigError(msg) from error
     _rename_old_keys(raw, str(path))
     _check_sections(raw, BuildConfig, str(path))
     _locate(raw, path.parent)
     return raw
+
+
+def _line_of(error: Exception, path: Path) -> str:
+    """Return the line that a TOML error names, with a mark before the place; empty if it names none."""
+    place = re.search(r"at line (\d+), column (\d+)", str(error))
+    if not place:
+        return ""
+    line, column = path.read_text(encoding="utf-8").splitlines()[int(place[1]) - 1], int(place[2]) - 1
+    return f": {line[:column][-60:]} >>> {line[column:][:60]}"
 
 
 def _locate(raw: dict[str, Any], folder: Path) -> None:
@@ -329,9 +339,12 @@ def zoo_settings(name: str = "resnet8") -> dict[str, Any]:
     """
     from models.zoo.catalogue import ZOO as REFERENCE_MODELS
 
+    if not name:
+        msg = f"no reference model given; available: {', '.join(REFERENCE_MODELS)}"
+        raise ConfigError(msg)
     if name not in REFERENCE_MODELS:
         nearest = difflib.get_close_matches(name, REFERENCE_MODELS, n=1)
-        advice = f"did you mean zoo:{nearest[0]}?" if nearest else f"there are: {', '.join(REFERENCE_MODELS)}"
+        advice = f"did you mean zoo:{nearest[0]}?" if nearest else f"available: {', '.join(REFERENCE_MODELS)}"
         msg = f"zoo:{name}: no such reference model; {advice}"
         raise ConfigError(msg)
     folder = Path(str(files("models.zoo")))

@@ -138,8 +138,18 @@ def get_target(name: str) -> Target:
     """Return the target called ``name``.
 
     Raises:
-        ConfigError: there is none; names the nearest.
+        ConfigError: there is none; names the nearest, or the targets of a device.
     """
+    if "," in name:
+        message = f"{name!r} names several targets; build once for each"
+        raise ConfigError(message)
+    if name not in load_targets() and name in load_devices():
+        of_device = [
+            target.name for target in load_targets().values() if load_devices()[name] in target.devices
+        ]
+        hint = f"its target is {of_device[0]}" if of_device else "no target includes it"
+        message = f"{name!r} is a device; {hint}"
+        raise ConfigError(message)
     return _find(load_targets(), name, "target")
 
 
@@ -197,5 +207,5 @@ def _find(rows: Mapping[str, Row], name: str, kind: str) -> Row:
         return rows[name]
     nearest = get_close_matches(name, rows, n=1)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"choose one of {', '.join(rows)}"
-    message = f"unknown {kind} {name!r}: {hint}"
+    message = f"unknown {kind} {name!r}; {hint}"
     raise ConfigError(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.cli import interrupt  # isort: skip - hears Ctrl-C while the rest is imported
 
+import difflib
 import os
 import sys
 import traceback
@@ -64,6 +65,17 @@ class Commands(click.Group):
         command: click.Command = getattr(module, cmd_name)
         _add_debug(command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest the nearest command for an unknown one."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            nearest = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            msg = f"no command {args[0]!r}{hint}"
+            raise click.UsageError(msg, ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -201,10 +201,10 @@ def _base(
     if is_zoo and model is not None:
         return zoo_settings(model.removeprefix(ZOO)), model
     if (model is None) != (data is None) and config is None:
-        msg = "--model and --data go together: give both, or neither for the embedded default"
+        msg = "--model and --data go together: give both, or neither for the built-in model"
         raise ConfigError(msg)
     if config is None and model is None and not DEFAULT_FILE.exists():
-        return zoo_settings(), "the embedded default"
+        return zoo_settings(), "the built-in settings"
     if config is None and model is not None:
         return {"project": {"name": Path(model).stem}}, "--model"
     path = config or DEFAULT_FILE

@@ -1,8 +1,10 @@
-"""``pipeline deploy``: put a release on devices, and tell, go back to or remove what they have."""
+"""``pipeline deploy``: install a release on devices; list, roll back and remove installed versions."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,8 +16,6 @@ from pipeline.cli.keys import trusted_keys, verifying
 from pipeline.cli.paths import UserPath
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from deploy.fleet import Outcome, State
     from deploy.install.install import Installed, Step
     from deploy.install.options import Options
@@ -34,6 +34,10 @@ class Forms(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         args = args or ["--help"]
         if args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            nearest = difflib.get_close_matches(args[0], self.commands, n=1)
+            if nearest and not Path(args[0]).exists():
+                msg = f"{args[0]!r} is neither a command nor a folder; did you mean {nearest[0]!r}?"
+                raise click.UsageError(msg, ctx)
             args = [RELEASE, *args]
         return super().parse_args(ctx, args)
 

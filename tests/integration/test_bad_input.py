@@ -326,7 +326,7 @@ def test_missing_data_are_refused(build_of, tmp_path):
     [
         ("[prune]\nsparcity = 0.5\n", 'unknown key "prune.sparcity": did you mean "sparsity"?'),
         ("[[compress]]\nmethod = 'weights'\nsparsity = 2\n", "compress.0.sparsity: "),
-        ("[prune\n", "not a TOML file"),
+        ("[prune\n", "invalid TOML file"),
     ],
 )
 def test_a_settings_file_with_a_mistake_is_refused_by_name(text, said, refused, tmp_path):

@@ -102,7 +102,7 @@ def test_a_value_that_is_not_allowed_is_named_with_its_key(sections, key, value)
     message = refusal(**sections)
 
     assert message.startswith(f"pipeline.toml: {key}")
-    assert message.endswith(f"got {value}")
+    assert value in message
 
 
 @pytest.mark.parametrize("key", ["name", "version"])
@@ -160,7 +160,7 @@ def test_absolute_paths_and_import_paths_stay(source, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"a = ", "not a TOML file"), (b"\xff\xfe", "not a TOML file"), (None, "no such file")],
+    [(b"a = ", "invalid TOML file"), (b"\xff\xfe", "invalid TOML file"), (None, "no such file")],
 )
 def test_a_file_that_is_missing_or_no_toml_is_refused_by_name(content, said, tmp_path):
     path = tmp_path / "pipeline.toml"
@@ -171,7 +171,7 @@ def test_a_file_that_is_missing_or_no_toml_is_refused_by_name(content, said, tmp
 
 
 def test_a_folder_is_no_settings_file(tmp_path):
-    with pytest.raises(ConfigError, match="not a TOML file"):
+    with pytest.raises(ConfigError, match="invalid TOML file"):
         read_toml(tmp_path)
 
 

@@ -10,6 +10,7 @@ from pipeline import events
 from pipeline.errors import ConfigError
 from pipeline.events import Warned
 from pipeline.sections import Section, renamed_value
+from pipeline.settings import make_config
 
 KINDS = {"old": "new"}
 
@@ -47,3 +48,26 @@ def test_current_names_give_no_warning(warnings):
 def test_both_names_of_a_key_are_an_error():
     with pytest.raises(ConfigError, match='"least" is the old name of "minimum"'):
         Example.model_validate({"least": 5, "minimum": 6})
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"data": {"task": "clasification"}},
+            "unknown value 'clasification'; did you mean \"classification\"?",
+        ),
+        ({"gates": {"enabled": ["acuracy"]}}, "unknown value 'acuracy'; did you mean \"accuracy\"?"),
+        ({"release": {"expires": "tomorrow"}}, "'tomorrow' is not a date; write it as 2027-06-30"),
+        ({"data": {"test_fraction": 20}}, "20 is out of range; it is a fraction, write 0.2 for 20 %"),
+        ({"data": {"test_fraction": 200}}, "input should be less than 1, got 200"),
+        ({"project": {"name": "my model"}}, "use letters, digits, '.', '_' and '-', e.g. my-model"),
+    ],
+)
+def test_a_wrong_value_is_explained_with_what_to_write(settings, said):
+    complete = {"model": {"path": "m.h5"}, "data": {"source": "d.npz"}}
+
+    with pytest.raises(ConfigError) as caught:
+        make_config({**complete, **settings, "data": complete["data"] | settings.get("data", {})}, "here")
+
+    assert said in str(caught.value)

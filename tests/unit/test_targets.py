@@ -108,12 +108,25 @@ def test_devices_are_chosen_by_name_each_once() -> None:
     chosen = chosen_devices(target, ["rpi5", "armv7", "rpi5"])
     assert [device.name for device in chosen] == ["rpi5", "armv7"]
     assert chosen_devices(target, []) == target.devices
-    with pytest.raises(ConfigError, match=r"unknown device 'rpi-zero': did you mean 'rpi-zero2'\?"):
+    with pytest.raises(ConfigError, match=r"unknown device 'rpi-zero'; did you mean 'rpi-zero2'\?"):
         chosen_devices(target, ["rpi4", "rpi-zero"])
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"unknown device 'rp4': did you mean 'rpi4'\?"):
+    with pytest.raises(ConfigError, match=r"unknown device 'rp4'; did you mean 'rpi4'\?"):
         get_device("rp4")
-    with pytest.raises(ConfigError, match="unknown target 'riscv': choose one of arm64"):
+    with pytest.raises(ConfigError, match="unknown target 'riscv'; choose one of arm64"):
         get_target("riscv")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("rpi5", "'rpi5' is a device; its target is arm64"),
+        ("rpi3", "'rpi3' is a device; no target includes it"),
+        ("arm64,armv7", "names several targets; build once for each"),
+    ],
+)
+def test_a_device_or_a_list_in_place_of_a_target_is_explained(name, said):
+    with pytest.raises(ConfigError, match=said):
+        get_target(name)

@@ -96,3 +96,17 @@ def test_a_usage_error_ends_with_2(arguments, pipeline):
     assert ended.code == 2
     assert ended.out == ""
     assert click.unstyle(ended.err).strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["biuld"], "no command 'biuld'; did you mean 'build'?"),
+        (["deploy", "staus", "x"], "'staus' is neither a command nor a folder; did you mean 'status'?"),
+    ],
+)
+def test_the_nearest_command_is_suggested(words, said, pipeline):
+    ended = pipeline(*words)
+
+    assert ended.code == 2
+    assert said in ended.err

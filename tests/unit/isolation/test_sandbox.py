@@ -34,7 +34,7 @@ def test_the_result_comes_back_from_another_process():
 
 
 def test_an_error_of_the_pipeline_passes_as_it_is():
-    with pytest.raises(ConfigError, match="unknown target 'amr64': did you mean 'arm64'"):
+    with pytest.raises(ConfigError, match="unknown target 'amr64'; did you mean 'arm64'"):
         run(get_target, "amr64")
 
 

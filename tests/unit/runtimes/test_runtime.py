@@ -119,7 +119,7 @@ def test_the_worker_knows_every_package() -> None:
 
 
 def test_a_name_of_no_kind_is_answered_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="unknown device 'rpi44': did you mean 'rpi4'"):
+    with pytest.raises(ConfigError, match="unknown device 'rpi44'; did you mean 'rpi4'"):
         open_runtime("rpi44")
 
 
