@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploy.bundle import release_name
-from pipeline.artifacts import Source
+from pipeline.artifacts import Source, described
 from pipeline.compress.steps import COMPRESS
+from pipeline.content import file_sha256
 from pipeline.errors import leaf_errors_mapped
 from pipeline.events import Warned, emit
 from pipeline.isolation.child import in_child
+from pipeline.layer_records import LayerTreatment
 from pipeline.loading.field_calibration import field_statistics
 from pipeline.loading.load import (
     choose_calibration,
@@ -32,9 +34,13 @@ from pipeline.release.drift_reference import observe
 from pipeline.release.manifest import counter_in
 from pipeline.release.release import judge, publish, release, require_passed
 from pipeline.runtimes.environment import check_environment
+from pipeline.scratch import scratch
 from pipeline.sections import Unkeyed
+from pipeline.validate.assemble import assemble_report
+from pipeline.validate.gates import plan
+from pipeline.validate.measure import ToMeasure, measure, needs_devices
 from pipeline.validate.report import read_report
-from pipeline.validate.stage import validate
+from pipeline.validate.subject import InputSpec, OutputSpec, output_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,7 +137,7 @@ def build(
         GateFailed: a gate was not passed; there is no new release.
         PipelineError: a stage could not finish.
     """
-    check_environment(target.devices)
+    check_environment(target.devices if needs_devices(plan(config.gates.enabled)) else ())
     inputs = Inputs.of(config, target)
     with run.recording(inputs.name):
         compiled = compile_model(inputs, config, run)
@@ -149,7 +155,8 @@ def compile_model(inputs: Inputs, config: BuildConfig, run: Run) -> Compiled:
     step, seed = run.step, config.seed
 
     loaded = step(load_model, inputs.model, config=config.model)
-    data = step(load_data, inputs.data, loaded, config=config.data, seed=seed)
+    ports = {"inputs": loaded.inputs, "outputs": loaded.outputs}
+    data = step(load_data, inputs.data, **ports, config=config.data, seed=seed)
     prepared = step(prepare_model, loaded, data, config=config.preprocessing)
     baseline = step(convert_float, prepared, timeout_s=Unkeyed(config.convert.timeout_s))
     step(check_float, baseline, prepared, data, allow_chance=config.gates.allow_chance)
@@ -192,15 +199,60 @@ def measure_model(
     Raises:
         PipelineError: a stage could not finish.
     """
-    step, seed, data = run.step, config.seed, compiled.data
+    data, loaded, prepared, settings = compiled.data, compiled.loaded, compiled.prepared, config.validation
+    quantized = compiled.quantized
     shifted = [
-        step(load_data, source_of(other), compiled.loaded, config=other, seed=seed)
-        for other in shifted_data(config.data, data, config.validation.shift)
+        run.step(
+            load_data,
+            source_of(other),
+            inputs=loaded.inputs,
+            outputs=loaded.outputs,
+            config=other,
+            seed=config.seed,
+        )
+        for other in shifted_data(config.data, data, settings.shift)
     ]
-    return step(
-        validate, compiled.quantized, compiled.baseline, compiled.prepared, data, *shifted,
-        target=target, config=config.validation, against=inputs.against, seed=seed,
+    model = Source(location=str(quantized.tflite), digest=quantized.sha256)
+    baseline = Source(location=str(compiled.baseline.tflite), digest=file_sha256(compiled.baseline.tflite))
+    to_measure = ToMeasure(
+        model=model,
+        baseline=baseline,
+        against=inputs.against,
+        data=data,
+        shifted=tuple(shifted),
+        inputs=InputSpec.of(prepared.preprocessing, settings.golden_samples, config.seed),
+        outputs=OutputSpec(data.tasks, output_names(prepared.outputs), prepared.from_logits, data.classes),
+        package=target.runtime,
+        devices=target.devices,
+        config=settings,
+        plan=plan(config.gates.enabled),
+    )
+    with scratch("measure") as folder:
+        found = measure(to_measure, run, folder)
+    return run.step(
+        assemble_report, model, name=quantized.tflite.name, baseline=baseline, against=inputs.against,
+        found=found, described=_described(target, compiled),
     )  # fmt: skip
+
+
+def _described(target: Target, compiled: Compiled) -> dict[str, Any]:
+    """What the report says besides what was measured."""
+    data, prepared, quantized = compiled.data, compiled.prepared, compiled.quantized
+    return {
+        "target": target.name,
+        "runtime": target.runtime,
+        "format": quantized.format,
+        "format_reason": quantized.reason,
+        "classes": data.classes,
+        "preprocessing": described(prepared.inputs, prepared.preprocessing),
+        "rewrites": prepared.rewrites,
+        "unrolled": prepared.unrolled,
+        "layers": tuple(
+            LayerTreatment(name=each.name, kind=each.kind, treatment=each.treatment, reason=each.reason)
+            for each in quantized.layers
+        ),
+        "notes": (*data.findings, *data.notes, *prepared.notes, *filter(None, [quantized.after_training])),
+    }
 
 
 def release_model(

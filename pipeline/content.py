@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ def _plain(value: Any) -> Any:
         return keyed(value)
     if isinstance(value, Artifact | Source):
         return value.digest
+    if is_dataclass(value):
+        return [type(value).__qualname__, {each.name: getattr(value, each.name) for each in fields(value)}]
     return TypeAdapter(type(value)).dump_python(value, mode="json")
 
 

@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
@@ -42,6 +43,8 @@ A = TypeVar("A", bound=Artifact)
 class Run:
     """One build into a folder, whose steps come from the store; it records ``run.json`` and ``events.jsonl``.
 
+    Threads may take steps at the same time.
+
     Attributes:
         folder: of the build; its release and report go there, too.
         store: where steps are kept.
@@ -65,6 +68,7 @@ class Run:
             msg = f"{self.folder}: {error.strerror}; build into another folder with --out"
             raise ConfigError(msg) from error
         self._dependencies = Dependencies(self.store.root / "sources.json")
+        self._lock = Lock()
 
     @contextmanager
     def recording(self, release: str) -> Iterator[None]:
@@ -140,8 +144,9 @@ class Run:
         values = {name: value for name, value in settings.items() if not isinstance(value, Unkeyed)}
         # Objects bring their methods along; a section is data, which is in the key already.
         given = (*inputs, *(value for value in values.values() if not isinstance(value, BaseModel)))
-        needs = self._dependencies.of(stage.__module__, *(type(each).__module__ for each in given))
-        self.packages |= needs.packages
+        with self._lock:
+            needs = self._dependencies.of(stage.__module__, *(type(each).__module__ for each in given))
+            self.packages |= needs.packages
         key = sha256_of([stage.__module__, stage.__qualname__, needs.digest, inputs, values])
         return f"{stage.__name__}-{key[:24]}"
 
@@ -182,21 +187,20 @@ class Run:
     def _record(self, name: str, entry: str, artifact: Artifact, is_cached: bool, seconds: float) -> None:
         """Write a step into ``run.json``, and emit what it found."""
         seconds = round(seconds, 3)
-        self.steps.append(
-            {
-                "stage": name,
-                "key": entry.removeprefix(f"{name}-"),
-                "digest": artifact.digest,
-                "cached": is_cached,
-                "seconds": seconds,
-            }
-        )
-        record = {
-            "store": str(self.store.root),
-            "tools": dict(sorted(self.packages.items())),
-            "steps": self.steps,
+        step = {
+            "stage": name,
+            "key": entry.removeprefix(f"{name}-"),
+            "digest": artifact.digest,
+            "cached": is_cached,
+            "seconds": seconds,
         }
-        with storing("run.json"):
+        with self._lock, storing("run.json"):
+            self.steps.append(step)
+            record = {
+                "store": str(self.store.root),
+                "tools": dict(sorted(self.packages.items())),
+                "steps": self.steps,
+            }
             write_whole(self.folder / "run.json", json.dumps(record, indent=1))
         folder, digest = str(artifact.folder), artifact.digest
         emit(StageFinished(cached=is_cached, seconds=seconds, digest=digest, folder=folder))
@@ -214,7 +218,7 @@ def _artifact(stage: Callable[..., A], stored: Stored) -> A:
 
 
 def _digest(artifact: Artifact, files: dict[str, str]) -> str:
-    facts = {
-        f.name: getattr(artifact, f.name) for f in fields(artifact) if f.name not in {"folder", "digest"}
-    }
+    """Return what the artifact is, by content; what is said about it is left out."""
+    said = {"folder", "digest", "notes", "findings"}
+    facts = {each.name: getattr(artifact, each.name) for each in fields(artifact) if each.name not in said}
     return sha256_of([type(artifact).__name__, facts, files])

@@ -11,10 +11,11 @@ from deploy.errors import DeployError
 from deploy.manifest import read_manifest
 from pipeline.artifacts import described
 from pipeline.errors import InputError, leaf_errors_mapped
-from pipeline.loading.load import read_data, shifted_data, stored_dataset
+from pipeline.loading.load import load_data, shifted_data, source_of
 from pipeline.preparation.float_check import ALLOW, Answered, doubt, unsuitable
 from pipeline.preparation.input_preprocessing import PROBE_SAMPLES, Choice, Probe, choose_preprocessing
 from pipeline.release.released import Released
+from pipeline.run import Run
 from pipeline.runtimes.environment import check_environment
 from pipeline.runtimes.remote import RemoteRuntime
 from pipeline.runtimes.runtime import host_runtime
@@ -22,19 +23,20 @@ from pipeline.runtimes.scaling import run_real
 from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
 from pipeline.scratch import scratch
-from pipeline.validate.gates import judged
-from pipeline.validate.measure import Judging, Measurement, output_names
-from pipeline.validate.subject import Subject
+from pipeline.validate.assemble import make_report
+from pipeline.validate.gates import judged, plan
+from pipeline.validate.measure import ToMeasure, measure, needs_devices
+from pipeline.validate.subject import InputSpec, OutputSpec, Subject, output_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from deploy.transports.ssh import SshAddress
     from models.ports import Port
-    from pipeline.artifacts import Dataset
+    from pipeline.artifacts import Dataset, Preprocessing
     from pipeline.build_config import BuildConfig
     from pipeline.config import DataConfig
+    from pipeline.store import Store
     from pipeline.targets import Device, Target
     from pipeline.tasks.standing import Standard
     from pipeline.validate.report import Report
@@ -44,9 +46,10 @@ if TYPE_CHECKING:
 class Given:
     """What a file is judged with: samples, how its outputs are meant, and what there is to say of both."""
 
-    samples: Samples | None = None
-    judging: Judging = field(default_factory=partial(Judging, (), (), ()))
-    shifted: Mapping[str, Samples] = field(default_factory=dict)
+    data: Dataset | None = None
+    transforms: Preprocessing = ()
+    outputs: OutputSpec = field(default_factory=OutputSpec)
+    shifted: tuple[Dataset, ...] = ()
     notes: tuple[str, ...] = ()
     preprocessing: str = ""
     chance: tuple[Standard, ...] = ()
@@ -58,6 +61,7 @@ def validate_file(
     target: Target,
     devices: tuple[Device, ...],
     config: BuildConfig,
+    store: Store,
     baseline: Path | None = None,
     against: Path | None = None,
     board: bool = False,
@@ -69,6 +73,7 @@ def validate_file(
         target: what it is for.
         devices: those to measure on.
         config: its data, preprocessing, validation, gates and seed.
+        store: where measurements are kept, those of builds as well.
         baseline: the float model that it came from.
         against: an earlier file that it may not cost more than.
         board: whether to measure on the emulated board as well.
@@ -80,36 +85,39 @@ def validate_file(
         StageError: a runtime crashed or hung.
         ToolchainError: something that is needed is not installed or provisioned.
     """
-    check_environment(devices)
+    measurements = plan(config.gates.enabled)
+    check_environment(devices if needs_devices(measurements) else ())
     subject = Subject.open(file)
     real = tuple(map(RemoteRuntime.of, addresses))
     with leaf_errors_mapped(), scratch("validate") as folder:
         float_model = Subject.open(baseline) if baseline else None
-        given = _read(subject, float_model or subject, config, folder)
-        measurement = Measurement(
-            subject,
-            float_model,
-            given.samples,
-            given.judging,
-            target,
-            devices,
-            config.validation,
-            config.seed,
+        run = Run(folder, store)
+        given = _read(subject, float_model or subject, config, run)
+        to_measure = ToMeasure(
+            model=subject.source,
+            baseline=float_model.source if float_model else None,
+            against=Subject.open(against).source if against else None,
+            data=given.data,
             shifted=given.shifted,
-            against=Subject.open(against) if against else None,
-            board=board,
+            inputs=InputSpec.of(given.transforms, config.validation.golden_samples, config.seed),
+            outputs=given.outputs,
+            package=target.runtime,
+            devices=devices,
             real=real,
+            config=config.validation,
+            plan=tuple(each for each in measurements if each != "board" or board),
         )
-        report, _ = measurement.run(
-            file.name,
-            classes=given.judging.classes,
-            preprocessing=given.preprocessing,
+        (outputs := folder / "outputs").mkdir()
+        report = make_report(
+            to_measure.model, measure(to_measure, run, outputs), name=file.name,
+            baseline=to_measure.baseline, against=to_measure.against, target=target.name,
+            runtime=target.runtime, classes=given.outputs.classes, preprocessing=given.preprocessing,
             notes=given.notes,
-        )
+        )  # fmt: skip
     return judged(replace(report, chance=given.chance), config.gates)
 
 
-def _read(subject: Subject, original: Subject, config: BuildConfig, folder: Path) -> Given:
+def _read(subject: Subject, original: Subject, config: BuildConfig, run: Run) -> Given:
     """Test samples, and how outputs are judged with them; nothing where no data is given.
 
     Args:
@@ -122,7 +130,7 @@ def _read(subject: Subject, original: Subject, config: BuildConfig, folder: Path
     if not config.data.source:
         return Given()
     inputs, outputs = subject.ports()
-    data = _stored(subject, config.data, folder / "data", config.seed)
+    data = _load(subject, config.data, config.seed, run)
     choice = _released(subject, config) or _choose(original, data, config)
     transforms, logits = choice.transforms, tuple(map(_is_logits, outputs))
     answered = Answered.of(original.path, data, transforms, output_names(outputs), logits)
@@ -133,14 +141,12 @@ def _read(subject: Subject, original: Subject, config: BuildConfig, folder: Path
         raise InputError(msg)
     chance = answered.standards()
     shift = config.validation.shift
-    others = zip(shift.sources, shifted_data(config.data, data, shift), strict=True)
+    others = shifted_data(config.data, data, shift)
     return Given(
-        samples=Samples.of(data, "test", transforms),
-        judging=Judging(data.tasks, output_names(outputs), logits, data.classes),
-        shifted={
-            name: Samples.every(_stored(subject, other, folder / f"shifted-{name}", config.seed), transforms)
-            for name, other in others
-        },
+        data=data,
+        transforms=transforms,
+        outputs=OutputSpec(data.tasks, output_names(outputs), logits, data.classes),
+        shifted=tuple(_load(subject, other, config.seed, run) for other in others),
         notes=(
             *data.findings,
             *(f"the model: {found}" for found in chance if found.standing == "better"),
@@ -155,12 +161,10 @@ def _read(subject: Subject, original: Subject, config: BuildConfig, folder: Path
     )
 
 
-def _stored(subject: Subject, config: DataConfig, folder: Path, seed: int) -> Dataset:
-    """Read data as the file's inputs and outputs want it."""
+def _load(subject: Subject, config: DataConfig, seed: int, run: Run) -> Dataset:
+    """Load data for the file's inputs and outputs."""
     inputs, outputs = subject.ports()
-    folder.mkdir()
-    found = read_data(config, inputs, outputs, seed, folder)
-    return stored_dataset(found, folder, len(inputs), outputs)
+    return run.step(load_data, source_of(config), inputs=inputs, outputs=outputs, config=config, seed=seed)
 
 
 def _released(subject: Subject, config: BuildConfig) -> Choice | None:

@@ -45,7 +45,8 @@ def _score(expected: Expected) -> tuple[str, float | None]:
     step = Run(check, Store(check / "store"), lambda level, text: lines.append(f"{level}: {text}")).step
     source = Source(location=expected.model, digest=model_digest(config.model))
     model = step(load_model, source, config=config.model)
-    data = step(load_data, source_of(config.data), model, config=config.data, seed=0)
+    ports = {"inputs": model.inputs, "outputs": model.outputs}
+    data = step(load_data, source_of(config.data), **ports, config=config.data, seed=0)
     prepared = step(prepare_model, model, data, config=config.preprocessing)
     baseline = step(convert_float, prepared, timeout_s=TIMEOUT_S)
     step(check_float, baseline, prepared, data, allow_chance=False)

@@ -38,7 +38,7 @@ def main() -> None:
     latencies, reaches, leaks, changed = [], [], [], 0
     with busy(arguments.busy):
         for _ in range(arguments.runs):
-            found = soak(host_runtime("litert"), arguments.model, inputs, StabilityConfig())
+            found = soak(host_runtime("litert"), arguments.model, inputs, StabilityConfig().inferences)
             assert found.latency is not None
             latencies.append(found.latency)
             reaches.append(found.control_reach)

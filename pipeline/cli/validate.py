@@ -10,6 +10,7 @@ import click
 
 from pipeline.cli.build import ALLOW_CHANCE_HELP, FLAGS, LABELS_HELP, set_option, split_labels
 from pipeline.cli.paths import UserPath, UserSource
+from pipeline.cli.stored import size_option, store_at, store_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +68,8 @@ BOARD = "board"
     type=UserPath(file_okay=False),
     help="Folder for report.json, report.txt, report.html and junit.xml.",
 )
+@store_option
+@size_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def validate(
     file: Path,
@@ -78,6 +81,8 @@ def validate(
     baseline: Path | None,
     against: Path | None,
     out: Path | None,
+    store: Path | None,
+    cache_size: int,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -90,27 +95,30 @@ def validate(
     from pipeline.release.released import is_folder, model_file, open_release
     from pipeline.settings import read_validation
     from pipeline.standalone_validation import validate_file
+    from pipeline.store import Store
     from pipeline.targets import chosen_devices, get_target
 
     released = open_release(file) if is_folder(file) else None
     chosen = get_target(target or (released.manifest.target if released else DEFAULT_TARGET))
     names, addresses = split_addresses([name for given in devices for name in given.split(",")])
-    report = validate_file(
-        released.model if released else file,
-        target=chosen,
-        devices=chosen_devices(chosen, [name for name in names if name != BOARD]),
-        config=read_validation(
-            config,
-            _given(**flags),
-            settings,
-            shifted=shifted,
-            recorded=released.data_settings if released else None,
-        ),
-        baseline=model_file(baseline) if baseline else None,
-        against=model_file(against) if against else None,
-        board=BOARD in names,
-        addresses=addresses,
-    )
+    with Store(store_at(store), cache_size) as opened:
+        report = validate_file(
+            released.model if released else file,
+            target=chosen,
+            devices=chosen_devices(chosen, [name for name in names if name != BOARD]),
+            config=read_validation(
+                config,
+                _given(**flags),
+                settings,
+                shifted=shifted,
+                recorded=released.data_settings if released else None,
+            ),
+            store=opened,
+            baseline=model_file(baseline) if baseline else None,
+            against=model_file(against) if against else None,
+            board=BOARD in names,
+            addresses=addresses,
+        )
     if out is not None:
         from pipeline.report.views import write_views
 

@@ -154,14 +154,22 @@ def _output_logits(model: Any, outputs: tuple[Port, ...]) -> tuple[bool, ...]:
     )
 
 
-def load_data(source: Source, model: FloatModel, *, config: DataConfig, seed: int, out: Path) -> Dataset:
-    """Read training and test samples, check them against the model and store them.
+def load_data(
+    source: Source,
+    *,
+    inputs: tuple[Port, ...],
+    outputs: tuple[Port, ...],
+    config: DataConfig,
+    seed: int,
+    out: Path,
+) -> Dataset:
+    """Read training and test samples, check them against a model's inputs and outputs, and store them.
 
     Raises:
         InputError: the data is refused; says which sample or label and why.
     """
-    found = read_data(config, model.inputs, model.outputs, seed, out)
-    return stored_dataset(found, out, len(model.inputs), model.outputs)
+    found = read_data(config, inputs, outputs, seed, out)
+    return stored_dataset(found, out, len(inputs), outputs)
 
 
 def read_data(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def stability_tables(found: StabilityReport) -> tuple[RenderableType, ...]:
     """The soaks, and the faults if any were made."""
+    tables = []
     runs = make_table(
         "Long runs",
         "threads",
@@ -37,12 +38,14 @@ def stability_tables(found: StabilityReport) -> tuple[RenderableType, ...]:
             _interval(run.control, 100, "%"),
             _interval(run.growth, 1, ""),
         )
+    if found.soaks:
+        tables.append(runs)
     if not found.faults:
-        return (runs,)
+        return tuple(tables)
     faults = make_table("Faults", "environment", "done", "outcome", "")
     for fault in found.faults:
         faults.add_row(fault.environment, fault.done, fault.outcome, "ok" if fault.ok else "FAILED")
-    return (runs, faults)
+    return (*tables, faults)
 
 
 def _interval(slope: Slope | None, factor: float, unit: str) -> str:

@@ -81,7 +81,8 @@ def details(report: Report) -> Iterator[RenderableType]:
     yield from compatibility_tables(report.compatibility)
     if report.shift is not None:
         yield from shift_details(report.shift)
-    yield from stability_tables(report.stability)
+    if report.stability is not None:
+        yield from stability_tables(report.stability)
     if report.board is not None:
         yield from board_tables(report.board.run)
     if report.operators is not None:
@@ -91,9 +92,10 @@ def details(report: Report) -> Iterator[RenderableType]:
     real = [device.latency for device in report.devices if device.latency is not None]
     if real:
         yield device_table(real)
-    yield host_table(report.times)
-    # The lines of TFLite's benchmark_model, which other tools parse.
-    yield Text("\n".join(line for row in report.times for line in host_lines(row)))
+    if report.times:
+        yield host_table(report.times)
+        # The lines of TFLite's benchmark_model, which other tools parse.
+        yield Text("\n".join(line for row in report.times for line in host_lines(row)))
 
 
 def _figures(report: Report) -> Table:

@@ -8,17 +8,19 @@ result; nothing is scaled to make them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.artifacts import Artifact
 from pipeline.errors import InputError, StageError
 from pipeline.flatbuffer.edit import extract, stands_alone
-from pipeline.runtimes.session import Placement, Session
+from pipeline.runtimes.session import Node, Placement, Session
+from pipeline.scratch import scratch
 from pipeline.validate.delegation import multiply_accumulates
 from pipeline.validate.layers import layer_names
-from pipeline.validate.subject import Golden
+from pipeline.validate.subject import Golden, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,13 +28,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pipeline.artifacts import Source
     from pipeline.flatbuffer import TfliteModel
     from pipeline.runtimes.runtime import Runtime
-    from pipeline.runtimes.session import Node
-    from pipeline.validate.subject import Subject
 
-    # What was counted: instructions, bytes loaded, bytes stored; or microseconds alone. float64 (3,) or (1,).
     Cost = NDArray[np.float64]
+
+Figures = tuple[float, ...]
+"""What was counted: instructions, bytes loaded, bytes stored; or microseconds alone."""
 
 INPUTS = 2
 PAIRS = 3
@@ -122,16 +125,34 @@ class Parts:
     pairs: dict[tuple[int, int], Path]
 
 
-@dataclass(frozen=True)
-class PartCosts:
-    """What one runtime took for the whole, for each operator (None: it cannot run alone), for the call."""
+@dataclass(frozen=True, kw_only=True)
+class PartCosts(Artifact):
+    """What one runtime took for the whole, for each operator (None: it cannot run alone), for the call.
 
-    runtime: Runtime
+    Attributes:
+        runtime: in words.
+        device: name of an emulated device; "" of the host.
+        core: of the device, by qemu's name.
+    """
+
+    runtime: str
+    device: str
+    core: str
     nodes: tuple[Node, ...]
     partitions: int
-    whole: Cost
-    operators: tuple[Cost | None, ...]
-    invoke: Cost
+    whole: Figures
+    operators: tuple[Figures | None, ...]
+    invoke: Figures
+
+
+def measure_operators(model: Source, *, runtime: Runtime, seed: int, out: Path) -> PartCosts:
+    """Count each operator's instructions on an emulated device, or time it on this host.
+
+    Nothing else may use the host while it is timed. Raises: as ``measure_parts``.
+    """
+    with scratch("operators") as folder:
+        parts = write_parts(Subject.of(model), folder)
+        return replace(measure_parts(runtime, parts, seed=seed), folder=out)
 
 
 def write_parts(subject: Subject, folder: Path) -> Parts:
@@ -178,7 +199,17 @@ def measure_parts(
         for cost, place in zip(operators, placements, strict=True)
     )
     invoke = base + details.partitions * delegate
-    return PartCosts(runtime, details.nodes, details.partitions, whole, net, invoke)
+    emulated = runtime.device if runtime.capabilities.counts else None
+    return PartCosts(
+        runtime=runtime.title,
+        device=emulated.name if emulated else "",
+        core=emulated.cpu if emulated else "",
+        nodes=details.nodes,
+        partitions=details.partitions,
+        whole=_figures(whole),
+        operators=tuple(None if cost is None else _figures(cost) for cost in net),
+        invoke=_figures(invoke),
+    )
 
 
 def choose_pairs(
@@ -220,12 +251,8 @@ def call_cost(
 
 def assemble(subject: Subject, found: Sequence[PartCosts]) -> Breakdown:
     """Join what runtimes took for the parts of one model; placements are the host's, if it is among them."""
-    host = next((costs for costs in found if not costs.runtime.capabilities.counts), None)
-    emulated = {
-        costs.runtime.device.name: costs
-        for costs in found
-        if costs.runtime.capabilities.counts and costs.runtime.device is not None
-    }
+    host = next((costs for costs in found if not costs.device), None)
+    emulated = {costs.device: costs for costs in found if costs.device}
     nodes, names = (host or found[0]).nodes, layer_names(subject.flat)
     rows = tuple(
         OperatorCost(
@@ -295,36 +322,34 @@ def _measure(session: Session, golden: Golden) -> Cost:
 
 def _by_device(emulated: dict[str, PartCosts], index: int, column: int) -> dict[str, int]:
     rows = {device: costs.operators[index] for device, costs in emulated.items()}
-    return {device: round(float(row[column])) for device, row in rows.items() if row is not None}
+    return {device: round(row[column]) for device, row in rows.items() if row is not None}
 
 
-def _microseconds(cost: Cost | None) -> float | None:
-    return None if cost is None else float(cost[0])
+def _microseconds(cost: Figures | None) -> float | None:
+    return None if cost is None else cost[0]
 
 
 def _emulated_whole(costs: PartCosts) -> EmulatedWhole:
-    device = costs.runtime.device
-    assert device is not None
     return EmulatedWhole(
-        device=device.name,
-        core=device.cpu,
+        device=costs.device,
+        core=costs.core,
         instructions=int(costs.whole[0]),
-        invoke=round(_first(costs.invoke)),
-        operators=round(sum(float(cost[0]) for cost in costs.operators if cost is not None)),
+        invoke=round(costs.invoke[0]),
+        operators=round(sum(cost[0] for cost in costs.operators if cost is not None)),
         partitions=costs.partitions,
     )
 
 
 def _host_whole(costs: PartCosts) -> HostWhole:
     return HostWhole(
-        runtime=costs.runtime.title,
-        total_us=float(costs.whole[0]),
-        invoke_us=_first(costs.invoke),
-        operators_us=sum(float(cost[0]) for cost in costs.operators if cost is not None),
+        runtime=costs.runtime,
+        total_us=costs.whole[0],
+        invoke_us=costs.invoke[0],
+        operators_us=sum(cost[0] for cost in costs.operators if cost is not None),
         partitions=costs.partitions,
     )
 
 
-def _first(cost: Any) -> float:
-    """The first number of a cost, which is 0 where nothing told it."""
-    return float(np.atleast_1d(cost)[0])
+def _figures(cost: Any) -> Figures:
+    """The numbers of a cost, a single 0 where nothing told it."""
+    return tuple(map(float, np.atleast_1d(cost)))

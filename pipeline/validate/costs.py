@@ -23,19 +23,25 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from pipeline.artifacts import Artifact
 from pipeline.emulation.board.bench import BoardLatency as BoardLatency
 from pipeline.errors import ConfigError
+from pipeline.progress import track
 from pipeline.runtimes.machine import Machine  # noqa: TC001 - pydantic reads the annotations
+from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.validate.delegation import multiply_accumulates
 from pipeline.validate.latency import Timings, summarize
+from pipeline.validate.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from pipeline.artifacts import Dataset, Source
     from pipeline.runtimes.runtime import Runtime
     from pipeline.runtimes.session import ModelDetails
-    from pipeline.validate.subject import Golden, Subject
+    from pipeline.validate.subject import Golden, InputSpec
 
 # A cold start is one figure a process: its median wants some.
 PROCESSES = 5
@@ -122,6 +128,32 @@ class DeviceLatency:
     first_us: float
     steady: Timings
     kind: Literal["device"] = "device"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostTimes(Artifact):
+    """Times on this machine for each thread count."""
+
+    found: tuple[HostLatency, ...]
+
+
+def time_model(
+    model: Source,
+    *,
+    data: Dataset | None,
+    inputs: InputSpec,
+    threads: tuple[int, ...],
+    runs: int,
+    out: Path,
+) -> HostTimes:
+    """Time a model on this machine, which nothing else may use meanwhile; errors as ``measure_host``."""
+    subject, golden, host = Subject.of(model), inputs.golden(data), host_runtime("litert")
+    with track("host latency", PROCESSES * len(threads), "processes") as advance:
+        found = tuple(
+            measure_host(host, subject, golden, threads=count, runs=runs, advance=advance)
+            for count in threads
+        )
+    return HostTimes(folder=out, found=found)
 
 
 def measure_host(

@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.artifacts import Fault
+from pipeline.artifacts import Artifact, Fault
 from pipeline.errors import InputError, StageError
+from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
+from pipeline.validate.jobs import run_all
 from pipeline.validate.odd_inputs import odd_inputs
+from pipeline.validate.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,8 +31,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pipeline.artifacts import Dataset, Source
     from pipeline.runtimes.runtime import Runtime
     from pipeline.runtimes.session import ModelDetails
+    from pipeline.validate.subject import InputSpec
 
 SAME, OTHER = "the same outputs", "other outputs"
 BURST_S = 0.01
@@ -62,6 +67,38 @@ class Case:
     @property
     def where(self) -> str:
         return self.runtime.kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults(Artifact):
+    """What was done to a model, and what came of it."""
+
+    found: tuple[Fault, ...]
+
+
+def inject_faults(
+    model: Source,
+    *,
+    data: Dataset | None,
+    inputs: InputSpec,
+    interpreters: int,
+    threads: tuple[int, ...],
+    out: Path,
+) -> Faults:
+    """Do everything in ``FAULTS`` to a model on this host; a fault's bad end is an entry, not an error.
+
+    Args:
+        interpreters: how many run at the same time.
+        threads: thread counts that must give the same bits.
+
+    Raises:
+        InputError: the runtime refuses the model.
+        StageError: the worker crashed or hung before anything was done to it.
+    """
+    subject, golden = Subject.of(model), inputs.golden(data)
+    case = make_case(host_runtime("litert"), subject.path, golden.inputs, interpreters, threads)
+    entries = run_all("faults", [partial(fault, case) for fault in FAULTS])
+    return Faults(folder=out, found=tuple(entry for made in entries for entry in made))
 
 
 def make_case(

@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pipeline.artifacts import Artifact
 from pipeline.errors import ConfigError, StageError
 from pipeline.progress import track
+from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
+from pipeline.validate.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from pipeline.artifacts import Dataset, Source
     from pipeline.runtimes.runtime import Runtime
-    from pipeline.validate.subject import Golden, Subject
+    from pipeline.validate.subject import Golden, InputSpec
 
 Verdict = Literal["faster", "slower", "within noise", "inconclusive"]
 
@@ -85,6 +90,38 @@ class LatencyComparison:
     baseline: Timings
     quantized: Timings
     kind: Literal["host"] = "host"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedLatency(Artifact):
+    """Host latency of two models, measured side by side."""
+
+    found: LatencyComparison
+
+
+def compare_latency(
+    model: Source,
+    other: Source,
+    *,
+    data: Dataset | None,
+    inputs: InputSpec,
+    pairs: int,
+    inferences: int,
+    out: Path,
+) -> PairedLatency:
+    """Time another model and this one on one thread of this host, which nothing else may use meanwhile.
+
+    Raises: as ``compare``.
+    """
+    found = compare_side_by_side(
+        host_runtime("litert"),
+        Subject.of(other),
+        Subject.of(model),
+        inputs.golden(data),
+        pairs=pairs,
+        inferences=inferences,
+    )
+    return PairedLatency(folder=out, found=found)
 
 
 def compare(

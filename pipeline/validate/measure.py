@@ -1,398 +1,355 @@
-"""Measure a .tflite file: on the host's runtimes, on each device, against its baseline and other files."""
+"""Measure a .tflite file: on the host's runtimes, on each device, against its baseline and other files.
+
+Each measurement is a step with a key of its own: it is made once, and builds and validations share it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import partial
-from importlib import metadata
+import tempfile
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from pipeline.progress import track
+from pipeline.errors import InputError, StageError
 from pipeline.runtimes.capabilities import PACKAGES
 from pipeline.runtimes.runtime import host_runtime, reference_runtime, runtime_of
-from pipeline.validate.accuracy import Judge
-from pipeline.validate.against import Against, InstructionChange
-from pipeline.validate.breakdown import assemble, measure_parts, write_parts
-from pipeline.validate.compatibility import check_compatibility
-from pipeline.validate.costs import PROCESSES, measure_host
+from pipeline.validate.breakdown import measure_operators
+from pipeline.validate.costs import PROCESSES, time_model
+from pipeline.validate.devices import run_on_device
+from pipeline.validate.evaluate import evaluate
+from pipeline.validate.exactness import differences
+from pipeline.validate.faults import inject_faults
+from pipeline.validate.inference import infer_test_set, run_golden_set
 from pipeline.validate.jobs import run_all
-from pipeline.validate.latency import compare_side_by_side
-from pipeline.validate.on_board import measure_on_board
-from pipeline.validate.on_runtime import (
-    OnRuntime,
-    Refused,
-    answer,
-    answer_and_count,
-    answer_and_time,
-    answer_if_possible,
-    count_not_finite,
-    differences,
-    differing,
-    infer_samples,
-)
-from pipeline.validate.parity import first_difference
-from pipeline.validate.report import DeviceResult, Report, RuntimeAccuracy
-from pipeline.validate.shift import both_models, judge_clean, measure_shift
-from pipeline.validate.stability import measure_stability
-from pipeline.validate.subject import Golden
+from pipeline.validate.latency import compare_latency
+from pipeline.validate.on_board import run_on_board
+from pipeline.validate.parity import locate_difference
+from pipeline.validate.shift import evaluate_shift
+from pipeline.validate.stability import soak_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection
 
-    from numpy.typing import NDArray
-
-    from models.ports import Port
-    from models.task_rules import Task
+    from pipeline.artifacts import Dataset, Source
     from pipeline.config import ValidateConfig
+    from pipeline.run import Run
     from pipeline.runtimes.runtime import Runtime
-    from pipeline.samples import Samples
-    from pipeline.targets import Device, Package, Target
-    from pipeline.tasks.comparison import Comparison
-    from pipeline.validate.breakdown import PartCosts, Parts
-    from pipeline.validate.costs import HostLatency
-    from pipeline.validate.latency import LatencyComparison
-    from pipeline.validate.on_board import BoardResult
-    from pipeline.validate.on_runtime import GoldenSet
-    from pipeline.validate.parity import Parity
-    from pipeline.validate.shift_results import ShiftReport
-    from pipeline.validate.stability import StabilityReport
-    from pipeline.validate.subject import Subject
+    from pipeline.targets import Device, Package
+    from pipeline.validate.breakdown import PartCosts
+    from pipeline.validate.costs import HostTimes
+    from pipeline.validate.devices import DeviceRun
+    from pipeline.validate.evaluate import Accuracy
+    from pipeline.validate.faults import Faults
+    from pipeline.validate.inference import GoldenRun, SampleOutputs
+    from pipeline.validate.latency import PairedLatency
+    from pipeline.validate.on_board import OnBoard
+    from pipeline.validate.parity import Divergence
+    from pipeline.validate.plan import Measurement
+    from pipeline.validate.shift import Shifts
+    from pipeline.validate.stability import Soaks
+    from pipeline.validate.subject import InputSpec, OutputSpec
 
-TOOLS = ("ai-edge-litert", "tflite-runtime", "numpy")
-
-
-@dataclass(frozen=True)
-class Judging:
-    """How outputs are judged: for each its task, its name ("" of a single one), whether it is of logits."""
-
-    tasks: tuple[Task, ...]
-    outputs: tuple[str, ...]
-    from_logits: tuple[bool | None, ...]
-    classes: tuple[str, ...] = ()
+Jobs = dict[tuple[str, str], "Callable[[], Any]"]
+Found = dict[tuple[str, str], Any]
+ON_DEVICE = "accuracy on a device"
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """What was measured side by side."""
-
-    devices: tuple[OnRuntime, ...]
-    other: OnRuntime | Refused
-    host: OnRuntime
-    baseline: OnRuntime | None
-    against: OnRuntime | None
-    stability: StabilityReport
-    shift: ShiftReport | None
-    parts: tuple[PartCosts, ...]
-
-
-@dataclass(frozen=True)
-class _Latency:
-    """Times on the host: for each count of threads, against the float model, against the other file."""
-
-    times: tuple[HostLatency, ...]
-    ratio: LatencyComparison | None
-    against: LatencyComparison | None
-    parts: tuple[PartCosts, ...]
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One validation: what is measured and with what.
+@dataclass(frozen=True, kw_only=True)
+class ToMeasure:
+    """What to measure, and with what.
 
     Attributes:
-        baseline: the float model, if there is one.
-        samples: of the test set, if there are any.
-        devices: those that are measured.
-        shifted: the user's own samples of other distributions, by name.
-        against: an earlier file that it may not cost more than.
-        board: whether to measure on the emulated board as well.
-        real: runtimes of real devices, measured as well.
+        model: the .tflite file.
+        baseline: the float model that it came from, if there is one.
+        against: an earlier file that it may not be worse than.
+        data: whose test samples to take; None for noise.
+        shifted: the user's own data of other distributions, in the order of ``config.shift.sources``.
+        package: the runtime that the target's devices carry.
+        devices: those of the target.
+        real: runtimes of real devices.
+        plan: the measurements; those that something is missing for are left out.
     """
 
-    quantized: Subject
-    baseline: Subject | None
-    samples: Samples | None
-    judging: Judging
-    target: Target
-    devices: tuple[Device, ...]
+    model: Source
+    inputs: InputSpec
+    outputs: OutputSpec
     config: ValidateConfig
-    seed: int
-    shifted: Mapping[str, Samples] = field(default_factory=dict)
-    against: Subject | None = None
-    board: bool = False
+    plan: tuple[Measurement, ...]
+    package: Package
+    baseline: Source | None = None
+    against: Source | None = None
+    data: Dataset | None = None
+    shifted: tuple[Dataset, ...] = ()
+    devices: tuple[Device, ...] = ()
     real: tuple[Runtime, ...] = ()
 
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """What was measured; None or empty where it was not.
+
+    Attributes:
+        golden: on the host's LiteRT.
+        reference: on TFLite's reference kernels, whose bits devices with tflite-runtime have to return.
+        accuracy: against the float model, or against itself where there is none.
+        other: the golden set on the host's tflite-runtime.
+        other_problem: why that cannot run the model.
+        device_accuracy: by device, of those that are not bit-exact.
+        parity: of the other runtimes and devices that are not bit-exact.
+    """
+
+    golden: GoldenRun
+    reference: GoldenRun | None = None
+    accuracy: Accuracy | None = None
+    other: GoldenRun | None = None
+    other_problem: str = ""
+    other_accuracy: Accuracy | None = None
+    devices: tuple[DeviceRun, ...] = ()
+    device_accuracy: dict[str, Accuracy] = field(default_factory=dict)
+    parity: tuple[Divergence, ...] = ()
+    shift: Shifts | None = None
+    soaks: Soaks | None = None
+    faults: Faults | None = None
+    operators: tuple[PartCosts, ...] = ()
+    times: HostTimes | None = None
+    latency: PairedLatency | None = None
+    against_accuracy: Accuracy | None = None
+    against_latency: PairedLatency | None = None
+    board: OnBoard | None = None
+
+
+@dataclass(frozen=True)
+class _Other:
+    """The host's tflite-runtime; ``problem`` says why it cannot run the model."""
+
+    golden: GoldenRun | None = None
+    outputs: SampleOutputs | None = None
+    problem: str = ""
+
+
+def measure(of: ToMeasure, run: Run, folder: Path) -> Measurements:
+    """Make the measurements of a plan; all cores are kept busy, except while the host's latency is measured.
+
+    Args:
+        folder: for what real devices return.
+
+    Raises:
+        DeviceError: a real device is no longer reached.
+        InputError: a runtime refuses the file, or the samples do not fit it.
+        StageError: a runtime crashed or hung.
+        ToolchainError: an emulator or the board is needed and not provisioned.
+    """
+    measuring = _Measuring(of, run, folder)
+    inferred = _run("inference", measuring.inferences())
+    found = _run("measurements", measuring.concurrent(inferred)) | measuring.exclusive()
+    if "board" in of.plan:
+        found["board", ""] = run.step(
+            run_on_board, *measuring.models, data=of.data, inputs=of.inputs, outputs=of.outputs,
+            config=of.config.board,
+        )  # fmt: skip
+    other: _Other = inferred.get(("other", ""), _Other())
+    return Measurements(
+        golden=inferred["golden", ""],
+        reference=inferred.get(("reference", "")),
+        other=other.golden,
+        other_problem=other.problem,
+        devices=_all("devices", inferred),
+        device_accuracy={device: found[name, device] for name, device in found if name == ON_DEVICE},
+        parity=_all("parity", found),
+        operators=_all("operators", found),
+        **{name: artifact for (name, device), artifact in found.items() if not device},
+    )
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """The steps of a plan, by name and by the device's, which is "" where there is one such step."""
+
+    of: ToMeasure
+    run: Run
+    folder: Path
+
     @property
-    def golden(self) -> Golden:
-        return Golden(self.samples, self.config.golden_samples, self.seed)
+    def models(self) -> tuple[Source, ...]:
+        """The model, and its baseline if there is one."""
+        return (self.of.model, *filter(None, [self.of.baseline]))
 
-    def run(self, name: str, **described: Any) -> tuple[Report, GoldenSet]:
-        """Measure everything; all cores are kept busy, except while the host's latency is measured.
+    def inferences(self) -> Jobs:
+        """What the models give on every runtime that the plan needs; the other measurements start from it."""
+        of, plan = self.of, set(self.of.plan)
+        jobs: Jobs = {}
+        if "devices" in plan:
+            others = [each for each in (of.baseline, of.against) if each is not None]
+            for runtime in self._on_devices:
+                jobs["devices", _name(runtime)] = partial(
+                    self._step_on(runtime), run_on_device, of.model, *others, data=of.data, inputs=of.inputs,
+                    runtime=runtime, runs=PROCESSES * of.config.latency_inferences * (runtime in of.real),
+                )  # fmt: skip
+        packages = {of.package, *(runtime.package for runtime in self._on_devices)}
+        if any(PACKAGES[package].reference_bits for package in packages):
+            jobs["reference", ""] = partial(self._golden, reference_runtime())
+        jobs["golden", ""] = partial(self._golden, host_runtime("litert"))
+        if "cross-runtime" in plan:
+            jobs["other", ""] = self._other
+        if of.data is not None:
+            needs = {"model": {"accuracy", "shift", "regression"}, "baseline": {"accuracy", "shift"}}
+            needs["against"] = {"regression"}
+            for name, measurements in needs.items():
+                model = getattr(of, name)
+                if model is not None and plan & measurements:
+                    jobs[name, ""] = partial(self._outputs, model, host_runtime("litert"))
+        return jobs
 
-        Returns the report, and the golden samples with the outputs that the target's devices have to return.
-
-        Args:
-            name: of the report.
-            described: what else the report says: classes, layers, ...
-
-        Raises:
-            DeviceError: a real device is no longer reached.
-            InputError: a runtime refuses the file, or the samples do not fit it.
-            StageError: a runtime crashed or hung.
-            ToolchainError: the emulator is not provisioned.
-        """
-        host, other = host_runtime("litert"), host_runtime("tflite-runtime")
-        devices = [found for found in dict.fromkeys(map(runtime_of, self.devices)) if found != host]
-        with TemporaryDirectory(prefix="edge-operators-") as folder:
-            parts = write_parts(self.quantized, Path(folder)) if self.config.operators else None
-            measured = self._side_by_side(host, other, devices, parts)
-            latency = self._latency(host, parts)
-        on_host = measured.host
-        report = Report(
-            name=name,
-            target=self.target.name,
-            runtime=self.target.runtime,
-            tools={tool: metadata.version(tool) for tool in TOOLS},
-            quantized=self.quantized.facts,
-            baseline=self.baseline.facts if self.baseline else None,
-            inputs=on_host.details.inputs,
-            outputs=on_host.details.outputs,
-            delegation=tuple(
-                found.placed
-                for found in (on_host, measured.other, *measured.devices)
-                if isinstance(found, OnRuntime)
-            ),
-            accuracy=self._compare(measured.baseline, on_host),
-            runtimes=tuple(self._accuracy(found, on_host) for found in (on_host, measured.other)),
-            devices=self._devices(measured),
-            stability=measured.stability,
-            shift=measured.shift,
-            compatibility=check_compatibility(self.quantized.flat),
-            parity=self._parity(measured),
-            against=self._against(measured, latency.against),
-            operators=assemble(self.quantized, (*measured.parts, *latency.parts)) if parts else None,
-            times=latency.times,
-            latency=latency.ratio,
-            not_finite=count_not_finite(on_host.golden.outputs),
-            board=self._board(host, on_host) if self.board else None,
-            **described,
-        )
-        return report, self._right(self.target.runtime, on_host).golden
-
-    def _side_by_side(
-        self, host: Runtime, other: Runtime, devices: list[Runtime], parts: Parts | None
-    ) -> _Measured:
-        """Run the measurements that tolerate concurrent load."""
-        others = tuple(filter(None, (self.baseline, self.against)))
-        jobs: list[Callable[[], Any]] = [
-            partial(answer_and_count, device, self.quantized, self.golden, others) for device in devices
-        ]
-        runs = PROCESSES * self.config.latency_inferences
-        jobs += [
-            partial(answer_and_time, device, self.quantized, self.golden, runs=runs) for device in self.real
-        ]
-        jobs += [partial(answer_if_possible, other, self.quantized, self.golden, self.samples)]
-        subjects = (self.quantized, self.baseline, self.against)
-        jobs += [partial(self._on_host, host, subject) for subject in subjects]
-        found, count = run_all("validate", jobs), len(devices) + len(self.real)
-        on_other, on_host, on_baseline, on_against = found[count:]
-        more: list[Callable[[], Any]] = [partial(self._shift, host, on_baseline, on_host)]
-        more += [partial(self._stability, host)]
-        if parts is not None:
-            emulated = [device for device in devices if device.capabilities.counts]
-            more += [partial(measure_parts, device, parts, seed=self.seed) for device in emulated]
-        shift, stability, *counted = run_all("shift, stability, operators", more)
-        return _Measured(
-            devices=tuple(found[:count]),
-            other=on_other,
-            host=on_host,
-            baseline=on_baseline,
-            against=on_against,
-            stability=stability,
-            shift=shift,
-            parts=tuple(counted),
-        )
-
-    def _on_host(self, host: Runtime, subject: Subject | None) -> OnRuntime | None:
-        return None if subject is None else answer(host, subject, self.golden, self.samples)
-
-    def _stability(self, host: Runtime) -> StabilityReport:
-        config = self.config.stability
-        return measure_stability(host, self.quantized.path, self.golden.inputs, config, self.config.threads)
-
-    def _shift(self, host: Runtime, on_baseline: OnRuntime | None, on_host: OnRuntime) -> ShiftReport | None:
-        if self.baseline is None or self.samples is None or not self.config.shift.samples:
-            return None
-        assert on_baseline is not None
-        count = range(len(self.judging.tasks))
-        before, after = ([found.real(i, slice(None)) for i in count] for found in (on_baseline, on_host))
-        with both_models(host, self.baseline.path, self.quantized.path) as both:
-            return measure_shift(
-                self.samples,
-                self.judging,
-                both,
-                self.config.shift,
-                seed=self.seed,
-                own=self.shifted,
-                whole=judge_clean(self.samples, self.judging, before, after, seed=self.seed),
+    def concurrent(self, inferred: Found) -> Jobs:
+        """Measurements that tolerate concurrent load, the longest first."""
+        of, step, stability = self.of, self.run.step, self.of.config.stability
+        given = partial(partial, data=of.data, inputs=of.inputs)
+        jobs: Jobs = {}
+        if "shift" in of.plan and ("baseline", "") in inferred and of.config.shift.samples:
+            both = [inferred[name, ""] for name in ("model", "baseline")]
+            jobs["shift", ""] = partial(
+                step, evaluate_shift, *self.models, *both, *filter(None, [of.data]), *of.shifted,
+                inputs=of.inputs, outputs=of.outputs, config=of.config.shift,
+            )  # fmt: skip
+        if "stability" in of.plan:
+            jobs["soaks", ""] = given(
+                step, soak_model, of.model, inferences=stability.inferences, minutes=stability.minutes,
+                threads=of.config.threads,
+            )  # fmt: skip
+        if "faults" in of.plan and stability.faults:
+            jobs["faults", ""] = given(
+                step, inject_faults, of.model, interpreters=stability.interpreters, threads=of.config.threads
             )
+        if "operators" in of.plan and of.config.operators:
+            for runtime in self._on_devices:
+                if runtime.capabilities.counts:
+                    jobs["operators", _name(runtime)] = partial(self._operators, runtime)
+        return jobs | self._accuracies(inferred) | self._differing(inferred)
 
-    def _board(self, host: Runtime, on_host: OnRuntime) -> BoardResult:
-        def judge(samples: Samples, outputs: list[NDArray[Any]]) -> tuple[Comparison, ...]:
-            if self.baseline is None:
-                return ()
-            expected = answer(host, self.baseline, self.golden, samples)
-            return self._compare(expected, replace(on_host, outputs=outputs), samples)
+    def exclusive(self) -> Found:
+        """Times on the host, one after the other, while nothing else runs."""
+        of, step, runs = self.of, self.run.step, self.of.config.latency_inferences
+        host, found = partial(step, data=of.data, inputs=of.inputs), Found()
+        pairs = {"pairs": of.config.latency_pairs, "inferences": runs}
+        if "times" in of.plan:
+            found["times", ""] = host(time_model, of.model, threads=of.config.threads, runs=PROCESSES * runs)
+        if "latency" in of.plan and of.baseline is not None:
+            found["latency", ""] = host(compare_latency, of.model, of.baseline, **pairs)
+        if "regression" in of.plan and of.against is not None:
+            found["against_latency", ""] = host(compare_latency, of.model, of.against, **pairs)
+        if "operators" in of.plan and of.config.operators:
+            found["operators", "host"] = self._operators(host_runtime("litert"))
+        return found
 
-        config = self.config.board
-        return measure_on_board(host, self.quantized, self.golden, self.samples, config, judge)
-
-    def _compare(
-        self, baseline: OnRuntime | None, quantized: OnRuntime, samples: Samples | None = None
-    ) -> tuple[Comparison, ...]:
-        """Compare what both returned, output by output; nothing where there are no samples or no baseline."""
-        samples = samples or self.samples
-        if samples is None or baseline is None or not baseline.outputs or not quantized.outputs:
-            return ()
-        judging, count = self.judging, len(quantized.outputs[0])
-        judges = [
-            Judge(task, seed=self.seed, output=name, from_logits=from_logits, classes=judging.classes)
-            for task, name, from_logits in zip(
-                judging.tasks, judging.outputs, judging.from_logits, strict=True
-            )
-        ]
-        start = 0
-        for chunk in samples.take(slice(0, count)).chunks():
-            place = slice(start, start + len(chunk))
-            start += len(chunk)
-            inputs = chunk.model_inputs()[0]
-            for index, judge in enumerate(judges):
-                judge.add(
-                    baseline.real(index, place), quantized.real(index, place), chunk.target(index), inputs
-                )
-        return tuple(judge.finish() for judge in judges)
-
-    def _accuracy(self, found: OnRuntime | Refused, host: OnRuntime) -> RuntimeAccuracy:
-        if isinstance(found, Refused):
-            return RuntimeAccuracy(runtime=found.runtime.title, problem=found.reason)
-        differing, steps = differences(found.golden.outputs, host.golden.outputs)
-        compared = self._compare(host, found)
-        return RuntimeAccuracy(
-            runtime=found.runtime.title,
-            metric=compared[0].metrics[0].name if compared else "",
-            value=compared[0].metrics[0].quantized if compared else None,
-            samples=compared[0].samples if compared else 0,
-            golden_samples=len(found.golden.outputs[0]),
-            differing_samples=differing,
-            largest_difference=steps,
+    def _accuracies(self, inferred: Found) -> Jobs:
+        """Comparisons of what was inferred on the host."""
+        jobs: Jobs = {}
+        of_model, of_baseline, of_against = (
+            inferred.get((name, "")) for name in ("model", "baseline", "against")
         )
+        other: _Other = inferred.get(("other", ""), _Other())
+        if of_model is None:
+            return jobs
+        if "accuracy" in self.of.plan:
+            jobs["accuracy", ""] = partial(self._evaluate, of_model, of_baseline or of_model)
+        if other.outputs is not None:
+            jobs["other_accuracy", ""] = partial(self._evaluate, other.outputs, of_model)
+        if of_against is not None:
+            jobs["against_accuracy", ""] = partial(self._evaluate, of_model, of_against)
+        return jobs
 
-    def _devices(self, measured: _Measured) -> tuple[DeviceResult, ...]:
-        jobs = [partial(self._device, found, measured) for found in measured.devices]
-        return tuple(run_all("compare devices", jobs))
-
-    def _device(self, found: OnRuntime, measured: _Measured) -> DeviceResult:
-        """Compare bits with what they should be; a device that differs is judged on its own outputs."""
-        reference = self._right(found.runtime.package, measured.host)
-        differing, steps = differences(found.golden.outputs, reference.golden.outputs)
-        compared: tuple[Comparison, ...] = ()
-        if differing and self.samples is not None and measured.baseline is not None:
-            some = self.samples.take(slice(0, self.config.device_samples))
-            outputs = infer_samples(found.runtime, self.quantized, some)
-            compared = self._compare(measured.baseline, replace(found, outputs=outputs))
-        assert found.runtime.device is not None
-        return DeviceResult(
-            device=found.runtime.device.name,
-            title=found.runtime.title,
-            kind=found.runtime.kind,
-            golden_samples=len(found.golden.outputs[0]),
-            differing_samples=differing,
-            largest_difference=steps,
-            quantized=found.costs[0] if found.costs else None,
-            baseline=found.costs[1] if found.costs and self.baseline else None,
-            accuracy=compared,
-            latency=found.latency,
-        )
-
-    def _right(self, package: Package, host: OnRuntime) -> OnRuntime:
-        """The run whose bits a device with ``package`` has to return.
-
-        LiteRT gives the host's bits. tflite-runtime's kernels for 32-bit Arm give those of the reference
-        kernels, and its kernels for this host need not.
-        """
-        if PACKAGES[package].reference_bits:
-            return answer(reference_runtime(), self.quantized, self.golden, None)
-        return host
-
-    def _parity(self, measured: _Measured) -> tuple[Parity, ...]:
-        """Of each runtime with bits of its own, where they come from."""
-        host, flat, jobs = measured.host, self.quantized.flat, []
-        for found in (measured.other, *measured.devices):
-            if isinstance(found, Refused):
+    def _differing(self, inferred: Found) -> Jobs:
+        """Of runtimes that are not bit-exact: where that begins, and the accuracy on such a device."""
+        host, jobs, of_baseline = inferred["golden", ""], Jobs(), inferred.get(("baseline", ""))
+        runs = {runtime: inferred.get(("devices", _name(runtime))) for runtime in self._on_devices}
+        for runtime, run in runs.items():
+            if run is None:
                 continue
-            rows = differing(found.golden.outputs, host.golden.outputs)
-            if rows.any():
-                order = np.argsort(~rows, kind="stable")
-                inputs = [array[order] for array in found.golden.inputs]
-                jobs.append(partial(first_difference, flat, inputs, host.runtime, found.runtime))
-        return tuple(run_all("compare nodes", jobs)) if jobs else ()
+            right = inferred["reference", ""] if PACKAGES[run.package].reference_bits else host
+            if not is_exact(run, right) and self.of.data is not None and self.of.baseline is not None:
+                jobs[ON_DEVICE, run.device] = partial(self._accuracy_on, runtime, of_baseline)
+        if "parity" in self.of.plan:
+            other: _Other = inferred.get(("other", ""), _Other())
+            for runtime, run in {host_runtime("tflite-runtime"): other.golden, **runs}.items():
+                if run is not None and not is_exact(run, host):
+                    jobs["parity", runtime.title] = partial(
+                        self._step_on(runtime), locate_difference, self.of.model, host, run, runtime=runtime
+                    )
+        return jobs
 
-    def _against(self, measured: _Measured, latency: LatencyComparison | None) -> Against | None:
-        if self.against is None:
-            return None
-        return Against(
-            other_name=self.against.path.name,
-            other=self.against.facts,
-            ours=self.quantized.facts,
-            devices=tuple(
-                InstructionChange(ours=found.costs[0], other=found.costs[-1])
-                for found in measured.devices
-                if found.costs
-            ),
-            accuracy=self._compare(measured.against, measured.host),
-            latency=latency,
-        )
+    @cached_property
+    def _on_devices(self) -> tuple[Runtime, ...]:
+        """The runtimes of all devices that are not this host's LiteRT, each once."""
+        found = dict.fromkeys((*map(runtime_of, self.of.devices), *self.of.real))
+        return tuple(runtime for runtime in found if runtime != host_runtime("litert"))
 
-    def _latency(self, host: Runtime, parts: Parts | None) -> _Latency:
-        """Times on the host, while nothing else runs."""
-        config = self.config
-        with track("host latency", PROCESSES * len(config.threads), "processes") as advance:
-            times = tuple(
-                measure_host(
-                    host,
-                    self.quantized,
-                    self.golden,
-                    threads=threads,
-                    runs=PROCESSES * config.latency_inferences,
-                    advance=advance,
-                )
-                for threads in config.threads
-            )
-        return _Latency(
-            times=times,
-            ratio=self._ratio(host, self.baseline),
-            against=self._ratio(host, self.against),
-            parts=(measure_parts(host, parts, seed=self.seed),) if parts else (),
-        )
+    def _step_on(self, runtime: Runtime) -> Callable[..., Any]:
+        """What runs a step on a runtime: real devices change, so nothing that they did is reused."""
+        if runtime not in self.of.real:
+            return self.run.step
 
-    def _ratio(self, host: Runtime, other: Subject | None) -> LatencyComparison | None:
-        """Host latency of another model and ours on one thread, side by side in fresh processes."""
-        if other is None:
-            return None
-        return compare_side_by_side(
-            host,
-            other,
-            self.quantized,
-            self.golden,
-            pairs=self.config.latency_pairs,
-            inferences=self.config.latency_inferences,
-        )
+        def run(stage: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:
+            return stage(*inputs, **settings, out=Path(tempfile.mkdtemp(dir=self.folder)))
+
+        return run
+
+    def _golden(self, runtime: Runtime) -> GoldenRun:
+        of = self.of
+        return self.run.step(run_golden_set, of.model, data=of.data, inputs=of.inputs, runtime=runtime)
+
+    def _outputs(self, model: Source, runtime: Runtime, max_samples: int | None = None) -> SampleOutputs:
+        found: SampleOutputs = self._step_on(runtime)(
+            infer_test_set, model, self.of.data, inputs=self.of.inputs, runtime=runtime,
+            max_samples=max_samples,
+        )  # fmt: skip
+        return found
+
+    def _other(self) -> _Other:
+        """Run the host's tflite-runtime, which the target may not need: where it cannot, that is a result."""
+        runtime, outputs = host_runtime("tflite-runtime"), None
+        try:
+            golden = self._golden(runtime)
+            if self.of.data is not None:
+                outputs = self._outputs(self.of.model, runtime)
+        except (InputError, StageError) as error:
+            return _Other(problem=str(error))
+        return _Other(golden, outputs)
+
+    def _accuracy_on(self, runtime: Runtime, reference: SampleOutputs | None) -> Accuracy:
+        """Evaluate a device on its own outputs, against the float model's on the host."""
+        of = self.of
+        assert of.baseline is not None
+        if reference is None:
+            reference = self._outputs(of.baseline, host_runtime("litert"))
+        return self._evaluate(self._outputs(of.model, runtime, of.config.device_samples), reference)
+
+    def _evaluate(self, candidate: SampleOutputs, reference: SampleOutputs) -> Accuracy:
+        of = self.of
+        assert of.data is not None
+        return self.run.step(evaluate, candidate, reference, of.data, inputs=of.inputs, outputs=of.outputs)
+
+    def _operators(self, runtime: Runtime) -> PartCosts:
+        return self.run.step(measure_operators, self.of.model, runtime=runtime, seed=self.of.inputs.seed)
 
 
-def output_names(outputs: Sequence[Port]) -> tuple[str, ...]:
-    """The outputs' names, which matter where there are several."""
-    return tuple(port.name for port in outputs) if len(outputs) > 1 else ("",)
+def needs_devices(plan: Collection[Measurement]) -> bool:
+    """Whether a plan runs anything on the target's devices."""
+    return not {"devices", "operators"}.isdisjoint(plan)
+
+
+def is_exact(run: GoldenRun, reference: GoldenRun) -> bool:
+    """Whether a run has the reference's bits."""
+    return not differences(run.golden_outputs(), reference.golden_outputs())[0]
+
+
+def _name(runtime: Runtime) -> str:
+    return runtime.device.name if runtime.device else runtime.title
+
+
+def _run(name: str, jobs: Jobs) -> Found:
+    return dict(zip(jobs, run_all(name, list(jobs.values())), strict=True))
+
+
+def _all(name: str, found: Found) -> tuple[Any, ...]:
+    return tuple(artifact for (each, _), artifact in found.items() if each == name)

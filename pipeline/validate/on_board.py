@@ -5,22 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.artifacts import Artifact
 from pipeline.emulation.board.run import BoardRun, measure_board
+from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.scaling import tensor_inputs
 from pipeline.runtimes.session import Session
 from pipeline.tasks.comparison import Comparison  # noqa: TC001 - pydantic reads the annotations
-from pipeline.validate.on_runtime import differences
+from pipeline.validate.evaluate import compare_outputs
+from pipeline.validate.exactness import differences
+from pipeline.validate.inference import infer_samples, store_outputs
+from pipeline.validate.subject import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from pathlib import Path
 
-    from numpy.typing import NDArray
-
+    from pipeline.artifacts import Dataset, Source
     from pipeline.config import BoardConfig
-    from pipeline.runtimes.runtime import Runtime
-    from pipeline.samples import Samples
-    from pipeline.validate.subject import Golden, Subject
+    from pipeline.validate.subject import InputSpec, OutputSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,38 +43,58 @@ class BoardResult:
     accuracy: tuple[Comparison, ...]
 
 
-def measure_on_board(
-    host: Runtime,
-    subject: Subject,
-    golden: Golden,
-    samples: Samples | None,
+@dataclass(frozen=True, kw_only=True)
+class OnBoard(Artifact):
+    """What the emulated board did with a model."""
+
+    found: BoardResult
+
+
+def run_on_board(
+    model: Source,
+    baseline: Source | None = None,
+    *,
+    data: Dataset | None,
+    inputs: InputSpec,
+    outputs: OutputSpec,
     config: BoardConfig,
-    judge: Callable[[Samples, list[NDArray[Any]]], tuple[Comparison, ...]],
-) -> BoardResult:
-    """Measure a model on the emulated board.
+    out: Path,
+) -> OnBoard:
+    """Run a model on the emulated board and compare its outputs with the host's.
 
     Args:
-        host: whose bits the board is to give.
-        golden: what it answers where there are no samples.
-        samples: of the test set, the first of which the board answers.
-        judge: of samples and the board's answers to them.
+        baseline: the float model, if there is one.
+        data: whose test samples the board infers; None for the golden set of noise.
 
     Raises:
         ToolchainError: the board is not provisioned.
         StageError: the board did not get to the end.
     """
-    chosen = samples.choose(config.samples, golden.seed) if samples is not None else None
+    subject, host = Subject.of(model), host_runtime("litert")
+    chosen = None if data is None else inputs.samples(data).choose(config.samples, inputs.seed)
     with Session(host, subject.path) as session:
         details = session.describe()
-        inputs = golden.inputs(details) if chosen is None else tensor_inputs(chosen.model_inputs(), details)
-        expected = session.run(inputs)
-    run, outputs = measure_board(subject.path, inputs, config)
-    count = len(outputs[0])
-    differing, steps = differences(outputs, [array[:count] for array in expected])
-    return BoardResult(
-        run=run,
-        samples=count,
-        differing_samples=differing,
-        largest_difference=steps,
-        accuracy=judge(chosen.take(slice(0, count)), outputs) if chosen is not None else (),
+        taken = (
+            inputs.golden(None).inputs(details)
+            if chosen is None
+            else tensor_inputs(chosen.model_inputs(), details)
+        )
+        expected = session.run(taken)
+    run, found = measure_board(subject.path, taken, config)
+    count = len(found[0])
+    differing, steps = differences(found, [array[:count] for array in expected])
+    accuracy: tuple[Comparison, ...] = ()
+    if baseline is not None and chosen is not None:
+        samples = chosen.take(slice(0, count))
+        (of_baseline := out / "baseline").mkdir()
+        accuracy = compare_outputs(
+            store_outputs(found, details.outputs, out),
+            infer_samples(host, Subject.of(baseline), samples, of_baseline),
+            samples,
+            outputs,
+            inputs.seed,
+        )
+    result = BoardResult(
+        run=run, samples=count, differing_samples=differing, largest_difference=steps, accuracy=accuracy
     )
+    return OnBoard(folder=out, found=result)

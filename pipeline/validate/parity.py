@@ -13,20 +13,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.artifacts import Artifact
 from pipeline.errors import InputError, StageError
 from pipeline.flatbuffer.edit import with_outputs
 from pipeline.flatbuffer.layout import NUMPY_DTYPES, bits
+from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.scratch import scratch
+from pipeline.validate.exactness import differing
 from pipeline.validate.layers import layer_names
+from pipeline.validate.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from pipeline.artifacts import Source
     from pipeline.flatbuffer import Operator, TfliteModel
     from pipeline.runtimes.runtime import Runtime
+    from pipeline.validate.inference import GoldenRun
 
 MOST_BYTES = 1 << 26
 """Of all tensors of all samples, for each runtime; of a large model fewer samples are compared."""
@@ -112,6 +119,30 @@ class Parity:
         if self.worst is not None and self.worst != first:
             line += f", the most {self.worst.name}, by up to {self.worst.size}"
         return line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Divergence(Artifact):
+    """Where a runtime's bits begin to differ from the host's."""
+
+    found: Parity
+
+
+def locate_difference(
+    model: Source, host: GoldenRun, other: GoldenRun, *, runtime: Runtime, out: Path
+) -> Divergence:
+    """Find the nodes at which a runtime's bits begin to differ from those of the host's LiteRT.
+
+    Args:
+        host: the golden set on the host's LiteRT.
+        other: the same on the other runtime; the samples whose outputs differ are run once more.
+        runtime: the other one.
+    """
+    rows = differing(other.golden_outputs(), host.golden_outputs())
+    order = np.argsort(~rows, kind="stable")
+    inputs = [array[order] for array in other.golden_inputs()]
+    found = first_difference(Subject.of(model).flat, inputs, host_runtime("litert"), runtime)
+    return Divergence(folder=out, found=found)
 
 
 def first_difference(

@@ -107,7 +107,7 @@ class RuntimeAccuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything that validation measured.
+    """Everything that validation measured; what the gates that are asked do not need is empty or None.
 
     Attributes:
         name: ``NAME-VERSION-TARGET``, or the file's own where it is not a build's.
@@ -115,6 +115,7 @@ class Report:
         preprocessing: how raw samples become the model's input, and who decided.
         delegation: on the host's LiteRT first, then on its tflite-runtime and on the devices.
         accuracy: of each output; none where there is no labelled data or no float model.
+        stability: long runs and faults; None where neither was asked for.
         shift: None where there are no labelled data, no float model, or it was not asked for.
         compatibility: what the file's operators need of each runtime.
         parity: for each runtime that does not give the host's bits, the nodes where that begins.
@@ -144,7 +145,7 @@ class Report:
     accuracy: tuple[Comparison, ...]
     runtimes: tuple[RuntimeAccuracy, ...]
     devices: tuple[DeviceResult, ...]
-    stability: StabilityReport
+    stability: StabilityReport | None
     shift: ShiftReport | None
     compatibility: Compatibility
     parity: tuple[Parity, ...]

@@ -8,27 +8,31 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.artifacts import Artifact
 from pipeline.errors import InputError
 from pipeline.progress import track
+from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.scaling import run_real
 from pipeline.runtimes.session import Session
+from pipeline.samples import Samples
 from pipeline.validate.corruptions import suite
 from pipeline.validate.excess import PrimaryJudge
-from pipeline.validate.shift_results import Evidence, Judged
+from pipeline.validate.shift_results import Evidence, Judged, ShiftReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from pipeline.artifacts import Dataset, Source
     from pipeline.config import ShiftConfig
     from pipeline.runtimes.runtime import Runtime
-    from pipeline.samples import Samples
-    from pipeline.validate.measure import Judging
-    from pipeline.validate.shift_results import ShiftReport
+    from pipeline.validate.inference import SampleOutputs
+    from pipeline.validate.subject import InputSpec, OutputSpec
 
     Outputs = Sequence[NDArray[Any]]
     Answer = Callable[[Sequence[NDArray[Any]]], tuple[Outputs, Outputs]]
@@ -39,6 +43,55 @@ if TYPE_CHECKING:
 
 CHUNK = 500
 CLEAN = ("", 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shifts(Artifact):
+    """What int8 loses beyond float under every shift."""
+
+    found: ShiftReport
+
+
+def evaluate_shift(
+    model: Source,
+    baseline: Source,
+    model_outputs: SampleOutputs,
+    baseline_outputs: SampleOutputs,
+    data: Dataset,
+    *shifted: Dataset,
+    inputs: InputSpec,
+    outputs: OutputSpec,
+    config: ShiftConfig,
+    out: Path,
+) -> Shifts:
+    """Compare a model with its float baseline under every shift.
+
+    Args:
+        model_outputs: of the model for the whole test set.
+        baseline_outputs: of the float model likewise.
+        shifted: the user's own data of other distributions, in the order of ``config.sources``.
+
+    Raises: as ``measure_shift``.
+    """
+    samples, seed = inputs.samples(data), inputs.seed
+    before, after = (
+        [found.real(index) for index in range(len(outputs.tasks))]
+        for found in (baseline_outputs, model_outputs)
+    )
+    with both_models(host_runtime("litert"), Path(baseline.location), Path(model.location)) as both:
+        found = measure_shift(
+            samples,
+            outputs,
+            both,
+            config,
+            seed=seed,
+            own={
+                name: Samples.every(other, inputs.preprocessing)
+                for name, other in zip(config.sources, shifted, strict=True)
+            },
+            whole=judge_clean(samples, outputs, before, after, seed=seed),
+        )
+    return Shifts(folder=out, found=found)
 
 
 @contextmanager
@@ -65,7 +118,7 @@ def both_models(runtime: Runtime, baseline: Path, quantized: Path) -> Iterator[A
 
 def measure_shift(
     samples: Samples,
-    judging: Judging,
+    judging: OutputSpec,
     answer: Answer,
     config: ShiftConfig,
     *,
@@ -116,7 +169,7 @@ def measure_shift(
 
 
 def judge_clean(
-    samples: Samples, judging: Judging, baseline: Outputs, quantized: Outputs, *, seed: int
+    samples: Samples, judging: OutputSpec, baseline: Outputs, quantized: Outputs, *, seed: int
 ) -> Judged:
     """Count answers that both models gave before.
 
@@ -140,8 +193,8 @@ def judge_clean(
     return judged
 
 
-def _judges(judging: Judging, seed: int) -> list[PrimaryJudge]:
-    settings = zip(judging.tasks, judging.outputs, judging.from_logits, strict=True)
+def _judges(judging: OutputSpec, seed: int) -> list[PrimaryJudge]:
+    settings = zip(judging.tasks, judging.names, judging.from_logits, strict=True)
     return [
         PrimaryJudge(task, seed=seed, output=name, from_logits=from_logits, classes=judging.classes)
         for task, name, from_logits in settings

@@ -8,9 +8,7 @@ that is ageing.
 
 from __future__ import annotations
 
-import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,20 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.artifacts import Fault  # noqa: TC001  pydantic reads the annotations
+from pipeline.artifacts import Artifact, Fault
+from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.validate.drift import Slope, slope
-from pipeline.validate.faults import FAULTS, make_case
+from pipeline.validate.jobs import run_all
+from pipeline.validate.subject import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from pipeline.config import StabilityConfig
+    from pipeline.artifacts import Dataset, Source
     from pipeline.runtimes.runtime import Runtime
     from pipeline.runtimes.session import ModelDetails, SoakBlock
+    from pipeline.validate.subject import InputSpec
 
 BLOCKS = 50
 """Number of blocks of the first inferences of a soak; further minutes add at least as many."""
@@ -87,59 +88,60 @@ class SoakResult:
 
 @dataclass(frozen=True, kw_only=True)
 class StabilityReport:
-    """All of it; ``faults`` is empty where they were not asked for."""
+    """The soaks, and what was done to the model; each is empty if it was not measured."""
 
-    soaks: tuple[SoakResult, ...]
-    faults: tuple[Fault, ...]
+    soaks: tuple[SoakResult, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
 
-def measure_stability(
-    runtime: Runtime,
-    model: Path,
-    inputs: Callable[[ModelDetails], list[NDArray[Any]]],
-    config: StabilityConfig,
-    threads: Sequence[int],
-) -> StabilityReport:
-    """Measure everything, on as many cores as there are; a fault's bad end is an entry, not an error.
+@dataclass(frozen=True, kw_only=True)
+class Soaks(Artifact):
+    """A soak for each thread count."""
 
-    Args:
-        runtime: where to run.
-        model: a .tflite file.
-        inputs: given what the model takes, ordinary samples: for each input an array (n, ...) of its dtype.
-        config: how long, how many side by side, and whether faults are made.
-        threads: the thread counts that are soaked.
+    found: tuple[SoakResult, ...]
+
+
+def soak_model(
+    model: Source,
+    *,
+    data: Dataset | None,
+    inputs: InputSpec,
+    inferences: int,
+    minutes: float,
+    threads: tuple[int, ...],
+    out: Path,
+) -> Soaks:
+    """Soak a model on this host with each thread count, as many at a time as there are cores.
 
     Raises:
         InputError: the runtime refuses the model.
-        StageError: a worker crashed or hung where nothing was done to it.
-        ToolchainError: the emulator is not provisioned.
+        StageError: a worker crashed or hung.
     """
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        soaks = [pool.submit(partial(soak, runtime, model, inputs, config, count)) for count in threads]
-        pending = []
-        if config.faults:
-            case = make_case(runtime, model, inputs, config.interpreters, tuple(threads))
-            pending = [pool.submit(partial(fault, case)) for fault in FAULTS]
-        try:
-            return StabilityReport(
-                soaks=tuple(each.result() for each in soaks),
-                faults=tuple(entry for each in pending for entry in each.result()),
-            )
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    subject, golden = Subject.of(model), inputs.golden(data)
+    jobs = [
+        partial(soak, host_runtime("litert"), subject.path, golden.inputs, inferences, minutes, threads=count)
+        for count in threads
+    ]
+    return Soaks(folder=out, found=tuple(run_all("soak", jobs)))
 
 
 def soak(
     runtime: Runtime,
     model: Path,
     inputs: Callable[[ModelDetails], list[NDArray[Any]]],
-    config: StabilityConfig,
+    inferences: int,
+    minutes: float = 0.0,
+    *,
     threads: int = 1,
 ) -> SoakResult:
-    """Infer over and over in one process, for ``config``'s inferences and minutes, whichever is longer.
+    """Infer over and over in one process, so many times and for so many minutes, whichever is longer.
 
-    Raises: as ``measure_stability``.
+    Args:
+        runtime: where to run.
+        model: a .tflite file.
+        inputs: given what the model takes, ordinary samples: for each input an array (n, ...) of its dtype.
+
+    Raises: as ``soak_model``.
     """
     began = time.monotonic()
     blocks: list[SoakBlock] = []
@@ -149,7 +151,7 @@ def soak(
         fresh = [stack.enter_context(Session(runtime, model)) for _ in range(2)] if threads == 1 else []
         samples = inputs(aged.describe())
         few = [array[:4] for array in samples]
-        for block in aged.soak_blocks(samples, _sizes(config, blocks)):
+        for block in aged.soak_blocks(samples, _sizes(inferences, minutes, blocks)):
             blocks.append(block)
             if fresh:
                 first, second = (_fresh_cpu_us(each, model, few, block.cpu_us) for each in fresh)
@@ -187,16 +189,16 @@ def _fresh_cpu_us(session: Session, model: Path, samples: list[NDArray[Any]], cp
     return block.cpu_us
 
 
-def _sizes(config: StabilityConfig, blocks: list[SoakBlock]) -> Iterator[int]:
+def _sizes(inferences: int, minutes: float, blocks: list[SoakBlock]) -> Iterator[int]:
     """Sizes of blocks until the inferences are done and the minutes over; ``blocks`` are those done."""
-    size, rest = max(1, config.inferences // BLOCKS), config.inferences
+    size, rest = max(1, inferences // BLOCKS), inferences
     began = time.monotonic()
     while rest > 0:
         yield min(size, rest)
         rest -= size
-    over = began + config.minutes * 60
+    over = began + minutes * 60
     while (left := over - time.monotonic()) > 0:
         # Blocks of a four-hundredth of the time: a fresh interpreter takes no more than the other half.
         latency_s = blocks[-1].cpu_us / 1e6
-        wanted_s = min(left, config.minutes * 60 / (8 * BLOCKS))
+        wanted_s = min(left, minutes * 60 / (8 * BLOCKS))
         yield max(size, int(wanted_s / max(latency_s, 1e-7)))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from models.ports import Port
+from pipeline.artifacts import Source
 from pipeline.errors import InputError
 from pipeline.flatbuffer import (
     FloatOperator,
@@ -20,16 +22,18 @@ from pipeline.flatbuffer import (
     weight_sparsity,
 )
 from pipeline.runtimes.scaling import tensor_inputs
+from pipeline.samples import Samples
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from models.task_rules import Task
+    from pipeline.artifacts import Dataset, Preprocessing
     from pipeline.flatbuffer import Tensor as FlatTensor
     from pipeline.flatbuffer import TfliteModel
     from pipeline.runtimes.session import ModelDetails, Tensor
-    from pipeline.samples import Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +65,16 @@ class Subject:
         flat = read_tflite(path)
         _require_single_samples(path, flat)
         return cls(path, flat)
+
+    @classmethod
+    def of(cls, model: Source) -> Subject:
+        """Verify the file of a source; errors as ``open``."""
+        return cls.open(Path(model.location))
+
+    @property
+    def source(self) -> Source:
+        """The file by content."""
+        return Source(location=str(self.path), digest=self.flat.sha256)
 
     def ports(self) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         """Its inputs and outputs, in the words that data is read with.
@@ -142,3 +156,52 @@ class Golden:
             return rng.uniform(-1, 1, shape).astype(tensor.dtype)
         limits = np.iinfo(tensor.dtype)
         return rng.integers(limits.min, limits.max, shape, np.int64, endpoint=True).astype(tensor.dtype)
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How measurements get the inputs of a model.
+
+    Attributes:
+        preprocessing: for each input, without the reason for it; empty where there are no samples.
+        golden_samples: how many inputs every runtime answers.
+        seed: of their choice, and of all other random choices of a measurement.
+    """
+
+    preprocessing: Preprocessing
+    golden_samples: int
+    seed: int
+
+    @classmethod
+    def of(cls, preprocessing: Preprocessing, golden_samples: int, seed: int) -> InputSpec:
+        return cls(tuple(replace(each, reason="") for each in preprocessing), golden_samples, seed)
+
+    def samples(self, data: Dataset) -> Samples:
+        """The test samples of a data set."""
+        return Samples.of(data, "test", self.preprocessing)
+
+    def golden(self, data: Dataset | None) -> Golden:
+        """The golden set: test samples of a data set, or noise where there is none."""
+        return Golden(None if data is None else self.samples(data), self.golden_samples, self.seed)
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """How the outputs of a model are evaluated.
+
+    Attributes:
+        tasks: of each output.
+        names: of each output; "" of a single one.
+        from_logits: whether each output is of logits; None where unknown.
+        classes: names of the classes, where there are any.
+    """
+
+    tasks: tuple[Task, ...] = ()
+    names: tuple[str, ...] = ()
+    from_logits: tuple[bool | None, ...] = ()
+    classes: tuple[str, ...] = ()
+
+
+def output_names(outputs: Sequence[Port]) -> tuple[str, ...]:
+    """The outputs' names, which matter where there are several."""
+    return tuple(port.name for port in outputs) if len(outputs) > 1 else ("",)

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from pipeline.release.released import open_release
+from pipeline.run import Run
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.settings import make_config
 from pipeline.standalone_validation import _read
+from pipeline.store import Store
 from pipeline.validate.subject import Subject
 
 SETTINGS = """\
@@ -115,7 +117,7 @@ def read(tmp_path, tiny_tflite, write_release):
         config = make_config(raw | ({"preprocessing": preprocessing} if preprocessing else {}), "x")
         subject = Subject.open(open_release(release).model)
         (folder := tmp_path / "read").mkdir()
-        return _read(subject, subject, config, folder), open_release(release)
+        return _read(subject, subject, config, Run(folder, Store(folder / "store"))), open_release(release)
 
     return run
 
@@ -123,12 +125,12 @@ def read(tmp_path, tiny_tflite, write_release):
 def test_a_releases_own_preprocessing_is_used(read):
     given, release = read()
 
-    assert given.samples.preprocessing == release.transforms
+    assert given.transforms == release.transforms
     assert not [note for note in given.notes if "preprocessing" in note]
 
 
 def test_preprocessing_that_the_settings_declare_beside_a_release_is_not_used_and_a_note_says_so(read):
     given, release = read(scale=0.125)
 
-    assert given.samples.preprocessing == release.transforms
+    assert given.transforms == release.transforms
     assert [note for note in given.notes if note.startswith("the release's own preprocessing is used; ")]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable  # noqa: TC003 - an attribute's type
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, get_args
 
 from pipeline.errors import ConfigError
 from pipeline.validate.gates import behaviour, cost, quality, structure
+from pipeline.validate.plan import Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Collection
 
     from pipeline.config import GateName, GatesConfig
     from pipeline.validate.report import Report, Verdict
@@ -31,29 +33,51 @@ def judge(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     Raises:
         ConfigError: none applies, which would be a pass without evidence.
     """
-    verdicts = tuple(verdict for name in allowed.enabled for verdict in GATES[name](report, allowed))
+    verdicts = tuple(verdict for name in allowed.enabled for verdict in GATES[name].judge(report, allowed))
     if all(verdict.outcome == "skipped" for verdict in verdicts):
         msg = "no enabled gate applies, so passing would show nothing; enable more gates, or give data"
         raise ConfigError(msg)
     return verdicts
 
 
-GATES: dict[GateName, Callable[[Report, GatesConfig], tuple[Verdict, ...]]] = {
-    "accuracy": quality.accuracy,
-    "per-class recall": quality.per_class_recall,
-    "shift": quality.shift,
-    "float baseline": quality.float_baseline,
-    "full integer": structure.full_integer,
-    "size": structure.size,
-    "xnnpack": structure.xnnpack,
-    "bit-exactness": behaviour.bit_exactness,
-    "finite outputs": behaviour.finite_outputs,
-    "stability": behaviour.stability,
-    "faults": behaviour.faults,
-    "board": behaviour.board,
-    "instructions": cost.instructions,
-    "latency": cost.latency,
-    "regression": cost.regression,
-    "compatibility": structure.compatibility,
-    "cross-runtime": structure.cross_runtime,
+def plan(enabled: Collection[GateName]) -> tuple[Measurement, ...]:
+    """Return the measurements that these gates need; for all gates every measurement there is."""
+    everything: tuple[Measurement, ...] = get_args(Measurement)
+    if set(enabled) >= set(GATES):
+        return everything
+    needed = {measurement for name in enabled for measurement in GATES[name].needs}
+    return tuple(measurement for measurement in everything if measurement in needed)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A gate.
+
+    Attributes:
+        judge: gives the verdicts on a report, none where the gate does not apply.
+        needs: what has to be measured for it, besides the file itself and the golden set on this host.
+    """
+
+    judge: Callable[[Report, GatesConfig], tuple[Verdict, ...]]
+    needs: tuple[Measurement, ...] = ()
+
+
+GATES: dict[GateName, Gate] = {
+    "accuracy": Gate(quality.accuracy, ("accuracy",)),
+    "per-class recall": Gate(quality.per_class_recall, ("accuracy",)),
+    "shift": Gate(quality.shift, ("shift",)),
+    "float baseline": Gate(quality.float_baseline, ("accuracy",)),
+    "full integer": Gate(structure.full_integer),
+    "size": Gate(structure.size),
+    "xnnpack": Gate(structure.xnnpack),
+    "bit-exactness": Gate(behaviour.bit_exactness, ("devices", "parity")),
+    "finite outputs": Gate(behaviour.finite_outputs),
+    "stability": Gate(behaviour.stability, ("stability",)),
+    "faults": Gate(behaviour.faults, ("faults",)),
+    "board": Gate(behaviour.board, ("board",)),
+    "instructions": Gate(cost.instructions, ("devices",)),
+    "latency": Gate(cost.latency, ("latency",)),
+    "regression": Gate(cost.regression, ("regression", "devices")),
+    "compatibility": Gate(structure.compatibility),
+    "cross-runtime": Gate(structure.cross_runtime, ("accuracy", "cross-runtime")),
 }

@@ -53,7 +53,7 @@ def stability(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     where it is beyond that by more than a fresh interpreter's own moved; a smaller excess is inconclusive,
     and never fails a build.
     """
-    runs = report.stability.soaks
+    runs = report.stability.soaks if report.stability else ()
     most_bytes, most_latency = allowed.leak_bytes_per_inference, allowed.latency_growth
     limit = f"all equal, up to {most_bytes:g} bytes an inference and +{most_latency:.0%}"
     verdicts = []
@@ -93,7 +93,7 @@ def finite_outputs(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
 
 def faults(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """Whatever is done to the model, it ends as it should: the same answers, or a clean end."""
-    made = report.stability.faults
+    made = report.stability.faults if report.stability else ()
     if not made:
         return ()
     bad = [fault for fault in made if not fault.ok]

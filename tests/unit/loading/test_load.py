@@ -36,7 +36,14 @@ def load(tmp_path):
         np.savez(tmp_path / "data.npz", **arrays)
         (out := tmp_path / "out").mkdir(exist_ok=True)
         config = DataConfig(source=str(tmp_path / "data.npz"), labels=labels, test_fraction=0.3)
-        return load_data(Source(location=config.source, digest="x"), model, config=config, seed=0, out=out)
+        return load_data(
+            Source(location=config.source, digest="x"),
+            inputs=model.inputs,
+            outputs=model.outputs,
+            config=config,
+            seed=0,
+            out=out,
+        )
 
     return run
 
@@ -111,7 +118,14 @@ def load_program(tmp_path, monkeypatch):
         (tmp_path / "source.py").write_text(text)
         (out := tmp_path / "out").mkdir(exist_ok=True)
         config = DataConfig(source="source.py:load", **settings)
-        return load_data(Source(location=config.source, digest="x"), MODEL, config=config, seed=0, out=out)
+        return load_data(
+            Source(location=config.source, digest="x"),
+            inputs=MODEL.inputs,
+            outputs=MODEL.outputs,
+            config=config,
+            seed=0,
+            out=out,
+        )
 
     return run
 

@@ -10,8 +10,16 @@ import pytest
 
 from pipeline.runtimes.host import HostRuntime
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.validate.faults import FAULTS, Case, killed, make_case, side_by_side, strange_inputs
-from pipeline.validate.subject import Golden
+from pipeline.validate.faults import (
+    FAULTS,
+    Case,
+    inject_faults,
+    killed,
+    make_case,
+    side_by_side,
+    strange_inputs,
+)
+from pipeline.validate.subject import Golden, InputSpec, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,3 +78,14 @@ def test_a_worker_that_dies_of_one_input_is_named_and_the_others_go_on(case: Cas
     assert [entry.done for entry in failed] == ["all largest inputs"]
     assert "SIGABRT" in failed[0].outcome
     assert len(entries) == 6
+
+
+def test_a_sound_model_stands_every_fault(tiny_tflite: bytes, tmp_path: Path) -> None:
+    (tmp_path / "tiny.tflite").write_bytes(tiny_tflite)
+    model = Subject.open(tmp_path / "tiny.tflite").source
+    (out := tmp_path / "out").mkdir()
+    found = inject_faults(
+        model, data=None, inputs=InputSpec((), 16, 0), interpreters=2, threads=(1, 2), out=out
+    ).found
+    assert [fault for fault in found if not fault.ok] == []
+    assert len(found) >= 12

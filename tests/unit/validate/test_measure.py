@@ -1,49 +1,165 @@
-"""The measurements' own arithmetic: differences in steps, and jobs side by side."""
+"""Which steps a plan takes, what they share, and what a measurement of one gate leaves alone."""
 
 from __future__ import annotations
 
-import threading
-import time
-from functools import partial
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pytest
 
-from pipeline.errors import StageError
-from pipeline.validate.measure import differences, run_all
+from pipeline.artifacts import Transform
+from pipeline.config import GateName, StabilityConfig, ValidateConfig
+from pipeline.loading.load import load_data, source_of
+from pipeline.run import Run
+from pipeline.runtimes import session
+from pipeline.settings import make_config
+from pipeline.store import Store
+from pipeline.targets import get_device
+from pipeline.validate.assemble import make_report
+from pipeline.validate.gates import GATES, plan
+from pipeline.validate.measure import ToMeasure, measure, needs_devices
+from pipeline.validate.plan import Measurement
+from pipeline.validate.subject import InputSpec, OutputSpec, Subject
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUICK = ValidateConfig(threads=(1,), latency_inferences=64, operators=False)
 
 
-def test_differences_are_counted_a_sample_and_measured_in_steps():
-    ours = [np.array([[1, 2], [-128, 4], [5, 6]], np.int8)]
-    theirs = [np.array([[1, 2], [127, 4], [5, 7]], np.int8)]
-
-    assert differences(ours, theirs) == (2, 255.0)
-    assert differences(ours, ours) == (0, 0.0)
+def test_every_gate_has_a_row_and_every_gate_together_ask_for_every_measurement():
+    assert set(GATES) == set(get_args(GateName))
+    assert plan(get_args(GateName)) == get_args(Measurement)
 
 
-def test_a_sample_differs_where_any_of_its_outputs_does():
-    same, one, other = np.zeros((3, 2)), np.array([[0], [0], [3]]), np.zeros((3, 1))
+@pytest.mark.parametrize(
+    ("asked", "measurements"),
+    [
+        (("accuracy",), ("accuracy",)),
+        (("per-class recall", "accuracy"), ("accuracy",)),
+        (("size", "full integer", "xnnpack", "finite outputs", "compatibility"), ()),
+        (("faults", "shift"), ("shift", "faults")),
+        (("bit-exactness",), ("devices", "parity")),
+        (("regression",), ("devices", "regression")),
+    ],
+)
+def test_the_plan_is_the_union_of_what_the_asked_gates_need(asked, measurements):
+    assert plan(asked) == measurements
 
-    assert differences([same, one], [same, other]) == (1, 3.0)
+
+def test_the_devices_are_needed_for_bits_and_instructions_alone():
+    assert [name for name in GATES if needs_devices(plan([name]))] == [
+        "bit-exactness",
+        "instructions",
+        "regression",
+    ]
 
 
-def test_results_come_in_the_order_of_the_jobs():
-    jobs = [partial(lambda value: time.sleep((5 - value) / 100) or value, value) for value in range(5)]
+@pytest.fixture
+def to_measure(tmp_path, tiny_tflite):
+    """The tiny model against itself on 100 images, for these gates."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (120, 4, 4, 1)).astype(np.uint8)
+    np.savez(
+        tmp_path / "data.npz",
+        x_train=images[100:], y_train=np.arange(20) % 3, x_test=images[:100], y_test=np.arange(100) % 3,
+    )  # fmt: skip
+    (tmp_path / "tiny.tflite").write_bytes(tiny_tflite)
+    subject = Subject.open(tmp_path / "tiny.tflite")
+    inputs, outputs = subject.ports()
+    config = make_config({"model": {"path": ""}, "data": {"source": str(tmp_path / "data.npz")}}, "x").data
+    run = Run(tmp_path, Store(tmp_path / "data"))
+    data = run.step(load_data, source_of(config), inputs=inputs, outputs=outputs, config=config, seed=0)
 
-    assert run_all("measure", jobs) == [0, 1, 2, 3, 4]
+    def make(*gates, config=QUICK, devices=("rpi4", "rpi5"), **given):
+        return ToMeasure(
+            model=subject.source,
+            baseline=subject.source,
+            data=data,
+            inputs=InputSpec((Transform(scale=(1 / 255,)),), 64, 0),
+            outputs=OutputSpec(data.tasks, ("",), (False,), data.classes),
+            package="litert",
+            devices=tuple(map(get_device, devices)),
+            config=config,
+            plan=plan(gates or get_args(GateName)),
+            **given,
+        )
+
+    return make
 
 
-def test_the_first_failure_ends_the_rest():
-    started, wanted = [], 50
+@pytest.fixture
+def workers(monkeypatch):
+    """The kinds of runtime of every worker that was started."""
+    started = []
+    enter = session.Session.__enter__
 
-    def fail():
-        raise StageError("measure", "it broke", "mend it")
+    def record(self):
+        started.append(self.runtime.kind)
+        return enter(self)
 
-    def job():
-        started.append(threading.get_ident())
-        time.sleep(0.02)
+    monkeypatch.setattr(session.Session, "__enter__", record)
+    return started
 
-    with pytest.raises(StageError, match="it broke"):
-        run_all("measure", [fail, *[job] * wanted])
 
-    assert len(started) < wanted
+def opened(folder: Path) -> Run:
+    """A run over the one store of this folder."""
+    return Run(folder / "out", Store(folder / "store"))
+
+
+def steps(run: Run) -> dict[str, list[bool]]:
+    """The steps that were taken, and of each whether it was cached."""
+    found: dict[str, list[bool]] = {}
+    for step in run.steps:
+        found.setdefault(step["stage"], []).append(step["cached"])
+    return found
+
+
+def test_the_gate_of_accuracy_starts_no_emulator_and_no_soak(to_measure, workers, tmp_path):
+    run = opened(tmp_path)
+    found = measure(to_measure("accuracy"), run, tmp_path)
+
+    assert set(steps(run)) == {"run_golden_set", "infer_test_set", "evaluate"}
+    assert set(workers) == {"host"}
+    assert found.accuracy.found[0].samples == 100
+    assert (found.soaks, found.faults, found.devices, found.times) == (None, None, (), None)
+
+
+def test_a_setting_of_one_measurement_repeats_no_other(to_measure, workers, tmp_path):
+    gates = ("accuracy", "stability")
+    measure(to_measure(*gates), opened(tmp_path), tmp_path)
+    longer = QUICK.model_copy(update={"stability": StabilityConfig(inferences=1100)})
+    again = opened(tmp_path)
+    measure(to_measure(*gates, config=longer), again, tmp_path)
+
+    cached = steps(again)
+    assert cached.pop("soak_model") == [False]
+    assert all(all(of_step) for of_step in cached.values()), cached
+
+
+def test_measurements_of_one_gate_are_shared_with_those_of_others(to_measure, workers, tmp_path):
+    measure(to_measure("accuracy"), opened(tmp_path), tmp_path)
+    both = opened(tmp_path)
+    measure(to_measure("accuracy", "latency"), both, tmp_path)
+
+    assert steps(both)["evaluate"] == [True]
+    assert steps(both)["compare_latency"] == [False]
+
+
+def test_sections_that_are_not_measured_are_absent_from_the_report(to_measure, tmp_path):
+    asked = to_measure("size", "xnnpack")
+    found = measure(asked, opened(tmp_path), tmp_path)
+    report = make_report(
+        asked.model,
+        found,
+        name="tiny",
+        baseline=asked.baseline,
+        against=None,
+        target="arm64",
+        runtime="litert",
+    )
+
+    assert (report.accuracy, report.devices, report.times, report.parity) == ((), (), (), ())
+    assert (report.stability, report.shift, report.latency, report.board) == (None, None, None, None)
+    assert report.delegation[0].nodes
+    assert report.runtimes[0].golden_samples == 64

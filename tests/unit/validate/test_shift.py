@@ -13,12 +13,12 @@ from pipeline.config import GatesConfig, ShiftConfig
 from pipeline.errors import ConfigError, InputError
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.samples import Samples
-from pipeline.validate.measure import Judging
 from pipeline.validate.shift import both_models, judge_clean, measure_shift
 from pipeline.validate.shift_results import ShiftReport
+from pipeline.validate.subject import OutputSpec
 
 TO_UNIT = (Transform(scale=(1 / 255,)),)
-CLASSES = Judging(("classification",), ("",), (False,), ("a", "b", "c"))
+CLASSES = OutputSpec(("classification",), ("",), (False,), ("a", "b", "c"))
 
 
 def blobs(samples, size=16):
@@ -167,7 +167,7 @@ def test_a_reconstruction_is_held_to_the_input_that_it_was_given(samples):
         return [inputs[0]], [np.round(inputs[0] * 64) / 64]
 
     report = measure(
-        samples, answer, Judging(("reconstruction",), ("",), (None,)), shifts=("gaussian_noise",)
+        samples, answer, OutputSpec(("reconstruction",), ("",), (None,)), shifts=("gaussian_noise",)
     )
     [shift] = report.shifts
     assert shift.metric == "explained variance"
@@ -195,7 +195,7 @@ def test_every_task_is_judged_by_its_primary_metric(tmp_path, store_dataset, tas
         return [model(inputs[0], None)], [in_steps(model(inputs[0], None))]
 
     report = measure(
-        samples, answer, Judging((task,), ("",), (False,)), shifts=("gaussian_noise", "contrast")
+        samples, answer, OutputSpec((task,), ("",), (False,)), shifts=("gaussian_noise", "contrast")
     )
     corruptions = [shift for shift in report.shifts if shift.source == "corruption"]
     assert [shift.name for shift in corruptions] == ["gaussian_noise", "contrast"]
@@ -219,7 +219,7 @@ def test_several_inputs_and_outputs_are_judged_together(tmp_path, store_dataset)
         worse[hit] = np.roll(worse[hit], 1, axis=1)
         return [found, found], [in_steps(found), worse]
 
-    judging = Judging(("classification",) * 2, ("first", "second"), (False, False))
+    judging = OutputSpec(("classification",) * 2, ("first", "second"), (False, False))
     report = measure(samples, answer, judging, shifts=("brightness", "noise", "offset"))
     assert {(shift.output, shift.name) for shift in report.losing} == {
         ("second", "noise"),
@@ -266,7 +266,7 @@ def test_a_severity_at_which_float_is_at_chance_is_not_judged(samples):
         useless = np.full_like(found, 0.5) + [[0.1, -0.1]] * (np.arange(len(found)) % 2 * 2 - 1)[:, None]
         return [useless if inputs[0].mean() > 0.45 else found], [found]
 
-    report = measure(first, answer, Judging(("classification",), ("",), (False,)), shifts=("brightness",))
+    report = measure(first, answer, OutputSpec(("classification",), ("",), (False,)), shifts=("brightness",))
     levels = named(report)["brightness"].severities
     assert levels[0].of_use
     assert not levels[4].of_use

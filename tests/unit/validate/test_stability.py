@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import TypeAdapter
 
-from pipeline.config import StabilityConfig
 from pipeline.runtimes.host import HostRuntime
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.validate.stability import SoakResult, StabilityReport, measure_stability, soak
-from pipeline.validate.subject import Golden
+from pipeline.validate.stability import Soaks, soak, soak_model
+from pipeline.validate.subject import Golden, InputSpec, Subject
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 LITERT = host_runtime("litert")
 INPUTS = Golden(None, 16, 0).inputs
-CONFIG = StabilityConfig()
+COUNT = 1000
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def tiny(tiny_tflite: bytes, tmp_path: Path) -> Path:
 
 
 def test_a_sound_model_keeps_outputs_memory_and_files(tiny: Path) -> None:
-    found = soak(LITERT, tiny, INPUTS, CONFIG)
+    found = soak(LITERT, tiny, INPUTS, COUNT)
     assert (found.inferences, found.changed_outputs, found.leaked_files) == (1000, 0, 0)
     assert found.growth is not None
     assert found.latency is not None
@@ -92,43 +91,38 @@ def test_a_sound_model_keeps_outputs_memory_and_files(tiny: Path) -> None:
 
 
 def test_a_memory_leak_in_a_custom_runner_is_found(tiny: Path) -> None:
-    found = soak(sabotaged(LEAK), tiny, INPUTS, CONFIG)
+    found = soak(sabotaged(LEAK), tiny, INPUTS, COUNT)
     assert 900 < found.leak_bytes_per_inference < 1200
 
 
 def test_an_ageing_runner_is_found_against_a_fresh_one(tiny: Path) -> None:
-    found = soak(sabotaged(AGE), tiny, INPUTS, CONFIG)
+    found = soak(sabotaged(AGE), tiny, INPUTS, COUNT)
     assert found.latency is not None
     assert found.latency.low > 0.5
 
 
 def test_an_output_that_changes_is_counted(tiny: Path) -> None:
-    assert soak(sabotaged(CHANGE), tiny, INPUTS, CONFIG).changed_outputs == 1
+    assert soak(sabotaged(CHANGE), tiny, INPUTS, COUNT).changed_outputs == 1
 
 
 def test_files_that_are_left_open_are_counted(tiny: Path) -> None:
-    assert soak(sabotaged(FILES), tiny, INPUTS, CONFIG).leaked_files > 10
+    assert soak(sabotaged(FILES), tiny, INPUTS, COUNT).leaked_files > 10
 
 
 def test_minutes_prolong_a_soak(tiny: Path) -> None:
-    found = soak(LITERT, tiny, INPUTS, StabilityConfig(minutes=0.03), threads=2)
+    found = soak(LITERT, tiny, INPUTS, COUNT, 0.03, threads=2)
     assert found.inferences > 1000
     assert found.seconds > 1.8
     assert found.changed_outputs == 0
     assert found.latency is None
 
 
-def test_a_sound_model_stands_everything_and_the_record_survives_json(tiny: Path) -> None:
-    found = measure_stability(LITERT, tiny, INPUTS, CONFIG, (1, 2))
-    assert [fault for fault in found.faults if not fault.ok] == []
-    assert len(found.faults) >= 12
-    assert [run.threads for run in found.soaks] == [1, 2]
-    assert {run.output_sha256 for run in found.soaks} == {found.soaks[0].output_sha256}
-    adapter = TypeAdapter(StabilityReport)
+def test_each_thread_count_is_soaked_and_the_record_survives_json(tiny: Path, tmp_path: Path) -> None:
+    found = soak_model(
+        Subject.open(tiny).source, data=None, inputs=InputSpec((), 16, 0), inferences=COUNT, minutes=0.0,
+        threads=(1, 2), out=tmp_path,
+    )  # fmt: skip
+    assert [run.threads for run in found.found] == [1, 2]
+    assert {run.output_sha256 for run in found.found} == {found.found[0].output_sha256}
+    adapter = TypeAdapter(Soaks)
     assert adapter.validate_json(adapter.dump_json(found)) == found
-
-
-def test_faults_may_be_left_out(tiny: Path) -> None:
-    found = measure_stability(LITERT, tiny, INPUTS, StabilityConfig(faults=False), (1,))
-    assert found.faults == ()
-    assert isinstance(found.soaks[0], SoakResult)

@@ -7,21 +7,24 @@ import pytest
 
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
-from pipeline.validate.on_runtime import LEAST_GOLDEN, _start
+from pipeline.validate.inference import MIN_GOLDEN, record_golden
 from pipeline.validate.subject import Golden, Subject
 
 
 @pytest.mark.parametrize(
-    ("inferences", "count"), [(None, 64), (1000, 64), (10, 10), (0, LEAST_GOLDEN), (10.9, 10)]
+    ("inferences", "count"), [(None, 64), (1000, 64), (10, 10), (0, MIN_GOLDEN), (10.9, 10)]
 )
 def test_the_golden_set_is_cut_by_the_models_work_and_not_by_time(tiny_tflite, tmp_path, inferences, count):
     (tmp_path / "tiny.tflite").write_bytes(tiny_tflite)
     subject, golden = Subject.open(tmp_path / "tiny.tflite"), Golden(None, 64, 0)
+    for folder in ("whole", "found"):
+        (tmp_path / folder).mkdir()
     with Session(host_runtime("litert"), subject.path) as session:
-        whole = _start(session, subject, golden)
+        whole = record_golden(session, subject, golden, tmp_path / "whole")
         work = sum(whole.placed.multiply_accumulates.values())
-        found = _start(session, subject, golden, None if inferences is None else int(inferences * work))
+        most = None if inferences is None else int(inferences * work)
+        found = record_golden(session, subject, golden, tmp_path / "found", most)
 
     assert work > 0
-    assert [len(array) for array in (*found.golden.inputs, *found.golden.outputs)] == [count, count]
-    np.testing.assert_array_equal(found.golden.outputs[0], whole.golden.outputs[0][:count])
+    assert [len(array) for array in (*found.golden_inputs(), *found.golden_outputs())] == [count, count]
+    np.testing.assert_array_equal(found.golden_outputs()[0], whole.golden_outputs()[0][:count])

@@ -1,0 +1,79 @@
+"""What the target's devices make of a model: their own bits, and what an inference costs there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from pipeline.runtimes.session import Session
+from pipeline.targets import Package  # noqa: TC001 - pydantic reads the annotations
+from pipeline.validate.costs import DeviceLatency, EmulatedCost, count_emulated, measure_device
+from pipeline.validate.inference import GOLDEN_MACS, GoldenRun, record_golden
+from pipeline.validate.subject import Subject
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.artifacts import Dataset, Source
+    from pipeline.runtimes.runtime import Runtime
+    from pipeline.validate.subject import InputSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceRun(GoldenRun):
+    """The golden set on one device.
+
+    Attributes:
+        device: its name.
+        kind: how the model ran: "emulated" (qemu-user), "native" or "device".
+        package: the runtime that the device carries.
+        costs: of the model first, then of the others that were to be counted; emulated cores only.
+        latency: real devices only.
+    """
+
+    device: str
+    kind: str
+    package: Package
+    costs: tuple[EmulatedCost, ...] = ()
+    latency: DeviceLatency | None = None
+
+
+def run_on_device(
+    model: Source,
+    *others: Source,
+    data: Dataset | None,
+    inputs: InputSpec,
+    runtime: Runtime,
+    runs: int = 0,
+    out: Path,
+) -> DeviceRun:
+    """Run the golden set on a device; on an emulated core count instructions, on a real one time the model.
+
+    Args:
+        others: models whose instructions are counted as well.
+        data: whose test samples to take; None for noise.
+        runtime: of a device.
+        runs: inferences that are timed on a real device, on one thread.
+
+    Raises:
+        DeviceError: a real device was not reached, or no longer is.
+        InputError: the runtime refuses a file, or the samples do not fit it.
+        StageError: it crashed or hung.
+        ToolchainError: the emulator is not provisioned.
+    """
+    subject, golden = Subject.of(model), inputs.golden(data)
+    is_emulated, is_real = runtime.capabilities.counts, runtime.capabilities.times == "device"
+    with Session(runtime, subject.path) as session:
+        run = record_golden(session, subject, golden, out, None if is_real else GOLDEN_MACS)
+        subjects = (subject, *map(Subject.of, others)) if is_emulated else ()
+        costs = tuple(count_emulated(session, each, golden) for each in subjects)
+    latency = measure_device(runtime, subject, golden, threads=1, runs=runs) if is_real else None
+    assert runtime.device is not None
+    return DeviceRun(
+        **{field.name: getattr(run, field.name) for field in fields(run)},
+        device=runtime.device.name,
+        kind=runtime.kind,
+        package=runtime.package,
+        costs=costs,
+        latency=latency,
+    )

@@ -1,0 +1,23 @@
+"""Which measurements there are; each gate's row says which of them it needs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Measurement = Literal[
+    "accuracy",
+    "cross-runtime",
+    "devices",
+    "parity",
+    "shift",
+    "stability",
+    "faults",
+    "latency",
+    "regression",
+    "board",
+    "times",
+    "operators",
+]
+"""No gate needs the last two, host times for each thread count and the cost of each operator. They are
+measured if all gates are asked.
+"""
