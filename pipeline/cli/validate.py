@@ -91,7 +91,6 @@ def validate(
     FILE is a .tflite file, or a release folder with its preprocessing, tasks and labels.
     """
     from deploy.transports.ssh import split_addresses
-    from pipeline.errors import GateFailed
     from pipeline.release.released import is_folder, model_file, open_release
     from pipeline.settings import read_validation
     from pipeline.standalone_validation import validate_file
@@ -124,6 +123,12 @@ def validate(
 
         write_views(report, out)
     _show(report, as_json)
+    _require_passed(file, report)
+
+
+def _require_passed(file: Path, report: Report) -> None:
+    from pipeline.errors import GateFailed
+
     if not report.passed:
         msg = f"{file}: gates not passed: {', '.join(map(shlex.quote, report.failed_gates))}"
         raise GateFailed(msg)
