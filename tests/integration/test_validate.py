@@ -47,3 +47,34 @@ def test_without_data_a_person_reads_a_table_of_everything_but_accuracy(files, p
     assert ended.said == []
     for words in ("Gates", "skipped", "Nodes and where they run", "CONV_2D", "xnnpack-int8", "cortex-a76"):
         assert words in ended.out
+
+
+MEASUREMENTS = ("run_golden_set", "infer_test_set", "evaluate", "run_on_device", "soak_model", "time_model")
+
+
+def measured(built):
+    """The measurements in the store of the build."""
+    entries = (folder.name for folder in (built.out / "store").iterdir())
+    return sorted(name for name in entries if name.startswith(MEASUREMENTS))
+
+
+def test_what_the_build_measured_is_not_measured_again(files, built, tiny, pipeline):
+    before = measured(built)
+    ended = pipeline(
+        "validate",
+        files[0],
+        "--baseline",
+        files[1],
+        "--config",
+        tiny / "pipeline.toml",
+        "--data",
+        tiny / "data.npz",
+        "--store",
+        built.out / "store",
+        "--json",
+    )
+
+    assert ended.code == 0, ended.err
+    assert {name.partition("-")[0] for name in before} == set(MEASUREMENTS)
+    assert measured(built) == before
+    assert json.loads(ended.out)["times"] == built.result["report"]["times"]
