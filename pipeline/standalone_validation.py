@@ -105,7 +105,8 @@ def validate_file(
             devices=devices,
             real=real,
             config=config.validation,
-            plan=tuple(each for each in measurements if each != "board" or board),
+            plan=measurements,
+            board=board,
         )
         (outputs := folder / "outputs").mkdir()
         report = make_report(

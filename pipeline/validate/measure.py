@@ -68,6 +68,7 @@ class ToMeasure:
         package: the runtime that the target's devices carry.
         devices: those of the target.
         real: runtimes of real devices.
+        board: whether to use the emulated board.
         plan: the measurements; those that something is missing for are left out.
     """
 
@@ -83,6 +84,7 @@ class ToMeasure:
     shifted: tuple[Dataset, ...] = ()
     devices: tuple[Device, ...] = ()
     real: tuple[Runtime, ...] = ()
+    board: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +145,7 @@ def measure(of: ToMeasure, run: Run, folder: Path) -> Measurements:
     measuring = _Measuring(of, run, folder)
     inferred = _run("inference", measuring.inferences())
     found = _run("measurements", measuring.concurrent(inferred)) | measuring.exclusive()
-    if "board" in of.plan:
+    if "board" in of.plan and of.board:
         found["board", ""] = run.step(
             run_on_board, *measuring.models, data=of.data, inputs=of.inputs, outputs=of.outputs,
             config=of.config.board,

@@ -125,6 +125,14 @@ def test_the_gate_of_accuracy_starts_no_emulator_and_no_soak(to_measure, workers
     assert (found.soaks, found.faults, found.devices, found.times) == (None, None, (), None)
 
 
+def test_the_board_is_started_only_where_that_is_asked_for(to_measure, workers, tmp_path):
+    run = opened(tmp_path)
+    found = measure(to_measure("board"), run, tmp_path)
+
+    assert set(steps(run)) == {"run_golden_set"}
+    assert found.board is None
+
+
 def test_a_setting_of_one_measurement_repeats_no_other(to_measure, workers, tmp_path):
     gates = ("accuracy", "stability")
     measure(to_measure(*gates), opened(tmp_path), tmp_path)
