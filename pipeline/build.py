@@ -247,10 +247,7 @@ def _described(target: Target, compiled: Compiled) -> dict[str, Any]:
         "preprocessing": described(prepared.inputs, prepared.preprocessing),
         "rewrites": prepared.rewrites,
         "unrolled": prepared.unrolled,
-        "layers": tuple(
-            LayerTreatment(name=each.name, kind=each.kind, treatment=each.treatment, reason=each.reason)
-            for each in quantized.layers
-        ),
+        "layers": tuple(map(LayerTreatment.of, quantized.layers)),
         "notes": (*data.findings, *data.notes, *prepared.notes, *filter(None, [quantized.after_training])),
     }
 
