@@ -15,10 +15,11 @@ from pipeline.runtimes import session
 from pipeline.settings import make_config
 from pipeline.store import Store
 from pipeline.targets import get_device
-from pipeline.validate.assemble import make_report
+from pipeline.validate.assemble import assemble_report
 from pipeline.validate.gates import GATES, plan
 from pipeline.validate.measure import ToMeasure, measure, needs_devices
 from pipeline.validate.plan import Measurement
+from pipeline.validate.report import read_report
 from pipeline.validate.subject import InputSpec, OutputSpec, Subject
 
 if TYPE_CHECKING:
@@ -156,18 +157,21 @@ def test_measurements_of_one_gate_are_shared_with_those_of_others(to_measure, wo
 
 def test_sections_that_are_not_measured_are_absent_from_the_report(to_measure, tmp_path):
     asked = to_measure("size", "xnnpack")
-    found = measure(asked, opened(tmp_path), tmp_path)
-    report = make_report(
+    run = opened(tmp_path)
+    found = measure(asked, run, tmp_path)
+    measured = run.step(
+        assemble_report,
         asked.model,
-        found,
         name="tiny",
         baseline=asked.baseline,
         against=None,
-        target="arm64",
-        runtime="litert",
+        found=found,
+        described={"target": "arm64", "runtime": "litert"},
     )
+    report = read_report(measured.report)
 
     assert (report.accuracy, report.devices, report.times, report.parity) == ((), (), (), ())
     assert (report.stability, report.shift, report.latency, report.board) == (None, None, None, None)
     assert report.delegation[0].nodes
     assert report.runtimes[0].golden_samples == 64
+    assert [len(np.load(path)) for path in (measured.golden_input(0), measured.golden_output(0))] == [64, 64]
