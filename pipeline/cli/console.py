@@ -162,9 +162,11 @@ class ConsoleReporter:
             with self._lock:
                 if time.monotonic() - self._last < self._heartbeat_s:
                     continue
-                now = datetime.now(UTC)
-                for record in tuple(self._running.values()):
-                    self._stamp(now, _running(record, now))
+                now, running = datetime.now(UTC), tuple(self._running.values())
+                with_task = {record.stage for record in running if isinstance(record.event, Progress)}
+                for record in running:
+                    if isinstance(record.event, Progress) or record.stage not in with_task:
+                        self._stamp(now, _running(record, now))
 
     def _stamp(self, when: datetime, text: str) -> None:
         self._print(f"{when:%Y-%m-%dT%H:%M:%SZ} {text}")
