@@ -27,7 +27,8 @@ def fitted(raw: NDArray[Any], contract: dict[str, Any]) -> NDArray[Any]:
         return raw
     if resize and raw.ndim == 3 and raw.shape[2] == expected[2]:
         return resized(raw, resize)
-    msg = f"{contract['name']}: a sample of shape {raw.shape}, the model takes {expected}"
+    batch = "; save a single sample with a batch axis: x[None]" if raw.shape == tuple(expected[1:]) else ""
+    msg = f"{contract['name']}: a sample of shape {raw.shape}, the model takes {expected}{batch}"
     raise ValueError(msg)
 
 

@@ -50,7 +50,7 @@ def drift_table(drift: Drift, baseline: Statistics, seen: Statistics) -> Table:
         )
     table.caption = (
         f"{drift.samples:,} samples against {drift.baseline_samples:,} of the release's tests; "
-        f"each comparison may be wrong with {drift.alpha:.2%}, all tables together with 5 %"
+        f"false-alarm probability: {drift.alpha:.2%} per comparison, 5 % overall"
     )
     table.caption_justify = "left"
     return table

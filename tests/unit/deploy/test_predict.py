@@ -136,6 +136,8 @@ def test_a_sample_of_another_shape_or_number_is_refused(released):
     model = predict.Model(released)
     with pytest.raises(ValueError, match=r"image: a sample of shape \(4, 4\), the model takes \[4, 4, 1\]"):
         model.predict(RAW[0, ..., 0])
+    with pytest.raises(ValueError, match=r"save a single sample with a batch axis: x\[None\]"):
+        model.predict(RAW[0, 0])
     with pytest.raises(ValueError, match="2 arrays for 1 inputs"):
         model.predict(RAW[0], RAW[0])
 
