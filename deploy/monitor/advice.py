@@ -1,4 +1,4 @@
-"""What to do about drift: from what moved and what did not."""
+"""Recommend an action from what drifted and what did not."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ if TYPE_CHECKING:
     from deploy.monitor.compare import Drift, Estimate, Item
     from deploy.monitor.statistics import InputCounts, Statistics
 
-Action = Literal["nothing", "wait", "check the sensor", "recalibrate", "retrain", "look", "check the device"]
+Action = Literal[
+    "nothing", "wait", "rebuild", "check the sensor", "recalibrate", "retrain", "look", "check the device"
+]
 
 CONSTANT = 0.5
-"""More of the samples than in the baseline without any spread: a sensor that sees nothing."""
+"""Increase of the share of samples without any spread that indicates a dead sensor."""
 CLIPPED = 0.05
-"""More of the elements than in the baseline at the ends of the range."""
+"""Increase of the share of elements at the ends of the range that counts as clipping."""
 LOST_POINTS = 5.0
-"""Of estimated accuracy, from which a drift of the inputs asks for training and no new ranges."""
+"""Loss of estimated accuracy from which input drift needs training instead of new ranges."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do, and why, in one sentence each."""
+    """A recommended action and its reason, one sentence each."""
 
     action: Action
     why: str
@@ -33,7 +35,7 @@ class Advice:
 
 
 def advise(baseline: Statistics, seen: Statistics, drift: Drift) -> tuple[Advice, ...]:
-    """Say what to do, the most urgent first; never nothing at all.
+    """Return the recommended actions, most urgent first; at least one.
 
     Args:
         baseline: of the release.
@@ -45,7 +47,7 @@ def advise(baseline: Statistics, seen: Statistics, drift: Drift) -> tuple[Advice
         return found
     if drift.verdict == "not enough samples":
         return (_wait(drift),)
-    return (Advice("nothing", "nothing moved enough to matter", "go on"),)
+    return (Advice("nothing", "no relevant change", "keep monitoring"),)
 
 
 def _advice(baseline: Statistics, seen: Statistics, drift: Drift) -> Iterator[Advice]:
@@ -108,24 +110,24 @@ def _moved_inputs(
     if clipped:
         yield Advice(
             "recalibrate",
-            "a larger share of the input is cut off at the ends of its int8 range",
+            "a larger share of the input is clipped at the ends of its int8 range",
             "build the retrained model with --set calibration.field=STATS",
         )
 
 
 def _moved_answers(outputs: list[Item]) -> Advice:
-    """Inputs look the same, sample by sample, and other answers are given."""
+    """Advise on answers that changed while the inputs look the same."""
     if all(item.what == "classes" for item in outputs):
         return Advice(
             "look",
-            f"classes come at other rates ({_said(outputs)}) from inputs that look alike",
-            "label a hundred of these samples: where the model is right, the world has changed and not the "
-            "model; where it is wrong, retrain",
+            f"class frequencies changed ({_said(outputs)}) while the inputs look the same",
+            "label a hundred of these samples: if the model is right, the world has changed; "
+            "if it is wrong, retrain",
         )
     return Advice(
         "retrain",
-        f"answers moved ({_said(outputs)}) on inputs of the same brightness and spread: other things "
-        "are seen, or the same ones otherwise, such as turned or blurred",
+        f"the answers changed ({_said(outputs)}) on inputs of the same brightness and spread: the devices "
+        "see other things, or the same things rotated or blurred",
         "look at samples, fix what changed in front of the model, or label some and train with them",
     )
 
@@ -139,21 +141,21 @@ def _clipping(baseline: Statistics, seen: Statistics) -> Iterator[str]:
 
 
 def _lost(estimate: Estimate) -> float:
-    """Points that a classifier is thought to have lost."""
+    """Return the estimated loss of accuracy of a classifier, in points."""
     return 100 * float(np.max([estimate.tested - estimate.thresholded, estimate.tested - estimate.averaged]))
 
 
 def _wait(drift: Drift) -> Advice:
     if drift.needed is None:
         return Advice(
-            "wait",
-            f"the baseline has {drift.baseline_samples} samples, too few for any comparison to be sure",
+            "rebuild",
+            f"the release was tested on {drift.baseline_samples} samples, too few to detect drift",
             "build the release with more test samples",
         )
     return Advice(
         "wait",
-        f"{drift.samples} samples were seen, {drift.needed} are needed to judge everything",
-        "ask again when devices have seen more",
+        f"the devices observed {drift.samples} samples, {drift.needed} are needed for all comparisons",
+        "run the command again when the devices have observed more",
     )
 
 

@@ -37,7 +37,7 @@ def test_the_same_ends_with_0_and_says_to_go_on(release, seen):
 
     assert result.exit_code == 0
     assert "image" in result.output
-    assert "nothing moved enough to matter" in result.output
+    assert "no relevant change" in result.output
     assert "drifted" not in result.output
 
 
