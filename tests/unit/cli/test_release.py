@@ -84,7 +84,7 @@ def test_without_a_key_it_is_unsigned_and_says_so(release, tmp_path, pipeline):
         (["--counter", "-1"], 2, "--counter"),
         (["--counter", str(2**63)], 2, "--counter"),
         (["--expires", "soon"], 2, "--expires"),
-        (["--expires", "2020-01-01"], 2, "--expires 2020-01-01 is over"),
+        (["--expires", "2020-01-01"], 2, "--expires 2020-01-01 is in the past"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_written(options, code, said, release, tmp_path, pipeline):

@@ -175,7 +175,7 @@ def test_operators_and_layers_are_sorted_by_cost_and_the_parts_add_up():
 
     assert [line.split()[0] for line in operators.splitlines()[4:]] == ["1", "0", "2", "3"]
     assert "60.0%" in operators.splitlines()[4]
-    assert [line.split()[0] for line in layers.splitlines()[4:]] == ["large", "small", "not"]
+    assert [line.split()[0] for line in layers.splitlines()[4:]] == ["large", "small", "unknown"]
     assert "30.0%" in layers.splitlines()[5]
     assert "parts add up to 98.7% (1 partition, 3 of 4 operators run alone)" in sums
     assert all(line.startswith(("host", "emulated instructions")) for line in sums.splitlines())
