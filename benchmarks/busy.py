@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COMMAND = str(Path(sys.executable).with_name("pipeline"))
-MEASURED = ("validate-*", "judge-*", "release-*")
-"""Names of steps that every run does anew; all others are kept."""
+COMPILING = ("load_", "prepare_", "convert_", "check_", "choose_", "prune_", "train_", "describe")
+"""Names of the stages that make the model, whose results are kept; every run does all others anew."""
 
 
 @contextmanager
@@ -45,9 +45,10 @@ def busy(processes: int) -> Iterator[None]:
 
 def without_measurements(base: Path, out: Path) -> None:
     """Copy a finished build's store as links to its files, without what the runs do anew."""
-    shutil.copytree(
-        base / "store", out / "store", copy_function=os.link, ignore=shutil.ignore_patterns(*MEASURED)
-    )
+    (out / "store").mkdir(parents=True)
+    for step in (base / "store").glob("*-*"):
+        if step.name.startswith(COMPILING):
+            shutil.copytree(step, out / "store" / step.name, copy_function=os.link)
 
 
 def build(arguments: list[str], out: Path) -> tuple[int, str, float]:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ class Store:
         self.root, self.limit_bytes = root.absolute(), limit_bytes
         self._in_use: dict[str, int] = {}
         self._being_made: dict[str, int] = {}
+        self._reading = threading.Lock()
+        self._making: dict[str, threading.Lock] = {}  # the kernel's locks do not tell threads apart
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -99,19 +102,20 @@ class Store:
 
         Files are compared with the record by size, time stamp and inode, and hashed only if one differs.
         """
-        folder = self.root / name
-        if name not in self._in_use:
-            handle = _share(folder)
-            if handle is None:
-                return None
-            self._in_use[name] = handle
-        stored = read(folder)
-        if stored is None:
-            os.close(self._in_use.pop(name))
-        else:
-            with suppress(OSError):
-                os.utime(folder)  # last use
-        return stored
+        with self._reading:
+            folder = self.root / name
+            if name not in self._in_use:
+                handle = _share(folder)
+                if handle is None:
+                    return None
+                self._in_use[name] = handle
+            stored = read(folder)
+            if stored is None:
+                os.close(self._in_use.pop(name))
+            else:
+                with suppress(OSError):
+                    os.utime(folder)  # last use
+            return stored
 
     @contextmanager
     def making(self, name: str, waits: Say, warn: Say) -> Iterator[Path | None]:
@@ -131,23 +135,24 @@ class Store:
             StageError: a damaged step cannot be moved.
         """
         private = self.root / f".{name}"
-        handle = self._being_made[name] = self._lock_private(private, waits)
-        try:
-            if self.get(name) is not None:
-                private.rmdir()
-                yield None
-                return
-            if (self.root / name).exists():
-                warn(f"the stored step {name} is damaged; it is made again")
-                self._discard(name)
+        with self._making.setdefault(name, threading.Lock()):
+            handle = self._being_made[name] = self._lock_private(private, waits)
             try:
-                yield private
+                if self.get(name) is not None:
+                    private.rmdir()
+                    yield None
+                    return
+                if (self.root / name).exists():
+                    warn(f"the stored step {name} is damaged; it is made again")
+                    self._discard(name)
+                try:
+                    yield private
+                finally:
+                    if _is_at(handle, private):  # else it is published, and that path may be another build's
+                        shutil.rmtree(private, ignore_errors=True)
             finally:
-                if _is_at(handle, private):  # else it is published, and that path may be another build's
-                    shutil.rmtree(private, ignore_errors=True)
-        finally:
-            del self._being_made[name]
-            os.close(handle)
+                del self._being_made[name]
+                os.close(handle)
 
     def _lock_private(self, private: Path, waits: Say) -> int:
         """Make a step's private folder, or take over that of a killed build, and lock it."""

@@ -74,15 +74,15 @@ def journey(tiny, start, build, tmp_path_factory):
     for stage, ending, children in (
         ("convert_float", signal.SIGINT, 2),
         ("prune_weights", signal.SIGKILL, 1),
-        ("validate", signal.SIGINT, 3),
-        ("validate", signal.SIGKILL, 3),
+        ("infer_test_set", signal.SIGINT, 2),
+        ("soak_model", signal.SIGKILL, 2),
     ):
         process = start(*command, cwd=tiny)
         stops[stage, ending] = Interrupted(process, out, stage, ending, children)
     return stops, build(out, cwd=tiny)
 
 
-@pytest.mark.parametrize("stage", ["convert_float", "validate"])
+@pytest.mark.parametrize("stage", ["convert_float", "infer_test_set"])
 def test_ctrl_c_ends_with_130_one_line_and_no_child_left(stage, journey):
     stop = journey[0][stage, signal.SIGINT]
 
@@ -93,7 +93,7 @@ def test_ctrl_c_ends_with_130_one_line_and_no_child_left(stage, journey):
     assert stop.orphans == []
 
 
-@pytest.mark.parametrize("stage", ["prune_weights", "validate"])
+@pytest.mark.parametrize("stage", ["prune_weights", "soak_model"])
 def test_no_process_outlives_a_killed_build(stage, journey):
     stop = journey[0][stage, signal.SIGKILL]
 
@@ -114,7 +114,8 @@ def test_the_resumed_build_has_the_same_digest_and_bytes_in_another_folder(journ
 def test_nothing_half_written_stays(journey):
     out = journey[1].out
 
-    assert sorted(path.name for path in out.iterdir()) == ["release", "report", "run.json", "store"]
+    made = ["events.jsonl", "release", "report", "run.json", "store"]
+    assert sorted(path.name for path in out.iterdir()) == made
     assert [path.name for path in out.glob("**/.*")] == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,22 @@ def test_the_users_store_is_in_the_cache_folder_unless_the_environment_names_ano
     monkeypatch.delenv("EDGE_PIPELINE_STORE")
     monkeypatch.setenv("EDGE_PIPELINE_CACHE", str(tmp_path))
     assert user_store() == tmp_path / "store"
+
+
+def test_threads_that_need_one_step_make_it_once(tmp_path):
+    made = []
+
+    def need(store, name):
+        with store.making(name, waits=lambda _: None, warn=lambda _: None) as private:
+            if private is not None:
+                made.append(name)
+                (private / "file").write_text(name)
+                store.publish(private, name, {}, hashes(private))
+        return store.get(name).folder
+
+    names = [f"step-{number}" for number in range(20)]
+    with Store(tmp_path) as store, ThreadPoolExecutor(8) as threads:
+        folders = list(threads.map(need, [store] * 160, names * 8))
+
+    assert sorted(made) == sorted(names)
+    assert folders == [tmp_path / name for name in names] * 8
