@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Source
 from pipeline.errors import PipelineError
+from pipeline.events import Finding, Record, listening
 from pipeline.loading.load import load_data, load_model, model_digest, source_of
 from pipeline.preparation.float_check import Answered, check_float
 from pipeline.preparation.prepare import prepare_model
@@ -18,6 +19,8 @@ from pipeline.store import Store
 
 if TYPE_CHECKING:
     from case import Expected
+
+    from pipeline.build_config import BuildConfig
 
 TIMEOUT_S = 600
 
@@ -40,9 +43,20 @@ def _score(expected: Expected) -> tuple[str, float | None]:
     raw["model"] = raw.get("model", {}) | {"path": expected.model}
     raw["data"] = raw.get("data", {}) | {"source": expected.data}
     config = make_config(raw, "pipeline.toml")
-    lines: list[str] = []
+    found: list[str] = []
+
+    def hear(record: Record) -> None:
+        if isinstance(record.event, Finding):
+            found.append(f"info: {record.event.text}")
+
+    with listening(hear):
+        score = _float_score(expected, config)
+    return "; ".join(found), score
+
+
+def _float_score(expected: Expected, config: BuildConfig) -> float | None:
     check = Path("check")
-    step = Run(check, Store(check / "store"), lambda level, text: lines.append(f"{level}: {text}")).step
+    step = Run(check, Store(check / "store")).step
     source = Source(location=expected.model, digest=model_digest(config.model))
     model = step(load_model, source, config=config.model)
     ports = {"inputs": model.inputs, "outputs": model.outputs}
@@ -53,4 +67,4 @@ def _score(expected: Expected) -> tuple[str, float | None]:
     names = tuple(port.name if len(model.outputs) > 1 else "" for port in model.outputs)
     answered = Answered.of(baseline.tflite, data, prepared.preprocessing, names, model.from_logits)
     scores = [100 * found.score for found in answered.standards()]
-    return "; ".join(line for line in lines if line.startswith("info")), scores[0] if scores else None
+    return scores[0] if scores else None
