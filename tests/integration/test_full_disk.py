@@ -48,4 +48,4 @@ def test_a_build_on_a_full_disk_is_one_line_and_leaves_nothing_half_written(kind
     assert "free space" in errors[0] or "larger files" in errors[0]
     names = set(ended["left"])
     assert not [name for name in names if Path(name).name.startswith(".")]
-    assert {Path(name).parts[0] for name in names} <= {"run.json", "store"}
+    assert {Path(name).parts[0] for name in names} <= {"events.jsonl", "run.json", "store"}
