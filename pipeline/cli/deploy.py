@@ -35,7 +35,7 @@ class Forms(click.Group):
         args = args or ["--help"]
         if args[0] not in self.commands and args[0] not in ctx.help_option_names:
             nearest = difflib.get_close_matches(args[0], self.commands, n=1)
-            if nearest and not Path(args[0]).exists():
+            if nearest and "/" not in args[0] and not Path(args[0]).exists():
                 msg = f"{args[0]!r} is neither a command nor a folder; did you mean {nearest[0]!r}?"
                 raise click.UsageError(msg, ctx)
             args = [RELEASE, *args]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ COMMAND = Path(sys.executable).with_name("pipeline")
 # A command that has been heard of in the tenth of a second: the interpreter's own start is not ours.
 READY = "import sys; sys.argv = ['pipeline', *sys.argv[1:]]; from pipeline.cli import interrupt; import os; "
 READY += "os.write(1, b'ready'); from pipeline.cli import main; main()"
+PROGRESS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ")
 MESSAGE = "pipeline: interrupted; run the same command again to continue"
 
 
@@ -48,7 +50,9 @@ def test_a_build_that_is_interrupted_early_ends_with_130_and_one_line(start, del
     process = start("build", "--target", "host")
     time.sleep(delay)
 
-    assert interrupted(process, group=group) == (130, MESSAGE + "\n")
+    code, printed = interrupted(process, group=group)
+    assert (code, printed.splitlines()[-1]) == (130, MESSAGE)
+    assert [line for line in printed.splitlines()[:-1] if not PROGRESS.match(line)] == []
 
 
 def test_an_error_that_comes_of_ctrl_c_is_no_error(pipeline, monkeypatch):
