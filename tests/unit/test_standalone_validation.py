@@ -75,8 +75,8 @@ def test_labels_in_another_order_are_refused_with_the_right_one(answered, valida
     ended = validate(np.array([1, 2, 0])[classes])
 
     assert ended.code == 3
-    assert "the labels are in another order than the model's classes" in ended.message
-    assert "renumber the labels: " in ended.message
+    assert "the labels are in another order than the model's classes" in ended.said[-1]
+    assert "renumber the labels: " in ended.said[-1]
 
 
 def test_preprocessing_that_does_not_suit_the_model_is_refused_unless_that_is_allowed(answered, validate):
@@ -85,9 +85,9 @@ def test_preprocessing_that_does_not_suit_the_model_is_refused_unless_that_is_al
     ended = validate(classes, *declared)
 
     assert ended.code == 3
-    assert "the preprocessing does not suit the model: inputs run from 2e-05 to 0.00254" in ended.message
-    assert "set [preprocessing] scale = 0.00392" in ended.message
-    assert "--allow-chance" in ended.message
+    assert "the preprocessing does not suit the model: inputs run from 2e-05 to 0.00254" in ended.said[-1]
+    assert "set [preprocessing] scale = 0.00392" in ended.said[-1]
+    assert "--allow-chance" in ended.said[-1]
     assert json.loads(validate(classes, *declared, "--allow-chance").out)["verdicts"]
 
 
