@@ -28,6 +28,7 @@ from pipeline.isolation.confinement import Keeper, die_with_parent, outlive_pare
 _STAGES, _TFMOT, _IMPORT = "pipeline.build", "pipeline.training.tfmot", "tensorflow_model_optimization"
 # Read while libraries are imported: a server that was started with others is replaced.
 _READ_AT_IMPORT = ("TF_", "KERAS_", "OMP_", "OPENBLAS_", "LD_", "PYTHON")
+_NEEDED = ("PATH", "HOME", "LANG", "LC_ALL")  # the others come with each request
 _START = "import sys; sys.path[:] = {}; from pipeline.isolation.forkserver import serve; serve({}, {})"
 MAX_MESSAGE = 1 << 20
 
@@ -71,7 +72,7 @@ class _Server:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START.format(sys.path, theirs.fileno(), self.owner)],
-                env=environment,
+                env={name: environment[name] for name in _NEEDED if name in environment} | settings,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from halving import HalveConfig, halve
 
 from models.ports import Port
 from pipeline.artifacts import KerasModel
@@ -14,35 +13,12 @@ from pipeline.compress.steps import COMPRESS, CompressionStep
 from pipeline.errors import ConfigError
 from pipeline.layer_records import LayerRecord
 from pipeline.run import Run
-from pipeline.sections import MethodSection
 from pipeline.settings import make_config, read_toml
 from pipeline.store import Store
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 
 NEEDED = '[model]\npath = "m.keras"\n[data]\nsource = "d.npz"\n'
 TRAINING = {"epochs": 1, "min_steps": 1, "batch_size": 32}
-
-
-class HalveConfig(MethodSection):
-    method: str = "halve"
-    share: float = 0.5
-
-
-def halve(model, teacher, data, *, config, seed, out) -> KerasModel:
-    """Zero a share of every Dense kernel."""
-    start_tensorflow(seed)
-    network, layers = open_model(model.model), []
-    for record in model.layers:
-        if record.kind == "Dense":
-            kernel = network.get_layer(record.name).kernel
-            kept = np.arange(kernel.shape.num_elements()) >= config.share * kernel.shape.num_elements()
-            kernel.assign(kernel * kept.reshape(kernel.shape))
-            sparsity = float(np.mean(kernel.numpy() == 0))
-            operations = (*record.operations, "halved")
-            record = replace(record, operations=operations, weights=kept.size, sparsity=sparsity)
-        layers.append(record)
-    save_model(network, out / "model")
-    return replace(model, folder=out, digest="", layers=tuple(layers))
 
 
 @pytest.fixture(scope="module")
