@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -105,8 +106,10 @@ def fork(options: dict[str, Any], environment: dict[str, str], pipes: dict[str, 
         pipes: the descriptors for its ``status``, ``result`` and ``log``.
 
     Returns:
-        None where there is no server, for example because TensorFlow cannot be imported.
+        None where there can be no server, for example because TensorFlow cannot be imported.
     """
+    if not _has_pidfds():
+        return None
     stdin, ours = os.pipe()
     request = {"options": options, "environment": environment, "folder": os.getcwd()}  # noqa: PTH109
     try:
@@ -126,6 +129,15 @@ def fork(options: dict[str, Any], environment: dict[str, str], pipes: dict[str, 
         os.close(ours)
         return None
     return Forked(process, ours)
+
+
+@cache
+def _has_pidfds() -> bool:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:  # an old kernel, or a container that forbids it
+        return False
+    return True
 
 
 def _running(environment: dict[str, str]) -> _Server:

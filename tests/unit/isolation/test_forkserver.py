@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -60,3 +61,14 @@ def test_without_a_server_a_child_is_a_new_interpreter(monkeypatch):
     forkserver.stop()
     monkeypatch.setattr(forkserver, "_START", "import sys; sys.exit(1)")
     assert run("'tensorflow' in __import__('sys').modules") is False
+
+
+def test_where_the_kernel_has_no_pidfds_no_server_is_started(monkeypatch):
+    def refuse(pid):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    forkserver.stop()
+    monkeypatch.setattr(forkserver, "_has_pidfds", forkserver._has_pidfds.__wrapped__)
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    assert run("1 + 1") == 2
+    assert forkserver._server is None
