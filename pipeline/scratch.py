@@ -74,6 +74,16 @@ def scratch(purpose: str) -> Iterator[Path]:
         made.remove()
 
 
+def empty(folder: Path) -> None:
+    """Remove what is in a folder, but not what links in it lead to.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    for left in list(folder.iterdir()):
+        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+
+
 @contextmanager
 def locked(folder: Path, *, wait: bool = True) -> Iterator[int]:
     """Hold a folder's lock, which the kernel drops when its holder dies; gives its file descriptor.

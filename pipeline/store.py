@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.content import file_sha256, sha256_of, write_whole
 from pipeline.emulation.bundle import cache_folder
 from pipeline.errors import ConfigError, StageError, storing
-from pipeline.scratch import lock
+from pipeline.scratch import empty, lock
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -171,8 +171,7 @@ class Store:
             except FileNotFoundError:  # published or removed meanwhile
                 continue
             if _is_at(handle, private):
-                for left in list(private.iterdir()):  # of a killed build
-                    shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+                empty(private)  # of what a killed build left
                 return handle
             os.close(handle)
 

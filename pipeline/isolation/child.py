@@ -7,13 +7,13 @@ without oneDNN, in up to twice the time.
 
 from __future__ import annotations
 
-import shutil
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import StageCrashedError
 from pipeline.events import Warned, emit
 from pipeline.isolation import sandbox
+from pipeline.scratch import empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,17 +41,19 @@ def in_child(function: Callable[..., T], stage: str = "") -> Callable[..., T]:
     @wraps(function)
     def run(*arguments: Any, out: Path, **settings: Any) -> T:
         name, task = stage or function.__name__, (function, arguments, settings | {"out": out})
-        result: T
+
+        def attempt(environment: dict[str, str]) -> T:
+            done: T = sandbox.run(name, _call, *task, timeout_s=None, environment=environment)
+            return done
+
         try:
-            result = sandbox.run(name, _call, *task, timeout_s=None, environment=_settings)
-            return result
+            return attempt(_settings)
         except StageCrashedError as error:
             if _settings:
                 raise
             emit(Warned(text=f"TensorFlow crashed ({error.cause}); trying again without oneDNN"))
-        for left in out.iterdir():
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-        result = sandbox.run(name, _call, *task, timeout_s=None, environment=_WITHOUT_ONEDNN)
+        empty(out)
+        result = attempt(_WITHOUT_ONEDNN)
         _settings.update(_WITHOUT_ONEDNN)
         return result
 
