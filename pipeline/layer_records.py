@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+from pipeline.errors import StageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Quantization = Literal["quantization-aware", "post-training", "float"]
 
@@ -65,3 +70,15 @@ class LayerTreatment:
     def of(cls, record: LayerRecord) -> LayerTreatment:
         """The row of one record."""
         return cls(name=record.name, kind=record.kind, treatment=record.treatment, reason=record.reason)
+
+
+def require_no_clusters(layers: Iterable[LayerRecord], stage: str, *, undone_by: str, hint: str) -> None:
+    """Refuse a model with clustered weights.
+
+    Raises:
+        StageError: a layer has clusters; names the first.
+    """
+    for layer in layers:
+        if layer.clusters:
+            cause = f"layer {layer.name!r} has clustered weights, which {undone_by} would undo"
+            raise StageError(stage, cause, hint)

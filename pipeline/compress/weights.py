@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pipeline.artifacts import KerasModel  # noqa: TC001 - Run.step reads the return type
 from pipeline.config import TrainingConfig
-from pipeline.errors import StageError
+from pipeline.layer_records import require_no_clusters
 from pipeline.samples import Samples
 from pipeline.sections import MethodSection
 from pipeline.tasks.scoring import score_of
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset
     from pipeline.layer_records import LayerRecord
 
-VERSION = 4
 # Below this a kernel's zeros save nothing that a download would show, and cost the most accuracy.
 SMALLEST_KERNEL = 1000
 # The polynomial schedule reaches the final sparsity here; the rest of the training recovers accuracy.
@@ -68,7 +67,12 @@ def prune_weights(
         StageError: an earlier step clustered a layer, which pruning would undo.
         ToolchainError: TF-MOT cannot run in this process.
     """
-    _require_no_clusters(model)
+    require_no_clusters(
+        model.layers,
+        prune_weights.__name__,
+        undone_by="pruning",
+        hint='put method = "weights" before the clustering in [[compress]]',
+    )
     tensorflow_model_optimization()
     start_tensorflow(seed)
     student = open_model(model.model)
@@ -88,14 +92,6 @@ def prune_weights(
     save_model(student, out / "model")
     layers = tuple(_recorded(layer, student, names, left_out) for layer in model.layers)
     return replace(model, folder=out, digest="", layers=layers, notes=tuple(notes), findings=())
-
-
-def _require_no_clusters(model: KerasModel) -> None:
-    clustered = [layer.name for layer in model.layers if layer.clusters]
-    if clustered:
-        cause = f"layer {clustered[0]!r} has clustered weights, which pruning would undo"
-        hint = 'put method = "weights" before the clustering in [[compress]]'
-        raise StageError(prune_weights.__name__, cause, hint)
 
 
 def _recorded(

@@ -11,7 +11,7 @@ from models.layer_rules import rule_of
 from models.layers import own_layers
 from pipeline.artifacts import QatModel
 from pipeline.config import TrainingConfig
-from pipeline.errors import StageError
+from pipeline.layer_records import require_no_clusters
 from pipeline.samples import Samples
 from pipeline.sections import MethodSection
 from pipeline.tasks.spec import TASKS
@@ -55,10 +55,12 @@ def train_qat(
         StageError: an earlier step clustered a layer, which this training would undo.
         ToolchainError: TF-MOT cannot run in this process.
     """
-    if clustered := [layer.name for layer in model.layers if layer.clusters]:
-        cause = f"layer {clustered[0]!r} has clustered weights, which training would undo"
-        hint = 'quantize after training: [quantize] method = "ptq"'
-        raise StageError(train_qat.__name__, cause, hint)
+    require_no_clusters(
+        model.layers,
+        train_qat.__name__,
+        undone_by="training",
+        hint='quantize after training: [quantize] method = "ptq"',
+    )
     tensorflow_model_optimization()
     start_tensorflow(seed)
     network = open_model(model.model)
