@@ -259,11 +259,16 @@ class PreparedModel(ModelArtifact):
 class Baseline(Artifact):
     """The unchanged model as float32 .tflite."""
 
-    size_bytes: int
+    sha256: str
 
     @property
     def tflite(self) -> Path:
         return self.folder / "float.tflite"
+
+    @property
+    def source(self) -> Source:
+        """The file by content."""
+        return Source(location=str(self.tflite), digest=self.sha256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,6 +328,11 @@ class QuantizedModel(Artifact):
     @property
     def tflite(self) -> Path:
         return self.folder / "model.tflite"
+
+    @property
+    def source(self) -> Source:
+        """The file by content."""
+        return Source(location=str(self.tflite), digest=self.sha256)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from deploy.bundle import release_name
 from pipeline.artifacts import Source, described
 from pipeline.compress.steps import COMPRESS
-from pipeline.content import file_sha256
 from pipeline.errors import leaf_errors_mapped
 from pipeline.events import Warned, emit
 from pipeline.isolation.child import in_child
@@ -212,8 +211,7 @@ def measure_model(
         )
         for other in shifted_data(config.data, data, settings.shift)
     ]
-    model = Source(location=str(quantized.tflite), digest=quantized.sha256)
-    baseline = Source(location=str(compiled.baseline.tflite), digest=file_sha256(compiled.baseline.tflite))
+    model, baseline = quantized.source, compiled.baseline.source
     to_measure = ToMeasure(
         model=model,
         baseline=baseline,

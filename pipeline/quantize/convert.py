@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from pipeline.artifacts import Baseline, QatModel, QuantizedModel
+from pipeline.content import file_sha256
 from pipeline.errors import PipelineError, StageError, StageKilledError, StageTimeoutError
 from pipeline.flatbuffer import float_operators, integer_io, read_tflite, weight_sparsity
 from pipeline.formats import FORMATS, Format
@@ -76,7 +77,7 @@ def convert_float(model: PreparedModel, *, timeout_s: float, out: Path) -> Basel
     """
     written = out / "float.tflite"
     sandbox.run("convert_float", write_float32, model, written, timeout_s=timeout_s)
-    return Baseline(size_bytes=written.stat().st_size)
+    return Baseline(sha256=file_sha256(written))
 
 
 class Attempt(NamedTuple):

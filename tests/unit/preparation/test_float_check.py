@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models.ports import Port
-from pipeline.artifacts import Baseline, FloatModel, InputFinding
+from pipeline.artifacts import FloatModel, InputFinding
 from pipeline.config import PreprocessingConfig
 from pipeline.errors import InputError
 from pipeline.preparation.float_check import Answered, check_float
@@ -54,7 +54,7 @@ def classifier(tmp_path_factory, store_dataset):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = convert_float(prepared, timeout_s=120, out=folder / "float")
-    return prepared, Baseline(folder=folder / "float", size_bytes=found.size_bytes)
+    return prepared, replace(found, folder=folder / "float")
 
 
 @pytest.fixture
