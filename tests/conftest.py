@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from progress_lines import without_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,10 +26,6 @@ def pytest_configure(config: pytest.Config) -> None:
     (https://github.com/pytest-dev/pytest/issues/14964).
     """
     config.args.sort()
-
-
-PROGRESS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \S.*\S")
-"""A line on progress, off a terminal."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,7 +48,7 @@ class Ended:
     @property
     def said(self) -> list[str]:
         """The lines on stderr besides those on progress."""
-        return [line for line in self.err.splitlines() if not PROGRESS.fullmatch(line)]
+        return without_progress(self.err)
 
     @property
     def message(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import small_disk
+from progress_lines import without_progress
 
 from deploy.manifest import digest_of
 
 COMMAND = str(Path(sys.executable).with_name("pipeline"))
-PROGRESS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ")
 KINDS = pytest.mark.parametrize("kind", ["file system", "file sizes"])
 SPARE = 16 << 10
 
@@ -53,7 +52,7 @@ def run(disk, tmp_path):
 
 
 def require_one_line(ended, code, *texts):
-    errors = [line for line in ended["err"].splitlines() if not PROGRESS.match(line)]
+    errors = without_progress(ended["err"])
     assert (ended["code"], ended["out"], len(errors)) == (code, "", 1), ended
     assert errors[0].startswith("pipeline: ")
     assert any(text in errors[0] for text in (*small_disk.FULL, *texts)), ended["err"]

@@ -28,22 +28,21 @@ X = np.random.default_rng(0).integers(0, 256, (30, 4, 5, 1)).astype(np.uint8)
 Y = np.arange(30) % 3
 
 
+def run_stage(model, config, out):
+    """Load what the settings name, for this model."""
+    out.mkdir(exist_ok=True)
+    source = Source(location=config.source, digest="x")
+    return load_data(source, inputs=model.inputs, outputs=model.outputs, config=config, seed=0, out=out)
+
+
 @pytest.fixture
 def load(tmp_path):
     """Run the stage on these arrays."""
 
     def run(model=MODEL, labels=(), **arrays):
         np.savez(tmp_path / "data.npz", **arrays)
-        (out := tmp_path / "out").mkdir(exist_ok=True)
         config = DataConfig(source=str(tmp_path / "data.npz"), labels=labels, test_fraction=0.3)
-        return load_data(
-            Source(location=config.source, digest="x"),
-            inputs=model.inputs,
-            outputs=model.outputs,
-            config=config,
-            seed=0,
-            out=out,
-        )
+        return run_stage(model, config, tmp_path / "out")
 
     return run
 
@@ -116,16 +115,7 @@ def load_program(tmp_path, monkeypatch):
 
     def run(text, **settings):
         (tmp_path / "source.py").write_text(text)
-        (out := tmp_path / "out").mkdir(exist_ok=True)
-        config = DataConfig(source="source.py:load", **settings)
-        return load_data(
-            Source(location=config.source, digest="x"),
-            inputs=MODEL.inputs,
-            outputs=MODEL.outputs,
-            config=config,
-            seed=0,
-            out=out,
-        )
+        return run_stage(MODEL, DataConfig(source="source.py:load", **settings), tmp_path / "out")
 
     return run
 

@@ -6,11 +6,11 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from wrong_rewrites import drop_rectifiers
 
 from models import prepare as prepare_module
 from models.errors import ModelError
 from models.prepare import prepare
-from models.rewrites.edit import Edit
 from pipeline.training.tfmot import tensorflow_model_optimization
 
 VECTOR = (6,)
@@ -34,16 +34,7 @@ def sequential(library, randomised):
 
 @pytest.fixture
 def dropping_rectifiers(monkeypatch):
-    """Inject a rewrite that leaves every ReLU out: the same function where no input of one is negative."""
-
-    def drop(graph):
-        edit = Edit(graph)
-        for call in graph.calls:
-            is_rectifier = graph.layers[call.layer].kind == "ReLU"
-            edit.moved.append(edit.moved[call.inputs[0]] if is_rectifier else edit.keep(call))
-        return edit.finish(), []
-
-    monkeypatch.setattr(prepare_module, "_PASSES", (drop,))
+    monkeypatch.setattr(prepare_module, "_PASSES", (drop_rectifiers,))
 
 
 @pytest.mark.usefixtures("dropping_rectifiers")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from wrong_rewrites import drop_rectifiers
 
 from models.errors import ModelError
 from models.ports import Port
@@ -160,14 +161,6 @@ def test_what_is_chosen_for_an_input_is_a_finding_with_its_score(prepare):
 
 def test_a_rewrite_that_is_wrong_on_the_samples_alone_is_refused(prepare, monkeypatch):
     from models import prepare as rewriting
-    from models.rewrites.edit import Edit
-
-    def drop_rectifiers(graph):
-        edit = Edit(graph)
-        for call in graph.calls:
-            is_rectifier = graph.layers[call.layer].kind == "ReLU"
-            edit.moved.append(edit.moved[call.inputs[0]] if is_rectifier else edit.keep(call))
-        return edit.finish(), []
 
     monkeypatch.setattr(rewriting, "_PASSES", (drop_rectifiers,))
     monkeypatch.setattr("pipeline.preparation.prepare.in_child", lambda function, _: function)
