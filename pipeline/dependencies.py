@@ -33,11 +33,12 @@ COMPUTES = frozenset({"tensorflow", "tf_keras", "keras", "ai_edge_litert", "tfli
 """Import names of packages whose results differ in the last bits from one processor to another."""
 TIMES = f"{read_machine.__module__}.{read_machine.__name__}"
 """It states which machine a time was measured on: code that imports it measures times."""
-_PARSING = threading.Lock()  # Python 3.11 fails now and then where two threads parse at once
+_PARSING = threading.Lock()
 _NAME = re.compile(r"[\w./-]{3,100}", re.ASCII)
 
 FORMAT = 1
 """Of the cache's file."""
+PARSE_TRIES = 5
 
 Stamp = list[int]
 """Size, time stamp (ns) and inode of a file."""
@@ -240,8 +241,7 @@ def _stamp(facts: os.stat_result) -> Stamp:
 def _names(content: bytes) -> tuple[list[str], list[str]]:
     """Return the modules that a module imports, and its strings that may name a file or module."""
     imports, strings = set(), set()
-    with _PARSING:
-        todo: list[ast.AST] = [ast.parse(content)]
+    todo: list[ast.AST] = [_parsed(content)]
     while todo:
         node = todo.pop()
         match node:
@@ -256,6 +256,20 @@ def _names(content: bytes) -> tuple[list[str], list[str]]:
                 strings.add(text)
         todo += ast.iter_child_nodes(node)
     return sorted(imports), sorted(strings)
+
+
+def _parsed(content: bytes) -> ast.Module:
+    """Parse a module.
+
+    Python 3.11 counts the depth of all parsers of a process in one place and now and then raises SystemError
+    for valid code (https://github.com/python/cpython/issues/106905). The lock keeps our own threads apart;
+    what is left is tried again.
+    """
+    for _ in range(PARSE_TRIES - 1):
+        with suppress(SystemError), _PARSING:
+            return ast.parse(content)
+    with _PARSING:
+        return ast.parse(content)
 
 
 def _top(name: str) -> str:

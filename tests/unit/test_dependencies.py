@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import sys
 
@@ -149,6 +150,19 @@ def test_a_damaged_file_of_what_was_found_is_made_again(project):
     for text in ("", "[]", "{"):
         (project.parent / "sources.json").write_text(text)
         assert needs(project) == before
+
+
+def test_a_module_that_python_fails_to_parse_by_mistake_is_parsed_again(project, monkeypatch):
+    expected = Dependencies(project / "expected.json", project).of("pipeline.stage")
+    parse, failures = ast.parse, iter([True, True])
+
+    def fails_at_first(content):
+        if next(failures, False):
+            raise SystemError("AST constructor recursion depth mismatch (before=48, after=68)")
+        return parse(content)
+
+    monkeypatch.setattr(ast, "parse", fails_at_first)
+    assert Dependencies(project / "cache.json", project).of("pipeline.stage") == expected
 
 
 def test_an_edit_of_a_helper_in_a_copy_of_this_project_changes_the_key_of_pruning_alone(tmp_path):
