@@ -38,8 +38,8 @@ from pipeline.sections import Unkeyed
 from pipeline.validate.assemble import assemble_report
 from pipeline.validate.gates import plan
 from pipeline.validate.measure import ToMeasure, measure, needs_devices
+from pipeline.validate.model_under_test import InputSpec, OutputSpec, output_names
 from pipeline.validate.report import read_report
-from pipeline.validate.subject import InputSpec, OutputSpec, output_names
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,7 +26,7 @@ from pipeline.scratch import scratch
 from pipeline.validate.assemble import make_report
 from pipeline.validate.gates import judged, plan
 from pipeline.validate.measure import ToMeasure, measure, needs_devices
-from pipeline.validate.subject import InputSpec, OutputSpec, Subject, output_names
+from pipeline.validate.model_under_test import InputSpec, ModelUnderTest, OutputSpec, output_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,16 +87,16 @@ def validate_file(
     """
     measurements = plan(config.gates.enabled)
     check_environment(devices if needs_devices(measurements) else ())
-    subject = Subject.open(file)
+    under_test = ModelUnderTest.open(file)
     real = tuple(map(RemoteRuntime.of, addresses))
     with leaf_errors_mapped(), scratch("validate") as folder:
-        float_model = Subject.open(baseline) if baseline else None
+        float_model = ModelUnderTest.open(baseline) if baseline else None
         run = Run(folder, store)
-        given = _read(subject, float_model or subject, config, run)
+        given = _read(under_test, float_model or under_test, config, run)
         to_measure = ToMeasure(
-            model=subject.source,
+            model=under_test.source,
             baseline=float_model.source if float_model else None,
-            against=Subject.open(against).source if against else None,
+            against=ModelUnderTest.open(against).source if against else None,
             data=given.data,
             shifted=given.shifted,
             inputs=InputSpec.of(given.transforms, config.validation.golden_samples, config.seed),
@@ -118,7 +118,7 @@ def validate_file(
     return judged(replace(report, chance=given.chance), config.gates)
 
 
-def _read(subject: Subject, original: Subject, config: BuildConfig, run: Run) -> Given:
+def _read(under_test: ModelUnderTest, original: ModelUnderTest, config: BuildConfig, run: Run) -> Given:
     """Test samples, and how outputs are judged with them; nothing where no data is given.
 
     Args:
@@ -130,9 +130,9 @@ def _read(subject: Subject, original: Subject, config: BuildConfig, run: Run) ->
     """
     if not config.data.source:
         return Given()
-    inputs, outputs = subject.ports()
-    data = _load(subject, config.data, config.seed, run)
-    choice = _released(subject, config) or _choose(original, data, config)
+    inputs, outputs = under_test.ports()
+    data = _load(under_test, config.data, config.seed, run)
+    choice = _released(under_test, config) or _choose(original, data, config)
     transforms, logits = choice.transforms, tuple(map(_is_logits, outputs))
     answered = Answered.of(original.path, data, transforms, output_names(outputs), logits)
     misordered = answered.misordered()
@@ -147,7 +147,7 @@ def _read(subject: Subject, original: Subject, config: BuildConfig, run: Run) ->
         data=data,
         transforms=transforms,
         outputs=OutputSpec(data.tasks, output_names(outputs), logits, data.classes),
-        shifted=tuple(_load(subject, other, config.seed, run) for other in others),
+        shifted=tuple(_load(under_test, other, config.seed, run) for other in others),
         notes=(
             *data.findings,
             *(f"the model: {found}" for found in chance if found.standing == "better"),
@@ -162,36 +162,36 @@ def _read(subject: Subject, original: Subject, config: BuildConfig, run: Run) ->
     )
 
 
-def _load(subject: Subject, config: DataConfig, seed: int, run: Run) -> Dataset:
+def _load(under_test: ModelUnderTest, config: DataConfig, seed: int, run: Run) -> Dataset:
     """Load data for the file's inputs and outputs."""
-    inputs, outputs = subject.ports()
+    inputs, outputs = under_test.ports()
     return run.step(load_data, source_of(config), inputs=inputs, outputs=outputs, config=config, seed=seed)
 
 
-def _released(subject: Subject, config: BuildConfig) -> Choice | None:
+def _released(under_test: ModelUnderTest, config: BuildConfig) -> Choice | None:
     """What the manifest beside a file of a release says of its inputs; None of any other file."""
     try:
-        manifest = read_manifest(subject.path.parent)
+        manifest = read_manifest(under_test.path.parent)
     except DeployError:
         return None
-    if manifest.files.get(subject.path.name) != subject.flat.sha256:
+    if manifest.files.get(under_test.path.name) != under_test.flat.sha256:
         return None
     declared = config.preprocessing != type(config.preprocessing)()
     note = (
         "the release's own preprocessing is used; [preprocessing], --scale and --offset are for other files"
     )
-    return Choice(Released(subject.path.parent, manifest).transforms, (), (note,) if declared else ())
+    return Choice(Released(under_test.path.parent, manifest).transforms, (), (note,) if declared else ())
 
 
-def _choose(subject: Subject, data: Dataset, config: BuildConfig) -> Choice:
+def _choose(under_test: ModelUnderTest, data: Dataset, config: BuildConfig) -> Choice:
     """The preprocessing of the file's inputs, chosen as a build chooses it."""
     samples = Samples.to_probe(data, PROBE_SAMPLES)
     cores = len(os.sched_getaffinity(0))
-    with Session(host_runtime("litert"), subject.path, threads=cores) as session:
+    with Session(host_runtime("litert"), under_test.path, threads=cores) as session:
         raw = [samples.raw(index) for index in range(len(data.shapes))]
         targets = [samples.target(index) for index in range(len(data.tasks))]
         probe = Probe(partial(run_real, session, batches=True), raw, targets, data.tasks)
-        return choose_preprocessing(probe, subject.ports()[0], config.preprocessing)
+        return choose_preprocessing(probe, under_test.ports()[0], config.preprocessing)
 
 
 def _is_logits(port: Port) -> bool | None:

@@ -107,6 +107,7 @@ def report() -> Any:
     from pipeline.validate.delegation import Delegation
     from pipeline.validate.drift import Slope
     from pipeline.validate.latency import LatencyComparison, summarize
+    from pipeline.validate.model_under_test import ModelFile
     from pipeline.validate.report import (
         DeviceResult,
         Report,
@@ -114,7 +115,6 @@ def report() -> Any:
         Verdict,
     )
     from pipeline.validate.stability import SoakResult, StabilityReport
-    from pipeline.validate.subject import ModelFile
 
     def metric(name: str, unit: str, *values: float) -> Metric:
         baseline, quantized, difference, low, high = values

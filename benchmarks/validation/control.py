@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.validate import latency
-from pipeline.validate.subject import Golden, Subject
+from pipeline.validate.model_under_test import Golden, ModelUnderTest
 
 BAR = 0.05
 BURST = """
@@ -67,11 +67,11 @@ def main() -> None:
 
 def one_run(options: argparse.Namespace, seed: int) -> str:
     """Compare the model with itself as a validation would, and return the verdict."""
-    began, subject, runtime = time.monotonic(), Subject.open(options.file), host_runtime("litert")
+    began, under_test, runtime = time.monotonic(), ModelUnderTest.open(options.file), host_runtime("litert")
     golden, kept = Golden(None, 64, seed), []
 
     def measure(which: str) -> tuple[float, ...]:
-        with Session(runtime, subject.path) as session:
+        with Session(runtime, under_test.path) as session:
             inputs = golden.inputs(session.describe())
             taken = session.time(inputs, runs=options.inferences).latencies_us
         kept.append(float(np.median(taken)))

@@ -17,7 +17,7 @@ from pipeline.runtimes.runtime import emulated_runtime
 from pipeline.runtimes.session import Session
 from pipeline.targets import get_device
 from pipeline.validate.costs import count_emulated
-from pipeline.validate.subject import Golden, Subject
+from pipeline.validate.model_under_test import Golden, ModelUnderTest
 
 BAR = 0.0001
 
@@ -31,12 +31,12 @@ def main() -> None:
     options = parser.parse_args()
     worst = 0.0
     for file in options.files:
-        subject = Subject.open(file)
+        under_test = ModelUnderTest.open(file)
         for name in options.devices.split(","):
             counts = []
             for _ in range(options.runs):
                 with Session(emulated_runtime(get_device(name)), file) as session:
-                    counts.append(count_emulated(session, subject, Golden(None, 4, 0)).instructions)
+                    counts.append(count_emulated(session, under_test, Golden(None, 4, 0)).instructions)
             apart = max(counts) / min(counts) - 1
             worst = max(worst, apart)
             print(f"{file.name} on {name}: {min(counts):,} to {max(counts):,}, {apart:.5%} apart", flush=True)

@@ -26,7 +26,7 @@ from pipeline.runtimes.session import Session
 from pipeline.targets import get_device
 from pipeline.validate.against import InstructionChange
 from pipeline.validate.costs import count_emulated
-from pipeline.validate.subject import Golden, Subject
+from pipeline.validate.model_under_test import Golden, ModelUnderTest
 
 if TYPE_CHECKING:
     from pipeline.flatbuffer import TfliteModel
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--growth", type=float, default=0.03)
     options = parser.parse_args()
     runtime, allowed = emulated_runtime(get_device(options.device)), GatesConfig().instruction_growth
-    original = Subject.open(options.file)
+    original = ModelUnderTest.open(options.file)
     with tempfile.TemporaryDirectory() as folder:
         slower, growth = choose_slower(runtime, original, Path(folder), options.growth)
         print(f"one more layer: {growth:+.2%} emulated instructions on {options.device}", flush=True)
@@ -52,7 +52,7 @@ def main() -> None:
         for run in range(options.runs):
             with Session(runtime, original.path) as session:
                 first, again, worse = (
-                    count_emulated(session, subject, GOLDEN) for subject in (original, original, slower)
+                    count_emulated(session, under_test, GOLDEN) for under_test in (original, original, slower)
                 )
             same = InstructionChange(ours=again, other=first)
             more = InstructionChange(ours=worse, other=first)
@@ -63,7 +63,9 @@ def main() -> None:
     sys.exit(found < options.runs or alarms > 0)
 
 
-def choose_slower(runtime: Runtime, original: Subject, folder: Path, wanted: float) -> tuple[Subject, float]:
+def choose_slower(
+    runtime: Runtime, original: ModelUnderTest, folder: Path, wanted: float
+) -> tuple[ModelUnderTest, float]:
     """Return the model with one more layer whose growth is nearest to what is wanted, and its growth."""
     places = [
         operator.index
@@ -76,12 +78,12 @@ def choose_slower(runtime: Runtime, original: Subject, folder: Path, wanted: flo
     for place in places:
         path = folder / f"slower-{place}.tflite"
         path.write_bytes(with_pooling(original.flat, place))
-        candidates[place] = Subject.open(path)
+        candidates[place] = ModelUnderTest.open(path)
     with Session(runtime, original.path) as session:
         other = count_emulated(session, original, GOLDEN)
         growths = {
-            place: InstructionChange(ours=count_emulated(session, subject, GOLDEN), other=other).growth
-            for place, subject in candidates.items()
+            place: InstructionChange(ours=count_emulated(session, under_test, GOLDEN), other=other).growth
+            for place, under_test in candidates.items()
         }
     chosen = min(growths, key=lambda place: abs(growths[place] - wanted))
     return candidates[chosen], growths[chosen]

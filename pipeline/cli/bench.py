@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.validate.breakdown import Breakdown
     from pipeline.validate.costs import DeviceLatency, EmulatedCost, HostLatency
     from pipeline.validate.latency import LatencyComparison
-    from pipeline.validate.subject import Golden, Subject
+    from pipeline.validate.model_under_test import Golden, ModelUnderTest
 
 GOLDEN_SAMPLES = 8
 
@@ -59,24 +59,30 @@ def bench(
     from pipeline.release.released import model_file
     from pipeline.runtimes.runtime import host_runtime
     from pipeline.validate.latency import compare_side_by_side
-    from pipeline.validate.subject import Golden, Subject
+    from pipeline.validate.model_under_test import Golden, ModelUnderTest
 
     file = model_file(file)
     counts, (emulated, real) = _counts(threads), _devices(target, devices)
-    subject, host, golden = Subject.open(file), host_runtime("litert"), Golden(None, GOLDEN_SAMPLES, seed)
-    float_model, other = (Subject.open(model_file(path)) if path else None for path in (baseline, against))
+    under_test, host, golden = (
+        ModelUnderTest.open(file),
+        host_runtime("litert"),
+        Golden(None, GOLDEN_SAMPLES, seed),
+    )
+    float_model, other = (
+        ModelUnderTest.open(model_file(path)) if path else None for path in (baseline, against)
+    )
     found = {
-        "host": _times(host, subject, golden, counts, (runs, warmup_runs)),
-        "devices": _device_times(real, subject, golden, counts, (runs, warmup_runs)),
-        "emulated": _instructions(emulated, subject, golden),
-        "operators": _operators(subject, (*emulated, host), seed) if operators else None,
-        "against": _against(subject, other, emulated, host, golden, pairs) if other else None,
-        "ratio": compare_side_by_side(host, float_model, subject, golden, pairs=pairs)
+        "host": _times(host, under_test, golden, counts, (runs, warmup_runs)),
+        "devices": _device_times(real, under_test, golden, counts, (runs, warmup_runs)),
+        "emulated": _instructions(emulated, under_test, golden),
+        "operators": _operators(under_test, (*emulated, host), seed) if operators else None,
+        "against": _against(under_test, other, emulated, host, golden, pairs) if other else None,
+        "ratio": compare_side_by_side(host, float_model, under_test, golden, pairs=pairs)
         if float_model
         else None,
     }
     if as_json:
-        click.echo(json.dumps({"file": str(file), "sha256": subject.flat.sha256, **_plain(found)}))
+        click.echo(json.dumps({"file": str(file), "sha256": under_test.flat.sha256, **_plain(found)}))
     else:
         _show(file, **found)  # type: ignore[arg-type]
 
@@ -106,7 +112,7 @@ def _devices(target: str | None, devices: str | None) -> tuple[tuple[Runtime, ..
 
 
 def _times(
-    host: Runtime, subject: Subject, golden: Golden, threads: tuple[int, ...], runs: tuple[int, int]
+    host: Runtime, under_test: ModelUnderTest, golden: Golden, threads: tuple[int, ...], runs: tuple[int, int]
 ) -> tuple[HostLatency, ...]:
     from pipeline.progress import track
     from pipeline.validate.costs import PROCESSES, measure_host
@@ -115,7 +121,7 @@ def _times(
         return tuple(
             measure_host(
                 host,
-                subject,
+                under_test,
                 golden,
                 threads=count,
                 runs=runs[0],
@@ -128,7 +134,7 @@ def _times(
 
 def _device_times(
     real: tuple[Runtime, ...],
-    subject: Subject,
+    under_test: ModelUnderTest,
     golden: Golden,
     threads: tuple[int, ...],
     runs: tuple[int, int],
@@ -144,14 +150,16 @@ def _device_times(
         for runtime in real:
             for count in threads:
                 found.append(
-                    measure_device(runtime, subject, golden, threads=count, runs=runs[0], warmup_runs=runs[1])
+                    measure_device(
+                        runtime, under_test, golden, threads=count, runs=runs[0], warmup_runs=runs[1]
+                    )
                 )
                 advance()
     return tuple(found)
 
 
 def _instructions(
-    emulated: tuple[Runtime, ...], subject: Subject, golden: Golden
+    emulated: tuple[Runtime, ...], under_test: ModelUnderTest, golden: Golden
 ) -> tuple[EmulatedCost, ...]:
     from functools import partial
 
@@ -160,13 +168,13 @@ def _instructions(
     from pipeline.validate.jobs import run_all
 
     def count(runtime: Runtime) -> EmulatedCost:
-        with Session(runtime, subject.path) as session:
-            return count_emulated(session, subject, golden)
+        with Session(runtime, under_test.path) as session:
+            return count_emulated(session, under_test, golden)
 
     return tuple(run_all("emulated instructions", [partial(count, runtime) for runtime in emulated]))
 
 
-def _operators(subject: Subject, runtimes: tuple[Runtime, ...], seed: int) -> Breakdown:
+def _operators(under_test: ModelUnderTest, runtimes: tuple[Runtime, ...], seed: int) -> Breakdown:
     """Count on all emulated cores at a time; the host is timed when they are done."""
     from functools import partial
     from tempfile import TemporaryDirectory
@@ -176,16 +184,16 @@ def _operators(subject: Subject, runtimes: tuple[Runtime, ...], seed: int) -> Br
 
     *emulated, host = runtimes
     with TemporaryDirectory(prefix="edge-operators-") as folder:
-        parts = write_parts(subject, Path(folder))
+        parts = write_parts(under_test, Path(folder))
         jobs = [partial(measure_parts, runtime, parts, seed=seed) for runtime in emulated]
         found = run_all("operators", jobs)
         found.append(measure_parts(host, parts, seed=seed))
-    return assemble(subject, found)
+    return assemble(under_test, found)
 
 
 def _against(
-    subject: Subject,
-    other: Subject,
+    under_test: ModelUnderTest,
+    other: ModelUnderTest,
     emulated: tuple[Runtime, ...],
     host: Runtime,
     golden: Golden,
@@ -197,13 +205,13 @@ def _against(
     from pipeline.validate.jobs import run_all
     from pipeline.validate.latency import compare_side_by_side
 
-    jobs = [partial(count_both, runtime, subject, other, golden) for runtime in emulated]
+    jobs = [partial(count_both, runtime, under_test, other, golden) for runtime in emulated]
     return Against(
         other_name=other.path.name,
         other=other.facts,
-        ours=subject.facts,
+        ours=under_test.facts,
         devices=tuple(run_all("against", jobs)),
-        latency=compare_side_by_side(host, other, subject, golden, pairs=pairs),
+        latency=compare_side_by_side(host, other, under_test, golden, pairs=pairs),
     )
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from pipeline.tasks.comparison import ClassScores, Comparison, Metric
     from pipeline.validate.latency import Timings
+    from pipeline.validate.model_under_test import ModelFile
     from pipeline.validate.report import DeviceResult, Report, RuntimeAccuracy
-    from pipeline.validate.subject import ModelFile
 
 TEXT_WIDTH = 110
 MOST_CLASSES = 50

@@ -13,11 +13,11 @@ from pipeline.runtimes.session import Session
 from pipeline.tasks.comparison import Comparison  # noqa: TC001 - pydantic reads the annotations
 from pipeline.validate.costs import EmulatedCost, count_emulated
 from pipeline.validate.latency import LatencyComparison  # noqa: TC001
-from pipeline.validate.subject import ModelFile  # noqa: TC001
+from pipeline.validate.model_under_test import ModelFile  # noqa: TC001
 
 if TYPE_CHECKING:
     from pipeline.runtimes.runtime import Runtime
-    from pipeline.validate.subject import Golden, Subject
+    from pipeline.validate.model_under_test import Golden, ModelUnderTest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,9 @@ class Against:
     latency: LatencyComparison | None = None
 
 
-def count_both(runtime: Runtime, ours: Subject, other: Subject, golden: Golden) -> InstructionChange:
+def count_both(
+    runtime: Runtime, ours: ModelUnderTest, other: ModelUnderTest, golden: Golden
+) -> InstructionChange:
     """Count both models on one emulated device, in one worker and with the same inputs.
 
     Raises:

@@ -13,9 +13,9 @@ from pipeline.validate import breakdown
 from pipeline.validate.against import Against, InstructionChange
 from pipeline.validate.compatibility import check_compatibility
 from pipeline.validate.exactness import count_not_finite, differences
+from pipeline.validate.model_under_test import ModelUnderTest
 from pipeline.validate.report import DeviceResult, Report, RuntimeAccuracy, write_report
 from pipeline.validate.stability import StabilityReport
-from pipeline.validate.subject import Subject
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,13 +74,13 @@ def make_report(
     Args:
         described: what else the report says: target, runtime, classes, layers, ...
     """
-    subject, golden = Subject.of(model), found.golden
-    float_model = Subject.of(baseline) if baseline else None
+    under_test, golden = ModelUnderTest.of(model), found.golden
+    float_model = ModelUnderTest.of(baseline) if baseline else None
     is_measured = found.soaks is not None or found.faults is not None
     return Report(
         name=name,
         tools={tool: metadata.version(tool) for tool in TOOLS},
-        quantized=subject.facts,
+        quantized=under_test.facts,
         baseline=float_model.facts if float_model else None,
         inputs=golden.inputs,
         outputs=golden.outputs,
@@ -95,10 +95,10 @@ def make_report(
         if is_measured
         else None,
         shift=found.shift.found if found.shift else None,
-        compatibility=check_compatibility(subject.flat),
+        compatibility=check_compatibility(under_test.flat),
         parity=tuple(each.found for each in found.parity),
-        against=_against(subject, against, found) if against else None,
-        operators=breakdown.assemble(subject, found.operators) if found.operators else None,
+        against=_against(under_test, against, found) if against else None,
+        operators=breakdown.assemble(under_test, found.operators) if found.operators else None,
         times=found.times.found if found.times else (),
         latency=found.latency.found if found.latency else None,
         not_finite=count_not_finite(golden.golden_outputs()),
@@ -163,12 +163,12 @@ def _device(run: DeviceRun, found: Measurements, *, has_baseline: bool) -> Devic
     )
 
 
-def _against(subject: Subject, against: Source, found: Measurements) -> Against:
-    other = Subject.of(against)
+def _against(under_test: ModelUnderTest, against: Source, found: Measurements) -> Against:
+    other = ModelUnderTest.of(against)
     return Against(
         other_name=other.path.name,
         other=other.facts,
-        ours=subject.facts,
+        ours=under_test.facts,
         devices=tuple(
             InstructionChange(ours=run.costs[0], other=run.costs[-1]) for run in found.devices if run.costs
         ),

@@ -20,7 +20,7 @@ from pipeline.runtimes.session import Node, Placement, Session
 from pipeline.scratch import scratch
 from pipeline.validate.delegation import multiply_accumulates
 from pipeline.validate.layers import layer_names
-from pipeline.validate.subject import Golden, Subject
+from pipeline.validate.model_under_test import Golden, ModelUnderTest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -120,7 +120,7 @@ class Breakdown:
 class Parts:
     """A model's operators as files: for each one its own or None, and files of two that follow each other."""
 
-    subject: Subject
+    under_test: ModelUnderTest
     singles: tuple[Path | None, ...]
     pairs: dict[tuple[int, int], Path]
 
@@ -151,13 +151,13 @@ def measure_operators(model: Source, *, runtime: Runtime, seed: int, out: Path) 
     Nothing else may use the host while it is timed. Raises: as ``measure_parts``.
     """
     with scratch("operators") as folder:
-        parts = write_parts(Subject.of(model), folder)
+        parts = write_parts(ModelUnderTest.of(model), folder)
         return replace(measure_parts(runtime, parts, seed=seed), folder=out)
 
 
-def write_parts(subject: Subject, folder: Path) -> Parts:
+def write_parts(under_test: ModelUnderTest, folder: Path) -> Parts:
     """Write every operator that can run alone, and the pairs that tell what a call costs, to ``folder``."""
-    flat = subject.flat
+    flat = under_test.flat
     alone = [operator.index for operator in flat.operators if stands_alone(flat, operator)]
     singles = {index: folder / f"operator-{index}.tflite" for index in alone}
     pairs = {
@@ -168,7 +168,7 @@ def write_parts(subject: Subject, folder: Path) -> Parts:
     files = {(index,): path for index, path in singles.items()} | pairs
     for path, content in zip(files.values(), extract(flat, files), strict=True):
         path.write_bytes(content)
-    return Parts(subject, tuple(singles.get(operator.index) for operator in flat.operators), pairs)
+    return Parts(under_test, tuple(singles.get(operator.index) for operator in flat.operators), pairs)
 
 
 def measure_parts(
@@ -187,11 +187,11 @@ def measure_parts(
         StageError: the whole model crashed or hung it.
     """
     golden = Golden(None, INPUTS, seed)
-    with Session(runtime, parts.subject.path) as session:
+    with Session(runtime, parts.under_test.path) as session:
         details, whole = session.describe(), _measure(session, golden)
     operators = tuple(_each(runtime, parts.singles, golden, advance))
     placements = [node.placement for node in details.nodes]
-    chosen = choose_pairs(parts.subject.flat, tuple(parts.pairs), operators, placements)
+    chosen = choose_pairs(parts.under_test.flat, tuple(parts.pairs), operators, placements)
     together = _each(runtime, [parts.pairs[pair] for pair in chosen], golden, lambda: None)
     base, delegate = call_cost(dict(zip(chosen, together, strict=True)), operators, placements)
     net = tuple(
@@ -249,24 +249,24 @@ def call_cost(
     return base, 0.0 if with_delegate is None else with_delegate - base
 
 
-def assemble(subject: Subject, found: Sequence[PartCosts]) -> Breakdown:
+def assemble(under_test: ModelUnderTest, found: Sequence[PartCosts]) -> Breakdown:
     """Join what runtimes took for the parts of one model; placements are the host's, if it is among them."""
     host = next((costs for costs in found if not costs.device), None)
     emulated = {costs.device: costs for costs in found if costs.device}
-    nodes, names = (host or found[0]).nodes, layer_names(subject.flat)
+    nodes, names = (host or found[0]).nodes, layer_names(under_test.flat)
     rows = tuple(
         OperatorCost(
             index=index,
             op=operator.name,
             layer=names[index],
             placement=nodes[index].placement,
-            macs=multiply_accumulates(operator, subject.flat) if operator.outputs else 0,
+            macs=multiply_accumulates(operator, under_test.flat) if operator.outputs else 0,
             instructions=_by_device(emulated, index, 0),
             load_bytes=_by_device(emulated, index, 1),
             store_bytes=_by_device(emulated, index, 2),
             host_us=None if host is None else _microseconds(host.operators[index]),
         )
-        for index, operator in enumerate(subject.flat.operators)
+        for index, operator in enumerate(under_test.flat.operators)
     )
     return Breakdown(
         operators=rows,

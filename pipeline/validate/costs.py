@@ -32,7 +32,7 @@ from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.validate.delegation import multiply_accumulates
 from pipeline.validate.latency import Timings, summarize
-from pipeline.validate.subject import Subject
+from pipeline.validate.model_under_test import ModelUnderTest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset, Source
     from pipeline.runtimes.runtime import Runtime
     from pipeline.runtimes.session import ModelDetails
-    from pipeline.validate.subject import Golden, InputSpec
+    from pipeline.validate.model_under_test import Golden, InputSpec
 
 # A cold start is one figure a process: its median wants some.
 PROCESSES = 5
@@ -147,10 +147,10 @@ def time_model(
     out: Path,
 ) -> HostTimes:
     """Time a model on this machine, which nothing else may use meanwhile; errors as ``measure_host``."""
-    subject, golden, host = Subject.of(model), inputs.golden(data), host_runtime("litert")
+    under_test, golden, host = ModelUnderTest.of(model), inputs.golden(data), host_runtime("litert")
     with track("host latency", PROCESSES * len(threads), "processes") as advance:
         found = tuple(
-            measure_host(host, subject, golden, threads=count, runs=runs, advance=advance)
+            measure_host(host, under_test, golden, threads=count, runs=runs, advance=advance)
             for count in threads
         )
     return HostTimes(folder=out, found=found)
@@ -158,7 +158,7 @@ def time_model(
 
 def measure_host(
     runtime: Runtime,
-    subject: Subject,
+    under_test: ModelUnderTest,
     golden: Golden,
     *,
     threads: int,
@@ -171,7 +171,7 @@ def measure_host(
 
     Args:
         runtime: one of the host's.
-        subject: the model.
+        under_test: the model.
         golden: the inputs, which go round.
         threads: that the runtime may use.
         runs: inferences timed in all, spread over the processes.
@@ -192,7 +192,7 @@ def measure_host(
     steady: list[float] = []
     for index in range(processes):
         began = time.perf_counter_ns()
-        with Session(runtime, subject.path, threads=threads) as session:
+        with Session(runtime, under_test.path, threads=threads) as session:
             details = session.describe()
             inputs = golden.inputs(details)
             first = session.time(inputs, runs=0, warmup_runs=0)
@@ -208,7 +208,7 @@ def measure_host(
     return HostLatency(
         runtime=runtime.title,
         threads=threads,
-        xnnpack_share=xnnpack_share(details, subject),
+        xnnpack_share=xnnpack_share(details, under_test),
         machine=runtime.machine(),
         processes=processes,
         cold_start_us=float(cold_start_us),
@@ -220,13 +220,19 @@ def measure_host(
 
 
 def measure_device(
-    runtime: Runtime, subject: Subject, golden: Golden, *, threads: int, runs: int, warmup_runs: int = 10
+    runtime: Runtime,
+    under_test: ModelUnderTest,
+    golden: Golden,
+    *,
+    threads: int,
+    runs: int,
+    warmup_runs: int = 10,
 ) -> DeviceLatency:
     """Time a model on a device, in one fresh process of it; the connection is in none of the times.
 
     Args:
         runtime: of a device.
-        subject: the model.
+        under_test: the model.
         golden: the inputs, which go round.
         threads: that the runtime may use.
         runs: inferences timed.
@@ -238,7 +244,7 @@ def measure_device(
         StageError: it crashed or hung.
     """
     assert runtime.device is not None
-    with Session(runtime, subject.path, threads=threads) as session:
+    with Session(runtime, under_test.path, threads=threads) as session:
         details = session.describe()
         timed = session.time(golden.inputs(details), runs=runs, warmup_runs=warmup_runs)
     return DeviceLatency(
@@ -246,7 +252,7 @@ def measure_device(
         transport="ssh",
         runtime=runtime.title,
         threads=threads,
-        xnnpack_share=xnnpack_share(details, subject),
+        xnnpack_share=xnnpack_share(details, under_test),
         machine=runtime.machine(),
         cold_start_us=None,
         init_us=timed.init_us,
@@ -255,8 +261,10 @@ def measure_device(
     )
 
 
-def count_emulated(session: Session, subject: Subject, golden: Golden, *, runs: int = 5) -> EmulatedCost:
-    """Count what one inference of ``subject`` executes in a session of an emulated device, on one thread.
+def count_emulated(
+    session: Session, under_test: ModelUnderTest, golden: Golden, *, runs: int = 5
+) -> EmulatedCost:
+    """Count what one inference of ``under_test`` executes in a session of an emulated device, on one thread.
 
     The model is loaded into the session, whichever was there before: starting another worker takes seconds.
 
@@ -264,7 +272,7 @@ def count_emulated(session: Session, subject: Subject, golden: Golden, *, runs: 
         InputError: the runtime refuses the model.
         StageError: it crashed or hung, or the session is not of an emulated device.
     """
-    session.load(subject.path)
+    session.load(under_test.path)
     details, device = session.describe(), session.runtime.device
     count = session.count_instructions(golden.inputs(details), runs=runs)
     assert device is not None
@@ -272,7 +280,7 @@ def count_emulated(session: Session, subject: Subject, golden: Golden, *, runs: 
         device=device.name,
         core=device.cpu,
         runtime=session.runtime.title,
-        xnnpack_share=xnnpack_share(details, subject),
+        xnnpack_share=xnnpack_share(details, under_test),
         instructions=count.instructions,
         load_bytes=count.load_bytes,
         store_bytes=count.store_bytes,
@@ -280,11 +288,11 @@ def count_emulated(session: Session, subject: Subject, golden: Golden, *, runs: 
     )
 
 
-def xnnpack_share(details: ModelDetails, subject: Subject) -> float:
+def xnnpack_share(details: ModelDetails, under_test: ModelUnderTest) -> float:
     """Share of the multiply-accumulates that run in XNNPACK, of any type; of the nodes if there are none."""
     work: Counter[bool] = Counter()
-    for node, operator in zip(details.nodes, subject.flat.operators, strict=True):
-        is_work = bool(operator.outputs) and multiply_accumulates(operator, subject.flat)
+    for node, operator in zip(details.nodes, under_test.flat.operators, strict=True):
+        is_work = bool(operator.outputs) and multiply_accumulates(operator, under_test.flat)
         work[node.placement != "builtin"] += is_work or 0
     if not sum(work.values()):
         work = Counter(node.placement != "builtin" for node in details.nodes)

@@ -9,14 +9,14 @@ from pipeline.runtimes.session import Session
 from pipeline.targets import Package  # noqa: TC001 - pydantic reads the annotations
 from pipeline.validate.costs import DeviceLatency, EmulatedCost, count_emulated, measure_device
 from pipeline.validate.inference import GOLDEN_MACS, GoldenRun, record_golden
-from pipeline.validate.subject import Subject
+from pipeline.validate.model_under_test import ModelUnderTest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.artifacts import Dataset, Source
     from pipeline.runtimes.runtime import Runtime
-    from pipeline.validate.subject import InputSpec
+    from pipeline.validate.model_under_test import InputSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +61,13 @@ def run_on_device(
         StageError: it crashed or hung.
         ToolchainError: the emulator is not provisioned.
     """
-    subject, golden = Subject.of(model), inputs.golden(data)
+    under_test, golden = ModelUnderTest.of(model), inputs.golden(data)
     is_emulated, is_real = runtime.capabilities.counts, runtime.capabilities.times == "device"
-    with Session(runtime, subject.path) as session:
-        run = record_golden(session, subject, golden, out, None if is_real else GOLDEN_MACS)
-        subjects = (subject, *map(Subject.of, others)) if is_emulated else ()
-        costs = tuple(count_emulated(session, each, golden) for each in subjects)
-    latency = measure_device(runtime, subject, golden, threads=1, runs=runs) if is_real else None
+    with Session(runtime, under_test.path) as session:
+        run = record_golden(session, under_test, golden, out, None if is_real else GOLDEN_MACS)
+        models = (under_test, *map(ModelUnderTest.of, others)) if is_emulated else ()
+        costs = tuple(count_emulated(session, each, golden) for each in models)
+    latency = measure_device(runtime, under_test, golden, threads=1, runs=runs) if is_real else None
     assert runtime.device is not None
     return DeviceRun(
         **{field.name: getattr(run, field.name) for field in fields(run)},

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset
     from pipeline.samples import Samples
     from pipeline.validate.inference import SampleOutputs
-    from pipeline.validate.subject import InputSpec, OutputSpec
+    from pipeline.validate.model_under_test import InputSpec, OutputSpec
 
 
 @dataclass(frozen=True, kw_only=True)

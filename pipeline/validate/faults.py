@@ -22,8 +22,8 @@ from pipeline.errors import InputError, StageError
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.validate.jobs import run_all
+from pipeline.validate.model_under_test import ModelUnderTest
 from pipeline.validate.odd_inputs import odd_inputs
-from pipeline.validate.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset, Source
     from pipeline.runtimes.runtime import Runtime
     from pipeline.runtimes.session import ModelDetails
-    from pipeline.validate.subject import InputSpec
+    from pipeline.validate.model_under_test import InputSpec
 
 SAME, OTHER = "the same outputs", "other outputs"
 BURST_S = 0.01
@@ -95,8 +95,8 @@ def inject_faults(
         InputError: the runtime refuses the model.
         StageError: the worker crashed or hung before anything was done to it.
     """
-    subject, golden = Subject.of(model), inputs.golden(data)
-    case = make_case(host_runtime("litert"), subject.path, golden.inputs, interpreters, threads)
+    under_test, golden = ModelUnderTest.of(model), inputs.golden(data)
+    case = make_case(host_runtime("litert"), under_test.path, golden.inputs, interpreters, threads)
     entries = run_all("faults", [partial(fault, case) for fault in FAULTS])
     return Faults(folder=out, found=tuple(entry for made in entries for entry in made))
 

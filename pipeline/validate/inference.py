@@ -13,7 +13,7 @@ from pipeline.runtimes.evaluation import infer_all
 from pipeline.runtimes.scaling import as_real, tensor_inputs
 from pipeline.runtimes.session import Session, Tensor
 from pipeline.validate.delegation import Delegation, list_placements
-from pipeline.validate.subject import Subject
+from pipeline.validate.model_under_test import ModelUnderTest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset, Source
     from pipeline.runtimes.runtime import Runtime
     from pipeline.samples import Samples
-    from pipeline.validate.subject import Golden, InputSpec
+    from pipeline.validate.model_under_test import Golden, InputSpec
 
 GOLDEN_MACS = 4_000_000_000
 """Multiply-accumulates for the golden set on an emulated core, where a large model takes seconds to infer.
@@ -103,9 +103,9 @@ def run_golden_set(
         InputError: the runtime refuses the file, or the samples do not fit it.
         StageError: it crashed or hung.
     """
-    subject = Subject.of(model)
-    with Session(runtime, subject.path) as session:
-        return record_golden(session, subject, inputs.golden(data), out)
+    under_test = ModelUnderTest.of(model)
+    with Session(runtime, under_test.path) as session:
+        return record_golden(session, under_test, inputs.golden(data), out)
 
 
 def infer_test_set(
@@ -119,16 +119,16 @@ def infer_test_set(
 ) -> SampleOutputs:
     """Run a model on the test set, or on its first samples; errors as ``run_golden_set``."""
     chosen = inputs.samples(data).take(slice(0, max_samples))
-    return infer_samples(runtime, Subject.of(model), chosen, out)
+    return infer_samples(runtime, ModelUnderTest.of(model), chosen, out)
 
 
 def record_golden(
-    session: Session, subject: Subject, golden: Golden, out: Path, max_macs: int | None = None
+    session: Session, under_test: ModelUnderTest, golden: Golden, out: Path, max_macs: int | None = None
 ) -> GoldenRun:
     """Run the golden set, or as much of it as takes at most ``max_macs`` multiply-accumulates."""
     details = session.describe()
     taken = golden.inputs(details)
-    placed = list_placements(session.runtime.title, details, subject.flat)
+    placed = list_placements(session.runtime.title, details, under_test.flat)
     if max_macs is not None:
         count = max(MIN_GOLDEN, max_macs // max(sum(placed.multiply_accumulates.values()), 1))
         taken = [array[:count] for array in taken]
@@ -146,7 +146,7 @@ def record_golden(
     return run
 
 
-def infer_samples(runtime: Runtime, subject: Subject, samples: Samples, out: Path) -> SampleOutputs:
+def infer_samples(runtime: Runtime, under_test: ModelUnderTest, samples: Samples, out: Path) -> SampleOutputs:
     """Run a model on samples and store its outputs in ``out``; errors as ``run_golden_set``."""
     tensors: tuple[Tensor, ...] = ()
 
@@ -155,7 +155,7 @@ def infer_samples(runtime: Runtime, subject: Subject, samples: Samples, out: Pat
         tensors = details.outputs
         return (tensor_inputs(chunk.model_inputs(), details) for chunk in samples.chunks())
 
-    outputs = infer_all(runtime, subject.path, chunks)
+    outputs = infer_all(runtime, under_test.path, chunks)
     return store_outputs(outputs, tensors, out)
 
 

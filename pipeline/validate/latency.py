@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError, StageError
 from pipeline.progress import track
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
-from pipeline.validate.subject import Subject
+from pipeline.validate.model_under_test import ModelUnderTest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pipeline.artifacts import Dataset, Source
     from pipeline.runtimes.runtime import Runtime
-    from pipeline.validate.subject import Golden, InputSpec
+    from pipeline.validate.model_under_test import Golden, InputSpec
 
 Verdict = Literal["faster", "slower", "within noise", "inconclusive"]
 
@@ -115,8 +115,8 @@ def compare_latency(
     """
     found = compare_side_by_side(
         host_runtime("litert"),
-        Subject.of(other),
-        Subject.of(model),
+        ModelUnderTest.of(other),
+        ModelUnderTest.of(model),
         inputs.golden(data),
         pairs=pairs,
         inferences=inferences,
@@ -175,8 +175,8 @@ def compare(
 
 def compare_side_by_side(
     runtime: Runtime,
-    other: Subject,
-    ours: Subject,
+    other: ModelUnderTest,
+    ours: ModelUnderTest,
     golden: Golden,
     *,
     pairs: int = MIN_PAIRS,
@@ -187,14 +187,14 @@ def compare_side_by_side(
     Raises: as ``compare``.
     """
     with track("host latency, side by side", pairs * 3, "processes") as advance:
-        subjects = {"baseline": other, "quantized": ours}
-        measure = time_fresh(runtime, subjects, golden, inferences=inferences, advance=advance)
+        files = {"baseline": other, "quantized": ours}
+        measure = time_fresh(runtime, files, golden, inferences=inferences, advance=advance)
         return compare(measure, seed=golden.seed, pairs=pairs)
 
 
 def time_fresh(
     runtime: Runtime,
-    subjects: Mapping[str, Subject],
+    files: Mapping[str, ModelUnderTest],
     golden: Golden,
     *,
     inferences: int = 100,
@@ -204,14 +204,14 @@ def time_fresh(
 
     Args:
         runtime: one of the host's.
-        subjects: ``"baseline"`` and ``"quantized"``.
+        files: ``"baseline"`` and ``"quantized"``.
         golden: the inputs, which go round.
         inferences: timed in each process, after ten that are not.
         advance: called after each process.
     """
 
     def measure(which: str) -> tuple[float, ...]:
-        with Session(runtime, subjects[which].path) as session:
+        with Session(runtime, files[which].path) as session:
             taken = session.time(golden.inputs(session.describe()), runs=inferences).latencies_us
         advance()
         return taken

@@ -43,12 +43,12 @@ if TYPE_CHECKING:
     from pipeline.validate.faults import Faults
     from pipeline.validate.inference import GoldenRun, SampleOutputs
     from pipeline.validate.latency import PairedLatency
+    from pipeline.validate.model_under_test import InputSpec, OutputSpec
     from pipeline.validate.on_board import OnBoard
     from pipeline.validate.parity import Divergence
     from pipeline.validate.plan import Measurement
     from pipeline.validate.shift import Shifts
     from pipeline.validate.stability import Soaks
-    from pipeline.validate.subject import InputSpec, OutputSpec
 
 Jobs = dict[tuple[str, str], "Callable[[], Any]"]
 Found = dict[tuple[str, str], Any]

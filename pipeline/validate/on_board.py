@@ -14,14 +14,14 @@ from pipeline.tasks.comparison import Comparison  # noqa: TC001 - pydantic reads
 from pipeline.validate.evaluate import compare_outputs
 from pipeline.validate.exactness import differences
 from pipeline.validate.inference import infer_samples, store_outputs
-from pipeline.validate.subject import Subject
+from pipeline.validate.model_under_test import ModelUnderTest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.artifacts import Dataset, Source
     from pipeline.config import BoardConfig
-    from pipeline.validate.subject import InputSpec, OutputSpec
+    from pipeline.validate.model_under_test import InputSpec, OutputSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +70,9 @@ def run_on_board(
         ToolchainError: the board is not provisioned.
         StageError: the board did not get to the end.
     """
-    subject, host = Subject.of(model), host_runtime("litert")
+    under_test, host = ModelUnderTest.of(model), host_runtime("litert")
     chosen = None if data is None else inputs.samples(data).choose(config.samples, inputs.seed)
-    with Session(host, subject.path) as session:
+    with Session(host, under_test.path) as session:
         details = session.describe()
         taken = (
             inputs.golden(None).inputs(details)
@@ -80,7 +80,7 @@ def run_on_board(
             else tensor_inputs(chosen.model_inputs(), details)
         )
         expected = session.run(taken)
-    run, found = measure_board(subject.path, taken, config)
+    run, found = measure_board(under_test.path, taken, config)
     count = len(found[0])
     differing, steps = differences(found, [array[:count] for array in expected])
     accuracy: tuple[Comparison, ...] = ()
@@ -89,7 +89,7 @@ def run_on_board(
         (of_baseline := out / "baseline").mkdir()
         accuracy = compare_outputs(
             store_outputs(found, details.outputs, out),
-            infer_samples(host, Subject.of(baseline), samples, of_baseline),
+            infer_samples(host, ModelUnderTest.of(baseline), samples, of_baseline),
             samples,
             outputs,
             inputs.seed,

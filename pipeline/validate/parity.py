@@ -22,7 +22,7 @@ from pipeline.runtimes.session import Session
 from pipeline.scratch import scratch
 from pipeline.validate.exactness import differing
 from pipeline.validate.layers import layer_names
-from pipeline.validate.subject import Subject
+from pipeline.validate.model_under_test import ModelUnderTest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -141,7 +141,7 @@ def locate_difference(
     rows = differing(other.golden_outputs(), host.golden_outputs())
     order = np.argsort(~rows, kind="stable")
     inputs = [array[order] for array in other.golden_inputs()]
-    found = first_difference(Subject.of(model).flat, inputs, host_runtime("litert"), runtime)
+    found = first_difference(ModelUnderTest.of(model).flat, inputs, host_runtime("litert"), runtime)
     return Divergence(folder=out, found=found)
 
 

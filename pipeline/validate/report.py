@@ -20,12 +20,12 @@ from pipeline.validate.compatibility import Compatibility
 from pipeline.validate.costs import DeviceLatency, EmulatedCost, HostLatency
 from pipeline.validate.delegation import Delegation
 from pipeline.validate.latency import LatencyComparison
+from pipeline.validate.model_under_test import ModelFile
 from pipeline.validate.on_board import BoardResult
 from pipeline.validate.parity import Parity
 from pipeline.validate.report_versions import SCHEMA_VERSION, migrated
 from pipeline.validate.shift_results import ShiftReport
 from pipeline.validate.stability import StabilityReport
-from pipeline.validate.subject import ModelFile
 
 if TYPE_CHECKING:
     from pathlib import Path

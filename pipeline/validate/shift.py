@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pipeline.config import ShiftConfig
     from pipeline.runtimes.runtime import Runtime
     from pipeline.validate.inference import SampleOutputs
-    from pipeline.validate.subject import InputSpec, OutputSpec
+    from pipeline.validate.model_under_test import InputSpec, OutputSpec
 
     Outputs = Sequence[NDArray[Any]]
     Answer = Callable[[Sequence[NDArray[Any]]], tuple[Outputs, Outputs]]

@@ -21,7 +21,7 @@ from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.validate.drift import Slope, slope
 from pipeline.validate.jobs import run_all
-from pipeline.validate.subject import Subject
+from pipeline.validate.model_under_test import ModelUnderTest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset, Source
     from pipeline.runtimes.runtime import Runtime
     from pipeline.runtimes.session import ModelDetails, SoakBlock
-    from pipeline.validate.subject import InputSpec
+    from pipeline.validate.model_under_test import InputSpec
 
 BLOCKS = 50
 """Number of blocks of the first inferences of a soak; further minutes add at least as many."""
@@ -117,9 +117,11 @@ def soak_model(
         InputError: the runtime refuses the model.
         StageError: a worker crashed or hung.
     """
-    subject, golden = Subject.of(model), inputs.golden(data)
+    under_test, golden = ModelUnderTest.of(model), inputs.golden(data)
     jobs = [
-        partial(soak, host_runtime("litert"), subject.path, golden.inputs, inferences, minutes, threads=count)
+        partial(
+            soak, host_runtime("litert"), under_test.path, golden.inputs, inferences, minutes, threads=count
+        )
         for count in threads
     ]
     return Soaks(folder=out, found=tuple(run_all("soak", jobs)))

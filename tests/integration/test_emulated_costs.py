@@ -16,7 +16,7 @@ from pipeline.targets import get_device
 from pipeline.validate.against import count_both
 from pipeline.validate.breakdown import assemble, measure_parts, write_parts
 from pipeline.validate.costs import count_emulated
-from pipeline.validate.subject import Golden, Subject
+from pipeline.validate.model_under_test import Golden, ModelUnderTest
 
 pytestmark = pytest.mark.xdist_group("emulated")
 
@@ -31,7 +31,7 @@ def provisioned():
 
 @pytest.fixture(scope="module")
 def tiny(tiny_tflite_file):
-    return Subject.open(tiny_tflite_file)
+    return ModelUnderTest.open(tiny_tflite_file)
 
 
 @pytest.fixture(scope="module")

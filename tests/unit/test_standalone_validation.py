@@ -14,7 +14,7 @@ from pipeline.runtimes.session import Session
 from pipeline.settings import make_config
 from pipeline.standalone_validation import _read
 from pipeline.store import Store
-from pipeline.validate.subject import Subject
+from pipeline.validate.model_under_test import ModelUnderTest
 
 SETTINGS = """\
 [validate]
@@ -115,9 +115,11 @@ def read(tmp_path, tiny_tflite, write_release):
         raw = {"model": {"path": ""}, "data": {"source": str(tmp_path / "data.npz")}}
         raw |= {"gates": {"allow_chance": True}}
         config = make_config(raw | ({"preprocessing": preprocessing} if preprocessing else {}), "x")
-        subject = Subject.open(open_release(release).model)
+        under_test = ModelUnderTest.open(open_release(release).model)
         (folder := tmp_path / "read").mkdir()
-        return _read(subject, subject, config, Run(folder, Store(folder / "store"))), open_release(release)
+        return _read(under_test, under_test, config, Run(folder, Store(folder / "store"))), open_release(
+            release
+        )
 
     return run
 

@@ -16,14 +16,14 @@ from pipeline.validate.breakdown import (
     measure_parts,
     write_parts,
 )
-from pipeline.validate.subject import Subject
+from pipeline.validate.model_under_test import ModelUnderTest
 
 
 @pytest.fixture
 def tiny(tiny_tflite, tmp_path):
     path = tmp_path / "tiny.tflite"
     path.write_bytes(tiny_tflite)
-    return Subject.open(path)
+    return ModelUnderTest.open(path)
 
 
 def test_what_two_operators_save_in_one_file_is_the_call():
@@ -73,7 +73,7 @@ def test_a_custom_operator_has_no_file_of_its_own(tiny_tflite_with, tmp_path):
     from pipeline.flatbuffer import read_tflite
 
     flat = read_tflite(tiny_tflite_with(edit), allow_custom=None)
-    parts = write_parts(Subject(tmp_path / "model.tflite", flat), tmp_path)
+    parts = write_parts(ModelUnderTest(tmp_path / "model.tflite", flat), tmp_path)
 
     assert [path is None for path in parts.singles] == [False, False, False, True]
     assert (2, 3) not in parts.pairs

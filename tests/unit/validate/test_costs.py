@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from pipeline.errors import ConfigError
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.validate.costs import BoardLatency, DeviceLatency, EmulatedCost, HostLatency, measure_host
-from pipeline.validate.subject import Golden, Subject
+from pipeline.validate.model_under_test import Golden, ModelUnderTest
 
 KINDS = (HostLatency, EmulatedCost, BoardLatency, DeviceLatency)
 
@@ -19,7 +19,7 @@ KINDS = (HostLatency, EmulatedCost, BoardLatency, DeviceLatency)
 def tiny(tiny_tflite, tmp_path):
     path = tmp_path / "tiny.tflite"
     path.write_bytes(tiny_tflite)
-    return Subject.open(path)
+    return ModelUnderTest.open(path)
 
 
 def test_no_kind_is_another_or_has_a_base_in_common():

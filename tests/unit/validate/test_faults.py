@@ -19,7 +19,7 @@ from pipeline.validate.faults import (
     side_by_side,
     strange_inputs,
 )
-from pipeline.validate.subject import Golden, InputSpec, Subject
+from pipeline.validate.model_under_test import Golden, InputSpec, ModelUnderTest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,7 @@ def test_a_worker_that_dies_of_one_input_is_named_and_the_others_go_on(case: Cas
 
 def test_a_sound_model_stands_every_fault(tiny_tflite: bytes, tmp_path: Path) -> None:
     (tmp_path / "tiny.tflite").write_bytes(tiny_tflite)
-    model = Subject.open(tmp_path / "tiny.tflite").source
+    model = ModelUnderTest.open(tmp_path / "tiny.tflite").source
     (out := tmp_path / "out").mkdir()
     found = inject_faults(
         model, data=None, inputs=InputSpec((), 16, 0), interpreters=2, threads=(1, 2), out=out

@@ -8,7 +8,7 @@ import pytest
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.validate.inference import MIN_GOLDEN, record_golden
-from pipeline.validate.subject import Golden, Subject
+from pipeline.validate.model_under_test import Golden, ModelUnderTest
 
 
 @pytest.mark.parametrize(
@@ -16,14 +16,14 @@ from pipeline.validate.subject import Golden, Subject
 )
 def test_the_golden_set_is_cut_by_the_models_work_and_not_by_time(tiny_tflite, tmp_path, inferences, count):
     (tmp_path / "tiny.tflite").write_bytes(tiny_tflite)
-    subject, golden = Subject.open(tmp_path / "tiny.tflite"), Golden(None, 64, 0)
+    under_test, golden = ModelUnderTest.open(tmp_path / "tiny.tflite"), Golden(None, 64, 0)
     for folder in ("whole", "found"):
         (tmp_path / folder).mkdir()
-    with Session(host_runtime("litert"), subject.path) as session:
-        whole = record_golden(session, subject, golden, tmp_path / "whole")
+    with Session(host_runtime("litert"), under_test.path) as session:
+        whole = record_golden(session, under_test, golden, tmp_path / "whole")
         work = sum(whole.placed.multiply_accumulates.values())
         most = None if inferences is None else int(inferences * work)
-        found = record_golden(session, subject, golden, tmp_path / "found", most)
+        found = record_golden(session, under_test, golden, tmp_path / "found", most)
 
     assert work > 0
     assert [len(array) for array in (*found.golden_inputs(), *found.golden_outputs())] == [count, count]

@@ -18,9 +18,9 @@ from pipeline.targets import get_device
 from pipeline.validate.assemble import assemble_report
 from pipeline.validate.gates import GATES, plan
 from pipeline.validate.measure import ToMeasure, measure, needs_devices
+from pipeline.validate.model_under_test import InputSpec, ModelUnderTest, OutputSpec
 from pipeline.validate.plan import Measurement
 from pipeline.validate.report import read_report
-from pipeline.validate.subject import InputSpec, OutputSpec, Subject
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,16 +66,16 @@ def to_measure(tmp_path, tiny_tflite):
         x_train=images[100:], y_train=np.arange(20) % 3, x_test=images[:100], y_test=np.arange(100) % 3,
     )  # fmt: skip
     (tmp_path / "tiny.tflite").write_bytes(tiny_tflite)
-    subject = Subject.open(tmp_path / "tiny.tflite")
-    inputs, outputs = subject.ports()
+    under_test = ModelUnderTest.open(tmp_path / "tiny.tflite")
+    inputs, outputs = under_test.ports()
     config = make_config({"model": {"path": ""}, "data": {"source": str(tmp_path / "data.npz")}}, "x").data
     run = Run(tmp_path, Store(tmp_path / "data"))
     data = run.step(load_data, source_of(config), inputs=inputs, outputs=outputs, config=config, seed=0)
 
     def make(*gates, config=QUICK, devices=("rpi4", "rpi5"), **given):
         return ToMeasure(
-            model=subject.source,
-            baseline=subject.source,
+            model=under_test.source,
+            baseline=under_test.source,
             data=data,
             inputs=InputSpec((Transform(scale=(1 / 255,)),), 64, 0),
             outputs=OutputSpec(data.tasks, ("",), (False,), data.classes),

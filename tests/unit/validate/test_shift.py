@@ -13,9 +13,9 @@ from pipeline.config import GatesConfig, ShiftConfig
 from pipeline.errors import ConfigError, InputError
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.samples import Samples
+from pipeline.validate.model_under_test import OutputSpec
 from pipeline.validate.shift import both_models, judge_clean, measure_shift
 from pipeline.validate.shift_results import ShiftReport
-from pipeline.validate.subject import OutputSpec
 
 TO_UNIT = (Transform(scale=(1 / 255,)),)
 CLASSES = OutputSpec(("classification",), ("",), (False,), ("a", "b", "c"))

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from pipeline.runtimes.host import HostRuntime
 from pipeline.runtimes.runtime import host_runtime
+from pipeline.validate.model_under_test import Golden, InputSpec, ModelUnderTest
 from pipeline.validate.stability import Soaks, soak, soak_model
-from pipeline.validate.subject import Golden, InputSpec, Subject
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,8 +119,8 @@ def test_minutes_prolong_a_soak(tiny: Path) -> None:
 
 def test_each_thread_count_is_soaked_and_the_record_survives_json(tiny: Path, tmp_path: Path) -> None:
     found = soak_model(
-        Subject.open(tiny).source, data=None, inputs=InputSpec((), 16, 0), inferences=COUNT, minutes=0.0,
-        threads=(1, 2), out=tmp_path,
+        ModelUnderTest.open(tiny).source, data=None, inputs=InputSpec((), 16, 0), inferences=COUNT,
+        minutes=0.0, threads=(1, 2), out=tmp_path,
     )  # fmt: skip
     assert [run.threads for run in found.found] == [1, 2]
     assert {run.output_sha256 for run in found.found} == {found.found[0].output_sha256}

@@ -49,14 +49,14 @@ class ModelFile:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ModelUnderTest:
     """A .tflite file whose structure was verified before any runtime saw it."""
 
     path: Path
     flat: TfliteModel
 
     @classmethod
-    def open(cls, path: Path) -> Subject:
+    def open(cls, path: Path) -> ModelUnderTest:
         """Verify a file.
 
         Raises:
@@ -67,7 +67,7 @@ class Subject:
         return cls(path, flat)
 
     @classmethod
-    def of(cls, model: Source) -> Subject:
+    def of(cls, model: Source) -> ModelUnderTest:
         """Verify the file of a source; errors as ``open``."""
         return cls.open(Path(model.location))
 

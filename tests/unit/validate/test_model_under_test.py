@@ -11,7 +11,7 @@ from pipeline.artifacts import Transform
 from pipeline.errors import InputError
 from pipeline.runtimes.session import ModelDetails, Tensor
 from pipeline.samples import Samples
-from pipeline.validate.subject import Golden, Subject
+from pipeline.validate.model_under_test import Golden, ModelUnderTest
 
 RAW = np.random.default_rng(0).integers(0, 256, (100, 4, 4, 1)).astype(np.uint8)
 INT8 = Tensor("image", (1, 4, 4, 1), "int8", 1 / 255, -128)
@@ -29,7 +29,7 @@ def details(*tensors):
 
 def test_facts_are_the_files_own(tmp_path, tiny_tflite):
     (path := tmp_path / "tiny.tflite").write_bytes(tiny_tflite)
-    facts = Subject.open(path).facts
+    facts = ModelUnderTest.open(path).facts
 
     assert facts.sha256 == hashlib.sha256(tiny_tflite).hexdigest()
     assert facts.size_bytes == len(tiny_tflite) > facts.compressed_bytes > 100
@@ -41,7 +41,7 @@ def test_a_damaged_file_is_refused_before_any_runtime_sees_it(tmp_path, tiny_tfl
     (path := tmp_path / "tiny.tflite").write_bytes(tiny_tflite[:700])
 
     with pytest.raises(InputError, match=str(path)):
-        Subject.open(path)
+        ModelUnderTest.open(path)
 
 
 def test_a_fixed_batch_is_refused_with_how_to_convert_the_model_again(tmp_path, tiny_tflite_with):
@@ -54,7 +54,7 @@ def test_a_fixed_batch_is_refused_with_how_to_convert_the_model_again(tmp_path, 
     (path := tmp_path / "batch4.tflite").write_bytes(tiny_tflite_with(edit))
 
     with pytest.raises(InputError, match="is 4x4x4x1, a fixed batch of 4") as error:
-        Subject.open(path)
+        ModelUnderTest.open(path)
     assert "tf.TensorSpec((1, 4, 4, 1))" in str(error.value)
 
 
@@ -95,7 +95,7 @@ def test_data_of_another_number_of_inputs_is_refused(samples):
 
 def test_ports_say_what_data_a_file_takes(tmp_path, tiny_tflite):
     (path := tmp_path / "tiny.tflite").write_bytes(tiny_tflite)
-    [taken], [given] = Subject.open(path).ports()
+    [taken], [given] = ModelUnderTest.open(path).ports()
 
     assert (taken.name, taken.shape, taken.dtype) == ("image", (4, 4, 1), "float32")
     assert (given.shape, given.activation) == ((3,), "softmax")
