@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
-
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
 # Message -> its fields as "name=number:type"; a "*" stands for repeated, and a type may be another message.
 # Text is bytes here, since nothing vouches for its encoding. A map is a repeated message of key and value.
@@ -37,7 +36,10 @@ _DECLARED = {
 }
 
 
+@cache
 def _classes() -> dict[str, Any]:
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # 0.1 s, on first use
+
     field_type = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="models.proto", package="models", syntax="proto2")
     for name, declared in _DECLARED.items():
@@ -59,17 +61,16 @@ def _classes() -> dict[str, Any]:
     }
 
 
-_CLASSES = _classes()
-
-
 def parse(name: str, content: bytes) -> Any:
     """Return the message ``name`` that ``content`` holds.
 
     Raises:
         ValueError: it is damaged.
     """
+    from google.protobuf import message
+
     try:
-        return _CLASSES[name].FromString(content)
+        return _classes()[name].FromString(content)
     except message.DecodeError as error:
         msg = f"no {name}, or a damaged one"
         raise ValueError(msg) from error

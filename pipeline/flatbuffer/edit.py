@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from pipeline.flatbuffer.reader import IDENTIFIER
+from pipeline.flatbuffer.schema import schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ _NOT_ALONE = frozenset(
 
 def _unpack(content: bytes) -> Any:
     """Return a verified file as the schema's ``ModelT``."""
-    return schema.ModelT.InitFromPackedBuf(content, 0)
+    return schema().ModelT.InitFromPackedBuf(content, 0)
 
 
 def _pack(model: Any) -> bytes:
@@ -70,7 +70,7 @@ def _with_trained_range(flat: Any, graph: Any, tensor: int) -> int:
     """
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in flat.operatorCodes]
     found, place = [], tensor
-    for kind in (schema.BuiltinOperator.DEQUANTIZE, schema.BuiltinOperator.QUANTIZE):
+    for kind in (schema().BuiltinOperator.DEQUANTIZE, schema().BuiltinOperator.QUANTIZE):
         readers = [operator for operator in graph.operators if place in operator.inputs]
         if len(readers) != 1 or codes[readers[0].opcodeIndex] != kind:
             return tensor
@@ -122,7 +122,7 @@ def with_outputs(flat: TfliteModel, tensors: Sequence[int]) -> bytes:
         if shape is None:
             shape, code = _flat_shape(model), _reshape_code(model)
         graph.tensors = [*graph.tensors, _flattened(graph.tensors[index], flat.tensors[index])]
-        node = schema.OperatorT()
+        node = schema().OperatorT()
         node.opcodeIndex, node.inputs, node.outputs = code, [index, shape], [len(graph.tensors) - 1]
         graph.operators = [*graph.operators, node]
         outputs.append(len(graph.tensors) - 1)
@@ -132,9 +132,9 @@ def with_outputs(flat: TfliteModel, tensors: Sequence[int]) -> bytes:
 
 def _flat_shape(model: Any) -> int:
     """Add the constant [1, -1], and return its tensor."""
-    buffer, tensor = schema.BufferT(), schema.TensorT()
+    buffer, tensor = schema().BufferT(), schema().TensorT()
     buffer.data = np.frombuffer(np.array([1, -1], np.int32).tobytes(), np.uint8)
-    tensor.name, tensor.shape, tensor.type = "flat shape", [2], schema.TensorType.INT32
+    tensor.name, tensor.shape, tensor.type = "flat shape", [2], schema().TensorType.INT32
     tensor.buffer = len(model.buffers)
     model.buffers = [*model.buffers, buffer]
     model.subgraphs[0].tensors = [*model.subgraphs[0].tensors, tensor]
@@ -142,15 +142,15 @@ def _flat_shape(model: Any) -> int:
 
 
 def _reshape_code(model: Any) -> int:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.RESHAPE
+    code = schema().OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema().BuiltinOperator.RESHAPE
     code.version = 1
     model.operatorCodes = [*model.operatorCodes, code]
     return len(model.operatorCodes) - 1
 
 
 def _flattened(source: Any, described: Tensor) -> Any:
-    tensor = schema.TensorT()
+    tensor = schema().TensorT()
     tensor.name, tensor.shape, tensor.type = f"{described.name} flat", [1, described.elements], source.type
     tensor.quantization, tensor.buffer = source.quantization, 0
     return tensor
@@ -195,11 +195,11 @@ def _extracted(model: TfliteModel, whole: Any, operators: Sequence[int]) -> byte
     }
     place = {old: new for new, old in enumerate(sorted(used))}
 
-    part = schema.ModelT()
+    part = schema().ModelT()
     part.version, part.description = whole.version, "part of a model"
     part.operatorCodes = whole.operatorCodes
-    part.buffers = [schema.BufferT()]
-    alone = schema.SubGraphT()
+    part.buffers = [schema().BufferT()]
+    alone = schema().SubGraphT()
     alone.tensors = [_with_buffer(graph.tensors[old], whole, part) for old in place]
     alone.operators = [_renumbered(graph.operators[index], place) for index in operators]
     alone.inputs, alone.outputs = [place[index] for index in inputs], [place[index] for index in outputs]
@@ -241,7 +241,7 @@ def _with_buffer(tensor: Any, whole: Any, part: Any) -> Any:
     data = whole.buffers[tensor.buffer].data
     made.buffer = 0
     if data is not None and len(data):
-        buffer = schema.BufferT()
+        buffer = schema().BufferT()
         buffer.data, made.buffer = data, len(part.buffers)
         part.buffers.append(buffer)
     return made

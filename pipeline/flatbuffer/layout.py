@@ -12,7 +12,8 @@ from functools import cache
 from typing import Any, Literal
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
+
+from pipeline.flatbuffer.schema import schema
 
 Kind = Literal["number", "numbers", "bytes", "string", "strings", "table", "tables", "union"]
 
@@ -56,8 +57,6 @@ _ELEMENTS = {1: "b", 2: "h", 4: "i", 8: "q"}
 # TFLite's element types that NumPy lacks.
 _BITS = {"int2": 2, "int4": 4, "uint4": 4, "bfloat16": 16, "float8_e4m3fn": 8, "float8_e5m2": 8}
 UNSIZED = frozenset({"string", "resource", "variant"})
-# Those that come out as an array; int4 as int8.
-NUMPY_DTYPES = frozenset(name.lower() for name in vars(schema.TensorType)) & {"int4", *np.sctypeDict}
 # Operators whose options are not called after them, where it matters.
 _SHARED_OPTIONS = dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), "Pool2DOptions") | {
     "CONV_3D_TRANSPOSE": "Conv3DOptions"
@@ -103,12 +102,14 @@ class _Recorder:
 def fields(table: str) -> tuple[Field, ...]:
     """Return the fields of ``table``, e.g. of ``"Conv2DOptions"``."""
     prefix = f"{table}Add"
-    return tuple(_field(table, name.removeprefix(prefix)) for name in vars(schema) if name.startswith(prefix))
+    return tuple(
+        _field(table, name.removeprefix(prefix)) for name in vars(schema()) if name.startswith(prefix)
+    )
 
 
 def _field(table: str, name: str) -> Field:
     recorder = _Recorder()
-    getattr(schema, f"{table}Add{name}")(recorder, 0)
+    getattr(schema(), f"{table}Add{name}")(recorder, 0)
     slot, _, default = recorder.arguments
     number = recorder.method.removeprefix("Prepend").removesuffix("Slot")
     if number in _SCALARS:
@@ -117,7 +118,7 @@ def _field(table: str, name: str) -> Field:
     path = f"{table}.{name}"
     if path in UNIONS:
         return Field(name, slot, "union", "I", 0, UNIONS[path])
-    start_vector = getattr(schema, f"{table}Start{name}Vector", None)
+    start_vector = getattr(schema(), f"{table}Start{name}Vector", None)
     if start_vector is None:
         kind: Kind = "table" if path in REFERENCES else "string"
         return Field(name, slot, kind, "I", 0, REFERENCES.get(path, ""))
@@ -135,9 +136,15 @@ def bits(dtype: str) -> int:
 
 
 @cache
+def numpy_dtypes() -> frozenset[str]:
+    """Return the element types that are read into an array; int4 as int8."""
+    return frozenset(name.lower() for name in vars(schema().TensorType)) & {"int4", *np.sctypeDict}
+
+
+@cache
 def names(enumeration: str) -> dict[int, str]:
     """Return value -> name of one of the schema's enumerations, e.g. of ``"BuiltinOperator"``."""
-    members = vars(getattr(schema, enumeration))
+    members = vars(getattr(schema(), enumeration))
     return {value: name for name, value in members.items() if isinstance(value, int)}
 
 

@@ -67,7 +67,7 @@ class Tensor:
     @property
     def is_readable(self) -> bool:
         """Whether it is a constant that ``TfliteModel.constant`` can turn into an array."""
-        return self.is_constant and not self.is_sparse and self.dtype in layout.NUMPY_DTYPES
+        return self.is_constant and not self.is_sparse and self.dtype in layout.numpy_dtypes()
 
     @property
     def quantization(self) -> str:

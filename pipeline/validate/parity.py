@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.artifacts import Artifact
 from pipeline.errors import InputError, StageError
 from pipeline.flatbuffer.edit import with_outputs
-from pipeline.flatbuffer.layout import NUMPY_DTYPES, bits
+from pipeline.flatbuffer.layout import bits, numpy_dtypes
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.scratch import scratch
@@ -189,7 +189,7 @@ def traced_tensors(flat: TfliteModel) -> tuple[int, ...]:
     return tuple(
         index
         for index in computed
-        if flat.tensors[index].dtype in NUMPY_DTYPES
+        if flat.tensors[index].dtype in numpy_dtypes()
         and flat.tensors[index].dtype != "int4"
         and not flat.tensors[index].is_variable
     )
