@@ -389,12 +389,12 @@ class Fault:
 
     Attributes:
         environment: where, e.g. ``"emulated board, cortex-a72, 2 cores, 512 MiB"``.
-        done: what was done, e.g. ``"memory.max 40 MiB"``.
+        action: what was done, e.g. ``"memory.max 40 MiB"``.
         outcome: what came of it, e.g. ``"killed by the kernel for memory"``.
-        ok: whether the model behaved as it has to.
+        passed: whether the model behaved as it has to.
     """
 
     environment: str
-    done: str
+    action: str
     outcome: str
-    ok: bool
+    passed: bool

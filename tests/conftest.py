@@ -213,7 +213,9 @@ def report() -> Any:
     )
     stability = StabilityReport(
         soaks=soaks,
-        faults=(Fault(environment="host", done="random inputs", outcome="the same outputs twice", ok=True),),
+        faults=(
+            Fault(environment="host", action="random inputs", outcome="the same outputs twice", passed=True),
+        ),
     )
     return Report(
         name="tiny-1.0-arm64",

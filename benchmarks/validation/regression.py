@@ -54,8 +54,8 @@ def main() -> None:
                 first, again, worse = (
                     count_emulated(session, under_test, GOLDEN) for under_test in (original, original, slower)
                 )
-            same = InstructionChange(ours=again, other=first)
-            more = InstructionChange(ours=worse, other=first)
+            same = InstructionChange(candidate=again, reference=first)
+            more = InstructionChange(candidate=worse, reference=first)
             found += more.growth > allowed
             alarms += same.growth > allowed
             print(f"{run + 1}: slower {more.growth:+.4%}, the same {same.growth:+.5%}", flush=True)
@@ -80,9 +80,11 @@ def choose_slower(
         path.write_bytes(with_pooling(original.flat, place))
         candidates[place] = ModelUnderTest.open(path)
     with Session(runtime, original.path) as session:
-        other = count_emulated(session, original, GOLDEN)
+        reference = count_emulated(session, original, GOLDEN)
         growths = {
-            place: InstructionChange(ours=count_emulated(session, under_test, GOLDEN), other=other).growth
+            place: InstructionChange(
+                candidate=count_emulated(session, under_test, GOLDEN), reference=reference
+            ).growth
             for place, under_test in candidates.items()
         }
     chosen = min(growths, key=lambda place: abs(growths[place] - wanted))

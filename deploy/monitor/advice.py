@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from deploy.monitor.compare import Drift, Estimate, Item
+    from deploy.monitor.compare import AccuracyEstimate, Drift, Item
     from deploy.monitor.statistics import InputCounts, Statistics
 
 Action = Literal[
@@ -140,7 +140,7 @@ def _clipping(baseline: Statistics, seen: Statistics) -> Iterator[str]:
                 yield f", {more:.0%} more of {now.name} at the {end} end of its range"
 
 
-def _lost(estimate: Estimate) -> float:
+def _lost(estimate: AccuracyEstimate) -> float:
     """Return the estimated loss of accuracy of a classifier, in points."""
     return 100 * float(np.max([estimate.tested - estimate.thresholded, estimate.tested - estimate.averaged]))
 

@@ -74,7 +74,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class AccuracyEstimate:
     """A classifier's accuracy as its confidence suggests it, without a label: an estimate.
 
     Attributes:
@@ -103,7 +103,7 @@ class Drift:
     baseline_samples: int
     alpha: float
     items: tuple[Item, ...]
-    estimates: tuple[Estimate, ...]
+    estimates: tuple[AccuracyEstimate, ...]
 
     @property
     def verdict(self) -> Verdict:
@@ -282,7 +282,7 @@ def _classes(tensor: str, before: Sequence[float], now: Sequence[float], *, alph
     )
 
 
-def _estimates(baseline: Statistics, seen: Statistics) -> Iterator[Estimate]:
+def _estimates(baseline: Statistics, seen: Statistics) -> Iterator[AccuracyEstimate]:
     """Of each classifier whose accuracy the build measured."""
     for index, (a, b) in enumerate(zip(baseline.outputs, seen.outputs, strict=True)):
         accuracy = baseline.null.outputs[index].accuracy if baseline.null else None
@@ -291,7 +291,9 @@ def _estimates(baseline: Statistics, seen: Statistics) -> Iterator[Estimate]:
         before, now = (np.asarray(counts) / sum(counts) for counts in (a.confidence, b.confidence))
         middles = (np.arange(len(before)) + 0.5) / len(before)
         averaged = accuracy + float(((now - before) * middles).sum())
-        yield Estimate(a.name, accuracy, _share_above(before, now, accuracy), min(max(averaged, 0.0), 1.0))
+        yield AccuracyEstimate(
+            a.name, accuracy, _share_above(before, now, accuracy), min(max(averaged, 0.0), 1.0)
+        )
 
 
 def _share_above(before: NDArray[np.float64], now: NDArray[np.float64], share: float) -> float:

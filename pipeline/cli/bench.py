@@ -58,7 +58,7 @@ def bench(
     """
     from pipeline.release.released import model_file
     from pipeline.runtimes.runtime import host_runtime
-    from pipeline.validate.latency import compare_side_by_side
+    from pipeline.validate.latency import compare_paired
     from pipeline.validate.model_under_test import Golden, ModelUnderTest
 
     file = model_file(file)
@@ -68,7 +68,7 @@ def bench(
         host_runtime("litert"),
         Golden(None, GOLDEN_SAMPLES, seed),
     )
-    float_model, other = (
+    float_model, reference = (
         ModelUnderTest.open(model_file(path)) if path else None for path in (baseline, against)
     )
     found = {
@@ -76,10 +76,8 @@ def bench(
         "devices": _device_times(real, under_test, golden, counts, (runs, warmup_runs)),
         "emulated": _instructions(emulated, under_test, golden),
         "operators": _operators(under_test, (*emulated, host), seed) if operators else None,
-        "against": _against(under_test, other, emulated, host, golden, pairs) if other else None,
-        "ratio": compare_side_by_side(host, float_model, under_test, golden, pairs=pairs)
-        if float_model
-        else None,
+        "against": _against(under_test, reference, emulated, host, golden, pairs) if reference else None,
+        "ratio": compare_paired(host, float_model, under_test, golden, pairs=pairs) if float_model else None,
     }
     if as_json:
         click.echo(json.dumps({"file": str(file), "sha256": under_test.flat.sha256, **_plain(found)}))
@@ -165,13 +163,13 @@ def _instructions(
 
     from pipeline.runtimes.session import Session
     from pipeline.validate.costs import count_emulated
-    from pipeline.validate.jobs import run_all
+    from pipeline.validate.jobs import run_parallel
 
     def count(runtime: Runtime) -> EmulatedCost:
         with Session(runtime, under_test.path) as session:
             return count_emulated(session, under_test, golden)
 
-    return tuple(run_all("emulated instructions", [partial(count, runtime) for runtime in emulated]))
+    return tuple(run_parallel("emulated instructions", [partial(count, runtime) for runtime in emulated]))
 
 
 def _operators(under_test: ModelUnderTest, runtimes: tuple[Runtime, ...], seed: int) -> Breakdown:
@@ -180,20 +178,20 @@ def _operators(under_test: ModelUnderTest, runtimes: tuple[Runtime, ...], seed: 
     from tempfile import TemporaryDirectory
 
     from pipeline.validate.breakdown import assemble, measure_parts, write_parts
-    from pipeline.validate.jobs import run_all
+    from pipeline.validate.jobs import run_parallel
 
     *emulated, host = runtimes
     with TemporaryDirectory(prefix="edge-operators-") as folder:
         parts = write_parts(under_test, Path(folder))
         jobs = [partial(measure_parts, runtime, parts, seed=seed) for runtime in emulated]
-        found = run_all("operators", jobs)
+        found = run_parallel("operators", jobs)
         found.append(measure_parts(host, parts, seed=seed))
     return assemble(under_test, found)
 
 
 def _against(
     under_test: ModelUnderTest,
-    other: ModelUnderTest,
+    reference: ModelUnderTest,
     emulated: tuple[Runtime, ...],
     host: Runtime,
     golden: Golden,
@@ -202,16 +200,16 @@ def _against(
     from functools import partial
 
     from pipeline.validate.against import Against, count_both
-    from pipeline.validate.jobs import run_all
-    from pipeline.validate.latency import compare_side_by_side
+    from pipeline.validate.jobs import run_parallel
+    from pipeline.validate.latency import compare_paired
 
-    jobs = [partial(count_both, runtime, under_test, other, golden) for runtime in emulated]
+    jobs = [partial(count_both, runtime, under_test, reference, golden) for runtime in emulated]
     return Against(
-        other_name=other.path.name,
-        other=other.facts,
-        ours=under_test.facts,
-        devices=tuple(run_all("against", jobs)),
-        latency=compare_side_by_side(host, other, under_test, golden, pairs=pairs),
+        reference_name=reference.path.name,
+        reference=reference.facts,
+        candidate=under_test.facts,
+        devices=tuple(run_parallel("against", jobs)),
+        latency=compare_paired(host, reference, under_test, golden, pairs=pairs),
     )
 
 

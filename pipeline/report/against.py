@@ -22,17 +22,25 @@ if TYPE_CHECKING:
 def against_tables(found: Against) -> Iterator[RenderableType]:
     """Sizes, emulated instructions and bytes, accuracy and host latency, as far as they were measured."""
     table = make_table(
-        f"Against {escape(printable(found.other_name))}", "kind", "", "other", "this", "change", numbers=3
+        f"Against {escape(printable(found.reference_name))}",
+        "kind",
+        "",
+        "reference",
+        "candidate",
+        "change",
+        numbers=3,
     )
     table.columns[0].no_wrap = True
-    _row(table, "file", "size, bytes", found.other.size_bytes, found.ours.size_bytes)
-    _row(table, "file", "compressed, bytes", found.other.compressed_bytes, found.ours.compressed_bytes)
+    _row(table, "file", "size, bytes", found.reference.size_bytes, found.candidate.size_bytes)
+    _row(
+        table, "file", "compressed, bytes", found.reference.compressed_bytes, found.candidate.compressed_bytes
+    )
     for change in found.devices:
-        ours, other = change.ours, change.other
-        where = f"{ours.device}, {ours.core}"
-        _row(table, ours.kind, f"{where}: instructions", other.instructions, ours.instructions)
-        _row(table, ours.kind, f"{where}: bytes loaded", other.load_bytes, ours.load_bytes)
-        _row(table, ours.kind, f"{where}: bytes stored", other.store_bytes, ours.store_bytes)
+        candidate, reference = change.candidate, change.reference
+        where = f"{candidate.device}, {candidate.core}"
+        _row(table, candidate.kind, f"{where}: instructions", reference.instructions, candidate.instructions)
+        _row(table, candidate.kind, f"{where}: bytes loaded", reference.load_bytes, candidate.load_bytes)
+        _row(table, candidate.kind, f"{where}: bytes stored", reference.store_bytes, candidate.store_bytes)
     for comparison in found.accuracy:
         metric = comparison.primary
         name = f"{comparison.output}: {metric.name}" if comparison.output else metric.name
@@ -46,8 +54,8 @@ def against_tables(found: Against) -> Iterator[RenderableType]:
         )
     yield table
     if found.latency is not None:
-        yield ratio_table("Host latency, side by side", found.latency, names=("other", "this"))
+        yield ratio_table("Host latency, side by side", found.latency, names=("reference", "candidate"))
 
 
-def _row(table: Table, kind: str, what: str, other: int, ours: int) -> None:
-    table.add_row(kind, what, f"{other:,}", f"{ours:,}", f"{ours / max(other, 1) - 1:+.2%}")
+def _row(table: Table, kind: str, what: str, reference: int, candidate: int) -> None:
+    table.add_row(kind, what, f"{reference:,}", f"{candidate:,}", f"{candidate / max(reference, 1) - 1:+.2%}")

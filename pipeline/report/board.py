@@ -36,16 +36,16 @@ def board_tables(run: BoardRun) -> Iterator[Table]:
     table.add_row(f"changed outputs in {soak.inferences} inferences", f"{soak.changed_outputs}")
     table.add_row("memory growth", f"{soak.growth_bytes_per_inference:,.1f} bytes/inference")
     yield table
-    faults = make_table("board: faults", "environment", "done", "outcome")
+    faults = make_table("board: faults", "environment", "action", "outcome")
     for fault in (*run.board_memory.steps, *run.process_memory.steps, *run.faults):
-        faults.add_row(fault.environment, fault.done, fault.outcome)
+        faults.add_row(fault.environment, fault.action, fault.outcome)
     yield faults
 
 
 def _least(search: MemorySearch) -> str:
-    if search.least_mib is None:
+    if search.min_mib is None:
         return "more than was tried"
-    return f"{search.least_mib} MiB (to {search.resolution_mib})"
+    return f"{search.min_mib} MiB (to {search.resolution_mib})"
 
 
 def _mib(size_bytes: int) -> str:

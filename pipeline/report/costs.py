@@ -60,18 +60,18 @@ def _benchmark_lines(row: HostLatency | DeviceLatency, where: str, warmup: str) 
 
 def ratio_table(title: str, found: LatencyComparison, *, names: tuple[str, str]) -> Table:
     """The paired ratio of two models on the host, and the control; ``names`` are of both, judged one last."""
-    other, ours = names
+    reference, candidate = names
     table = make_table(title, "kind", "compared", "ratio", "95 % interval", "verdict")
     table.add_row(
         found.kind,
-        f"{other} / {ours}, {found.pairs} pairs",
+        f"{reference} / {candidate}, {found.pairs} pairs",
         f"{found.speedup:.3f}x",
         f"[{found.low:.3f}, {found.high:.3f}]",
         found.verdict,
     )
     table.add_row(
         found.kind,
-        f"control: {other} / {other}",
+        f"control: {reference} / {reference}",
         f"{found.control:.3f}x",
         f"[{found.control_low:.3f}, {found.control_high:.3f}]",
         "",

@@ -98,7 +98,7 @@ def _heat(shifts: Sequence[ShiftResult]) -> Table:
 def _severity(found: SeverityResult | None) -> Text:
     if found is None:
         return Text("")
-    return _coloured(found.found) if found.of_use else Text(f"({found.found.excess:+.2f})", "dim")
+    return _coloured(found.found) if found.informative else Text(f"({found.found.excess:+.2f})", "dim")
 
 
 def _coloured(found: Excess | None) -> Text:

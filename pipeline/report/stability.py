@@ -42,9 +42,9 @@ def stability_tables(found: StabilityReport) -> tuple[RenderableType, ...]:
         tables.append(runs)
     if not found.faults:
         return tuple(tables)
-    faults = make_table("Faults", "environment", "done", "outcome", "")
+    faults = make_table("Faults", "environment", "action", "outcome", "")
     for fault in found.faults:
-        faults.add_row(fault.environment, fault.done, fault.outcome, "ok" if fault.ok else "FAILED")
+        faults.add_row(fault.environment, fault.action, fault.outcome, "ok" if fault.passed else "FAILED")
     return (*tables, faults)
 
 

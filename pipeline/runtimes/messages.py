@@ -78,7 +78,7 @@ class SoakBlock:
 
 
 @dataclass(frozen=True)
-class SideBySide:
+class ConcurrentRun:
     """What several interpreters in threads of one process gave: the sha256 of each one's outputs."""
 
     mismatches: int
@@ -140,9 +140,9 @@ def read_block(found: Any, inferences: int) -> SoakBlock:
     return _read(SoakBlock, found, inferences=inferences)
 
 
-def read_side_by_side(found: Any) -> SideBySide:
+def read_concurrent_run(found: Any) -> ConcurrentRun:
     """Read what interpreters in threads gave; errors as ``read_timing``."""
-    return _read(SideBySide, found)
+    return _read(ConcurrentRun, found)
 
 
 def _read(kind: type[Record], found: Any, **more: Any) -> Record:

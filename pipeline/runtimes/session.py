@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError, StageError, StageKilledError, StageTimeoutError
 from pipeline.runtimes.messages import (
+    ConcurrentRun,
     InstructionCount,
     ModelDetails,
     Node,
     Placement,
-    SideBySide,
     SoakBlock,
     Tensor,
     Timing,
     read_block,
+    read_concurrent_run,
     read_details,
     read_reply,
-    read_side_by_side,
     read_timing,
     settle_counts,
 )
@@ -46,12 +46,12 @@ if TYPE_CHECKING:
     from pipeline.runtimes.runtime import Runtime
 
 __all__ = [
+    "ConcurrentRun",
     "InstructionCount",
     "ModelDetails",
     "Node",
     "Placement",
     "Session",
-    "SideBySide",
     "SoakBlock",
     "Tensor",
     "Timing",
@@ -164,14 +164,14 @@ class Session:
             yield block
             start += size
 
-    def run_side_by_side(
+    def run_concurrent(
         self, inputs: Sequence[NDArray[Any]], *, interpreters: int, inferences: int
-    ) -> SideBySide:
+    ) -> ConcurrentRun:
         """Infer with several interpreters at the same time, each in a thread of the one worker."""
         names = self._written(inputs)
         found = self._ask("run_concurrent", inputs=names, inferences=inferences, interpreters=interpreters)
         with self._reading("run_concurrent", found):
-            return read_side_by_side(found)
+            return read_concurrent_run(found)
 
     def limit(self, *, headroom_bytes: int | None = None, cores: int | None = None, nice: int = 0) -> None:
         """Take resources from the worker, for good.

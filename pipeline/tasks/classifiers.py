@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.tasks import ranking
-from pipeline.tasks.evidence import Figure, Findings, Reduced, mean, share
+from pipeline.tasks.evidence import Accumulator, Estimate, TaskMetrics, mean, share
 from pipeline.tasks.probabilities import (
     calibration_error,
     class_scores,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MOST_CLASSES_OF_TOP_3 = 9
 
 
-def reduce_classification(chunk: Chunk) -> Reduced:
+def reduce_classification(chunk: Chunk) -> Accumulator:
     """Keep what each model says of each sample; outputs (n, classes), labels (n,)."""
     classes = chunk.baseline.shape[1]
     baseline = exclusive_probabilities(chunk.baseline.astype(np.float64), from_logits=chunk.from_logits)
@@ -39,10 +39,10 @@ def reduce_classification(chunk: Chunk) -> Reduced:
     rows = _said(baseline, quantized, class_ids(chunk.targets, classes))
     if classes == 2:
         rows |= {"baseline_score": baseline[:, 1], "quantized_score": quantized[:, 1]}
-    return Reduced(rows, classes=classes)
+    return Accumulator(rows, classes=classes)
 
 
-def reduce_binary(chunk: Chunk) -> Reduced:
+def reduce_binary(chunk: Chunk) -> Accumulator:
     """Keep what each model says of each sample; outputs (n, 1) of class 1, labels (n,)."""
     if chunk.baseline.shape[1] != 1:
         message = f"a binary classifier has one output a sample, this model {chunk.baseline.shape[1]}; "
@@ -53,37 +53,37 @@ def reduce_binary(chunk: Chunk) -> Reduced:
     rows = _said(np.hstack([1 - baseline, baseline]), np.hstack([1 - quantized, quantized]), labels)
     # Ranks are of the outputs themselves: far from 0 a sigmoid in floating point has ties that they have not.
     scores = {"baseline_score": chunk.baseline[:, 0], "quantized_score": chunk.quantized[:, 0]}
-    return Reduced(rows | scores, classes=2)
+    return Accumulator(rows | scores, classes=2)
 
 
-def judge_classification(kept: Reduced, names: tuple[str, ...]) -> Findings:
+def evaluate_classification(kept: Accumulator, names: tuple[str, ...]) -> TaskMetrics:
     """Top-1, top-k or of two classes AUC, macro F1 and cross-entropy."""
     rows, classes = kept.rows, kept.classes
-    figures = [share("top-1", rows["baseline_rank"] == 0, rows["quantized_rank"] == 0)]
+    estimates = [share("top-1", rows["baseline_rank"] == 0, rows["quantized_rank"] == 0)]
     if classes >= 4:
         most = 3 if classes <= MOST_CLASSES_OF_TOP_3 else 5
-        figures.append(share(f"top-{most}", rows["baseline_rank"] < most, rows["quantized_rank"] < most))
+        estimates.append(share(f"top-{most}", rows["baseline_rank"] < most, rows["quantized_rank"] < most))
     if classes == 2 and ranking.has_both(rows["label"] == 1):
-        figures.append(_ranked("AUC", ranking.auc, rows))
-    figures += [_macro_f1(rows, classes), _loss(rows)]
-    return _findings(rows, classes, names, figures, _at_chance(rows, classes))
+        estimates.append(_ranked("AUC", ranking.auc, rows))
+    estimates += [_macro_f1(rows, classes), _loss(rows)]
+    return _findings(rows, classes, names, estimates, _at_chance(rows, classes))
 
 
-def judge_binary(kept: Reduced, names: tuple[str, ...]) -> Findings:
+def evaluate_binary(kept: Accumulator, names: tuple[str, ...]) -> TaskMetrics:
     """Accuracy at 0.5, AUC, average precision, F1 of class 1 and cross-entropy."""
     rows = kept.rows
     positive = rows["label"] == 1
-    figures = [share("accuracy", rows["baseline_rank"] == 0, rows["quantized_rank"] == 0)]
+    estimates = [share("accuracy", rows["baseline_rank"] == 0, rows["quantized_rank"] == 0)]
     notes = []
     if ranking.has_both(positive):
         area = _ranked("AUC", ranking.auc, rows)
-        figures += [area, _ranked("average precision", ranking.average_precision, rows)]
+        estimates += [area, _ranked("average precision", ranking.average_precision, rows)]
         if area.baseline <= 100 * ranking.chance_area(positive):
             notes.append(f"the float model is not measurably better than chance (AUC {area.baseline:.1f} %)")
     else:
         notes.append(f"every sample is of class {rows['label'][0]}, so that there is no AUC")
     if positive.any():
-        figures.append(
+        estimates.append(
             pooled_f1(
                 "F1",
                 positive,
@@ -91,9 +91,9 @@ def judge_binary(kept: Reduced, names: tuple[str, ...]) -> Findings:
                 (positive & (rows["quantized_class"] == 1), rows["quantized_class"] == 1),
             )
         )
-    figures.append(_loss(rows))
+    estimates.append(_loss(rows))
     notes += [_at_chance(rows, 2)] if not notes else []
-    return _findings(rows, 2, names, figures, "; ".join(filter(None, notes)))
+    return _findings(rows, 2, names, estimates, "; ".join(filter(None, notes)))
 
 
 def class_ids(labels: NDArray[Any] | None, classes: int) -> NDArray[Any]:
@@ -122,7 +122,7 @@ def pooled_f1(
     support: NDArray[Any],
     baseline: tuple[NDArray[Any], NDArray[Any]],
     quantized: tuple[NDArray[Any], NDArray[Any]],
-) -> Figure:
+) -> Estimate:
     """F1 in points from each sample's counts (n,): of what is there, what is found, and what is said."""
 
     def of(found: NDArray[Any], said: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
@@ -132,7 +132,7 @@ def pooled_f1(
 
     (before, influence_before), (after, influence_after) = of(*baseline), of(*quantized)
     influence = 100 * (influence_after - influence_before)
-    return Figure(name=name, baseline=100 * before, quantized=100 * after, influence=influence)
+    return Estimate(name=name, baseline=100 * before, quantized=100 * after, influence=influence)
 
 
 def _said(
@@ -159,15 +159,15 @@ def _rank(probabilities: NDArray[np.float64], labels: NDArray[Any]) -> NDArray[n
     return ranks
 
 
-def _loss(rows: dict[str, NDArray[Any]]) -> Figure:
+def _loss(rows: dict[str, NDArray[Any]]) -> Estimate:
     return mean("loss", rows["baseline_loss"], rows["quantized_loss"], unit="nats")
 
 
-def _ranked(name: str, by: Callable[..., Ranking], rows: dict[str, NDArray[Any]]) -> Figure:
-    return ranking.figure(name, by, rows["baseline_score"], rows["quantized_score"], rows["label"] == 1)
+def _ranked(name: str, by: Callable[..., Ranking], rows: dict[str, NDArray[Any]]) -> Estimate:
+    return ranking.estimate(name, by, rows["baseline_score"], rows["quantized_score"], rows["label"] == 1)
 
 
-def _macro_f1(rows: dict[str, NDArray[Any]], classes: int) -> Figure:
+def _macro_f1(rows: dict[str, NDArray[Any]], classes: int) -> Estimate:
     """Mean F1 of the classes that have samples, in points."""
     labels = rows["label"]
     support = np.bincount(labels, minlength=classes)
@@ -183,7 +183,7 @@ def _macro_f1(rows: dict[str, NDArray[Any]], classes: int) -> Figure:
 
     before, influence_before = of(rows["baseline_class"])
     after, influence_after = of(rows["quantized_class"])
-    return Figure(
+    return Estimate(
         name="macro F1",
         baseline=100 * before,
         quantized=100 * after,
@@ -205,8 +205,8 @@ def _at_chance(rows: dict[str, NDArray[Any]], classes: int) -> str:
 
 
 def _findings(
-    rows: dict[str, NDArray[Any]], classes: int, names: tuple[str, ...], figures: list[Figure], note: str
-) -> Findings:
+    rows: dict[str, NDArray[Any]], classes: int, names: tuple[str, ...], estimates: list[Estimate], note: str
+) -> TaskMetrics:
     labels = rows["label"]
     right = {model: rows[f"{model}_rank"] == 0 for model in ("baseline", "quantized")}
     counts = {
@@ -222,8 +222,8 @@ def _findings(
         model: np.bincount(labels[right[model] & ~right[other]], minlength=classes)
         for model, other in (("baseline", "quantized"), ("quantized", "baseline"))
     }
-    return Findings(
-        figures=tuple(figures),
+    return TaskMetrics(
+        estimates=tuple(estimates),
         note=note,
         class_counts=_class_counts(rows, classes),
         classes=tuple(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.tasks.evidence import Figure, Findings, Reduced, share
+from pipeline.tasks.evidence import Accumulator, Estimate, TaskMetrics, share
 from pipeline.tasks.probabilities import flips
 
 if TYPE_CHECKING:
@@ -19,28 +19,28 @@ MOST_NEIGHBOURS = 5000
 ROWS_AT_A_TIME = 500
 
 
-def reduce_embedding(chunk: Chunk) -> Reduced:
+def reduce_embedding(chunk: Chunk) -> Accumulator:
     """Keep unit vectors (n, elements) of both models, and labels (n,) where there are some."""
     rows = {"baseline": _units(chunk.baseline), "quantized": _units(chunk.quantized)}
     if chunk.targets is not None:
         rows["label"] = chunk.targets.reshape(len(chunk.targets))
-    return Reduced(rows)
+    return Accumulator(rows)
 
 
-def judge_embedding(kept: Reduced, names: tuple[str, ...]) -> Findings:
+def evaluate_embedding(kept: Accumulator, names: tuple[str, ...]) -> TaskMetrics:
     """Cosine between both models' vectors; with labels, the class of the nearest neighbour."""
     baseline, quantized = kept.rows["baseline"], kept.rows["quantized"]
     cosines = np.einsum("ij,ij->i", baseline, quantized, dtype=np.float64)
     # Two vectors of zeros are the same; one against any other vector says nothing any more.
     cosines[~baseline.any(axis=1) & ~quantized.any(axis=1)] = 1
-    figures = [
-        Figure(
+    estimates = [
+        Estimate(
             name="cosine to float",
             baseline=100.0,
             quantized=100 * float(cosines.mean()),
             influence=100 * cosines,
         ),
-        Figure(
+        Estimate(
             name="cosine to float, worst 1 %",
             baseline=100.0,
             quantized=100 * float(np.percentile(cosines, 1)),
@@ -48,17 +48,17 @@ def judge_embedding(kept: Reduced, names: tuple[str, ...]) -> Findings:
         ),
     ]
     if "label" not in kept.rows:
-        return Findings(figures=tuple(figures), note=_constant(baseline))
+        return TaskMetrics(estimates=tuple(estimates), note=_constant(baseline))
     labels = kept.rows["label"]
     chosen = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), MOST_NEIGHBOURS)).astype(int))
     if len(chosen) < 2:
-        return Findings(figures=tuple(figures), note="one sample has no neighbour")
+        return TaskMetrics(estimates=tuple(estimates), note="one sample has no neighbour")
     right = {
         model: labels[chosen][_nearest(kept.rows[model][chosen])] == labels[chosen]
         for model in ("baseline", "quantized")
     }
-    return Findings(
-        figures=(*figures, _neighbours(right, chosen, len(labels))),
+    return TaskMetrics(
+        estimates=(*estimates, _neighbours(right, chosen, len(labels))),
         note=_constant(baseline) or _at_chance(right["baseline"], labels[chosen]),
         flips=flips(right["baseline"], right["quantized"]),
     )
@@ -83,13 +83,13 @@ def _nearest(vectors: NDArray[np.float32]) -> NDArray[np.intp]:
     return np.concatenate(found)
 
 
-def _neighbours(right: dict[str, NDArray[np.bool_]], chosen: NDArray[Any], samples: int) -> Figure:
+def _neighbours(right: dict[str, NDArray[np.bool_]], chosen: NDArray[Any], samples: int) -> Estimate:
     """Share of the chosen samples whose nearest neighbour is of their class; the others have no influence."""
     found = share("nearest neighbour of the same class", right["baseline"], right["quantized"])
     assert found.influence is not None
     influence = np.zeros(samples)
     influence[chosen] = (found.influence - found.influence.mean()) * samples / len(chosen)
-    return Figure(
+    return Estimate(
         name=found.name,
         baseline=found.baseline,
         quantized=found.quantized,

@@ -29,7 +29,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Reduced:
+class Accumulator:
     """What is kept of a chunk.
 
     Attributes:
@@ -43,15 +43,15 @@ class Reduced:
     classes: int = 0
 
 
-def merge(chunks: Sequence[Reduced]) -> Reduced:
+def merge(chunks: Sequence[Accumulator]) -> Accumulator:
     """Join the rows of chunks in their order, and add up their totals."""
     rows = {name: np.concatenate([chunk.rows[name] for chunk in chunks]) for name in chunks[0].rows}
     totals = {name: np.sum([chunk.totals[name] for chunk in chunks], axis=0) for name in chunks[0].totals}
-    return Reduced(rows, totals, chunks[0].classes)
+    return Accumulator(rows, totals, chunks[0].classes)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class Estimate:
     """A metric of both models before it has an interval.
 
     Attributes:
@@ -71,10 +71,10 @@ class Figure:
     reach: float = 0.0
 
 
-def share(name: str, baseline: NDArray[Any], quantized: NDArray[Any]) -> Figure:
+def share(name: str, baseline: NDArray[Any], quantized: NDArray[Any]) -> Estimate:
     """A figure in points from what is right, bool (n,) of each model."""
     change = 100.0 * (quantized.astype(np.float64) - baseline)
-    return Figure(
+    return Estimate(
         name=name,
         baseline=100 * float(baseline.mean()),
         quantized=100 * float(quantized.mean()),
@@ -90,9 +90,9 @@ def mean(
     *,
     unit: str,
     better: Better = "lower",
-) -> Figure:
+) -> Estimate:
     """A figure that is the mean over the samples, float (n,) of each model."""
-    return Figure(
+    return Estimate(
         name=name,
         baseline=float(baseline.mean()),
         quantized=float(quantized.mean()),
@@ -103,25 +103,25 @@ def mean(
 
 
 @dataclass(frozen=True)
-class ChannelFigure:
+class ChannelEstimate:
     """A channel before its figure has an interval; the attributes are those of ``Channel``."""
 
     spread: float
-    explained: Figure
+    explained: Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
-class Findings:
+class TaskMetrics:
     """What a task's own judgement finds; the attributes are those of ``Comparison``.
 
     ``class_counts`` (7, classes) are those that ``resampling.f1_changes`` takes.
     """
 
-    figures: tuple[Figure, ...]
+    estimates: tuple[Estimate, ...]
     note: str = ""
     classes: tuple[ClassScores, ...] = ()
     class_counts: NDArray[np.int64] | None = None
-    channels: tuple[ChannelFigure, ...] = ()
+    channels: tuple[ChannelEstimate, ...] = ()
     channel_count: int = 0
     flips: Flips | None = None
     agreement: float | None = None

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.tasks import ranking
 from pipeline.tasks.classifiers import pooled_f1
-from pipeline.tasks.evidence import Figure, Findings, Reduced, mean, share
+from pipeline.tasks.evidence import Accumulator, Estimate, TaskMetrics, mean, share
 from pipeline.tasks.probabilities import (
     calibration_error,
     class_scores,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.tasks.ranking import Ranking
 
 
-def reduce_multilabel(chunk: Chunk) -> Reduced:
+def reduce_multilabel(chunk: Chunk) -> Accumulator:
     """Keep outputs and labels, since ranks need all of them; both (n, labels)."""
     targets = chunk.targets
     assert targets is not None
@@ -48,10 +48,10 @@ def reduce_multilabel(chunk: Chunk) -> Reduced:
             "float32"
         ),
     }
-    return Reduced(rows, classes=targets.shape[1])
+    return Accumulator(rows, classes=targets.shape[1])
 
 
-def judge_multilabel(kept: Reduced, names: tuple[str, ...]) -> Findings:
+def evaluate_multilabel(kept: Accumulator, names: tuple[str, ...]) -> TaskMetrics:
     """Mean average precision, macro AUC, micro F1, whole sets that are right, and binary cross-entropy.
 
     Average precision comes first: labels are mostly absent, so that a share of right answers, and even AUC,
@@ -61,11 +61,11 @@ def judge_multilabel(kept: Reduced, names: tuple[str, ...]) -> Findings:
     said_before, said_after = baseline > 0.5, quantized > 0.5
     whole_before, whole_after = (said_before == truth).all(axis=1), (said_after == truth).all(axis=1)
     ranked = [label for label in range(kept.classes) if ranking.has_both(truth[:, label])]
-    figures, note = [], ""
+    estimates, note = [], ""
     if ranked:
         precision = _ranked("mean average precision", ranking.average_precision, kept, ranked)
-        figures += [precision, _ranked("macro AUC", ranking.auc, kept, ranked)]
-        note = _at_chance(figures[1].baseline, truth, ranked)
+        estimates += [precision, _ranked("macro AUC", ranking.auc, kept, ranked)]
+        note = _at_chance(estimates[1].baseline, truth, ranked)
     else:
         note = "no label is there in some samples and not in others, so that nothing can be ranked"
     # Without a label to rank, the whole sets are what is left to judge.
@@ -73,16 +73,16 @@ def judge_multilabel(kept: Reduced, names: tuple[str, ...]) -> Findings:
     counts = [(truth & said, said) for said in (said_before, said_after)]
     if truth.any():
         sums = [(found.sum(axis=1), said.sum(axis=1)) for found, said in counts]
-        figures.append(pooled_f1("micro F1", truth.sum(axis=1), sums[0], sums[1]))
-    figures.insert(len(figures) if ranked else 0, whole)
+        estimates.append(pooled_f1("micro F1", truth.sum(axis=1), sums[0], sums[1]))
+    estimates.insert(len(estimates) if ranked else 0, whole)
     losses = [
         loss(np.where(truth, probability, 1 - probability)).mean(axis=1)
         for probability in (baseline, quantized)
     ]
-    figures.append(mean("loss", losses[0], losses[1], unit="nats a label"))
+    estimates.append(mean("loss", losses[0], losses[1], unit="nats a label"))
     columns = [(found.sum(axis=0), said.sum(axis=0)) for found, said in counts]
-    return Findings(
-        figures=tuple(figures),
+    return TaskMetrics(
+        estimates=tuple(estimates),
         note=note,
         classes=class_scores(names, truth.sum(axis=0), columns[0], columns[1]),
         flips=flips(whole_before, whole_after),
@@ -96,19 +96,19 @@ def judge_multilabel(kept: Reduced, names: tuple[str, ...]) -> Findings:
 def _ranked(
     name: str,
     by: Callable[[NDArray[Any], NDArray[np.bool_]], Ranking],
-    kept: Reduced,
+    kept: Accumulator,
     labels: list[int],
-) -> Figure:
+) -> Estimate:
     """The mean over the labels of how well each is ranked."""
     before, after, truth = (kept.rows[key] for key in ("baseline_score", "quantized_score", "truth"))
-    each = [ranking.figure("", by, before[:, at], after[:, at], truth[:, at]) for at in labels]
-    influences = [figure.influence for figure in each if figure.influence is not None]
-    return Figure(
+    each = [ranking.estimate("", by, before[:, at], after[:, at], truth[:, at]) for at in labels]
+    influences = [estimate.influence for estimate in each if estimate.influence is not None]
+    return Estimate(
         name=name,
-        baseline=float(np.mean([figure.baseline for figure in each])),
-        quantized=float(np.mean([figure.quantized for figure in each])),
+        baseline=float(np.mean([estimate.baseline for estimate in each])),
+        quantized=float(np.mean([estimate.quantized for estimate in each])),
         influence=np.sum(influences, axis=0) / len(each),
-        reach=max(figure.reach for figure in each) / len(each),
+        reach=max(estimate.reach for estimate in each) / len(each),
     )
 
 

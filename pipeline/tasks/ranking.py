@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.tasks.evidence import Figure
+from pipeline.tasks.evidence import Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,18 +60,18 @@ def average_precision(scores: NDArray[Any], positive: NDArray[np.bool_]) -> Rank
     return value, len(scores) / count * (own - as_said[groups])
 
 
-def figure(
+def estimate(
     name: str,
     ranking: Callable[[NDArray[Any], NDArray[np.bool_]], Ranking],
     baseline: NDArray[Any],
     quantized: NDArray[Any],
     positive: NDArray[np.bool_],
-) -> Figure:
+) -> Estimate:
     """A ranking of both models in points."""
     before, influence_before = ranking(baseline, positive)
     after, influence_after = ranking(quantized, positive)
     rarer = min(np.count_nonzero(positive), np.count_nonzero(~positive)) or len(positive)
-    return Figure(
+    return Estimate(
         name=name,
         baseline=100 * before,
         quantized=100 * after,

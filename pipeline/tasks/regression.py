@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.tasks import ranking
 from pipeline.tasks.classifiers import class_ids
-from pipeline.tasks.evidence import ChannelFigure, Figure, Findings, Reduced, mean
+from pipeline.tasks.evidence import Accumulator, ChannelEstimate, Estimate, TaskMetrics, mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,29 +24,29 @@ MOST_CHANNELS_SHOWN = 64
 ROUNDING = 1e-12
 
 
-def reduce_regression(chunk: Chunk) -> Reduced:
+def reduce_regression(chunk: Chunk) -> Accumulator:
     """Keep each sample's errors; outputs and targets (n, *output_shape)."""
     assert chunk.targets is not None
     targets = _paired(chunk.targets, chunk.baseline, "targets")
     return _errors(chunk, targets, _columns(chunk.baseline.shape[1:]))
 
 
-def reduce_reconstruction(chunk: Chunk) -> Reduced:
+def reduce_reconstruction(chunk: Chunk) -> Accumulator:
     """Keep each sample's errors over all elements; outputs and inputs (n, *input_shape)."""
     inputs = _paired(chunk.inputs, chunk.baseline, "inputs")
     assert chunk.inputs is not None
     return _errors(chunk, inputs, _columns(chunk.inputs.shape[1:]))
 
 
-def reduce_anomaly(chunk: Chunk) -> Reduced:
+def reduce_anomaly(chunk: Chunk) -> Accumulator:
     """Keep each sample's errors and its label (n,), and of normal samples what the reconstruction needs."""
     anomalous = class_ids(chunk.targets, 2).astype(bool)
     inputs = _paired(chunk.inputs, chunk.baseline, "inputs")
     kept = _errors(chunk, inputs, columns=1)
-    return Reduced(kept.rows | {"anomalous": anomalous}, _totals(inputs[~anomalous], kept.classes))
+    return Accumulator(kept.rows | {"anomalous": anomalous}, _totals(inputs[~anomalous], kept.classes))
 
 
-def judge_regression(kept: Reduced, names: tuple[str, ...]) -> Findings:
+def evaluate_regression(kept: Accumulator, names: tuple[str, ...]) -> TaskMetrics:
     """R2, MAE, RMSE, the largest error and MSE."""
     before, after = kept.rows["baseline_squares"], kept.rows["quantized_squares"]
     varying = _variance(kept) > 0
@@ -58,13 +58,13 @@ def judge_regression(kept: Reduced, names: tuple[str, ...]) -> Findings:
         note = ""
         if primary.baseline <= 0:
             note = f"the float model is no better than the targets' mean (R2 {primary.baseline:.1f} %)"
-    figures = [primary]
+    estimates = [primary]
     channels = _channels(kept, varying, names)
     if channels:
-        figures.append(_worst(kept, varying, names))
-    figures += [_mean_absolute(kept, TARGETS_UNIT), _root("RMSE", before, after, TARGETS_UNIT)]
-    figures.append(
-        Figure(
+        estimates.append(_worst(kept, varying, names))
+    estimates += [_mean_absolute(kept, TARGETS_UNIT), _root("RMSE", before, after, TARGETS_UNIT)]
+    estimates.append(
+        Estimate(
             name="largest error",
             baseline=float(kept.rows["baseline_largest"].max()),
             quantized=float(kept.rows["quantized_largest"].max()),
@@ -73,47 +73,47 @@ def judge_regression(kept: Reduced, names: tuple[str, ...]) -> Findings:
             better="lower",
         )
     )
-    return Findings(
-        figures=(*figures, _loss(kept)), note=note, channels=channels, channel_count=int(varying.sum())
+    return TaskMetrics(
+        estimates=(*estimates, _loss(kept)), note=note, channels=channels, channel_count=int(varying.sum())
     )
 
 
-def judge_reconstruction(kept: Reduced, names: tuple[str, ...]) -> Findings:
+def evaluate_reconstruction(kept: Accumulator, names: tuple[str, ...]) -> TaskMetrics:
     """Explained variance, MAE and MSE of what should be the input."""
     varying = _variance(kept) > 0
     errors = (_mean_absolute(kept, "in the input's unit"), _loss(kept))
     if not varying.any():
         note = "the inputs are constant, so that there is no variance to explain"
-        return Findings(figures=(_relative(kept), *errors), note=note)
+        return TaskMetrics(estimates=(_relative(kept), *errors), note=note)
     primary = _explained_in_all("explained variance", kept)
     note = ""
     if primary.baseline <= 0:
         note = f"the float model is no better than the mean input ({primary.baseline:.1f} % of the variance)"
-    return Findings(
-        figures=(primary, *errors),
+    return TaskMetrics(
+        estimates=(primary, *errors),
         note=note,
         channels=_channels(kept, varying, names),
         channel_count=int(varying.sum()),
     )
 
 
-def judge_anomaly(kept: Reduced, names: tuple[str, ...]) -> Findings:
+def evaluate_anomaly(kept: Accumulator, names: tuple[str, ...]) -> TaskMetrics:
     """AUC and average precision of the reconstruction error, and MSE on normal samples."""
     anomalous = kept.rows["anomalous"]
     if not anomalous.any():
-        found = judge_reconstruction(kept, names)
-        return Findings(
-            figures=found.figures, note="no sample is an anomaly: only reconstruction is compared"
+        found = evaluate_reconstruction(kept, names)
+        return TaskMetrics(
+            estimates=found.estimates, note="no sample is an anomaly: only reconstruction is compared"
         )
     if anomalous.all():
         message = "every test sample is an anomaly; give normal ones too, with the label 0"
         raise InputError(message)
     scores = (kept.rows["baseline_squares"][:, 0], kept.rows["quantized_squares"][:, 0], anomalous)
-    area = ranking.figure("AUC", ranking.auc, *scores)
+    area = ranking.estimate("AUC", ranking.auc, *scores)
     note = ""
     if area.baseline <= 100 * ranking.chance_area(anomalous):
         note = f"the float model is not measurably better than chance (AUC {area.baseline:.1f} %)"
-    normal = Figure(
+    normal = Estimate(
         name="loss of normal samples",
         baseline=float(scores[0][~anomalous].mean()),
         quantized=float(scores[1][~anomalous].mean()),
@@ -121,8 +121,8 @@ def judge_anomaly(kept: Reduced, names: tuple[str, ...]) -> Findings:
         unit="mean squared error",
         better="lower",
     )
-    precision = ranking.figure("average precision", ranking.average_precision, *scores)
-    return Findings(figures=(area, precision, normal), note=note)
+    precision = ranking.estimate("average precision", ranking.average_precision, *scores)
+    return TaskMetrics(estimates=(area, precision, normal), note=note)
 
 
 def _paired(targets: NDArray[Any] | None, outputs: NDArray[Any], what: str) -> NDArray[np.float64]:
@@ -146,7 +146,7 @@ def _columns(shape: tuple[int, ...]) -> int:
     return elements if elements <= MOST_OUTPUTS or is_vector else shape[-1]
 
 
-def _errors(chunk: Chunk, targets: NDArray[np.float64], columns: int) -> Reduced:
+def _errors(chunk: Chunk, targets: NDArray[np.float64], columns: int) -> Accumulator:
     """Reduce to (n, columns) mean squared errors; a column is every ``columns``-th element of a sample."""
     rows = {}
     for model, outputs in (("baseline", chunk.baseline), ("quantized", chunk.quantized)):
@@ -154,7 +154,7 @@ def _errors(chunk: Chunk, targets: NDArray[np.float64], columns: int) -> Reduced
         rows[f"{model}_absolute"] = np.abs(errors).mean(axis=1)
         rows[f"{model}_largest"] = np.abs(errors).max(axis=1)
         rows[f"{model}_squares"] = (errors**2).reshape(len(errors), -1, columns).mean(axis=1)
-    return Reduced(rows, _totals(targets, columns), classes=columns)
+    return Accumulator(rows, _totals(targets, columns), classes=columns)
 
 
 def _totals(targets: NDArray[np.float64], columns: int) -> dict[str, NDArray[Any]]:
@@ -164,7 +164,7 @@ def _totals(targets: NDArray[np.float64], columns: int) -> dict[str, NDArray[Any
     return {"count": np.array(len(targets)), "sum": targets.sum(axis=0), "squares": squares, "sizes": sizes}
 
 
-def _variance(kept: Reduced) -> NDArray[np.float64]:
+def _variance(kept: Accumulator) -> NDArray[np.float64]:
     """Return the variance of the targets' columns about the mean of each element; 0 where it is rounding."""
     count, squares = kept.totals["count"], kept.totals["squares"]
     means = (kept.totals["sum"] / count) ** 2
@@ -172,11 +172,11 @@ def _variance(kept: Reduced) -> NDArray[np.float64]:
     return np.where(variance > ROUNDING * squares / count, variance, 0)
 
 
-def _explained(name: str, kept: Reduced, varying: NDArray[np.bool_]) -> Figure:
+def _explained(name: str, kept: Accumulator, varying: NDArray[np.bool_]) -> Estimate:
     """Mean over the varying columns of 100 (1 - squared error / variance); the variance is taken as known."""
     before, after = (kept.rows[f"{model}_squares"][:, varying] for model in ("baseline", "quantized"))
     variance = _variance(kept)[varying]
-    return Figure(
+    return Estimate(
         name=name,
         baseline=100 * float((1 - before.mean(axis=0) / variance).mean()),
         quantized=100 * float((1 - after.mean(axis=0) / variance).mean()),
@@ -184,11 +184,11 @@ def _explained(name: str, kept: Reduced, varying: NDArray[np.bool_]) -> Figure:
     )
 
 
-def _explained_in_all(name: str, kept: Reduced) -> Figure:
+def _explained_in_all(name: str, kept: Accumulator) -> Estimate:
     """100 (1 - squared error / variance) of all elements together."""
     before, after = (kept.rows[f"{model}_squares"].mean(axis=1) for model in ("baseline", "quantized"))
     variance = float(_variance(kept).mean())
-    return Figure(
+    return Estimate(
         name=name,
         baseline=100 * float(1 - before.mean() / variance),
         quantized=100 * float(1 - after.mean() / variance),
@@ -196,7 +196,9 @@ def _explained_in_all(name: str, kept: Reduced) -> Figure:
     )
 
 
-def _channels(kept: Reduced, varying: NDArray[np.bool_], names: tuple[str, ...]) -> tuple[ChannelFigure, ...]:
+def _channels(
+    kept: Accumulator, varying: NDArray[np.bool_], names: tuple[str, ...]
+) -> tuple[ChannelEstimate, ...]:
     """R2 of each varying column, those that lose most by int8 first, as many as are shown; none of one."""
     indices = np.flatnonzero(varying)
     if len(indices) < 2:
@@ -205,7 +207,7 @@ def _channels(kept: Reduced, varying: NDArray[np.bool_], names: tuple[str, ...])
     before, after = (kept.rows[f"{model}_squares"][:, indices] for model in ("baseline", "quantized"))
     rise = (after.mean(axis=0) - before.mean(axis=0)) / variance
     return tuple(
-        ChannelFigure(
+        ChannelEstimate(
             spread=float(np.sqrt(variance[at])),
             explained=_explained(
                 _column_name(int(indices[at]), kept, names), kept, np.arange(len(varying)) == indices[at]
@@ -215,13 +217,13 @@ def _channels(kept: Reduced, varying: NDArray[np.bool_], names: tuple[str, ...])
     )
 
 
-def _column_name(at: int, kept: Reduced, names: tuple[str, ...]) -> str:
+def _column_name(at: int, kept: Accumulator, names: tuple[str, ...]) -> str:
     if len(names) == kept.classes:
         return names[at]
     return f"{'element' if kept.classes == len(kept.totals['sum']) else 'channel'} {at}"
 
 
-def _worst(kept: Reduced, varying: NDArray[np.bool_], names: tuple[str, ...]) -> Figure:
+def _worst(kept: Accumulator, varying: NDArray[np.bool_], names: tuple[str, ...]) -> Estimate:
     """R2 of the output that loses most by int8."""
     before, after = kept.rows["baseline_squares"], kept.rows["quantized_squares"]
     rise = (after.mean(axis=0) - before.mean(axis=0)) / np.where(varying, _variance(kept), np.inf)
@@ -230,7 +232,7 @@ def _worst(kept: Reduced, varying: NDArray[np.bool_], names: tuple[str, ...]) ->
     return _explained(f"R2 of {output}, which loses most", kept, np.arange(len(varying)) == at)
 
 
-def _relative(kept: Reduced) -> Figure:
+def _relative(kept: Accumulator) -> Estimate:
     """RMSE in hundredths of the targets' mean size, for targets that do not vary."""
     size = float(kept.totals["sizes"].mean() / kept.totals["count"])
     if size == 0:
@@ -238,7 +240,7 @@ def _relative(kept: Reduced) -> Figure:
         raise InputError(message)
     found = _root("relative RMSE", kept.rows["baseline_squares"], kept.rows["quantized_squares"], "")
     assert found.influence is not None
-    return Figure(
+    return Estimate(
         name=found.name,
         baseline=100 * found.baseline / size,
         quantized=100 * found.quantized / size,
@@ -247,7 +249,7 @@ def _relative(kept: Reduced) -> Figure:
     )
 
 
-def _root(name: str, before: NDArray[np.float64], after: NDArray[np.float64], unit: str) -> Figure:
+def _root(name: str, before: NDArray[np.float64], after: NDArray[np.float64], unit: str) -> Estimate:
     """Root of the mean of squared errors (n, columns)."""
 
     def of(squares: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -256,16 +258,16 @@ def _root(name: str, before: NDArray[np.float64], after: NDArray[np.float64], un
 
     (baseline, influence_before), (quantized, influence_after) = of(before), of(after)
     influence = influence_after - influence_before
-    return Figure(
+    return Estimate(
         name=name, baseline=baseline, quantized=quantized, influence=influence, unit=unit, better="lower"
     )
 
 
-def _mean_absolute(kept: Reduced, unit: str) -> Figure:
+def _mean_absolute(kept: Accumulator, unit: str) -> Estimate:
     return mean("MAE", kept.rows["baseline_absolute"], kept.rows["quantized_absolute"], unit=unit)
 
 
-def _loss(kept: Reduced) -> Figure:
+def _loss(kept: Accumulator) -> Estimate:
     before, after = (kept.rows[f"{model}_squares"].mean(axis=1) for model in ("baseline", "quantized"))
     return mean("loss", before, after, unit="mean squared error")
 

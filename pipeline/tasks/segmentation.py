@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.tasks.classifiers import class_ids
-from pipeline.tasks.evidence import Figure, Findings, Reduced, mean
+from pipeline.tasks.evidence import Accumulator, Estimate, TaskMetrics, mean
 from pipeline.tasks.probabilities import (
     class_scores,
     exclusive_probabilities,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NO_CLASS = -1  # of a position's label
 
 
-def reduce_segmentation(chunk: Chunk) -> Reduced:
+def reduce_segmentation(chunk: Chunk) -> Accumulator:
     """Keep each sample's counts of every class.
 
     Outputs are (n, *positions, classes), or (n, *positions, 1) or (n, *positions) of a foreground alone;
@@ -57,17 +57,17 @@ def reduce_segmentation(chunk: Chunk) -> Reduced:
         rows[f"{model}_loss"] = _mean(loss(of_label), counts)
     rows["same"] = _mean(said["baseline"] == said["quantized"], counts)
     labelled = counts.any(axis=1)  # a sample without any class says nothing
-    return Reduced({name: row[labelled] for name, row in rows.items()}, classes=classes)
+    return Accumulator({name: row[labelled] for name, row in rows.items()}, classes=classes)
 
 
-def judge_segmentation(kept: Reduced, names: tuple[str, ...]) -> Findings:
+def evaluate_segmentation(kept: Accumulator, names: tuple[str, ...]) -> TaskMetrics:
     """Mean IoU, accuracy of positions, mean Dice and cross-entropy."""
     rows = kept.rows
     if not len(rows["support"]):
         message = "no position of the test samples has a class; give masks with classes to test on"
         raise InputError(message)
     there = rows["support"].sum(axis=0) > 0
-    figures = (
+    estimates = (
         _overlap("mean IoU", rows, there, iou=True),
         _positions(rows),
         _overlap("mean Dice", rows, there, iou=False),
@@ -76,15 +76,15 @@ def judge_segmentation(kept: Reduced, names: tuple[str, ...]) -> Findings:
     everywhere = rows["support"].sum(axis=0)
     most = 100 * everywhere.max() / everywhere.sum()
     note = ""
-    if figures[1].baseline <= most and np.count_nonzero(there) > 1:
-        note = f"the float model is right no more often ({figures[1].baseline:.1f} % of positions) "
+    if estimates[1].baseline <= most and np.count_nonzero(there) > 1:
+        note = f"the float model is right no more often ({estimates[1].baseline:.1f} % of positions) "
         note += f"than the commonest class ({most:.1f} %)"
     found = {
         model: (rows[f"{model}_found"].sum(axis=0), rows[f"{model}_said"].sum(axis=0))
         for model in ("baseline", "quantized")
     }
-    return Findings(
-        figures=figures,
+    return TaskMetrics(
+        estimates=estimates,
         note=note,
         classes=class_scores(names, everywhere, found["baseline"], found["quantized"]),
         agreement=float(rows["same"].mean()),
@@ -116,7 +116,7 @@ def _mean(values: NDArray[Any], counts: NDArray[np.bool_]) -> NDArray[np.float64
     return np.asarray(total / np.maximum(counts.sum(axis=1), 1), np.float64)
 
 
-def _overlap(name: str, rows: dict[str, NDArray[Any]], there: NDArray[np.bool_], *, iou: bool) -> Figure:
+def _overlap(name: str, rows: dict[str, NDArray[Any]], there: NDArray[np.bool_], *, iou: bool) -> Estimate:
     """Mean over the classes that are there of intersection over union, or of Dice, in points."""
 
     def of(model: str) -> tuple[float, NDArray[np.float64]]:
@@ -128,16 +128,16 @@ def _overlap(name: str, rows: dict[str, NDArray[Any]], there: NDArray[np.bool_],
 
     (before, influence_before), (after, influence_after) = of("baseline"), of("quantized")
     influence = 100 * (influence_after - influence_before)
-    return Figure(name=name, baseline=100 * before, quantized=100 * after, influence=influence)
+    return Estimate(name=name, baseline=100 * before, quantized=100 * after, influence=influence)
 
 
-def _positions(rows: dict[str, NDArray[Any]]) -> Figure:
+def _positions(rows: dict[str, NDArray[Any]]) -> Estimate:
     """Share of positions that are right: samples may differ in size, so it is a ratio of sums."""
     size = rows["support"].sum(axis=1)
     right = {model: rows[f"{model}_found"].sum(axis=1) for model in ("baseline", "quantized")}
     change = right["quantized"] - right["baseline"]
     difference = change.sum() / size.sum()
-    return Figure(
+    return Estimate(
         name="pixel accuracy",
         baseline=100 * float(right["baseline"].sum() / size.sum()),
         quantized=100 * float(right["quantized"].sum() / size.sum()),

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any, Literal
 from models.task_rules import TASK_RULES, TaskRule
 from pipeline.tasks import losses, standing
 from pipeline.tasks.classifiers import (
-    judge_binary,
-    judge_classification,
+    evaluate_binary,
+    evaluate_classification,
     reduce_binary,
     reduce_classification,
 )
-from pipeline.tasks.embedding import judge_embedding, reduce_embedding
-from pipeline.tasks.multilabel import judge_multilabel, reduce_multilabel
+from pipeline.tasks.embedding import evaluate_embedding, reduce_embedding
+from pipeline.tasks.multilabel import evaluate_multilabel, reduce_multilabel
 from pipeline.tasks.regression import (
-    judge_anomaly,
-    judge_reconstruction,
-    judge_regression,
+    evaluate_anomaly,
+    evaluate_reconstruction,
+    evaluate_regression,
     reduce_anomaly,
     reduce_reconstruction,
     reduce_regression,
 )
-from pipeline.tasks.segmentation import judge_segmentation, reduce_segmentation
+from pipeline.tasks.segmentation import evaluate_segmentation, reduce_segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipeline.tasks.evidence import Chunk, Findings, Reduced
+    from pipeline.tasks.evidence import Accumulator, Chunk, TaskMetrics
     from pipeline.tasks.standing import Said, Standard
 
     Array = NDArray[Any]
@@ -60,7 +60,7 @@ class TaskSpec(TaskRule):
         aim: returns what an output is trained towards; None where only the float model's outputs say that.
         reduce: what comparing two models keeps of a chunk of their outputs.
         tags: Hugging Face's names of the task, by the rank of the model's only input; None is any other.
-        judge: makes the metrics of all that was kept; given the names of classes, labels or numbers.
+        evaluate: makes the metrics of all that was kept; given the names of classes, labels or numbers.
     """
 
     metric: str
@@ -73,8 +73,8 @@ class TaskSpec(TaskRule):
     loss: Callable[[bool, bool], Any] = losses.squared_error
     aim: Aim | None = None
     tags: Mapping[int | None, str] = field(default_factory=dict)
-    reduce: Callable[[Chunk], Reduced]
-    judge: Callable[[Reduced, tuple[str, ...]], Findings]
+    reduce: Callable[[Chunk], Accumulator]
+    evaluate: Callable[[Accumulator, tuple[str, ...]], TaskMetrics]
 
     @property
     def supervised(self) -> bool:
@@ -105,7 +105,7 @@ TASKS: dict[str, TaskSpec] = {
         aim=losses.one_hot,
         tags=_CLASSIFICATION_TAGS,
         reduce=reduce_classification,
-        judge=judge_classification,
+        evaluate=evaluate_classification,
     ),
     "binary": _extended(
         "binary",
@@ -119,7 +119,7 @@ TASKS: dict[str, TaskSpec] = {
         aim=losses.as_stored,
         tags=_CLASSIFICATION_TAGS,
         reduce=reduce_binary,
-        judge=judge_binary,
+        evaluate=evaluate_binary,
     ),
     "multi-label": _extended(
         "multi-label",
@@ -132,7 +132,7 @@ TASKS: dict[str, TaskSpec] = {
         loss=losses.cross_entropy,
         aim=losses.as_stored,
         reduce=reduce_multilabel,
-        judge=judge_multilabel,
+        evaluate=evaluate_multilabel,
     ),
     "regression": _extended(
         "regression",
@@ -144,7 +144,7 @@ TASKS: dict[str, TaskSpec] = {
         aim=losses.as_stored,
         tags={1: "tabular-regression"},
         reduce=reduce_regression,
-        judge=judge_regression,
+        evaluate=evaluate_regression,
     ),
     "reconstruction": _extended(
         "reconstruction",
@@ -153,7 +153,7 @@ TASKS: dict[str, TaskSpec] = {
         against_chance=standing.of_reconstruction,
         aim=losses.the_input,
         reduce=reduce_reconstruction,
-        judge=judge_reconstruction,
+        evaluate=evaluate_reconstruction,
     ),
     "anomaly": _extended(
         "anomaly",
@@ -162,7 +162,7 @@ TASKS: dict[str, TaskSpec] = {
         against_chance=standing.of_anomalies,
         aim=losses.the_input,
         reduce=reduce_anomaly,
-        judge=judge_anomaly,
+        evaluate=evaluate_anomaly,
     ),
     "segmentation": _extended(
         "segmentation",
@@ -176,13 +176,13 @@ TASKS: dict[str, TaskSpec] = {
         aim=losses.one_hot,
         tags={3: "image-segmentation"},
         reduce=reduce_segmentation,
-        judge=judge_segmentation,
+        evaluate=evaluate_segmentation,
     ),
     "embedding": _extended(
         "embedding",
         metric="score",
         tags={None: "feature-extraction"},
         reduce=reduce_embedding,
-        judge=judge_embedding,
+        evaluate=evaluate_embedding,
     ),
 }

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.tasks.comparison import Channel, Comparison
-from pipeline.tasks.evidence import Chunk, Reduced, merge
+from pipeline.tasks.evidence import Accumulator, Chunk, merge
 from pipeline.tasks.probabilities import are_probabilities
 from pipeline.tasks.spec import TASKS
 from pipeline.validate.resampling import f1_changes, with_intervals
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 BOOTSTRAP = 2000
 
 # What a comparison has with intervals.
-DRAWN = {"figures", "classes", "class_counts", "channels"}
+DRAWN = {"estimates", "classes", "class_counts", "channels"}
 
 
-class Judge:
+class Evaluator:
     """Compares two models on samples that come in chunks; of each chunk only what is counted is kept.
 
     Args:
@@ -58,7 +58,7 @@ class Judge:
         self.spec = TASKS[task]
         self.seed, self.bootstrap = seed, bootstrap
         self._from_logits, self._told = from_logits, from_logits is not None
-        self._kept: list[Reduced] = []
+        self._kept: list[Accumulator] = []
         self._samples = 0
 
     def add(
@@ -94,11 +94,11 @@ class Judge:
             message = "no samples to compare the models on; give at least one"
             raise InputError(message)
         with _named(self.output):
-            found = self.spec.judge(merge(self._kept), self.classes)
+            found = self.spec.evaluate(merge(self._kept), self.classes)
         drawn = {"seed": self.seed, "bootstrap": self.bootstrap}
         of_channels = tuple(channel.explained for channel in found.channels)
-        metrics = with_intervals((*found.figures, *of_channels), **drawn)
-        count, classes = len(found.figures), found.classes
+        metrics = with_intervals((*found.estimates, *of_channels), **drawn)
+        count, classes = len(found.estimates), found.classes
         if found.class_counts is not None:
             changes = f1_changes(found.class_counts, self._samples, **drawn)
             classes = tuple(replace(score, f1_change=f1) for score, f1 in zip(classes, changes, strict=True))

@@ -1,4 +1,4 @@
-"""A model against another one, usually the last release: is it slower, larger or less accurate?
+"""Compare a candidate with a reference model, usually the last release: speed, size and accuracy.
 
 Instructions on emulated cores are the figure that a gate can stand on: two runs of the same file agree to far
 less than the growth that matters. Times on the host, with their interval, are shown beside them.
@@ -25,43 +25,43 @@ class InstructionChange:
     """Emulated instructions of both models on one device.
 
     Attributes:
-        ours: of the model that is judged.
-        other: of the one that it is compared with, counted in the same worker.
+        candidate: of the model under test.
+        reference: of the one that it is compared with, counted in the same worker.
     """
 
-    ours: EmulatedCost
-    other: EmulatedCost
+    candidate: EmulatedCost
+    reference: EmulatedCost
 
     @property
     def growth(self) -> float:
-        """Change of the instructions as a share of the other model's: 0.03 is 3 % more."""
-        return self.ours.instructions / max(self.other.instructions, 1) - 1
+        """Change of the instructions as a share of the reference's: 0.03 is 3 % more."""
+        return self.candidate.instructions / max(self.reference.instructions, 1) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Against:
-    """A model against another one.
+    """A candidate against a reference model.
 
     Attributes:
-        other: the file compared with.
-        other_name: its file name.
-        ours: the file that is judged.
+        reference: the file compared with.
+        reference_name: its file name.
+        candidate: the model under test.
         devices: emulated ones; none where nothing was counted.
-        accuracy: of each output on the same samples, the other model as "baseline" and ours as "quantized";
+        accuracy: of each output on the same samples, reference as "baseline", candidate as "quantized";
             none where there is no labelled data.
-        latency: on the host, other / ours: above 1 ours is faster; None where it was not timed.
+        latency: on the host, reference / candidate: above 1 the candidate is faster; None if not timed.
     """
 
-    other_name: str
-    other: ModelFile
-    ours: ModelFile
+    reference_name: str
+    reference: ModelFile
+    candidate: ModelFile
     devices: tuple[InstructionChange, ...]
     accuracy: tuple[Comparison, ...] = ()
     latency: LatencyComparison | None = None
 
 
 def count_both(
-    runtime: Runtime, ours: ModelUnderTest, other: ModelUnderTest, golden: Golden
+    runtime: Runtime, candidate: ModelUnderTest, reference: ModelUnderTest, golden: Golden
 ) -> InstructionChange:
     """Count both models on one emulated device, in one worker and with the same inputs.
 
@@ -69,7 +69,8 @@ def count_both(
         InputError: the runtime refuses one of them.
         StageError: one of them crashed or hung it.
     """
-    with Session(runtime, ours.path) as session:
+    with Session(runtime, candidate.path) as session:
         return InstructionChange(
-            ours=count_emulated(session, ours, golden), other=count_emulated(session, other, golden)
+            candidate=count_emulated(session, candidate, golden),
+            reference=count_emulated(session, reference, golden),
         )

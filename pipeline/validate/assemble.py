@@ -164,13 +164,15 @@ def _device(run: DeviceRun, found: Measurements, *, has_baseline: bool) -> Devic
 
 
 def _against(under_test: ModelUnderTest, against: Source, found: Measurements) -> Against:
-    other = ModelUnderTest.of(against)
+    reference = ModelUnderTest.of(against)
     return Against(
-        other_name=other.path.name,
-        other=other.facts,
-        ours=under_test.facts,
+        reference_name=reference.path.name,
+        reference=reference.facts,
+        candidate=under_test.facts,
         devices=tuple(
-            InstructionChange(ours=run.costs[0], other=run.costs[-1]) for run in found.devices if run.costs
+            InstructionChange(candidate=run.costs[0], reference=run.costs[-1])
+            for run in found.devices
+            if run.costs
         ),
         accuracy=found.against_accuracy.found if found.against_accuracy else (),
         latency=found.against_latency.found if found.against_latency else None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Artifact
 from pipeline.tasks.comparison import Comparison  # noqa: TC001 - pydantic reads the annotations
-from pipeline.validate.accuracy import Judge
+from pipeline.validate.accuracy import Evaluator
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,8 +47,8 @@ def compare_outputs(
     candidate: SampleOutputs, reference: SampleOutputs, samples: Samples, outputs: OutputSpec, seed: int
 ) -> tuple[Comparison, ...]:
     """Compare two models output by output, a chunk at a time; errors as ``evaluate``."""
-    judges = [
-        Judge(task, seed=seed, output=name, from_logits=from_logits, classes=outputs.classes)
+    evaluators = [
+        Evaluator(task, seed=seed, output=name, from_logits=from_logits, classes=outputs.classes)
         for task, name, from_logits in zip(outputs.tasks, outputs.names, outputs.from_logits, strict=True)
     ]
     start = 0
@@ -56,8 +56,8 @@ def compare_outputs(
         place = slice(start, start + len(chunk))
         start += len(chunk)
         first_input = chunk.model_inputs()[0]
-        for index, judge in enumerate(judges):
-            judge.add(
+        for index, evaluator in enumerate(evaluators):
+            evaluator.add(
                 reference.real(index, place), candidate.real(index, place), chunk.target(index), first_input
             )
-    return tuple(judge.finish() for judge in judges)
+    return tuple(evaluator.finish() for evaluator in evaluators)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline.tasks.evidence import Figure, Reduced, merge
+from pipeline.tasks.evidence import Accumulator, Estimate, merge
 from pipeline.tasks.spec import TASKS
-from pipeline.validate.accuracy import BOOTSTRAP, Judge
+from pipeline.validate.accuracy import BOOTSTRAP, Evaluator
 from pipeline.validate.resampling import CONFIDENCE, with_intervals
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Excess:
         return "as float does" if self.excess_low > -margin else "inconclusive"
 
 
-class PrimaryJudge(Judge):
+class PrimaryEvaluator(Evaluator):
     """A judge that gives the primary metric before it has an interval."""
 
     @property
@@ -76,76 +76,76 @@ class PrimaryJudge(Judge):
         """What the outputs were told or found to be."""
         return self._from_logits
 
-    def tell(self, from_logits: bool | None) -> None:
+    def set_logits(self, from_logits: bool | None) -> None:
         """Take over what is known of the outputs: under a shift their range may mislead."""
         if from_logits is not None:
             self._from_logits, self._told = from_logits, True
 
     @property
-    def kept(self) -> Reduced:
+    def kept(self) -> Accumulator:
         """What was kept of all samples."""
         return merge(self._kept)
 
-    def primary(self) -> tuple[Figure, str]:
+    def primary(self) -> tuple[Estimate, str]:
         """The primary metric, and what keeps it from showing much or "".
 
         Raises:
             InputError: the task cannot be judged by these samples.
         """
-        found = TASKS[self.task].judge(self.kept, self.classes)
-        return found.figures[0], found.note
+        found = TASKS[self.task].evaluate(self.kept, self.classes)
+        return found.estimates[0], found.note
 
 
-def pool(figures: Sequence[Figure]) -> Figure:
+def pool(estimates: Sequence[Estimate]) -> Estimate:
     """The mean of one metric over several severities of the same samples."""
     return replace(
-        figures[0],
-        baseline=float(np.mean([figure.baseline for figure in figures])),
-        quantized=float(np.mean([figure.quantized for figure in figures])),
-        influence=np.mean([_influence(figure) for figure in figures], axis=0),
+        estimates[0],
+        baseline=float(np.mean([estimate.baseline for estimate in estimates])),
+        quantized=float(np.mean([estimate.quantized for estimate in estimates])),
+        influence=np.mean([_influence(estimate) for estimate in estimates], axis=0),
     )
 
 
 def compare(
-    figures: Sequence[Figure], clean: Figure, *, paired: bool, seed: int, bootstrap: int = BOOTSTRAP
+    estimates: Sequence[Estimate], clean: Estimate, *, paired: bool, seed: int, bootstrap: int = BOOTSTRAP
 ) -> tuple[Excess, ...]:
     """Set the figures of shifted samples against that of the clean ones.
 
     Args:
-        figures: of the primary metric, all of the same number of samples.
+        estimates: of the primary metric, all of the same number of samples.
         clean: of the clean samples.
         paired: whether the shifted samples are the clean ones, in the same order.
         seed: of the bootstrap.
         bootstrap: how many resamples the intervals are made of.
     """
     sign = 1 if clean.better == "higher" else -1
-    excesses = [_excess(figure, clean, paired=paired) for figure in figures]
-    differences = with_intervals(figures, seed=seed, bootstrap=bootstrap)
+    excesses = [_excess(estimate, clean, paired=paired) for estimate in estimates]
+    differences = with_intervals(estimates, seed=seed, bootstrap=bootstrap)
     beyond = with_intervals(excesses, seed=seed, bootstrap=bootstrap)
     found = []
-    for metric, excess, figure in zip(differences, beyond, excesses, strict=True):
-        estimate, low, high = metric.gain
+    for metric, excess, estimate in zip(differences, beyond, excesses, strict=True):
+        difference, low, high = metric.gain
         ends = sorted((sign * _end(excess.low), sign * _end(excess.high)))
         found.append(
             Excess(
                 baseline=metric.baseline,
                 quantized=metric.quantized,
-                difference=estimate,
+                difference=difference,
                 low=low,
                 high=high,
                 excess=sign * excess.difference,
                 excess_low=ends[0],
                 excess_high=ends[1],
-                standard_error=_standard_error(figure),
+                standard_error=_standard_error(estimate),
             )
         )
     return tuple(found)
 
 
-def _excess(figure: Figure, clean: Figure, *, paired: bool) -> Figure:
+def _excess(estimate: Estimate, clean: Estimate, *, paired: bool) -> Estimate:
     """The change from the clean difference to the shifted one, as a figure of its own."""
-    shifted, usual = _influence(figure), _influence(clean)
-    reach = max(figure.reach, clean.reach)
+    shifted, usual = _influence(estimate), _influence(clean)
+    reach = max(estimate.reach, clean.reach)
     if paired:
         influence = shifted - usual
     else:
@@ -155,24 +155,24 @@ def _excess(figure: Figure, clean: Figure, *, paired: bool) -> Figure:
         influence = np.concatenate([part * total / size for part, size in parts])
         reach *= total / min(len(shifted), len(usual))
     return replace(
-        figure,
+        estimate,
         baseline=clean.quantized - clean.baseline,
-        quantized=figure.quantized - figure.baseline,
+        quantized=estimate.quantized - estimate.baseline,
         influence=influence,
         reach=reach,
     )
 
 
-def _standard_error(figure: Figure) -> float:
+def _standard_error(estimate: Estimate) -> float:
     """Of the mean influence, with the two half samples that the bootstrap has too."""
-    influence = _influence(figure)
-    squares = float(((influence - influence.mean()) ** 2).sum()) + figure.reach**2
+    influence = _influence(estimate)
+    squares = float(((influence - influence.mean()) ** 2).sum()) + estimate.reach**2
     return float(np.sqrt(squares)) / len(influence)
 
 
-def _influence(figure: Figure) -> Any:
-    assert figure.influence is not None, "every primary metric has influences"
-    return figure.influence
+def _influence(estimate: Estimate) -> Any:
+    assert estimate.influence is not None, "every primary metric has influences"
+    return estimate.influence
 
 
 def _end(value: float | None) -> float:

@@ -21,9 +21,9 @@ from pipeline.artifacts import Artifact, Fault
 from pipeline.errors import InputError, StageError
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
-from pipeline.validate.jobs import run_all
+from pipeline.validate.edge_case_inputs import make_edge_cases
+from pipeline.validate.jobs import run_parallel
 from pipeline.validate.model_under_test import ModelUnderTest
-from pipeline.validate.odd_inputs import odd_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,7 +97,7 @@ def inject_faults(
     """
     under_test, golden = ModelUnderTest.of(model), inputs.golden(data)
     case = make_case(host_runtime("litert"), under_test.path, golden.inputs, interpreters, threads)
-    entries = run_all("faults", [partial(fault, case) for fault in FAULTS])
+    entries = run_parallel("faults", [partial(fault, case) for fault in FAULTS])
     return Faults(folder=out, found=tuple(entry for made in entries for entry in made))
 
 
@@ -123,7 +123,7 @@ def make_case(
 def thread_counts(case: Case) -> tuple[Fault, ...]:
     """Each thread count gives the same bits."""
     named = ", ".join(map(str, case.threads))
-    done = f"{named} threads in turn"
+    action = f"{named} threads in turn"
 
     def attempt() -> tuple[str, bool]:
         with Session(case.runtime, case.model) as session:
@@ -133,16 +133,16 @@ def thread_counts(case: Case) -> tuple[Fault, ...]:
                 hashes.append(_hash(session, case))
         return _same(hashes, case)
 
-    return (_entry(case.where, done, attempt),)
+    return (_entry(case.where, action, attempt),)
 
 
-def side_by_side(case: Case) -> tuple[Fault, ...]:
+def run_concurrently(case: Case) -> tuple[Fault, ...]:
     """Interpreters at the same time: in threads of one process, then in processes of their own."""
 
     def in_threads() -> tuple[str, bool]:
         with Session(case.runtime, case.model) as session:
             samples = case.inputs(session.describe())
-            found = session.run_side_by_side(
+            found = session.run_concurrent(
                 samples, interpreters=case.interpreters, inferences=2 * len(samples[0])
             )
         return (OTHER, False) if found.mismatches else _same(found.output_sha256, case)
@@ -161,7 +161,7 @@ def side_by_side(case: Case) -> tuple[Fault, ...]:
     )
 
 
-def killed(case: Case) -> tuple[Fault, ...]:
+def recover_from_crash(case: Case) -> tuple[Fault, ...]:
     """SIGKILL in the middle of a run; the next process answers as before."""
 
     def attempt() -> tuple[str, bool]:
@@ -176,13 +176,13 @@ def killed(case: Case) -> tuple[Fault, ...]:
             seen = "killed" if "SIGKILL" in error.cause else error.cause
         began = time.monotonic()
         with Session(case.runtime, case.model) as session:
-            found, ok = _same([_hash(session, case)], case)
-        return f"{seen}; after {time.monotonic() - began:.1f} s {found} again", ok and seen == "killed"
+            found, passed = _same([_hash(session, case)], case)
+        return f"{seen}; after {time.monotonic() - began:.1f} s {found} again", passed and seen == "killed"
 
     return (_entry(case.where, "SIGKILL during inference, then a new process", attempt),)
 
 
-def little_memory(case: Case) -> tuple[Fault, ...]:
+def limit_memory(case: Case) -> tuple[Fault, ...]:
     """A loaded model runs on without more memory; to load it again there must end, in whichever way.
 
     No entry on an emulated core, where the limit would be the emulator's.
@@ -213,7 +213,7 @@ def little_memory(case: Case) -> tuple[Fault, ...]:
     )
 
 
-def little_time(case: Case) -> tuple[Fault, ...]:
+def throttle_cpu(case: Case) -> tuple[Fault, ...]:
     """One core at the lowest priority; half of the time, in bursts."""
 
     def one_core() -> tuple[str, bool]:
@@ -235,8 +235,8 @@ def little_time(case: Case) -> tuple[Fault, ...]:
             finally:
                 ended.set()
                 stopper.join()
-        found, ok = _same([block.output_sha256], case)
-        return f"{block.inferences:,} inferences, {found}", ok and not block.mismatches
+        found, passed = _same([block.output_sha256], case)
+        return f"{block.inferences:,} inferences, {found}", passed and not block.mismatches
 
     return (
         _entry(f"{case.where}, one core, nice 19", "inference on 2 threads", one_core),
@@ -248,7 +248,7 @@ def little_time(case: Case) -> tuple[Fault, ...]:
     )
 
 
-def strange_inputs(case: Case) -> tuple[Fault, ...]:
+def edge_case_inputs(case: Case) -> tuple[Fault, ...]:
     """Inputs that no sample is like: outputs are finite, the same each time, and leave no trace."""
     entries: list[Fault] = []
     waiting: list[str] | None = None
@@ -256,29 +256,29 @@ def strange_inputs(case: Case) -> tuple[Fault, ...]:
         with Session(case.runtime, case.model) as session:  # another one where the last did not live on
             details = session.describe()
             ordinary = case.inputs(details)
-            kinds = odd_inputs(ordinary, details)
+            kinds = make_edge_cases(ordinary, details)
             waiting = list(kinds) if waiting is None else waiting
             alive = True
             while waiting and alive:
                 name = waiting.pop(0)
                 entries.append(
-                    _entry(case.where, f"{name} inputs", partial(_strange, session, case, kinds[name]))
+                    _entry(case.where, f"{name} inputs", partial(_edge_case, session, case, kinds[name]))
                 )
                 alive = session.alive()
     return tuple(entries)
 
 
 FAULTS: tuple[Callable[[Case], tuple[Fault, ...]], ...] = (
-    strange_inputs,
-    side_by_side,
+    edge_case_inputs,
+    run_concurrently,
     thread_counts,
-    killed,
-    little_memory,
-    little_time,
+    recover_from_crash,
+    limit_memory,
+    throttle_cpu,
 )
 
 
-def _strange(session: Session, case: Case, made: list[NDArray[Any]]) -> tuple[str, bool]:
+def _edge_case(session: Session, case: Case, made: list[NDArray[Any]]) -> tuple[str, bool]:
     first, again = session.run(made), session.run(made)
     if any(one.tobytes() != two.tobytes() for one, two in zip(first, again, strict=True)):
         return "other outputs the second time", False
@@ -303,13 +303,13 @@ def _same(hashes: Sequence[str], case: Case) -> tuple[str, bool]:
     return (SAME, True) if set(hashes) == {case.output_sha256} else (OTHER, False)
 
 
-def _entry(environment: str, done: str, attempt: Callable[[], tuple[str, bool]]) -> Fault:
+def _entry(environment: str, action: str, attempt: Callable[[], tuple[str, bool]]) -> Fault:
     """What came of an attempt; an error is an outcome."""
     try:
-        outcome, ok = attempt()
+        outcome, passed = attempt()
     except (InputError, StageError) as error:
-        outcome, ok = error.cause if isinstance(error, StageError) else str(error), False
-    return Fault(environment=environment, done=done, outcome=outcome, ok=ok)
+        outcome, passed = error.cause if isinstance(error, StageError) else str(error), False
+    return Fault(environment=environment, action=action, outcome=outcome, passed=passed)
 
 
 def _stop_in_bursts(session: Session, ended: threading.Event) -> None:

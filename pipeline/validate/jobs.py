@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def run_all(name: str, jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+def run_parallel(name: str, jobs: Sequence[Callable[[], Any]]) -> list[Any]:
     """Run the jobs, as many at a time as there are cores; results come in the order of the jobs."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool, track(name, len(jobs), "measurements") as advance:
         futures = [pool.submit(copy_context().run, job) for job in jobs]  # in the stage of this thread

@@ -101,7 +101,7 @@ class PairedLatency(Artifact):
 
 def compare_latency(
     model: Source,
-    other: Source,
+    reference: Source,
     *,
     data: Dataset | None,
     inputs: InputSpec,
@@ -113,9 +113,9 @@ def compare_latency(
 
     Raises: as ``compare``.
     """
-    found = compare_side_by_side(
+    found = compare_paired(
         host_runtime("litert"),
-        ModelUnderTest.of(other),
+        ModelUnderTest.of(reference),
         ModelUnderTest.of(model),
         inputs.golden(data),
         pairs=pairs,
@@ -173,21 +173,21 @@ def compare(
     )
 
 
-def compare_side_by_side(
+def compare_paired(
     runtime: Runtime,
-    other: ModelUnderTest,
-    ours: ModelUnderTest,
+    reference: ModelUnderTest,
+    candidate: ModelUnderTest,
     golden: Golden,
     *,
     pairs: int = MIN_PAIRS,
     inferences: int = 100,
 ) -> LatencyComparison:
-    """Compare two models in fresh processes of one thread, with progress; ``other`` is the baseline.
+    """Compare two models in fresh processes of one thread, with progress; ``reference`` is the baseline.
 
     Raises: as ``compare``.
     """
     with track("host latency, side by side", pairs * 3, "processes") as advance:
-        files = {"baseline": other, "quantized": ours}
+        files = {"baseline": reference, "quantized": candidate}
         measure = time_fresh(runtime, files, golden, inferences=inferences, advance=advance)
         return compare(measure, seed=golden.seed, pairs=pairs)
 

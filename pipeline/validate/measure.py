@@ -21,7 +21,7 @@ from pipeline.validate.evaluate import evaluate
 from pipeline.validate.exactness import differences
 from pipeline.validate.faults import inject_faults
 from pipeline.validate.inference import infer_test_set, run_golden_set
-from pipeline.validate.jobs import run_all
+from pipeline.validate.jobs import run_parallel
 from pipeline.validate.latency import compare_latency
 from pipeline.validate.on_board import run_on_board
 from pipeline.validate.parity import locate_difference
@@ -350,7 +350,7 @@ def _name(runtime: Runtime) -> str:
 
 
 def _run(name: str, jobs: Jobs) -> Found:
-    return dict(zip(jobs, run_all(name, list(jobs.values())), strict=True))
+    return dict(zip(jobs, run_parallel(name, list(jobs.values())), strict=True))
 
 
 def _all(name: str, found: Found) -> tuple[Any, ...]:

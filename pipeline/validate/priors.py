@@ -16,7 +16,7 @@ from pipeline.tasks.evidence import share
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pipeline.tasks.evidence import Figure, Reduced
+    from pipeline.tasks.evidence import Accumulator, Estimate
 
 TIMES = 5.0
 """How much more frequent one class is made in turn."""
@@ -46,7 +46,7 @@ def class_weights(labels: NDArray[np.int64], names: tuple[str, ...]) -> dict[str
     return priors if len(there) > 1 else {}
 
 
-def under_prior(kept: Reduced, weights: NDArray[np.float64], clean: Figure) -> Figure:
+def under_prior(kept: Accumulator, weights: NDArray[np.float64], clean: Estimate) -> Estimate:
     """The share of right answers where samples weigh as much as their classes do.
 
     Args:

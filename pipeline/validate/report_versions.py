@@ -10,11 +10,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 Values = dict[str, Any]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def migrated(values: Values) -> Values:
@@ -70,6 +70,27 @@ def _to_1(values: Values) -> Values:
     }
 
 
+_FAULT_NAMES = {"done": "action", "ok": "passed", "least_mib": "min_mib"}
+_AGAINST_NAMES = {"other": "reference", "other_name": "reference_name", "ours": "candidate"}
+
+
+def _to_2(values: Values) -> Values:
+    """Standard terms as names of fields."""
+    return values | {
+        "shift": _renamed_keys(values["shift"], {"of_use": "informative"}),
+        "stability": _renamed_keys(values["stability"], _FAULT_NAMES),
+        "board": _renamed_keys(values.get("board"), _FAULT_NAMES),
+        "against": _renamed_keys(values["against"], _AGAINST_NAMES),
+    }
+
+
+def _renamed_keys(value: Any, names: Mapping[str, str]) -> Any:
+    """Rename keys at every depth of JSON-like values."""
+    if isinstance(value, dict):
+        return {names.get(key, key): _renamed_keys(each, names) for key, each in value.items()}
+    return [_renamed_keys(each, names) for each in value] if isinstance(value, list) else value
+
+
 def _renamed_outcome(found: Values, key: str) -> Values:
     return found | {key: "skipped"} if found[key] == "not judged" else found
 
@@ -103,4 +124,4 @@ def _with_operators(file: Values) -> Values:
     return file | {"float_operators": operators}
 
 
-_STEPS: tuple[Callable[[Values], Values], ...] = (_to_1,)
+_STEPS: tuple[Callable[[Values], Values], ...] = (_to_1, _to_2)

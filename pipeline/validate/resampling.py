@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline.tasks.evidence import Figure
+    from pipeline.tasks.evidence import Estimate
 
 CONFIDENCE = 0.95
 Z95 = 1.959964
@@ -29,29 +29,29 @@ SIGNIFICANT_DIGITS = 10
 WEIGHTS_AT_A_TIME = 1_000_000
 
 
-def with_intervals(figures: Sequence[Figure], *, seed: int, bootstrap: int) -> tuple[Metric, ...]:
+def with_intervals(estimates: Sequence[Estimate], *, seed: int, bootstrap: int) -> tuple[Metric, ...]:
     """Give every figure the paired 95 % interval of its difference.
 
     Args:
-        figures: of the same samples in the same order.
+        estimates: of the same samples in the same order.
         seed: of the resamples.
         bootstrap: how many resamples the intervals are made of.
     """
-    influences = [figure.influence for figure in figures if figure.influence is not None]
-    reaches = [figure.reach for figure in figures if figure.influence is not None]
+    influences = [estimate.influence for estimate in estimates if estimate.influence is not None]
+    reaches = [estimate.reach for estimate in estimates if estimate.influence is not None]
     ends = iter(_ends(np.column_stack(influences), np.array(reaches), seed, bootstrap))
     metrics = []
-    for figure in figures:
-        difference = figure.quantized - figure.baseline
+    for estimate in estimates:
+        difference = estimate.quantized - estimate.baseline
         interval: tuple[float, ...] = ()
-        if figure.influence is not None:
+        if estimate.influence is not None:
             interval = tuple(difference + end for end in next(ends))
-        values = _rounded(figure.baseline, figure.quantized, difference, *interval)
+        values = _rounded(estimate.baseline, estimate.quantized, difference, *interval)
         metrics.append(
             Metric(
-                name=figure.name,
-                unit=figure.unit,
-                better=figure.better,
+                name=estimate.name,
+                unit=estimate.unit,
+                better=estimate.better,
                 baseline=values[0],
                 quantized=values[1],
                 difference=values[2],

@@ -20,8 +20,8 @@ from pipeline.runtimes.scaling import run_real
 from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
 from pipeline.validate.corruptions import suite
-from pipeline.validate.excess import PrimaryJudge
-from pipeline.validate.shift_results import Evidence, Judged, ShiftReport
+from pipeline.validate.excess import PrimaryEvaluator
+from pipeline.validate.shift_results import EvaluationState, Evidence, ShiftReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -89,7 +89,7 @@ def evaluate_shift(
                 name: Samples.every(other, inputs.preprocessing)
                 for name, other in zip(config.sources, shifted, strict=True)
             },
-            whole=judge_clean(samples, outputs, before, after, seed=seed),
+            whole=evaluate_clean(samples, outputs, before, after, seed=seed),
         )
     return Shifts(folder=out, found=found)
 
@@ -118,24 +118,24 @@ def both_models(runtime: Runtime, baseline: Path, quantized: Path) -> Iterator[A
 
 def measure_shift(
     samples: Samples,
-    judging: OutputSpec,
+    output_spec: OutputSpec,
     answer: Answer,
     config: ShiftConfig,
     *,
     seed: int,
     own: Mapping[str, Samples] | None = None,
-    whole: Judged | None = None,
+    whole: EvaluationState | None = None,
 ) -> ShiftReport:
-    """Measure both models under every shift; ``ShiftReport.judged`` gives the verdicts.
+    """Measure both models under every shift; ``ShiftReport.with_verdicts`` gives the verdicts.
 
     Args:
         samples: the test set; at most ``config.samples`` of it are chosen by ``seed``.
-        judging: how each output is judged.
+        output_spec: how each output is judged.
         answer: what lets both models answer, as ``both_models`` gives it.
         config: which shifts and severities.
         seed: of the choice, the corruptions and the intervals.
         own: the user's shifted data, by name.
-        whole: of ``judge_clean``, where more than the chosen samples were answered: class priors take it.
+        whole: of ``evaluate_clean``, where more than the chosen samples were answered: class priors take it.
 
     Raises:
         ConfigError: a shift's name is not known.
@@ -147,35 +147,38 @@ def measure_shift(
         message = "no samples to shift; give at least one test sample"
         raise InputError(message)
     given = suite.describe(_raws(next(chosen.chunks(CHUNK))), chosen.preprocessing)
-    names, left_out = suite.choose(given, judging.tasks, config.shifts)
+    names, left_out = suite.choose(given, output_spec.tasks, config.shifts)
     severities = sorted(set(config.severities))
-    corrupted = {name: {level: Judged(_judges(judging, seed)) for level in severities} for name in names}
+    corrupted = {
+        name: {level: EvaluationState(_evaluators(output_spec, seed)) for level in severities}
+        for name in names
+    }
     steps = [CLEAN, *((name, level) for name in names for level in severities)]
-    clean = Judged(_judges(judging, seed))
-    judged_own = {name: Judged(_judges(judging, seed)) for name in own}
+    clean = EvaluationState(_evaluators(output_spec, seed))
+    judged_own = {name: EvaluationState(_evaluators(output_spec, seed)) for name in own}
     total = len(steps) * len(chosen) + sum(map(len, own.values()))
     with track("shift", total, "samples") as advance:
         for (name, level), chunk, inputs in _ahead(_corrupted(chosen, given, steps, seed)):
-            judged = corrupted[name][level] if name else clean
-            _add(judged, answer, chunk, inputs, told=clean if name else None)
+            state = corrupted[name][level] if name else clean
+            _add(state, answer, chunk, inputs, logits_from=clean if name else None)
             clean.raise_problem()
             advance(len(chunk), name.replace("_", " "))
         for name, shifted in own.items():
             for chunk in shifted.chunks(CHUNK):
-                _add(judged_own[name], answer, chunk, chunk.model_inputs(), told=clean)
+                _add(judged_own[name], answer, chunk, chunk.model_inputs(), logits_from=clean)
                 advance(len(chunk), name)
     evidence = Evidence(clean, whole or clean, corrupted, judged_own)
     return evidence.report(seed=seed, left_out=left_out)
 
 
-def judge_clean(
-    samples: Samples, judging: OutputSpec, baseline: Outputs, quantized: Outputs, *, seed: int
-) -> Judged:
+def evaluate_clean(
+    samples: Samples, output_spec: OutputSpec, baseline: Outputs, quantized: Outputs, *, seed: int
+) -> EvaluationState:
     """Count answers that both models gave before.
 
     Args:
         samples: that were answered.
-        judging: how each output is judged.
+        output_spec: how each output is judged.
         baseline: for each output of the float model its real values (n, ...).
         quantized: of the int8 model likewise.
         seed: of the intervals.
@@ -183,45 +186,49 @@ def judge_clean(
     Raises:
         InputError: they cannot be judged.
     """
-    judged, start = Judged(_judges(judging, seed)), 0
+    state, start = EvaluationState(_evaluators(output_spec, seed)), 0
     for chunk in samples.chunks():
         place = slice(start, start + len(chunk))
         before, after = ([values[place] for values in outputs] for outputs in (baseline, quantized))
-        _count(judged, chunk, chunk.model_inputs()[0], before, after)
+        _count(state, chunk, chunk.model_inputs()[0], before, after)
         start += len(chunk)
-    judged.raise_problem()
-    return judged
+    state.raise_problem()
+    return state
 
 
-def _judges(judging: OutputSpec, seed: int) -> list[PrimaryJudge]:
-    settings = zip(judging.tasks, judging.names, judging.from_logits, strict=True)
+def _evaluators(output_spec: OutputSpec, seed: int) -> list[PrimaryEvaluator]:
+    settings = zip(output_spec.tasks, output_spec.names, output_spec.from_logits, strict=True)
     return [
-        PrimaryJudge(task, seed=seed, output=name, from_logits=from_logits, classes=judging.classes)
+        PrimaryEvaluator(task, seed=seed, output=name, from_logits=from_logits, classes=output_spec.classes)
         for task, name, from_logits in settings
     ]
 
 
 def _add(
-    judged: Judged, answer: Answer, chunk: Samples, inputs: list[NDArray[Any]], told: Judged | None
+    state: EvaluationState,
+    answer: Answer,
+    chunk: Samples,
+    inputs: list[NDArray[Any]],
+    logits_from: EvaluationState | None,
 ) -> None:
-    """Let both models answer a chunk and count it; ``told`` knows which outputs are logits."""
-    if judged.problem:
+    """Let both models answer a chunk and count it; ``logits_from`` knows which outputs are logits."""
+    if state.problem:
         return
-    for index, judge in enumerate(judged.judges):
-        if told is not None:
-            judge.tell(told.judges[index].is_logits)
-    _count(judged, chunk, inputs[0], *answer(inputs))
+    for index, evaluator in enumerate(state.evaluators):
+        if logits_from is not None:
+            evaluator.set_logits(logits_from.evaluators[index].is_logits)
+    _count(state, chunk, inputs[0], *answer(inputs))
 
 
 def _count(
-    judged: Judged, chunk: Samples, inputs: NDArray[Any], baseline: Outputs, quantized: Outputs
+    state: EvaluationState, chunk: Samples, inputs: NDArray[Any], baseline: Outputs, quantized: Outputs
 ) -> None:
-    for index, judge in enumerate(judged.judges):
+    for index, evaluator in enumerate(state.evaluators):
         try:
-            judge.add(baseline[index], quantized[index], chunk.target(index), inputs)
+            evaluator.add(baseline[index], quantized[index], chunk.target(index), inputs)
         except InputError as error:
-            judged.problem = str(error)
-    judged.samples += len(chunk)
+            state.problem = str(error)
+    state.samples += len(chunk)
 
 
 def _raws(chunk: Samples) -> list[NDArray[Any]]:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline.errors import InputError
 from pipeline.tasks.spec import TASKS
-from pipeline.validate.excess import Excess, PrimaryJudge, ShiftVerdict, compare, pool
+from pipeline.validate.excess import Excess, PrimaryEvaluator, ShiftVerdict, compare, pool
 from pipeline.validate.priors import class_weights, under_prior
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pipeline.tasks.evidence import Figure
+    from pipeline.tasks.evidence import Estimate
 
 Source = Literal["corruption", "class prior", "own data"]
 
@@ -21,7 +21,7 @@ MOST_PRIORS = 20
 """Priors that are listed of a model with many classes: those where int8 loses most; all are corrected for."""
 
 
-OF_USE = 0.5
+INFORMATIVE_SHARE = 0.5
 """Share of its clean score that the float model has to keep for a severity to be judged."""
 
 
@@ -30,14 +30,14 @@ class SeverityResult:
     """One severity of a corruption.
 
     Attributes:
-        of_use: whether the float model keeps half of its clean score and is better than chance; otherwise
-            there is little to lose.
+        informative: whether the float model keeps half of its clean score and is better than chance;
+            otherwise there is little to lose.
         note: what keeps it from showing much.
     """
 
     severity: int
     found: Excess
-    of_use: bool = True
+    informative: bool = True
     note: str = ""
 
 
@@ -54,7 +54,7 @@ class ShiftResult:
         pooled: over all severities at which the float model is of use; None where the shift is skipped.
         low: lower end of the excess's interval after correction, in points; the verdict goes by it.
         high: upper end.
-        verdict: given by ``ShiftReport.judged``.
+        verdict: given by ``ShiftReport.with_verdicts``.
         note: why it, or a severity, cannot be judged, or what keeps it from showing much.
     """
 
@@ -94,7 +94,7 @@ class ShiftReport:
     shifts: tuple[ShiftResult, ...]
     left_out: tuple[str, ...] = ()
 
-    def judged(self, margin: float) -> ShiftReport:
+    def with_verdicts(self, margin: float) -> ShiftReport:
         """Give every shift its verdict.
 
         Args:
@@ -120,18 +120,18 @@ class ShiftReport:
         return tuple(shift for shift in self.shifts if shift.verdict == "inconclusive")
 
 
-class Judged:
+class EvaluationState:
     """The judges of all outputs under one distribution, until one of them cannot go on."""
 
-    def __init__(self, judges: list[PrimaryJudge]) -> None:
-        self.judges, self.samples, self.problem = judges, 0, ""
+    def __init__(self, evaluators: list[PrimaryEvaluator]) -> None:
+        self.evaluators, self.samples, self.problem = evaluators, 0, ""
 
-    def primary(self, output: int) -> tuple[Figure | None, str]:
+    def primary(self, output: int) -> tuple[Estimate | None, str]:
         """The figure of one output and a note on it, or None and why there is none."""
         if self.problem:
             return None, self.problem
         try:
-            return self.judges[output].primary()
+            return self.evaluators[output].primary()
         except InputError as error:
             return None, str(error)
 
@@ -152,10 +152,10 @@ class Evidence:
         own: the user's shifted data by name.
     """
 
-    clean: Judged
-    whole: Judged
-    corrupted: Mapping[str, Mapping[int, Judged]]
-    own: Mapping[str, Judged]
+    clean: EvaluationState
+    whole: EvaluationState
+    corrupted: Mapping[str, Mapping[int, EvaluationState]]
+    own: Mapping[str, EvaluationState]
 
     def report(self, *, seed: int, left_out: Sequence[str]) -> ShiftReport:
         """Compare both models under all shifts of all outputs.
@@ -169,7 +169,7 @@ class Evidence:
         """
         shifts = [
             shift
-            for output in range(len(self.clean.judges))
+            for output in range(len(self.clean.evaluators))
             for shift in _Output(self, output, seed).results()
         ]
         tests = sum(shift.pooled is not None for shift in shifts)
@@ -187,41 +187,46 @@ class _Output:
 
     def __init__(self, evidence: Evidence, output: int, seed: int) -> None:
         self.evidence, self.output, self.seed = evidence, output, seed
-        usual, note = evidence.clean.primary(output)
-        if usual is None:
+        clean, note = evidence.clean.primary(output)
+        if clean is None:
             raise InputError(note)
-        self.usual, self.usual_note = usual, note
+        self.clean, self.clean_note = clean, note
 
     def results(self) -> Iterator[ShiftResult]:
         for name, levels in self.evidence.corrupted.items():
             yield self._corruption(name, levels)
         yield from self._priors()
-        for name, judged in self.evidence.own.items():
-            yield self._own(name, judged)
+        for name, state in self.evidence.own.items():
+            yield self._own(name, state)
 
-    def _corruption(self, name: str, levels: Mapping[int, Judged]) -> ShiftResult:
-        primaries = {severity: self._comparable(judged) for severity, judged in levels.items()}
-        good = {severity: figure for severity, (figure, _) in primaries.items() if figure is not None}
+    def _corruption(self, name: str, levels: Mapping[int, EvaluationState]) -> ShiftResult:
+        primaries = {severity: self._comparable(state) for severity, state in levels.items()}
+        good = {severity: estimate for severity, (estimate, _) in primaries.items() if estimate is not None}
         problems = [
-            f"severity {severity}: {note}" for severity, (figure, note) in primaries.items() if figure is None
+            f"severity {severity}: {note}"
+            for severity, (estimate, note) in primaries.items()
+            if estimate is None
         ]
         empty = self._result(name, "corruption", 0, None, "; ".join(problems))
         if not good:
             return empty
-        of_use = {severity: self._of_use(figure, primaries[severity][1]) for severity, figure in good.items()}
-        useful = [figure for severity, figure in good.items() if of_use[severity]]
-        figures = [*good.values(), pool(useful or list(good.values()))]
-        *each, pooled = compare(figures, self.usual, paired=True, seed=self.seed)
+        informative = {
+            severity: self._is_informative(estimate, primaries[severity][1])
+            for severity, estimate in good.items()
+        }
+        useful = [estimate for severity, estimate in good.items() if informative[severity]]
+        estimates = [*good.values(), pool(useful or list(good.values()))]
+        *each, pooled = compare(estimates, self.clean, paired=True, seed=self.seed)
         severities = tuple(
             SeverityResult(
                 severity=severity,
                 found=found,
-                of_use=of_use[severity],
+                informative=informative[severity],
                 note=primaries[severity][1],
             )
             for severity, found in zip(good, each, strict=True)
         )
-        samples = max(judged.samples for judged in levels.values())
+        samples = max(state.samples for state in levels.values())
         if not useful:
             problems.append("the float model itself fails at every severity")
         return replace(
@@ -234,45 +239,45 @@ class _Output:
 
     def _priors(self) -> Iterator[ShiftResult]:
         whole = self.evidence.whole
-        judge, (usual, _) = whole.judges[self.output], whole.primary(self.output)
-        if usual is None or not TASKS[judge.task].one_class:
+        evaluator, (clean, _) = whole.evaluators[self.output], whole.primary(self.output)
+        if clean is None or not TASKS[evaluator.task].one_class:
             return
-        kept = judge.kept
-        names = judge.classes
+        kept = evaluator.kept
+        names = evaluator.classes
         if len(names) != kept.classes:
             names = tuple(f"class {index}" for index in range(kept.classes))
         priors = class_weights(kept.rows["label"], names)
         if not priors:
             return
-        figures = [under_prior(kept, weights, usual) for weights in priors.values()]
-        found = compare(figures, usual, paired=True, seed=self.seed)
+        estimates = [under_prior(kept, weights, clean) for weights in priors.values()]
+        found = compare(estimates, clean, paired=True, seed=self.seed)
         for name, excess in zip(priors, found, strict=True):
             yield self._result(name, "class prior", whole.samples, excess, "")
 
-    def _own(self, name: str, judged: Judged) -> ShiftResult:
-        figure, note = self._comparable(judged)
-        if figure is None:
-            return self._result(name, "own data", judged.samples, None, note)
-        (found,) = compare([figure], self.usual, paired=False, seed=self.seed)
-        return self._result(name, "own data", judged.samples, found, note)
+    def _own(self, name: str, state: EvaluationState) -> ShiftResult:
+        estimate, note = self._comparable(state)
+        if estimate is None:
+            return self._result(name, "own data", state.samples, None, note)
+        (found,) = compare([estimate], self.clean, paired=False, seed=self.seed)
+        return self._result(name, "own data", state.samples, found, note)
 
-    def _of_use(self, figure: Figure, note: str) -> bool:
+    def _is_informative(self, estimate: Estimate, note: str) -> bool:
         """Whether the float model keeps half of its score, and nothing is noted that clean samples lack.
 
         Of two classes half of the score is less than chance, which a note says.
         """
-        if note and not self.usual_note:
+        if note and not self.clean_note:
             return False
-        if figure.better == "lower":
-            return figure.baseline <= self.usual.baseline / OF_USE
-        return self.usual.baseline <= 0 or figure.baseline >= self.usual.baseline * OF_USE
+        if estimate.better == "lower":
+            return estimate.baseline <= self.clean.baseline / INFORMATIVE_SHARE
+        return self.clean.baseline <= 0 or estimate.baseline >= self.clean.baseline * INFORMATIVE_SHARE
 
-    def _comparable(self, judged: Judged) -> tuple[Figure | None, str]:
+    def _comparable(self, state: EvaluationState) -> tuple[Estimate | None, str]:
         """The figure where it is of the clean samples' metric."""
-        figure, note = judged.primary(self.output)
-        if figure is not None and figure.name != self.usual.name:
-            return None, f"it gives {figure.name} where clean samples give {self.usual.name}"
-        return figure, note
+        estimate, note = state.primary(self.output)
+        if estimate is not None and estimate.name != self.clean.name:
+            return None, f"it gives {estimate.name} where clean samples give {self.clean.name}"
+        return estimate, note
 
     def _result(
         self, name: str, source: Source, samples: int, pooled: Excess | None, note: str
@@ -280,8 +285,8 @@ class _Output:
         return ShiftResult(
             name=name,
             source=source,
-            output=self.evidence.clean.judges[self.output].output,
-            metric=self.usual.name,
+            output=self.evidence.clean.evaluators[self.output].output,
+            metric=self.clean.name,
             samples=samples,
             pooled=pooled,
             note=note,

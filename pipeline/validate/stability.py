@@ -20,7 +20,7 @@ from pipeline.artifacts import Artifact, Fault
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.validate.drift import Slope, slope
-from pipeline.validate.jobs import run_all
+from pipeline.validate.jobs import run_parallel
 from pipeline.validate.model_under_test import ModelUnderTest
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def soak_model(
         )
         for count in threads
     ]
-    return Soaks(folder=out, found=tuple(run_all("soak", jobs)))
+    return Soaks(folder=out, found=tuple(run_parallel("soak", jobs)))
 
 
 def soak(

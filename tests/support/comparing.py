@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.validate.accuracy import BOOTSTRAP, Judge
+from pipeline.validate.accuracy import BOOTSTRAP, Evaluator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,13 +26,13 @@ def compare(
     bootstrap: int = BOOTSTRAP,
     classes: tuple[str, ...] = (),
 ) -> Comparison:
-    """Compare two models on the samples that both judged; the arguments are those of ``Judge``.
+    """Compare two models on the samples that both judged; the arguments are those of ``Evaluator``.
 
     Raises:
         InputError: if shapes disagree, values are not finite, or labels name no class.
     """
-    judge = Judge(
+    evaluator = Evaluator(
         task, seed=seed, output=output, from_logits=from_logits, bootstrap=bootstrap, classes=classes
     )
-    judge.add(baseline, quantized, targets, inputs)
-    return judge.finish()
+    evaluator.add(baseline, quantized, targets, inputs)
+    return evaluator.finish()

@@ -50,13 +50,13 @@ class MemorySearch:
     Attributes:
         of: ``"board"``: the board's whole memory, kernel and all; ``"process"``: what the control group of
             the model's process may use (``memory.max``), page cache included.
-        least_mib: the least that was enough; None where the most was not.
+        min_mib: the least that was enough; None where the most was not.
         resolution_mib: how far above the most that was too little it may lie.
         steps: every attempt.
     """
 
     of: str
-    least_mib: int | None
+    min_mib: int | None
     resolution_mib: int
     steps: tuple[Fault, ...]
 
@@ -93,9 +93,9 @@ def measure_quotas(
         faults.append(
             Fault(
                 environment=_board(device, memory_mib, 1),
-                done=f"{percent} % of one core (cpu.max)",
+                action=f"{percent} % of one core (cpu.max)",
                 outcome=f"{ratio:.2f}x the time of an inference, {_outputs(same)}",
-                ok=same,
+                passed=same,
             )
         )
     return tuple(faults)
@@ -137,14 +137,14 @@ def _limits(run: JobRun, expected: str, environment: str) -> tuple[MemorySearch,
     """Read what limits.sh left."""
     attempts = [line.split() for line in run.results["attempts"].decode().splitlines()]
     steps = []
-    least = None
+    min_mib = None
     for name, status, kills in attempts:
         if not name.startswith("memory-"):
             continue
         mib = int(name.removeprefix("memory-"))
         same = status == "0" and _hash(run, name) == expected
         if status == "0":
-            least = mib if least is None else min(least, mib)
+            min_mib = mib if min_mib is None else min(min_mib, mib)
             outcome = f"ran to the end, {_outputs(same)}"
         elif int(kills):
             outcome = "killed by the kernel for memory"
@@ -152,15 +152,17 @@ def _limits(run: JobRun, expected: str, environment: str) -> tuple[MemorySearch,
             outcome = f"did not end in {PATIENCE} times the time: reads its pages over and over"
         else:
             outcome = f"ended with status {status}"
-        steps.append(Fault(environment=environment, done=f"memory.max {mib} MiB", outcome=outcome, ok=same))
+        steps.append(
+            Fault(environment=environment, action=f"memory.max {mib} MiB", outcome=outcome, passed=same)
+        )
     same = _hash(run, "restarted") == expected
     restart = Fault(
         environment=environment,
-        done="SIGKILL while it infers, then started again",
+        action="SIGKILL while it infers, then started again",
         outcome=f"ran to the end, {_outputs(same)}",
-        ok=same,
+        passed=same,
     )
-    search = MemorySearch(of="process", least_mib=least, resolution_mib=PROCESS_STEP_MIB, steps=tuple(steps))
+    search = MemorySearch(of="process", min_mib=min_mib, resolution_mib=PROCESS_STEP_MIB, steps=tuple(steps))
     return search, restart
 
 
@@ -170,8 +172,8 @@ def find_min_memory(
     model: Path,
     inputs: Sequence[NDArray[Any]],
     *,
-    least_mib: int,
-    most_mib: int,
+    min_mib: int,
+    max_mib: int,
     resident_mib: int,
     timeout_s: float,
 ) -> MemorySearch:
@@ -179,8 +181,8 @@ def find_min_memory(
 
     Args:
         inputs: for each of the model's inputs an array (n, ...) of its own dtype.
-        least_mib: where the search ends at the latest, downwards.
-        most_mib: where it begins.
+        min_mib: where the search ends at the latest, downwards.
+        max_mib: where it begins.
         resident_mib: what the model's process is known to occupy: the search looks a little above it first.
         timeout_s: seconds of this machine for a boot.
     """
@@ -192,25 +194,27 @@ def find_min_memory(
         fits = run.outcome == "ended" and run.status == 0
         outcome = "ran to the end" if fits else _problem(run)
         environment = _board(device, mib, 1)
-        steps[mib] = Fault(environment=environment, done="boot, and run the model", outcome=outcome, ok=fits)
+        steps[mib] = Fault(
+            environment=environment, action="boot, and run the model", outcome=outcome, passed=fits
+        )
 
     began = time.monotonic()
-    attempt(most_mib)
+    attempt(max_mib)
     patience_s = min(timeout_s, PATIENCE * (time.monotonic() - began))
-    low, high = least_mib - BOARD_STEP_MIB, most_mib
+    low, high = min_mib - BOARD_STEP_MIB, max_mib
     pair = {_stepped(resident_mib + above, low, high) for above in ABOVE_RESIDENT_MIB}
     with ThreadPoolExecutor(2) as threads:
-        while steps[most_mib].ok and pair - steps.keys():
+        while steps[max_mib].passed and pair - steps.keys():
             list(threads.map(attempt, sorted(pair - steps.keys()), (patience_s, patience_s)))
-            high = min(mib for mib, step in steps.items() if step.ok)
-            low = max((mib for mib, step in steps.items() if not step.ok and mib < high), default=low)
+            high = min(mib for mib, step in steps.items() if step.passed)
+            low = max((mib for mib, step in steps.items() if not step.passed and mib < high), default=low)
             third = (high - low) / 3
             pair = {_stepped(low + third, low, high), _stepped(high - third, low, high)}
             if high - low <= BOARD_STEP_MIB:
                 break
     return MemorySearch(
         of="board",
-        least_mib=high if steps[most_mib].ok else None,
+        min_mib=high if steps[max_mib].passed else None,
         resolution_mib=BOARD_STEP_MIB,
         steps=tuple(steps[mib] for mib in sorted(steps)),
     )

@@ -66,14 +66,14 @@ def measure_board(
         ToolchainError: the board is not provisioned.
         StageError: the board, with ``config.most_memory_mib``, did not get to the end.
     """
-    image, device, most = find_image(), board_device(config.core), config.most_memory_mib
+    image, device, max_mib = find_image(), board_device(config.core), config.most_memory_mib
     with track("board", total=4, unit="parts") as advance:
         bench, outputs = run_bench(
             image,
             device,
             model,
             inputs,
-            memory_mib=most,
+            memory_mib=max_mib,
             samples=config.samples,
             inferences=config.inferences,
             timeout_s=timeout_s,
@@ -82,27 +82,29 @@ def measure_board(
         # One boot at a time here, two at a time there: together they keep two cores busy.
         with ThreadPoolExecutor(1) as thread:
             limits = thread.submit(
-                measure_limits, image, device, model, inputs, bench, memory_mib=most, timeout_s=timeout_s
+                measure_limits, image, device, model, inputs, bench, memory_mib=max_mib, timeout_s=timeout_s
             )
             board_memory = find_min_memory(
                 image,
                 device,
                 model,
                 inputs,
-                least_mib=config.least_memory_mib,
-                most_mib=most,
+                min_mib=config.least_memory_mib,
+                max_mib=max_mib,
                 resident_mib=bench.memory.resident_bytes >> 20,
                 timeout_s=timeout_s,
             )
             advance(1)
-            quotas = measure_quotas(image, device, model, inputs, bench, memory_mib=most, timeout_s=timeout_s)
+            quotas = measure_quotas(
+                image, device, model, inputs, bench, memory_mib=max_mib, timeout_s=timeout_s
+            )
             advance(1)
             process_memory, restart = limits.result()
             advance(1)
     run = BoardRun(
         device=device.name,
         title=f"{device.runtime} on an emulated board with a {device.cpu}",
-        memory_mib=most,
+        memory_mib=max_mib,
         nanoseconds_per_instruction=2,
         bench=bench,
         board_memory=board_memory,

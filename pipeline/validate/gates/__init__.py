@@ -23,7 +23,7 @@ def judged(report: Report, allowed: GatesConfig) -> Report:
     Raises:
         ConfigError: no gate applies.
     """
-    shift = report.shift and report.shift.judged(allowed.shift_drop_points)
+    shift = report.shift and report.shift.with_verdicts(allowed.shift_drop_points)
     return replace(report, shift=shift, verdicts=judge(report, allowed))
 
 

@@ -96,10 +96,10 @@ def faults(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     made = report.stability.faults if report.stability else ()
     if not made:
         return ()
-    bad = [fault for fault in made if not fault.ok]
+    bad = [fault for fault in made if not fault.passed]
     got = f"{len(made) - len(bad)} of {len(made)} ended well"
     if bad:
-        got += f"; {bad[0].done}: {bad[0].outcome}"
+        got += f"; {bad[0].action}: {bad[0].outcome}"
     return (_verdict("faults", not bad, got, "all"),)
 
 
@@ -109,17 +109,17 @@ def board(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     if found is None:
         return ()
     run, soak, most = found.run, found.run.bench.soak, allowed.bit_difference_steps
-    faults = [fault for fault in run.faults if not fault.ok]
+    faults = [fault for fault in run.faults if not fault.passed]
     constant = soak.changed_outputs == 0 and soak.hashes_equal and not soak.leaked_files
     equal = f"{found.samples - found.differing_samples} of {found.samples} equal"
     if found.differing_samples:
         equal += f", off by {found.largest_difference:.3g}"
-    least = run.process_memory.least_mib
+    least = run.process_memory.min_mib
     limit = "all equal, or within {most}" if most else "all equal"
     kept = f"{soak.changed_outputs} of {soak.inferences:,} differ, "
     kept += f"{len(run.faults) - len(faults)} of {len(run.faults)} faults ended well"
     if faults:
-        kept += f"; {faults[0].done}: {faults[0].outcome}"
+        kept += f"; {faults[0].action}: {faults[0].outcome}"
     verdicts = [
         Verdict(
             gate="board",

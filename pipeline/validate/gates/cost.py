@@ -53,11 +53,11 @@ def regression(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     verdicts = []
     for change in found.devices:
         ok = change.growth <= allowed.instruction_growth
-        counts = f"{change.ours.instructions:,} against {change.other.instructions:,}"
+        counts = f"{change.candidate.instructions:,} against {change.reference.instructions:,}"
         verdicts.append(
             Verdict(
                 gate="regression",
-                subject=f"instructions, {change.ours.device}",
+                subject=f"instructions, {change.candidate.device}",
                 outcome="passed" if ok else "failed",
                 got=f"{change.growth:+.2%} ({counts})",
                 allowed=f"up to {allowed.instruction_growth:+.1%}",

@@ -230,7 +230,7 @@ def shift(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     if report.shift is None:
         return ()
     margin = allowed.shift_drop_points
-    found = report.shift.judged(margin)
+    found = report.shift.with_verdicts(margin)
     shifts = [shift for shift in found.shifts if shift.pooled is not None]
     if not shifts:
         return ()

@@ -13,7 +13,9 @@ from pipeline.emulation.board.faults import MemorySearch
 from pipeline.emulation.board.run import BoardRun
 from pipeline.report.board import board_tables
 
-FAULT = Fault(environment="emulated board", done="memory.max 8 MiB", outcome="killed by the kernel", ok=False)
+FAULT = Fault(
+    environment="emulated board", action="memory.max 8 MiB", outcome="killed by the kernel", passed=False
+)
 RUN = BoardRun(
     device="rpi4",
     title="litert on an emulated board with a cortex-a72",
@@ -39,8 +41,8 @@ RUN = BoardRun(
         ),
         samples=256,
     ),
-    board_memory=MemorySearch(of="board", least_mib=80, resolution_mib=8, steps=()),
-    process_memory=MemorySearch(of="process", least_mib=None, resolution_mib=4, steps=(FAULT,)),
+    board_memory=MemorySearch(of="board", min_mib=80, resolution_mib=8, steps=()),
+    process_memory=MemorySearch(of="process", min_mib=None, resolution_mib=4, steps=(FAULT,)),
     faults=(),
 )
 

@@ -123,10 +123,10 @@ def test_a_ratio_stands_beside_its_control(report):
 def test_another_model_is_compared_figure_by_figure(report):
     slower = EmulatedCost(**{**vars(EMULATED), "instructions": 1_200_000})
     found = Against(
-        other_name="v1[red].tflite",
-        other=report.baseline,
-        ours=report.quantized,
-        devices=(InstructionChange(ours=slower, other=EMULATED),),
+        reference_name="v1[red].tflite",
+        reference=report.baseline,
+        candidate=report.quantized,
+        devices=(InstructionChange(candidate=slower, reference=EMULATED),),
         accuracy=report.accuracy,
         latency=report.latency,
     )

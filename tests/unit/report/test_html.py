@@ -183,7 +183,7 @@ def test_shifts_are_a_table_of_shift_by_severity(report):
         severities=(
             SeverityResult(severity=1, found=excess(-0.5)),
             SeverityResult(severity=4, found=excess(-5.5)),
-            SeverityResult(severity=5, found=excess(0.0), of_use=False),
+            SeverityResult(severity=5, found=excess(0.0), informative=False),
         ),
     )
     found = ShiftReport(samples=500, margin=1.0, tests=1, shifts=(shift,), left_out=(HOSTILE,))

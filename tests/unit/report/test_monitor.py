@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from deploy.monitor.advice import Advice
-from deploy.monitor.compare import Drift, Estimate, Item
+from deploy.monitor.compare import AccuracyEstimate, Drift, Item
 from deploy.monitor.statistics import InputCounts, Latency, OutputCounts, Statistics
 from pipeline.monitoring import Device
 from pipeline.report.monitor import device_table, drift_lines, drift_table, sparklines
@@ -121,7 +121,7 @@ def test_a_name_is_text_and_no_markup():
 
 
 def test_an_estimate_is_called_one_and_a_broken_sensor_has_none():
-    found = drift(item(), estimates=(Estimate("class", 0.93, 0.85, 0.88),))
+    found = drift(item(), estimates=(AccuracyEstimate("class", 0.93, 0.85, 0.88),))
 
     text = shown(drift_lines(found, (Advice("retrain", "inputs moved", "label some"),)))
     assert "suggests 85.0% to 88.0% now. An estimate without labels" in text

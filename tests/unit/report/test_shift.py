@@ -35,7 +35,7 @@ def result(name, points, verdict, source="corruption", levels=(), note=""):
         pooled=None if points is None else excess(points),
         verdict=verdict,
         severities=tuple(
-            SeverityResult(severity=at, found=excess(found), of_use=at < 5) for at, found in levels
+            SeverityResult(severity=at, found=excess(found), informative=at < 5) for at, found in levels
         ),
         note=note,
     )

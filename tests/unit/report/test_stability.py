@@ -52,11 +52,11 @@ def test_what_is_wrong_is_named():
 
 
 def test_each_fault_is_a_row():
-    fault = Fault(environment="host, one core", done="inference", outcome="other outputs", ok=False)
+    fault = Fault(environment="host, one core", action="inference", outcome="other outputs", passed=False)
     text = text_of(run_of(1), faults=(fault,))
     assert all(words in text for words in ("host, one core", "inference", "other outputs", "FAILED"))
 
 
 def test_no_line_is_too_wide():
-    fault = Fault(environment="host " * 9, done="inference " * 5, outcome="refused " * 20, ok=True)
+    fault = Fault(environment="host " * 9, action="inference " * 5, outcome="refused " * 20, passed=True)
     assert max(map(len, text_of(run_of(1), faults=(fault,)).splitlines())) <= 110

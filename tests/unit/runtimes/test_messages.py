@@ -9,9 +9,9 @@ import pytest
 from pipeline.runtimes.messages import (
     place_nodes,
     read_block,
+    read_concurrent_run,
     read_details,
     read_reply,
-    read_side_by_side,
     read_timing,
 )
 
@@ -78,7 +78,7 @@ def test_a_line_that_is_no_reply_is_refused(line: bytes) -> None:
 
 @pytest.mark.parametrize("found", [None, [], {}, {"latencies_us": "x"}, {"inputs": 3, "dtypes": {"a": 1}}])
 def test_an_answer_with_other_fields_than_asked_for_is_refused(found: Any) -> None:
-    readers = (read_details, read_side_by_side, lambda x: read_timing(x, 1.0), lambda x: read_block(x, 1))
+    readers = (read_details, read_concurrent_run, lambda x: read_timing(x, 1.0), lambda x: read_block(x, 1))
     for read in readers:
         with pytest.raises(ValueError, match=r"."):
             read(found)

@@ -79,7 +79,7 @@ def test_a_session_does_there_what_it_does_here_and_leaves_nothing(runtime, addi
         np.testing.assert_array_equal(session.run([SAMPLES])[0], SUMS)
         assert len(session.time([SAMPLES], runs=5, warmup_runs=2).latencies_us) == 5
         assert next(session.soak_blocks([SAMPLES], [60])).mismatches == 0
-        assert session.run_side_by_side([SAMPLES], interpreters=2, inferences=9).mismatches == 0
+        assert session.run_concurrent([SAMPLES], interpreters=2, inferences=9).mismatches == 0
         session.load(addition, threads=2)
         np.testing.assert_array_equal(session.run([SAMPLES])[0], SUMS)
         folders = [session._host.folder, Path(session._host.there)]

@@ -171,7 +171,7 @@ def test_soak_blocks_go_on_where_the_one_before_ended(addition: Path) -> None:
 
 def test_interpreters_side_by_side_give_the_same_outputs(addition: Path) -> None:
     with Session(LITERT, addition) as session:
-        found = session.run_side_by_side([SAMPLES], interpreters=3, inferences=30)
+        found = session.run_concurrent([SAMPLES], interpreters=3, inferences=30)
         alone = next(session.soak_blocks([SAMPLES], [30]))
     assert found.mismatches == 0
     assert set(found.output_sha256) == {alone.output_sha256}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.tasks.ranking import auc, average_precision, chance_area, figure, has_both
+from pipeline.tasks.ranking import auc, average_precision, chance_area, estimate, has_both
 
 
 def weighted_auc(scores, positive, weights):
@@ -69,6 +69,8 @@ def test_chance_stays_below_its_limit_as_often_as_it_says():
 def test_a_figure_is_in_points_and_reaches_further_the_rarer_the_positives():
     scores, rare, common = np.arange(100.0), np.arange(100) > 97, np.arange(100) > 50
 
-    assert figure("AUC", auc, scores, -scores, rare).quantized == 0
-    assert figure("AUC", auc, scores, scores, rare).reach > figure("AUC", auc, scores, scores, common).reach
+    assert estimate("AUC", auc, scores, -scores, rare).quantized == 0
+    assert (
+        estimate("AUC", auc, scores, scores, rare).reach > estimate("AUC", auc, scores, scores, common).reach
+    )
     assert (has_both(rare), has_both(rare[:90]), has_both(rare[98:])) == (True, False, False)

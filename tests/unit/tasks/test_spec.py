@@ -14,12 +14,12 @@ from models.ports import Port
 from models.task_rules import TASK_RULES, TaskRule
 from pipeline.tasks import losses, standing
 from pipeline.tasks.label_order import label_order
-from pipeline.tasks.regression import judge_regression, reduce_regression
+from pipeline.tasks.regression import evaluate_regression, reduce_regression
 from pipeline.tasks.scoring import against_chance, score_of
 from pipeline.tasks.spec import TASKS, TaskSpec
 from pipeline.training import fine_tuning
 from pipeline.training.keras_io import start_tensorflow
-from pipeline.validate.accuracy import Judge
+from pipeline.validate.accuracy import Evaluator
 
 # Raw targets of twelve samples, the activation and shape of an output, the task's targets as they are stored.
 IDS = np.arange(12) % 3
@@ -131,7 +131,7 @@ def counts(monkeypatch):
         loss=poisson,
         aim=losses.as_stored,
         reduce=reduce_regression,
-        judge=judge_regression,
+        evaluate=evaluate_regression,
     )
     monkeypatch.setitem(TASK_RULES, "counts", rule)
     monkeypatch.setitem(TASKS, "counts", spec)
@@ -175,7 +175,7 @@ def test_an_added_task_is_trained_scored_and_judged_by_its_row(counts):
     assert against_chance(counts, outputs, target, target).standing == "better"
     assert label_order(counts, outputs, target) is None  # one column has one order
 
-    judge = Judge(counts, seed=0)
-    judge.add(outputs, outputs + 0.1, target)
-    found = judge.finish()
+    evaluator = Evaluator(counts, seed=0)
+    evaluator.add(outputs, outputs + 0.1, target)
+    found = evaluator.finish()
     assert (found.task, found.samples, found.primary.name) == (counts, 200, "R2")

@@ -16,7 +16,7 @@ from pipeline.errors import InputError
 from pipeline.tasks.comparison import Comparison
 from pipeline.tasks.evidence import Chunk, merge
 from pipeline.tasks.spec import TASKS
-from pipeline.validate.accuracy import Judge
+from pipeline.validate.accuracy import Evaluator
 
 
 def drawn(task, samples=30, seed=5):
@@ -77,10 +77,10 @@ def test_the_same_model_twice_does_not_differ(task):
 @pytest.mark.parametrize("task", get_args(Task))
 def test_chunks_give_what_the_whole_gives(task):
     arrays = drawn(task)
-    judge = Judge(task, seed=3, from_logits=True)
+    evaluator = Evaluator(task, seed=3, from_logits=True)
     for rows in (slice(0, 7), slice(7, 8), slice(8, 30)):
-        judge.add(*(None if array is None else array[rows] for array in arrays))
-    parts = judge.finish()
+        evaluator.add(*(None if array is None else array[rows] for array in arrays))
+    parts = evaluator.finish()
     baseline, quantized, targets, inputs = arrays
     whole = compare(task, baseline, quantized, targets, inputs=inputs, seed=3, from_logits=True)
 
@@ -96,14 +96,14 @@ def test_an_influence_is_what_one_sample_more_does_to_the_difference(task):
     copies, samples = 300, 12
     arrays = drawn(task, samples)
 
-    def figures(extra):
+    def estimates(extra):
         index = np.concatenate([np.tile(np.arange(samples), copies), extra]).astype(int)
         chunk = Chunk(*(None if array is None else array[index] for array in arrays), from_logits=True)
         spec = TASKS[task]
-        return spec.judge(merge([spec.reduce(chunk)]), ()).figures
+        return spec.evaluate(merge([spec.reduce(chunk)]), ()).estimates
 
-    before = figures([])
-    after = figures([4])
+    before = estimates([])
+    after = estimates([4])
     for here, there in zip(before, after, strict=True):
         # The variance of R2 is taken as known, so that its influences are not quite its slopes.
         if here.influence is not None and not here.name.startswith(("R2", "explained")):
@@ -132,7 +132,7 @@ def test_what_cannot_be_paired_is_refused():
     with pytest.raises(InputError, match="needs the samples' inputs"):
         compare("reconstruction", good, good, None, seed=0)
     with pytest.raises(InputError, match="no samples to compare"):
-        Judge("binary", seed=0).finish()
+        Evaluator("binary", seed=0).finish()
 
 
 def test_a_label_that_names_no_class_is_refused_with_the_outputs_name():
@@ -148,12 +148,12 @@ def test_a_label_that_names_no_class_is_refused_with_the_outputs_name():
 @pytest.mark.parametrize(("what", "index"), [("float model's output", 0), ("int8 model's output", 1)])
 def test_an_output_that_is_not_finite_is_named_by_its_sample(what, index):
     arrays = list(drawn("regression", 9))
-    judge = Judge("regression", seed=0)
-    judge.add(*arrays)
+    evaluator = Evaluator("regression", seed=0)
+    evaluator.add(*arrays)
     arrays[index] = np.where(np.arange(9)[:, None] == 2, np.nan, arrays[index])
 
     with pytest.raises(InputError, match=f"the {what} for sample 11 is not finite"):
-        judge.add(*arrays)
+        evaluator.add(*arrays)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_dimensions_of_one_around_classes_do_not_matter():
 
 
 def test_logits_that_begin_like_probabilities_are_asked_about():
-    judge = Judge("binary", seed=0)
-    judge.add(np.array([[0.3]]), np.array([[0.3]]), np.array([1]))
+    evaluator = Evaluator("binary", seed=0)
+    evaluator.add(np.array([[0.3]]), np.array([[0.3]]), np.array([1]))
     with pytest.raises(InputError, match="begin as probabilities and go on as logits"):
-        judge.add(np.array([[4.0]]), np.array([[4.0]]), np.array([1]))
+        evaluator.add(np.array([[4.0]]), np.array([[4.0]]), np.array([1]))

@@ -23,18 +23,20 @@ def cost(instructions, device="rpi5"):
 
 
 def test_growth_is_a_share_of_the_other_model():
-    change = InstructionChange(ours=cost(1_030_000), other=cost(1_000_000))
+    change = InstructionChange(candidate=cost(1_030_000), reference=cost(1_000_000))
 
     assert change.growth == pytest.approx(0.03)
-    assert InstructionChange(ours=cost(970), other=cost(1000)).growth == pytest.approx(-0.03)
+    assert InstructionChange(candidate=cost(970), reference=cost(1000)).growth == pytest.approx(-0.03)
 
 
 def test_a_comparison_is_read_back_as_it_was_written(report):
     changes = (
-        InstructionChange(ours=cost(1001), other=cost(1000)),
-        InstructionChange(ours=cost(1050, "rpi4"), other=cost(1000, "rpi4")),
+        InstructionChange(candidate=cost(1001), reference=cost(1000)),
+        InstructionChange(candidate=cost(1050, "rpi4"), reference=cost(1000, "rpi4")),
     )
-    found = Against(other_name="v1.tflite", other=report.baseline, ours=report.quantized, devices=changes)
+    found = Against(
+        reference_name="v1.tflite", reference=report.baseline, candidate=report.quantized, devices=changes
+    )
 
     kept = TypeAdapter(Against)
     assert kept.validate_json(kept.dump_json(found)) == found

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.tasks.evidence import Figure, share
-from pipeline.validate.excess import Excess, PrimaryJudge, compare, pool
+from pipeline.tasks.evidence import Estimate, share
+from pipeline.validate.excess import Excess, PrimaryEvaluator, compare, pool
 
 SHIFTS, SEVERITIES = 19, 5
 
@@ -68,8 +68,8 @@ def test_two_sets_of_samples_add_their_variances():
 
 
 def test_a_metric_of_which_less_is_better_is_turned_round():
-    before = Figure(name="relative RMSE", baseline=5, quantized=6, influence=np.ones(10), better="lower")
-    after = Figure(name="relative RMSE", baseline=7, quantized=12, influence=np.ones(10), better="lower")
+    before = Estimate(name="relative RMSE", baseline=5, quantized=6, influence=np.ones(10), better="lower")
+    after = Estimate(name="relative RMSE", baseline=7, quantized=12, influence=np.ones(10), better="lower")
     found = excess(before, after)
     assert found.difference == -5
     assert found.excess == -4
@@ -78,9 +78,9 @@ def test_a_metric_of_which_less_is_better_is_turned_round():
 def test_severities_are_pooled_by_sample():
     rng = np.random.default_rng(0)
     answers = right(rng, 400, 0.8)
-    figures = [share("top-1", answers, flipped(rng, answers, rate)) for rate in (0.05, 0.1, 0.15)]
-    pooled = pool(figures)
-    np.testing.assert_allclose(pooled.quantized, np.mean([figure.quantized for figure in figures]))
+    estimates = [share("top-1", answers, flipped(rng, answers, rate)) for rate in (0.05, 0.1, 0.15)]
+    pooled = pool(estimates)
+    np.testing.assert_allclose(pooled.quantized, np.mean([estimate.quantized for estimate in estimates]))
     np.testing.assert_allclose(pooled.influence.mean(), pooled.quantized - pooled.baseline, atol=1e-9)
 
 
@@ -148,11 +148,11 @@ def test_a_loss_of_six_points_is_found():
 
 def test_what_is_known_of_the_outputs_is_taken_over():
     """Logits that happen to look like probabilities under a shift stay logits."""
-    judge = PrimaryJudge("classification", seed=0)
-    judge.tell(True)
+    evaluator = PrimaryEvaluator("classification", seed=0)
+    evaluator.set_logits(True)
     outputs = np.array([[0.0, 1.0], [1.0, 0.0]])
-    judge.add(outputs, outputs, np.array([1, 0]))
-    assert judge.is_logits is True
-    figure, _ = judge.primary()
-    assert figure.name == "top-1"
-    assert figure.baseline == 100
+    evaluator.add(outputs, outputs, np.array([1, 0]))
+    assert evaluator.is_logits is True
+    estimate, _ = evaluator.primary()
+    assert estimate.name == "top-1"
+    assert estimate.baseline == 100

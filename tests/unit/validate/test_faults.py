@@ -13,11 +13,11 @@ from pipeline.runtimes.runtime import host_runtime
 from pipeline.validate.faults import (
     FAULTS,
     Case,
+    edge_case_inputs,
     inject_faults,
-    killed,
     make_case,
-    side_by_side,
-    strange_inputs,
+    recover_from_crash,
+    run_concurrently,
 )
 from pipeline.validate.model_under_test import Golden, InputSpec, ModelUnderTest
 
@@ -57,25 +57,25 @@ def case(tiny_tflite: bytes, tmp_path: Path) -> Case:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_sound_model_stands_each_fault(fault: Callable[[Case], tuple[Fault, ...]], case: Case) -> None:
     for entry in fault(case):
-        assert entry.ok, entry
+        assert entry.passed, entry
         assert entry.outcome
 
 
 def test_a_kill_is_seen_and_the_next_process_answers_alike(case: Case) -> None:
-    [entry] = killed(case)
+    [entry] = recover_from_crash(case)
     assert entry.outcome.startswith("killed; after ")
     assert entry.outcome.endswith("the same outputs again")
 
 
-@pytest.mark.parametrize("fault", [side_by_side, killed])
+@pytest.mark.parametrize("fault", [run_concurrently, recover_from_crash])
 def test_other_outputs_are_no_success(fault: Callable[[Case], tuple[Fault, ...]], case: Case) -> None:
-    assert not any(entry.ok for entry in fault(replace(case, output_sha256="0" * 64)))
+    assert not any(entry.passed for entry in fault(replace(case, output_sha256="0" * 64)))
 
 
 def test_a_worker_that_dies_of_one_input_is_named_and_the_others_go_on(case: Case) -> None:
-    entries = strange_inputs(replace(case, runtime=Fragile("litert", LITERT.version)))
-    failed = [entry for entry in entries if not entry.ok]
-    assert [entry.done for entry in failed] == ["all largest inputs"]
+    entries = edge_case_inputs(replace(case, runtime=Fragile("litert", LITERT.version)))
+    failed = [entry for entry in entries if not entry.passed]
+    assert [entry.action for entry in failed] == ["all largest inputs"]
     assert "SIGABRT" in failed[0].outcome
     assert len(entries) == 6
 
@@ -87,5 +87,5 @@ def test_a_sound_model_stands_every_fault(tiny_tflite: bytes, tmp_path: Path) ->
     found = inject_faults(
         model, data=None, inputs=InputSpec((), 16, 0), interpreters=2, threads=(1, 2), out=out
     ).found
-    assert [fault for fault in found if not fault.ok] == []
+    assert [fault for fault in found if not fault.passed] == []
     assert len(found) >= 12

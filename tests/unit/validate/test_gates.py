@@ -275,7 +275,7 @@ def test_differing_bits_warn_within_the_allowed_steps_and_fail_beyond(steps, mos
 
 
 def test_a_fault_that_ends_badly_fails_and_is_named(report):
-    bad = Fault(environment="host", done="a kill", outcome="other outputs", ok=False)
+    bad = Fault(environment="host", action="a kill", outcome="other outputs", passed=False)
     faults = (*report.stability.faults, bad)
     judged = replace(report, stability=replace(report.stability, faults=faults))
 

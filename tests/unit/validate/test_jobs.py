@@ -9,13 +9,13 @@ from functools import partial
 import pytest
 
 from pipeline.errors import StageError
-from pipeline.validate.jobs import run_all
+from pipeline.validate.jobs import run_parallel
 
 
 def test_results_come_in_the_order_of_the_jobs():
     jobs = [partial(lambda value: time.sleep((5 - value) / 100) or value, value) for value in range(5)]
 
-    assert run_all("measure", jobs) == [0, 1, 2, 3, 4]
+    assert run_parallel("measure", jobs) == [0, 1, 2, 3, 4]
 
 
 def test_the_first_failure_ends_the_rest():
@@ -29,6 +29,6 @@ def test_the_first_failure_ends_the_rest():
         time.sleep(0.02)
 
     with pytest.raises(StageError, match="it broke"):
-        run_all("measure", [fail, *[job] * wanted])
+        run_parallel("measure", [fail, *[job] * wanted])
 
     assert len(started) < wanted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.validate.excess import PrimaryJudge, compare
+from pipeline.validate.excess import PrimaryEvaluator, compare
 from pipeline.validate.priors import class_weights, under_prior
 
 NAMES = ("cat", "dog", "owl")
@@ -15,9 +15,9 @@ INT8 = np.array([0, 0, 0, 1, 1, 1, 0, 0])
 
 
 def judged(labels=LABELS, before=FLOAT, after=INT8):
-    judge = PrimaryJudge("classification", seed=0, from_logits=False)
-    judge.add(np.eye(3)[before], np.eye(3)[after], labels)
-    return judge.kept, judge.primary()[0]
+    evaluator = PrimaryEvaluator("classification", seed=0, from_logits=False)
+    evaluator.add(np.eye(3)[before], np.eye(3)[after], labels)
+    return evaluator.kept, evaluator.primary()[0]
 
 
 def test_a_class_made_five_times_as_frequent_counts_five_times():

@@ -64,6 +64,26 @@ def test_a_report_from_before_versions_still_opens():
     assert {shift.verdict for shift in found.shift.shifts if shift.pooled is None} == {"skipped"}
 
 
+def test_fields_that_had_other_names_in_version_1_are_read():
+    values = json.loads(VERSION_0.read_text())
+    fault = {"environment": "emulated board", "done": "memory.max 8 MiB", "outcome": "killed", "ok": False}
+    search = {"of": "board", "least_mib": 80, "resolution_mib": 8, "steps": [fault]}
+    change = {"ours": {"device": "rpi4"}, "other": {"device": "rpi4"}}
+    values |= {
+        "board": {"board_memory": search},
+        "against": {"other_name": "v1.tflite", "other": {}, "ours": {}, "devices": [change]},
+    }
+    found = migrated(values)
+
+    assert found["board"]["board_memory"]["min_mib"] == 80
+    [step] = found["board"]["board_memory"]["steps"]
+    assert (step["action"], step["passed"]) == ("memory.max 8 MiB", False)
+    assert found["against"].keys() == {"reference_name", "reference", "candidate", "devices"}
+    assert found["against"]["devices"][0].keys() == {"candidate", "reference"}
+    [*_, severity] = found["shift"]["shifts"][0]["severities"]
+    assert "informative" in severity
+
+
 def test_a_report_from_before_versions_is_written_in_the_current_one(tmp_path):
     found = read_report(VERSION_0)
     write_report(found, tmp_path / "report.json")

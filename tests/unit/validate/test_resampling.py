@@ -9,7 +9,7 @@ import pytest
 from comparing import compare
 
 from pipeline.tasks.comparison import Metric
-from pipeline.tasks.evidence import Figure, mean, share
+from pipeline.tasks.evidence import Estimate, mean, share
 from pipeline.validate.resampling import MOST_UNITS, shown, with_intervals
 
 TRIALS = 120
@@ -105,11 +105,11 @@ def test_few_samples_without_a_flip_are_no_certainty():
 
 
 def test_a_figure_without_influence_has_no_interval():
-    figures = [
-        Figure(name="largest error", baseline=1.0, quantized=3.0, influence=None),
+    estimates = [
+        Estimate(name="largest error", baseline=1.0, quantized=3.0, influence=None),
         share("top-1", np.array([True, False]), np.array([True, True])),
     ]
-    largest, top = with_intervals(figures, seed=0, bootstrap=100)
+    largest, top = with_intervals(estimates, seed=0, bootstrap=100)
 
     assert (largest.difference, largest.low, largest.high) == (2.0, None, None)
     assert top.low is not None
@@ -117,8 +117,8 @@ def test_a_figure_without_influence_has_no_interval():
 
 def test_equal_models_differ_by_nothing_and_not_by_the_order_of_additions():
     before = np.random.default_rng(0).random(1000)
-    figures = [mean("loss", before, np.nextafter(before, 1), unit="nats")]
-    (metric,) = with_intervals(figures, seed=0, bootstrap=100)
+    estimates = [mean("loss", before, np.nextafter(before, 1), unit="nats")]
+    (metric,) = with_intervals(estimates, seed=0, bootstrap=100)
 
     assert metric.baseline == metric.quantized
     assert metric.difference == metric.low == metric.high == 0

@@ -14,7 +14,7 @@ from pipeline.errors import ConfigError, InputError
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.samples import Samples
 from pipeline.validate.model_under_test import OutputSpec
-from pipeline.validate.shift import both_models, judge_clean, measure_shift
+from pipeline.validate.shift import both_models, evaluate_clean, measure_shift
 from pipeline.validate.shift_results import ShiftReport
 
 TO_UNIT = (Transform(scale=(1 / 255,)),)
@@ -76,7 +76,7 @@ def night(tmp_path_factory, store_dataset):
 
 def measure(data, answer, judging=CLASSES, own=None, whole=None, **config):
     found = measure_shift(data, judging, answer, ShiftConfig(**config), seed=0, own=own, whole=whole)
-    return found.judged(GatesConfig().shift_drop_points)
+    return found.with_verdicts(GatesConfig().shift_drop_points)
 
 
 def named(report):
@@ -132,7 +132,7 @@ def test_only_the_shifts_and_severities_that_are_asked_for_are_measured(samples)
 
 def test_class_priors_take_all_answers_where_there_are_more(samples):
     inputs = samples.model_inputs()
-    whole = judge_clean(samples, CLASSES, *honest(inputs), seed=0)
+    whole = evaluate_clean(samples, CLASSES, *honest(inputs), seed=0)
     report = measure(samples, honest, whole=whole, samples=50, shifts=("fog",))
     assert {shift.source: shift.samples for shift in report.shifts} == {"corruption": 50, "class prior": 399}
     assert named(report)["b x5"].source == "class prior"
@@ -156,7 +156,7 @@ def test_severities_at_which_float_itself_fails_are_not_judged(samples):
         return [found], [found[:, ::-1] if inputs[0].mean() > 0.45 else found]
 
     report = measure(samples, answer, shifts=("brightness",))
-    assert [level.of_use for level in named(report)["brightness"].severities][::4] == [True, False]
+    assert [level.informative for level in named(report)["brightness"].severities][::4] == [True, False]
     report = measure(samples, answer, shifts=("brightness",), severities=(5,))
     assert named(report)["brightness"].verdict == "skipped"
     assert "itself fails" in named(report)["brightness"].note
@@ -268,6 +268,6 @@ def test_a_severity_at_which_float_is_at_chance_is_not_judged(samples):
 
     report = measure(first, answer, OutputSpec(("classification",), ("",), (False,)), shifts=("brightness",))
     levels = named(report)["brightness"].severities
-    assert levels[0].of_use
-    assert not levels[4].of_use
+    assert levels[0].informative
+    assert not levels[4].informative
     assert "not measurably better than chance" in levels[4].note

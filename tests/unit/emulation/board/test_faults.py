@@ -20,19 +20,19 @@ def _run(**outputs: str) -> JobRun:
 
 def test_each_attempt_says_what_ended_it():
     search, restart = _limits(_run(restarted="a", memory_28="a"), "a", "board")
-    assert search.least_mib == 28
+    assert search.min_mib == 28
     assert [step.outcome.split(":")[0] for step in search.steps] == [
         "killed by the kernel for memory",
         "did not end in 6 times the time",
         "ran to the end, outputs the same",
     ]
-    assert restart.ok
+    assert restart.passed
 
 
 def test_other_outputs_after_a_restart_or_in_little_memory_are_no_success():
     search, restart = _limits(_run(restarted="b", memory_28="b"), "a", "board")
-    assert not restart.ok
-    assert not search.steps[-1].ok
+    assert not restart.passed
+    assert not search.steps[-1].passed
     assert "DIFFER" in search.steps[-1].outcome
 
 

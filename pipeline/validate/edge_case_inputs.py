@@ -16,7 +16,7 @@ BEYOND = 10
 """How many times its ordinary range a float input is driven to."""
 
 
-def odd_inputs(ordinary: list[NDArray[Any]], details: ModelDetails) -> dict[str, list[NDArray[Any]]]:
+def make_edge_cases(ordinary: list[NDArray[Any]], details: ModelDetails) -> dict[str, list[NDArray[Any]]]:
     """Return edge-case inputs by name, each with an array (4, ...) per input in its dtype.
 
     Args:

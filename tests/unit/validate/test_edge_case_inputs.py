@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from pipeline.runtimes.session import ModelDetails, Tensor
-from pipeline.validate.odd_inputs import odd_inputs
+from pipeline.validate.edge_case_inputs import make_edge_cases
 
 
 def made(array: np.ndarray, scale: float | None) -> dict[str, list[np.ndarray]]:
     tensor = Tensor("x", (1, *array.shape[1:]), array.dtype.name, scale, 0 if scale else None)
-    return odd_inputs([array], ModelDetails((tensor,), (), (), 0, 0.0))
+    return make_edge_cases([array], ModelDetails((tensor,), (), (), 0, 0.0))
 
 
 @pytest.mark.parametrize(
