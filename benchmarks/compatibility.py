@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TABLE = Path(__file__).parents[1] / "pipeline" / "validate" / "compatibility.toml"
 PROBE = Path(__file__).with_name("compatibility_probe.py")
 DISTRIBUTIONS = {"tflite-runtime": "tflite-runtime", "litert": "ai-edge-litert"}
-MOST_VERSIONS = 32
+MAX_VERSIONS = 32
 HEAD = """\
 # Which builtin operators each released runtime has, asked of the runtimes themselves, CPython 3.11, x86-64:
 # python benchmarks/compatibility.py
@@ -95,7 +95,7 @@ def ask_about(path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as questions:
         for operator in sorted(layout.names("BuiltinOperator").values()):
             if operator not in {"CUSTOM", "DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES"}:
-                for version in range(1, MOST_VERSIONS + 1):
+                for version in range(1, MAX_VERSIONS + 1):
                     questions.writestr(f"operator/{operator}/{version}", name_operator(operator, version))
         for operator, dtypes in CASES.items():
             for dtype in dtypes:
@@ -144,7 +144,7 @@ def versions_of(yes: list[str]) -> dict[str, str]:
         if kind == "operator":
             versions.setdefault(operator, set()).add(int(version))
     for operator, known in versions.items():
-        if known != set(range(min(known), max(known) + 1)) or max(known) == MOST_VERSIONS:
+        if known != set(range(min(known), max(known) + 1)) or max(known) == MAX_VERSIONS:
             sys.exit(f"{operator}: versions {sorted(known)}, which the table cannot say")
     return {operator: f"{min(known)}-{max(known)}" for operator, known in versions.items()}
 

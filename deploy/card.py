@@ -25,7 +25,7 @@ LICENSES = frozenset(
         "postgresql", "unlicense", "wtfpl", "zlib",
     }
 )  # fmt: skip
-MOST_LABELS = 100
+MAX_LABELS = 100
 # What Markdown gives a meaning to: anywhere, in an address, and at the start of a line.
 _MEANING = re.compile(r"[\\`*_\[\]{}#|~$@]|:(?! )|(?<=[A-Za-z])\.(?=[A-Za-z])|^\d+[.)](?=\s|$)|^[-+=]")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -46,8 +46,8 @@ def card(facts: ReleaseFacts) -> str:
     return environment.from_string(template).render(
         facts=facts,
         front_matter=front_matter(facts),
-        labels=facts.labels[:MOST_LABELS],
-        more_labels=max(len(facts.labels) - MOST_LABELS, 0),
+        labels=facts.labels[:MAX_LABELS],
+        more_labels=max(len(facts.labels) - MAX_LABELS, 0),
         losing=[shift for shift in facts.shifts if shift.loses],
         unclear=[shift for shift in facts.shifts if not shift.loses],
         difference=_difference,

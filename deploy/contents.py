@@ -28,11 +28,11 @@ REPORTS = ("report.json", "report.txt", "report.html")
 # Where the .deb is: it holds the manifest, so the manifest cannot hold its hash.
 DEBIAN_FOLDER = "raspberrypi"
 
-MOST_FILES = 4096
-MOST_BYTES = 4 << 30
-MOST_FOLDERS_DEEP = 16
+MAX_FILES = 4096
+MAX_BYTES = 4 << 30
+MAX_FOLDER_DEPTH = 16
 # Whole files that are read into memory.
-MOST_TEXT_BYTES = 4 << 20
+MAX_TEXT_BYTES = 4 << 20
 MEND = "get the release again from where it was built"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
@@ -78,7 +78,7 @@ def _walk(folder: Path, below: str) -> Iterator[str]:
             name = f"{path}/{entry.name}".lstrip("/")
             _refuse_name(folder, name)
             about = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(about.st_mode) and name.count("/") < MOST_FOLDERS_DEEP:
+            if stat.S_ISDIR(about.st_mode) and name.count("/") < MAX_FOLDER_DEPTH:
                 waiting.append(name)
                 continue
             if not stat.S_ISREG(about.st_mode):
@@ -86,7 +86,7 @@ def _walk(folder: Path, below: str) -> Iterator[str]:
                 raise SignatureError(msg)
             files, size = files + 1, size + about.st_size
             is_text = name in (MANIFEST, CHECKSUMS, SIGNATURE)
-            if files > MOST_FILES or size > MOST_BYTES or (is_text and about.st_size > MOST_TEXT_BYTES):
+            if files > MAX_FILES or size > MAX_BYTES or (is_text and about.st_size > MAX_TEXT_BYTES):
                 msg = f"{folder / name}: more than a release can hold; {MEND}"
                 raise SignatureError(msg)
             yield name
@@ -94,8 +94,8 @@ def _walk(folder: Path, below: str) -> Iterator[str]:
 
 def _at_most(entries: Iterable[os.DirEntry[str]], folder: Path) -> Iterator[os.DirEntry[str]]:
     for count, entry in enumerate(entries):
-        if count == MOST_FILES:
-            msg = f"{folder}: more than the {MOST_FILES} files that a release can hold; {MEND}"
+        if count == MAX_FILES:
+            msg = f"{folder}: more than the {MAX_FILES} files that a release can hold; {MEND}"
             raise SignatureError(msg)
         yield entry
 

@@ -31,15 +31,15 @@ def compress(content: bytes) -> bytes:
         msg = f"a model of {len(content):,} bytes is too large for a download; at most {MAX_BYTES:,}"
         raise DeployError(msg)
     searches = _SEARCHES if len(content) <= SMALL_BYTES else _SEARCHES[:1]
-    frames = [_compress(content, least_match, strategy) for least_match, strategy in searches]
+    frames = [_compress(content, min_match, strategy) for min_match, strategy in searches]
     return min(frames, key=len)
 
 
-def _compress(content: bytes, least_match: int, strategy: int) -> bytes:
+def _compress(content: bytes, min_match: int, strategy: int) -> bytes:
     parameters = zstandard.ZstdCompressionParameters.from_level(
         LEVEL,
         source_size=len(content),
-        min_match=least_match,
+        min_match=min_match,
         strategy=strategy,
         write_checksum=1,
         write_content_size=1,

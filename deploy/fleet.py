@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     Open: TypeAlias = Callable[[str], Transport]
 
-MOST_FILE_BYTES = 1 << 20
-MOST_ADDRESS_CHARS = 300
+MAX_FILE_BYTES = 1 << 20
+MAX_ADDRESS_CHARS = 300
 
 State = Literal["under way", "installed", "already active", "rolled back", "answered", "failed", "not begun"]
 
@@ -69,13 +69,13 @@ def roll_out(
     *,
     parallel: int = 4,
     canary: int = 1,
-    most_failures: int = 1,
+    max_failures: int = 1,
     on_change: Change,
 ) -> tuple[Outcome, ...]:
     """Do the work on every device, and return the outcomes in the order of the addresses.
 
     The first ``canary`` devices go first; the others wait for them, and none is started if one of
-    them failed. After the ``most_failures``-th failure among the others no more are started, and those
+    them failed. After the ``max_failures``-th failure among the others no more are started, and those
     that are under way end.
 
     Args:
@@ -83,7 +83,7 @@ def roll_out(
         work: called in a thread of its own; what it raises is the device's failure.
         parallel: how many are under way at a time, at least 1.
         canary: 0: there is none.
-        most_failures: at least 1.
+        max_failures: at least 1.
         on_change: hears of every device that begins, ends or is not begun, always in this thread.
 
     Raises:
@@ -97,7 +97,7 @@ def roll_out(
         failed = [one.address for one in done.values() if one.state == "failed"]
         why = f"{failed[0]}, which was to try it first, failed" if failed else ""
         if not failed:
-            _phase(others, work, parallel, most_failures, done, on_change)
+            _phase(others, work, parallel, max_failures, done, on_change)
             count = sum(one.state == "failed" for one in done.values())
             why = f"{count} {'device' if count == 1 else 'devices'} failed before"
     except KeyboardInterrupt:
@@ -111,7 +111,7 @@ def _phase(
     addresses: Sequence[str],
     work: Work,
     parallel: int,
-    most_failures: int,
+    max_failures: int,
     done: dict[str, Outcome],
     on_change: Change,
 ) -> None:
@@ -121,7 +121,7 @@ def _phase(
     failures = 0
     try:
         while True:
-            for address in islice(waiting, parallel - len(running) if failures < most_failures else 0):
+            for address in islice(waiting, parallel - len(running) if failures < max_failures else 0):
                 on_change(Outcome(address=address, state="under way"))
                 future: Future[Outcome] = Future()
                 running[future] = address
@@ -182,14 +182,14 @@ def read_addresses(path: Path, opened: Open = open_transport) -> tuple[str, ...]
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MOST_FILE_BYTES + 1)
+            content = file.read(MAX_FILE_BYTES + 1)
         text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) else "not a text file in UTF-8"
         msg = f"{path}: {said}; write a file with one address of a device a line"
         raise DeployError(msg) from error
-    if len(content) > MOST_FILE_BYTES:
-        msg = f"{path}: more than {MOST_FILE_BYTES >> 20} MiB; split it into files of one fleet each"
+    if len(content) > MAX_FILE_BYTES:
+        msg = f"{path}: more than {MAX_FILE_BYTES >> 20} MiB; split it into files of one fleet each"
         raise DeployError(msg)
     found: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -217,7 +217,7 @@ def each_once(addresses: Iterable[str], opened: Open = open_transport) -> tuple[
     """
     found: dict[str, None] = {}
     for address in addresses:
-        if len(address) > MOST_ADDRESS_CHARS:
+        if len(address) > MAX_ADDRESS_CHARS:
             msg = f"{address[:40]!r}... is no address of a device: it has {len(address):,} characters"
             raise AddressError(msg)
         found[str(opened(address))] = None

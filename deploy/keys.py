@@ -27,7 +27,7 @@ SECRETS = (SIGNING_KEY, SIGNING_PASSWORD)
 PUBLIC_KEY = "EDGE_PIPELINE_PUBLIC_KEY"
 CURVES = ("secp256r1", "secp384r1", "secp521r1")  # those that the library takes
 KEYGEN = "make a pair with: pipeline keygen"
-MOST_KEY_BYTES = 64 << 10
+MAX_KEY_BYTES = 64 << 10
 # PEM text, or base64 of a key's length.
 _KEY_TEXT = re.compile(r"-----|PRIVATE KEY|\n|\A[A-Za-z0-9+/=\s]{64,}\Z")
 _FIRST_FOLDER = re.compile(r"/*[^/\n]+(?=/)")
@@ -194,7 +194,7 @@ def _key_text(source: Path | str, variable: str) -> tuple[bytes, str]:
         return source.encode(), where
     try:
         with Path(source).open("rb") as stream:
-            return stream.read(MOST_KEY_BYTES), where
+            return stream.read(MAX_KEY_BYTES), where
     except (OSError, ValueError) as error:
         msg = f"{where}: {getattr(error, 'strerror', None) or 'no path'}; {KEYGEN}"
         raise DeployError(msg) from None  # the text of the cause holds what is in the variable

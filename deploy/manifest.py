@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "manifest.json"
-MOST_SHOWN = 100  # characters of a name that a file states
+MAX_SHOWN = 100  # characters of a name that a file states
 
 # One word in a device's shell and one name in a folder, whatever it is put beside.
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -202,7 +202,7 @@ def read_release(folder: Path) -> Release:
         raise DeployError(msg) from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])[:MOST_SHOWN]
+        where = ".".join(str(part) for part in first["loc"])[:MAX_SHOWN]
         where = where if where.isprintable() else repr(where)
         msg = f"{path}: {where + ': ' if where else ''}{first['msg']}; build the release again"
         raise DeployError(msg) from error

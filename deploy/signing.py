@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, ValidationError
 
 from deploy.contents import (
+    MAX_TEXT_BYTES,
     MEND,
-    MOST_TEXT_BYTES,
     SIGNATURE,
     check_expiry,
     check_manifest,
@@ -170,7 +170,7 @@ class _Statement(Record):
 def _signature_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
-            return stream.read(MOST_TEXT_BYTES + 1)
+            return stream.read(MAX_TEXT_BYTES + 1)
     except OSError as error:
         msg = f"{path}: {error.strerror}; {MEND}"
         raise DeployError(msg) from error

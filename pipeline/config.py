@@ -138,11 +138,13 @@ class InputPreprocessing(Section):
 class PreprocessingConfig(InputPreprocessing):
     """The same for all inputs, and in sections of their own for some: ``[preprocessing.NAME]``.
 
-    ``balance`` gives each feature of a vector or series a scale of its own where their ranges differ much.
+    ``standardize`` gives each feature of a vector or series its own scale where their ranges differ much.
     ``per_input`` has the sections of inputs by name; in TOML every table in ``[preprocessing]`` is one.
     """
 
-    balance: bool = True
+    renamed: ClassVar[dict[str, str]] = {"balance": "standardize"}
+
+    standardize: bool = True
     per_input: dict[str, InputPreprocessing] = {}
 
     @model_validator(mode="before")
@@ -181,12 +183,14 @@ class TrainingConfig(Section):
 class CalibrationConfig(Section):
     """How many training samples the converter's representative data set has.
 
-    ``field`` is a file of statistics from devices, as ``pipeline monitor --save`` writes it: training samples
-    are then chosen so that they are distributed as the inputs in the field are.
+    ``field_statistics`` is a file of statistics from devices, as ``pipeline monitor --save`` writes it:
+    training samples are then chosen so that they are distributed as the inputs in the field are.
     """
 
+    renamed: ClassVar[dict[str, str]] = {"field": "field_statistics"}
+
     samples: Count = 256
-    field: Path | None = None
+    field_statistics: Path | None = None
 
 
 class ShiftConfig(Section):
@@ -228,15 +232,20 @@ class BoardConfig(Section):
         core: the device of ``pipeline device list`` whose core the board has.
         samples: of the test set, judged on the board.
         inferences: of the soak there.
-        least_memory_mib: where the search for the minimum memory starts.
-        most_memory_mib: where it ends, and what the other runs have.
+        min_memory_mib: where the search for the minimum memory starts.
+        max_memory_mib: where it ends, and what the other runs have.
     """
+
+    renamed: ClassVar[dict[str, str]] = {
+        "least_memory_mib": "min_memory_mib",
+        "most_memory_mib": "max_memory_mib",
+    }
 
     core: str = "rpi4"
     samples: Annotated[int, Field(ge=64)] = 256
     inferences: Annotated[int, Field(ge=64)] = 1000
-    least_memory_mib: Annotated[int, Field(ge=32)] = 64
-    most_memory_mib: Annotated[int, Field(ge=64)] = 512
+    min_memory_mib: Annotated[int, Field(ge=32)] = 64
+    max_memory_mib: Annotated[int, Field(ge=64)] = 512
 
 
 class ValidateConfig(Section):
@@ -280,12 +289,12 @@ class GatesConfig(Section):
         instruction_growth: most growth of emulated instructions against ``--against``, as a share.
         inconclusive: whether a gate without enough evidence warns or fails the build.
         process_memory_mib: most memory that the model's process may need on the emulated board; None: any.
-        oldest_runtime: the oldest runtime that has to have the model's operators; empty asks for none.
+        min_runtime: the oldest runtime that has to have the model's operators; empty asks for none.
         allow_chance: whether to continue although the float model is no better than chance, or its labels or
             preprocessing look wrong.
     """
 
-    renamed: ClassVar[dict[str, str]] = {"ask": "enabled"}
+    renamed: ClassVar[dict[str, str]] = {"ask": "enabled", "oldest_runtime": "min_runtime"}
 
     enabled: tuple[Annotated[GateName, renamed_value("the gate", OLD_GATES)], ...] = get_args(GateName)
     accuracy_drop_points: Annotated[float, Field(gt=0)] = 1.0
@@ -301,7 +310,7 @@ class GatesConfig(Section):
     instruction_growth: Annotated[float, Field(ge=0)] = 0.005
     inconclusive: Literal["warn", "fail"] = "warn"
     process_memory_mib: Annotated[int, Field(ge=1)] | None = None
-    oldest_runtime: Annotated[str, Field(pattern=r"^((tflite-runtime|litert) \d+(\.\d+)+)?$")] = ""
+    min_runtime: Annotated[str, Field(pattern=r"^((tflite-runtime|litert) \d+(\.\d+)+)?$")] = ""
     allow_chance: bool = False
 
     @field_validator("enabled")

@@ -17,7 +17,7 @@ from deploy.monitor.advice import Advice, advise
 from deploy.monitor.collect import collect, collect_days
 from deploy.monitor.compare import FALSE_ALARMS, Drift, Item, check_same_model, compare, compare_latency
 from deploy.monitor.period import after, latest, merged
-from deploy.monitor.statistics import MOST_BYTES, Statistics, read_devices, read_statistics
+from deploy.monitor.statistics import MAX_BYTES, Statistics, read_devices, read_statistics
 from deploy.signing import verify_release
 from pipeline.content import write_whole
 from pipeline.emulation.board.addresses import is_device, open_device
@@ -357,7 +357,7 @@ def _read(path: Path) -> Statistics:
 def _bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
-            return stream.read(MOST_BYTES + 1)
+            return stream.read(MAX_BYTES + 1)
     except OSError as error:
         msg = f"{path}: {error.strerror}; give a file of statistics, as pipeline monitor --save writes it"
         raise InputError(msg) from error

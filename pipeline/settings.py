@@ -105,7 +105,8 @@ def _locate(raw: dict[str, Any], folder: Path) -> None:
             ("model", "path"),
             ("model", "weights"),
             ("data", "source"),
-            ("calibration", "field"),
+            ("calibration", "field_statistics"),
+            ("calibration", "field"),  # its old name
             ("validate", "against"),
             ("release", "public_key"),
         )

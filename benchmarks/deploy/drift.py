@@ -27,7 +27,7 @@ from deploy.device.observe import Observer
 from deploy.monitor.compare import compare
 from deploy.monitor.statistics import Statistics, read_statistics
 from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel
-from pipeline.release.drift_reference import MOST_SAMPLES, Answered, answer, count, make_contract
+from pipeline.release.drift_reference import MAX_SAMPLES, Answered, answer, count, make_contract
 from pipeline.samples import Samples
 from pipeline.validate.corruptions import suite
 
@@ -157,7 +157,7 @@ class Trial:
 
     def _split(self, clean: Answered, seed: int) -> tuple[Statistics, NDArray[np.int64]]:
         order = np.random.default_rng([1, seed]).permutation(len(self.labels))
-        most = min(MOST_SAMPLES, len(order) // 2)
+        most = min(MAX_SAMPLES, len(order) // 2)
         mine, others = order[:most], order[most:]
         right = clean.outputs[0][mine].reshape(most, -1).argmax(axis=1) == self.labels[mine]
         arrays = [[values[mine] for values in side] for side in (clean.inputs, clean.outputs)]

@@ -29,7 +29,7 @@ BYTES = 257  # likewise; value 256 is written as byte 0
 GOLDEN_SAMPLES = 4
 LARGEST_GOLDEN = 1024
 FLOAT32_RANGE = (-3e38, 3e38)
-MOST_CHANNELS = 1024
+MAX_CHANNELS = 1024
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def hash_of(values: NDArray[Any]) -> int:
 def _preprocessed(tensor: Input, values: NDArray[Any]) -> Vector:
     shape = tensor.shape[1:]
     size, channels = math.prod(shape), shape[-1] if shape else 1
-    runs = max(2, math.ceil(len(values) * min(channels, MOST_CHANNELS) / size))
+    runs = max(2, math.ceil(len(values) * min(channels, MAX_CHANNELS) / size))
     contract = tensor.model_dump(mode="json")
     results = np.stack([to_input(sample, contract) for sample in _samples(values, shape, runs)])
     return Vector(values, runs, results.reshape(-1)[:SHOWN], hash_of(results))

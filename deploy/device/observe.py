@@ -28,7 +28,7 @@ LOWEST_US = 1.0
 RATIO = 2.0 ** (1 / 8)
 LATENCY_BINS = 256
 SHARE = 0.02  # of the inference time; what its own clock does not see keeps the whole under 3 %
-MOST_CHANNELS = 32
+MAX_CHANNELS = 32
 
 _WINDOW_BYTES = (
     65_536  # of raw tensors that are counted together: one call of numpy costs what 1,000 elements do
@@ -216,7 +216,7 @@ class _Counter:
         self.offsets = np.arange(rows, dtype=np.intp)[:, np.newaxis] * 256
         self.levels = np.arange(256, dtype=np.int64)
         self.values, self.means, self.spreads = (np.zeros(BINS, np.int64) for _ in range(3))
-        self.channels = shape[-1] if is_input and len(shape) > 1 and shape[-1] <= MOST_CHANNELS else 0
+        self.channels = shape[-1] if is_input and len(shape) > 1 and shape[-1] <= MAX_CHANNELS else 0
         self.by_channel = np.zeros(self.channels * BINS, np.int64)
         task = None if is_input else contract["task"]
         self.classes = shape[-1] if task == "classification" else 2 if task == "binary" else 0

@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-MOST_STATISTICS = 8_000_000  # bytes; those of 32 inputs of 32 channels are a tenth of it
-MOST_CLIENTS = 16
+MAX_STATISTICS = 8_000_000  # bytes; those of 32 inputs of 32 channels are a tenth of it
+MAX_CLIENTS = 16
 FLUSH_S = 60.0
 DAYS = "days"
-MOST_DAYS = 31  # kept on disk, each with the counts of that day alone
+MAX_DAYS = 31  # kept on disk, each with the counts of that day alone
 CLIENT_S = 10.0  # for a request once it began, and for its answer
 
 
@@ -124,7 +124,7 @@ class Journal:
         if (today := observe.now()[:10]) != self.day:
             self.day = today
             self.before_day = self._before_day(statistics)
-            for old in sorted(file.parent.glob("*.json"), reverse=True)[MOST_DAYS - 1 :]:
+            for old in sorted(file.parent.glob("*.json"), reverse=True)[MAX_DAYS - 1 :]:
                 old.unlink()
 
     def statistics(self) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Journal:
 
 def _read_statistics(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
-        found: dict[str, Any] = json.loads(file.read(MOST_STATISTICS))
+        found: dict[str, Any] = json.loads(file.read(MAX_STATISTICS))
     return found
 
 
@@ -181,7 +181,7 @@ class Server:
     def __init__(self, model: predict.Model, journal: Journal) -> None:
         self.model, self.journal, self.lock = model, journal, threading.Lock()
         self.most = raw.largest_request(model.contract)
-        self.places = threading.Semaphore(MOST_CLIENTS)
+        self.places = threading.Semaphore(MAX_CLIENTS)
 
     def answer(self, request: bytes) -> dict[str, Any]:
         """Answer the bytes of a .npy or .npz with what is sent back as JSON."""
@@ -333,7 +333,7 @@ def _listen(path: Path) -> socket.socket:
         msg = f"{path}: {error.strerror or error}"
         raise OSError(msg) from error
     path.chmod(0o660)
-    listening.listen(MOST_CLIENTS)
+    listening.listen(MAX_CLIENTS)
     listening.setblocking(False)
     return listening
 

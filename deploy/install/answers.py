@@ -33,7 +33,7 @@ status=$?
 echo '{END}'
 exit $status
 """
-MOST_CHARS = 1024
+MAX_CHARS = 1024
 """Of a value, such as a path or a version; a manifest is longer."""
 _HASH = re.compile(r"([0-9a-f]{64})  \./([^/]+)|other  ([^/]+)")
 _TEXTS: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
@@ -183,4 +183,4 @@ def unexpected(transport: Transport, said: str, expected: str = "") -> Transport
 
 
 def _is_plain(text: str) -> bool:
-    return text.isprintable() and len(text) <= MOST_CHARS
+    return text.isprintable() and len(text) <= MAX_CHARS

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deploy.manifest import Manifest
     from deploy.transports.transport import Transport
 
-LEAST_KEPT = 2
+MIN_KEPT = 2
 _VERSION = re.compile(r"version ((?:\.kept-)?[0-9a-f]{64}) ([0-9]{1,12}) (-?[0-9]{1,15}) (.*)", re.ASCII)
 _STATISTICS = re.compile(r"statistics (-?[0-9]{1,15})", re.ASCII)
 
@@ -122,7 +122,7 @@ def rollback(name: str, transport: Transport, options: Options, on_step: Step) -
     return Installed(name, wanted.digest, before, before, is_new=True, notes=notes)
 
 
-def prune(name: str, transport: Transport, options: Options, keep: int = LEAST_KEPT) -> tuple[str, ...]:
+def prune(name: str, transport: Transport, options: Options, keep: int = MIN_KEPT) -> tuple[str, ...]:
     """Remove the oldest versions; never the active or the previous one. Returns the digests removed.
 
     Args:
@@ -132,8 +132,8 @@ def prune(name: str, transport: Transport, options: Options, keep: int = LEAST_K
         DeployError: ``keep`` is less.
         TransportError: the device was not reached.
     """
-    if keep < LEAST_KEPT:
-        msg = f"at least {LEAST_KEPT} versions stay on a device, so that there is one to go back to"
+    if keep < MIN_KEPT:
+        msg = f"at least {MIN_KEPT} versions stay on a device, so that there is one to go back to"
         raise DeployError(msg)
     facts = look(transport, name, options)
     versions, _ = _listed(transport, name, facts)

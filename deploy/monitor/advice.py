@@ -96,8 +96,9 @@ def _moved_inputs(
         yield Advice(
             "recalibrate",
             f"{said}; the answers did not",
-            "save the statistics with --save STATS and build with --set calibration.field=STATS; layers "
-            "trained with fake quantization keep their ranges: for them add such samples to the training "
+            "save the statistics with --save STATS and build with --set "
+            "calibration.field_statistics=STATS; layers trained with "
+            "fake quantization keep their ranges: for them add such samples to the training "
             "data",
         )
         return
@@ -111,7 +112,7 @@ def _moved_inputs(
         yield Advice(
             "recalibrate",
             "a larger share of the input is clipped at the ends of its int8 range",
-            "build the retrained model with --set calibration.field=STATS",
+            "build the retrained model with --set calibration.field_statistics=STATS",
         )
 
 

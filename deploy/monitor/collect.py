@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deploy.errors import TransportError
-from deploy.monitor.statistics import MOST_BYTES
+from deploy.monitor.statistics import MAX_BYTES
 
 if TYPE_CHECKING:
     from deploy.transports.transport import Transport
@@ -36,7 +36,7 @@ def collect(
     Raises:
         TransportError: the device was not reached, or has no statistics.
     """
-    most = str(MOST_BYTES + 1)  # a device is not trusted to end
+    most = str(MAX_BYTES + 1)  # a device is not trusted to end
     tries = [["head", "-c", most, f"{folder}/statistics.json"] for folder in _folders(name, root)]
     if root is None:
         tries.append(["sh", "-c", IN_HOME, "sh", name, most])
@@ -63,7 +63,7 @@ def collect_days(
     Raises:
         TransportError: the device was not reached.
     """
-    most = str(MOST_BYTES + 1)
+    most = str(MAX_BYTES + 1)
     tries = [["sh", "-c", DAYS, "sh", folder, most] for folder in _folders(name, root)]
     if root is None:
         tries.append(["sh", "-c", DAYS_IN_HOME, "sh", name, most])

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from deploy.monitor.statistics import Null
 
-LEAST_SHARE = 0.05
+MIN_SHARE = 0.05
 """Of all elements, in each group of bins that the PSI is summed over: 10 to 20 groups are usual."""
 EMPTY_SHARE = 1e-4
 """What an empty group counts as, because the PSI has a logarithm."""
-LEAST_EXPECTED = 5.0
+MIN_EXPECTED = 5.0
 """Answers that a class must be expected to have for the chi-square distribution to hold; rarer are pooled."""
 GRID = 161
-LEAST_STEP = 0.002
+MIN_STEP = 0.002
 
 
 def ks(before: Sequence[float], now: Sequence[float]) -> tuple[float, float]:
@@ -57,7 +57,7 @@ def _bridge_exceeds(height: float, times: NDArray[np.float64]) -> float:
         return 1.0
     kept = [0.0]
     for time in times:
-        if time - kept[-1] >= LEAST_STEP and time <= 1 - LEAST_STEP:
+        if time - kept[-1] >= MIN_STEP and time <= 1 - MIN_STEP:
             kept.append(float(time))
     places = (np.arange(GRID) + 0.5) / GRID * 2 * height - height
     width = 2 * height / GRID
@@ -72,11 +72,11 @@ def _bridge_exceeds(height: float, times: NDArray[np.float64]) -> float:
 
 
 def edges_of(counts: Sequence[int]) -> list[int]:
-    """Cut a baseline's bins into groups of at least ``LEAST_SHARE`` each; where each group begins."""
+    """Cut a baseline's bins into groups of at least ``MIN_SHARE`` each; where each group begins."""
     shares = np.asarray(counts, np.float64) / max(sum(counts), 1)
     edges, held = [0], 0.0
     for bin_, share in enumerate(shares):
-        if held >= LEAST_SHARE and shares[bin_:].sum() >= LEAST_SHARE:
+        if held >= MIN_SHARE and shares[bin_:].sum() >= MIN_SHARE:
             edges.append(bin_)
             held = 0.0
         held += float(share)
@@ -149,7 +149,7 @@ def class_shift(before: Sequence[float], now: Sequence[float]) -> tuple[float, f
     a, b = (np.asarray(counts, np.float64) for counts in (before, now))
     size = psi(a / a.sum(), b / b.sum())
     expected = (a + b) * min(a.sum(), b.sum()) / (a.sum() + b.sum())
-    often = expected >= LEAST_EXPECTED
+    often = expected >= MIN_EXPECTED
     rows = np.stack([np.append(counts[often], counts[~often].sum()) for counts in (a, b)])
     rows = rows[:, rows.sum(axis=0) > 0]
     if rows.shape[1] < 2:

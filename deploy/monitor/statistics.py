@@ -16,7 +16,7 @@ from deploy.errors import DeployError
 from deploy.manifest import Input, Output
 
 BINS = 64
-MOST_BYTES = 16 << 20
+MAX_BYTES = 16 << 20
 """Of a file of statistics: a model with a thousand inputs and outputs has less."""
 
 Count = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
@@ -197,7 +197,7 @@ def read_devices(raw: bytes, where: str) -> dict[str, Statistics]:
 
 
 def _read(kind: type[S], raw: bytes, where: str, advice: str) -> S:
-    if len(raw) > MOST_BYTES:
+    if len(raw) > MAX_BYTES:
         msg = f"{where}: {len(raw)} bytes are no statistics of a model; {advice}"
         raise DeployError(msg)
     try:

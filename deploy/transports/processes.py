@@ -15,9 +15,9 @@ from deploy.transports.transport import Ran
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MOST_ANSWER_BYTES = 64 << 20
+MAX_ANSWER_BYTES = 64 << 20
 """Of what a device prints; a device is not trusted to end."""
-MOST_FILE_BYTES = 4 << 30
+MAX_FILE_BYTES = 4 << 30
 CHUNK_BYTES = 1 << 16
 
 
@@ -46,8 +46,8 @@ def finish(
     assert process.stdout is not None
     assert process.stderr is not None
     readers = (
-        _Reader(process, process.stdout, MOST_FILE_BYTES if file else MOST_ANSWER_BYTES, file),
-        _Reader(process, process.stderr, MOST_ANSWER_BYTES, None),
+        _Reader(process, process.stdout, MAX_FILE_BYTES if file else MAX_ANSWER_BYTES, file),
+        _Reader(process, process.stderr, MAX_ANSWER_BYTES, None),
     )
     deadline = time.monotonic() + timeout_s
     try:

@@ -13,8 +13,8 @@ from deploy.errors import TransportError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MOST_SHOWN = 300  # characters of what a device says
-MOST_QUOTED = 80
+MAX_SHOWN = 300  # characters of what a device says
+MAX_QUOTED = 80
 
 
 def command_line(words: Sequence[str]) -> str:
@@ -64,10 +64,10 @@ def arriving(local: Path) -> Iterator[Path]:
 def last_line(text: str) -> str:
     """Return the last line that says something, on which no terminal takes anything for a command."""
     lines = [line for line in text.splitlines() if line.strip()]
-    said = lines[-1][:MOST_SHOWN] if lines else "it said nothing"
+    said = lines[-1][:MAX_SHOWN] if lines else "it said nothing"
     return " ".join("".join(char if char.isprintable() else " " for char in said).split())
 
 
 def quoted(text: str) -> str:
     """Return a text as Python would write it, printable and short whatever is in it."""
-    return repr(text if len(text) <= MOST_QUOTED else f"{text[:MOST_QUOTED]}...")
+    return repr(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}...")

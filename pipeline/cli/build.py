@@ -47,7 +47,7 @@ REPLACED = {
     "custom_objects": "model.custom_objects",
     "counter": "release.counter",
     "expires": "release.expires",
-    "recalibrate_from": "calibration.field",
+    "recalibrate_from": "calibration.field_statistics",
 }
 # Small batches and steps: one epoch of few samples must still heal what pruning and rounding did.
 FAST = {"epochs": 1, "min_steps": 256, "samples": FAST_SAMPLES, "batch_size": 16, "learning_rate": 1e-3}

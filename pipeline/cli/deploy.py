@@ -122,7 +122,7 @@ _careful = _options(
     ),
     click.option(
         "--max-failures",
-        "most_failures",
+        "max_failures",
         type=click.IntRange(1),
         default=1,
         show_default=True,

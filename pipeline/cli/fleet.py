@@ -37,7 +37,7 @@ class Fleet:
     addresses: tuple[str, ...]
     parallel: int
     canary: int
-    most_failures: int
+    max_failures: int
     python: str | None
     options: dict[str, Any]
 
@@ -63,7 +63,7 @@ def make_fleet(given: dict[str, Any]) -> Fleet:
         addresses,
         options.pop("parallel"),
         options.pop("canary", 0),
-        options.pop("most_failures", len(addresses)),
+        options.pop("max_failures", len(addresses)),
         options.pop("python"),
         options,
     )
@@ -178,7 +178,7 @@ def _visit(
             visit,
             parallel=fleet.parallel,
             canary=fleet.canary,
-            most_failures=fleet.most_failures,
+            max_failures=fleet.max_failures,
             on_change=hear,
         )
 

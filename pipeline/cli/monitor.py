@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     type=UserPath(),
     help="Same as --since, and compare latencies with these statistics.",
 )
-@click.option("--save", type=UserPath(), help="Write what was seen, for build --set calibration.field=FILE.")
+@click.option(
+    "--save", type=UserPath(), help="Write what was seen, for build --set calibration.field_statistics=FILE."
+)
 @click.option("--root", help="Folder of the releases on the devices.")
 @verifying
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of tables.")

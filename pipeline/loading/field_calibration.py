@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from calibration.field import choose_like
-from deploy.monitor.statistics import BINS, MOST_BYTES, read_saved
+from deploy.monitor.statistics import BINS, MAX_BYTES, read_saved
 from pipeline.artifacts import Source, Transform
 from pipeline.content import file_sha256
 from pipeline.errors import InputError
@@ -41,12 +41,13 @@ def field_statistics(config: CalibrationConfig) -> Source | None:
     Raises:
         InputError: there is no such file.
     """
-    if config.field is None:
+    if config.field_statistics is None:
         return None
-    if not config.field.is_file():
-        msg = f"{config.field}: no such file; write it with: pipeline monitor RELEASE --from DEVICE --save"
+    path = config.field_statistics
+    if not path.is_file():
+        msg = f"{path}: no such file; write it with: pipeline monitor RELEASE --from DEVICE --save"
         raise InputError(msg)
-    return Source(location=str(config.field), digest=file_sha256(config.field))
+    return Source(location=str(path), digest=file_sha256(path))
 
 
 def choose_like_field(
@@ -69,7 +70,7 @@ def choose_like_field(
     """
     where = source.location
     with Path(where).open("rb") as stream:
-        saved = read_saved(stream.read(MOST_BYTES + 1), where)
+        saved = read_saved(stream.read(MAX_BYTES + 1), where)
     if not saved.observed:
         msg = f"{where}: nothing was observed in the field; let the devices see some samples first"
         raise InputError(msg)

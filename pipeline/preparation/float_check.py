@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from pipeline.tasks.standing import Standard
 
 CHECKED_SAMPLES = 1000  # of the test samples, and as many of the training samples
-MOST_VALUES = 20_000_000  # of an output, of those samples together
+MAX_VALUES = 20_000_000  # of an output, of those samples together
 # With fewer test samples chance cannot be distinguished from bad luck: training samples are added.
 FEW_TEST_SAMPLES = 50
 MANY_TEST_SAMPLES = 200
-MOST_TRIED = 2  # lines
-MOST_RENUMBERED = 20
+MAX_TRIED = 2  # lines
+MAX_RENUMBERED = 20
 ALLOW = "--allow-chance, or [gates] allow_chance = true, goes on all the same"
 
 
@@ -79,13 +79,13 @@ def check_float(
 def _tried(model: PreparedModel) -> tuple[str, ...]:
     """What was tried for the inputs, briefly: settings that suit the model, else the findings, each once."""
     if model.better_settings:
-        return model.better_settings[:MOST_TRIED]
+        return model.better_settings[:MAX_TRIED]
     inputs: dict[tuple[str, str], list[InputFinding]] = {}
     for found in model.input_findings:
         inputs.setdefault((found.chosen, found.tried), []).append(found)
     return tuple(
         f"input {found.input!r} and {len(others)} more: {found.chosen}" if others else str(found)
-        for found, *others in list(inputs.values())[:MOST_TRIED]
+        for found, *others in list(inputs.values())[:MAX_TRIED]
     )
 
 
@@ -247,8 +247,8 @@ class Answered:
             return f"set [data] labels = [{listed}]{flag}"
         moved = [f"{label} -> {place}" for label, place in enumerate(order) if label != place]
         what = "reorder the columns of targets" if by_column else "renumber the labels"
-        some = ", ..." if len(moved) > MOST_RENUMBERED else ""
-        return f"{what}: {', '.join(moved[:MOST_RENUMBERED])}{some}"
+        some = ", ..." if len(moved) > MAX_RENUMBERED else ""
+        return f"{what}: {', '.join(moved[:MAX_RENUMBERED])}{some}"
 
     def _named(self, index: int, count: int) -> bool:
         """Whether the data's class names are those of this output: the first that has as many classes."""
@@ -268,7 +268,7 @@ def _count(data: Dataset) -> int:
     targets = [data.target(index) for index in range(len(data.tasks))]
     shapes = [np.load(path, mmap_mode="r").shape[1:] for path in targets if path.exists()]
     values = max([int(np.prod(shape)) for shape in (*shapes, *data.shapes)], default=1)
-    return max(2, min(CHECKED_SAMPLES, MOST_VALUES // max(values, 1)))
+    return max(2, min(CHECKED_SAMPLES, MAX_VALUES // max(values, 1)))
 
 
 def _answers(file: Path, samples: Samples) -> list[NDArray[Any]]:

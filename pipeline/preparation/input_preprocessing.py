@@ -37,7 +37,7 @@ PROBE_SAMPLES = 512
 CLEARLY_BETTER = 0.2
 # A style that is no mere range has to win by this and by 2 standard errors of independent samples.
 STYLE_MARGIN = 0.02
-MOST_PRODUCTS = 27
+MAX_PRODUCTS = 27
 SHOWN = 3
 FLOATS = "floats go in as they are"
 
@@ -211,7 +211,7 @@ class _Trials:
     def _starts(self) -> list[Places]:
         """Every combination of usual ranges, or where these are many the same for all inputs."""
         usual = [[at for at, style in enumerate(options) if _is_usual(style)] for options in self.options]
-        if np.prod([len(places) for places in usual]) <= MOST_PRODUCTS:
+        if np.prod([len(places) for places in usual]) <= MAX_PRODUCTS:
             return list(product(*usual))
         most = max(map(len, usual))
         return [tuple(places[min(at, len(places) - 1)] for places in usual) for at in range(most)]

@@ -33,7 +33,7 @@ RANGES_OF_DTYPE = {
 # Mean and deviation of ImageNet's photos, as torchvision and as Keras's preprocess_input ("caffe") take them.
 TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN = (103.939, 116.779, 123.68)
-LEAST_VALUES = 48  # of a flattened image or a recording
+MIN_VALUES = 48  # of a flattened image or a recording
 REVERSED = ", channels reversed"
 
 
@@ -195,7 +195,7 @@ def usual_styles(port: Port, settings: InputPreprocessing, raw: NDArray[Any]) ->
 
 def is_table(raw: NDArray[Any]) -> bool:
     """Tell columns of a table, (n, features), from flattened images and recordings, which are longer."""
-    return raw.ndim <= 2 and raw[0].size < LEAST_VALUES
+    return raw.ndim <= 2 and raw[0].size < MIN_VALUES
 
 
 def _are_bytes(raw: NDArray[Any]) -> bool:

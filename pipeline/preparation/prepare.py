@@ -68,10 +68,10 @@ def _prepare(model: FloatModel, data: Dataset, config: PreprocessingConfig, *, o
     is_free = not any(TASKS[task].of_input for task in data.tasks)  # else they need it as it is
     graph, lifted, lifts = lift_normalization(given) if is_free else (given, {}, [])
     lifted_transforms = _each_then(transforms, model, lifted)
-    balanced = _balancing(model, data, lifted_transforms) if config.balance and is_free else {}
-    folded = fold_inputs(graph, balanced) if balanced else None
+    standardized = _standardization(model, data, lifted_transforms) if config.standardize and is_free else {}
+    folded = fold_inputs(graph, standardized) if standardized else None
     if folded is not None:
-        graph, lifted_transforms = folded, _each_then(lifted_transforms, model, balanced)
+        graph, lifted_transforms = folded, _each_then(lifted_transforms, model, standardized)
     reference = original if graph is given else build_model(graph)
     if graph is given or _are_equal(original, transforms, reference, lifted_transforms, data):
         transforms = lifted_transforms
@@ -231,7 +231,7 @@ def _then(transform: Transform, factor: Any, shift: Any) -> Transform:
     )
 
 
-def _balancing(model: FloatModel, data: Dataset, transforms: tuple[Transform, ...]) -> Affines:
+def _standardization(model: FloatModel, data: Dataset, transforms: tuple[Transform, ...]) -> Affines:
     """For vectors and series whose features differ much in range, what standardises each of them."""
     found: Affines = {}
     samples = Samples.of(data, "train", transforms).choose(16 * PROBE_SAMPLES, seed=0)

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel
     from pipeline.runtimes.session import ModelDetails, Tensor
 
-MOST_SAMPLES = 5000
-MOST_BYTES = 256 << 20
-"""Of the tensors of all samples: with large inputs fewer than ``MOST_SAMPLES`` have to do."""
+MAX_SAMPLES = 5000
+MAX_BYTES = 256 << 20
+"""Of the tensors of all samples: with large inputs fewer than ``MAX_SAMPLES`` have to do."""
 PARTS = 200
 """Disjoint random parts of the samples: how they differ says how much chance moves a histogram."""
 
@@ -104,13 +104,13 @@ class Answered:
     details: ModelDetails
 
 
-def answer(tflite: Path, samples: Samples, *, seed: int, most: int = MOST_SAMPLES) -> Answered:
-    """Run a model on at most ``most`` samples, and no more than ``MOST_BYTES`` hold; chosen by ``seed``."""
+def answer(tflite: Path, samples: Samples, *, seed: int, most: int = MAX_SAMPLES) -> Answered:
+    """Run a model on at most ``most`` samples, and no more than ``MAX_BYTES`` hold; chosen by ``seed``."""
     with Session(host_runtime("litert"), tflite) as session:
         details = session.describe()
         tensors = (*details.inputs, *details.outputs)
         each = sum(math.prod(tensor.shape[1:]) * np.dtype(tensor.dtype).itemsize for tensor in tensors)
-        chosen = samples.choose(max(1, min(most, MOST_BYTES // each)), seed)
+        chosen = samples.choose(max(1, min(most, MAX_BYTES // each)), seed)
         given, answers = [], []
         with track("observe", len(chosen), "samples") as advance:
             for chunk in chosen.chunks():

@@ -33,9 +33,9 @@ _VERSION = re.compile(
 )
 _STAGES = {"dev": 100, "a": 200, "alpha": 200, "b": 300, "beta": 300, "c": 400, "rc": 400}
 FINAL = 500  # the last three digits of a final version's counter; a fourth number is added to it
-MOST_PART = 999  # of the second and third number of a version
-MOST_FOURTH = 499
-MOST_OF_STAGE = 99  # of the number after rc or another stage
+MAX_PART = 999  # of the second and third number of a version
+MAX_FOURTH = 499
+MAX_OF_STAGE = 99  # of the number after rc or another stage
 # The smallest rollback index that does not fit into a signed 64-bit integer.
 TOO_HIGH = 2**63
 
@@ -143,15 +143,10 @@ def counter_of(version: str) -> int:
     major, minor, patch, revision, count = (int(x or 0) for x in (first, second, third, fourth, number))
     last = _STAGES[stage.lower()] + count if stage else FINAL + revision
     counter = ((major * 1000 + minor) * 1000 + patch) * 1000 + last
-    if (
-        max(minor, patch) > MOST_PART
-        or revision > MOST_FOURTH
-        or count > MOST_OF_STAGE
-        or counter >= TOO_HIGH
-    ):
+    if max(minor, patch) > MAX_PART or revision > MAX_FOURTH or count > MAX_OF_STAGE or counter >= TOO_HIGH:
         msg = (
-            f"version {version!r}: its numbers are too large: at most {MOST_PART} for the second and third, "
-            f"{MOST_FOURTH} for the fourth and {MOST_OF_STAGE} after a stage; state one in [release] counter"
+            f"version {version!r}: its numbers are too large: at most {MAX_PART} for the second and third, "
+            f"{MAX_FOURTH} for the fourth and {MAX_OF_STAGE} after a stage; state one in [release] counter"
         )
         raise ConfigError(msg)
     return counter

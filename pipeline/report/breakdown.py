@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pipeline.validate.breakdown import Breakdown, OperatorCost
 
-MOST_OPERATORS = 30
+MAX_OPERATORS = 30
 NOT_ALONE = "-"
 
 
@@ -32,14 +32,14 @@ def breakdown_tables(found: Breakdown) -> Iterator[RenderableType]:
 def _operators(found: Breakdown) -> Table:
     rows = _by_cost(found, found.operators)
     title = "Operators by cost"
-    if len(rows) > MOST_OPERATORS:
-        title = f"The {MOST_OPERATORS} dearest of {len(rows)} operators"
+    if len(rows) > MAX_OPERATORS:
+        title = f"The {MAX_OPERATORS} dearest of {len(rows)} operators"
     table = make_table(
         title, "#", "operator", "layer", "runs in", "MACs", *_columns(found), numbers=_count(found) + 1
     )
     for column in table.columns:
         column.no_wrap = column.header in {"#", "operator", "runs in", "MACs"}
-    for row in rows[:MOST_OPERATORS]:
+    for row in rows[:MAX_OPERATORS]:
         macs = f"{row.macs:,}" if row.macs else ""
         table.add_row(str(row.index), row.op, row.layer, row.placement, macs, *_cells(found, [row]))
     return table
@@ -51,7 +51,7 @@ def _layers(found: Breakdown) -> Table:
         groups[row.layer or "unknown layer"].append(row)
     ordered = sorted(groups.items(), key=lambda group: -sum(_cost(found, row) for row in group[1]))
     table = make_table("Layers by cost", "layer", "operators", *_columns(found), numbers=_count(found) + 1)
-    for layer, rows in ordered[:MOST_OPERATORS]:
+    for layer, rows in ordered[:MAX_OPERATORS]:
         table.add_row(layer, str(len(rows)), *_cells(found, rows))
     return table
 

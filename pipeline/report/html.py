@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 260, 22
 """Of an interval's drawing, in CSS pixels."""
-MOST_CLASSES = 50
-MOST_OPERATORS = 400
+MAX_CLASSES = 50
+MAX_OPERATORS = 400
 HEAT = ((-4.0, "worse3"), (-2.0, "worse2"), (-1.0, "worse1"), (1.0, ""))
 OUTCOMES: tuple[Outcome, ...] = ("failed", "inconclusive", "warning", "skipped", "passed")
 
@@ -83,8 +83,8 @@ def report_html(report: Report) -> str:
         verdicts=sorted(report.verdicts, key=lambda verdict: OUTCOMES.index(verdict.outcome)),
         classes={found.output: _worst_classes(found.classes) for found in report.accuracy},
         bars=_bars(getattr(report, "operators", None)),
-        most_classes=MOST_CLASSES,
-        most_operators=MOST_OPERATORS,
+        max_classes=MAX_CLASSES,
+        max_operators=MAX_OPERATORS,
     )
 
 
@@ -126,15 +126,15 @@ def _shade(excess: float) -> str:
 
 def _worst_classes(classes: Sequence[Any]) -> list[Any]:
     """All classes, or those that lose most recall."""
-    if len(classes) <= MOST_CLASSES:
+    if len(classes) <= MAX_CLASSES:
         return list(classes)
     lost = sorted(classes, key=lambda row: (row.quantized.recall or 0) - (row.baseline.recall or 0))
-    return lost[:MOST_CLASSES]
+    return lost[:MAX_CLASSES]
 
 
 def _bars(breakdown: Any) -> list[Bar]:
     """A bar for each operator: of instructions where they were counted, else host time or MACs."""
-    operators = breakdown.operators[:MOST_OPERATORS] if breakdown else ()
+    operators = breakdown.operators[:MAX_OPERATORS] if breakdown else ()
     device = next((name for row in operators for name in row.instructions), None)
     if device is not None:
         values = [float(row.instructions.get(device, 0)) for row in operators]

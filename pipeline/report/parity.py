@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pipeline.validate.parity import Parity
 
-MOST_NODES = 10
+MAX_NODES = 10
 
 
 def parity_tables(found: Sequence[Parity]) -> Iterator[RenderableType]:
@@ -25,10 +25,10 @@ def parity_tables(found: Sequence[Parity]) -> Iterator[RenderableType]:
         if not pair.origins:
             continue
         title = "Nodes that differ though they were given the same"
-        if len(pair.origins) > MOST_NODES:
-            title = f"The first {MOST_NODES} of {len(pair.origins)} nodes that differ though given the same"
+        if len(pair.origins) > MAX_NODES:
+            title = f"The first {MAX_NODES} of {len(pair.origins)} nodes that differ though given the same"
         table = make_table(title, "node", "layer", "samples", "by up to", numbers=2)
-        for origin in pair.origins[:MOST_NODES]:
+        for origin in pair.origins[:MAX_NODES]:
             samples = f"{origin.differing_samples} of {pair.samples}"
             table.add_row(f"{origin.node} {origin.operator}", origin.layer, samples, origin.size)
         yield table

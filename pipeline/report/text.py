@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pipeline.validate.report import DeviceResult, Report, RuntimeAccuracy
 
 TEXT_WIDTH = 110
-MOST_CLASSES = 50
+MAX_CLASSES = 50
 STYLES = {
     "passed": "green",
     "failed": "bold red",
@@ -210,9 +210,9 @@ def _answers(report: Report, found: Comparison) -> Iterator[RenderableType]:
 def _classes(report: Report, found: Comparison) -> Table:
     """Recall, precision and F1 of every class; of many those that lose most recall."""
     rows, title = list(found.classes), "Classes"
-    if len(rows) > MOST_CLASSES:
-        rows = sorted(rows, key=_recall_change)[:MOST_CLASSES]
-        title = f"The {MOST_CLASSES} of {len(found.classes):,} classes that lose most recall"
+    if len(rows) > MAX_CLASSES:
+        rows = sorted(rows, key=_recall_change)[:MAX_CLASSES]
+        title = f"The {MAX_CLASSES} of {len(found.classes):,} classes that lose most recall"
     unit = found.counted
     columns = [
         f"{score}\n{model}" for score in ("recall", "precision", "F1") for model in ("float", _format(report))
@@ -229,7 +229,7 @@ def _classes(report: Report, found: Comparison) -> Table:
 
 def _channels(report: Report, found: Comparison) -> Table:
     """R2 of every number or channel; of many those that lose most."""
-    rows = found.channels[:MOST_CLASSES]
+    rows = found.channels[:MAX_CLASSES]
     title = "Channels of the output"
     if len(rows) < found.channel_count:
         title = f"The {len(rows)} of {found.channel_count:,} channels of the output that lose most"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pipeline.tasks.evidence import Chunk
     from pipeline.tasks.ranking import Ranking
 
-MOST_CLASSES_OF_TOP_3 = 9
+MAX_CLASSES_OF_TOP_3 = 9
 
 
 def reduce_classification(chunk: Chunk) -> Accumulator:
@@ -61,7 +61,7 @@ def evaluate_classification(kept: Accumulator, names: tuple[str, ...]) -> TaskMe
     rows, classes = kept.rows, kept.classes
     estimates = [share("top-1", rows["baseline_rank"] == 0, rows["quantized_rank"] == 0)]
     if classes >= 4:
-        most = 3 if classes <= MOST_CLASSES_OF_TOP_3 else 5
+        most = 3 if classes <= MAX_CLASSES_OF_TOP_3 else 5
         estimates.append(share(f"top-{most}", rows["baseline_rank"] < most, rows["quantized_rank"] < most))
     if classes == 2 and ranking.has_both(rows["label"] == 1):
         estimates.append(_ranked("AUC", ranking.auc, rows))

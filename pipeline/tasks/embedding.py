@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipeline.tasks.evidence import Chunk
 
 # Each is compared with all others: samples beyond this number are left out evenly.
-MOST_NEIGHBOURS = 5000
+MAX_NEIGHBOURS = 5000
 ROWS_AT_A_TIME = 500
 
 
@@ -50,7 +50,7 @@ def evaluate_embedding(kept: Accumulator, names: tuple[str, ...]) -> TaskMetrics
     if "label" not in kept.rows:
         return TaskMetrics(estimates=tuple(estimates), note=_constant(baseline))
     labels = kept.rows["label"]
-    chosen = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), MOST_NEIGHBOURS)).astype(int))
+    chosen = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), MAX_NEIGHBOURS)).astype(int))
     if len(chosen) < 2:
         return TaskMetrics(estimates=tuple(estimates), note="one sample has no neighbour")
     right = {

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # Another order of the labels has to win by this much balanced accuracy on held-out samples, and by 3 sigma.
 CLEAR_ORDER = 0.25
-LEAST_ORDERED = 20
-MOST_COLUMNS = 64  # of targets with a column for each output: of more, no order is looked for
+MIN_ORDERED = 20
+MAX_COLUMNS = 64  # of targets with a column for each output: of more, no order is looked for
 TINY = 1e-12
 # Classes of an untrained network follow the labels in some order by luck: with balanced accuracies up to
 # 1 / sqrt(classes) plus 0.1 over thousands of networks and random confusion matrices.
@@ -51,7 +51,7 @@ def label_order(
         found, labels = compared(task, outputs, target, from_logits)
     columns = has_columns(task)
     classes = outputs.shape[-1] if columns else max(outputs.shape[-1], 2)
-    if len(labels) < 2 or classes < 2 or (columns and classes > MOST_COLUMNS):
+    if len(labels) < 2 or classes < 2 or (columns and classes > MAX_COLUMNS):
         return None
     judge = {"numbers": _number_gains, "labels": _column_gains}.get(ordered, _class_gains)
     half = np.random.default_rng(0).permutation(len(found)) % 2 == 0
@@ -63,7 +63,7 @@ def label_order(
         variances.append(variance.sum() / max(len(gain), 1) ** 2)
         moved += count
     better, error = float(np.mean(gains)), float(np.sqrt(np.sum(variances))) / 2
-    if moved < LEAST_ORDERED or better < CLEAR_ORDER or better < 3 * error:
+    if moved < MIN_ORDERED or better < CLEAR_ORDER or better < 3 * error:
         return None
     order = _assignment(task, found, labels, classes)
     return None if (order == np.arange(classes)).all() else tuple(order.tolist())

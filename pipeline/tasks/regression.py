@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 TARGETS_UNIT = "in the targets' unit"
 # Up to here the primary metric is the mean of the outputs' own, so that one on a small scale counts as much.
-MOST_OUTPUTS = 64
-MOST_CHANNELS_SHOWN = 64
+MAX_OUTPUTS = 64
+MAX_CHANNELS_SHOWN = 64
 # Below this share of the sum of squares, a sum of squared deviations is rounding.
 ROUNDING = 1e-12
 
@@ -53,7 +53,7 @@ def evaluate_regression(kept: Accumulator, names: tuple[str, ...]) -> TaskMetric
     if not varying.any():
         primary, note = _relative(kept), "the targets are constant, so that there is no R2"
     else:
-        pooled = len(kept.totals["sum"]) > MOST_OUTPUTS
+        pooled = len(kept.totals["sum"]) > MAX_OUTPUTS
         primary = _explained_in_all("R2", kept) if pooled else _explained("R2", kept, varying)
         note = ""
         if primary.baseline <= 0:
@@ -143,7 +143,7 @@ def _columns(shape: tuple[int, ...]) -> int:
     """
     elements = int(np.prod(shape))
     is_vector = sum(size > 1 for size in shape) <= 1
-    return elements if elements <= MOST_OUTPUTS or is_vector else shape[-1]
+    return elements if elements <= MAX_OUTPUTS or is_vector else shape[-1]
 
 
 def _errors(chunk: Chunk, targets: NDArray[np.float64], columns: int) -> Accumulator:
@@ -213,7 +213,7 @@ def _channels(
                 _column_name(int(indices[at]), kept, names), kept, np.arange(len(varying)) == indices[at]
             ),
         )
-        for at in np.argsort(-rise, kind="stable")[:MOST_CHANNELS_SHOWN]
+        for at in np.argsort(-rise, kind="stable")[:MAX_CHANNELS_SHOWN]
     )
 
 

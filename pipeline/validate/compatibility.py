@@ -108,13 +108,13 @@ def check_compatibility(flat: TfliteModel) -> Compatibility:
     return replace(found, notes=_notes(found))
 
 
-def needs_newer(found: Compatibility, oldest_runtime: str) -> str:
+def needs_newer(found: Compatibility, min_runtime: str) -> str:
     """Say why the model does not run on a release, e.g. ``"tflite-runtime 2.14.0"``; "" where it does.
 
     Raises:
         ConfigError: it is not a runtime and a release that were asked.
     """
-    package, release = split_runtime(oldest_runtime)
+    package, release = split_runtime(min_runtime)
     if found.custom:
         return f"custom operator {found.custom[0]}, which no plain runtime has"
     known = runtimes()[package]
@@ -137,11 +137,11 @@ def split_runtime(text: str) -> tuple[str, str]:
     package, _, release = text.partition(" ")
     known = runtimes()
     if package not in known:
-        message = f"[gates] oldest_runtime: {text!r} is no runtime; write e.g. {_example(known)}"
+        message = f"[gates] min_runtime: {text!r} is no runtime; write e.g. {_example(known)}"
         raise ConfigError(message)
     if release not in known[package].releases:
         message = (
-            f"[gates] oldest_runtime: no release {release!r} of {package} is known; "
+            f"[gates] min_runtime: no release {release!r} of {package} is known; "
             f"write one of {', '.join(known[package].releases)}"
         )
         raise ConfigError(message)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pipeline.runtimes.runtime import Runtime
     from pipeline.validate.inference import GoldenRun
 
-MOST_BYTES = 1 << 26
+MAX_BYTES = 1 << 26
 """Of all tensors of all samples, for each runtime; of a large model fewer samples are compared."""
 
 
@@ -160,7 +160,7 @@ def first_difference(
     traced = traced_tensors(flat)
     parity = partial(Parity, reference=reference.title, other=other.title)
     each = sum(flat.tensors[index].elements * bits(flat.tensors[index].dtype) // 8 for index in traced)
-    count = min(len(inputs[0]), max(1, MOST_BYTES // max(each, 1)))
+    count = min(len(inputs[0]), max(1, MAX_BYTES // max(each, 1)))
     if not traced:
         return parity(samples=0, nodes=0, problem="it has no node whose output can be read")
     chosen = [array[:count] for array in inputs]

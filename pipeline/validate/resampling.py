@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95
 Z95 = 1.959964
 # More samples are drawn in random groups: the variance of a mean is the same, the work is bounded.
-MOST_UNITS = 10_000
+MAX_UNITS = 10_000
 SIGNIFICANT_DIGITS = 10
 WEIGHTS_AT_A_TIME = 1_000_000
 
@@ -159,11 +159,11 @@ def _ends(
 
 
 def _grouped(influences: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Sum the rows in at most ``MOST_UNITS`` random groups."""
+    """Sum the rows in at most ``MAX_UNITS`` random groups."""
     samples = len(influences)
-    if samples <= MOST_UNITS:
+    if samples <= MAX_UNITS:
         return influences
-    starts = np.linspace(0, samples, MOST_UNITS, endpoint=False).astype(int)
+    starts = np.linspace(0, samples, MAX_UNITS, endpoint=False).astype(int)
     grouped: NDArray[np.float64] = np.add.reduceat(influences[rng.permutation(samples)], starts, axis=0)
     return grouped
 

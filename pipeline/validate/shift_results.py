@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Source = Literal["corruption", "class prior", "own data"]
 
-MOST_PRIORS = 20
+MAX_PRIORS = 20
 """Priors that are listed of a model with many classes: those where int8 loses most; all are corrected for."""
 
 
@@ -306,6 +306,6 @@ def _listed(shifts: Sequence[ShiftResult]) -> tuple[tuple[ShiftResult, ...], tup
     priors = sorted(
         (shift for shift in shifts if shift.source == "class prior"), key=lambda shift: shift.excess
     )
-    spare = {id(shift) for shift in priors[MOST_PRIORS:]}
+    spare = {id(shift) for shift in priors[MAX_PRIORS:]}
     lines = (f"{len(spare)} class priors are not listed, under which int8 loses less",) if spare else ()
     return tuple(shift for shift in shifts if id(shift) not in spare), lines

@@ -47,9 +47,9 @@ def alive(process):
 class Interrupted:
     """What one interruption found: how the build ended, and which of its processes outlived it."""
 
-    def __init__(self, process, out, stage, ending, least_children):
+    def __init__(self, process, out, stage, ending, min_children):
         wait_for(lambda: [*out.glob(f"store/.{stage}-*")], process)
-        wait_for(lambda: len(descendants(process)) >= least_children, process)
+        wait_for(lambda: len(descendants(process)) >= min_children, process)
         time.sleep(0.5)
         children, began = descendants(process), time.monotonic()
         if ending == signal.SIGINT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,12 @@ from pipeline.errors import ConfigError
 from pipeline.events import listening
 from pipeline.settings import make_config, read_toml, read_validation, zoo_settings
 
-LEAST = {"model": {"path": "model.keras"}, "data": {"source": "data.npz"}}
+MINIMAL = {"model": {"path": "model.keras"}, "data": {"source": "data.npz"}}
 
 
 def refusal(**sections):
     with pytest.raises(ConfigError) as caught:
-        make_config(LEAST | sections, "pipeline.toml")
+        make_config(MINIMAL | sections, "pipeline.toml")
     message = str(caught.value)
     assert message.startswith("pipeline.toml: ")
     assert "\n" not in message
@@ -27,7 +28,7 @@ def refusal(**sections):
 
 
 def test_a_model_and_data_are_all_that_must_be_said():
-    config = make_config(LEAST, "pipeline.toml")
+    config = make_config(MINIMAL, "pipeline.toml")
 
     assert config.model.path == Path("model.keras")
     assert (config.project.name, config.seed) == ("model", 0)
@@ -39,7 +40,7 @@ def test_a_model_and_data_are_all_that_must_be_said():
 @pytest.mark.parametrize("section", ["model", "data"])
 def test_what_is_missing_is_named(section):
     with pytest.raises(ConfigError, match=f"{section}: field required"):
-        make_config({key: value for key, value in LEAST.items() if key != section}, "pipeline.toml")
+        make_config({key: value for key, value in MINIMAL.items() if key != section}, "pipeline.toml")
 
 
 @pytest.mark.parametrize(
@@ -131,11 +132,11 @@ def test_a_name_that_a_shell_or_a_file_system_could_misread_is_refused(key, name
 
 @given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True))
 def test_any_other_name_is_taken_literally(name):
-    assert make_config(LEAST | {"project": {"name": name}}, "x").project.name == name
+    assert make_config(MINIMAL | {"project": {"name": name}}, "x").project.name == name
 
 
 def test_settings_do_not_change():
-    config = make_config(LEAST, "pipeline.toml")
+    config = make_config(MINIMAL, "pipeline.toml")
     with pytest.raises(ValueError, match="frozen"):
         config.compress[0].sparsity = 0.1
 
@@ -231,7 +232,7 @@ def test_a_split_is_either_by_group_or_in_time():
 
 def test_every_table_of_preprocessing_is_an_input():
     config = make_config(
-        LEAST | {"preprocessing": {"scale": 0.5, "photo": {"mean": [1.0]}, "scale_of": {"offset": 2.0}}},
+        MINIMAL | {"preprocessing": {"scale": 0.5, "photo": {"mean": [1.0]}, "scale_of": {"offset": 2.0}}},
         "pipeline.toml",
     )
 
@@ -295,11 +296,37 @@ def test_old_keys_mean_the_same_as_before_and_a_warning_names_the_new_ones(tmp_p
     with listening(heard.append):
         tables = [read_toml(write(tmp_path, text)) for text in (OLD, NEW)]
 
-    old, new = (make_config(LEAST | table, "pipeline.toml") for table in tables)
+    old, new = (make_config(MINIMAL | table, "pipeline.toml") for table in tables)
     assert old == new
     [warning] = [record.event.text for record in heard]
     assert "[prune] least_steps is now [[compress]] training.min_steps, " in warning
     assert "[quantize] convert_timeout_s is now [convert] timeout_s" in warning
+
+
+@pytest.mark.parametrize(
+    ("section", "old", "new", "value"),
+    [
+        ("preprocessing", "balance", "standardize", False),
+        ("calibration", "field", "field_statistics", "july.json"),
+        ("validate.board", "least_memory_mib", "min_memory_mib", 96),
+        ("validate.board", "most_memory_mib", "max_memory_mib", 256),
+        ("gates", "oldest_runtime", "min_runtime", "litert 2.1.0"),
+    ],
+)
+def test_an_old_key_means_the_same_and_is_warned_about(section, old, new, value, tmp_path):
+    heard = []
+    with listening(heard.append):
+        before, after = (
+            make_config(
+                MINIMAL | read_toml(write(tmp_path, f"[{section}]\n{key} = {json.dumps(value)}\n")), "x"
+            )
+            for key in (old, new)
+        )
+
+    assert before == after != make_config(MINIMAL, "x")
+    assert [record.event.text for record in heard] == [
+        f'the key "{old}" is now called "{new}"; the old name will be removed'
+    ]
 
 
 def test_a_key_that_an_old_section_never_had_comes_with_the_nearest_one(tmp_path):
@@ -314,7 +341,7 @@ def test_old_and_new_spelling_of_pruning_exclude_each_other(tmp_path):
 
 def test_a_table_of_training_keeps_the_steps_own_defaults():
     config = make_config(
-        LEAST
+        MINIMAL
         | {
             "compress": [{"method": "weights", "training": {"batch_size": 64}}],
             "quantize": {"training": {"batch_size": 64}},
@@ -322,7 +349,7 @@ def test_a_table_of_training_keeps_the_steps_own_defaults():
         "pipeline.toml",
     )
 
-    default = make_config(LEAST, "pipeline.toml")
+    default = make_config(MINIMAL, "pipeline.toml")
     for found, expected in ((config.compress[0], default.compress[0]), (config.quantize, default.quantize)):
         assert found.training == expected.training.model_copy(update={"batch_size": 64})
     assert (default.compress[0].training.epochs, default.quantize.training.epochs) == (4, 3)

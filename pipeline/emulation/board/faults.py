@@ -121,7 +121,7 @@ def measure_limits(
     Raises:
         StageError: the board did not get to the end.
     """
-    settings = f"LEAST_MIB={PROCESS_MIN_MIB} STEP_MIB={PROCESS_STEP_MIB} PATIENCE={PATIENCE}\n"
+    settings = f"MIN_MIB={PROCESS_MIN_MIB} STEP_MIB={PROCESS_STEP_MIB} PATIENCE={PATIENCE}\n"
     taken = [array[:GOLDEN_SAMPLES] for array in inputs]
     files = job_files(model, taken, MEMORY_PROBE)
     probe = files.pop("plan.json")

@@ -45,7 +45,7 @@ ATTEMPT_S=$(((ended - began + 1) * PATIENCE))
 peak=$(sed 's/.*"peak_bytes": \([0-9]*\).*/\1/' /run/results/restarted.json)
 
 # What is resident at most is enough, give or take what the kernel charges beside it.
-low=$LEAST_MIB
+low=$MIN_MIB
 high=$(((peak >> 20) + 2 * STEP_MIB))
 attempt $low && exit 0
 attempt $high || exit 0

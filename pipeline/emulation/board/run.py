@@ -64,9 +64,9 @@ def measure_board(
     Raises:
         ConfigError: the configured core is not a 64-bit one.
         ToolchainError: the board is not provisioned.
-        StageError: the board, with ``config.most_memory_mib``, did not get to the end.
+        StageError: the board, with ``config.max_memory_mib``, did not get to the end.
     """
-    image, device, max_mib = find_image(), board_device(config.core), config.most_memory_mib
+    image, device, max_mib = find_image(), board_device(config.core), config.max_memory_mib
     with track("board", total=4, unit="parts") as advance:
         bench, outputs = run_bench(
             image,
@@ -89,7 +89,7 @@ def measure_board(
                 device,
                 model,
                 inputs,
-                min_mib=config.least_memory_mib,
+                min_mib=config.min_memory_mib,
                 max_mib=max_mib,
                 resident_mib=bench.memory.resident_bytes >> 20,
                 timeout_s=timeout_s,

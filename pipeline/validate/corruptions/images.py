@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 FROST_COLOUR = (0.75, 0.85, 0.95)
 WATER_COLOUR = (175 / 255, 238 / 255, 238 / 255)
 MUD_COLOUR = (63 / 255, 42 / 255, 20 / 255)
-LEAST_SIDE = 4
+MIN_SIDE = 4
 """Smaller images have no neighbourhood to blur."""
 
 

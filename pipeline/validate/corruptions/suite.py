@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Kind = Literal["image", "series", "vector", "indices", "other"]
 
 NAMES = (*images.IMAGES, *measurements.MEASUREMENTS)
-LEAST_PLANE = 16
+MIN_PLANE = 16
 """Bytes of two dimensions are a grey image where neither is shorter; otherwise they are a series."""
 
 
@@ -127,8 +127,8 @@ def _given(raw: NDArray[Any], *, indices: bool) -> Given:
         return Given("indices")
     if raw.dtype.kind not in "iuf" or raw.ndim not in {2, 3, 4} or raw.size == 0:
         return Given("other")
-    grey = raw.ndim == 3 and raw.dtype == np.uint8 and min(raw.shape[1:]) >= LEAST_PLANE
-    if grey or (raw.ndim == 4 and min(raw.shape[1:3]) >= images.LEAST_SIDE):
+    grey = raw.ndim == 3 and raw.dtype == np.uint8 and min(raw.shape[1:]) >= MIN_PLANE
+    if grey or (raw.ndim == 4 and min(raw.shape[1:3]) >= images.MIN_SIDE):
         return Given("image", channels=1 if grey else raw.shape[3], limits=_limits(raw))
     if raw.ndim == 4:
         return Given("other")

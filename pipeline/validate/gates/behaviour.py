@@ -54,8 +54,8 @@ def stability(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     and never fails a build.
     """
     runs = report.stability.soaks if report.stability else ()
-    most_bytes, most_latency = allowed.leak_bytes_per_inference, allowed.latency_growth
-    limit = f"all equal, up to {most_bytes:g} bytes an inference and +{most_latency:.0%}"
+    max_bytes, max_latency = allowed.leak_bytes_per_inference, allowed.latency_growth
+    limit = f"all equal, up to {max_bytes:g} bytes an inference and +{max_latency:.0%}"
     verdicts = []
     for run in runs:
         same = run.changed_outputs == 0 and run.output_sha256 == runs[0].output_sha256
@@ -67,13 +67,13 @@ def stability(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
         got += f", {run.growth_bytes_per_inference:+.1f} bytes an inference"
         if run.latency is not None:
             got += f", {run.latency.value:+.1%} [{run.latency.low:+.1%}, {run.latency.high:+.1%}]"
-        over = run.latency.low - most_latency if run.latency else 0.0
+        over = run.latency.low - max_latency if run.latency else 0.0
         slows, shown = over > 0, over > run.control_reach
         if slows and not shown:
             got += f" where the control moved by up to {run.control_reach:.1%}"
         if run.leaked_files:
             got += f", {run.leaked_files} files left open"
-        leaks = run.leak_bytes_per_inference > most_bytes or run.leaked_files > 0
+        leaks = run.leak_bytes_per_inference > max_bytes or run.leaked_files > 0
         outcome: Outcome = "inconclusive" if slows else "passed"
         if not same or leaks or shown:
             outcome = "failed"

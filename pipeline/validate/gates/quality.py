@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pipeline.tasks.comparison import Channel, Comparison, Metric
     from pipeline.validate.report import Outcome, Report
 
-LEAST_SUPPORT = 20
+MIN_SUPPORT = 20
 """Samples of a class below which its recall says little."""
 UNEVEN_SPREADS = 16.0
 """Beyond this ratio one int8 scale leaves the smaller channel less than 4 of its 8 bits."""
-MOST_NAMED = 3
+MAX_NAMED = 3
 
 
 def accuracy(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
@@ -76,8 +76,8 @@ def _by_channel(found: Comparison, allowed: GatesConfig, *subject: str) -> Verdi
         outcome = "failed" if any(sure for _, sure in beyond) else undecided
         others = [channel.name for channel, _ in beyond[1:]]
         if others:
-            more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-            got += f"; also {', '.join(others[:MOST_NAMED])}{more}"
+            more = f" and {len(others) - MAX_NAMED} more" if len(others) > MAX_NAMED else ""
+            got += f"; also {', '.join(others[:MAX_NAMED])}{more}"
         got += _uneven(found, worst)
     return Verdict(
         gate="accuracy",
@@ -217,7 +217,7 @@ def _not_found(found: Comparison) -> str:
 
 def _is_chance(right: float, count: float, chance: float) -> bool:
     """Whether so many right ones of ``count`` may be luck; of few, nothing is said."""
-    return count >= LEAST_SUPPORT and right <= count * chance + 1.96 * sqrt(count * chance * (1 - chance))
+    return count >= MIN_SUPPORT and right <= count * chance + 1.96 * sqrt(count * chance * (1 - chance))
 
 
 def shift(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:

@@ -74,13 +74,13 @@ def xnnpack(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
 
 def compatibility(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """The oldest runtime that is named has every operator of the file, in its version."""
-    if not allowed.oldest_runtime:
+    if not allowed.min_runtime:
         return ()
-    trouble = needs_newer(report.compatibility, allowed.oldest_runtime)
+    trouble = needs_newer(report.compatibility, allowed.min_runtime)
     got = trouble or "every operator is there"
     outcome: Outcome = "failed" if trouble else "passed"
     return (
-        Verdict(gate="compatibility", outcome=outcome, got=got, allowed=f"runs on {allowed.oldest_runtime}"),
+        Verdict(gate="compatibility", outcome=outcome, got=got, allowed=f"runs on {allowed.min_runtime}"),
     )
 
 

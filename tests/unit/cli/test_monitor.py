@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from deploy.errors import TransportError
 from deploy.monitor.collect import collect
-from deploy.monitor.statistics import MOST_BYTES, read_saved
+from deploy.monitor.statistics import MAX_BYTES, read_saved
 from deploy.transports.local import LocalTransport
 from pipeline.cli import cli
 from pipeline.errors import (
@@ -246,9 +246,9 @@ def test_statistics_are_found_below_a_root_that_is_named(tmp_path):
 
 
 def test_a_device_cannot_send_without_end(home):
-    put(home, "x" * (MOST_BYTES + 100))
+    put(home, "x" * (MAX_BYTES + 100))
 
-    assert [len(one) for one in collect(LocalTransport(), "ripeness")] == [MOST_BYTES + 1]
+    assert [len(one) for one in collect(LocalTransport(), "ripeness")] == [MAX_BYTES + 1]
 
 
 def test_a_name_is_no_program(tmp_path):

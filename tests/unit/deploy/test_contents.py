@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.contents import MOST_FILES, check_manifest, check_sums, list_files
+from deploy.contents import MAX_FILES, check_manifest, check_sums, list_files
 from deploy.errors import DeployError, SignatureError
 
 NAME = "tiny-1.2.3-arm64"
@@ -111,7 +111,7 @@ def emptied(signed):
 
 
 def many_files(signed):
-    for number in range(MOST_FILES):
+    for number in range(MAX_FILES):
         (signed.release / f"{number}").touch()
 
 
@@ -172,7 +172,7 @@ REFUSED = {
     "a pipe in place of the signature": (instead("release.sig", os.mkfifo), f"a special file, {NOT_PLAIN}"),
     "a pipe in place of the manifest": (instead("manifest.json", os.mkfifo), f"a special file, {NOT_PLAIN}"),
     "a socket in place of a file": (instead("labels.txt", socket_at), f"a special file, {NOT_PLAIN}"),
-    "too many files": (many_files, f"more than the {MOST_FILES} files that a release can hold"),
+    "too many files": (many_files, f"more than the {MAX_FILES} files that a release can hold"),
     "a huge file": (grown(MODEL, 5 << 30), f"{MODEL}: more than a release can hold"),
     "a huge signature": (grown("release.sig", 64 << 20), "release.sig: more than a release can hold"),
     "a huge SHA256SUMS": (grown("SHA256SUMS", 64 << 20), "SHA256SUMS: more than a release can hold"),

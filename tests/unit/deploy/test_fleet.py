@@ -74,10 +74,10 @@ def test_the_canaries_end_before_any_other_begins(tmp_path):
     assert all(folders.span(name)[0] >= ended for name in "cdef")
 
 
-@pytest.mark.parametrize("most_failures", [1, 5])
-def test_a_canary_that_fails_keeps_all_others_from_it(tmp_path, most_failures):
+@pytest.mark.parametrize("max_failures", [1, 5])
+def test_a_canary_that_fails_keeps_all_others_from_it(tmp_path, max_failures):
     folders = Folders(tmp_path, list("bcd"))
-    outcomes = folders.roll_out(list("abcd"), most_failures=most_failures)
+    outcomes = folders.roll_out(list("abcd"), max_failures=max_failures)
 
     assert states(outcomes) == ["failed", "not begun", "not begun", "not begun"]
     assert folders.begun() == set()
@@ -94,15 +94,15 @@ def test_so_many_are_under_way_at_a_time_and_no_more(tmp_path):
     assert max(together) == 3
 
 
-@pytest.mark.parametrize(("most_failures", "left"), [(1, 4), (2, 3), (3, 2), (6, 0)])
-def test_after_so_many_failures_none_is_begun(tmp_path, most_failures, left):
+@pytest.mark.parametrize(("max_failures", "left"), [(1, 4), (2, 3), (3, 2), (6, 0)])
+def test_after_so_many_failures_none_is_begun(tmp_path, max_failures, left):
     folders = Folders(tmp_path, ["first"])
     names = ["first", "a", "b", "c", "d", "e"]
-    outcomes = folders.roll_out(names, parallel=1, most_failures=most_failures)
+    outcomes = folders.roll_out(names, parallel=1, max_failures=max_failures)
 
     assert states(outcomes).count("not begun") == left
     if left:
-        count = f"{most_failures} device{'s' if most_failures > 1 else ''} failed before"
+        count = f"{max_failures} device{'s' if max_failures > 1 else ''} failed before"
         assert outcomes[-1].why == count
 
 
@@ -128,7 +128,7 @@ def test_a_fault_of_the_program_on_one_device_loses_nothing_of_the_others(tmp_pa
     def work(address):
         return {"a": folders.work, "c": folders.work}[address](address)
 
-    outcomes = roll_out(names, work, canary=0, most_failures=3, parallel=1, on_change=folders.on_change)
+    outcomes = roll_out(names, work, canary=0, max_failures=3, parallel=1, on_change=folders.on_change)
 
     assert states(outcomes) == ["installed", "failed", "installed"]
     assert (outcomes[1].why, type(outcomes[1].error)) == ("KeyError: 'b'", KeyError)

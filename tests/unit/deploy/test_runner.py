@@ -277,7 +277,7 @@ def test_as_many_days_are_kept_as_a_month_has(installed, samples, monkeypatch):
         journal.write(journal.statistics())
     os.close(journal.held)
 
-    assert sorted(_days(state)) == list(dates[-serving.MOST_DAYS :])
+    assert sorted(_days(state)) == list(dates[-serving.MAX_DAYS :])
 
 
 def test_statistics_lie_where_they_are_asked_to(installed, release_folder, runner, samples, tmp_path):

@@ -68,7 +68,7 @@ def field(tmp_path):
         }
         file = tmp_path / "field.json"
         file.write_text(json.dumps(saved | changes))
-        return field_statistics(CalibrationConfig(field=file))
+        return field_statistics(CalibrationConfig(field_statistics=file))
 
     return write
 
@@ -135,7 +135,7 @@ def test_no_field_is_no_source():
 
 def test_a_missing_file_says_how_to_make_one(tmp_path):
     with pytest.raises(InputError, match="pipeline monitor RELEASE"):
-        field_statistics(CalibrationConfig(field=tmp_path / "nothing.json"))
+        field_statistics(CalibrationConfig(field_statistics=tmp_path / "nothing.json"))
 
 
 DAMAGE = {

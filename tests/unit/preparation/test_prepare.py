@@ -82,7 +82,7 @@ def test_a_normalization_inside_becomes_preprocessing(prepare):
 
 
 def test_balancing_can_be_turned_off(prepare):
-    found, _, _ = prepare(layers().Dense(2), config=PreprocessingConfig(balance=False))
+    found, _, _ = prepare(layers().Dense(2), config=PreprocessingConfig(standardize=False))
 
     assert (found.preprocessing[0].scale, found.preprocessing[0].offset) == ((1.0,), (0.0,))
 
@@ -173,7 +173,7 @@ def test_a_rewrite_that_is_wrong_on_the_samples_alone_is_refused(prepare, monkey
     )
 
     with pytest.raises(ModelError, match="preparing it would change its outputs"):
-        prepare(dense, layers().ReLU(), config=PreprocessingConfig(balance=False))
+        prepare(dense, layers().ReLU(), config=PreprocessingConfig(standardize=False))
 
 
 def test_what_the_models_own_training_had_and_this_one_has_not_is_a_note(prepare):

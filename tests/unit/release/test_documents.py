@@ -320,7 +320,7 @@ def test_no_paper_names_a_place_outside_of_the_project(write, tmp_path):
             "against": "/old/last.tflite",
             "shift": {"sources": {"night": "/srv/private/night.npz", "own": "own.module:load"}},
         },
-        "calibration": {"field": "/srv/field.json"},
+        "calibration": {"field_statistics": "/srv/field.json"},
         "release": {"public_key": "/home/someone/key.pub"},
     }
     sources = (
@@ -344,4 +344,7 @@ def test_no_paper_names_a_place_outside_of_the_project(write, tmp_path):
         "custom_objects": None,
     }
     assert config["validate"]["shift"]["sources"] == {"night": "night.npz", "own": "own.module:load"}
-    assert (config["calibration"]["field"], config["release"]["public_key"]) == ("field.json", "key.pub")
+    assert (config["calibration"]["field_statistics"], config["release"]["public_key"]) == (
+        "field.json",
+        "key.pub",
+    )

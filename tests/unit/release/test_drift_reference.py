@@ -12,7 +12,7 @@ from deploy.monitor.statistics import read_statistics
 from models.ports import Port
 from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel, Transform
 from pipeline.release import drift_reference as baseline
-from pipeline.release.drift_reference import MOST_SAMPLES, observe
+from pipeline.release.drift_reference import MAX_SAMPLES, observe
 
 RNG = np.random.default_rng(0)
 
@@ -51,7 +51,7 @@ def test_every_test_sample_is_counted_once(stages, tmp_path):
     plain = json.loads(found.baseline.read_text())
     baseline = read_statistics(found.baseline.read_bytes(), "baseline")
 
-    assert found.samples == baseline.observed == 700 <= MOST_SAMPLES
+    assert found.samples == baseline.observed == 700 <= MAX_SAMPLES
     assert sum(plain["inputs"][0]["values"]) == 700 * 16
     assert sum(plain["outputs"][0]["classes"]) == 700
     assert sum(plain["latency_us"]["counts"]) == 0

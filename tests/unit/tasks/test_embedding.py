@@ -59,7 +59,7 @@ def test_with_labels_the_nearest_neighbours_class_is_compared(clusters):
 
 def test_of_many_samples_some_are_compared_as_neighbours(clusters, monkeypatch):
     vectors, labels = clusters
-    monkeypatch.setattr(embedding, "MOST_NEIGHBOURS", 50)
+    monkeypatch.setattr(embedding, "MAX_NEIGHBOURS", 50)
     found = compare("embedding", vectors, vectors, labels, seed=0)
     metric = found.metric("nearest neighbour of the same class")
 

@@ -120,7 +120,7 @@ def test_custom_operators_run_on_no_plain_runtime(tiny_tflite_with):
 def test_a_runtime_that_was_not_asked_is_refused_with_those_that_were(tiny_tflite, setting):
     found = check_compatibility(read_tflite(tiny_tflite))
 
-    with pytest.raises(ConfigError, match=r"\[gates\] oldest_runtime: .*(2\.14\.0|1\.0\.1)"):
+    with pytest.raises(ConfigError, match=r"\[gates\] min_runtime: .*(2\.14\.0|1\.0\.1)"):
         needs_newer(found, setting)
 
 

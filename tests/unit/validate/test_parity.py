@@ -135,7 +135,7 @@ def test_nan_equals_nan(outputs):
 
 
 def test_few_samples_are_compared_of_a_large_model(tiny_tflite, monkeypatch):
-    monkeypatch.setattr("pipeline.validate.parity.MOST_BYTES", 500)
+    monkeypatch.setattr("pipeline.validate.parity.MAX_BYTES", 500)
     runtime = host_runtime("litert")
 
     assert first_difference(read_tflite(tiny_tflite), [SAMPLES], runtime, runtime).samples == 3

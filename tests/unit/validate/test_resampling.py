@@ -10,7 +10,7 @@ from comparing import compare
 
 from pipeline.tasks.comparison import Metric
 from pipeline.tasks.evidence import Estimate, mean, share
-from pipeline.validate.resampling import MOST_UNITS, shown, with_intervals
+from pipeline.validate.resampling import MAX_UNITS, shown, with_intervals
 
 TRIALS = 120
 
@@ -83,7 +83,7 @@ def test_an_interval_is_what_drawing_pairs_and_computing_again_gives():
 
 
 def test_more_samples_than_are_drawn_one_by_one_have_the_interval_of_their_mean():
-    change = np.random.default_rng(3).normal(size=7 * MOST_UNITS // 2)
+    change = np.random.default_rng(3).normal(size=7 * MAX_UNITS // 2)
     # Sorted data must not matter.
     (metric,) = with_intervals(
         [mean("loss", np.zeros(len(change)), np.sort(change), unit="nats")], seed=0, bootstrap=2000

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.device.observe import Observer
 from deploy.errors import DeployError
-from deploy.monitor.statistics import MOST_BYTES, read_saved, read_statistics
+from deploy.monitor.statistics import MAX_BYTES, read_saved, read_statistics
 
 TENSOR = {"name": "x", "shape": [1, 4], "dtype": "int8", "scale": 0.1, "zero_point": 0, "range": None}
 CONTRACT = {
@@ -80,7 +80,7 @@ def test_damage_is_refused_in_one_line_that_names_the_file(plain, damage):
         b"\xff\xfe",
         b"[" * 100_000,
         b'{"schema_version": 1}',
-        b" " * (MOST_BYTES + 1),
+        b" " * (MAX_BYTES + 1),
     ],
     ids=["empty", "cut", "null", "list", "no UTF-8", "nested", "short", "huge"],
 )

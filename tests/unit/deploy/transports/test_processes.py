@@ -27,7 +27,7 @@ def test_both_streams_and_the_status_are_what_they_are() -> None:
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_one_that_never_ends_to_print_is_ended(stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "MOST_ANSWER_BYTES", 1 << 20)
+    monkeypatch.setattr(processes, "MAX_ANSWER_BYTES", 1 << 20)
     with pytest.raises(TransportError, match="device answered with more than 1 MiB; is it sound"):
         run(f"import sys\nwhile True: sys.{stream}.write('x' * 9999)")
 
