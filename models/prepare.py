@@ -11,12 +11,12 @@ from models.graph import Graph, build_model
 from models.keras3 import read_graph
 from models.rewrites.constants import fold_constants
 from models.rewrites.coverage import unsupported_by_qat, without_int8
-from models.rewrites.covering import cover_rectifiers, cover_scalings
-from models.rewrites.exponential import spell_exponentials
+from models.rewrites.covering import cover_scalings, fuse_relu
+from models.rewrites.exponential import decompose_elu
 from models.rewrites.folding import fold_scalings
 from models.rewrites.local import normalise_layers
 from models.rewrites.recurrent import unroll_recurrent
-from models.rewrites.sequences import lift_sequences
+from models.rewrites.sequences import conv1d_to_conv2d
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,8 +35,8 @@ TOLERANCE = 1e-5  # of the outputs, relative to the largest of them where that i
 _WIDE_TOLERANCE = 1e-3  # the same on random inputs that need not look like data: rounding grows there
 _LAST_BITS = 4  # the outputs may also differ by this many times what the last bit of the inputs decides
 _PASSES = (
-    *(normalise_layers, fold_constants, spell_exponentials, unroll_recurrent, lift_sequences),
-    *(fold_scalings, cover_scalings, cover_rectifiers),
+    *(normalise_layers, fold_constants, decompose_elu, unroll_recurrent, conv1d_to_conv2d),
+    *(fold_scalings, cover_scalings, fuse_relu),
 )
 _PROBES = 4  # random samples of each range on which the outputs are compared
 _BATCH_VALUES = 1 << 22  # of the inputs, compared at a time

@@ -17,9 +17,9 @@ from pipeline.preparation.input_preprocessing import PROBE_SAMPLES, Choice, Prob
 from pipeline.release.released import Released
 from pipeline.run import Run
 from pipeline.runtimes.environment import check_environment
+from pipeline.runtimes.quantization import run_real
 from pipeline.runtimes.remote import RemoteRuntime
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.runtimes.scaling import run_real
 from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
 from pipeline.scratch import scratch

@@ -105,7 +105,6 @@ def report() -> Any:
     from pipeline.validate.compatibility import Compatibility
     from pipeline.validate.costs import EmulatedCost
     from pipeline.validate.delegation import Delegation
-    from pipeline.validate.drift import Slope
     from pipeline.validate.latency import LatencyComparison, summarize
     from pipeline.validate.model_under_test import ModelFile
     from pipeline.validate.report import (
@@ -115,6 +114,7 @@ def report() -> Any:
         Verdict,
     )
     from pipeline.validate.stability import SoakResult, StabilityReport
+    from pipeline.validate.trend import Trend
 
     def metric(name: str, unit: str, *values: float) -> Metric:
         baseline, quantized, difference, low, high = values
@@ -204,9 +204,9 @@ def report() -> Any:
             seconds=0.8,
             changed_outputs=0,
             output_sha256="5e" * 32,
-            growth=Slope(value=8.192, low=-2.0, high=20.0),
-            latency=Slope(value=0.004, low=-0.01, high=0.02) if threads == 1 else None,
-            control=Slope(value=0.001, low=-0.02, high=0.02) if threads == 1 else None,
+            growth=Trend(value=8.192, low=-2.0, high=20.0),
+            latency=Trend(value=0.004, low=-0.01, high=0.02) if threads == 1 else None,
+            control=Trend(value=0.001, low=-0.02, high=0.02) if threads == 1 else None,
             leaked_files=0,
         )
         for threads in (1, 2)

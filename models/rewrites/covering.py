@@ -49,7 +49,7 @@ def cover_scalings(graph: Graph) -> tuple[Graph, list[Rewrite]]:
     return edit.finish(), edit.rewrites
 
 
-def cover_rectifiers(graph: Graph) -> tuple[Graph, list[Rewrite]]:
+def fuse_relu(graph: Graph) -> tuple[Graph, list[Rewrite]]:
     """Fuse ReLU into the convolution or Dense before it; put a frozen identity before a ReLU6."""
     edit, shapes = Edit(graph), infer_shapes(graph)
     linear = _linear_calls(graph)

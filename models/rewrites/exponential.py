@@ -1,4 +1,4 @@
-"""ELU and SELU spelled out so that int8 keeps their values below zero.
+"""Write ELU and SELU as ReLU and exp, so that int8 keeps their values below zero.
 
 TFLite leaves ELU in float. Of SELU it makes one ``exp`` of all inputs: the largest decides its scale, and of
 the values below 1, the only ones that are used, nothing is left. Where ``exp`` sees ``x - relu(x)``, which is
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et al., 2017, arXiv:1706.02515
 
 
-def spell_exponentials(graph: Graph) -> tuple[Graph, list[Rewrite]]:
+def decompose_elu(graph: Graph) -> tuple[Graph, list[Rewrite]]:
     """Rewrite ``scale * elu(x)`` as ``scale * relu(x) + scale * alpha * (exp(x - relu(x)) - 1)``."""
     edit = Edit(graph)
     for call in graph.calls:
@@ -28,7 +28,7 @@ def spell_exponentials(graph: Graph) -> tuple[Graph, list[Rewrite]]:
             edit.moved.append(edit.keep(call))
             continue
         edit.note(layer.name, f"{form[0]} was written as relu and exp", "so that int8 keeps values below 0")
-        edit.moved.append(_spelled(edit, layer.name, edit.moved[call.inputs[0]], form[1], form[2]))
+        edit.moved.append(_decomposed(edit, layer.name, edit.moved[call.inputs[0]], form[1], form[2]))
     return edit.finish(), edit.rewrites
 
 
@@ -41,7 +41,7 @@ def _scale_and_alpha(layer: Layer) -> tuple[str, float, float] | None:
     return None
 
 
-def _spelled(edit: Edit, name: str, tensor: int, scale: float, alpha: float) -> int:
+def _decomposed(edit: Edit, name: str, tensor: int, scale: float, alpha: float) -> int:
     def add(part: str, kind: str, config: dict[str, Any], *inputs: int) -> int:
         return edit.add(Layer(edit.fresh(f"{name}_{part}"), kind, config), *inputs)
 

@@ -29,7 +29,7 @@ _COVERED_AS_THEY_ARE = frozenset({"ZeroPadding1D", "Cropping1D"})
 _CHANNEL_AXES = (-1, 2, [-1], [2])
 
 
-def lift_sequences(graph: Graph) -> tuple[Graph, list[Rewrite]]:
+def conv1d_to_conv2d(graph: Graph) -> tuple[Graph, list[Rewrite]]:
     """Rewrite every one-dimensional convolution and pooling."""
     lift = _Lift(graph, infer_shapes(graph))
     for index, call in enumerate(graph.calls):

@@ -54,148 +54,142 @@ _SOURCES = (
 )
 
 
-class Refuse(Protocol):
+class Fail(Protocol):
     """Raises an InputError that names the file."""
 
-    def __call__(self, what: str, mend: str = ...) -> NoReturn: ...
+    def __call__(self, message: str, hint: str = ...) -> NoReturn: ...
 
 
-def check_model(
-    model: TfliteModel, root: Table, refuse: Refuse, allowed_custom: Collection[str] | None
-) -> None:
+def check_model(model: TfliteModel, root: Table, fail: Fail, allowed_custom: Collection[str] | None) -> None:
     """Refuse a model that a runtime would crash on, hang on, or misread.
 
     Args:
         model: the decoded file.
         root: its ``Model`` table.
-        refuse: raises the InputError.
+        fail: raises the InputError.
         allowed_custom: names of custom operators that may occur; None for any.
     """
     for what, indices in (("inputs", model.subgraphs[0].inputs), ("outputs", model.subgraphs[0].outputs)):
         if not indices:
-            refuse(f"the model has no {what}", "convert it again, with its inputs and outputs")
+            fail(f"the model has no {what}", "convert it again, with its inputs and outputs")
     for graph in model.subgraphs:
         for tensor in graph.tensors:
-            _check_shape(tensor, refuse)
-            _check_quantization(tensor, refuse)
+            _check_shape(tensor, fail)
+            _check_quantization(tensor, fail)
         for operator in graph.operators:
-            _check_operator(operator, graph.tensors, refuse, allowed_custom)
-        _check_order(graph, refuse)
-        _check_zero_dimensions(graph, refuse)
-    _check_calls(model, refuse)
-    _check_signatures(model, root, refuse)
+            _check_operator(operator, graph.tensors, fail, allowed_custom)
+        _check_order(graph, fail)
+        _check_zero_dimensions(graph, fail)
+    _check_calls(model, fail)
+    _check_signatures(model, root, fail)
 
 
 def _label(tensor: Tensor) -> str:
     return f"tensor {tensor.index} ({tensor.name})"
 
 
-def _check_shape(tensor: Tensor, refuse: Refuse) -> None:
+def _check_shape(tensor: Tensor, fail: Fail) -> None:
     shape, signature = tensor.shape, tensor.shape_signature
     if len(shape) > MAX_RANK:
-        refuse(f"{_label(tensor)} has {len(shape)} dimensions")
+        fail(f"{_label(tensor)} has {len(shape)} dimensions")
     if any(size < 0 for size in shape) or any(size < -1 for size in signature):
-        refuse(f"{_label(tensor)} has a negative dimension in shape {list(shape)}")
+        fail(f"{_label(tensor)} has a negative dimension in shape {list(shape)}")
     # A free dimension is stored as 1; a runtime would allocate and compute whatever stands there instead.
     pairs = zip(shape, signature, strict=False)
     if len(shape) != len(signature) or any(size != (1 if free == -1 else free) for size, free in pairs):
-        refuse(f"{_label(tensor)} has shape {list(shape)} but signature {list(signature)}")
+        fail(f"{_label(tensor)} has shape {list(shape)} but signature {list(signature)}")
     if tensor.elements > MAX_INT32:
-        refuse(f"{_label(tensor)} has more than 2^31 - 1 elements in shape {list(shape)}")
+        fail(f"{_label(tensor)} has more than 2^31 - 1 elements in shape {list(shape)}")
     if tensor.dtype in layout.UNSIZED or tensor.is_sparse or not tensor.is_constant:
         return
     if (expected := -(-tensor.elements * layout.bits(tensor.dtype) // 8)) != tensor.size_bytes:
-        refuse(f"{_label(tensor)} has {tensor.size_bytes} bytes where shape {list(shape)} needs {expected}")
+        fail(f"{_label(tensor)} has {tensor.size_bytes} bytes where shape {list(shape)} needs {expected}")
 
 
-def _check_quantization(tensor: Tensor, refuse: Refuse) -> None:
+def _check_quantization(tensor: Tensor, fail: Fail) -> None:
     if not tensor.scales:
         return
     limit = 2.0 ** (MAX_SCALE_EXPONENT * (2 if tensor.is_constant else 1))
     for scale in tensor.scales:
         if not 1 / limit < scale < limit:  # not-a-number is not, either
-            refuse(f"{_label(tensor)} has the quantization scale {scale}", "quantize the model again")
+            fail(f"{_label(tensor)} has the quantization scale {scale}", "quantize the model again")
     if len(tensor.zero_points) != len(tensor.scales):
-        refuse(f"{_label(tensor)} has {len(tensor.scales)} scales but {len(tensor.zero_points)} zero points")
+        fail(f"{_label(tensor)} has {len(tensor.scales)} scales but {len(tensor.zero_points)} zero points")
     if tensor.dtype in ("int8", "uint8", "int16", "int32"):
         limits = np.iinfo(tensor.dtype)
         if not all(limits.min <= zero_point <= limits.max for zero_point in tensor.zero_points):
-            refuse(f"{_label(tensor)} has a zero point outside {tensor.dtype}")
+            fail(f"{_label(tensor)} has a zero point outside {tensor.dtype}")
     if len(tensor.scales) > 1:
         if not 0 <= tensor.axis < len(tensor.shape):
-            refuse(
-                f"{_label(tensor)} is quantized along axis {tensor.axis} of {len(tensor.shape)} dimensions"
-            )
+            fail(f"{_label(tensor)} is quantized along axis {tensor.axis} of {len(tensor.shape)} dimensions")
         if len(tensor.scales) != tensor.shape[tensor.axis]:
-            refuse(
-                f"{_label(tensor)} has {len(tensor.scales)} scales for {tensor.shape[tensor.axis]} channels"
-            )
+            fail(f"{_label(tensor)} has {len(tensor.scales)} scales for {tensor.shape[tensor.axis]} channels")
 
 
 def _check_operator(
-    operator: Operator, tensors: tuple[Tensor, ...], refuse: Refuse, allowed_custom: Collection[str] | None
+    operator: Operator, tensors: tuple[Tensor, ...], fail: Fail, allowed_custom: Collection[str] | None
 ) -> None:
     what = f"operator {operator.index} ({operator.name})"
     if operator.is_custom:
         if allowed_custom is not None and operator.name not in allowed_custom:
             kind = "Flex (TensorFlow)" if operator.name.startswith("Flex") else "custom"
-            refuse(
+            fail(
                 f"{what} is a {kind} operator, which needs code outside the runtime",
                 "convert with TFLite builtins only, or replace the layer",
             )
         return
-    _check_options(operator, what, refuse)
+    _check_options(operator, what, fail)
     required = _FIRST_OPTIONAL_INPUT.get(operator.name, len(operator.inputs))
     lacks_one = -1 in operator.inputs[:required] and not operator.name.endswith(_RECURRENT)
     if lacks_one or (not operator.inputs and operator.name not in _SOURCES):
-        refuse(f"{what} lacks an input")
+        fail(f"{what} lacks an input")
     if operator.name in _SCALED_OPERATORS:
         for index in (*operator.inputs[:2], *operator.outputs):
             if tensors[index].dtype in ("int8", "uint8") and not tensors[index].scales:
-                refuse(f"{what} needs a scale on {_label(tensors[index])}", "quantize the model again")
+                fail(f"{what} needs a scale on {_label(tensors[index])}", "quantize the model again")
 
 
-def _check_options(operator: Operator, what: str, refuse: Refuse) -> None:
+def _check_options(operator: Operator, what: str, fail: Fail) -> None:
     expected = layout.options_table(operator.name)
     if operator.options_table and expected not in ("", operator.options_table):
-        refuse(f"{what} has {operator.options_table} where {expected} belongs")
+        fail(f"{what} has {operator.options_table} where {expected} belongs")
     for field in layout.fields(expected) if expected else ():
         if (
             field.name in _STEP_OPTIONS
             and not 1 <= (value := operator.options.get(field.name, 0)) <= MAX_STEP
         ):
-            refuse(f"{what} has {field.name} {value}, which must be from 1 to {MAX_STEP}")
+            fail(f"{what} has {field.name} {value}, which must be from 1 to {MAX_STEP}")
 
 
-def _check_order(graph: Subgraph, refuse: Refuse) -> None:
+def _check_order(graph: Subgraph, fail: Fail) -> None:
     """Refuse operators that read what nothing wrote before, which is what a cycle comes to."""
     ready = {t.index for t in graph.tensors if t.is_constant or t.is_variable or 0 in t.shape}
     constant = {t.index for t in graph.tensors if t.is_constant}
     if taken := constant.intersection(graph.inputs):
-        refuse(f"{_label(graph.tensors[min(taken)])} is both an input and a constant")
+        fail(f"{_label(graph.tensors[min(taken)])} is both an input and a constant")
     written = set(graph.inputs)
     for operator in graph.operators:
         what = f"operator {operator.index} ({operator.name})"
         for index in operator.inputs:
             if index >= 0 and index not in ready and index not in written:
-                refuse(f"{what} reads {_label(graph.tensors[index])}, which nothing before it writes")
+                fail(f"{what} reads {_label(graph.tensors[index])}, which nothing before it writes")
         for index in operator.outputs:
             if index in constant or index in written:
-                refuse(f"{what} writes {_label(graph.tensors[index])}, which already has a value")
+                fail(f"{what} writes {_label(graph.tensors[index])}, which already has a value")
             written.add(index)
     for index in graph.outputs:
         if index not in ready and index not in written:
-            refuse(f"the output {_label(graph.tensors[index])} is written by no operator")
+            fail(f"the output {_label(graph.tensors[index])} is written by no operator")
 
 
-def _check_zero_dimensions(graph: Subgraph, refuse: Refuse) -> None:
+def _check_zero_dimensions(graph: Subgraph, fail: Fail) -> None:
     """Refuse empty tensors, other than a constant empty list such as the shape of a scalar."""
     computed = {*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)}
     read = {index for operator in graph.operators for index in operator.inputs}
     for tensor in graph.tensors:
         if 0 in tensor.shape and (tensor.index in computed or (tensor.is_float and tensor.index in read)):
             what = f"{_label(tensor)} has a zero dimension in shape {list(tensor.shape)}"
-            refuse(what, "convert the model with a fixed input shape")
+            fail(what, "convert the model with a fixed input shape")
 
 
 def _called(operator: Operator) -> Iterator[int]:
@@ -207,31 +201,31 @@ def _called(operator: Operator) -> Iterator[int]:
             yield from value
 
 
-def _check_calls(model: TfliteModel, refuse: Refuse) -> None:
+def _check_calls(model: TfliteModel, fail: Fail) -> None:
     """Refuse calls of subgraphs that do not exist or that lead back to their caller."""
     if len(model.subgraphs) > MAX_SUBGRAPHS:
-        refuse(f"it holds {len(model.subgraphs)} subgraphs")
+        fail(f"it holds {len(model.subgraphs)} subgraphs")
     calls: dict[int, set[int]] = {}
     for index, graph in enumerate(model.subgraphs):
         calls[index] = {called for operator in graph.operators for called in _called(operator)}
         for called in calls[index]:
             if not 0 <= called < len(model.subgraphs):
-                refuse(f"subgraph {index} calls subgraph {called} of {len(model.subgraphs)}")
+                fail(f"subgraph {index} calls subgraph {called} of {len(model.subgraphs)}")
     while leaves := [index for index, called in calls.items() if not called]:
         for leaf in leaves:
             del calls[leaf]
         for others in calls.values():
             others.difference_update(leaves)
     if calls:
-        refuse(f"subgraph {min(calls)} calls itself through others")
+        fail(f"subgraph {min(calls)} calls itself through others")
 
 
-def _check_signatures(model: TfliteModel, root: Table, refuse: Refuse) -> None:
+def _check_signatures(model: TfliteModel, root: Table, fail: Fail) -> None:
     for signature in root["SignatureDefs"]:
         what = f"the signature {signature['SignatureKey']!r}"
         if not signature["SubgraphIndex"] < len(model.subgraphs):
-            refuse(f"{what} names subgraph {signature['SubgraphIndex']} of {len(model.subgraphs)}")
+            fail(f"{what} names subgraph {signature['SubgraphIndex']} of {len(model.subgraphs)}")
         tensors = model.subgraphs[signature["SubgraphIndex"]].tensors
         for entry in (*signature["Inputs"], *signature["Outputs"]):
             if not entry["TensorIndex"] < len(tensors):
-                refuse(f"{what} names tensor {entry['TensorIndex']} of {len(tensors)}")
+                fail(f"{what} names tensor {entry['TensorIndex']} of {len(tensors)}")

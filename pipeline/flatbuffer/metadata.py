@@ -1,7 +1,7 @@
 """TFLite metadata: what a model is, and what its inputs and outputs mean, inside its .tflite file.
 
 The metadata is a FlatBuffer of its own in one of the model's buffers, named ``TFLITE_METADATA``; the files
-that it names, such as the labels, are an archive behind the model (``attached.py``).
+that it names, such as the labels, are an archive behind the model (``associated_files.py``).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import flatbuffers
 import numpy as np
 
-from pipeline.flatbuffer import attached, metadata_layout
-from pipeline.flatbuffer.front import put_in_front
+from pipeline.flatbuffer import associated_files, metadata_layout
+from pipeline.flatbuffer.metadata_entry import add_metadata_entry
 from pipeline.flatbuffer.reader import Reader, Table
 
 if TYPE_CHECKING:
@@ -94,19 +94,19 @@ def write_metadata(content: bytes, metadata: ModelMetadata, files: Mapping[str, 
     if named != set(files):
         msg = f"the metadata names the files {sorted(named)}; given are {sorted(files)}"
         raise ValueError(msg)
-    model = put_in_front(content, NAME, _pack_metadata(metadata))
-    return attached.attach(model, files)
+    model = add_metadata_entry(content, NAME, _pack_metadata(metadata))
+    return associated_files.append_files(model, files)
 
 
-def check_attached(reader: Reader, root: Table) -> dict[str, bytes]:
+def check_associated_files(reader: Reader, root: Table) -> dict[str, bytes]:
     """Return the files behind a model that was read to its end; refuse what is not one of TFLite metadata."""
     if not reader.check_end():
         return {}  # whatever the metadata names: programs that edit a model leave its files off
-    files = attached.read_attached(reader.content, reader.end, reader.refuse)
+    files = associated_files.read_associated_files(reader.content, reader.end, reader.fail)
     raw = raw_metadata(reader, root)
     named = set() if raw is None else {file["Name"] for file in _files(raw)}
     if unnamed := sorted(set(files) - named):
-        reader.refuse(f"the file {unnamed[0]!r} is attached, and the metadata does not name it")
+        reader.fail(f"the file {unnamed[0]!r} is attached, and the metadata does not name it")
     return files
 
 
@@ -116,7 +116,7 @@ def raw_metadata(reader: Reader, root: Table) -> Table | None:
     if index is None:
         return None
     if not index < len(root["Buffers"]):
-        reader.refuse(f"metadata {NAME!r} names buffer {index} of {len(root['Buffers'])}")
+        reader.fail(f"metadata {NAME!r} names buffer {index} of {len(root['Buffers'])}")
     start, length = root["Buffers"][index]["Data"]
     return _MetadataReader(reader.content[start : start + length], f"{reader.name}, {NAME}").root()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import InputError
 from pipeline.flatbuffer import layout
 from pipeline.flatbuffer.checks import check_model
-from pipeline.flatbuffer.metadata import check_attached
+from pipeline.flatbuffer.metadata import check_associated_files
 from pipeline.flatbuffer.model import Operator, Subgraph, Tensor, TfliteModel
 from pipeline.flatbuffer.reader import UPDATE, Reader, Span, Table
 
@@ -44,8 +44,8 @@ def read_tflite(
     reader = Reader(content, name)
     root = reader.root()
     model = _Decoder(reader, root).model()
-    check_attached(reader, root)
-    check_model(model, root, reader.refuse, allow_custom)
+    check_associated_files(reader, root)
+    check_model(model, root, reader.fail, allow_custom)
     return model
 
 
@@ -73,11 +73,11 @@ class _Decoder:
     def model(self) -> TfliteModel:
         root, content = self.root, self.reader.content
         if root["Version"] != 3:
-            self.reader.refuse(f"schema version {root['Version']} where 3 is known", UPDATE)
+            self.reader.fail(f"schema version {root['Version']} where 3 is known", UPDATE)
         if root["ExternalBuffers"] or root["ExternalBufferGroups"]:
-            self.reader.refuse("its weights are in another file", "convert to a single .tflite file")
+            self.reader.fail("its weights are in another file", "convert to a single .tflite file")
         if not root["Subgraphs"]:
-            self.reader.refuse("it holds no subgraph")
+            self.reader.fail("it holds no subgraph")
         return TfliteModel(
             subgraphs=tuple(self._subgraph(i, graph) for i, graph in enumerate(root["Subgraphs"])),
             metadata={
@@ -103,7 +103,7 @@ class _Decoder:
 
     def buffer(self, index: int, what: str) -> Span:
         if not 0 <= index < len(self.buffers):
-            self.reader.refuse(f"{what} names buffer {index} of {len(self.buffers)}")
+            self.reader.fail(f"{what} names buffer {index} of {len(self.buffers)}")
         return self.buffers[index]
 
     def _buffer(self, index: int, buffer: Table) -> Span:
@@ -122,7 +122,7 @@ class _Decoder:
         def indices(values: tuple[int, ...], what: str, *, optional: bool = False) -> tuple[int, ...]:
             for value in values:
                 if not (0 <= value < len(tensors) or (optional and value == -1)):
-                    self.reader.refuse(f"{what} of {where} names tensor {value} of {len(tensors)}")
+                    self.reader.fail(f"{what} of {where} names tensor {value} of {len(tensors)}")
             return values
 
         operators = []
@@ -150,13 +150,13 @@ class _Decoder:
     def _code(self, index: int, what: str) -> tuple[str, int, bool]:
         codes = self.root["OperatorCodes"]
         if not index < len(codes):
-            self.reader.refuse(f"{what} names operator code {index} of {len(codes)}")
+            self.reader.fail(f"{what} names operator code {index} of {len(codes)}")
         code = codes[index]
         # Codes past 126 do not fit the old field, which then holds a placeholder.
         builtin = max(code["BuiltinCode"], code["DeprecatedBuiltinCode"])
         name = layout.names("BuiltinOperator").get(builtin)
         if name is None:
-            self.reader.refuse(f"{what} is builtin {builtin}, which this LiteRT does not know", UPDATE)
+            self.reader.fail(f"{what} is builtin {builtin}, which this LiteRT does not know", UPDATE)
         return (
             (code["CustomCode"], code["Version"], True)
             if name == "CUSTOM"
@@ -166,7 +166,7 @@ class _Decoder:
     def _tensor(self, index: int, tensor: Table, what: str) -> Tensor:
         dtype = layout.names("TensorType").get(tensor["Type"])
         if dtype is None:
-            self.reader.refuse(
+            self.reader.fail(
                 f"{what} has element type {tensor['Type']}, which this LiteRT does not know", UPDATE
             )
         data = self.buffer(tensor["Buffer"], what)

@@ -72,21 +72,21 @@ class Reader:
         """
         head = self.content[:8]
         if not head:
-            self.refuse("the file is empty", "convert the model again")
+            self.fail("the file is empty", "convert the model again")
         if len(head) < 8 or head[4:] != self.identifier:
-            self.refuse(f"not a TFLite model: {_resemblance(self.content)}", "pass a .tflite file")
+            self.fail(f"not a TFLite model: {_resemblance(self.content)}", "pass a .tflite file")
         return self._table(self._reference(0, "the root"), self.root_table)
 
-    def refuse(self, what: str, mend: str = DAMAGED) -> NoReturn:
+    def fail(self, message: str, hint: str = DAMAGED) -> NoReturn:
         """Raise an InputError of one line that names the file; names out of the file are made harmless."""
-        message = f"{self.name}: {printable(what[:MAX_MESSAGE])}; {mend}"
-        raise InputError(message)
+        msg = f"{self.name}: {printable(message[:MAX_MESSAGE])}; {hint}"
+        raise InputError(msg)
 
     def claim(self, start: int, length: int, what: str) -> Span:
         """Return the span as one that is in use; refuse it where it leaves the file."""
         end = start + length
         if start < 0 or length < 0 or end > len(self.content):
-            self.refuse(f"{what}, {length} bytes at byte {start}, reaches past byte {len(self.content)}")
+            self.fail(f"{what}, {length} bytes at byte {start}, reaches past byte {len(self.content)}")
         self.end = max(self.end, end)
         return Span(start, length)
 
@@ -97,14 +97,14 @@ class Reader:
         if not head and len(rest) <= MAX_PADDING_BYTES:
             return False
         if not head.startswith((_ZIP_MAGIC, _EMPTY_ZIP_MAGIC)):
-            self.refuse(f"{len(rest)} bytes follow the end of the model at byte {self.end}")
+            self.fail(f"{len(rest)} bytes follow the end of the model at byte {self.end}")
         return True
 
     def _number(self, code: str, position: int, what: str) -> Any:
         size = struct.calcsize(code)
         self.claim(position, size, what)
         if position % size:
-            self.refuse(f"{what} at byte {position} is not aligned to {size} bytes")
+            self.fail(f"{what} at byte {position} is not aligned to {size} bytes")
         return struct.unpack_from(f"<{code}", self.content, position)[0]
 
     def _reference(self, position: int, what: str) -> int:
@@ -114,14 +114,14 @@ class Reader:
         """Return the elements' span of the vector at ``position``; the length stays in elements."""
         length = self._number("I", position, f"the length of {what}")
         if (position + 4) % size:
-            self.refuse(f"{what} at byte {position + 4} is not aligned to {size} bytes")
+            self.fail(f"{what} at byte {position + 4} is not aligned to {size} bytes")
         self.claim(position + 4, length * size, what)
         return Span(position + 4, length)
 
     def _spend(self, work: int, what: str) -> None:
         self._work += work
         if self._work > MAX_WORK:
-            self.refuse(f"{what} is one too many: no model of a sensible size refers to so much")
+            self.fail(f"{what} is one too many: no model of a sensible size refers to so much")
 
     def _table(self, position: int, table: str) -> Table:
         what = f"the table {table}"
@@ -129,7 +129,7 @@ class Reader:
         vtable_size = self._number("H", vtable, f"the vtable of {what}")
         table_size = self._number("H", vtable + 2, f"the vtable of {what}")
         if vtable_size < 4 or vtable_size % 2 or table_size < 4:
-            self.refuse(f"the vtable of {what} at byte {vtable} has impossible sizes")
+            self.fail(f"the vtable of {what} at byte {vtable} has impossible sizes")
         self.claim(vtable, vtable_size, f"the vtable of {what}")
         self.claim(position, table_size, what)
         self._spend(TABLE_WORK + 2 * vtable_size, what)
@@ -140,7 +140,7 @@ class Reader:
             offset = self._number("H", vtable + entry, what) if entry < vtable_size else 0
             width = struct.calcsize(field.code if field.kind == "number" else "I")
             if offset and not 4 <= offset <= table_size - width:
-                self.refuse(f"{table}.{field.name} at byte {position} lies outside its table")
+                self.fail(f"{table}.{field.name} at byte {position} lies outside its table")
             values[field.name] = self._value(field, position + offset if offset else 0, table, values)
         return values
 
@@ -158,7 +158,7 @@ class Reader:
                 member = siblings[f"{field.name}Type"]
                 known = self.union(field.refers_to)
                 if member not in known:
-                    self.refuse(f"{what} holds kind {member}, which this LiteRT does not know", UPDATE)
+                    self.fail(f"{what} holds kind {member}, which this LiteRT does not know", UPDATE)
                 return self._table(target, known[member]) if member else None
             case "bytes":
                 return self._count(target, 1, what)
@@ -186,11 +186,11 @@ class Reader:
         self._spend(length // 16, what)
         self.claim(start + length, 1, f"the end of {what}")
         if self.content[start + length]:
-            self.refuse(f"{what} at byte {start} does not end with a zero byte")
+            self.fail(f"{what} at byte {start} does not end with a zero byte")
         try:
             return self.content[start : start + length].decode()
         except UnicodeDecodeError:
-            self.refuse(f"{what} at byte {start} is not UTF-8")
+            self.fail(f"{what} at byte {start} is not UTF-8")
 
 
 _ABSENT: dict[layout.Kind, Any] = {

@@ -12,7 +12,7 @@ from deploy.monitor.statistics import BINS, MAX_BYTES, read_saved
 from pipeline.artifacts import Source, Transform
 from pipeline.content import file_sha256
 from pipeline.errors import InputError
-from pipeline.runtimes.scaling import quantize_inputs
+from pipeline.runtimes.quantization import quantize_inputs
 from pipeline.samples import Samples
 from pipeline.tasks.spec import TASKS
 

@@ -18,8 +18,8 @@ from pipeline.artifacts import FloatCheck
 from pipeline.errors import InputError
 from pipeline.progress import track
 from pipeline.runtimes.evaluation import infer_all
+from pipeline.runtimes.quantization import real_outputs, tensor_inputs
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.runtimes.scaling import real_outputs, tensor_inputs
 from pipeline.samples import Samples
 from pipeline.tasks.label_order import has_columns, is_beyond_luck, label_order, put_in_order
 from pipeline.tasks.scoring import against_chance, compared, score_of

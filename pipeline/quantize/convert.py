@@ -21,8 +21,8 @@ from pipeline.isolation import sandbox
 from pipeline.quantize.backends import BACKENDS
 from pipeline.quantize.layers import final_layers, float_layers
 from pipeline.quantize.tflite import write_float32, write_model
+from pipeline.runtimes.quantization import run_real
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.runtimes.scaling import run_real
 from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
 from pipeline.sections import Section, Unkeyed, advice

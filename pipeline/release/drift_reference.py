@@ -11,8 +11,8 @@ import numpy as np
 
 from pipeline.artifacts import Artifact
 from pipeline.progress import track
+from pipeline.runtimes.quantization import as_real, tensor_inputs
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.runtimes.scaling import as_real, tensor_inputs
 from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
 from pipeline.tasks.scoring import compared

@@ -9,8 +9,8 @@ from pipeline.report.tables import make_table
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pipeline.validate.drift import Slope
     from pipeline.validate.stability import StabilityReport
+    from pipeline.validate.trend import Trend
 
 
 def stability_tables(found: StabilityReport) -> tuple[RenderableType, ...]:
@@ -48,8 +48,8 @@ def stability_tables(found: StabilityReport) -> tuple[RenderableType, ...]:
     return (*tables, faults)
 
 
-def _interval(slope: Slope | None, factor: float, unit: str) -> str:
-    if slope is None:
+def _interval(trend: Trend | None, factor: float, unit: str) -> str:
+    if trend is None:
         return "not judged"
-    value, low, high = (end * factor for end in (slope.value, slope.low, slope.high))
+    value, low, high = (end * factor for end in (trend.value, trend.low, trend.high))
     return f"{value:+.1f}{unit} ({low:+.1f} to {high:+.1f})"

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.artifacts import Artifact
 from pipeline.npy import map_array, read_array
 from pipeline.runtimes.evaluation import infer_all
-from pipeline.runtimes.scaling import as_real, tensor_inputs
+from pipeline.runtimes.quantization import as_real, tensor_inputs
 from pipeline.runtimes.session import Session, Tensor
 from pipeline.validate.delegation import Delegation, list_placements
 from pipeline.validate.model_under_test import ModelUnderTest

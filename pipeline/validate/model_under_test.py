@@ -21,7 +21,7 @@ from pipeline.flatbuffer import (
     read_tflite,
     weight_sparsity,
 )
-from pipeline.runtimes.scaling import tensor_inputs
+from pipeline.runtimes.quantization import tensor_inputs
 from pipeline.samples import Samples
 
 if TYPE_CHECKING:

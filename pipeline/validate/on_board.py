@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Artifact
 from pipeline.emulation.board.run import BoardRun, measure_board
+from pipeline.runtimes.quantization import tensor_inputs
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.runtimes.scaling import tensor_inputs
 from pipeline.runtimes.session import Session
 from pipeline.tasks.comparison import Comparison  # noqa: TC001 - pydantic reads the annotations
 from pipeline.validate.evaluate import compare_outputs

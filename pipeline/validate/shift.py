@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifacts import Artifact
 from pipeline.errors import InputError
 from pipeline.progress import track
+from pipeline.runtimes.quantization import run_real
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.runtimes.scaling import run_real
 from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
 from pipeline.validate.corruptions import suite

@@ -19,9 +19,9 @@ import numpy as np
 from pipeline.artifacts import Artifact, Fault
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
-from pipeline.validate.drift import Slope, slope
 from pipeline.validate.jobs import run_parallel
 from pipeline.validate.model_under_test import ModelUnderTest
+from pipeline.validate.trend import Trend, trend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,9 +61,9 @@ class SoakResult:
     seconds: float
     changed_outputs: int
     output_sha256: str
-    growth: Slope | None
-    latency: Slope | None
-    control: Slope | None
+    growth: Trend | None
+    latency: Trend | None
+    control: Trend | None
     leaked_files: int
 
     @property
@@ -162,7 +162,7 @@ def soak(
     settled = at > at[-1] * SETTLED
     memory = np.array([block.memory_bytes for block in blocks], np.float64)
     latency, control = (
-        (slope(at[settled], np.log(of)[settled]) for of in zip(*ratios, strict=True))
+        (trend(at[settled], np.log(of)[settled]) for of in zip(*ratios, strict=True))
         if ratios
         else (None, None)
     )
@@ -173,7 +173,7 @@ def soak(
         seconds=time.monotonic() - began,
         changed_outputs=sum(block.mismatches for block in blocks),
         output_sha256=blocks[-1].output_sha256,
-        growth=slope(at[settled], memory[settled]),
+        growth=trend(at[settled], memory[settled]),
         latency=latency.times(float(at[-1])) if latency else None,
         control=control.times(float(at[-1])) if control else None,
         leaked_files=max(blocks[-1].open_files - blocks[0].open_files, 0),

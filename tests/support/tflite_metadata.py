@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.flatbuffer import metadata_layout
-from pipeline.flatbuffer.metadata import ModelMetadata, TensorMetadata, check_attached, raw_metadata
+from pipeline.flatbuffer.metadata import ModelMetadata, TensorMetadata, check_associated_files, raw_metadata
 from pipeline.flatbuffer.reader import Reader, Table
 
 CONTENTS = {metadata_layout.RGB: "rgb", metadata_layout.GRAYSCALE: "grayscale"}
@@ -46,7 +46,7 @@ def read_files(source: Path | bytes, name: str = "") -> dict[str, bytes]:
     """
     content = source if isinstance(source, bytes) else source.read_bytes()
     reader = Reader(content, name or (str(source) if isinstance(source, Path) else "the model"))
-    return check_attached(reader, reader.root())
+    return check_associated_files(reader, reader.root())
 
 
 def _tensor(table: Table) -> TensorMetadata:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.validate.corruptions import planes
+from pipeline.validate.corruptions import filters
 from pipeline.validate.corruptions.severities import (
     LARGE,
     LARGE_IMAGES,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline.validate.corruptions.planes import Images
+    from pipeline.validate.corruptions.filters import Images
 
     Corruption = Callable[[Images, tuple[float, ...], float, np.random.Generator], Images]
 
@@ -98,17 +98,17 @@ def gaussian_blur(
     images: Images, level: tuple[float, ...], lengths: float, rng: np.random.Generator
 ) -> Images:
     """Filter with a Gaussian."""
-    return planes.blurred(images, level[0] * lengths)
+    return filters.blurred(images, level[0] * lengths)
 
 
 def glass_blur(images: Images, level: tuple[float, ...], lengths: float, rng: np.random.Generator) -> Images:
     """Take pixels from places nearby, between two Gaussian filters."""
     sigma, most, times = level[0] * lengths, max(level[1] * lengths, 1), int(level[2])
-    found = planes.blurred(images, sigma)
+    found = filters.blurred(images, sigma)
     for _ in range(times):
         dy, dx = (np.rint(rng.uniform(-most, most, images.shape[:3])).astype(np.int32) for _ in "yx")
-        found = planes.moved(found, dy, dx)
-    return planes.blurred(found, sigma)
+        found = filters.moved(found, dy, dx)
+    return filters.blurred(found, sigma)
 
 
 def defocus_blur(
@@ -122,19 +122,19 @@ def defocus_blur(
     places = np.arange(-reach, reach + 1)
     disk = np.clip(radius + 0.5 - np.hypot(places[:, None], places), 0, 1).astype(np.float32)
     kernel = gaussian_filter(disk, level[1])
-    return planes.convolved(images, (kernel / kernel.sum())[None])
+    return filters.convolved(images, (kernel / kernel.sum())[None])
 
 
 def motion_blur(images: Images, level: tuple[float, ...], lengths: float, rng: np.random.Generator) -> Images:
     """Move each image along a line of its own, within 45 degrees of horizontal."""
     angles = np.radians(rng.uniform(-45, 45, len(images)))
-    return planes.convolved(images, planes.line_kernels(angles, level[0] * lengths, level[1] * lengths))
+    return filters.convolved(images, filters.line_kernels(angles, level[0] * lengths, level[1] * lengths))
 
 
 def zoom_blur(images: Images, level: tuple[float, ...], lengths: float, rng: np.random.Generator) -> Images:
     """Average over magnifications, as while a lens zooms."""
     factors = 1 + np.arange(0, level[0] - 1e-9, level[1])
-    total = images + sum(planes.zoomed(images, float(factor)) for factor in factors)
+    total = images + sum(filters.zoomed(images, float(factor)) for factor in factors)
     return np.asarray(total / (len(factors) + 1), np.float32)
 
 
@@ -142,10 +142,10 @@ def snow(images: Images, level: tuple[float, ...], lengths: float, rng: np.rando
     """Let flakes fall over a whitened image."""
     mean, spread, zoom, threshold, length, sigma, kept = level
     flakes = rng.standard_normal((*images.shape[:3], 1), np.float32) * np.float32(spread) + np.float32(mean)
-    flakes = planes.zoomed(flakes, zoom)
+    flakes = filters.zoomed(flakes, zoom)
     flakes = np.clip(np.where(flakes < threshold, 0, flakes), 0, 1).astype(np.float32)
     angles = np.radians(rng.uniform(45, 135, len(images)))
-    falling = planes.convolved(flakes, planes.line_kernels(angles, length * lengths, sigma * lengths))
+    falling = filters.convolved(flakes, filters.line_kernels(angles, length * lengths, sigma * lengths))
     grey = images.mean(axis=3, keepdims=True)
     whitened = kept * images + (1 - kept) * np.maximum(images, grey * 1.5 + 0.5)
     return np.asarray(whitened + falling + falling[:, ::-1, ::-1], np.float32)
@@ -153,15 +153,15 @@ def snow(images: Images, level: tuple[float, ...], lengths: float, rng: np.rando
 
 def frost(images: Images, level: tuple[float, ...], lengths: float, rng: np.random.Generator) -> Images:
     """Cover with bright veins that run through a rough surface."""
-    plasma = planes.fractals(images.shape[:3], 1.3, rng)
-    veins = (1 - np.abs(2 * planes.fractals(images.shape[:3], 1.4, rng) - 1)) ** 4
+    plasma = filters.fractals(images.shape[:3], 1.3, rng)
+    veins = (1 - np.abs(2 * filters.fractals(images.shape[:3], 1.4, rng) - 1)) ** 4
     ice = np.clip(0.35 * plasma + 0.75 * veins, 0, 1)[..., None]
     return np.asarray(level[0] * images + level[1] * ice * _colour(FROST_COLOUR, images), np.float32)
 
 
 def fog(images: Images, level: tuple[float, ...], lengths: float, rng: np.random.Generator) -> Images:
     """Add clouds of plasma and take the brightest value back to what it was."""
-    plasma = planes.fractals(images.shape[:3], level[1], rng)[..., None]
+    plasma = filters.fractals(images.shape[:3], level[1], rng)[..., None]
     brightest = images.max(axis=(1, 2, 3), keepdims=True)
     return np.asarray((images + level[0] * plasma) * brightest / (brightest + level[0]), np.float32)
 
@@ -170,9 +170,9 @@ def spatter(images: Images, level: tuple[float, ...], lengths: float, rng: np.ra
     """Splash water, or at the upper severities mud, onto the lens."""
     mean, spread, sigma, threshold, strength, is_mud = level
     noise = rng.standard_normal((*images.shape[:3], 1), np.float32) * np.float32(spread) + np.float32(mean)
-    liquid = planes.blurred(noise, sigma * lengths)
+    liquid = filters.blurred(noise, sigma * lengths)
     if is_mud:
-        cover = planes.blurred((liquid > threshold).astype(np.float32), strength * lengths)
+        cover = filters.blurred((liquid > threshold).astype(np.float32), strength * lengths)
         cover[cover < 0.8] = 0
         return np.asarray(images * (1 - cover) + _colour(MUD_COLOUR, images) * cover, np.float32)
     depth = np.where(liquid < threshold, 0, liquid - threshold)
@@ -224,8 +224,8 @@ def elastic_transform(
         for at in (0, 1)
     ]
     shape = (count, height, width)
-    bent = [place + planes.smooth_fields(shape, sigma, rng) * np.float32(alpha) for place in places]
-    return planes.gathered(images, bent[0], bent[1])
+    bent = [place + filters.smooth_fields(shape, sigma, rng) * np.float32(alpha) for place in places]
+    return filters.gathered(images, bent[0], bent[1])
 
 
 def pixelate(images: Images, level: tuple[float, ...], lengths: float, rng: np.random.Generator) -> Images:

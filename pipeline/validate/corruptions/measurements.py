@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Usual:
+class FeatureStats:
     """Mean and standard deviation (features,) of the clean samples."""
 
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
 
     @classmethod
-    def of(cls, readings: NDArray[Any]) -> Usual:
+    def of(cls, readings: NDArray[Any]) -> FeatureStats:
         """Of readings (n, [steps,] features)."""
         flat = readings.reshape(-1, readings.shape[-1]).astype(np.float64)
         return cls(flat.mean(axis=0), flat.std(axis=0))
 
 
 def corrupt_readings(
-    readings: NDArray[Any], name: str, severity: int, usual: Usual, rng: np.random.Generator
+    readings: NDArray[Any], name: str, severity: int, stats: FeatureStats, rng: np.random.Generator
 ) -> NDArray[Any]:
     """Corrupt a batch.
 
@@ -44,54 +44,56 @@ def corrupt_readings(
         readings: (n, steps, features) or (n, features) of any dtype; integers are rounded and stay in range.
         name: of ``MEASUREMENTS``.
         severity: 1 to 5.
-        usual: of the clean samples.
+        stats: of the clean samples.
         rng: of what is random; the same for every severity, so that only the strength differs.
 
     Returns:
         As many readings of the same shape and dtype.
     """
     strength = SEVERITIES[name][severity - 1]
-    found = MEASUREMENTS[name](readings.astype(np.float64), strength, usual, rng)
+    found = MEASUREMENTS[name](readings.astype(np.float64), strength, stats, rng)
     if readings.dtype.kind in "iu":
         limits = np.iinfo(readings.dtype)
         found = np.clip(np.rint(found), limits.min, limits.max)
     return found.astype(readings.dtype)
 
 
-def noise(readings: Readings, strength: float, usual: Usual, rng: np.random.Generator) -> Readings:
+def noise(readings: Readings, strength: float, stats: FeatureStats, rng: np.random.Generator) -> Readings:
     """Add normal noise to each value."""
-    return readings + strength * usual.deviation * rng.standard_normal(readings.shape)
+    return readings + strength * stats.deviation * rng.standard_normal(readings.shape)
 
 
-def gain(readings: Readings, strength: float, usual: Usual, rng: np.random.Generator) -> Readings:
+def gain(readings: Readings, strength: float, stats: FeatureStats, rng: np.random.Generator) -> Readings:
     """Swing more or less about the mean, each sample's feature one way."""
-    return usual.mean + (readings - usual.mean) * (1 + strength * _signs(readings, rng))
+    return stats.mean + (readings - stats.mean) * (1 + strength * _signs(readings, rng))
 
 
-def offset(readings: Readings, strength: float, usual: Usual, rng: np.random.Generator) -> Readings:
+def offset(readings: Readings, strength: float, stats: FeatureStats, rng: np.random.Generator) -> Readings:
     """Add a constant to each sample's feature, up or down."""
-    return readings + strength * usual.deviation * _signs(readings, rng)
+    return readings + strength * stats.deviation * _signs(readings, rng)
 
 
-def drift(readings: Readings, strength: float, usual: Usual, rng: np.random.Generator) -> Readings:
+def drift(readings: Readings, strength: float, stats: FeatureStats, rng: np.random.Generator) -> Readings:
     """Add what grows from nothing to its full size over the steps."""
     ramp = np.linspace(0, 1, readings.shape[1])[:, None]
-    return readings + strength * usual.deviation * _signs(readings, rng) * ramp
+    return readings + strength * stats.deviation * _signs(readings, rng) * ramp
 
 
-def clipping(readings: Readings, strength: float, usual: Usual, rng: np.random.Generator) -> Readings:
+def clipping(readings: Readings, strength: float, stats: FeatureStats, rng: np.random.Generator) -> Readings:
     """Saturate beyond so many standard deviations from the mean."""
-    reach = strength * usual.deviation
-    return np.where(usual.deviation > 0, np.clip(readings, usual.mean - reach, usual.mean + reach), readings)
+    reach = strength * stats.deviation
+    return np.where(stats.deviation > 0, np.clip(readings, stats.mean - reach, stats.mean + reach), readings)
 
 
-def dropout(readings: Readings, strength: float, usual: Usual, rng: np.random.Generator) -> Readings:
+def dropout(readings: Readings, strength: float, stats: FeatureStats, rng: np.random.Generator) -> Readings:
     """Lose a share of the steps, or of a vector's features: they read as the mean."""
     lost = rng.random(readings.shape[:2]) < strength
-    return np.where(lost[..., None] if readings.ndim == 3 else lost, usual.mean, readings)
+    return np.where(lost[..., None] if readings.ndim == 3 else lost, stats.mean, readings)
 
 
-def time_shift(readings: Readings, strength: float, usual: Usual, rng: np.random.Generator) -> Readings:
+def time_shift(
+    readings: Readings, strength: float, stats: FeatureStats, rng: np.random.Generator
+) -> Readings:
     """Begin earlier or later by a share of the length; the value at the edge goes on."""
     steps = readings.shape[1]
     shift = max(round(strength * steps), 1) * rng.choice([-1, 1], len(readings))
@@ -99,7 +101,7 @@ def time_shift(readings: Readings, strength: float, usual: Usual, rng: np.random
     return np.take_along_axis(readings, places[..., None], axis=1)
 
 
-MEASUREMENTS: dict[str, Callable[[Readings, float, Usual, np.random.Generator], Readings]] = {
+MEASUREMENTS: dict[str, Callable[[Readings, float, FeatureStats, np.random.Generator], Readings]] = {
     "noise": noise,
     "gain": gain,
     "offset": offset,

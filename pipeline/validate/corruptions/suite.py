@@ -35,13 +35,13 @@ class Given:
     Attributes:
         channels: of an image.
         limits: the values of black and white in an image.
-        usual: mean and deviation of the features of a series or vector.
+        stats: mean and deviation of the features of a series or vector.
     """
 
     kind: Kind
     channels: int = 1
     limits: tuple[float, float] = (0.0, 1.0)
-    usual: measurements.Usual | None = None
+    stats: measurements.FeatureStats | None = None
 
 
 def describe(raws: Sequence[NDArray[Any]], preprocessing: Preprocessing) -> tuple[Given, ...]:
@@ -105,8 +105,8 @@ def corrupt(
             shaped = raw if raw.ndim == 4 else raw[..., None]
             found.append(images.corrupt_images(shaped, name, severity, one.limits, rng).reshape(raw.shape))
         else:
-            assert one.usual is not None
-            found.append(measurements.corrupt_readings(raw, name, severity, one.usual, rng))
+            assert one.stats is not None
+            found.append(measurements.corrupt_readings(raw, name, severity, one.stats, rng))
     return found
 
 
@@ -132,7 +132,7 @@ def _given(raw: NDArray[Any], *, indices: bool) -> Given:
         return Given("image", channels=1 if grey else raw.shape[3], limits=_limits(raw))
     if raw.ndim == 4:
         return Given("other")
-    return Given("vector" if raw.ndim == 2 else "series", usual=measurements.Usual.of(raw))
+    return Given("vector" if raw.ndim == 2 else "series", stats=measurements.FeatureStats.of(raw))
 
 
 def _limits(raw: NDArray[Any]) -> tuple[float, float]:
@@ -140,9 +140,9 @@ def _limits(raw: NDArray[Any]) -> tuple[float, float]:
     if raw.dtype == np.uint8:
         return 0.0, 255.0
     low, high = float(raw.min()), float(raw.max())
-    for usual in ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)):
-        if usual[0] <= low and high <= usual[1]:
-            return usual
+    for stats in ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)):
+        if stats[0] <= low and high <= stats[1]:
+            return stats
     return low, max(high, low + 1e-6)
 
 

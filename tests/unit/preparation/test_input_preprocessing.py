@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError
 from pipeline.preparation.input_preprocessing import Probe, choose_preprocessing
 from pipeline.release.manifest import _steps
 from pipeline.runtimes.messages import Tensor
-from pipeline.runtimes.scaling import as_input
+from pipeline.runtimes.quantization import as_input
 
 RAW = np.arange(256, dtype=np.uint8).reshape(-1, 1, 1, 1)
 BRIGHT = ((RAW > 127) & (RAW < 250)).astype(np.int64).reshape(-1)

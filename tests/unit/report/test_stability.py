@@ -8,8 +8,8 @@ from rich.console import Console
 
 from pipeline.artifacts import Fault
 from pipeline.report.stability import stability_tables
-from pipeline.validate.drift import Slope
 from pipeline.validate.stability import SoakResult, StabilityReport
+from pipeline.validate.trend import Trend
 
 
 def run_of(threads: int, **changes: Any) -> SoakResult:
@@ -20,9 +20,9 @@ def run_of(threads: int, **changes: Any) -> SoakResult:
         "seconds": 1.5,
         "changed_outputs": 0,
         "output_sha256": "a",
-        "growth": Slope(value=0.0, low=0.0, high=0.0),
-        "latency": Slope(value=0.012, low=-0.01, high=0.03),
-        "control": Slope(value=0.002, low=-0.02, high=0.01),
+        "growth": Trend(value=0.0, low=0.0, high=0.0),
+        "latency": Trend(value=0.012, low=-0.01, high=0.03),
+        "control": Trend(value=0.002, low=-0.02, high=0.01),
         "leaked_files": 0,
     }
     return SoakResult(**(facts | changes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.validate.corruptions.measurements import MEASUREMENTS, OF_SERIES, Usual, corrupt_readings
+from pipeline.validate.corruptions.measurements import MEASUREMENTS, OF_SERIES, FeatureStats, corrupt_readings
 
 RNG = np.random.default_rng(0)
 PHASES = RNG.uniform(0, 2 * np.pi, (200, 1, 2))
@@ -15,13 +15,13 @@ VECTORS = SERIES[:, 0]
 
 
 def corrupt(readings, name, severity, seed=0):
-    return corrupt_readings(readings, name, severity, Usual.of(readings), np.random.default_rng(seed))
+    return corrupt_readings(readings, name, severity, FeatureStats.of(readings), np.random.default_rng(seed))
 
 
 def change(readings, name, severity):
     """Mean change of each feature in its standard deviations."""
     moved = np.abs(corrupt(readings, name, severity).astype(float) - readings)
-    return moved.reshape(-1, 2).mean(axis=0) / Usual.of(readings).deviation
+    return moved.reshape(-1, 2).mean(axis=0) / FeatureStats.of(readings).deviation
 
 
 @pytest.mark.parametrize("name", MEASUREMENTS)
@@ -60,10 +60,10 @@ def test_a_constant_feature_stays():
 
 def test_strengths_are_what_the_table_says():
     np.testing.assert_allclose(change(SERIES, "offset", 5), 1.0, rtol=1e-3)
-    usual = Usual.of(SERIES)
-    clipped = (corrupt(SERIES, "clipping", 5) - usual.mean) / usual.deviation
+    stats = FeatureStats.of(SERIES)
+    clipped = (corrupt(SERIES, "clipping", 5) - stats.mean) / stats.deviation
     np.testing.assert_allclose(np.abs(clipped).max(), 0.5, rtol=1e-3)
-    lost = (corrupt(SERIES, "dropout", 5) == usual.mean.astype(np.float32)).all(axis=2)
+    lost = (corrupt(SERIES, "dropout", 5) == stats.mean.astype(np.float32)).all(axis=2)
     assert 0.28 < lost.mean() < 0.32
     shifted = corrupt(SERIES, "time_shift", 5)
     for given, found in zip(SERIES, shifted, strict=True):

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import GatesConfig
-from pipeline.validate.drift import Slope
 from pipeline.validate.gates import judge
+from pipeline.validate.trend import Trend
 
 ALLOWED = GatesConfig()
 
@@ -34,9 +34,9 @@ def with_run(report, index, **changes):
     [
         {"changed_outputs": 1},
         {"output_sha256": "00" * 32},
-        {"growth": Slope(value=2000.0, low=1900.0, high=2100.0)},
-        {"growth": Slope(value=90.0, low=80.0, high=100.0)},
-        {"latency": Slope(value=0.2, low=0.1, high=0.3), "control": Slope(value=0.0, low=-0.01, high=0.01)},
+        {"growth": Trend(value=2000.0, low=1900.0, high=2100.0)},
+        {"growth": Trend(value=90.0, low=80.0, high=100.0)},
+        {"latency": Trend(value=0.2, low=0.1, high=0.3), "control": Trend(value=0.0, low=-0.01, high=0.01)},
         {"leaked_files": 1},
     ],
 )
@@ -64,8 +64,8 @@ def test_a_slow_down_fails_only_where_it_is_more_than_the_control_moved(
     slower = with_run(
         report,
         0,
-        latency=Slope(value=low + 0.1, low=low, high=low + 0.2),
-        control=Slope(value=0.0, low=control_low, high=control_high),
+        latency=Trend(value=low + 0.1, low=low, high=low + 0.2),
+        control=Trend(value=0.0, low=control_low, high=control_high),
     )
     verdict = found(slower, "stability (1 thread)", GatesConfig(inconclusive=inconclusive))
 
@@ -82,4 +82,4 @@ def test_a_slow_down_fails_only_where_it_is_more_than_the_control_moved(
     ],
 )
 def test_memory_that_is_shown_to_grow_beyond_the_limit_fails(slope, outcome, report):
-    assert outcomes(with_run(report, 0, growth=Slope(**slope)))["stability (1 thread)"] == outcome
+    assert outcomes(with_run(report, 0, growth=Trend(**slope)))["stability (1 thread)"] == outcome

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.flatbuffer.attached import attach, read_attached
+from pipeline.flatbuffer.associated_files import append_files, read_associated_files
 
 MODEL = b"a model, which ends here"
 FILES = {"labels.txt": b"left\nright\n", "größen.txt": b"1\n"}
@@ -18,12 +18,12 @@ class Refused(Exception):  # noqa: N818
     pass
 
 
-def refuse(what):
+def fail(what):
     raise Refused(what)
 
 
 def read(content):
-    return read_attached(content, len(MODEL), refuse)
+    return read_associated_files(content, len(MODEL), fail)
 
 
 def zipped(write, mode="a"):
@@ -34,14 +34,14 @@ def zipped(write, mode="a"):
 
 
 def test_what_was_attached_is_read_again_by_this_reader_and_by_others():
-    content = attach(MODEL, FILES)
+    content = append_files(MODEL, FILES)
 
     assert content.startswith(MODEL)
     assert read(content) == FILES
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == FILES
         assert archive.testzip() is None
-    assert attach(MODEL, {}) == MODEL
+    assert append_files(MODEL, {}) == MODEL
 
 
 def test_what_others_attach_is_read():
@@ -76,7 +76,7 @@ def test_a_name_that_is_there_twice_is_refused():
 
 
 def test_bytes_before_between_and_behind_the_members_are_refused():
-    whole = attach(MODEL, FILES)
+    whole = append_files(MODEL, FILES)
     second, directory = whole.index(b"PK\3\4", len(MODEL) + 4), whole.index(b"PK\1\2")
 
     for at in (len(MODEL), second, directory, len(whole)):
@@ -91,13 +91,13 @@ def test_an_archive_without_a_file_has_none():
 
 
 def test_zeros_before_the_first_member_are_padding():
-    assert read(attach(MODEL + bytes(7), FILES)) == FILES
+    assert read(append_files(MODEL + bytes(7), FILES)) == FILES
     with pytest.raises(Refused, match="65 bytes lie before"):
-        read(attach(MODEL + bytes(65), FILES))
+        read(append_files(MODEL + bytes(65), FILES))
 
 
 def test_every_cut_and_every_flip_of_a_byte_is_refused_or_changes_no_file():
-    whole = attach(MODEL, FILES)
+    whole = append_files(MODEL, FILES)
     for length in range(len(MODEL), len(whole)):
         with pytest.raises(Refused):
             read(whole[:length])
@@ -113,11 +113,11 @@ def test_every_cut_and_every_flip_of_a_byte_is_refused_or_changes_no_file():
 
 def test_an_archive_that_is_too_large_is_refused():
     with pytest.raises(Refused, match="more than 64 MiB"):
-        read(attach(MODEL, {"a": bytes(64 * 2**20)}))
+        read(append_files(MODEL, {"a": bytes(64 * 2**20)}))
 
 
 def test_the_error_of_a_model_names_the_file(tiny_tflite):
     from pipeline.flatbuffer import read_tflite
 
     with pytest.raises(InputError, match=r"x\.tflite: the file 'labels\.txt' is attached, and the metadata"):
-        read_tflite(attach(tiny_tflite, {"labels.txt": b"a" * 64}), name="x.tflite")
+        read_tflite(append_files(tiny_tflite, {"labels.txt": b"a" * 64}), name="x.tflite")

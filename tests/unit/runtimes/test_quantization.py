@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from pipeline.runtimes.scaling import dequantize, quantize_inputs
+from pipeline.runtimes.quantization import dequantize, quantize_inputs
 
 
 def _run(code, x, source, result):

@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from pipeline.errors import InputError
 from pipeline.flatbuffer import read_tflite
-from pipeline.flatbuffer.front import put_in_front
+from pipeline.flatbuffer.metadata_entry import add_metadata_entry
 from pipeline.flatbuffer.reader import Span
 
 DATA = bytes(range(101))
@@ -30,7 +30,7 @@ def without_places(model):
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 101, 1000])
 def test_operators_tensors_and_constants_are_the_same(length, tiny_tflite):
     data = DATA[:1] * length
-    written = put_in_front(tiny_tflite, "NEW", data)
+    written = add_metadata_entry(tiny_tflite, "NEW", data)
     before, after = read_tflite(tiny_tflite), read_tflite(written)
 
     assert without_places(before) == without_places(after)
@@ -47,12 +47,12 @@ def test_operators_tensors_and_constants_are_the_same(length, tiny_tflite):
 def test_the_new_buffer_lies_at_sixteen_bytes(tiny_tflite):
     for length in range(64):
         data = b"\xa5" * 40 + bytes([length]) * length
-        assert put_in_front(tiny_tflite, "x" * (length + 1), data).index(data) % 16 == 0
+        assert add_metadata_entry(tiny_tflite, "x" * (length + 1), data).index(data) % 16 == 0
 
 
 def test_an_entry_of_the_same_name_is_replaced(tiny_tflite):
-    once = put_in_front(tiny_tflite, "NEW", b"old")
-    twice = put_in_front(once, "NEW", DATA)
+    once = add_metadata_entry(tiny_tflite, "NEW", b"old")
+    twice = add_metadata_entry(once, "NEW", DATA)
 
     assert read_tflite(twice).metadata == {"min_runtime_version": 16, "NEW": len(DATA)}
 
@@ -60,7 +60,7 @@ def test_an_entry_of_the_same_name_is_replaced(tiny_tflite):
 def test_a_model_without_metadata_gets_some(tiny_tflite_with):
     bare = tiny_tflite_with(lambda model: setattr(model, "metadata", None))
 
-    assert read_tflite(put_in_front(bare, "NEW", DATA)).metadata == {"NEW": len(DATA)}
+    assert read_tflite(add_metadata_entry(bare, "NEW", DATA)).metadata == {"NEW": len(DATA)}
 
 
 def test_signatures_stay(tiny_tflite_with):
@@ -72,7 +72,7 @@ def test_signatures_stay(tiny_tflite_with):
         signature.outputs[0].name, signature.outputs[0].tensorIndex = "class", 9
         model.signatureDefs = [signature]
 
-    assert read_tflite(put_in_front(tiny_tflite_with(sign), "NEW", DATA)).signatures == ("serve",)
+    assert read_tflite(add_metadata_entry(tiny_tflite_with(sign), "NEW", DATA)).signatures == ("serve",)
 
 
 def test_data_outside_of_the_flatbuffer_is_refused_because_its_place_would_move(tiny_tflite_with):
@@ -81,7 +81,7 @@ def test_data_outside_of_the_flatbuffer_is_refused_because_its_place_would_move(
         model.buffers[6].offset, model.buffers[6].size = 16, 16
 
     with pytest.raises(InputError, match="outside of its FlatBuffer"):
-        put_in_front(tiny_tflite_with(move), "NEW", DATA)
+        add_metadata_entry(tiny_tflite_with(move), "NEW", DATA)
 
 
 def test_both_runtimes_give_the_same_bits(tiny_tflite, tmp_path):
@@ -90,7 +90,7 @@ def test_both_runtimes_give_the_same_bits(tiny_tflite, tmp_path):
 
     images = np.random.default_rng(0).integers(-128, 128, (16, 1, 4, 4, 1)).astype(np.int8)
     answers = []
-    for name, content in (("old", tiny_tflite), ("new", put_in_front(tiny_tflite, "NEW", DATA))):
+    for name, content in (("old", tiny_tflite), ("new", add_metadata_entry(tiny_tflite, "NEW", DATA))):
         (tmp_path / name).write_bytes(content)
         for runtime in (ai_edge_litert.interpreter, tflite_runtime.interpreter):
             interpreter = runtime.Interpreter(model_path=str(tmp_path / name))

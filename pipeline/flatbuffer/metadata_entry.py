@@ -22,7 +22,7 @@ _NAME, _BUFFER, _METADATA_SLOTS = 0, 1, 2
 _DATA, _BUFFER_SLOTS = 0, 1
 
 
-def put_in_front(content: bytes, name: str, data: bytes) -> bytes:
+def add_metadata_entry(content: bytes, name: str, data: bytes) -> bytes:
     """Return the .tflite file with ``data`` as the metadata entry ``name``, in place of one that it has.
 
     What follows the FlatBuffer is left off. A buffer that is replaced stays in the file, and nothing refers
@@ -39,10 +39,10 @@ def put_in_front(content: bytes, name: str, data: bytes) -> bytes:
         for operator in graph["Operators"]
     )
     if outside or root["ExternalBuffers"] or root["ExternalBufferGroups"]:
-        reader.refuse("it keeps data outside of its FlatBuffer", "convert to a file below 2 GB")
+        reader.fail("it keeps data outside of its FlatBuffer", "convert to a file below 2 GB")
     old = _Old(content)
     if any(slot >= _MODEL_SLOTS for slot in old.fields):
-        reader.refuse("it has fields that are not known", UPDATE)
+        reader.fail("it has fields that are not known", UPDATE)
     kept = [
         entry
         for entry, table in zip(old.elements(_METADATA), root["Metadata"], strict=True)

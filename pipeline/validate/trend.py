@@ -22,19 +22,19 @@ Z95 = 1.959964
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slope:
+class Trend:
     """Growth for each unit of the abscissa, and the ends of its 95 % interval."""
 
     value: float
     low: float
     high: float
 
-    def times(self, units: float) -> Slope:
+    def times(self, units: float) -> Trend:
         """The growth over so many units."""
-        return Slope(value=self.value * units, low=self.low * units, high=self.high * units)
+        return Trend(value=self.value * units, low=self.low * units, high=self.high * units)
 
 
-def slope(at: NDArray[np.float64], values: NDArray[np.float64]) -> Slope | None:
+def trend(at: NDArray[np.float64], values: NDArray[np.float64]) -> Trend | None:
     """The slope of ``values`` (n,) over ``at`` (n,), which rises; None below ten values."""
     count = len(values)
     if count < 10:
@@ -47,7 +47,7 @@ def slope(at: NDArray[np.float64], values: NDArray[np.float64]) -> Slope | None:
     middle = (len(slopes) - 1) / 2
     low = slopes[max(0, math.floor(middle - reach))]
     high = slopes[min(len(slopes) - 1, math.ceil(middle + reach))]
-    return Slope(value=value, low=float(low), high=float(high))
+    return Trend(value=value, low=float(low), high=float(high))
 
 
 def _inflation(residuals: NDArray[np.float64]) -> float:
