@@ -7,17 +7,11 @@ less than the growth that matters. Times on the host, with their interval, are s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from pipeline.runtimes.session import Session
 from pipeline.tasks.comparison import Comparison  # noqa: TC001 - pydantic reads the annotations
-from pipeline.validate.costs import EmulatedCost, count_emulated
+from pipeline.validate.costs import EmulatedCost  # noqa: TC001
 from pipeline.validate.latency import LatencyComparison  # noqa: TC001
 from pipeline.validate.model_under_test import ModelFile  # noqa: TC001
-
-if TYPE_CHECKING:
-    from pipeline.runtimes.runtime import Runtime
-    from pipeline.validate.model_under_test import Golden, ModelUnderTest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,19 +52,3 @@ class Against:
     devices: tuple[InstructionChange, ...]
     accuracy: tuple[Comparison, ...] = ()
     latency: LatencyComparison | None = None
-
-
-def count_both(
-    runtime: Runtime, candidate: ModelUnderTest, reference: ModelUnderTest, golden: Golden
-) -> InstructionChange:
-    """Count both models on one emulated device, in one worker and with the same inputs.
-
-    Raises:
-        InputError: the runtime refuses one of them.
-        StageError: one of them crashed or hung it.
-    """
-    with Session(runtime, candidate.path) as session:
-        return InstructionChange(
-            candidate=count_emulated(session, candidate, golden),
-            reference=count_emulated(session, reference, golden),
-        )

@@ -97,7 +97,7 @@ def make_report(
         shift=found.shift.found if found.shift else None,
         compatibility=check_compatibility(under_test.flat),
         parity=tuple(each.found for each in found.parity),
-        against=_against(under_test, against, found) if against else None,
+        against=assemble_against(under_test, against, found) if against else None,
         operators=breakdown.assemble(under_test, found.operators) if found.operators else None,
         times=found.times.found if found.times else (),
         latency=found.latency.found if found.latency else None,
@@ -159,11 +159,12 @@ def _device(run: DeviceRun, found: Measurements, *, has_baseline: bool) -> Devic
         quantized=run.costs[0] if run.costs else None,
         baseline=run.costs[1] if run.costs and has_baseline else None,
         accuracy=accuracy.found if accuracy else (),
-        latency=run.latency,
+        latency=run.latencies[0] if run.latencies else None,
     )
 
 
-def _against(under_test: ModelUnderTest, against: Source, found: Measurements) -> Against:
+def assemble_against(under_test: ModelUnderTest, against: Source, found: Measurements) -> Against:
+    """Join what was measured of a model and its reference."""
     reference = ModelUnderTest.of(against)
     return Against(
         reference_name=reference.path.name,

@@ -23,7 +23,7 @@ from pipeline.validate.layers import layer_names
 from pipeline.validate.model_under_test import Golden, ModelUnderTest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -171,16 +171,13 @@ def write_parts(under_test: ModelUnderTest, folder: Path) -> Parts:
     return Parts(under_test, tuple(singles.get(operator.index) for operator in flat.operators), pairs)
 
 
-def measure_parts(
-    runtime: Runtime, parts: Parts, *, seed: int = 0, advance: Callable[[], None] = lambda: None
-) -> PartCosts:
+def measure_parts(runtime: Runtime, parts: Parts, *, seed: int = 0) -> PartCosts:
     """Count the instructions of every part on an emulated device, or time it on the host, on one thread.
 
     Args:
         runtime: an emulated one counts, any other is timed.
         parts: the files.
         seed: of the inputs, which are noise.
-        advance: called after each operator.
 
     Raises:
         InputError: the runtime refuses the whole model.
@@ -189,10 +186,10 @@ def measure_parts(
     golden = Golden(None, INPUTS, seed)
     with Session(runtime, parts.under_test.path) as session:
         details, whole = session.describe(), _measure(session, golden)
-    operators = tuple(_each(runtime, parts.singles, golden, advance))
+    operators = tuple(_each(runtime, parts.singles, golden))
     placements = [node.placement for node in details.nodes]
     chosen = choose_pairs(parts.under_test.flat, tuple(parts.pairs), operators, placements)
-    together = _each(runtime, [parts.pairs[pair] for pair in chosen], golden, lambda: None)
+    together = _each(runtime, [parts.pairs[pair] for pair in chosen], golden)
     base, delegate = call_cost(dict(zip(chosen, together, strict=True)), operators, placements)
     net = tuple(
         None if cost is None else np.maximum(cost - base - (place != "builtin") * delegate, 0)
@@ -275,31 +272,18 @@ def assemble(under_test: ModelUnderTest, found: Sequence[PartCosts]) -> Breakdow
     )
 
 
-def _each(
-    runtime: Runtime, files: Sequence[Path | None], golden: Golden, advance: Callable[[], None]
-) -> Iterator[Cost | None]:
+def _each(runtime: Runtime, files: Sequence[Path | None], golden: Golden) -> Iterator[Cost | None]:
     """Measure file after file in one worker, and in another one after a file that ends it."""
-    waiting = list(enumerate(files))
+    waiting = [(at, file) for at, file in enumerate(files) if file is not None]
     costs: list[Cost | None] = [None] * len(files)
     while waiting:
-        while waiting and waiting[0][1] is None:
-            waiting.pop(0)
-            advance()
-        if not waiting:
-            break
         at, file = waiting[0]
-        assert file is not None
         try:
             with Session(runtime, file) as session:
                 while waiting:
                     at, file = waiting.pop(0)
-                    if file is not None:
-                        costs[at] = _try(session, file, golden)
-                    advance()
-        except InputError:  # the runtime refuses the first file
-            waiting = [entry for entry in waiting if entry[0] != at]
-            advance()
-        except StageError:  # it crashed on this one, which stays without a cost
+                    costs[at] = _try(session, file, golden)
+        except (InputError, StageError):  # the runtime refuses the first file, or crashed on this one
             waiting = [entry for entry in waiting if entry[0] != at]
     yield from costs
 

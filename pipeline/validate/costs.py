@@ -144,13 +144,16 @@ def time_model(
     inputs: InputSpec,
     threads: tuple[int, ...],
     runs: int,
+    warmup_runs: int = 10,
     out: Path,
 ) -> HostTimes:
     """Time a model on this machine, which nothing else may use meanwhile; errors as ``measure_host``."""
     under_test, golden, host = ModelUnderTest.of(model), inputs.golden(data), host_runtime("litert")
     with track("host latency", PROCESSES * len(threads), "processes") as advance:
         found = tuple(
-            measure_host(host, under_test, golden, threads=count, runs=runs, advance=advance)
+            measure_host(
+                host, under_test, golden, threads=count, runs=runs, warmup_runs=warmup_runs, advance=advance
+            )
             for count in threads
         )
     return HostTimes(folder=out, found=found)

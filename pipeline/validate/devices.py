@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.runtimes.session import Session
@@ -28,14 +29,14 @@ class DeviceRun(GoldenRun):
         kind: how the model ran: "emulated" (qemu-user), "native" or "device".
         package: the runtime that the device carries.
         costs: of the model first, then of the others that were to be counted; emulated cores only.
-        latency: real devices only.
+        latencies: for each thread count; real devices only.
     """
 
     device: str
     kind: str
     package: Package
     costs: tuple[EmulatedCost, ...] = ()
-    latency: DeviceLatency | None = None
+    latencies: tuple[DeviceLatency, ...] = ()
 
 
 def run_on_device(
@@ -45,6 +46,8 @@ def run_on_device(
     inputs: InputSpec,
     runtime: Runtime,
     runs: int = 0,
+    warmup_runs: int = 10,
+    threads: tuple[int, ...] = (1,),
     out: Path,
 ) -> DeviceRun:
     """Run the golden set on a device; on an emulated core count instructions, on a real one time the model.
@@ -53,7 +56,9 @@ def run_on_device(
         others: models whose instructions are counted as well.
         data: whose test samples to take; None for noise.
         runtime: of a device.
-        runs: inferences that are timed on a real device, on one thread.
+        runs: inferences that are timed on a real device, for each thread count.
+        warmup_runs: inferences before those.
+        threads: the thread counts.
 
     Raises:
         DeviceError: a real device was not reached, or no longer is.
@@ -67,7 +72,8 @@ def run_on_device(
         run = record_golden(session, under_test, golden, out, None if is_real else GOLDEN_MACS)
         models = (under_test, *map(ModelUnderTest.of, others)) if is_emulated else ()
         costs = tuple(count_emulated(session, each, golden) for each in models)
-    latency = measure_device(runtime, under_test, golden, threads=1, runs=runs) if is_real else None
+    time_with = partial(measure_device, runtime, under_test, golden, runs=runs, warmup_runs=warmup_runs)
+    latencies = tuple(time_with(threads=count) for count in threads) if is_real else ()
     assert runtime.device is not None
     return DeviceRun(
         **{field.name: getattr(run, field.name) for field in fields(run)},
@@ -75,5 +81,5 @@ def run_on_device(
         kind=runtime.kind,
         package=runtime.package,
         costs=costs,
-        latency=latency,
+        latencies=latencies,
     )

@@ -113,14 +113,11 @@ def compare_latency(
 
     Raises: as ``compare``.
     """
-    found = compare_paired(
-        host_runtime("litert"),
-        ModelUnderTest.of(reference),
-        ModelUnderTest.of(model),
-        inputs.golden(data),
-        pairs=pairs,
-        inferences=inferences,
-    )
+    golden = inputs.golden(data)
+    with track("host latency, side by side", pairs * 3, "processes") as advance:
+        files = {"baseline": ModelUnderTest.of(reference), "quantized": ModelUnderTest.of(model)}
+        timed = time_fresh(host_runtime("litert"), files, golden, inferences=inferences, advance=advance)
+        found = compare(timed, seed=golden.seed, pairs=pairs)
     return PairedLatency(folder=out, found=found)
 
 
@@ -171,25 +168,6 @@ def compare(
         baseline=summarize(np.concatenate(runs["baseline"] + runs["control"])),
         quantized=summarize(np.concatenate(runs["quantized"])),
     )
-
-
-def compare_paired(
-    runtime: Runtime,
-    reference: ModelUnderTest,
-    candidate: ModelUnderTest,
-    golden: Golden,
-    *,
-    pairs: int = MIN_PAIRS,
-    inferences: int = 100,
-) -> LatencyComparison:
-    """Compare two models in fresh processes of one thread, with progress; ``reference`` is the baseline.
-
-    Raises: as ``compare``.
-    """
-    with track("host latency, side by side", pairs * 3, "processes") as advance:
-        files = {"baseline": reference, "quantized": candidate}
-        measure = time_fresh(runtime, files, golden, inferences=inferences, advance=advance)
-        return compare(measure, seed=golden.seed, pairs=pairs)
 
 
 def time_fresh(

@@ -55,6 +55,23 @@ Found = dict[tuple[str, str], Any]
 ON_DEVICE = "accuracy on a device"
 
 
+@dataclass(frozen=True)
+class Timing:
+    """How a model is timed.
+
+    Attributes:
+        runs: inferences timed for each thread count.
+        warmup_runs: inferences before those.
+        device_threads: thread counts on real devices.
+        fresh: whether to time on this host now instead of taking earlier times from the store.
+    """
+
+    runs: int
+    warmup_runs: int = 10
+    device_threads: tuple[int, ...] = (1,)
+    fresh: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class ToMeasure:
     """What to measure, and with what.
@@ -70,6 +87,7 @@ class ToMeasure:
         real: runtimes of real devices.
         board: whether to use the emulated board.
         plan: the measurements; those that something is missing for are left out.
+        timing: None for ``config.latency_inferences`` in each process.
     """
 
     model: Source
@@ -85,6 +103,7 @@ class ToMeasure:
     devices: tuple[Device, ...] = ()
     real: tuple[Runtime, ...] = ()
     board: bool = False
+    timing: Timing | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +153,7 @@ def measure(of: ToMeasure, run: Run, folder: Path) -> Measurements:
     """Make the measurements of a plan; all cores are kept busy, except while the host's latency is measured.
 
     Args:
-        folder: for what real devices return.
+        folder: for what is not kept in the store, such as the results of real devices.
 
     Raises:
         DeviceError: a real device is no longer reached.
@@ -186,7 +205,7 @@ class _Measuring:
             for runtime in self._on_devices:
                 jobs["devices", _name(runtime)] = partial(
                     self._step_on(runtime), run_on_device, of.model, *others, data=of.data, inputs=of.inputs,
-                    runtime=runtime, runs=PROCESSES * of.config.latency_inferences * (runtime in of.real),
+                    runtime=runtime, **self._device_timing(runtime),
                 )  # fmt: skip
         packages = {of.package, *(runtime.package for runtime in self._on_devices)}
         if any(PACKAGES[package].reference_bits for package in packages):
@@ -226,22 +245,26 @@ class _Measuring:
         if "operators" in of.plan and of.config.operators:
             for runtime in self._on_devices:
                 if runtime.capabilities.counts:
-                    jobs["operators", _name(runtime)] = partial(self._operators, runtime)
+                    jobs["operators", _name(runtime)] = partial(self._operators, runtime, step)
         return jobs | self._accuracies(inferred) | self._differing(inferred)
 
     def exclusive(self) -> Found:
         """Times on the host, one after the other, while nothing else runs."""
-        of, step, runs = self.of, self.run.step, self.of.config.latency_inferences
+        of, timing = self.of, self._timing
+        step = self._without_store if timing.fresh else self.run.step
         host, found = partial(step, data=of.data, inputs=of.inputs), Found()
-        pairs = {"pairs": of.config.latency_pairs, "inferences": runs}
+        pairs = {"pairs": of.config.latency_pairs, "inferences": of.config.latency_inferences}
         if "times" in of.plan:
-            found["times", ""] = host(time_model, of.model, threads=of.config.threads, runs=PROCESSES * runs)
+            found["times", ""] = host(
+                time_model, of.model, threads=of.config.threads, runs=timing.runs,
+                warmup_runs=timing.warmup_runs,
+            )  # fmt: skip
         if "latency" in of.plan and of.baseline is not None:
             found["latency", ""] = host(compare_latency, of.model, of.baseline, **pairs)
         if "regression" in of.plan and of.against is not None:
             found["against_latency", ""] = host(compare_latency, of.model, of.against, **pairs)
         if "operators" in of.plan and of.config.operators:
-            found["operators", "host"] = self._operators(host_runtime("litert"))
+            found["operators", "host"] = self._operators(host_runtime("litert"), step)
         return found
 
     def _accuracies(self, inferred: Found) -> Jobs:
@@ -288,13 +311,22 @@ class _Measuring:
 
     def _step_on(self, runtime: Runtime) -> Callable[..., Any]:
         """What runs a step on a runtime: real devices change, so nothing that they did is reused."""
-        if runtime not in self.of.real:
-            return self.run.step
+        return self._without_store if runtime in self.of.real else self.run.step
 
-        def run(stage: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:
-            return stage(*inputs, **settings, out=Path(tempfile.mkdtemp(dir=self.folder)))
+    def _without_store(self, stage: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:
+        return stage(*inputs, **settings, out=Path(tempfile.mkdtemp(dir=self.folder)))
 
-        return run
+    @cached_property
+    def _timing(self) -> Timing:
+        return self.of.timing or Timing(PROCESSES * self.of.config.latency_inferences)
+
+    def _device_timing(self, runtime: Runtime) -> dict[str, Any]:
+        """How to time on a device, which is nothing for one that is not real."""
+        timing = self._timing
+        settings = {
+            "runs": timing.runs, "warmup_runs": timing.warmup_runs, "threads": timing.device_threads
+        }  # fmt: skip
+        return settings if runtime in self.of.real else {}
 
     def _golden(self, runtime: Runtime) -> GoldenRun:
         of = self.of
@@ -331,8 +363,9 @@ class _Measuring:
         assert of.data is not None
         return self.run.step(evaluate, candidate, reference, of.data, inputs=of.inputs, outputs=of.outputs)
 
-    def _operators(self, runtime: Runtime) -> PartCosts:
-        return self.run.step(measure_operators, self.of.model, runtime=runtime, seed=self.of.inputs.seed)
+    def _operators(self, runtime: Runtime, step: Callable[..., Any]) -> PartCosts:
+        found: PartCosts = step(measure_operators, self.of.model, runtime=runtime, seed=self.of.inputs.seed)
+        return found
 
 
 def needs_devices(plan: Collection[Measurement]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -13,10 +14,11 @@ from pipeline.emulation.emulator import provision
 from pipeline.runtimes.runtime import emulated_runtime
 from pipeline.runtimes.session import Session
 from pipeline.targets import get_device
-from pipeline.validate.against import count_both
+from pipeline.validate.against import InstructionChange
 from pipeline.validate.breakdown import assemble, measure_parts, write_parts
 from pipeline.validate.costs import count_emulated
-from pipeline.validate.model_under_test import Golden, ModelUnderTest
+from pipeline.validate.devices import run_on_device
+from pipeline.validate.model_under_test import Golden, InputSpec, ModelUnderTest
 
 pytestmark = pytest.mark.xdist_group("emulated")
 
@@ -110,10 +112,37 @@ def test_two_workers_count_the_same_within_a_ten_thousandth(tiny):
     assert counts[0].store_bytes == pytest.approx(counts[1].store_bytes, rel=1e-3)
 
 
-def test_the_same_model_does_not_grow_from_the_first_count_of_a_worker_to_the_next(tiny):
-    change = count_both(emulated_runtime(get_device("rpi5")), tiny, tiny, GOLDEN)
+def test_the_same_model_does_not_grow_from_the_first_count_of_a_worker_to_the_next(tiny, tmp_path):
+    given = {"data": None, "inputs": InputSpec((), 4, 0), "runtime": emulated_runtime(get_device("rpi5"))}
+    candidate, reference = run_on_device(tiny.source, tiny.source, **given, out=tmp_path).costs
 
-    assert abs(change.growth) < 1e-4
+    assert abs(InstructionChange(candidate=candidate, reference=reference).growth) < 1e-4
+
+
+def test_a_second_bench_measures_times_again_and_counts_nothing_again(pipeline, tiny, tmp_path, monkeypatch):
+    started = []
+    enter = Session.__enter__
+
+    def record(self):
+        started.append(self.runtime.kind)
+        return enter(self)
+
+    monkeypatch.setattr(Session, "__enter__", record)
+    asked = ("--device", "rpi5", "--against", tiny.path, "--operators", "--threads", 1, "--runs", 5, "--json")
+    first, again = [], []
+    for found in (first, again):
+        started.clear()
+        ended = pipeline("bench", tiny.path, *asked, "--store", tmp_path)
+        assert ended.code == 0, ended.err
+        found += [json.loads(ended.out), set(started)]
+
+    assert (first[1], again[1]) == ({"host", "emulated"}, {"host"})
+    assert first[0]["emulated"] == again[0]["emulated"]
+    assert first[0]["emulated"][0]["instructions"] > 0
+    assert first[0]["against"]["devices"] == again[0]["against"]["devices"]
+    assert first[0]["host"] != again[0]["host"]
+    assert first[0]["operators"]["host"] != again[0]["operators"]["host"]
+    assert first[0]["operators"]["devices"] == again[0]["operators"]["devices"]
 
 
 def test_operators_add_up_to_the_whole(tiny, tmp_path):

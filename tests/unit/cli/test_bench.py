@@ -35,6 +35,23 @@ def test_json_holds_all_that_was_asked_for(pipeline, tiny):
     assert found["operators"]["operators"][0]["op"] == "CONV_2D"
     assert found["emulated"] == []
     assert found["against"] is None
+    assert list(found) == ["file", "sha256", "host", "devices", "emulated", "operators", "against", "ratio"]
+
+
+def test_settings_are_laid_over_the_options(pipeline, tiny):
+    chosen = ("--set", "validate.threads=[2]", "--set", "validate.latency_pairs=11")
+    ended = pipeline("bench", tiny, "--runs", 5, "--baseline", tiny, *chosen, "--json")
+
+    found = json.loads(ended.out)
+    assert [row["threads"] for row in found["host"]] == [2]
+    assert found["ratio"]["pairs"] == 11
+
+
+def test_an_unknown_setting_is_refused_in_one_line(pipeline, tiny):
+    ended = pipeline("bench", tiny, "--set", "validate.thread=[1]")
+
+    assert ended.code == 2
+    assert 'did you mean "threads"' in ended.message
 
 
 @pytest.mark.parametrize(
