@@ -13,8 +13,8 @@ from models.data import target_forms as forms
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from models.data.facts import Facts
     from models.data.target_forms import Change
+    from models.data.target_stats import TargetStats
     from models.ports import Port
 
 Strata = Literal["", "ids", "means"]
@@ -25,7 +25,7 @@ class TaskRule:
     """What reading data needs to know of a task.
 
     Attributes:
-        stored: given the task, the output, facts of its raw targets and the id of the normal class, returns
+        stored: given the task, the output, statistics of its raw targets and the normal class id, returns
             the function from a batch of raw targets to stored ones; None where no targets are stored.
         needs_targets: whether it cannot be trained or judged without.
         of_classes: whether an output holds scores of classes or labels; else it holds numbers.
@@ -37,11 +37,11 @@ class TaskRule:
         names: given the names of the labels, the output and the id of the normal class, returns the names of
             the classes that the stored targets have.
         range_note: returns a note on targets that the output cannot reach, or "".
-        recognizes: given facts of the targets, the output, and whether they are the input, returns why they
-            can be of no other task, or ""; None leaves that to ``models.data.tasks``.
+        recognizes: given statistics of the targets, the output, and whether they are the input, returns why
+            they can be of no other task, or ""; None leaves that to ``models.data.tasks``.
     """
 
-    stored: Callable[[str, Port, Facts, int], Change] | None
+    stored: Callable[[str, Port, TargetStats, int], Change] | None
     needs_targets: bool = True
     of_classes: bool = False
     of_input: bool = False
@@ -50,8 +50,8 @@ class TaskRule:
     only_normal: bool = False
     strata: Strata = ""
     names: Callable[[tuple[str, ...], Port, int], tuple[str, ...]] = forms.no_names
-    range_note: Callable[[Facts, Port], str] | None = None
-    recognizes: Callable[[Facts, Port, bool], str] | None = None
+    range_note: Callable[[TargetStats, Port], str] | None = None
+    recognizes: Callable[[TargetStats, Port, bool], str] | None = None
 
     @property
     def one_class(self) -> bool:

@@ -23,7 +23,7 @@ _FUNCTION = "serving_default"
 
 
 @dataclass(frozen=True)
-class Trusted:
+class ExportedModel:
     """What a trusted model takes and gives.
 
     Attributes:
@@ -39,7 +39,7 @@ class Trusted:
 
 def export_trusted(
     path: Path, weights: Path | None, custom_objects: Mapping[str, Any], folder: Path
-) -> Trusted:
+) -> ExportedModel:
     """Load a model, running its code, and write ``folder/saved`` for the converter.
 
     Args:
@@ -107,7 +107,7 @@ def _as_functions(path: Path, _: Path | None, __: dict[str, Any]) -> Any:
     return tf.saved_model.load(str(path))
 
 
-def _export(path: Path, model: Any, folder: Path) -> Trusted:
+def _export(path: Path, model: Any, folder: Path) -> ExportedModel:
     import tensorflow as tf
 
     is_functions = not hasattr(model, "layers")
@@ -144,7 +144,7 @@ def _export(path: Path, model: Any, folder: Path) -> Trusted:
         result = function.structured_outputs[name]
         outputs.append(Port(name, tuple(result.shape[1:]), result.dtype.name, activation))
     layers = () if is_functions else tuple((layer.name, type(layer).__name__) for layer in model.layers)
-    return Trusted(inputs, tuple(outputs), layers)
+    return ExportedModel(inputs, tuple(outputs), layers)
 
 
 def _activations(model: Any) -> list[str]:

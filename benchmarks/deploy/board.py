@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 BAR_S = 45.0
 
 
-def timed(release: Path, way: Transport) -> float:
+def timed(release: Path, transport: Transport) -> float:
     begin = time.monotonic()
-    install(read_release(release), way, Options(), lambda _: None)
+    install(read_release(release), transport, Options(), lambda _: None)
     return time.monotonic() - begin
 
 
@@ -48,17 +48,17 @@ def main() -> None:
         with Board(board_device(options.core), adb=True, disk=disk) as board:
             print(f"boot: {time.monotonic() - begin:.1f} s")
             os.environ["ADB"] = str(board.image.adb)
-            for way in (SshTransport(board.address), open_transport(board.adb_address)):
+            for transport in (SshTransport(board.address), open_transport(board.adb_address)):
                 first, again = [], []
                 for _ in range(options.runs):
-                    way.run(["sh", "-c", "rm -rf /opt/* /data/local/tmp/edge-models"])
-                    first.append(timed(options.release, way))
-                    again.append(timed(options.release, way))
+                    transport.run(["sh", "-c", "rm -rf /opt/* /data/local/tmp/edge-models"])
+                    first.append(timed(options.release, transport))
+                    again.append(timed(options.release, transport))
                 worst = max(worst, *first)
                 each = ", ".join(f"{seconds:.1f}" for seconds in first)
-                print(f"{way}: {each} s, median {statistics.median(first):.1f} s (bar {BAR_S:.0f} s)")
-                print(f"{way}, active already: median {statistics.median(again):.1f} s")
-                way.close()
+                print(f"{transport}: {each} s, median {statistics.median(first):.1f} s (bar {BAR_S:.0f} s)")
+                print(f"{transport}, active already: median {statistics.median(again):.1f} s")
+                transport.close()
     sys.exit(0 if worst <= BAR_S else 1)
 
 

@@ -31,7 +31,7 @@ from rich.table import Table
 from deploy.bundle import seal
 from deploy.contents import CHECKSUMS, DEBIAN_FOLDER, REPORTS, SIGNATURE
 from deploy.errors import DeployError
-from deploy.install.device import look, place
+from deploy.install.device import place, probe
 from deploy.install.install import install
 from deploy.install.options import Options
 from deploy.install.versions import rollback
@@ -43,7 +43,7 @@ from deploy.transports.ssh import SshTransport
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from deploy.transports.transport import Ran, Transport
+    from deploy.transports.transport import CommandResult, Transport
 
 KINDS = ("lost", "lost after", "cut", "full", "truncated", "corrupt", "killed", "killed after")
 ONLY_PUSHES = ("cut", "full", "truncated", "corrupt")
@@ -51,7 +51,7 @@ SCENARIOS = ("install", "upgrade", "rollback")
 
 
 class Killing:
-    """A way to a device whose process is killed at operation ``at``, before it or once it took effect."""
+    """A transport whose process is killed at operation ``at``, before it or once it took effect."""
 
     def __init__(self, inner: Transport, at: int, *, after: bool) -> None:
         self.inner, self.at, self.after, self.count = inner, at, after, 0
@@ -59,9 +59,9 @@ class Killing:
     def __str__(self) -> str:
         return str(self.inner)
 
-    def run(self, words: Any, *, timeout_s: float = 120.0) -> Ran:
+    def run(self, argv: Any, *, timeout_s: float = 120.0) -> CommandResult:
         with self._killed():
-            return self.inner.run(words, timeout_s=timeout_s)
+            return self.inner.run(argv, timeout_s=timeout_s)
 
     def push(self, local: Path, remote: str, *, timeout_s: float = 600.0) -> None:
         with self._killed():
@@ -102,9 +102,9 @@ class Bench:
             install(self.new, transport, self.options, lambda _: None)
 
     def shell(self, text: str) -> None:
-        ran = self.transport.run(["sh", "-c", text, "sh", self.there])
-        if ran.status != 0:
-            msg = f"cannot prepare the device: {ran.err}"
+        result = self.transport.run(["sh", "-c", text, "sh", self.there])
+        if result.status != 0:
+            msg = f"cannot prepare the device: {result.err}"
             raise SystemExit(msg)
 
     def learn(self) -> None:
@@ -123,17 +123,17 @@ class Bench:
 
     def trouble(self, scenario: str) -> str:
         """Say what is wrong with what the device has now; "" where nothing is."""
-        facts = look(self.transport, self.new.manifest.name, replace(self.options, python="none"))
+        state = probe(self.transport, self.new.manifest.name, replace(self.options, python="none"))
         digests = {self.old.digest, self.new.digest}
-        if facts.active is None:
+        if state.active is None:
             return "" if scenario == "install" else "no version is active"
-        if facts.active not in digests:
-            return f"another version is active: {facts.active}"
+        if state.active not in digests:
+            return f"another version is active: {state.active}"
         runner = f"{self.there}/current/runner.py"
-        ran = self.transport.run([self.options.python, runner, "health", "--json"], timeout_s=600)
-        found = json.loads(ran.out or b"{}")
-        if ran.status or not found.get("healthy") or found.get("digest") != facts.active:
-            return f"the active version is not healthy: {found.get('why') or ran.err[-200:]}"
+        result = self.transport.run([self.options.python, runner, "health", "--json"], timeout_s=600)
+        found = json.loads(result.out or b"{}")
+        if result.status or not found.get("healthy") or found.get("digest") != state.active:
+            return f"the active version is not healthy: {found.get('why') or result.err[-200:]}"
         return ""
 
 
@@ -158,8 +158,8 @@ def fail(bench: Bench, scenario: str, kind: str, at: int, *, lasts: bool) -> Non
         if child == 0:
             with contextlib.suppress(BaseException):
                 # Its own connection: a forked one would be ended with the child.
-                way = Killing(bench.open(), at, after=kind.endswith("after"))
-                bench.act(scenario, way)
+                killing = Killing(bench.open(), at, after=kind.endswith("after"))
+                bench.act(scenario, killing)
             os._exit(0)
         os.waitpid(child, 0)
         return
@@ -169,7 +169,7 @@ def fail(bench: Bench, scenario: str, kind: str, at: int, *, lasts: bool) -> Non
 
 @contextlib.contextmanager
 def reached(to: str, folder: Path) -> Iterator[Callable[[], Transport]]:
-    """Give what opens a way to the device; the emulated board is booted first."""
+    """Give what opens a transport to the device; the emulated board is booted first."""
     if not to.startswith("board-"):
         yield lambda: open_transport(to)
         return
@@ -232,13 +232,13 @@ def main() -> None:
     options = parser.parse_args()
     assert set(KINDS) - {"killed", "killed after"} <= set(get_args(Kind))
     began, console = time.monotonic(), Console(width=110)
-    with tempfile.TemporaryDirectory() as folder, reached(options.to, Path(folder)) as way:
+    with tempfile.TemporaryDirectory() as folder, reached(options.to, Path(folder)) as open_device:
         old, new = versions(options.release, Path(folder))
-        transport = way()
+        transport = open_device()
         # What a killed or cut deploy left locked is taken over at once: nobody else is there.
         installing = Options(root=options.root, python=options.python, break_lock=True, allow_downgrade=True)
-        there = place(look(transport, new.manifest.name, installing), new.manifest.name)
-        bench = Bench(way, transport, installing, old, new, there)
+        there = place(probe(transport, new.manifest.name, installing), new.manifest.name)
+        bench = Bench(open_device, transport, installing, old, new, there)
         counted, broken = run(bench, tuple(options.kinds), options.every, lambda line: console.print(line))
         transport.close()
     table = Table("fault", *SCENARIOS, title=f"{options.to}: faults injected", title_justify="left")

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     """Answer the samples of files, or clients of a socket."""
     serving = importlib.import_module(f"{PACKAGE}serving")  # health starts without it
     model = predict.Model(FOLDER, options.threads)
-    journal = serving.Journal(
+    store = serving.StatisticsStore(
         state_folder(options.state),
         model,
         hashlib.sha256((FOLDER / "manifest.json").read_bytes()).hexdigest(),
@@ -54,14 +54,14 @@ def run(options: argparse.Namespace) -> int:
         keep=options.keep,
     )
     if options.socket:
-        return int(serving.serve(model, journal, Path(options.socket), FOLDER))
+        return int(serving.serve(model, store, Path(options.socket), FOLDER))
     files = predict.load(options.names, model.contract)
     for values, contract in zip(files, model.contract["inputs"]):  # noqa: B905  Python 3.9
         if said := raw.suspicion(values, contract):
             print(f"runner.py: warning: {said}", file=sys.stderr)
     for number, sample in enumerate(zip(*files)):  # noqa: B905
-        print(predict.answer(model, number, serving.infer(model, journal, sample)[0]))
-    journal.write(journal.statistics())
+        print(predict.answer(model, number, serving.infer(model, store, sample)[0]))
+    store.write(store.statistics())
     return 0
 
 

@@ -45,7 +45,7 @@ MAX_DAYS = 31  # kept on disk, each with the counts of that day alone
 CLIENT_S = 10.0  # for a request once it began, and for its answer
 
 
-class Journal:
+class StatisticsStore:
     """The statistics of one release, kept on disk; nothing that happens there stops an answer.
 
     Args:
@@ -178,8 +178,8 @@ def _replace(path: Path, content: bytes) -> None:
 class Server:
     """Answers clients of a Unix socket, several at a time, with one interpreter that one has at a time."""
 
-    def __init__(self, model: predict.Model, journal: Journal) -> None:
-        self.model, self.journal, self.lock = model, journal, threading.Lock()
+    def __init__(self, model: predict.Model, store: StatisticsStore) -> None:
+        self.model, self.store, self.lock = model, store, threading.Lock()
         self.most = raw.largest_request(model.contract)
         self.places = threading.Semaphore(MAX_CLIENTS)
 
@@ -188,9 +188,9 @@ class Server:
         try:
             samples = raw.decode(request, self.model.contract)
             with self.lock:
-                values, latency_us = infer(self.model, self.journal, samples)
+                values, latency_us = infer(self.model, self.store, samples)
         except (ValueError, RuntimeError) as error:
-            self.journal.errors += 1
+            self.store.errors += 1
             return {"error": str(error)}
         outputs = [
             {
@@ -225,7 +225,7 @@ class Server:
                         return
                     size = int.from_bytes(first + _receive(client, 3), "big")
                     if size > self.most:
-                        self.journal.errors += 1
+                        self.store.errors += 1
                         _send(client, {"error": f"{size} bytes, a sample has at most {self.most}"})
                         return
                     _send(client, self.answer(_receive(client, size)))
@@ -259,30 +259,30 @@ def _send(client: socket.socket, reply: dict[str, Any]) -> None:
 
 
 def infer(
-    model: predict.Model, journal: Journal, samples: Sequence[NDArray[Any]]
+    model: predict.Model, store: StatisticsStore, samples: Sequence[NDArray[Any]]
 ) -> tuple[list[NDArray[Any]], float]:
     """Answer a raw sample and count it; the latency, in us, begins with setting its tensors."""
     tensors = model.tensors(samples)
     start = time.perf_counter()
     outputs = model.run(tensors)
     latency_us = (time.perf_counter() - start) * 1e6
-    journal.observer.see(tensors, outputs, latency_us, samples)
+    store.observer.see(tensors, outputs, latency_us, samples)
     return model.real(outputs), latency_us
 
 
-def serve(model: predict.Model, journal: Journal, path: Path, folder: Path) -> int:
+def serve(model: predict.Model, store: StatisticsStore, path: Path, folder: Path) -> int:
     """Answer on a socket until SIGTERM; the statistics are written every minute and at the end.
 
     Args:
         model: that answers.
-        journal: that counts.
+        store: that counts.
         path: of the socket.
         folder: the release's. A service ends when ``current`` is another one, and systemd starts that.
 
     Returns:
         The exit code: 0, or 75 for another start.
     """
-    server = Server(model, journal)
+    server = Server(model, store)
     woken, wake = os.pipe()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os.write(wake, b"."))
@@ -300,16 +300,16 @@ def serve(model: predict.Model, journal: Journal, path: Path, folder: Path) -> i
                 with contextlib.suppress(OSError):  # it went away again
                     server.accept(listening.accept()[0])
             with server.lock:  # a model that hangs has it, and the watchdog ends it
-                statistics = journal.statistics() if time.monotonic() >= flush else None
+                statistics = store.statistics() if time.monotonic() >= flush else None
             if statistics is not None:
-                journal.write(statistics)
+                store.write(statistics)
                 flush = time.monotonic() + FLUSH_S
             if watchdog:
                 notify("WATCHDOG=1")
         notify("STOPPING=1")
         path.unlink()
     server.lock.acquire(timeout=CLIENT_S)  # and kept: no inference is under way when the process ends
-    journal.write(journal.statistics())
+    store.write(store.statistics())
     return 75 if supervised and _superseded(folder) else 0
 
 

@@ -13,12 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from deploy.errors import RefusedError, TransportError
 from deploy.manifest import Manifest
-from deploy.transports.words import last_line, quoted
+from deploy.transports.arguments import last_line, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deploy.transports.transport import Ran, Transport
+    from deploy.transports.transport import CommandResult, Transport
 
 BUSY = 75
 LOCK_MINUTES = 15
@@ -57,34 +57,34 @@ def silent_script(transport: Transport, text: str, *arguments: str) -> None:
         raise unexpected(transport, said.split("\n")[0])
 
 
-def run_script(transport: Transport, text: str, *arguments: str, timeout_s: float = 120.0) -> Ran:
+def run_script(transport: Transport, text: str, *arguments: str, timeout_s: float = 120.0) -> CommandResult:
     """Run one of ``scripts``; what it printed is in a frame. Errors as ``Transport.run``."""
     return transport.run(["sh", "-c", FRAME % text, "sh", *arguments], timeout_s=timeout_s)
 
 
-def printed(transport: Transport, ran: Ran) -> str:
+def printed(transport: Transport, result: CommandResult) -> str:
     """Return what a script that ended printed; errors as ``script``."""
-    if ran.status == BUSY:
+    if result.status == BUSY:
         msg = (
             f"{transport} is being installed to by somebody else; wait for that, or if it is dead, say "
             f"--break-lock (after {LOCK_MINUTES} minutes it is taken over)"
         )
         raise RefusedError(msg)
-    if ran.status != 0:
-        msg = f"{transport}: {last_line(ran.err) if ran.err.strip() else f'status {ran.status}'}"
+    if result.status != 0:
+        msg = f"{transport}: {last_line(result.err) if result.err.strip() else f'status {result.status}'}"
         raise TransportError(msg)
-    return unframed(transport, ran)
+    return unframed(transport, result)
 
 
-def unframed(transport: Transport, ran: Ran) -> str:
+def unframed(transport: Transport, result: CommandResult) -> str:
     """Return what is in a script's frame.
 
     Raises:
         TransportError: there is no frame, only half of one, or something outside of it.
     """
-    lines = ran.out.decode(errors="replace").replace("\r\n", "\n").split("\n")
+    lines = result.out.decode(errors="replace").replace("\r\n", "\n").split("\n")
     if BEGIN not in lines:
-        msg = f"{transport} has no shell that answers as one: {last_line(ran.err.strip() or lines[0])}"
+        msg = f"{transport} has no shell that answers as one: {last_line(result.err.strip() or lines[0])}"
         raise TransportError(msg)
     begin = lines.index(BEGIN)
     if END not in lines[begin:]:

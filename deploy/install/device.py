@@ -18,7 +18,7 @@ from deploy.install.answers import (
     unexpected,
 )
 from deploy.install.options import is_plain_path, require_name
-from deploy.transports.words import quoted
+from deploy.transports.arguments import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,7 @@ FIELDS = {
 
 
 @dataclass(frozen=True)
-class Facts:
+class DeviceState:
     """What one look at a device found.
 
     Attributes:
@@ -101,21 +101,21 @@ class Facts:
         return self.release_kind == "yes"
 
 
-def look(transport: Transport, name: str, options: Options, digest: str = "") -> Facts:
+def probe(transport: Transport, name: str, options: Options, digest: str = "") -> DeviceState:
     """Look at a device, in one command and without changing anything.
 
     Raises:
         TransportError: it was not reached, or its answer is none.
     """
-    words = (require_name(name), options.root or "", options.python or "", digest, scripts.PROBE)
-    said = script(transport, scripts.FACTS, *words)
+    arguments = (require_name(name), options.root or "", options.python or "", digest, scripts.PROBE)
+    said = script(transport, scripts.FACTS, *arguments)
     found = fields(transport, said, tuple(FIELDS))
     for key, pattern in FIELDS.items():
         if key != "highest":
             matched(transport, pattern, found[key], key)
     if not is_plain_path(found["root"]):
         raise unexpected(transport, found["root"], "the folder of all releases")
-    return Facts(
+    return DeviceState(
         root=found["root"],
         home=found["home"] if is_plain_path(found["home"]) else "",
         owner=int(found["owner"]) if found["owner"] else None,
@@ -150,7 +150,7 @@ def _highest(transport: Transport, name: str, found: Mapping[str, str]) -> tuple
 
 def check_device(
     transport: Transport,
-    facts: Facts,
+    state: DeviceState,
     manifest: Manifest,
     digest: str,
     options: Options,
@@ -164,36 +164,36 @@ def check_device(
         SignatureError: it has had a newer release, or another one of the same counter.
     """
     for trouble in (
-        _abi_trouble(facts, manifest),
-        unwritable(facts) or planted(facts.release_kind, "where it would be installed"),
-        _folder_trouble(facts, size_bytes),
-        _runtime_trouble(facts, manifest, options),
+        _abi_trouble(state, manifest),
+        unwritable(state) or planted(state.release_kind, "where it would be installed"),
+        _folder_trouble(state, size_bytes),
+        _runtime_trouble(state, manifest, options),
     ):
         if trouble:
             msg = f"{transport} cannot take {manifest.full_name}: {trouble}"
             raise RefusedError(msg)
     if not options.allow_downgrade:
-        _refuse_older(transport, facts, manifest, digest)
+        _refuse_older(transport, state, manifest, digest)
 
 
-def highest_known(facts: Facts) -> tuple[tuple[int, str], ...]:
+def highest_known(state: DeviceState) -> tuple[tuple[int, str], ...]:
     """Return counter and digest of what a device is known to have had, the highest first."""
-    known = {facts.highest} if facts.highest else set()
-    if facts.manifest is not None and facts.active is not None:
-        known.add((facts.manifest.counter, digest_in(facts.active)))
+    known = {state.highest} if state.highest else set()
+    if state.manifest is not None and state.active is not None:
+        known.add((state.manifest.counter, digest_in(state.active)))
     return tuple(sorted(known, reverse=True))
 
 
-def _refuse_older(transport: Transport, facts: Facts, manifest: Manifest, digest: str) -> None:
+def _refuse_older(transport: Transport, state: DeviceState, manifest: Manifest, digest: str) -> None:
     """Refuse what a device is past, but for the version that is active there anyway."""
-    known = highest_known(facts)
-    if facts.active is not None and digest_in(facts.active) == digest:
+    known = highest_known(state)
+    if state.active is not None and digest_in(state.active) == digest:
         return
     if not known or manifest.counter > known[0][0] or (manifest.counter, digest) in known:
         return
     counter, other = known[0]
-    active = facts.manifest
-    is_active = active is not None and facts.active is not None and digest_in(facts.active) == other
+    active = state.manifest
+    is_active = active is not None and state.active is not None and digest_in(state.active) == other
     what = active.full_name if active is not None and is_active else f"version {other[:12]}"
     if manifest.counter < counter:
         msg = (
@@ -209,9 +209,9 @@ def _refuse_older(transport: Transport, facts: Facts, manifest: Manifest, digest
     raise SignatureError(msg)
 
 
-def can_check(facts: Facts, manifest: Manifest) -> bool:
+def can_check(state: DeviceState, manifest: Manifest) -> bool:
     """Whether the device's Python can answer the golden vectors."""
-    return not _python_trouble(facts, manifest)
+    return not _python_trouble(state, manifest)
 
 
 def planted(kind: str, where: str) -> str:
@@ -223,57 +223,57 @@ def planted(kind: str, where: str) -> str:
     return f"there is {what} {where}; find out who put it there, and remove it{instead}"
 
 
-def unwritable(facts: Facts) -> str:
+def unwritable(state: DeviceState) -> str:
     """Say why the user may not change a release's versions, and what to do; "" where the user may."""
-    if facts.is_writable:
+    if state.is_writable:
         return ""
-    elsewhere = f"--root {facts.home}" if facts.home not in ("", facts.root) else "--root"
-    if facts.owner is None:
-        return f"{facts.root} is not writable for this user; name another folder with {elsewhere}"
-    who = "root" if facts.owner == 0 else f"the user with id {facts.owner}"
+    elsewhere = f"--root {state.home}" if state.home not in ("", state.root) else "--root"
+    if state.owner is None:
+        return f"{state.root} is not writable for this user; name another folder with {elsewhere}"
+    who = "root" if state.owner == 0 else f"the user with id {state.owner}"
     return (
-        f"{who} has installed it in {facts.root}, where this user may not write; deploy as that user, or "
+        f"{who} has installed it in {state.root}, where this user may not write; deploy as that user, or "
         f"install a second copy with {elsewhere}, here and in later commands"
     )
 
 
-def require_writable(transport: Transport, facts: Facts) -> None:
+def require_writable(transport: Transport, state: DeviceState) -> None:
     """Refuse to change versions that belong to somebody else.
 
     Raises:
         RefusedError: the user may not write there; says what to do.
     """
-    trouble = unwritable(facts)
+    trouble = unwritable(state)
     if trouble:
         msg = f"{transport}: {trouble}"
         raise RefusedError(msg)
 
 
-def _abi_trouble(facts: Facts, manifest: Manifest) -> str:
-    if facts.abi:
-        if manifest.android_abi in (facts.abi, "any"):
+def _abi_trouble(state: DeviceState, manifest: Manifest) -> str:
+    if state.abi:
+        if manifest.android_abi in (state.abi, "any"):
             return ""
-        return f"its ABI is {facts.abi}, the release's {manifest.android_abi}; build for its target"
-    machine = facts.machine
-    if facts.bits == 32 and machine in ("aarch64", "armv8l"):
+        return f"its ABI is {state.abi}, the release's {manifest.android_abi}; build for its target"
+    machine = state.machine
+    if state.bits == 32 and machine in ("aarch64", "armv8l"):
         machine = "armv7l"  # a 64-bit kernel under 32-bit programs, as older Raspberry Pi OS
     if manifest.machine in (machine, "any"):
         return ""
     return f"its programs are for {machine}, the release is for {manifest.machine}; build for its target"
 
 
-def _folder_trouble(facts: Facts, size_bytes: int) -> str:
-    if not facts.hashes:
+def _folder_trouble(state: DeviceState, size_bytes: int) -> str:
+    if not state.hashes:
         return "it has no sha256sum to read hashes back with"
     needed = size_bytes + SPARE_BYTES
-    if facts.free_bytes < needed:
-        have, want = (f"{amount / 2**20:.1f} MiB" for amount in (facts.free_bytes, needed))
-        return f"{have} are free below {facts.root}, needed are {want}; try: pipeline deploy prune"
+    if state.free_bytes < needed:
+        have, want = (f"{amount / 2**20:.1f} MiB" for amount in (state.free_bytes, needed))
+        return f"{have} are free below {state.root}, needed are {want}; try: pipeline deploy prune"
     return ""
 
 
-def _runtime_trouble(facts: Facts, manifest: Manifest, options: Options) -> str:
-    trouble = _python_trouble(facts, manifest)
+def _runtime_trouble(state: DeviceState, manifest: Manifest, options: Options) -> str:
+    trouble = _python_trouble(state, manifest)
     if not trouble or options.benchmark or options.without_health_check:
         return ""
     return (
@@ -282,11 +282,11 @@ def _runtime_trouble(facts: Facts, manifest: Manifest, options: Options) -> str:
     )
 
 
-def _python_trouble(facts: Facts, manifest: Manifest) -> str:
-    packages = facts.packages
+def _python_trouble(state: DeviceState, manifest: Manifest) -> str:
+    packages = state.packages
     if not packages:
         return "it has no Python to check the model with (--python names another)"
-    named = f"its Python {packages['python']} ({facts.python})"
+    named = f"its Python {packages['python']} ({state.python})"
     wanted = " or ".join(f"{need.package} >= {need.least}" for need in manifest.runtimes)
     found = [need for need in manifest.runtimes if need.package in packages]
     if not found:
@@ -302,9 +302,9 @@ def digest_in(folder: str) -> str:
     return folder[-64:]
 
 
-def place(facts: Facts, name: str) -> str:
+def place(state: DeviceState, name: str) -> str:
     """Return the folder on the device in which all versions of a release are."""
-    return str(PurePosixPath(facts.root) / require_name(name))
+    return str(PurePosixPath(state.root) / require_name(name))
 
 
 def version_in(link: str) -> str | None:

@@ -19,18 +19,18 @@ from deploy.device.unit import PYTHON
 from deploy.errors import DeployError, RefusedError, TransportError
 from deploy.install import scripts
 from deploy.install.answers import hashes, script, silent_script, unexpected
-from deploy.install.device import Facts, can_check, check_device, digest_in, highest_known, look, place
+from deploy.install.device import DeviceState, can_check, check_device, digest_in, highest_known, place, probe
 from deploy.install.lock import Lock
 from deploy.layouts import device_files
 from deploy.manifest import MANIFEST
-from deploy.transports.words import last_line, quoted
+from deploy.transports.arguments import last_line, quoted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from deploy.install.options import Options
     from deploy.manifest import Manifest, Release
-    from deploy.transports.transport import Ran, Transport
+    from deploy.transports.transport import CommandResult, Transport
 
 Step = Callable[[str], None]
 """Hears what is being done, e.g. ``"push 3 of 11"``."""
@@ -66,7 +66,7 @@ def install(release: Release, transport: Transport, options: Options, on_step: S
 
     Args:
         release: what ``deploy.signing.verify_release`` returned; its manifest is not read again.
-        transport: the way to the device.
+        transport: to the device.
         options: what the user says of it.
         on_step: hears what is being done.
 
@@ -79,38 +79,38 @@ def install(release: Release, transport: Transport, options: Options, on_step: S
     files = {name: release.folder / name for name in device_files(manifest)}
     expected = {name: manifest.files[name] for name in files if name != MANIFEST} | {MANIFEST: digest}
     on_step("look at the device")
-    facts = look(transport, manifest.name, options, digest)
-    size = 0 if facts.is_present else sum(path.stat().st_size for path in files.values())
-    check_device(transport, facts, manifest, digest, options, size)
-    there = place(facts, manifest.name)
-    with Lock(transport, there, facts, break_lock=options.break_lock) as lock:
+    state = probe(transport, manifest.name, options, digest)
+    size = 0 if state.is_present else sum(path.stat().st_size for path in files.values())
+    check_device(transport, state, manifest, digest, options, size)
+    there = place(state, manifest.name)
+    with Lock(transport, there, state, break_lock=options.break_lock) as lock:
         target = f"{there}/releases/{digest}"
-        if not facts.is_present or _differences(lock, digest, expected):
+        if not state.is_present or _differences(lock, digest, expected):
             _push(transport, files, expected, lock, digest, on_step)
         lock.refresh()
-        proof = Proof(transport, manifest, options, facts)
+        proof = Proof(transport, manifest, options, state)
         try:
             notes = proof.require(target, digest, None, on_step)
         except RefusedError:
             silent_script(transport, scripts.REMOVE, there, lock.id, digest)  # unless it is in use
             raise
         is_changed = proof.record(lock, digest)
-        if facts.active == digest:
-            notes += _python_note(facts, manifest.name) if is_changed else ()
+        if state.active == digest:
+            notes += _python_note(state, manifest.name) if is_changed else ()
             remember(lock, (manifest.counter, digest))
-            previous = facts.previous and digest_in(facts.previous)
+            previous = state.previous and digest_in(state.previous)
             return Installed(manifest.name, digest, digest, previous, is_new=False, notes=notes)
-        notes += switch(lock, facts, digest, proof, on_step)
+        notes += switch(lock, state, digest, proof, on_step)
         remember(lock, (manifest.counter, digest))
-    before = facts.active and digest_in(facts.active)
+    before = state.active and digest_in(state.active)
     return Installed(manifest.name, digest, before, before, is_new=True, notes=notes)
 
 
 def remember(lock: Lock, *now: tuple[int, str]) -> None:
     """Keep on the device the counter and digest of the highest version that it had, ``now`` too."""
-    known = (*highest_known(lock.facts), *now)
+    known = (*highest_known(lock.state), *now)
     counter, highest = max(known, key=lambda one: one[0], default=(0, ""))
-    if known and lock.facts.highest != (counter, highest):
+    if known and lock.state.highest != (counter, highest):
         silent_script(lock.transport, scripts.REMEMBER, lock.there, lock.id, str(counter), highest)
 
 
@@ -134,7 +134,7 @@ def _push(
     _require_arrived(lock, incoming, expected)
     on_step("settle")
     silent_script(transport, scripts.SETTLE, lock.there, lock.id, digest)
-    if lock.facts.is_present:  # it was repaired, file by file
+    if lock.state.is_present:  # it was repaired, file by file
         _require_arrived(lock, digest, expected)
 
 
@@ -152,8 +152,8 @@ def _differences(lock: Lock, folder: str, expected: dict[str, str]) -> str:
         RefusedError: another installation took the lock over.
         TransportError: the device was not reached, or its answer is not one hash for each file.
     """
-    words = (lock.there, lock.id, f"releases/{folder}")
-    found = hashes(lock.transport, script(lock.transport, scripts.HASHES, *words, timeout_s=600.0))
+    argv = (lock.there, lock.id, f"releases/{folder}")
+    found = hashes(lock.transport, script(lock.transport, scripts.HASHES, *argv, timeout_s=600.0))
     differing = (
         name for name in sorted(found.keys() | expected.keys()) if found.get(name) != expected.get(name)
     )
@@ -177,7 +177,7 @@ class Proof:
     transport: Transport
     manifest: Manifest
     options: Options
-    facts: Facts
+    state: DeviceState
 
     def require(self, folder: str, digest: str, samples: int | None, on_step: Step) -> tuple[str, ...]:
         """Run the check in a version's folder; returns what the user should know of it.
@@ -192,7 +192,7 @@ class Proof:
             TransportError: the device was not reached.
         """
         on_step("check its health" if samples is None else "check through current")
-        if can_check(self.facts, self.manifest):
+        if can_check(self.state, self.manifest):
             self._answers(folder, digest, samples)
             return ()
         if self.options.benchmark:
@@ -214,17 +214,17 @@ class Proof:
             RefusedError: another installation took the lock over.
             TransportError: the device was not reached.
         """
-        python = self.facts.python if can_check(self.facts, self.manifest) else ""
+        python = self.state.python if can_check(self.state, self.manifest) else ""
         said = script(lock.transport, scripts.RECORD, lock.there, lock.id, digest, python)
         if said not in ("", "changed"):
             raise unexpected(lock.transport, said)
         return bool(said)
 
     def _answers(self, folder: str, digest: str, samples: int | None) -> None:
-        words = [self.facts.python, f"{folder}/runner.py", "health", "--json"]
-        words += ["--samples", str(samples)] if samples is not None else []
-        ran = self.transport.run(words, timeout_s=HEALTH_TIMEOUT_S)
-        why = _why_unhealthy(ran, digest)
+        argv = [self.state.python, f"{folder}/runner.py", "health", "--json"]
+        argv += ["--samples", str(samples)] if samples is not None else []
+        result = self.transport.run(argv, timeout_s=HEALTH_TIMEOUT_S)
+        why = _why_unhealthy(result, digest)
         if not why:
             return
         msg = f"{self.transport}: {self.manifest.full_name} is not healthy there: {why}"
@@ -232,16 +232,15 @@ class Proof:
 
     def _runs(self, folder: str) -> None:
         assert self.options.benchmark is not None
-        words = [self.options.benchmark, f"--graph={folder}/{self.manifest.model}", "--num_runs=1"]
-        ran = self.transport.run(words, timeout_s=HEALTH_TIMEOUT_S)
-        if ran.status != 0:
-            msg = (
-                f"{self.transport}: benchmark_model does not run {self.manifest.model}: {last_line(ran.err)}"
-            )
+        argv = [self.options.benchmark, f"--graph={folder}/{self.manifest.model}", "--num_runs=1"]
+        result = self.transport.run(argv, timeout_s=HEALTH_TIMEOUT_S)
+        if result.status != 0:
+            output = last_line(result.err)
+            msg = f"{self.transport}: benchmark_model does not run {self.manifest.model}: {output}"
             raise RefusedError(msg)
 
 
-def switch(lock: Lock, facts: Facts, folder: str, proof: Proof, on_step: Step) -> tuple[str, ...]:
+def switch(lock: Lock, state: DeviceState, folder: str, proof: Proof, on_step: Step) -> tuple[str, ...]:
     """Make a proved version the active one, look at it through ``current``, and go back where that fails.
 
     Args:
@@ -257,14 +256,14 @@ def switch(lock: Lock, facts: Facts, folder: str, proof: Proof, on_step: Step) -
     there, transport = lock.there, lock.transport
     on_step("switch")
     try:
-        silent_script(transport, scripts.SWITCH, there, lock.id, f"releases/{folder}", _release(facts.active))
-        _restart(transport, facts, proof.manifest.name)
+        silent_script(transport, scripts.SWITCH, there, lock.id, f"releases/{folder}", _release(state.active))
+        _restart(transport, state, proof.manifest.name)
         proof.require(f"{there}/current", digest_in(folder), QUICK_SAMPLES, on_step)
     except RefusedError as error:
         on_step("go back")
-        _go_back(lock, facts)
+        _go_back(lock, state)
         kept = (
-            f"{digest_in(facts.active)[:12]} is active again" if facts.active else "none is active, as before"
+            f"{digest_in(state.active)[:12]} is active again" if state.active else "none is active, as before"
         )
         msg = f"{error}; {kept}"
         raise RefusedError(msg) from error
@@ -274,47 +273,47 @@ def switch(lock: Lock, facts: Facts, folder: str, proof: Proof, on_step: Step) -
             f"pipeline deploy status {proof.manifest.name}, or deploy it again"
         )
         raise TransportError(msg) from error
-    return _service_note(facts, proof.manifest.name)
+    return _service_note(state, proof.manifest.name)
 
 
-def _go_back(lock: Lock, facts: Facts) -> None:
+def _go_back(lock: Lock, state: DeviceState) -> None:
     """Undo a switch: what was active and previous is so again."""
-    if facts.active is None:
+    if state.active is None:
         silent_script(lock.transport, scripts.LEAVE, lock.there, lock.id)
     else:
-        before = _release(facts.previous)
-        silent_script(lock.transport, scripts.SWITCH, lock.there, lock.id, _release(facts.active), before)
-        _restart(lock.transport, facts, lock.there.rpartition("/")[2])
+        before = _release(state.previous)
+        silent_script(lock.transport, scripts.SWITCH, lock.there, lock.id, _release(state.active), before)
+        _restart(lock.transport, state, lock.there.rpartition("/")[2])
 
 
-def _restart(transport: Transport, facts: Facts, name: str) -> None:
+def _restart(transport: Transport, state: DeviceState, name: str) -> None:
     """Have the release's service take the version up, where there is one and this user may."""
-    if facts.unit.startswith("enabled") and facts.is_root:
-        ran = transport.run(["systemctl", "restart", f"{name}.service"])
-        if ran.status != 0:
-            msg = f"{transport}: {name}.service does not start: {last_line(ran.err)}"
+    if state.unit.startswith("enabled") and state.is_root:
+        result = transport.run(["systemctl", "restart", f"{name}.service"])
+        if result.status != 0:
+            msg = f"{transport}: {name}.service does not start: {last_line(result.err)}"
             raise RefusedError(msg)
 
 
-def _service_note(facts: Facts, name: str) -> tuple[str, ...]:
-    if facts.unit.startswith("enabled") and not facts.is_root:
+def _service_note(state: DeviceState, name: str) -> tuple[str, ...]:
+    if state.unit.startswith("enabled") and not state.is_root:
         before = f"{name}.service still runs the version before; there: sudo systemctl restart {name}.service"
-        return (before, *_home_note(facts, name))
+        return (before, *_home_note(state, name))
     return ()
 
 
-def _python_note(facts: Facts, name: str) -> tuple[str, ...]:
+def _python_note(state: DeviceState, name: str) -> tuple[str, ...]:
     """Say of an active version whose Python is another one now when its service takes that up."""
-    if not facts.unit.startswith("enabled"):
+    if not state.unit.startswith("enabled"):
         return ()
     runs = f"{name}.service runs it with another Python from its next start on; there: systemctl restart"
-    return (f"{runs} {name}.service", *_home_note(facts, name))
+    return (f"{runs} {name}.service", *_home_note(state, name))
 
 
-def _home_note(facts: Facts, name: str) -> tuple[str, ...]:
-    if not re.match("/(home|root)/", facts.python):
+def _home_note(state: DeviceState, name: str) -> tuple[str, ...]:
+    if not re.match("/(home|root)/", state.python):
         return ()
-    what = f"{name}.service cannot run {facts.python}: it may not enter homes"
+    what = f"{name}.service cannot run {state.python}: it may not enter homes"
     return (f"{what}; make that Python elsewhere, such as in /opt, and deploy with --python",)
 
 
@@ -322,15 +321,15 @@ def _release(folder: str | None) -> str:
     return f"releases/{folder}" if folder else ""
 
 
-def _why_unhealthy(ran: Ran, digest: str) -> str:
+def _why_unhealthy(result: CommandResult, digest: str) -> str:
     """Say why a runner's answer is not that of a healthy version; "" where it is."""
     try:
-        found = _Health.model_validate_json(ran.out)
+        found = _Health.model_validate_json(result.out)
     except ValidationError:
-        said = ran.out.decode(errors="replace").strip()
-        if ran.status != 0 and not said:
-            return last_line(ran.err)
+        said = result.out.decode(errors="replace").strip()
+        if result.status != 0 and not said:
+            return last_line(result.err)
         return f"its runner answers {quoted(said)}, which is no health"
-    if ran.status != 0 or not found.healthy:
-        return last_line(found.why or ran.err)
+    if result.status != 0 or not found.healthy:
+        return last_line(found.why or result.err)
     return "" if found.digest == digest else "it answers as another version"

@@ -16,7 +16,7 @@ from deploy.install.answers import BUSY, LOCK_MINUTES, fields, printed, run_scri
 from deploy.install.device import version_in
 
 if TYPE_CHECKING:
-    from deploy.install.device import Facts
+    from deploy.install.device import DeviceState
     from deploy.transports.transport import Transport
 
 _held: set[str] = set()  # ids of the locks that this process uses
@@ -51,15 +51,17 @@ class Lock:
 
     Args:
         there: the folder of all versions.
-        facts: what was found before; another installation must not have changed it meanwhile.
+        state: what was found before; another installation must not have changed it meanwhile.
 
     Raises:
         RefusedError: another installation holds it, or was there in between.
         TransportError: the device was not reached, or cannot be written to.
     """
 
-    def __init__(self, transport: Transport, there: str, facts: Facts, *, break_lock: bool = False) -> None:
-        self.transport, self.there, self.facts, self.break_lock = transport, there, facts, break_lock
+    def __init__(
+        self, transport: Transport, there: str, state: DeviceState, *, break_lock: bool = False
+    ) -> None:
+        self.transport, self.there, self.state, self.break_lock = transport, there, state, break_lock
         self.id = secrets.token_hex(8)
 
     def __enter__(self) -> Lock:
@@ -67,8 +69,8 @@ class Lock:
         try:
             said = fields(self.transport, self._take(by_force=self.break_lock), ("current", "previous"))
             if (version_in(said["current"]), version_in(said["previous"])) != (
-                self.facts.active,
-                self.facts.previous,
+                self.state.active,
+                self.state.previous,
             ):
                 msg = f"{self.transport} was installed to by somebody else just now; look again"
                 raise RefusedError(msg)
@@ -79,13 +81,13 @@ class Lock:
 
     def _take(self, *, by_force: bool) -> str:
         force = "yes" if by_force else ""
-        words = (self.there, self.id, str(LOCK_MINUTES), force, f"{this_machine()}:{os.getpid()}")
-        ran = run_script(self.transport, scripts.LOCK, *words)
-        if ran.status == BUSY and not by_force:
-            said = fields(self.transport, unframed(self.transport, ran), ("owner", "holder"))
+        arguments = (self.there, self.id, str(LOCK_MINUTES), force, f"{this_machine()}:{os.getpid()}")
+        result = run_script(self.transport, scripts.LOCK, *arguments)
+        if result.status == BUSY and not by_force:
+            said = fields(self.transport, unframed(self.transport, result), ("owner", "holder"))
             if _is_dead(said["owner"], said["holder"]):
                 return self._take(by_force=True)
-        return printed(self.transport, ran)
+        return printed(self.transport, result)
 
     def refresh(self) -> None:
         """Keep the lock from growing old.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from deploy.errors import DeployError, RefusedError
 from deploy.install import scripts
 from deploy.install.answers import fields, read_manifest_text, script, silent_script, unexpected
-from deploy.install.device import Facts, can_check, digest_in, look, place, planted, require_writable
+from deploy.install.device import DeviceState, can_check, digest_in, place, planted, probe, require_writable
 from deploy.install.install import Installed, Proof, Step, remember, switch
 from deploy.install.lock import Lock
 
@@ -64,7 +64,7 @@ def list_versions(name: str, transport: Transport, options: Options) -> tuple[Ve
     Raises:
         TransportError: it was not reached.
     """
-    return _listed(transport, name, look(transport, name, options))[0]
+    return _listed(transport, name, probe(transport, name, options))[0]
 
 
 def status(name: str, transport: Transport, options: Options) -> Status:
@@ -73,18 +73,18 @@ def status(name: str, transport: Transport, options: Options) -> Status:
     Raises:
         TransportError: the device was not reached.
     """
-    facts = look(transport, name, options)
-    versions, age = _listed(transport, name, facts)
+    state = probe(transport, name, options)
+    versions, age = _listed(transport, name, state)
     active = next((one for one in versions if one.is_active), None)
-    healthy, why = _health(transport, name, facts, options, active)
+    healthy, why = _health(transport, name, state, options, active)
     return Status(
         name=name,
-        root=facts.root,
+        root=state.root,
         active=active,
         previous=next((one for one in versions if one.is_previous), None),
         healthy=healthy,
         why=why,
-        free_bytes=facts.free_bytes,
+        free_bytes=state.free_bytes,
         statistics_age_s=age,
         versions=len(versions),
     )
@@ -99,26 +99,26 @@ def rollback(name: str, transport: Transport, options: Options, on_step: Step) -
         TransportError: the device was not reached.
     """
     on_step("look at the device")
-    facts = look(transport, name, options)
-    require_writable(transport, facts)
-    trouble = planted(facts.previous_kind, "where its previous version was")
+    state = probe(transport, name, options)
+    require_writable(transport, state)
+    trouble = planted(state.previous_kind, "where its previous version was")
     if trouble:
         msg = f"{transport}: {trouble}"
         raise RefusedError(msg)
-    versions, _ = _listed(transport, name, facts)
+    versions, _ = _listed(transport, name, state)
     wanted = next((one for one in versions if one.is_previous and not one.is_active), None)
-    if wanted is None or facts.previous is None:
+    if wanted is None or state.previous is None:
         msg = f"{transport} has no previous version of {name} to go back to"
         raise DeployError(msg)
-    there = place(facts, name)
-    with Lock(transport, there, facts, break_lock=options.break_lock) as lock:
-        manifest = _manifest_of(transport, f"{there}/releases/{facts.previous}", name)
-        proof = Proof(transport, manifest, options, facts)
-        notes = proof.require(f"{there}/releases/{facts.previous}", wanted.digest, None, on_step)
+    there = place(state, name)
+    with Lock(transport, there, state, break_lock=options.break_lock) as lock:
+        manifest = _manifest_of(transport, f"{there}/releases/{state.previous}", name)
+        proof = Proof(transport, manifest, options, state)
+        notes = proof.require(f"{there}/releases/{state.previous}", wanted.digest, None, on_step)
         proof.record(lock, wanted.digest)
-        notes += switch(lock, facts, facts.previous, proof, on_step)
+        notes += switch(lock, state, state.previous, proof, on_step)
         remember(lock)
-    before = facts.active and digest_in(facts.active)
+    before = state.active and digest_in(state.active)
     return Installed(name, wanted.digest, before, before, is_new=True, notes=notes)
 
 
@@ -135,24 +135,24 @@ def prune(name: str, transport: Transport, options: Options, keep: int = MIN_KEP
     if keep < MIN_KEPT:
         msg = f"at least {MIN_KEPT} versions stay on a device, so that there is one to go back to"
         raise DeployError(msg)
-    facts = look(transport, name, options)
-    versions, _ = _listed(transport, name, facts)
+    state = probe(transport, name, options)
+    versions, _ = _listed(transport, name, state)
     spared = [one for one in versions if one.is_active or one.is_previous]
     others = [one for one in versions if one not in spared]
     removed = tuple(one.digest for one in others[max(0, keep - len(spared)) :])
     if removed:
-        require_writable(transport, facts)
-        there = place(facts, name)
-        with Lock(transport, there, facts, break_lock=options.break_lock) as lock:
+        require_writable(transport, state)
+        there = place(state, name)
+        with Lock(transport, there, state, break_lock=options.break_lock) as lock:
             silent_script(transport, scripts.REMOVE, there, lock.id, *removed)
     return removed
 
 
-def _listed(transport: Transport, name: str, facts: Facts) -> tuple[tuple[Version, ...], float | None]:
+def _listed(transport: Transport, name: str, state: DeviceState) -> tuple[tuple[Version, ...], float | None]:
     found: list[Version] = []
     age: float | None = None
     folders: set[str] = set()
-    text = script(transport, scripts.LIST, place(facts, name))
+    text = script(transport, scripts.LIST, place(state, name))
     for line in text.split("\n") if text else []:
         told = _STATISTICS.fullmatch(line)
         read = _VERSION.fullmatch(line)
@@ -171,8 +171,8 @@ def _listed(transport: Transport, name: str, facts: Facts) -> tuple[tuple[Versio
                 version=manifest.version,
                 counter=manifest.counter,
                 target=manifest.target,
-                is_active=read[1] == facts.active,
-                is_previous=read[1] == facts.previous,
+                is_active=read[1] == state.active,
+                is_previous=read[1] == state.previous,
                 size_bytes=int(read[2]) << 10,
                 installed_at=int(read[3]),
             )
@@ -181,16 +181,16 @@ def _listed(transport: Transport, name: str, facts: Facts) -> tuple[tuple[Versio
 
 
 def _health(
-    transport: Transport, name: str, facts: Facts, options: Options, active: Version | None
+    transport: Transport, name: str, state: DeviceState, options: Options, active: Version | None
 ) -> tuple[bool | None, str]:
-    if active is None or facts.manifest is None:
-        dangling = facts.active is not None
+    if active is None or state.manifest is None:
+        dangling = state.active is not None
         return (False, "what current leads to is no version") if dangling else (None, "no version is active")
-    proof = Proof(transport, facts.manifest, options, facts)
-    if not can_check(facts, facts.manifest) and not options.benchmark:
+    proof = Proof(transport, state.manifest, options, state)
+    if not can_check(state, state.manifest) and not options.benchmark:
         return None, "nothing on the device can check it"
     try:
-        proof.require(f"{place(facts, name)}/current", active.digest, None, lambda _: None)
+        proof.require(f"{place(state, name)}/current", active.digest, None, lambda _: None)
     except RefusedError as error:
         return False, str(error)
     return True, ""

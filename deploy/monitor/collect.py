@@ -25,7 +25,7 @@ def collect(
     """Read the statistics of the release ``name`` wherever its runner may have left some.
 
     Args:
-        transport: the way to the device.
+        transport: to the device.
         name: of the release, without version and target.
         root: the folder that it was installed below, where it is none of the usual ones.
         timeout_s: of each attempt.
@@ -40,8 +40,8 @@ def collect(
     tries = [["head", "-c", most, f"{folder}/statistics.json"] for folder in _folders(name, root)]
     if root is None:
         tries.append(["sh", "-c", IN_HOME, "sh", name, most])
-    ran = [transport.run(words, timeout_s=timeout_s) for words in tries]
-    found = tuple(one.out for one in ran if one.status == 0)
+    result = [transport.run(argv, timeout_s=timeout_s) for argv in tries]
+    found = tuple(one.out for one in result if one.status == 0)
     if not found:
         where = f"{SERVICE}, {root}" if root else f"{SERVICE}, /opt, {ROOTS[1]} or ~/.local/share/edge-models"
         msg = (
@@ -67,8 +67,8 @@ def collect_days(
     tries = [["sh", "-c", DAYS, "sh", folder, most] for folder in _folders(name, root)]
     if root is None:
         tries.append(["sh", "-c", DAYS_IN_HOME, "sh", name, most])
-    ran = [transport.run(words, timeout_s=timeout_s) for words in tries]
-    return tuple(line for one in ran for line in one.out.splitlines() if one.status == 0 and line.strip())
+    result = [transport.run(argv, timeout_s=timeout_s) for argv in tries]
+    return tuple(line for one in result for line in one.out.splitlines() if one.status == 0 and line.strip())
 
 
 def _folders(name: str, root: str | None) -> list[str]:

@@ -14,9 +14,9 @@ import time
 from typing import TYPE_CHECKING
 
 from deploy.errors import AddressError, MissingToolError, TransportError
+from deploy.transports.arguments import arriving, command_line, device_path, last_line
 from deploy.transports.processes import finish
-from deploy.transports.transport import Ran
-from deploy.transports.words import arriving, command_line, device_path, last_line
+from deploy.transports.transport import CommandResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,18 +61,18 @@ class AdbTransport:
     def __str__(self) -> str:
         return f"adb://{self.serial}"
 
-    def run(self, words: Sequence[str], *, timeout_s: float = 120.0) -> Ran:
+    def run(self, argv: Sequence[str], *, timeout_s: float = 120.0) -> CommandResult:
         """Run a command there; see ``Transport.run``."""
-        line = command_line(words)
+        line = command_line(argv)
         self._prepare()
         # adb exits with 0 if its link breaks during a command: the shell has to confirm the end.
         end = secrets.token_hex(8)
-        told = self._adb(["shell", "-T", f"( {line} )\nprintf '\\n%s %d\\n' {end} $?"], timeout_s)
-        out, found, rest = told.out.rpartition(f"\n{end} ".encode())
+        result = self._adb(["shell", "-T", f"( {line} )\nprintf '\\n%s %d\\n' {end} $?"], timeout_s)
+        out, found, rest = result.out.rpartition(f"\n{end} ".encode())
         status = END.fullmatch(rest)
         if not found or status is None:
-            raise self._failed(told)
-        return Ran(int(status[1]), out, told.err)
+            raise self._failed(result)
+        return CommandResult(int(status[1]), out, result.err)
 
     def push(self, local: Path, remote: str, *, timeout_s: float = 600.0) -> None:
         """Copy a file there; see ``Transport.push``. Folders that are missing are made."""
@@ -81,18 +81,18 @@ class AdbTransport:
             message = f"cannot read {local}: it is no file"
             raise TransportError(message)
         self._prepare()
-        told = self._adb(["push", str(local.absolute()), remote], timeout_s)
-        if told.status != 0:
-            raise self._not_copied(told)
+        result = self._adb(["push", str(local.absolute()), remote], timeout_s)
+        if result.status != 0:
+            raise self._not_copied(result)
 
     def pull(self, remote: str, local: Path, *, timeout_s: float = 600.0) -> None:
         """Copy a file from there; see ``Transport.pull``."""
         device_path(remote)
         self._prepare()
         with arriving(local) as part:
-            told = self._adb(["pull", remote, str(part)], timeout_s)
-            if told.status != 0:
-                raise self._not_copied(told)
+            result = self._adb(["pull", remote, str(part)], timeout_s)
+            if result.status != 0:
+                raise self._not_copied(result)
             if not part.is_file():
                 message = f"{self} did not take part in a copy: {remote} is no file"
                 raise TransportError(message)
@@ -111,10 +111,10 @@ class AdbTransport:
             self.serial = choose_device(self._devices())
         if OVER_THE_NETWORK.fullmatch(self.serial):
             self._connect()
-        told = self._adb(["features"], CONNECT_TIMEOUT_S)
-        if told.status != 0:
-            raise self._failed(told)
-        if b"shell_v2" not in told.out.split():
+        result = self._adb(["features"], CONNECT_TIMEOUT_S)
+        if result.status != 0:
+            raise self._failed(result)
+        if b"shell_v2" not in result.out.split():
             message = f"{self} or this machine's adb knows no exit statuses; Android 7 does"
             raise TransportError(message)
         self._is_ready = True
@@ -125,9 +125,9 @@ class AdbTransport:
             self._ended(["disconnect", self.serial], CONNECT_TIMEOUT_S)
         elif self.serial in states:
             return
-        told = self._ended(["connect", self.serial], CONNECT_TIMEOUT_S)
-        if not told.out.startswith((b"connected to", b"already connected")):
-            message = f"cannot reach {self}: {last_line(told.out.decode(errors='replace') + told.err)}"
+        result = self._ended(["connect", self.serial], CONNECT_TIMEOUT_S)
+        if not result.out.startswith((b"connected to", b"already connected")):
+            message = f"cannot reach {self}: {last_line(result.out.decode(errors='replace') + result.err)}"
             raise TransportError(message)
         self._has_connected = True
         deadline = time.monotonic() + CONNECT_TIMEOUT_S
@@ -137,11 +137,11 @@ class AdbTransport:
             time.sleep(0.05)
 
     def _devices(self) -> list[tuple[str, str]]:
-        told = self._ended(["devices"], CONNECT_TIMEOUT_S)
-        if told.status != 0:
-            message = f"cannot reach {self}: {last_line(told.err)}"
+        result = self._ended(["devices"], CONNECT_TIMEOUT_S)
+        if result.status != 0:
+            message = f"cannot reach {self}: {last_line(result.err)}"
             raise TransportError(message)
-        rows = [line.split("\t") for line in told.out.decode(errors="replace").splitlines() if "\t" in line]
+        rows = [line.split("\t") for line in result.out.decode(errors="replace").splitlines() if "\t" in line]
         return [(last_line(serial), last_line(state)) for serial, state, *_ in rows]
 
     def unreachable(self, said: str) -> TransportError:
@@ -151,15 +151,15 @@ class AdbTransport:
             return self._error(last_line(said))
         return self._error(errors[-1] if errors else "the link was cut")
 
-    def _failed(self, told: Ran) -> TransportError:
+    def _failed(self, result: CommandResult) -> TransportError:
         """Return the error for the end of a command; the next use looks for the device again."""
         self._is_ready = False
-        return self.unreachable(told.err if _errors(told.err) else "")
+        return self.unreachable(result.err if _errors(result.err) else "")
 
-    def _not_copied(self, told: Ran) -> TransportError:
+    def _not_copied(self, result: CommandResult) -> TransportError:
         """Return the error for what adb said of a copy, on either stream."""
         self._is_ready = False
-        said = f"{told.out.decode(errors='replace')}\n{told.err}"
+        said = f"{result.out.decode(errors='replace')}\n{result.err}"
         return self._error((_errors(said) or [last_line(said)])[-1], "did not take part in a copy")
 
     def _error(self, said: str, copy: str = "") -> TransportError:
@@ -173,12 +173,12 @@ class AdbTransport:
             message = f"{self} {copy}: {said}" if copy else f"cannot reach {self}: {said}"
         return TransportError(message)
 
-    def _adb(self, words: Sequence[str], timeout_s: float) -> Ran:
-        return self._ended(["-s", self.serial, *words], timeout_s)
+    def _adb(self, argv: Sequence[str], timeout_s: float) -> CommandResult:
+        return self._ended(["-s", self.serial, *argv], timeout_s)
 
-    def _ended(self, words: Sequence[str], timeout_s: float) -> Ran:
+    def _ended(self, argv: Sequence[str], timeout_s: float) -> CommandResult:
         try:
-            return finish([adb_program(), *words], str(self), timeout_s)
+            return finish([adb_program(), *argv], str(self), timeout_s)
         except TransportError:
             self._is_ready = False
             raise

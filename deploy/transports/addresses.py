@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def open_transport(text: str) -> Transport:
-    """Return the way to ``ssh://[user@]host[:port]``, ``adb://[SERIAL]`` or ``local://``.
+    """Return the transport to ``ssh://[user@]host[:port]``, ``adb://[SERIAL]`` or ``local://``.
 
     No connection is made before the first use.
 

@@ -23,7 +23,7 @@ from deploy.errors import TransportError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deploy.transports.transport import Ran, Transport
+    from deploy.transports.transport import CommandResult, Transport
 
 Kind = Literal["none", "lost", "lost after", "cut", "full", "truncated", "corrupt", "slow"]
 Operation = Literal["run", "push", "pull"]
@@ -71,15 +71,15 @@ class Faulty:
     def __str__(self) -> str:
         return str(self.inner)
 
-    def run(self, words: Sequence[str], *, timeout_s: float = 120.0) -> Ran:
+    def run(self, argv: Sequence[str], *, timeout_s: float = 120.0) -> CommandResult:
         """Run a command there, or fail; see ``Transport.run``."""
-        kind = self._next("run", " ".join(words))
+        kind = self._next("run", " ".join(argv))
         if kind in ("lost", "cut"):
             raise self._lost()
-        ran = self.inner.run(words, timeout_s=timeout_s)
+        result = self.inner.run(argv, timeout_s=timeout_s)
         if kind == "lost after":
             raise self._lost()
-        return ran
+        return result
 
     def push(self, local: Path, remote: str, *, timeout_s: float = 600.0) -> None:
         """Copy a file there, or a part of it, or fail; see ``Transport.push``."""

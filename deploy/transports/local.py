@@ -7,29 +7,29 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deploy.errors import TransportError
+from deploy.transports.arguments import arriving, command_line, device_path
 from deploy.transports.processes import finish
-from deploy.transports.words import arriving, command_line, device_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from deploy.transports.transport import Ran
+    from deploy.transports.transport import CommandResult
 
 ADDRESS = "local://"
 
 
 class LocalTransport:
-    """A way to this machine; paths are its own."""
+    """A transport to this machine; paths are its own."""
 
     def __str__(self) -> str:
         return ADDRESS
 
-    def run(self, words: Sequence[str], *, timeout_s: float = 120.0) -> Ran:
+    def run(self, argv: Sequence[str], *, timeout_s: float = 120.0) -> CommandResult:
         """Run a command in a shell, as the other ways do; see ``Transport.run``."""
-        ran = finish(["sh", "-c", command_line(words)], str(self), timeout_s)
+        result = finish(["sh", "-c", command_line(argv)], str(self), timeout_s)
         # A shell ends with 128 and the signal's number; one that became the command is ended by the signal.
-        return replace(ran, status=128 - ran.status) if ran.status < 0 else ran
+        return replace(result, status=128 - result.status) if result.status < 0 else result
 
     def push(self, local: Path, remote: str, *, timeout_s: float = 600.0) -> None:
         """Copy a file; see ``Transport.push``."""

@@ -10,7 +10,7 @@ from threading import Thread
 from typing import IO, TYPE_CHECKING
 
 from deploy.errors import TransportError
-from deploy.transports.transport import Ran
+from deploy.transports.transport import CommandResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ def finish(
     *,
     stdin: bytes | IO[bytes] = b"",
     file: IO[bytes] | None = None,
-) -> Ran:
+) -> CommandResult:
     """Run a program to its end.
 
     Args:
@@ -36,7 +36,7 @@ def finish(
         device: that it reaches, for errors.
         timeout_s: after which it is killed.
         stdin: what it reads.
-        file: takes what it prints, in place of ``Ran.out``.
+        file: takes what it prints, in place of ``CommandResult.out``.
 
     Raises:
         TransportError: it takes too long, prints too much, or cannot be run.
@@ -72,7 +72,7 @@ def finish(
         raise TransportError(message)
     if out.error is not None:
         raise out.error
-    return Ran(process.returncode, bytes(out.content), err.content.decode(errors="replace"))
+    return CommandResult(process.returncode, bytes(out.content), err.content.decode(errors="replace"))
 
 
 def _started(command: Sequence[str], device: str, stdin: bytes | IO[bytes]) -> subprocess.Popen[bytes]:

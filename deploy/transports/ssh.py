@@ -20,13 +20,13 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from deploy.errors import AddressError, MissingToolError, TransportError
+from deploy.transports.arguments import arriving, command_line, device_path, last_line
 from deploy.transports.processes import finish
-from deploy.transports.words import arriving, command_line, device_path, last_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deploy.transports.transport import Ran
+    from deploy.transports.transport import CommandResult
 
 LINK_PATH_LIMIT = 80
 """A longer path is no name for a socket, less what ssh appends to it."""
@@ -75,27 +75,27 @@ class SshAddress:
         """The command that opens a shell there."""
         return ["ssh", *self._options("-p"), "-o", "RequestTTY=auto", "--", self.host]
 
-    def command(self, words: Sequence[str], *, opens_link: bool = False) -> list[str]:
-        """Return the local command that runs ``words`` there; nothing in them is interpreted.
+    def command(self, argv: Sequence[str], *, opens_link: bool = False) -> list[str]:
+        """Return the local command that runs ``argv`` there; nothing in them is interpreted.
 
         With ``opens_link`` its connection is the ``link`` for as long as it runs.
         """
         options = ["-T", "-o", "BatchMode=yes"]
         if opens_link and self.link is not None:
             options += ["-o", "ControlMaster=yes"]
-        return ["ssh", *options, *self._options("-p"), "--", self.host, command_line(words)]
+        return ["ssh", *options, *self._options("-p"), "--", self.host, command_line(argv)]
 
-    def run(self, words: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 120.0) -> Ran:
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 120.0) -> CommandResult:
         """Run a command there and return how it ended.
 
         Raises:
             TransportError: the machine was not reached, its key is not the known one, or it took too long.
             MissingToolError: this machine has no ssh.
         """
-        ran = self._ended(self.command(words), stdin, timeout_s)
-        if ran.status == FAILED:
-            raise self.unreachable(ran.err)
-        return ran
+        result = self._ended(self.command(argv), stdin, timeout_s)
+        if result.status == FAILED:
+            raise self.unreachable(result.err)
+        return result
 
     def push(self, local: Path, remote: str, *, timeout_s: float = 600.0) -> None:
         """Copy a file there.
@@ -106,11 +106,11 @@ class SshAddress:
         try:
             with local.open("rb") as file:
                 mode = f"{local.stat().st_mode & 0o777:o}"
-                ran = self._ended(self.command(["sh", "-c", PUT, "sh", remote, mode]), file, timeout_s)
+                result = self._ended(self.command(["sh", "-c", PUT, "sh", remote, mode]), file, timeout_s)
         except OSError as error:
             message = f"cannot read {local}: {error.strerror or error}"
             raise TransportError(message) from error
-        self._require_copied(ran)
+        self._require_copied(result)
 
     def pull(self, remote: str, local: Path, *, timeout_s: float = 600.0) -> None:
         """Copy a file from there.
@@ -173,11 +173,11 @@ class SshAddress:
             options += [port_option, str(self.port)]
         return options
 
-    def _require_copied(self, ran: Ran) -> None:
-        if ran.status == FAILED:
-            raise self.unreachable(ran.err)
-        if ran.status != 0:
-            message = f"{self} did not take part in a copy: {last_line(ran.err)}"
+    def _require_copied(self, result: CommandResult) -> None:
+        if result.status == FAILED:
+            raise self.unreachable(result.err)
+        if result.status != 0:
+            message = f"{self} did not take part in a copy: {last_line(result.err)}"
             raise TransportError(message)
 
     def _ended(
@@ -186,7 +186,7 @@ class SshAddress:
         stdin: bytes | IO[bytes],
         timeout_s: float,
         file: IO[bytes] | None = None,
-    ) -> Ran:
+    ) -> CommandResult:
         require_client()
         return finish(command, str(self), timeout_s, stdin=stdin, file=file)
 
@@ -206,13 +206,13 @@ class SshTransport:
     def __str__(self) -> str:
         return str(self.address)
 
-    def run(self, words: Sequence[str], *, timeout_s: float = 120.0) -> Ran:
+    def run(self, argv: Sequence[str], *, timeout_s: float = 120.0) -> CommandResult:
         """Run a command there; see ``Transport.run``."""
         address = self._linked(timeout_s)
-        ran = address._ended(address.command(words), b"", timeout_s)
-        if ran.status == FAILED and not self._is_up():
-            raise self.address.unreachable(ran.err)
-        return ran
+        result = address._ended(address.command(argv), b"", timeout_s)
+        if result.status == FAILED and not self._is_up():
+            raise self.address.unreachable(result.err)
+        return result
 
     def push(self, local: Path, remote: str, *, timeout_s: float = 600.0) -> None:
         """Copy a file there; see ``Transport.push``."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     """A command that ended on the device, with its exit status and what it printed."""
 
     status: int
@@ -20,12 +20,12 @@ class Ran:
 
 
 class Transport(Protocol):
-    """A way to one device; ``str()`` of it is the address that the user wrote.
+    """A transport to one device; ``str()`` of it is the address that the user wrote.
 
     Only ``TransportError`` gets out of any method. Paths on the device are absolute POSIX paths.
     """
 
-    def run(self, words: Sequence[str], *, timeout_s: float = 120.0) -> Ran:
+    def run(self, argv: Sequence[str], *, timeout_s: float = 120.0) -> CommandResult:
         """Run a command there; the words arrive as exactly these, whatever is in them.
 
         Raises:

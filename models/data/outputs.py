@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.data.facts import same, scan
 from models.data.ignored import ignored_note, without_ignored
 from models.data.rows import rows_of_file
 from models.data.store import input_file, raw_target_file
 from models.data.target_forms import threshold_of
+from models.data.target_stats import same, scan
 from models.data.targets import (
     Place,
     normal_class,
@@ -26,9 +26,9 @@ from models.task_rules import TASK_RULES
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models.data.facts import Facts
     from models.data.options import DataOptions
     from models.data.store import Stored
+    from models.data.target_stats import TargetStats
     from models.ports import Port
     from models.task_rules import Task
 
@@ -95,13 +95,13 @@ def store_target(
     labels = options.labels if names else ()  # they are of the first output with classes
     if words:
         names = _write_ids(target.raw, words, names, labels)
-    facts, ignore = without_ignored(scan(target.raw, words=bool(words)), target.output, options.ignore)
-    only = _only_class(target) if facts.scalar else None
+    stats, ignore = without_ignored(scan(target.raw, words=bool(words)), target.output, options.ignore)
+    only = _only_class(target) if stats.scalar else None
     normal = normal_class(names, labels, only if words else None)
     task = given
     if task is None:
         answer = infer(
-            facts,
+            stats,
             target.output,
             target.inputs,
             same_as_input=_is_input(target) and not words,
@@ -110,17 +110,17 @@ def store_target(
         )
         _report(target, answer, notes, findings)
         task = answer.task
-    numbering = number_classes(task, target.output, facts, labels)
+    numbering = number_classes(task, target.output, stats, labels)
     names = names or numbering.names
     found = TASK_RULES[task].names(names, target.output, normal or 0) if names else ()
     ignore = ignore if TASK_RULES[task].has_positions else None
-    notes += filter(None, (numbering.note, _range_note(task, target.output, facts), ignored_note(ignore)))
+    notes += filter(None, (numbering.note, _range_note(task, target.output, stats), ignored_note(ignore)))
     write_targets(
         target.raw,
         target_file(target.folder, target.index),
         task,
         target.output,
-        facts,
+        stats,
         place=Place(target.stored.train_rows),
         normal=normal,
         numbering=numbering,
@@ -153,15 +153,15 @@ def _report(target: Target, answer: Answer, notes: list[str], findings: list[str
     notes += [answer.note] if answer.note else []
 
 
-def _range_note(task: Task, output: Port, facts: Facts) -> str:
+def _range_note(task: Task, output: Port, stats: TargetStats) -> str:
     """Return a note on values that are thresholded, or that the model cannot reach; else an empty string."""
     rule = TASK_RULES[task]
     if rule.range_note:
-        return rule.range_note(facts, output)
-    threshold = threshold_of(output, facts) if rule.has_positions else None
-    if threshold is None or facts.painted:
+        return rule.range_note(stats, output)
+    threshold = threshold_of(output, stats) if rule.has_positions else None
+    if threshold is None or stats.painted:
         return ""
-    return f"masks with values from {facts.low:g} to {facts.high:g} were thresholded at {threshold:g}"
+    return f"masks with values from {stats.low:g} to {stats.high:g} were thresholded at {threshold:g}"
 
 
 def _write_ids(

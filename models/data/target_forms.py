@@ -13,8 +13,8 @@ from models.ports import classes_of, describe
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from models.data.facts import Facts
     from models.data.options import Array
+    from models.data.target_stats import TargetStats
     from models.ports import Port
 
     Change = Callable[[Array], Array]
@@ -25,45 +25,45 @@ _RANGES = {"sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0
 _OVERSHOOT = 0.25  # of such a range: targets scaled by the training samples alone leave it by a little
 
 
-# Each takes the task, for messages, the output, facts of its raw targets and the id of the normal class. It
+# Each takes the task, for messages, the output, statistics of its raw targets and the normal class id. It
 # returns the function from a batch of raw targets to stored ones, or raises DataError where they do not fit.
 
 
-def class_ids(task: str, output: Port, facts: Facts, normal: int) -> Change:
+def class_ids(task: str, output: Port, stats: TargetStats, normal: int) -> Change:
     """A class id for each sample, from ids or one-hot rows."""
-    return _to_ids(task, facts, 0)
+    return _to_ids(task, stats, 0)
 
 
-def zero_one(task: str, output: Port, facts: Facts, normal: int) -> Change:
-    if facts.high > 1 or facts.low < 0:
-        raise DataError(_wrong(task, facts, "0 and 1"))
-    return _to_ids(task, facts, 0)
+def zero_one(task: str, output: Port, stats: TargetStats, normal: int) -> Change:
+    if stats.high > 1 or stats.low < 0:
+        raise DataError(_wrong(task, stats, "0 and 1"))
+    return _to_ids(task, stats, 0)
 
 
-def anomalies(task: str, output: Port, facts: Facts, normal: int) -> Change:
+def anomalies(task: str, output: Port, stats: TargetStats, normal: int) -> Change:
     """1 for what is of another class than the normal one."""
-    as_ids = _to_ids(task, facts, 0)
+    as_ids = _to_ids(task, stats, 0)
     return lambda rows: (as_ids(rows) != normal).astype(np.int64)
 
 
-def label_rows(task: str, output: Port, facts: Facts, normal: int) -> Change:
+def label_rows(task: str, output: Port, stats: TargetStats, normal: int) -> Change:
     classes = classes_of(output)
-    if facts.shape not in ((classes,), (classes, 1)) or not facts.zero_one:
-        raise DataError(_wrong(task, facts, f"rows of {classes} zeros and ones"))
+    if stats.shape not in ((classes,), (classes, 1)) or not stats.zero_one:
+        raise DataError(_wrong(task, stats, f"rows of {classes} zeros and ones"))
     return lambda rows: rows.reshape(len(rows), -1).astype(np.uint8)
 
 
-def masks(task: str, output: Port, facts: Facts, normal: int) -> Change:
+def masks(task: str, output: Port, stats: TargetStats, normal: int) -> Change:
     """A class id for each position, from ids, one-hot vectors or painted masks."""
     positions = output.shape[:-1]
-    threshold = threshold_of(output, facts)
+    threshold = threshold_of(output, stats)
     if threshold is not None:
         return lambda rows: fit((rows >= threshold).astype(np.int64), positions, reshape=False, name="masks")
-    ids = _to_ids(task, facts, len(positions))
+    ids = _to_ids(task, stats, len(positions))
     return lambda rows: fit(ids(rows), positions, reshape=False, name="masks")
 
 
-def numbers(task: str, output: Port, facts: Facts, normal: int) -> Change:
+def numbers(task: str, output: Port, stats: TargetStats, normal: int) -> Change:
     return lambda rows: fit(rows, output.shape, reshape=False, name="targets").astype(np.float32)
 
 
@@ -100,12 +100,12 @@ def every_class(names: tuple[str, ...], output: Port, normal: int) -> tuple[str,
     return names
 
 
-def are_the_input(facts: Facts, output: Port, is_input: bool) -> str:
+def are_the_input(stats: TargetStats, output: Port, is_input: bool) -> str:
     """Say why targets are those of an autoencoder, or nothing."""
     return f"{describe(output)}, the targets are the inputs" if is_input else ""
 
 
-def check_range(facts: Facts, output: Port) -> str:
+def check_range(stats: TargetStats, output: Port) -> str:
     """Compare the targets of a regression with what the output's activation can give.
 
     Returns:
@@ -117,9 +117,9 @@ def check_range(facts: Facts, output: Port) -> str:
     if output.activation not in _RANGES:
         return ""
     low, high = _RANGES[output.activation]
-    beyond = max(low - facts.low, facts.high - high) / (high - low)
+    beyond = max(low - stats.low, stats.high - high) / (high - low)
     what = (
-        f"targets from {facts.low:g} to {facts.high:g} for the {output.activation} output {output.name!r}, "
+        f"targets from {stats.low:g} to {stats.high:g} for the {output.activation} output {output.name!r}, "
         f"which gives {low:g} to {high:g}"
     )
     if beyond <= 0:
@@ -127,42 +127,42 @@ def check_range(facts: Facts, output: Port) -> str:
     if beyond <= _OVERSHOOT:
         return f"{what}: the model cannot reach all of them"
     fix = "scale the targets as they were for its training"
-    if facts.integral and facts.low >= 0 and facts.high <= 255:
-        fix += f" (divide them by {255 if facts.high > 100 else facts.high:g}?)"
+    if stats.integral and stats.low >= 0 and stats.high <= 255:
+        fix += f" (divide them by {255 if stats.high > 100 else stats.high:g}?)"
         if len(output.shape) > 1:
             fix += ', or give task = "segmentation" if they are masks'
     msg = f"{what}; {fix}"
     raise DataError(msg)
 
 
-def threshold_of(output: Port, facts: Facts) -> float | None:
+def threshold_of(output: Port, stats: TargetStats) -> float | None:
     """Return the lowest value of the foreground in masks of two classes; None where masks hold ids."""
-    if (classes_of(output) or 0) > 2 or not are_ids(facts, output):
+    if (classes_of(output) or 0) > 2 or not are_ids(stats, output):
         return None
-    if facts.painted or facts.nearly_painted:
+    if stats.painted or stats.nearly_painted:
         return THRESHOLD
-    return 0.5 if not facts.integral and 0 <= facts.low <= facts.high <= 1 else None
+    return 0.5 if not stats.integral and 0 <= stats.low <= stats.high <= 1 else None
 
 
-def are_ids(facts: Facts, output: Port) -> bool:
+def are_ids(stats: TargetStats, output: Port) -> bool:
     """Tell ids from one-hot rows, which have one axis more."""
     axes = len(output.shape) - 1
-    return facts.shape in ((), (1,)) or (
-        axes > 0 and (len(facts.shape) == axes or (len(facts.shape) == axes + 1 and facts.shape[-1] == 1))
+    return stats.shape in ((), (1,)) or (
+        axes > 0 and (len(stats.shape) == axes or (len(stats.shape) == axes + 1 and stats.shape[-1] == 1))
     )
 
 
-def _to_ids(task: str, facts: Facts, axes: int) -> Change:
+def _to_ids(task: str, stats: TargetStats, axes: int) -> Change:
     """Class ids from ids or from one-hot rows, which have ``axes`` and one more."""
-    if len(facts.shape) == axes + 1 and facts.shape[-1] > 1 and facts.soft:
+    if len(stats.shape) == axes + 1 and stats.shape[-1] > 1 and stats.soft:
         return lambda rows: rows.argmax(axis=-1).astype(np.int64)
-    if not facts.integral or len(facts.shape) not in (axes, axes + 1) or facts.shape[axes:] not in ((), (1,)):
-        raise DataError(_wrong(task, facts, "integer ids or one-hot rows"))
+    if not stats.integral or len(stats.shape) not in (axes, axes + 1) or stats.shape[axes:] not in ((), (1,)):
+        raise DataError(_wrong(task, stats, "integer ids or one-hot rows"))
     return lambda rows: rows.reshape(rows.shape[: axes + 1]).astype(np.int64)
 
 
-def _wrong(task: str, facts: Facts, form: str) -> str:
+def _wrong(task: str, stats: TargetStats, form: str) -> str:
     return (
-        f"targets of shape {facts.shape} a sample, from {facts.low:g} to {facts.high:g}, are none of "
+        f"targets of shape {stats.shape} a sample, from {stats.low:g} to {stats.high:g}, are none of "
         f"{task}; give {form}"
     )

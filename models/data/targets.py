@@ -18,9 +18,9 @@ from models.task_rules import TASK_RULES
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models.data.facts import Facts
     from models.data.options import Array
     from models.data.target_forms import Change
+    from models.data.target_stats import TargetStats
     from models.ports import Port
     from models.task_rules import Task
 
@@ -52,19 +52,19 @@ class Numbering:
     note: str = ""
 
 
-def number_classes(task: Task, output: Port, facts: Facts, labels: tuple[str, ...]) -> Numbering:
+def number_classes(task: Task, output: Port, stats: TargetStats, labels: tuple[str, ...]) -> Numbering:
     """Find the class ids of labels that are numbers: as ``labels`` names them, counted from 1, or -1 and 1.
 
     Args:
         task: of the output.
         output: of the model.
-        facts: of the labels.
+        stats: of the labels.
         labels: names of the classes in order, given by the user; may be empty.
     """
     rule, limit = TASK_RULES[task], _limit(task, output)
-    if limit is None or facts.words or not facts.integral or not facts.distinct or not are_ids(facts, output):
+    if limit is None or stats.words or not stats.integral or not stats.distinct or not are_ids(stats, output):
         return Numbering()
-    values = [int(value) for value in facts.distinct]
+    values = [int(value) for value in stats.distinct]
     if len(labels) == limit and all(str(value) in labels for value in values):
         return Numbering({float(value): labels.index(str(value)) for value in values}, labels)
     order = (-1, 1) if values == [-1, 1] and limit == 2 else tuple(range(1, limit + 1))
@@ -83,7 +83,7 @@ def write_targets(
     path: Path,
     task: Task,
     output: Port,
-    facts: Facts,
+    stats: TargetStats,
     *,
     place: Place,
     normal: int | None,
@@ -97,7 +97,7 @@ def write_targets(
         path: to write; nothing is written where the task stores none.
         task: given or inferred.
         output: of the model.
-        facts: of ``raw``.
+        stats: of ``raw``.
         place: for messages.
         normal: the id of the class that is no anomaly; None: 0.
         numbering: of labels that are numbers.
@@ -112,15 +112,15 @@ def write_targets(
     if numbers:
         change = _by_number(numbers, output.shape[:-1] if rule.has_positions else ())
     else:
-        change = rule.stored(task, output, facts, normal or 0)
+        change = rule.stored(task, output, stats, normal or 0)
     writer = RowWriter(path)
     limit = _limit(task, output)
     try:
         for (piece,) in together([rows_of_file(raw)]):
             hidden = None if ignore is None else piece == ignore
-            targets = change(piece if hidden is None else np.where(hidden, facts.low, piece))
+            targets = change(piece if hidden is None else np.where(hidden, stats.low, piece))
             if limit is not None:
-                _check_range(targets, limit, facts, place, writer.rows)
+                _check_range(targets, limit, stats, place, writer.rows)
             if hidden is not None:
                 targets[hidden.reshape(targets.shape)] = NO_CLASS
             writer.append(targets)
@@ -181,25 +181,25 @@ def _limit(task: Task, output: Port) -> int | None:
     return None
 
 
-def _check_range(ids: Array, limit: int, facts: Facts, place: Place, at: int) -> None:
+def _check_range(ids: Array, limit: int, stats: TargetStats, place: Place, at: int) -> None:
     wrong = np.argwhere((ids < 0) | (ids >= limit))
     if len(wrong):
         part, row = place(at + int(wrong[0][0]))
         index = (row, *map(int, wrong[0][1:]))
         msg = (
             f"{part} labels: {ids[tuple(wrong[0])]} at index {index[0] if len(index) == 1 else index} "
-            f"is outside the model's classes 0..{limit - 1}: {_counts(facts, limit)}"
+            f"is outside the model's classes 0..{limit - 1}: {_counts(stats, limit)}"
         )
         raise DataError(msg)
 
 
-def _counts(facts: Facts, limit: int) -> str:
+def _counts(stats: TargetStats, limit: int) -> str:
     """Return how many classes data and model have, and what to do."""
-    values = [f"{value:g}" for value in facts.distinct]
-    if not values or facts.nearly_painted:
+    values = [f"{value:g}" for value in stats.distinct]
+    if not values or stats.nearly_painted:
         return f"the model has {limit}; save masks without loss, as PNG, with a class id for each pixel"
-    shown = f"{values[0]}..{values[-1]}" if facts.contiguous and len(values) > 2 else ", ".join(values[:8])
-    more = ", ..." if len(values) > 8 and not facts.contiguous else ""
+    shown = f"{values[0]}..{values[-1]}" if stats.contiguous and len(values) > 2 else ", ".join(values[:8])
+    more = ", ..." if len(values) > 8 and not stats.contiguous else ""
     fix = "use the data that the model was trained on, or leave the other classes out"
     if len(values) == limit:
         names = ", ".join(f'"{value}"' for value in values[:8])

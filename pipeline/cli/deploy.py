@@ -185,8 +185,8 @@ def deploy_release(
         "signed_by": verified.signed_by,
     }
 
-    def work(address: str, way: Transport, options: Options, on_step: Step) -> Outcome:
-        done = install(verified, way, options, on_step)
+    def work(address: str, transport: Transport, options: Options, on_step: Step) -> Outcome:
+        done = install(verified, transport, options, on_step)
         return _outcome(address, done, "installed" if done.is_new else "already active", manifest)
 
     title = f"{manifest.full_name}  {about['digest'][:12]}"
@@ -207,8 +207,8 @@ def tell_status(name: str, as_json: bool, **given: Any) -> None:
     from pipeline.errors import DeviceError
     from pipeline.report.fleet import status_table
 
-    def ask(way: Transport, options: Options) -> Status:
-        return status(name, way, options)
+    def ask(transport: Transport, options: Options) -> Status:
+        return status(name, transport, options)
 
     found = ask_and_tell(make_fleet(given), name, "status", ask, status_table, as_json=as_json)
     ill = [address for address, one in found.items() if one.healthy is False]
@@ -226,8 +226,8 @@ def list_installed(name: str, as_json: bool, **given: Any) -> None:
     from deploy.install.versions import Version, list_versions
     from pipeline.report.fleet import versions_table
 
-    def ask(way: Transport, options: Options) -> tuple[Version, ...]:
-        return list_versions(name, way, options)
+    def ask(transport: Transport, options: Options) -> tuple[Version, ...]:
+        return list_versions(name, transport, options)
 
     ask_and_tell(make_fleet(given), name, "list", ask, versions_table, as_json=as_json)
 
@@ -256,13 +256,13 @@ def roll_back(name: str, bad: str | None, as_json: bool, **given: Any) -> None:
     from deploy.install.versions import list_versions, rollback
     from pipeline.cli.fleet import AGAIN
 
-    def work(address: str, way: Transport, options: Options, on_step: Step) -> Outcome:
+    def work(address: str, transport: Transport, options: Options, on_step: Step) -> Outcome:
         if bad is not None:
-            active = next((one for one in list_versions(name, way, options) if one.is_active), None)
+            active = next((one for one in list_versions(name, transport, options) if one.is_active), None)
             if active is not None and not active.digest.startswith(bad):
                 version = active.version
                 return Outcome(address=address, state="already active", after=active.digest, version=version)
-        return _outcome(address, rollback(name, way, options, on_step), "rolled back")
+        return _outcome(address, rollback(name, transport, options, on_step), "rolled back")
 
     fleet, title = make_fleet(given), f"{name}, rolled back"
     then = AGAIN if bad else "a second rollback goes forward: name the others alone, or say --from DIGEST"
@@ -282,8 +282,8 @@ def remove_old(name: str, keep: int, as_json: bool, **given: Any) -> None:
     from deploy.install.versions import prune
     from pipeline.report.fleet import removed_table
 
-    def ask(way: Transport, options: Options) -> tuple[str, ...]:
-        return prune(name, way, options, keep)
+    def ask(transport: Transport, options: Options) -> tuple[str, ...]:
+        return prune(name, transport, options, keep)
 
     ask_and_tell(make_fleet(given), name, "prune", ask, removed_table, as_json=as_json)
 

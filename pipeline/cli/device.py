@@ -144,8 +144,8 @@ def open_shell(command: tuple[str, ...]) -> int:
     if board is None:
         message = "no board is up; start one with: pipeline device up"
         raise DeviceError(message)
-    words = board.address.command(command) if command else board.address.shell
-    return subprocess.run(words, check=False).returncode
+    argv = board.address.command(command) if command else board.address.shell
+    return subprocess.run(argv, check=False).returncode
 
 
 def _print_table(rows: list[dict[str, object]]) -> None:

@@ -74,20 +74,20 @@ def _opened(address: str) -> Iterator[Transport]:
     from deploy.errors import TransportError
     from pipeline.emulation.board.addresses import open_device
 
-    way = open_device(address)
+    transport = open_device(address)
     try:
-        yield way
+        yield transport
     finally:
         with suppress(TransportError):  # what was done is done
-            way.close()
+            transport.close()
 
 
-def _options_for(fleet: Fleet, way: Transport) -> Options:
+def _options_for(fleet: Fleet, transport: Transport) -> Options:
     """The options of one device: a Python in its address counts where no other was named."""
     from deploy.install.options import Options
     from deploy.transports.ssh import SshTransport
 
-    named = way.address.python if isinstance(way, SshTransport) else ""
+    named = transport.address.python if isinstance(transport, SshTransport) else ""
     python = fleet.python or (named if named.startswith("/") else None)
     return Options(python=python, **fleet.options)
 
@@ -136,9 +136,9 @@ def ask_and_tell(
     answers: dict[str, Found] = {}
     seen: dict[str, Outcome] = {}
 
-    def work(address: str, way: Transport, options: Options, on_step: Step) -> Outcome:
+    def work(address: str, transport: Transport, options: Options, on_step: Step) -> Outcome:
         on_step("ask")
-        answers[address] = ask(way, options)
+        answers[address] = ask(transport, options)
         return Outcome(address=address, state="answered")
 
     _visit(fleet, doing, work, seen)
@@ -166,8 +166,8 @@ def _visit(
     with Live(doing, fleet.addresses) as live:
 
         def visit(address: str) -> Outcome:
-            with _opened(address) as way:
-                return work(address, way, _options_for(fleet, way), live.on_step(address))
+            with _opened(address) as transport:
+                return work(address, transport, _options_for(fleet, transport), live.on_step(address))
 
         def hear(outcome: Outcome) -> None:
             live.on_change(outcome)

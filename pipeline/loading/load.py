@@ -85,10 +85,10 @@ def _rebuild(path: Path, config: ModelConfig, *, out: Path) -> FloatModel:
 
 def _load_trusted(path: Path, config: ModelConfig, *, out: Path) -> FloatModel:
     from models.ports import Port
-    from models.trusted import Trusted
+    from models.trusted import ExportedModel
 
     notes: list[str] = []
-    trusted = sandbox.run(
+    exported = sandbox.run(
         "load_model",
         _export_trusted,
         path.resolve(),
@@ -96,20 +96,20 @@ def _load_trusted(path: Path, config: ModelConfig, *, out: Path) -> FloatModel:
         config.custom_objects,
         out / "model",
         timeout_s=LOAD_TIMEOUT_S,
-        returns=(Trusted, Port),
+        returns=(ExportedModel, Port),
         rules=sandbox.Confinement(str(path), network=False, writable=(out,), readable=_needed(path, config)),
         notes=notes,
     )
     return FloatModel(
         notes=tuple(notes),
-        inputs=trusted.inputs,
-        outputs=trusted.outputs,
+        inputs=exported.inputs,
+        outputs=exported.outputs,
         from_logits=tuple(
             port.activation not in {"softmax", "sigmoid"} if port.activation else None
-            for port in trusted.outputs
+            for port in exported.outputs
         ),
         opaque=True,
-        layers=trusted.layers,
+        layers=exported.layers,
     )
 
 

@@ -198,8 +198,8 @@ class RemoteHost:
         self.there = there
         self.address.push(WORKER, f"{there}/{WORKER.name}")
         start = f'cd "$1" && exec "$2" -B {WORKER.name} "$3"'
-        words = ["sh", "-c", start, "sh", there, self.address.python, package]
-        return start_worker(self.linked.command(words, opens_link=True), self.folder)
+        argv = ["sh", "-c", start, "sh", there, self.address.python, package]
+        return start_worker(self.linked.command(argv, opens_link=True), self.folder)
 
     def put_model(self, model: Path) -> None:
         """Copy the model there."""
@@ -245,18 +245,18 @@ def _probe(address: SshAddress) -> Probed:
     python = address.python
     distributions = {name: package.distribution for name, package in PACKAGES.items()}
     source = f"{inspect.getsource(machine)}\nDISTRIBUTIONS = {distributions!r}\n{PROBE}"
-    ran = address.run([python, "-B", "-c", RUN_PROBE], stdin=source.encode())
-    if ran.status == 127:
+    result = address.run([python, "-B", "-c", RUN_PROBE], stdin=source.encode())
+    if result.status == 127:
         message = f"{address} has no {python}; on it: apt-get install python3"
         raise DeviceError(message)
-    if ran.status != 0:
-        output = _clean(ran.err.strip().rpartition("\n")[2])
+    if result.status != 0:
+        output = _clean(result.err.strip().rpartition("\n")[2])
         message = f"{address} has no {python} of version 3.10 or newer that works: {output or 'no output'}"
         raise DeviceError(message)
     try:
-        return TypeAdapter(Probed).validate_json(ran.out)
+        return TypeAdapter(Probed).validate_json(result.out)
     except ValidationError:
-        output = _clean(ran.out[:60].decode(errors="replace"))
+        output = _clean(result.out[:60].decode(errors="replace"))
         message = f"{address} says {output!r} where its {python} answers; silence its login scripts"
         raise DeviceError(message) from None
 

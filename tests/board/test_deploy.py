@@ -39,7 +39,7 @@ def releases(write_release: Callable[..., Path], tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(params=["ssh", "adb"])
-def way(request: Any, board: Board, adb_server: int) -> Iterator[Transport]:
+def transport(request: Any, board: Board, adb_server: int) -> Iterator[Transport]:
     opened = SshTransport(board.address) if request.param == "ssh" else open_transport(board.adb_address)
     opened.run(["sh", "-c", "rm -rf /opt/tiny /data/local/tmp/edge-models"])
     yield opened
@@ -55,22 +55,24 @@ def quiet(_: str) -> None:
     pass
 
 
-def put(release: Path, way: Transport, on_step: Callable[[str], None] = quiet) -> Installed:
-    return install(read_release(release), way, Options(), on_step)
+def put(release: Path, transport: Transport, on_step: Callable[[str], None] = quiet) -> Installed:
+    return install(read_release(release), transport, Options(), on_step)
 
 
-def active(way: Transport) -> tuple[str | None, bool | None]:
-    found = status("tiny", way, Options())
+def active(transport: Transport) -> tuple[str | None, bool | None]:
+    found = status("tiny", transport, Options())
     return found.active and found.active.digest, found.healthy
 
 
-def test_a_release_is_proved_on_the_boards_own_processor(way: Transport, releases: dict[str, Path]) -> None:
+def test_a_release_is_proved_on_the_boards_own_processor(
+    transport: Transport, releases: dict[str, Path]
+) -> None:
     old, bad = releases["old"], releases["bad"]
-    assert put(old, way).is_new
+    assert put(old, transport).is_new
 
     with pytest.raises(RefusedError, match=r"is not healthy there: .*golden"):
-        put(bad, way)
-    assert active(way) == (digest_of(old), True)
+        put(bad, transport)
+    assert active(transport) == (digest_of(old), True)
 
 
 def test_the_running_board_is_an_address(
@@ -110,22 +112,22 @@ def test_the_running_board_is_an_address(
 def test_where_root_has_installed_it_an_ordinary_user_installs_as_advised(
     board: Board, pi: SshAddress, releases: dict[str, Path]
 ) -> None:
-    as_root, way = SshTransport(board.address), SshTransport(pi)
+    as_root, transport = SshTransport(board.address), SshTransport(pi)
     as_root.run(["sh", "-c", "rm -rf /opt/tiny /home/pi/.local"])
     unchecked = Options(root="/opt", python="/nowhere/python3", without_health_check=True)
     install(read_release(releases["old"]), as_root, unchecked, quiet)
 
     with pytest.raises(RefusedError, match="root has installed it in /opt, where this user") as refused:
-        put(releases["old"], way)
+        put(releases["old"], transport)
     advised = str(refused.value).partition("--root ")[2].partition(",")[0]
     assert advised == "/home/pi/.local/share/edge-models"
     options = Options(root=advised)
-    assert install(read_release(releases["old"]), way, options, quiet).is_new
+    assert install(read_release(releases["old"]), transport, options, quiet).is_new
 
     as_root.run(["rm", "-rf", "/opt/tiny"])
-    (found,) = list_versions("tiny", way, Options())  # where an ordinary user's are anyway
+    (found,) = list_versions("tiny", transport, Options())  # where an ordinary user's are anyway
     assert found.is_active
-    for each in (way, as_root):
+    for each in (transport, as_root):
         each.close()
 
 
@@ -133,18 +135,18 @@ def test_a_power_cut_after_the_switch_leaves_the_new_version_whole_and_healthy(
     board: Board, adb_server: int, releases: dict[str, Path]
 ) -> None:
     """What the board's kernel had not written by then is lost, and nobody gives the lock back."""
-    way = SshTransport(board.address)
-    way.run(["sh", "-c", "rm -rf /opt/tiny /data/local/tmp/edge-models"])
-    put(releases["old"], way)
+    transport = SshTransport(board.address)
+    transport.run(["sh", "-c", "rm -rf /opt/tiny /data/local/tmp/edge-models"])
+    put(releases["old"], transport)
 
     def cut(name: str) -> None:
         if name == "check through current":
             board.cut_power()
 
     with pytest.raises(TransportError):
-        put(releases["new"], way, cut)
+        put(releases["new"], transport, cut)
     board.boot()
 
-    assert active(way) == (digest_of(releases["new"]), True)
-    assert put(releases["new"], way).digest == digest_of(releases["new"])
-    way.close()
+    assert active(transport) == (digest_of(releases["new"]), True)
+    assert put(releases["new"], transport).digest == digest_of(releases["new"])
+    transport.close()

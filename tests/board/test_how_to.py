@@ -173,7 +173,7 @@ def test_the_how_tos_work_for_an_ordinary_user(
     before = write_release(tmp_path / "before", NAME, "1.1.0")
     prepared = board.run(["sh", "-e", "-c", PREPARE])
     assert prepared.status == 0, prepared.err
-    way = SshTransport(pi)
+    transport = SshTransport(pi)
     run: list[str] = []
 
     def perform(block: Block) -> None:
@@ -184,13 +184,15 @@ def test_the_how_tos_work_for_an_ordinary_user(
             kitchen = [line for line in block.text.splitlines() if line.endswith("@kitchen")]
             (desk.folder / "fleet.txt").write_text("\n".join(kitchen))
         elif block.is_on_device:
-            ran = way.run(["sh", "-e", "-c", f"PATH=/run/stand-ins:$PATH\n{block.program}"], timeout_s=600)
+            ran = transport.run(
+                ["sh", "-e", "-c", f"PATH=/run/stand-ins:$PATH\n{block.program}"], timeout_s=600
+            )
             assert ran.status == 0, f"{block.program}\n{ran.err}"
         elif block.language == "sh":
             desk.run(block.program)
 
     def on_board(*words: str) -> str:
-        ran = way.run(words, timeout_s=600)
+        ran = transport.run(words, timeout_s=600)
         assert ran.status == 0, ran.err
         return ran.out.decode()
 
@@ -198,7 +200,7 @@ def test_the_how_tos_work_for_an_ordinary_user(
         perform(block)
         if "bin/pip install" in block.text:  # so that there is one to go back to
             unchecked = Options(python="/nowhere/python3", without_health_check=True)
-            install(read_release(before), way, unchecked, lambda _: None)
+            install(read_release(before), transport, unchecked, lambda _: None)
         if "sudo cp " in block.text:
             unit = on_board("cat", f"/etc/systemd/system/{NAME}.service")
             assert unit == (release / f"{NAME}.service").read_text()
@@ -207,8 +209,8 @@ def test_the_how_tos_work_for_an_ordinary_user(
             assert asked[0].endswith(" edge-models")
             assert asked[1:] == ["systemctl daemon-reload", f"systemctl enable --now {NAME}.service"]
             (tmp_path / "requests").write_bytes(requests(release))
-            way.push(tmp_path / "requests", "/tmp/requests")
-            serve(way, started(unit))
+            transport.push(tmp_path / "requests", "/tmp/requests")
+            serve(transport, started(unit))
             for each in blocks("monitor.md"):
                 if each.language == "sh":
                     perform(each)
@@ -221,7 +223,7 @@ def test_the_how_tos_work_for_an_ordinary_user(
             assert on_board("readlink", f"/opt/{NAME}/python/{digest_of(before)}") == f"{PYTHON}\n"
     desk.run(f"pipeline verify signed/{release.name}")  # with the second key alone
     assert sum(text.count("pipeline ") for text in run) >= 17
-    way.close()
+    transport.close()
 
 
 def requests(release: Path) -> bytes:
@@ -237,9 +239,9 @@ def requests(release: Path) -> bytes:
     return sent
 
 
-def serve(way: SshTransport, command: list[str]) -> None:
+def serve(transport: SshTransport, command: list[str]) -> None:
     """Run a unit's command as ``pi``, have it answer, and end it as systemd does."""
-    ran = way.run(["sh", "-c", SERVE, "sh", CLIENT, *command], timeout_s=600)
+    ran = transport.run(["sh", "-c", SERVE, "sh", CLIENT, *command], timeout_s=600)
     assert ran.status == 0, ran.err
     first, *answers = ran.out.decode().splitlines()
     assert first.startswith(f"{PYTHON} /opt/{NAME}/releases/")

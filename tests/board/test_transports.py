@@ -26,27 +26,27 @@ pytestmark = pytest.mark.xdist_group("board")
 FIND = "from importlib.util import find_spec as f; print(f('numpy').origin, f('ai_edge_litert').origin)"
 
 
-def made_folder(way: Transport) -> str:
-    return way.run(["mktemp", "-d", "/data/local/tmp/way-XXXXXX"]).out.decode().strip()
+def made_folder(transport: Transport) -> str:
+    return transport.run(["mktemp", "-d", "/data/local/tmp/way-XXXXXX"]).out.decode().strip()
 
 
 @pytest.fixture(scope="module")
 def ssh(board: Board) -> Iterator[SshTransport]:
-    way = SshTransport(board.address)
-    yield way
-    way.close()
+    transport = SshTransport(board.address)
+    yield transport
+    transport.close()
 
 
 @pytest.fixture(scope="module")
 def adb(board: Board, adb_server: int) -> Iterator[Transport]:
-    way = open_transport(board.adb_address)
-    yield way
-    way.close()
+    transport = open_transport(board.adb_address)
+    yield transport
+    transport.close()
 
 
 class TestSsh(Conformance):
     @pytest.fixture
-    def way(self, ssh: SshTransport) -> SshTransport:
+    def transport(self, ssh: SshTransport) -> SshTransport:
         return ssh
 
     @pytest.fixture(scope="class")
@@ -57,7 +57,7 @@ class TestSsh(Conformance):
 
 class TestAdb(Conformance):
     @pytest.fixture
-    def way(self, adb: Transport) -> Transport:
+    def transport(self, adb: Transport) -> Transport:
         return adb
 
     @pytest.fixture(scope="class")
@@ -67,29 +67,29 @@ class TestAdb(Conformance):
 
 
 def test_both_ways_find_the_runtime_and_what_android_says_of_itself(ssh: SshTransport, adb: Transport):
-    for way in (ssh, adb):
-        found = way.run(["python3", "-c", FIND]).out
+    for transport in (ssh, adb):
+        found = transport.run(["python3", "-c", FIND]).out
         assert found == b"/site/numpy/__init__.py /site/ai_edge_litert/__init__.py\n"
-        assert way.run(["getprop", "ro.product.cpu.abi"]).out == b"arm64-v8a\n"
-        assert way.run(["getprop", "absent"]).out == b"\n"
-        assert b"[ro.product.cpu.abi]: [arm64-v8a]\n" in way.run(["getprop"]).out
+        assert transport.run(["getprop", "ro.product.cpu.abi"]).out == b"arm64-v8a\n"
+        assert transport.run(["getprop", "absent"]).out == b"\n"
+        assert b"[ro.product.cpu.abi]: [arm64-v8a]\n" in transport.run(["getprop"]).out
 
 
 def test_a_key_that_is_not_known_is_refused_and_not_learnt(board: Board):
     known, identity = board.address.known_hosts, board.address.identity
     assert known is not None
     assert identity is not None
-    text, way = known.read_text(), SshTransport(board.address)
+    text, transport = known.read_text(), SshTransport(board.address)
     another = f"{text.split()[0]} {identity.with_suffix('.pub').read_text()}"
     try:
         for other, message in (("", "is not known"), (another, "another host key")):
             known.write_text(other)
             with pytest.raises(TransportError, match=message):
-                way.run(["true"])
+                transport.run(["true"])
             assert known.read_text() == other
     finally:
         known.write_text(text)
-        way.close()
+        transport.close()
 
 
 def test_of_two_devices_one_has_to_be_named(board: Board, adb: Transport):
@@ -118,22 +118,24 @@ def test_a_power_cut_ends_what_runs_and_keeps_what_was_synced(
     board: Board, ssh: SshTransport, adb: Transport, tmp_path: Path
 ):
     (tmp_path / "file").write_bytes(b"kept")
-    for way, folder in ((ssh, "/opt/ssh"), (adb, "/data/local/tmp/adb")):
-        way.run(["mkdir", folder])
-        way.push(tmp_path / "file", f"{folder}/synced")
-        way.run(["sync", f"{folder}/synced", folder])
-        way.push(tmp_path / "file", f"{folder}/unsynced")
+    for transport, folder in ((ssh, "/opt/ssh"), (adb, "/data/local/tmp/adb")):
+        transport.run(["mkdir", folder])
+        transport.push(tmp_path / "file", f"{folder}/synced")
+        transport.run(["sync", f"{folder}/synced", folder])
+        transport.push(tmp_path / "file", f"{folder}/unsynced")
     with ThreadPoolExecutor(2) as threads:
-        running = [threads.submit(way.run, ["sh", "-c", "echo begun; sleep 60"]) for way in (ssh, adb)]
+        running = [
+            threads.submit(transport.run, ["sh", "-c", "echo begun; sleep 60"]) for transport in (ssh, adb)
+        ]
         assert board.run(["sh", "-c", "until [ $(pgrep -cx sleep) -ge 2 ]; do sleep 0.1; done"]).status == 0
         board.cut_power()
         for ended in running:
             with pytest.raises(TransportError, match=r"cannot reach|offline"):
                 ended.result(timeout=60)
-    for way in (ssh, adb):
+    for transport in (ssh, adb):
         with pytest.raises(TransportError):
-            way.run(["true"], timeout_s=5)
+            transport.run(["true"], timeout_s=5)
     board.boot()
-    for way, folder in ((ssh, "/opt/ssh"), (adb, "/data/local/tmp/adb")):
-        assert way.run(["cat", f"{folder}/synced"]).out == b"kept"
-        assert way.run(["cat", f"{folder}/unsynced"]).out in (b"", b"kept")
+    for transport, folder in ((ssh, "/opt/ssh"), (adb, "/data/local/tmp/adb")):
+        assert transport.run(["cat", f"{folder}/synced"]).out == b"kept"
+        assert transport.run(["cat", f"{folder}/unsynced"]).out in (b"", b"kept")

@@ -1,4 +1,4 @@
-"""What every way to a device does alike: a test class with the fixtures ``way`` and ``there`` inherits it."""
+"""What every transport does: a test class with the fixtures ``transport`` and ``there`` inherits it."""
 
 from __future__ import annotations
 
@@ -51,85 +51,87 @@ NAMES = [
 
 
 class Conformance:
-    """``way``: a transport; ``there``: an empty folder on its device."""
+    """``transport``: a transport; ``there``: an empty folder on its device."""
 
-    def test_words_arrive_as_they_are(self, way: Transport):
-        ran = way.run(["printf", "%s\\0", *WORDS])
-        assert (ran.status, ran.out.decode().split("\0")[:-1]) == (0, WORDS)
+    def test_words_arrive_as_they_are(self, transport: Transport):
+        result = transport.run(["printf", "%s\\0", *WORDS])
+        assert (result.status, result.out.decode().split("\0")[:-1]) == (0, WORDS)
 
     @pytest.mark.parametrize("status", [0, 1, 7, 126, 255])
-    def test_a_status_is_the_commands_own(self, way: Transport, status: int):
-        assert way.run(["sh", "-c", f"exit {status}"]).status == status
+    def test_a_status_is_the_commands_own(self, transport: Transport, status: int):
+        assert transport.run(["sh", "-c", f"exit {status}"]).status == status
 
-    def test_a_shell_that_is_told_to_end_gives_its_status(self, way: Transport):
-        assert way.run(["exit", "7"]).status == 7
+    def test_a_shell_that_is_told_to_end_gives_its_status(self, transport: Transport):
+        assert transport.run(["exit", "7"]).status == 7
 
-    def test_a_command_that_is_not_there_is_127(self, way: Transport):
-        assert way.run(["no-such-command"]).status == 127
+    def test_a_command_that_is_not_there_is_127(self, transport: Transport):
+        assert transport.run(["no-such-command"]).status == 127
 
-    def test_what_is_printed_comes_apart_and_unchanged(self, way: Transport):
-        ran = way.run(["sh", "-c", "printf 'a\\r\\n\\377\\000'; printf complaint >&2"])
-        assert (ran.out, ran.err) == (b"a\r\n\xff\0", "complaint")
+    def test_what_is_printed_comes_apart_and_unchanged(self, transport: Transport):
+        result = transport.run(["sh", "-c", "printf 'a\\r\\n\\377\\000'; printf complaint >&2"])
+        assert (result.out, result.err) == (b"a\r\n\xff\0", "complaint")
 
-    def test_a_long_output_is_whole(self, way: Transport):
-        ran = way.run(["sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x"])
-        assert ran.out == b"x" * 3_000_000
+    def test_a_long_output_is_whole(self, transport: Transport):
+        result = transport.run(["sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x"])
+        assert result.out == b"x" * 3_000_000
 
-    def test_a_command_reads_nothing(self, way: Transport):
-        assert way.run(["cat"], timeout_s=30).out == b""
+    def test_a_command_reads_nothing(self, transport: Transport):
+        assert transport.run(["cat"], timeout_s=30).out == b""
 
-    @pytest.mark.parametrize("words", [[], ["a\0b"]])
-    def test_what_is_no_command_is_refused(self, way: Transport, words: list[str]):
+    @pytest.mark.parametrize("argv", [[], ["a\0b"]])
+    def test_what_is_no_command_is_refused(self, transport: Transport, argv: list[str]):
         with pytest.raises(TransportError, match="is no command"):
-            way.run(words)
+            transport.run(argv)
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_a_file_of_any_name_comes_and_goes(self, way: Transport, there: str, name: str, tmp_path: Path):
+    def test_a_file_of_any_name_comes_and_goes(
+        self, transport: Transport, there: str, name: str, tmp_path: Path
+    ):
         local, back = tmp_path / name, tmp_path / "back"
         local.write_bytes(random.Random(0).randbytes(20_000))
-        way.push(local, f"{there}/{name}")
-        way.pull(f"{there}/{name}", back)
+        transport.push(local, f"{there}/{name}")
+        transport.pull(f"{there}/{name}", back)
         assert back.read_bytes() == local.read_bytes()
 
     def test_a_file_takes_the_place_of_another_and_may_be_empty(
-        self, way: Transport, there: str, tmp_path: Path
+        self, transport: Transport, there: str, tmp_path: Path
     ):
         local = tmp_path / "file"
         for content in (b"a long content", b"short", b""):
             local.write_bytes(content)
-            way.push(local, f"{there}/file")
-            assert way.run(["cat", f"{there}/file"]).out == content
+            transport.push(local, f"{there}/file")
+            assert transport.run(["cat", f"{there}/file"]).out == content
 
     def test_a_file_that_is_not_there_is_an_error_and_leaves_the_local_one(
-        self, way: Transport, there: str, tmp_path: Path
+        self, transport: Transport, there: str, tmp_path: Path
     ):
         (tmp_path / "file").write_text("kept")
         with pytest.raises(TransportError, match=r"(?i)no such file|not found"):
-            way.pull(f"{there}/absent", tmp_path / "file")
+            transport.pull(f"{there}/absent", tmp_path / "file")
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
         assert (tmp_path / "file").read_text() == "kept"
 
-    def test_a_file_that_is_not_here_is_an_error(self, way: Transport, there: str, tmp_path: Path):
+    def test_a_file_that_is_not_here_is_an_error(self, transport: Transport, there: str, tmp_path: Path):
         with pytest.raises(TransportError):
-            way.push(tmp_path / "absent", f"{there}/absent")
-        assert way.run(["test", "-e", f"{there}/absent"]).status == 1
+            transport.push(tmp_path / "absent", f"{there}/absent")
+        assert transport.run(["test", "-e", f"{there}/absent"]).status == 1
 
-    def test_a_place_that_takes_no_file_is_an_error(self, way: Transport, tmp_path: Path):
+    def test_a_place_that_takes_no_file_is_an_error(self, transport: Transport, tmp_path: Path):
         (tmp_path / "file").write_text("x")
         with pytest.raises(TransportError, match="did not take part in a copy"):
-            way.push(tmp_path / "file", "/proc/no-such-file")
+            transport.push(tmp_path / "file", "/proc/no-such-file")
 
     @pytest.mark.parametrize("path", ["/data/local/tmp/../../x", "relative", "", "/two\nlines", "/n\0ul"])
-    def test_a_path_that_leads_elsewhere_is_refused(self, way: Transport, path: str, tmp_path: Path):
+    def test_a_path_that_leads_elsewhere_is_refused(self, transport: Transport, path: str, tmp_path: Path):
         (tmp_path / "file").write_text("x")
         with pytest.raises(TransportError, match="the path"):
-            way.push(tmp_path / "file", path)
+            transport.push(tmp_path / "file", path)
         with pytest.raises(TransportError, match="the path"):
-            way.pull(path, tmp_path / "file")
+            transport.pull(path, tmp_path / "file")
 
-    def test_a_command_that_takes_too_long_is_an_error_and_the_way_stays_open(self, way: Transport):
+    def test_a_command_that_takes_too_long_is_an_error_and_the_way_stays_open(self, transport: Transport):
         began = time.monotonic()
         with pytest.raises(TransportError, match="gave no answer in 1 s"):
-            way.run(["sleep", "600"], timeout_s=1)
+            transport.run(["sleep", "600"], timeout_s=1)
         assert time.monotonic() - began < 300
-        assert way.run(["echo", "on"]).out == b"on\n"
+        assert transport.run(["echo", "on"]).out == b"on\n"

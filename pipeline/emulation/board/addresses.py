@@ -15,7 +15,7 @@ BOARD = "board"
 
 
 class BoardTransport(SshTransport):
-    """A way to the running emulated board: over ssh, with its key and its host key."""
+    """A transport to the running emulated board: over ssh, with its key and its host key."""
 
     def __str__(self) -> str:
         return BOARD
@@ -27,7 +27,7 @@ def is_device(text: str) -> bool:
 
 
 def open_device(text: str) -> Transport:
-    """Return the way to ``board``, which ``pipeline device up`` started, or to an ``open_transport`` address.
+    """Open a transport to ``board``, which ``pipeline device up`` started, or to another address.
 
     Raises:
         AddressError: it is no address of a device.

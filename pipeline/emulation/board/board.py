@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from deploy.transports.transport import Ran
+    from deploy.transports.transport import CommandResult
     from pipeline.emulation.board.image import BoardImage
     from pipeline.targets import Device
 
@@ -154,9 +154,9 @@ class Board:
     ) -> None:
         self._end()
 
-    def run(self, words: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 120.0) -> Ran:
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 120.0) -> CommandResult:
         """Run a command on the board; see ``SshAddress.run``."""
-        return self.address.run(words, stdin=stdin, timeout_s=timeout_s)
+        return self.address.run(argv, stdin=stdin, timeout_s=timeout_s)
 
     def push(self, local: Path, remote: str) -> None:
         """Copy a file to the board."""

@@ -238,10 +238,10 @@ def test_each_day_has_counts_of_its_own(installed, samples, monkeypatch):
     monkeypatch.setattr(observe, "now", lambda: f"{today}T12:00:00Z")
 
     def answer(count):
-        journal = serving.Journal(state, model, installed.name, everything=True, keep=0)
+        store = serving.StatisticsStore(state, model, installed.name, everything=True, keep=0)
         for sample in np.load(samples)[:count]:
-            serving.infer(model, journal, [sample])
-        return journal
+            serving.infer(model, store, [sample])
+        return store
 
     today = "2026-11-27"
     first = answer(5)
@@ -272,10 +272,10 @@ def test_as_many_days_are_kept_as_a_month_has(installed, samples, monkeypatch):
     dates = np.arange("2026-01-01", "2026-02-10", dtype="datetime64[D]").astype(str)
     today = dates[0]
     monkeypatch.setattr(observe, "now", lambda: f"{today}T00:00:01Z")
-    journal = serving.Journal(state, predict.Model(installed), installed.name, everything=True, keep=0)
+    store = serving.StatisticsStore(state, predict.Model(installed), installed.name, everything=True, keep=0)
     for today in (*dates, dates[-1]):  # noqa: B007  the clock
-        journal.write(journal.statistics())
-    os.close(journal.held)
+        store.write(store.statistics())
+    os.close(store.held)
 
     assert sorted(_days(state)) == list(dates[-serving.MAX_DAYS :])
 
@@ -365,9 +365,9 @@ def test_statistics_are_whole_whenever_it_is_killed(installed, runner, samples):
         "import predict, serving\nfrom pathlib import Path\n"
         f"state, digest = Path({str(state)!r}), {installed.name!r}\n"
         "model = predict.Model(Path('.'))\n"
-        "journal = serving.Journal(state, model, digest, everything=True, keep=0)\n"
+        "store = serving.StatisticsStore(state, model, digest, everything=True, keep=0)\n"
         "print('ready', flush=True)\n"
-        "while True:\n    journal.write(journal.statistics())\n"
+        "while True:\n    store.write(store.statistics())\n"
     )
     for number in range(8):
         writing = subprocess.Popen(

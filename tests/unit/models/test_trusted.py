@@ -47,12 +47,12 @@ def test_a_lambda_runs_and_is_converted(library_name, file, tmp_path, legacy_ker
     model = library.Sequential([library.Input((4,), name="given"), double, dense])
     save_quietly(model.save, tmp_path / file, **({"save_format": "tf"} if file == "dir" else {}))
 
-    trusted = export_trusted(tmp_path / file, None, {}, tmp_path)
+    exported = export_trusted(tmp_path / file, None, {}, tmp_path)
 
-    assert [port.shape for port in trusted.inputs] == [(4,)]
-    assert [port.shape for port in trusted.outputs] == [(2,)]
-    assert trusted.outputs[0].activation == "softmax"
-    assert ("double", "Lambda") in trusted.layers
+    assert [port.shape for port in exported.inputs] == [(4,)]
+    assert [port.shape for port in exported.outputs] == [(2,)]
+    assert exported.outputs[0].activation == "softmax"
+    assert ("double", "Lambda") in exported.layers
     np.testing.assert_allclose(convert_and_run(tmp_path, X), np.asarray(model(X)), atol=1e-5)
 
 
@@ -73,9 +73,9 @@ def test_a_subclassed_model_needs_its_class(tmp_path, legacy_keras):
 
     with pytest.raises(ModelError, match=r"--set model\.custom_objects"):
         export_trusted(tmp_path / "net.keras", None, {}, tmp_path)
-    trusted = export_trusted(tmp_path / "net.keras", None, {"Net": Net}, tmp_path)
+    exported = export_trusted(tmp_path / "net.keras", None, {"Net": Net}, tmp_path)
 
-    assert trusted.inputs == (Port("input", (4,)),)
+    assert exported.inputs == (Port("input", (4,)),)
     np.testing.assert_allclose(convert_and_run(tmp_path, X), np.asarray(net(X)), atol=1e-5)
 
 
@@ -90,11 +90,11 @@ def test_a_plain_saved_model_is_called_by_its_signature(tmp_path, legacy_keras):
     )
     tf.saved_model.save(module, tmp_path / "plain", signatures=module.f)
 
-    trusted = export_trusted(tmp_path / "plain", None, {}, tmp_path)
+    exported = export_trusted(tmp_path / "plain", None, {}, tmp_path)
 
-    assert trusted.inputs == (Port("a", (4,)),)
-    assert trusted.outputs == (Port("scaled", (4,)),)
-    assert trusted.layers == ()
+    assert exported.inputs == (Port("a", (4,)),)
+    assert exported.outputs == (Port("scaled", (4,)),)
+    assert exported.layers == ()
     np.testing.assert_allclose(convert_and_run(tmp_path, X), X * 3.0, atol=1e-5)
 
 

@@ -134,11 +134,11 @@ def test_a_model_that_keras_loaded_itself_is_probed_too(tmp_path, store_dataset)
     with pytest.warns(UserWarning, match="HDF5"):
         model.save(tmp_path / "bright.h5")
     (tmp_path / "loaded/model").mkdir(parents=True)
-    trusted = export_trusted(tmp_path / "bright.h5", None, {}, tmp_path / "loaded/model")
+    exported = export_trusted(tmp_path / "bright.h5", None, {}, tmp_path / "loaded/model")
     loaded = FloatModel(
         folder=tmp_path / "loaded",
-        inputs=trusted.inputs,
-        outputs=trusted.outputs,
+        inputs=exported.inputs,
+        outputs=exported.outputs,
         from_logits=(False,),
         opaque=True,
     )

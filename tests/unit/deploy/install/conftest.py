@@ -49,10 +49,12 @@ class Device:
         return Options(**({"root": str(self.root), "python": sys.executable} | changes))
 
     def install(
-        self, release: Path, way: Transport | None = None, on_step: Any = None, **more: Any
+        self, release: Path, transport: Transport | None = None, on_step: Any = None, **more: Any
     ) -> Installed:
         options = self.options(**more)
-        return install(read_release(release), way or LocalTransport(), options, on_step or (lambda _: None))
+        return install(
+            read_release(release), transport or LocalTransport(), options, on_step or (lambda _: None)
+        )
 
     def require_whole(self, *releases: Path) -> None:
         """Check that the active and the previous version are some of these, byte for byte."""

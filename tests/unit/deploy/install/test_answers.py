@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 from deploy.errors import DeployError, RefusedError, TransportError
 from deploy.install.answers import BEGIN, END, fields, hashes, texts, unframed
-from deploy.install.device import look
+from deploy.install.device import probe
 from deploy.install.install import _why_unhealthy
 from deploy.install.versions import list_versions, status
 from deploy.manifest import digest_of
 from deploy.transports.local import LocalTransport
-from deploy.transports.transport import Ran
+from deploy.transports.transport import CommandResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 QUICK = {"python": "/nowhere/python3", "without_health_check": True}
-WAY = LocalTransport()
+TRANSPORT = LocalTransport()
 DEEP = "[" * 100_000 + "]" * 100_000
 LONG = "7" * 5_000
 NONSENSE = [
@@ -46,12 +46,14 @@ class Answering(LocalTransport):
         self.change, self.about, self.status = change, about, status
         self.changed = 0
 
-    def run(self, words: Any, *, timeout_s: float = 120.0) -> Ran:
-        ran = super().run(words, timeout_s=timeout_s)
-        if not any(self.about in word for word in words):
-            return ran
+    def run(self, argv: Any, *, timeout_s: float = 120.0) -> CommandResult:
+        result = super().run(argv, timeout_s=timeout_s)
+        if not any(self.about in word for word in argv):
+            return result
         self.changed += 1
-        return Ran(ran.status if self.status is None else self.status, self.change(ran.out), ran.err)
+        return CommandResult(
+            result.status if self.status is None else self.status, self.change(result.out), result.err
+        )
 
 
 def require_plain(error: Exception) -> None:
@@ -60,8 +62,8 @@ def require_plain(error: Exception) -> None:
     assert len(str(error)) < 1000
 
 
-def answer(text: str) -> Ran:
-    return Ran(0, f"{BEGIN}\n{text}{END}\n".encode(), "")
+def answer(text: str) -> CommandResult:
+    return CommandResult(0, f"{BEGIN}\n{text}{END}\n".encode(), "")
 
 
 @pytest.mark.parametrize("stray", NONSENSE, ids=range(len(NONSENSE)))
@@ -81,10 +83,10 @@ def test_a_corrupt_file_is_never_active_however_its_hash_is_answered(
         place = {"before": 0, "after": len(lines), "amid": 3}[at]
         return b"".join([*lines[:place], stray, *lines[place:]])
 
-    way = Corrupting(change, "sha256sum ")
+    transport = Corrupting(change, "sha256sum ")
     with pytest.raises(TransportError) as caught:
-        device.install(old, way, **QUICK)
-    assert way.changed
+        device.install(old, transport, **QUICK)
+    assert transport.changed
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 400
     assert device.active is None
@@ -110,17 +112,17 @@ def test_a_corrupt_file_is_never_active_however_its_hash_is_answered(
 def test_hashes_count_only_where_every_file_has_one_and_nothing_else_is_said(
     device: Any, old: Path, change: Any, said: str
 ) -> None:
-    way = Answering(lambda out: b"".join(change(out.splitlines(keepends=True))), "sha256sum ")
+    transport = Answering(lambda out: b"".join(change(out.splitlines(keepends=True))), "sha256sum ")
     with pytest.raises(TransportError, match=said) as caught:
-        device.install(old, way, **QUICK)
+        device.install(old, transport, **QUICK)
     assert str(caught.value).isprintable()
     assert device.active is None
 
 
 def test_a_banner_of_a_shell_is_named_before_anything_is_changed(device: Any, old: Path) -> None:
-    way = Answering(lambda out: b"Last login: today\n" + out)
+    transport = Answering(lambda out: b"Last login: today\n" + out)
     with pytest.raises(TransportError, match=r"printed 'Last login: today' outside of its answer; .*bashrc"):
-        device.install(old, way, **QUICK)
+        device.install(old, transport, **QUICK)
     assert not device.home.exists()
 
 
@@ -179,7 +181,7 @@ def test_a_field_that_is_missing_is_an_error(device: Any, old: Path, lost: int) 
 def test_only_a_whole_answer_of_the_runner_is_healthy(out: bytes, why: str) -> None:
     import re
 
-    said = _why_unhealthy(Ran(0, out, ""), "d")
+    said = _why_unhealthy(CommandResult(0, out, ""), "d")
     assert bool(said) == bool(why)
     assert re.search(why, said)
     assert said.isprintable()
@@ -202,7 +204,7 @@ def installed_device(released: Path, tmp_path_factory: pytest.TempPathFactory) -
 
     root = tmp_path_factory.mktemp("answering")
     options = Options(root=str(root), **QUICK)
-    install(read_release(released), WAY, options, lambda _: None)
+    install(read_release(released), TRANSPORT, options, lambda _: None)
     yield options
     shutil.rmtree(root)
 
@@ -240,11 +242,11 @@ def test_a_mutated_answer_is_what_the_device_has_or_an_error(
 @given(st.text(max_size=200))
 def test_no_text_breaks_a_parser(text: str) -> None:
     for parse in (
-        lambda: unframed(WAY, Ran(0, text.encode(errors="surrogatepass"), text)),
-        lambda: unframed(WAY, answer(text)),
-        lambda: fields(WAY, text, ("a", "b")),
-        lambda: hashes(WAY, text),
-        lambda: texts(WAY, text, "texts"),
+        lambda: unframed(TRANSPORT, CommandResult(0, text.encode(errors="surrogatepass"), text)),
+        lambda: unframed(TRANSPORT, answer(text)),
+        lambda: fields(TRANSPORT, text, ("a", "b")),
+        lambda: hashes(TRANSPORT, text),
+        lambda: texts(TRANSPORT, text, "texts"),
     ):
         try:
             parse()
@@ -257,14 +259,14 @@ def test_no_text_breaks_a_parser(text: str) -> None:
 )
 def test_what_a_python_has_is_short_texts(text: str) -> None:
     with pytest.raises(TransportError, match="expected was what its Python has"):
-        texts(WAY, text, "what its Python has")
+        texts(TRANSPORT, text, "what its Python has")
 
 
 def test_a_device_is_looked_at_whatever_its_active_version_is(device: Any, old: Path) -> None:
     device.install(old, **QUICK)
     for nonsense in (DEEP, LONG, "\x1b[2J", "{", json.dumps({"name": "x"})):
         (device.home / "current" / "manifest.json").write_text(nonsense)
-        assert look(WAY, "tiny", device.options()).manifest is None
-        assert status("tiny", WAY, device.options()).healthy is False
+        assert probe(TRANSPORT, "tiny", device.options()).manifest is None
+        assert status("tiny", TRANSPORT, device.options()).healthy is False
     device.install(old, **QUICK)
     device.require_whole(old)

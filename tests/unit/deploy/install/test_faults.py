@@ -27,10 +27,10 @@ QUICK = {"python": "/nowhere/python3", "without_health_check": True}
 
 
 def deploy(device: Any, release: Path, fault: Fault) -> Faulty:
-    way = Faulty(LocalTransport(), fault)
+    transport = Faulty(LocalTransport(), fault)
     with suppress(DeployError):
-        device.install(release, way, **QUICK)
-    return way
+        device.install(release, transport, **QUICK)
+    return transport
 
 
 def sample(operations: list[str]) -> list[int]:
@@ -81,9 +81,9 @@ def test_whatever_fails_in_a_rollback_the_device_has_a_whole_version(
         shutil.rmtree(device.root, ignore_errors=True)
         device.install(old, **QUICK)
         device.install(new, **QUICK)
-        way = Faulty(LocalTransport(), Fault(kind, at=at, lasts=lasts))
+        transport = Faulty(LocalTransport(), Fault(kind, at=at, lasts=lasts))
         with suppress(DeployError):
-            rollback("tiny", way, options, lambda _: None)
+            rollback("tiny", transport, options, lambda _: None)
         assert device.active is not None
         device.require_whole(old, new)
         device.install(new, **QUICK)

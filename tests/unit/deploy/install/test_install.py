@@ -48,10 +48,10 @@ def test_a_first_install_makes_the_release_active_and_healthy(device: Any, old: 
 
 def test_the_active_version_again_switches_nothing(device: Any, old: Path) -> None:
     device.install(old)
-    way = Faulty(LocalTransport(), Fault())
+    transport = Faulty(LocalTransport(), Fault())
 
-    assert not device.install(old, way).is_new
-    assert not [done for done in way.done if done.startswith("push")]
+    assert not device.install(old, transport).is_new
+    assert not [done for done in transport.done if done.startswith("push")]
 
 
 def test_an_upgrade_keeps_the_version_before_to_go_back_to(device: Any, old: Path, new: Path) -> None:
@@ -96,12 +96,12 @@ class Spoiling(LocalTransport):
     def __init__(self, home: Path, digest: str) -> None:
         self.home, self.digest = home, digest
 
-    def run(self, words: Any, *, timeout_s: float = 120.0) -> Any:
-        ran = super().run(words, timeout_s=timeout_s)
+    def run(self, argv: Any, *, timeout_s: float = 120.0) -> Any:
+        result = super().run(argv, timeout_s=timeout_s)
         current = self.home / "current"
         if current.is_symlink() and current.readlink().name == self.digest:
             (current / "predict.py").write_text("broken")
-        return ran
+        return result
 
 
 def test_what_fails_after_the_switch_is_taken_back(device: Any, old: Path, new: Path) -> None:
@@ -154,10 +154,10 @@ def test_an_older_release_is_refused_unless_allowed(device: Any, old: Path, new:
 def test_what_a_device_cannot_run_is_refused_before_anything_is_written(
     device: Any, derive: Any, tmp_path: Path, facts: dict[str, Any], said: str
 ) -> None:
-    way = Faulty(LocalTransport(), Fault())
+    transport = Faulty(LocalTransport(), Fault())
     with pytest.raises(RefusedError, match=said):
-        device.install(derive(tmp_path / "release", **facts), way)
-    assert way.count == 1
+        device.install(derive(tmp_path / "release", **facts), transport)
+    assert transport.count == 1
     assert not device.root.exists()
 
 
@@ -185,10 +185,10 @@ def test_a_root_with_an_odd_name_is_only_a_name(device: Any, old: Path, tmp_path
 
 @pytest.mark.parametrize("name", ["a;reboot", "$(x)", "-rf", "a\nb", "../x", "", "."])
 def test_a_hostile_name_is_refused_here(device: Any, name: str) -> None:
-    way = Faulty(LocalTransport(), Fault())
+    transport = Faulty(LocalTransport(), Fault())
     with pytest.raises(DeployError, match="is no release's name"):
-        status(name, way, device.options())
-    assert way.count == 0
+        status(name, transport, device.options())
+    assert transport.count == 0
 
 
 def test_a_device_without_python_needs_a_benchmark_or_a_word(device: Any, old: Path, tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_a_version_that_a_debian_package_kept_is_one(device: Any, old: Path) -> 
 
 def test_a_device_that_is_no_shell_is_told_from_one(device: Any, old: Path) -> None:
     class Silent(LocalTransport):
-        def run(self, words: Any, *, timeout_s: float = 120.0) -> Any:
+        def run(self, argv: Any, *, timeout_s: float = 120.0) -> Any:
             return super().run(["echo", "router>"], timeout_s=timeout_s)
 
     with pytest.raises(TransportError, match="no shell that answers as one"):

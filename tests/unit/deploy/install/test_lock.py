@@ -12,7 +12,7 @@ import pytest
 
 from deploy.errors import RefusedError, TransportError
 from deploy.install import lock as module
-from deploy.install.device import look, place
+from deploy.install.device import place, probe
 from deploy.install.lock import Lock, this_machine
 from deploy.transports.local import LocalTransport
 
@@ -109,8 +109,8 @@ def test_every_step_makes_the_lock_young(device: Any, old: Path) -> None:
     ages: list[float] = []
 
     class Slow(LocalTransport):
-        def run(self, words: Any, *, timeout_s: float = 120.0) -> Any:
-            ran = super().run(words, timeout_s=timeout_s)
+        def run(self, argv: Any, *, timeout_s: float = 120.0) -> Any:
+            ran = super().run(argv, timeout_s=timeout_s)
             self.wait()
             return ran
 
@@ -146,10 +146,10 @@ def test_an_installation_whose_lock_was_taken_over_ends(device: Any, old: Path, 
 
 
 def test_a_refreshed_lock_is_young(device: Any, old: Path) -> None:
-    way, options = LocalTransport(), device.options()
+    transport, options = LocalTransport(), device.options()
     device.root.mkdir()
-    facts = look(way, "tiny", options)
-    with Lock(way, place(facts, "tiny"), facts) as lock:
+    state = probe(transport, "tiny", options)
+    with Lock(transport, place(state, "tiny"), state) as lock:
         folder = device.home / ".lock"
         os.utime(folder, (0, 0))
         lock.refresh()

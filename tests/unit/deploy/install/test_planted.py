@@ -14,7 +14,7 @@ from deploy.install.scripts import HASHES
 from deploy.install.versions import rollback
 from deploy.manifest import digest_of
 from deploy.transports.local import LocalTransport
-from deploy.transports.transport import Ran
+from deploy.transports.transport import CommandResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,16 +78,16 @@ class Ordinary(LocalTransport):
     def __init__(self, owner: str, home: str = "/home/pi/.local/share/edge-models") -> None:
         self.owner, self.home = owner, home
 
-    def run(self, words: Any, *, timeout_s: float = 120.0) -> Ran:
-        ran = super().run(words, timeout_s=timeout_s)
-        out = ran.out.replace(b"\nwritable=yes\n", b"\nwritable=no\n")
+    def run(self, argv: Any, *, timeout_s: float = 120.0) -> CommandResult:
+        result = super().run(argv, timeout_s=timeout_s)
+        out = result.out.replace(b"\nwritable=yes\n", b"\nwritable=no\n")
         for key, value in (("owner", self.owner), ("home", self.home)):
             out = re.sub(rf"\n{key}=.*\n".encode(), f"\n{key}={value}\n".encode(), out)
-        return Ran(ran.status, out, ran.err)
+        return CommandResult(result.status, out, result.err)
 
 
 @pytest.mark.parametrize(
-    ("way", "said"),
+    ("transport", "said"),
     [
         (
             Ordinary("0"),
@@ -98,7 +98,7 @@ class Ordinary(LocalTransport):
     ],
 )
 def test_where_another_user_has_installed_it_a_place_of_ones_own_is_named(
-    device: Any, old: Path, new: Path, way: Ordinary, said: str
+    device: Any, old: Path, new: Path, transport: Ordinary, said: str
 ) -> None:
     third = {"allow_downgrade": True, **QUICK}
     device.install(old, **QUICK)
@@ -106,9 +106,9 @@ def test_where_another_user_has_installed_it_a_place_of_ones_own_is_named(
 
     said += r".*--root /home/pi/\.local/share/edge-models"
     with pytest.raises(RefusedError, match=said):
-        device.install(old, way, **third)
+        device.install(old, transport, **third)
     with pytest.raises(RefusedError, match=said):
-        rollback("tiny", way, device.options(**QUICK), lambda _: None)
+        rollback("tiny", transport, device.options(**QUICK), lambda _: None)
     assert device.active == digest_of(new)
 
 
@@ -124,10 +124,10 @@ class ForeignFile(LocalTransport):
     def __init__(self, inode: int) -> None:
         self.inode = inode
 
-    def run(self, words: Any, *, timeout_s: float = 120.0) -> Ran:
+    def run(self, argv: Any, *, timeout_s: float = 120.0) -> CommandResult:
         assert OWN in HASHES
         other = f'[ "$(stat -c %i "$file")" != {self.inode} ]'
-        return super().run([word.replace(OWN, other) for word in words], timeout_s=timeout_s)
+        return super().run([word.replace(OWN, other) for word in argv], timeout_s=timeout_s)
 
 
 OWN = '[ -O "$file" ]'
@@ -139,10 +139,10 @@ def test_a_file_of_another_user_in_a_version_is_replaced(device: Any, old: Path)
     inode = file.stat().st_ino
     if IS_ROOT:
         os.chown(file, SOMEBODY, SOMEBODY)
-        way = LocalTransport()
+        transport = LocalTransport()
     else:
-        way = ForeignFile(inode)
-    device.install(old, way, **QUICK)
+        transport = ForeignFile(inode)
+    device.install(old, transport, **QUICK)
     assert file.stat().st_ino != inode
     assert file.stat().st_uid == os.geteuid()
 
@@ -179,17 +179,17 @@ def test_a_repair_never_leaves_current_leading_nowhere(device: Any, old: Path) -
     class Watching(LocalTransport):
         """Has every program that changes a folder look at ``current`` before and after."""
 
-        def run(self, words: Any, *, timeout_s: float = 120.0) -> Any:
+        def run(self, argv: Any, *, timeout_s: float = 120.0) -> Any:
             watch = f"[ -e '{device.home}/current/.' ] || echo gone >> '{device.root}/gone'"
-            text = words[2] if words[:2] == ["sh", "-c"] else ""
+            text = argv[2] if argv[:2] == ["sh", "-c"] else ""
             if text:
                 tools = "\n".join(
                     f'{name}() {{ {watch}; command {name} "$@"; s=$?; {watch}; return $s; }}'
                     for name in ("mv", "rm", "rmdir", "chmod")
                 )
-                words = [*words[:2], f"{tools}\n{text}", *words[3:]]
+                argv = [*argv[:2], f"{tools}\n{text}", *argv[3:]]
                 seen.append("mv" in text)
-            return super().run(words, timeout_s=timeout_s)
+            return super().run(argv, timeout_s=timeout_s)
 
     device.install(old, Watching(), **QUICK)
     assert any(seen)
@@ -204,11 +204,11 @@ def test_a_repair_that_is_cut_leaves_the_version_where_it_was(device: Any, old: 
     damage(device.home / "current")
 
     class Cutting(LocalTransport):
-        def run(self, words: Any, *, timeout_s: float = 120.0) -> Any:
-            if words[:2] == ["sh", "-c"] and "File by file" in words[2]:
+        def run(self, argv: Any, *, timeout_s: float = 120.0) -> Any:
+            if argv[:2] == ["sh", "-c"] and "File by file" in argv[2]:
                 count = f'n=$((${{n:-0}} + 1)); [ "$n" -lt {cut} ] || kill -9 $$'
-                words = [*words[:2], f'mv() {{ {count}; command mv "$@"; }}\n{words[2]}', *words[3:]]
-            return super().run(words, timeout_s=timeout_s)
+                argv = [*argv[:2], f'mv() {{ {count}; command mv "$@"; }}\n{argv[2]}', *argv[3:]]
+            return super().run(argv, timeout_s=timeout_s)
 
     from contextlib import suppress
 

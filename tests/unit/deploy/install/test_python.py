@@ -14,7 +14,7 @@ from deploy.install import scripts
 from deploy.install.versions import prune, rollback, status
 from deploy.manifest import digest_of
 from deploy.transports.local import LocalTransport
-from deploy.transports.transport import Ran
+from deploy.transports.transport import CommandResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,37 +136,39 @@ class Service(LocalTransport):
     def __init__(self, *, is_root: bool) -> None:
         self.is_root, self.restarts = is_root, 0
 
-    def run(self, words: Any, *, timeout_s: float = 120.0) -> Ran:
-        if words[0] == "systemctl":
+    def run(self, argv: Any, *, timeout_s: float = 120.0) -> CommandResult:
+        if argv[0] == "systemctl":
             self.restarts += 1
-            return Ran(0, b"", "")
-        ran = super().run(words, timeout_s=timeout_s)
-        out = ran.out.replace(b"\nunit=\n", b"\nunit=enabled\n")
+            return CommandResult(0, b"", "")
+        result = super().run(argv, timeout_s=timeout_s)
+        out = result.out.replace(b"\nunit=\n", b"\nunit=enabled\n")
         lines = [
             (b"user=0" if self.is_root else b"user=1000") if line.startswith(b"user=") else line
             for line in out.split(b"\n")
         ]
-        return Ran(ran.status, b"\n".join(lines), ran.err)
+        return CommandResult(result.status, b"\n".join(lines), result.err)
 
 
 def test_a_service_of_an_active_version_takes_another_python_up_at_its_next_start(
     device: Any, old: Path, pythons: Callable[[str], str]
 ) -> None:
-    way = Service(is_root=True)
-    assert device.install(old, way).notes == ()
-    assert way.restarts == 1
-    assert device.install(old, way).notes == ()
-    (note,) = device.install(old, way, python=pythons("other")).notes
+    transport = Service(is_root=True)
+    assert device.install(old, transport).notes == ()
+    assert transport.restarts == 1
+    assert device.install(old, transport).notes == ()
+    (note,) = device.install(old, transport, python=pythons("other")).notes
     assert note.startswith("tiny.service runs it with another Python from its next start on; there: ")
 
 
 def test_a_python_in_a_home_is_named_where_a_service_would_run_it(device: Any, old: Path) -> None:
     class Home(Service):
-        def run(self, words: Any, *, timeout_s: float = 120.0) -> Ran:
-            words = [sys.executable if word == "/home/pi/venv/bin/python3" else word for word in words]
-            ran = super().run(words, timeout_s=timeout_s)
+        def run(self, argv: Any, *, timeout_s: float = 120.0) -> CommandResult:
+            argv = [sys.executable if word == "/home/pi/venv/bin/python3" else word for word in argv]
+            result = super().run(argv, timeout_s=timeout_s)
             found = f"\npython={sys.executable}\n".encode()
-            return Ran(ran.status, ran.out.replace(found, b"\npython=/home/pi/venv/bin/python3\n"), ran.err)
+            return CommandResult(
+                result.status, result.out.replace(found, b"\npython=/home/pi/venv/bin/python3\n"), result.err
+            )
 
     notes = device.install(old, Home(is_root=False)).notes
     assert notes[-1] == (
@@ -178,12 +180,12 @@ def test_a_python_in_a_home_is_named_where_a_service_would_run_it(device: Any, o
 @pytest.mark.parametrize("said", ["perhaps", "changed\nchanged"])
 def test_an_answer_about_it_is_read_strictly(device: Any, old: Path, said: str) -> None:
     class Talking(LocalTransport):
-        def run(self, words: Any, *, timeout_s: float = 120.0) -> Ran:
-            ran = super().run(words, timeout_s=timeout_s)
-            if scripts.RECORD not in "".join(words):
-                return ran
-            assert b"changed" in ran.out
-            return Ran(0, ran.out.replace(b"changed", said.encode()), "")
+        def run(self, argv: Any, *, timeout_s: float = 120.0) -> CommandResult:
+            result = super().run(argv, timeout_s=timeout_s)
+            if scripts.RECORD not in "".join(argv):
+                return result
+            assert b"changed" in result.out
+            return CommandResult(0, result.out.replace(b"changed", said.encode()), "")
 
     with pytest.raises(TransportError, match="its answer has"):
         device.install(old, Talking())

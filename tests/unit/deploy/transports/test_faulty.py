@@ -1,4 +1,4 @@
-"""A way that fails as told: where, how, and each time alike."""
+"""A transport that fails as told: where, how, and each time alike."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def local(tmp_path: Path) -> Path:
 
 
 def copied(fault: Fault, local: Path, tmp_path: Path) -> tuple[Faulty, bytes | None, str]:
-    """Push once; returns the way, what arrived, and the error."""
-    way, there = Faulty(LocalTransport(), fault), tmp_path / "there"
+    """Push once; returns the transport, what arrived, and the error."""
+    transport, there = Faulty(LocalTransport(), fault), tmp_path / "there"
     there.unlink(missing_ok=True)
     try:
-        way.push(local, str(there))
+        transport.push(local, str(there))
         said = ""
     except TransportError as error:
         said = str(error)
-    return way, there.read_bytes() if there.exists() else None, said
+    return transport, there.read_bytes() if there.exists() else None, said
 
 
 def test_without_a_fault_it_counts(local: Path, tmp_path: Path):
-    way, arrived, said = copied(Fault(), local, tmp_path)
-    way.run(["true"])
-    assert (way.count, arrived, said) == (2, CONTENT, "")
-    assert way.done == [f"push {tmp_path}/there", "run true"]
+    transport, arrived, said = copied(Fault(), local, tmp_path)
+    transport.run(["true"])
+    assert (transport.count, arrived, said) == (2, CONTENT, "")
+    assert transport.done == [f"push {tmp_path}/there", "run true"]
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_another_bit_is_the_same_one_each_time(local: Path, tmp_path: Path):
 
 def test_a_command_is_lost_before_or_after_it_took_effect(tmp_path: Path):
     for kind, happens in (("lost", False), ("cut", False), ("lost after", True)):
-        way, made = Faulty(LocalTransport(), Fault(kind)), tmp_path / kind
+        transport, made = Faulty(LocalTransport(), Fault(kind)), tmp_path / kind
         with pytest.raises(TransportError):
-            way.run(["touch", str(made)])
+            transport.run(["touch", str(made)])
         assert made.exists() == happens
 
 
@@ -87,12 +87,12 @@ def test_a_pull_is_damaged_or_lost(local: Path, tmp_path: Path):
 
 def test_the_nth_of_a_sort_fails_once_or_from_then_on(local: Path, tmp_path: Path):
     for lasts, expected in ((False, [True, False, True]), (True, [True, False, False])):
-        way = Faulty(LocalTransport(), Fault("lost", at=2, of="push", lasts=lasts))
+        transport = Faulty(LocalTransport(), Fault("lost", at=2, of="push", lasts=lasts))
         done = []
         for _ in range(3):
-            way.run(["true"])
+            transport.run(["true"])
             try:
-                way.push(local, str(tmp_path / "there"))
+                transport.push(local, str(tmp_path / "there"))
                 done.append(True)
             except TransportError:
                 done.append(False)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def run(program: str, timeout_s: float = 60, **more: object) -> processes.Ran:
+def run(program: str, timeout_s: float = 60, **more: object) -> processes.CommandResult:
     return finish([sys.executable, "-c", program], "device", timeout_s, **more)  # type: ignore[arg-type]
 
 

@@ -72,8 +72,8 @@ def test_host_keys_are_checked_in_every_command_and_the_host_is_never_an_option(
 
 
 def test_the_words_of_a_command_arrive_as_they_are():
-    words = ["echo", "a b", "$(reboot)", "-rf", "it's", ";", ""]
-    assert shlex.split(ADDRESS.command(words)[-1]) == words
+    argv = ["echo", "a b", "$(reboot)", "-rf", "it's", ";", ""]
+    assert shlex.split(ADDRESS.command(argv)[-1]) == argv
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 class TestLocal(Conformance):
     @pytest.fixture
-    def way(self) -> LocalTransport:
+    def transport(self) -> LocalTransport:
         return LocalTransport()
 
     @pytest.fixture
@@ -32,10 +32,10 @@ class TestLocal(Conformance):
 
 class TestSshd(Conformance):
     @pytest.fixture
-    def way(self, ssh_device) -> Iterator[Transport]:
-        way = open_transport(ssh_device.address)
-        yield way
-        way.close()
+    def transport(self, ssh_device) -> Iterator[Transport]:
+        transport = open_transport(ssh_device.address)
+        yield transport
+        transport.close()
 
     @pytest.fixture
     def there(self, tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -53,9 +53,9 @@ class TestSshd(Conformance):
     ],
 )
 def test_an_address_gives_its_way_and_its_way_the_address(text: str, kind: type[Transport]):
-    way = open_transport(text)
-    assert isinstance(way, kind)
-    assert str(way) == text
+    transport = open_transport(text)
+    assert isinstance(transport, kind)
+    assert str(transport) == text
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,10 @@ def address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SshAddress:
 
 
 def test_the_board_is_reached_with_its_own_key_and_host_key(address: SshAddress) -> None:
-    way = open_device("board")
-    assert isinstance(way, SshTransport)
-    assert way.address == address
-    assert str(way) == "board"
+    transport = open_device("board")
+    assert isinstance(transport, SshTransport)
+    assert transport.address == address
+    assert str(transport) == "board"
 
 
 def test_a_file_of_addresses_may_name_the_board(address: SshAddress, tmp_path: Path) -> None:

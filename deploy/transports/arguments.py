@@ -17,16 +17,16 @@ MAX_SHOWN = 300  # characters of what a device says
 MAX_QUOTED = 80
 
 
-def command_line(words: Sequence[str]) -> str:
+def command_line(argv: Sequence[str]) -> str:
     """Return the line of which a POSIX shell makes exactly these words.
 
     Raises:
         TransportError: there are none, or one has a NUL, which nothing carries.
     """
-    if not words or any("\0" in word for word in words):
-        message = f"{list(words)!r} is no command: it needs a word, and none with a NUL in it"
+    if not argv or any("\0" in word for word in argv):
+        message = f"{list(argv)!r} is no command: it needs a word, and none with a NUL in it"
         raise TransportError(message)
-    return shlex.join(words)
+    return shlex.join(argv)
 
 
 def device_path(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Facts about the targets of a data set, gathered in one pass over their file."""
+"""Statistics of the targets of a data set, gathered in one pass over their file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAINTED_SHARE = 0.95
 
 
 @dataclass(frozen=True)
-class Facts:
+class TargetStats:
     """The targets of one output.
 
     Attributes:
@@ -69,7 +69,7 @@ class Facts:
         return self.integral and len(self.distinct) == self.high - self.low + 1
 
 
-def scan(path: Path, *, words: bool = False) -> Facts:
+def scan(path: Path, *, words: bool = False) -> TargetStats:
     """Read the targets once.
 
     Args:
@@ -98,7 +98,7 @@ def scan(path: Path, *, words: bool = False) -> Facts:
     ids = set(values) <= {0, 1, 2, WHITE}  # class ids and a value to be ignored
     grey = integral and low >= 0 and WHITE - _NEAR <= high <= WHITE and len(values) > 2 and not ids
     nearly = grey and low <= _NEAR and near >= _PAINTED_SHARE * count
-    return Facts(shape, integral, low, high, values, soft and integral, soft, words, nearly)
+    return TargetStats(shape, integral, low, high, values, soft and integral, soft, words, nearly)
 
 
 def same(path: Path, other: Path) -> bool:
