@@ -55,7 +55,7 @@ def choose_like(
         msg = "there are no training samples, or the field statistics are empty"
         raise CalibrationError(msg)
     samples = len(traits[0])
-    wanted, uncovered = zip(
+    quotas, uncovered = zip(
         *(
             _covered(np.bincount(trait, minlength=len(shares)), shares / shares.sum(), count)
             for trait, shares in zip(traits, field, strict=True)
@@ -64,7 +64,7 @@ def choose_like(
     )
     weights = np.full(samples, 1 / samples)
     for _ in range(ROUNDS):
-        for trait, shares in zip(traits, wanted, strict=True):
+        for trait, shares in zip(traits, quotas, strict=True):
             there = np.bincount(trait, weights, minlength=len(shares))
             weights *= np.divide(shares, there, out=np.zeros_like(there), where=there > 0)[trait]
             weights /= weights.sum()
@@ -85,17 +85,17 @@ def _covered(
         count: number of samples to choose.
     """
     room = samples / count
-    wanted = np.minimum(shares, room)
-    missing = shares - wanted
-    room -= wanted
+    quotas = np.minimum(shares, room)
+    missing = shares - quotas
+    room -= quotas
     for bin_ in np.flatnonzero(missing):
         for other in np.argsort(np.abs(np.arange(len(shares)) - bin_), kind="stable"):
             moved = min(missing[bin_], room[other])
-            wanted[other] += moved
+            quotas[other] += moved
             room[other] -= moved
             missing[bin_] -= moved
     uncovered = float(np.maximum(shares - samples / count, 0).sum())
-    return (1 - EVEN) * wanted + EVEN * samples / samples.sum(), uncovered
+    return (1 - EVEN) * quotas + EVEN * samples / samples.sum(), uncovered
 
 
 def _draw(

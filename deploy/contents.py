@@ -33,7 +33,7 @@ MAX_BYTES = 4 << 30
 MAX_FOLDER_DEPTH = 16
 # Whole files that are read into memory.
 MAX_TEXT_BYTES = 4 << 20
-MEND = "get the release again from where it was built"
+HINT = "get the release again from where it was built"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
@@ -58,7 +58,7 @@ def list_files(folder: Path) -> list[str]:
         msg = f"{error.filename}: {error.strerror}; name the folder of a release that you may read"
         raise DeployError(msg) from error
     if not found:
-        msg = f"{folder}: an empty folder; {MEND}"
+        msg = f"{folder}: an empty folder; {HINT}"
         raise SignatureError(msg)
     _refuse_collisions(folder, found)
     return sorted(found)
@@ -72,7 +72,7 @@ def _walk(folder: Path, below: str) -> Iterator[str]:
         with os.scandir(folder / path) as entries:
             listed = list(_at_most(entries, folder))
         if not listed and path:
-            msg = f"{folder / path}: an empty folder, which no release has; {MEND}"
+            msg = f"{folder / path}: an empty folder, which no release has; {HINT}"
             raise SignatureError(msg)
         for entry in listed:
             name = f"{path}/{entry.name}".lstrip("/")
@@ -82,12 +82,12 @@ def _walk(folder: Path, below: str) -> Iterator[str]:
                 waiting.append(name)
                 continue
             if not stat.S_ISREG(about.st_mode):
-                msg = f"{folder / name}: {_kind(about.st_mode)}, where a release has plain files only; {MEND}"
+                msg = f"{folder / name}: {_kind(about.st_mode)}, where a release has plain files only; {HINT}"
                 raise SignatureError(msg)
             files, size = files + 1, size + about.st_size
             is_text = name in (MANIFEST, CHECKSUMS, SIGNATURE)
             if files > MAX_FILES or size > MAX_BYTES or (is_text and about.st_size > MAX_TEXT_BYTES):
-                msg = f"{folder / name}: more than a release can hold; {MEND}"
+                msg = f"{folder / name}: more than a release can hold; {HINT}"
                 raise SignatureError(msg)
             yield name
 
@@ -95,7 +95,7 @@ def _walk(folder: Path, below: str) -> Iterator[str]:
 def _at_most(entries: Iterable[os.DirEntry[str]], folder: Path) -> Iterator[os.DirEntry[str]]:
     for count, entry in enumerate(entries):
         if count == MAX_FILES:
-            msg = f"{folder}: more than the {MAX_FILES} files that a release can hold; {MEND}"
+            msg = f"{folder}: more than the {MAX_FILES} files that a release can hold; {HINT}"
             raise SignatureError(msg)
         yield entry
 
@@ -106,7 +106,7 @@ def _kind(mode: int) -> str:
 
 def _refuse_name(folder: Path, name: str) -> None:
     if not name.isprintable() or "\\" in name:
-        msg = f"{folder}: {name!r} is no name of a release's file; {MEND}"
+        msg = f"{folder}: {name!r} is no name of a release's file; {HINT}"
         raise SignatureError(msg)
 
 
@@ -117,7 +117,7 @@ def _refuse_collisions(folder: Path, files: Iterable[str]) -> None:
         for name in (file, *(parent.as_posix() for parent in Path(file).parents)):
             other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
             if other != name:
-                msg = f"{folder}: {name} and {other} differ only by case; {MEND}"
+                msg = f"{folder}: {name} and {other} differ only by case; {HINT}"
                 raise SignatureError(msg)
 
 
@@ -140,7 +140,7 @@ def checksums(folder: Path) -> dict[str, str]:
                 with (folder / name).open("rb") as stream:
                     sums[name] = hashlib.file_digest(stream, "sha256").hexdigest()
             except OSError as error:
-                msg = f"{folder / name}: {error.strerror}; {MEND}"
+                msg = f"{folder / name}: {error.strerror}; {HINT}"
                 raise DeployError(msg) from error
     return sums
 
@@ -161,14 +161,14 @@ def check_sums(folder: Path) -> dict[str, str]:
     """
     actual = checksums(folder)
     if CHECKSUMS not in actual:
-        msg = f"{folder}: no {CHECKSUMS}, which every release has; {MEND}"
+        msg = f"{folder}: no {CHECKSUMS}, which every release has; {HINT}"
         raise SignatureError(msg)
     text = (folder / CHECKSUMS).read_bytes()
     if text != sums_text(actual).encode():
         lines = (_LINE.fullmatch(line) for line in text.decode(errors="replace").splitlines())
         stated = {line[2]: line[1] for line in lines if line}
         compare(folder, {name: actual[name] for name in actual if name != CHECKSUMS}, stated, CHECKSUMS)
-        msg = f"{folder / CHECKSUMS}: not as it was written; {MEND}"
+        msg = f"{folder / CHECKSUMS}: not as it was written; {HINT}"
         raise SignatureError(msg)
     return actual
 
@@ -180,15 +180,15 @@ def compare(folder: Path, actual: Mapping[str, str], stated: Mapping[str, str], 
         SignatureError: they do; names the first, and the checksums last since they follow from the others.
     """
     changed = {name for name in actual.keys() & stated.keys() if actual[name] != stated[name]}
-    troubles = (
+    problems = (
         (sorted(stated.keys() - actual.keys()), f"missing, but {where} names it"),
         (sorted(actual.keys() - stated.keys()), f"a file too many: {where} does not name it"),
         (sorted(changed, key=lambda name: (name == CHECKSUMS, name)), f"its bytes are not those in {where}"),
     )
-    for names, trouble in troubles:
+    for names, problem in problems:
         if names:
             shown = names[0] if names[0].isprintable() else repr(names[0])
-            msg = f"{folder}: {shown}: {trouble}; {MEND}"
+            msg = f"{folder}: {shown}: {problem}; {HINT}"
             raise SignatureError(msg)
 
 
@@ -211,12 +211,12 @@ def check_release(folder: Path, sums: Mapping[str, str]) -> Release:
     release = read_release(folder)
     manifest = release.manifest
     if release.digest != sums.get(MANIFEST):
-        msg = f"{folder}: {MANIFEST} changed while it was read; {MEND}"
+        msg = f"{folder}: {MANIFEST} changed while it was read; {HINT}"
         raise SignatureError(msg)
     listed = {name: sums[name] for name in sums if is_listed(name)}
     compare(folder, listed, manifest.files, MANIFEST)
     if manifest.model not in manifest.files:
-        msg = f"{folder}: {manifest.model}: the model is missing from {MANIFEST}; {MEND}"
+        msg = f"{folder}: {manifest.model}: the model is missing from {MANIFEST}; {HINT}"
         raise SignatureError(msg)
     called = Path(os.path.abspath(folder)).name  # noqa: PTH100 - resolve() would follow links
     if called not in (manifest.full_name, release.digest):

@@ -175,8 +175,8 @@ def read_private(source: Path | str, password: str | None) -> EllipticCurvePriva
         msg = f"{where}: the key is encrypted; put its password into {SIGNING_PASSWORD}"
         raise DeployError(msg) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        trouble = f"not its password in {SIGNING_PASSWORD}" if is_encrypted else f"no private key; {KEYGEN}"
-        msg = f"{where}: {trouble}"
+        problem = f"not its password in {SIGNING_PASSWORD}" if is_encrypted else f"no private key; {KEYGEN}"
+        msg = f"{where}: {problem}"
         raise DeployError(msg) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in CURVES:
         msg = f"{where}: not an ECDSA key of curve P-256, P-384 or P-521; {KEYGEN}"

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, ValidationError
 
 from deploy.contents import (
+    HINT,
     MAX_TEXT_BYTES,
-    MEND,
     SIGNATURE,
     check_expiry,
     check_manifest,
@@ -172,7 +172,7 @@ def _signature_bytes(path: Path) -> bytes:
         with path.open("rb") as stream:
             return stream.read(MAX_TEXT_BYTES + 1)
     except OSError as error:
-        msg = f"{path}: {error.strerror}; {MEND}"
+        msg = f"{path}: {error.strerror}; {HINT}"
         raise DeployError(msg) from error
 
 
@@ -198,7 +198,7 @@ def _read_signature(
         _decoded(envelope.signatures[0].sig)
         return hint, _Statement.model_validate_json(_decoded(envelope.payload))
     except (ValidationError, binascii.Error, ValueError, RecursionError) as error:
-        msg = f"{path}: not a signature of `pipeline release`; {MEND}"
+        msg = f"{path}: not a signature of `pipeline release`; {HINT}"
         raise SignatureError(msg) from error
 
 
@@ -231,7 +231,7 @@ def _ask_library(folder: Path, signature: bytes, key: EllipticCurvePublicKey) ->
         try:
             config.verify(folder, Path(signed))
         except Exception as error:  # whatever it trips over, it has not said that the signature is good
-            msg = f"{folder / SIGNATURE}: the signature is not good for these files and this key; {MEND}"
+            msg = f"{folder / SIGNATURE}: the signature is not good for these files and this key; {HINT}"
             raise SignatureError(msg) from error
 
 

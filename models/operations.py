@@ -132,8 +132,8 @@ def operation_chains(
         raise ModelError(msg) from error
     left = sorted(key for key, value in operation.settings.items() if value not in (None, False))
     if chains is None or left:
-        told = f" with {', '.join(left)}" if left else ""
-        raise ModelError(_refusal(name, kind + told))
+        details = f" with {', '.join(left)}" if left else ""
+        raise ModelError(_refusal(name, kind + details))
     return [Chain(*chain) for chain in chains]
 
 

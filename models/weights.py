@@ -177,10 +177,10 @@ def _walk_hdf5(group: h5py.Group, model: Entry, found: dict[tuple[str, ...], lis
             names = [name for name in names if not is_own_array(name)]
         datasets = iter([group[child.name][name] for name in names])
         leaves = list(child.leaves((child.name,))) if child.is_model else [((child.name,), child)]
-        for wanted in (True, False):
+        for expected in (True, False):
             for place, entry in leaves:
                 owned = found.setdefault(place, [])
-                count = sum(flag is wanted for flag in entry.trainable)
+                count = sum(flag is expected for flag in entry.trainable)
                 owned.extend(dataset for _, dataset in zip(range(count), datasets, strict=False))
         if leaves:
             found[leaves[-1][0]].extend(datasets)  # surplus: reported as a count that is not the expected one

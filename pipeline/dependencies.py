@@ -296,5 +296,5 @@ def _reached(distributions: Iterable[str]) -> dict[str, str]:
         found[key] = facts.version
         for requirement in map(Requirement, facts.requires or ()):
             if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
-                todo += [(requirement.name, wanted) for wanted in ("", *requirement.extras)]
+                todo += [(requirement.name, extra_name) for extra_name in ("", *requirement.extras)]
     return found

@@ -86,7 +86,7 @@ class Monitored:
             if device.drift and device.drift.verdict == "drifted"
         )
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON-like values."""
         items = [asdict(item) | {"verdict": item.verdict} for item in self.drift.items]
         return {

@@ -156,15 +156,15 @@ class Store:
 
     def _lock_private(self, private: Path, waits: Say) -> int:
         """Make a step's private folder, or take over that of a killed build, and lock it."""
-        told = False
+        warned = False
         while True:
             private.mkdir(exist_ok=True)
             try:
                 handle = lock(private, wait=False)
             except BlockingIOError:
-                if not told:
+                if not warned:
                     waits("another build is running this step; waiting for its result")
-                told = True
+                warned = True
                 if (shared := _share(private)) is not None:  # as soon as it is published or given up
                     os.close(shared)
                 continue

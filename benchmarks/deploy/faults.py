@@ -121,7 +121,7 @@ class Bench:
     def forget(self) -> None:
         self.shell('rm -rf "$1" "$1".at-*')
 
-    def trouble(self, scenario: str) -> str:
+    def problem(self, scenario: str) -> str:
         """Say what is wrong with what the device has now; "" where nothing is."""
         state = probe(self.transport, self.new.manifest.name, replace(self.options, python="none"))
         digests = {self.old.digest, self.new.digest}
@@ -206,15 +206,15 @@ def run(
             what = f"{scenario}: {kind} at {at} of {counting.count}{', lasting' if lasts else ''}"
             bench.reset(scenario)
             fail(bench, scenario, kind, at, lasts=lasts)
-            trouble = bench.trouble(scenario)
-            if not trouble:
+            problem = bench.problem(scenario)
+            if not problem:
                 try:
                     install(bench.new, bench.transport, bench.options, lambda _: None)
                 except DeployError as error:
-                    trouble = f"the next deploy fails: {error}"
+                    problem = f"the next deploy fails: {error}"
             counted[scenario, kind] += 1
-            if trouble:
-                broken.append(f"{what}: {trouble}")
+            if problem:
+                broken.append(f"{what}: {problem}")
                 say(broken[-1])
     bench.forget()
     return counted, broken

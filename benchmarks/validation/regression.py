@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def choose_slower(
-    runtime: Runtime, original: ModelUnderTest, folder: Path, wanted: float
+    runtime: Runtime, original: ModelUnderTest, folder: Path, target: float
 ) -> tuple[ModelUnderTest, float]:
     """Return the model with one more layer whose growth is nearest to what is wanted, and its growth."""
     places = [
@@ -87,7 +87,7 @@ def choose_slower(
             ).growth
             for place, under_test in candidates.items()
         }
-    chosen = min(growths, key=lambda place: abs(growths[place] - wanted))
+    chosen = min(growths, key=lambda place: abs(growths[place] - target))
     return candidates[chosen], growths[chosen]
 
 

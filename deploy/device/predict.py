@@ -125,7 +125,7 @@ def runtime(needs: Sequence[dict[str, str]]) -> tuple[str, str]:
             found.append(f"{package} dies of numpy {np.__version__}")
         else:
             return package, version
-    msg = f"{', '.join(found) or 'no runtime for the model'}; {mend(needs)}"
+    msg = f"{', '.join(found) or 'no runtime for the model'}; {how_to_fix(needs)}"
     raise ImportError(msg)
 
 
@@ -135,7 +135,7 @@ def _installed(package: str) -> str:
     return version(package)
 
 
-def mend(needs: Sequence[dict[str, str]]) -> str:
+def how_to_fix(needs: Sequence[dict[str, str]]) -> str:
     """Say what to install, for the Python that runs this."""
     package, least = needs[0]["package"], needs[0]["least"]
     numpy = " 'numpy<2'" if package == "tflite-runtime" else ""
@@ -264,7 +264,7 @@ def check(folder: Path, samples: int | None = None) -> dict[str, Any]:
 def _verified(folder: Path, manifest: dict[str, Any]) -> bytes:
     """Return the model's bytes, after each file that is here was read once and found as it was released."""
     content = b""
-    for name, wanted in {manifest["model"]: None, **manifest["files"]}.items():
+    for name, expected in {manifest["model"]: None, **manifest["files"]}.items():
         path = folder / name
         if ".." in path.parts or Path(name).is_absolute():
             msg = f"manifest.json names {name!r}, which is outside the release"
@@ -272,7 +272,7 @@ def _verified(folder: Path, manifest: dict[str, Any]) -> bytes:
         if name != manifest["model"] and not path.exists():
             continue  # a device has a part of the release
         read = path.read_bytes()
-        if wanted is None or hashlib.sha256(read).hexdigest() != wanted:
+        if expected is None or hashlib.sha256(read).hexdigest() != expected:
             msg = f"{name} is not as it was released: install the release again"
             raise ValueError(msg)
         if name == manifest["model"]:

@@ -96,15 +96,15 @@ def _decode_array(content: bytes, port: dict[str, Any]) -> NDArray[Any]:
     except Exception as error:  # its header is Python, and so are the errors of a wrong one
         msg = f"{port['name']}: not a .npy file"
         raise ValueError(msg) from error
-    wanted = port["shape"][1:]
-    if list(shape) not in (wanted, [1, *wanted]) or dtype.kind not in "biuf" or dtype.itemsize > 8:
-        msg = f"{port['name']}: {dtype} of shape {shape}, the model takes numbers of shape {tuple(wanted)}"
+    expected = port["shape"][1:]
+    if list(shape) not in (expected, [1, *expected]) or dtype.kind not in "biuf" or dtype.itemsize > 8:
+        msg = f"{port['name']}: {dtype} of shape {shape}, the model takes numbers of shape {tuple(expected)}"
         raise ValueError(msg)
     start, count = stream.tell(), math.prod(shape)
     if len(content) - start != count * dtype.itemsize:
         msg = f"{port['name']}: {len(content) - start} bytes where {count * dtype.itemsize} should be"
         raise ValueError(msg)
-    values = np.frombuffer(content, dtype, count, start).reshape(wanted, order="F" if column_major else "C")
+    values = np.frombuffer(content, dtype, count, start).reshape(expected, order="F" if column_major else "C")
     if dtype.kind == "f" and not np.isfinite(values).all():
         msg = f"{port['name']}: not all values are finite"
         raise ValueError(msg)

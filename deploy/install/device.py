@@ -163,14 +163,14 @@ def check_device(
             where the release would be was made by somebody else.
         SignatureError: it has had a newer release, or another one of the same counter.
     """
-    for trouble in (
-        _abi_trouble(state, manifest),
+    for problem in (
+        _abi_problem(state, manifest),
         unwritable(state) or planted(state.release_kind, "where it would be installed"),
-        _folder_trouble(state, size_bytes),
-        _runtime_trouble(state, manifest, options),
+        _folder_problem(state, size_bytes),
+        _runtime_problem(state, manifest, options),
     ):
-        if trouble:
-            msg = f"{transport} cannot take {manifest.full_name}: {trouble}"
+        if problem:
+            msg = f"{transport} cannot take {manifest.full_name}: {problem}"
             raise RefusedError(msg)
     if not options.allow_downgrade:
         _refuse_older(transport, state, manifest, digest)
@@ -211,7 +211,7 @@ def _refuse_older(transport: Transport, state: DeviceState, manifest: Manifest, 
 
 def can_check(state: DeviceState, manifest: Manifest) -> bool:
     """Whether the device's Python can answer the golden vectors."""
-    return not _python_trouble(state, manifest)
+    return not _python_problem(state, manifest)
 
 
 def planted(kind: str, where: str) -> str:
@@ -243,13 +243,13 @@ def require_writable(transport: Transport, state: DeviceState) -> None:
     Raises:
         RefusedError: the user may not write there; says what to do.
     """
-    trouble = unwritable(state)
-    if trouble:
-        msg = f"{transport}: {trouble}"
+    problem = unwritable(state)
+    if problem:
+        msg = f"{transport}: {problem}"
         raise RefusedError(msg)
 
 
-def _abi_trouble(state: DeviceState, manifest: Manifest) -> str:
+def _abi_problem(state: DeviceState, manifest: Manifest) -> str:
     if state.abi:
         if manifest.android_abi in (state.abi, "any"):
             return ""
@@ -262,7 +262,7 @@ def _abi_trouble(state: DeviceState, manifest: Manifest) -> str:
     return f"its programs are for {machine}, the release is for {manifest.machine}; build for its target"
 
 
-def _folder_trouble(state: DeviceState, size_bytes: int) -> str:
+def _folder_problem(state: DeviceState, size_bytes: int) -> str:
     if not state.hashes:
         return "it has no sha256sum to read hashes back with"
     needed = size_bytes + SPARE_BYTES
@@ -272,28 +272,28 @@ def _folder_trouble(state: DeviceState, size_bytes: int) -> str:
     return ""
 
 
-def _runtime_trouble(state: DeviceState, manifest: Manifest, options: Options) -> str:
-    trouble = _python_trouble(state, manifest)
-    if not trouble or options.benchmark or options.without_health_check:
+def _runtime_problem(state: DeviceState, manifest: Manifest, options: Options) -> str:
+    problem = _python_problem(state, manifest)
+    if not problem or options.benchmark or options.without_health_check:
         return ""
     return (
-        f"{trouble}; without one name a benchmark_model there with --benchmark, or go without any proof by "
+        f"{problem}; without one name a benchmark_model there with --benchmark, or go without any proof by "
         "--without-health-check"
     )
 
 
-def _python_trouble(state: DeviceState, manifest: Manifest) -> str:
+def _python_problem(state: DeviceState, manifest: Manifest) -> str:
     packages = state.packages
     if not packages:
         return "it has no Python to check the model with (--python names another)"
     named = f"its Python {packages['python']} ({state.python})"
-    wanted = " or ".join(f"{need.package} >= {need.least}" for need in manifest.runtimes)
+    required = " or ".join(f"{need.package} >= {need.least}" for need in manifest.runtimes)
     found = [need for need in manifest.runtimes if need.package in packages]
     if not found:
-        return f"{named} has no {wanted}"
+        return f"{named} has no {required}"
     if not any(_numbers(packages[need.package]) >= _numbers(need.least) for need in found):
         have = ", ".join(f"{need.package} {packages[need.package]}" for need in found)
-        return f"{named} has {have}, needed is {wanted}"
+        return f"{named} has {have}, needed is {required}"
     return "" if "numpy" in packages else f"{named} has no numpy"
 
 

@@ -101,25 +101,25 @@ def rollback(name: str, transport: Transport, options: Options, on_step: Step) -
     on_step("look at the device")
     state = probe(transport, name, options)
     require_writable(transport, state)
-    trouble = planted(state.previous_kind, "where its previous version was")
-    if trouble:
-        msg = f"{transport}: {trouble}"
+    problem = planted(state.previous_kind, "where its previous version was")
+    if problem:
+        msg = f"{transport}: {problem}"
         raise RefusedError(msg)
     versions, _ = _listed(transport, name, state)
-    wanted = next((one for one in versions if one.is_previous and not one.is_active), None)
-    if wanted is None or state.previous is None:
+    chosen = next((one for one in versions if one.is_previous and not one.is_active), None)
+    if chosen is None or state.previous is None:
         msg = f"{transport} has no previous version of {name} to go back to"
         raise DeployError(msg)
     there = place(state, name)
     with Lock(transport, there, state, break_lock=options.break_lock) as lock:
         manifest = _manifest_of(transport, f"{there}/releases/{state.previous}", name)
         proof = Proof(transport, manifest, options, state)
-        notes = proof.require(f"{there}/releases/{state.previous}", wanted.digest, None, on_step)
-        proof.record(lock, wanted.digest)
+        notes = proof.require(f"{there}/releases/{state.previous}", chosen.digest, None, on_step)
+        proof.record(lock, chosen.digest)
         notes += switch(lock, state, state.previous, proof, on_step)
         remember(lock)
     before = state.active and digest_in(state.active)
-    return Installed(name, wanted.digest, before, before, is_new=True, notes=notes)
+    return Installed(name, chosen.digest, before, before, is_new=True, notes=notes)
 
 
 def prune(name: str, transport: Transport, options: Options, keep: int = MIN_KEPT) -> tuple[str, ...]:
@@ -154,10 +154,10 @@ def _listed(transport: Transport, name: str, state: DeviceState) -> tuple[tuple[
     folders: set[str] = set()
     text = script(transport, scripts.LIST, place(state, name))
     for line in text.split("\n") if text else []:
-        told = _STATISTICS.fullmatch(line)
+        match = _STATISTICS.fullmatch(line)
         read = _VERSION.fullmatch(line)
-        if told is not None and age is None:
-            age = float(told[1])
+        if match is not None and age is None:
+            age = float(match[1])
             continue
         if read is None or read[1] in folders:
             raise unexpected(transport, line, "a version and its manifest")

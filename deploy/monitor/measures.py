@@ -207,10 +207,10 @@ def quantile_of(counts: Sequence[int], quantile: float, lowest: float, step: flo
 def _place(counts: Sequence[int], share: float) -> float:
     """Where a quantile lies, in bins."""
     cumulated = np.cumsum(np.asarray(counts, np.float64))
-    wanted = share * cumulated[-1]
-    bin_ = min(int(np.searchsorted(cumulated, wanted)), len(counts) - 1)
+    target = share * cumulated[-1]
+    bin_ = min(int(np.searchsorted(cumulated, target)), len(counts) - 1)
     inside = counts[bin_] or 1
-    return bin_ + float(np.clip(1 - (cumulated[bin_] - wanted) / inside, 0, 1))
+    return bin_ + float(np.clip(1 - (cumulated[bin_] - target) / inside, 0, 1))
 
 
 def _needed(rate: float, before: int) -> int | None:

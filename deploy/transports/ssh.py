@@ -285,20 +285,20 @@ def parse_address(text: str) -> SshAddress:
     Raises:
         AddressError: it is none, or a part of it could be taken for an option.
     """
-    wanted = "write it as ssh://user@host or ssh://user@host:port"
+    hint = "write it as ssh://user@host or ssh://user@host:port"
     try:
         parts = urlsplit(text)
         host, user, port = parts.hostname or "", parts.username, parts.port
     except ValueError as error:
-        message = f"{text!r} is no address of a device: {error}; {wanted}"
+        message = f"{text!r} is no address of a device: {error}; {hint}"
         raise AddressError(message) from error
     whole = parts.scheme == "ssh" and not parts.query and not parts.fragment and parts.password is None
     if not whole or not (parts.path in ("", "/") or PYTHON.fullmatch(parts.path)):
-        message = f"{text!r} is no address of a device; {wanted}"
+        message = f"{text!r} is no address of a device; {hint}"
         raise AddressError(message)
     for name, value, pattern in (("host", host, HOST), ("user", user or "root", NAME)):
         if not pattern.fullmatch(value):
-            message = f"{value!r} is no {name} name in {text!r}; {wanted}"
+            message = f"{value!r} is no {name} name in {text!r}; {hint}"
             raise AddressError(message)
     return SshAddress(host, user, port, python=parts.path.rstrip("/") or "python3")
 

@@ -71,13 +71,13 @@ def parts_of_arrays(
     )
     test = _find_part(by_name, TEST_NAMES, inputs, outputs, where)
     if train is None:
-        wanted = "x_train, y_train, x_test, y_test, or x and y to have them split"
+        expected = "x_train, y_train, x_test, y_test, or x and y to have them split"
         if len(inputs) > 1 or len(outputs) > 1:
             several = [*(port.name for port in inputs), *(port.name for port in outputs)]
-            wanted = (
+            expected = (
                 f"after the model's inputs and outputs {several}, with _train or _test behind, or nothing"
             )
-        msg = f"{where}: arrays {sorted(arrays)}; name them {wanted}"
+        msg = f"{where}: arrays {sorted(arrays)}; name them {expected}"
         raise DataError(msg)
     names = next((by_name[key] for key in _CLASS_NAMES if key in by_name), None)
     parts = parts_of_rows(train, test, where, () if names is None else _text(names))

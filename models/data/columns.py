@@ -135,12 +135,12 @@ def choose_columns(
     return Columns(table.names, groups, _by_output(table, target), finding)
 
 
-def _find(table: _Table, wanted: tuple[str, ...]) -> list[int]:
-    missing = [name for name in wanted if name not in table.names]
+def _find(table: _Table, required: tuple[str, ...]) -> list[int]:
+    missing = [name for name in required if name not in table.names]
     if missing:
         msg = f"no column {missing[0]!r}; there are {', '.join(table.names[:20])}"
         raise table.fail(msg)
-    return [table.names.index(name) for name in wanted]
+    return [table.names.index(name) for name in required]
 
 
 def _match_inputs(table: _Table, free: list[int], *, ordered: bool) -> tuple[tuple[int, ...], ...] | None:

@@ -89,8 +89,8 @@ def read_series(path: Path, inputs: Sequence[Port]) -> Parts:
     notes = []
     length = None
     if shortest != longest:
-        wanted = inputs[0].shape[0] if inputs[0].shape else None
-        length = longest if wanted is None else wanted
+        expected = inputs[0].shape[0] if inputs[0].shape else None
+        length = longest if expected is None else expected
         if longest > length:
             msg = f"{path}: series of up to {longest} steps, the model takes {length}; cut them"
             raise DataError(msg)

@@ -48,11 +48,11 @@ def make_split(strata: Indices, digests: Digests, test_fraction: float, seed: in
     labels = strata[first]
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        wanted = min(max(round(test_fraction * len(members)), 1), len(members) - 1)
-        chosen[rng.permutation(members)[:wanted]] = True
+        test_size = min(max(round(test_fraction * len(members)), 1), len(members) - 1)
+        chosen[rng.permutation(members)[:test_size]] = True
     if not chosen.any():  # every stratum has one member
-        wanted = min(max(round(test_fraction * len(first)), 1), len(first) - 1)
-        chosen[rng.permutation(len(first))[:wanted]] = True
+        test_size = min(max(round(test_fraction * len(first)), 1), len(first) - 1)
+        chosen[rng.permutation(len(first))[:test_size]] = True
     test = chosen[group]
     if test.all() or not test.any():
         msg = f"{len(first)} different samples cannot be split into training and test; give more"

@@ -232,7 +232,7 @@ def fit(rows: Array, shape: tuple[int | None, ...], *, reshape: bool, name: str)
 def matches(shape: tuple[int, ...], port: tuple[int | None, ...]) -> bool:
     """Tell whether a sample of this shape is one that the port takes."""
     return len(shape) == len(port) and all(
-        wanted in (None, got) for got, wanted in zip(shape, port, strict=True)
+        expected in (None, got) for got, expected in zip(shape, port, strict=True)
     )
 
 

@@ -52,12 +52,12 @@ class Edit:
         self.layers[name] = replace(layer, name=name)
         return self._append(Call(name, inputs, result))
 
-    def fresh(self, wanted: str) -> str:
-        """Return ``wanted``, or what comes nearest to it, as a name that neither graph has."""
-        name, count = wanted, 0
+    def fresh(self, preferred: str) -> str:
+        """Return ``preferred``, or what comes nearest to it, as a name that neither graph has."""
+        name, count = preferred, 0
         while name in self.layers or name in self.graph.layers:
             count += 1
-            name = f"{wanted}_{count}"
+            name = f"{preferred}_{count}"
         return name
 
     def again(self, name: str, *inputs: int, result: int = 0) -> int:

@@ -53,10 +53,10 @@ def is_recurrent(layer: Layer) -> bool:
 
 
 def _unrolled(layer: Layer) -> Layer:
-    wanted: dict[str, Any] = {"unroll": True}
+    settings: dict[str, Any] = {"unroll": True}
     if layer.kind != "SimpleRNN":
-        wanted["implementation"] = 1
-    return replace(layer, config=layer.config | wanted)
+        settings["implementation"] = 1
+    return replace(layer, config=layer.config | settings)
 
 
 def _both_directions(

@@ -54,9 +54,9 @@ class _Lift:
         is_lifted = any(tensor in self.lifted_form for tensor in inputs)
         new = None
         if ranks == {3}:
-            wanted = is_lifted or LAYERS[layer.kind].scales  # those need a convolution, if only of themselves
-            wanted_alone = is_lifted or layer.kind not in _COVERED_AS_THEY_ARE
-            new = (_two_dimensional(layer) if wanted_alone else None) or (_carried(layer) if wanted else None)
+            needed = is_lifted or LAYERS[layer.kind].scales  # those need a convolution, if only of themselves
+            needed_alone = is_lifted or layer.kind not in _COVERED_AS_THEY_ARE
+            new = (_two_dimensional(layer) if needed_alone else None) or (_carried(layer) if needed else None)
         if new is None:
             sources = tuple(self.flat(tensor) for tensor in inputs)
             self.flat_form[index] = self._call(layer, sources, "flat", call.result)

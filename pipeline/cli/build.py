@@ -244,7 +244,7 @@ def _show(built: Built, as_json: bool) -> None:
         result = {
             "release": str(built.folder),
             "reproducible_digest": built.reproducible_digest,
-            "report": built.report.plain(),
+            "report": built.report.to_dict(),
         }
         click.echo(json.dumps(result))
         return

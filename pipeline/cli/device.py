@@ -81,8 +81,8 @@ def provision_devices(names: tuple[str, ...]) -> None:
     from pipeline.targets import get_device
 
     devices = [get_device(name) for name in names if name != BOARD]
-    wanted = [found.arch for found in devices if not found.is_host] if names else [ARM64]
-    for arch in dict.fromkeys(wanted):
+    archs = [found.arch for found in devices if not found.is_host] if names else [ARM64]
+    for arch in dict.fromkeys(archs):
         click.echo(provision(arch).folder)
     if BOARD in names:
         click.echo(provision_image().folder)

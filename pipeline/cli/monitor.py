@@ -74,7 +74,7 @@ def monitor(
     for _, problem in found.problems:
         click.echo(harmless(" ".join(problem.split())), err=True)
     if as_json:
-        click.echo(json.dumps(found.plain()))
+        click.echo(json.dumps(found.to_dict()))
     else:
         _show(found)
     if found.drifted:

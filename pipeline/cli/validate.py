@@ -142,7 +142,7 @@ def _given(gates: tuple[str, ...], scale: float | None, offset: float, **flags: 
 
 def _show(report: Report, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(report.plain()))
+        click.echo(json.dumps(report.to_dict()))
         return
     from pipeline.report.text import details, summary
     from pipeline.terminal import print_parts

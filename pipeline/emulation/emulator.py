@@ -56,14 +56,14 @@ class Emulator:
         """Both of its bundles."""
         return self.tools, self.root
 
-    def command(self, device: Device, marks: str) -> tuple[str, ...]:
+    def command(self, device: Device, markers: str) -> tuple[str, ...]:
         """Return what to put before a Python script's path to run it on ``device``.
 
         Args:
-            marks: the file, in the guest's folder, that the instruction counts are appended to.
+            markers: the file, in the guest's folder, that the instruction counts are appended to.
         """
         folder = str(self.tools.folder).replace(",", ",,")
-        plugins = (f"icount.so,out={marks}", *(f"{name}.so" for name in self.sysroot.plugins))
+        plugins = (f"icount.so,out={markers}", *(f"{name}.so" for name in self.sysroot.plugins))
         return (
             *self.tools.tool(f"usr/bin/{self.sysroot.qemu}"),
             *(word for plugin in plugins for word in ("-plugin", f"{folder}/{plugin}")),

@@ -227,12 +227,12 @@ def _computed(model: TfliteModel, operators: Sequence[Operator]) -> list[int]:
 def _left_over(model: TfliteModel, operators: Sequence[Operator]) -> list[int]:
     """What the operators compute that others read, or that is the model's output; all of it if none is."""
     inside = {operator.index for operator in operators}
-    wanted = set(model.subgraphs[0].outputs)
+    needed = set(model.subgraphs[0].outputs)
     for operator in model.operators:
         if operator.index not in inside:
-            wanted.update(operator.inputs)
+            needed.update(operator.inputs)
     computed = [index for operator in operators for index in operator.outputs]
-    return [index for index in computed if index in wanted] or computed
+    return [index for index in computed if index in needed] or computed
 
 
 def _with_buffer(tensor: Any, whole: Any, part: Any) -> Any:

@@ -156,6 +156,6 @@ def options_table(operator: str) -> str:
     """
     if operator in _SHARED_OPTIONS:
         return _SHARED_OPTIONS[operator]
-    wanted = operator.replace("_", "").lower() + "options"
+    expected = operator.replace("_", "").lower() + "options"
     tables = (*names("BuiltinOptions").values(), *names("BuiltinOptions2").values())
-    return next((table for table in tables if table.lower() == wanted), "")
+    return next((table for table in tables if table.lower() == expected), "")

@@ -48,8 +48,8 @@ def add_metadata_entry(content: bytes, name: str, data: bytes) -> bytes:
         for entry, table in zip(old.elements(_METADATA), root["Metadata"], strict=True)
         if table["Name"] != name
     ]
-    front = _front(old, root["Version"], kept, name.encode(), data)
-    return front + content[: reader.end]
+    head = _front(old, root["Version"], kept, name.encode(), data)
+    return head + content[: reader.end]
 
 
 class _Old:
@@ -141,17 +141,17 @@ def _front(old: _Old, version: int, kept: list[int], name: bytes, data: bytes) -
     data_at = at.take(4 + len(data), BUFFER_ALIGNMENT, 4)
     size = at.take(0, ALIGNMENT)
 
-    front = _Front(size)
-    front.put(0, model)
-    front.bytes[4:8] = IDENTIFIER
+    head = _Front(size)
+    head.put(0, model)
+    head.bytes[4:8] = IDENTIFIER
     targets = {slot: size + old.target(slot) for slot in old.fields if slot != _VERSION}
-    front.put_table(
+    head.put_table(
         model, _MODEL_SLOTS, {_VERSION: version}, targets | {_BUFFERS: buffer_list, _METADATA: entry_list}
     )
-    front.put_table(entry, _METADATA_SLOTS, {_BUFFER: len(buffers)}, {_NAME: text})
-    front.put_table(buffer, _BUFFER_SLOTS, {}, {_DATA: data_at})
-    front.put_bytes(text, name)
-    front.put_bytes(data_at, data)
-    front.put_vector(buffer_list, [*(size + target for target in buffers), buffer])
-    front.put_vector(entry_list, [*(size + target for target in kept), entry])
-    return bytes(front.bytes)
+    head.put_table(entry, _METADATA_SLOTS, {_BUFFER: len(buffers)}, {_NAME: text})
+    head.put_table(buffer, _BUFFER_SLOTS, {}, {_DATA: data_at})
+    head.put_bytes(text, name)
+    head.put_bytes(data_at, data)
+    head.put_vector(buffer_list, [*(size + target for target in buffers), buffer])
+    head.put_vector(entry_list, [*(size + target for target in kept), entry])
+    return bytes(head.bytes)

@@ -193,15 +193,15 @@ def _attempts(model: ModelArtifact, config: ConvertConfig) -> Iterator[Attempt]:
     trained = isinstance(model, QatModel) and any(
         layer.quantization == "quantization-aware" for layer in model.layers
     )
-    for wanted in config.formats:
-        yield Attempt(wanted)
-        known = wanted == "int8" and any(layer.without_int8 for layer in model.layers)
-        if trained and not known and wanted.startswith("int8"):
-            yield Attempt(wanted, after_training=True)
+    for requested in config.formats:
+        yield Attempt(requested)
+        known = requested == "int8" and any(layer.without_int8 for layer in model.layers)
+        if trained and not known and requested.startswith("int8"):
+            yield Attempt(requested, after_training=True)
 
 
 def _listed(reasons: dict[Attempt, str]) -> str:
-    return "; ".join(f"{wanted}: {problem}" for wanted, problem in reasons.items())
+    return "; ".join(f"{requested}: {problem}" for requested, problem in reasons.items())
 
 
 def _sparsity(flat: TfliteModel, model: ModelArtifact) -> float:
@@ -220,32 +220,32 @@ def _sparsity(flat: TfliteModel, model: ModelArtifact) -> float:
 
 
 def _try(
-    wanted: Attempt, model: ModelArtifact, samples: Samples, written: Path, config: ConvertConfig
+    requested: Attempt, model: ModelArtifact, samples: Samples, written: Path, config: ConvertConfig
 ) -> tuple[str, bool]:
     """Convert and run: what went wrong or "", and whether both runtimes run it."""
     without_int8 = [f"layer {each.name!r}: {each.without_int8}" for each in model.layers if each.without_int8]
-    if wanted.format == "int8" and without_int8:
+    if requested.format == "int8" and without_int8:
         return _listing(without_int8), False
     answers = written.with_suffix(".npz")
     tried = samples.take(slice(0, TRIED_SAMPLES))
     try:
         sandbox.run(
-            STAGE, write_model, model, samples, *wanted, config.backend, tried, answers, written,
+            STAGE, write_model, model, samples, *requested, config.backend, tried, answers, written,
             timeout_s=config.timeout_s,
         )  # fmt: skip
         flat = read_tflite(written)
-        if wanted.format == "int8" and (problem := _not_integer(flat, model)):
+        if requested.format == "int8" and (problem := _not_integer(flat, model)):
             return problem, False
         with np.load(answers) as stored:
             expected = [stored[name] for name in sorted(stored.files)]
         if problem := _diverged(expected, _answers(written, tried, "litert")):
             return problem, False
     except StageTimeoutError as error:
-        hint = f"raise [convert] timeout_s, or leave {wanted.format!r} out of [convert] formats"
-        raise StageTimeoutError(STAGE, f"{wanted}: {error.cause}", hint) from error
+        hint = f"raise [convert] timeout_s, or leave {requested.format!r} out of [convert] formats"
+        raise StageTimeoutError(STAGE, f"{requested}: {error.cause}", hint) from error
     except StageKilledError as error:
         hint = "free memory, then build again; a format is not given up for that"
-        raise StageKilledError(STAGE, f"{wanted}: {error.cause}", hint) from error
+        raise StageKilledError(STAGE, f"{requested}: {error.cause}", hint) from error
     except StageError as error:
         return _PLACE.sub("", error.cause), False
     except PipelineError as error:
@@ -275,10 +275,10 @@ def _diverged(expected: list[NDArray[Any]], found: list[NDArray[Any]]) -> str:
 
     TFLite's int8 kernels for stacked recurrent layers, for one, run and return something else.
     """
-    for wanted, got in zip(expected, found, strict=True):
+    for requested, got in zip(expected, found, strict=True):
         if not np.isfinite(got).all():
             return "it returns numbers that are not finite"
-        if np.ptp(wanted) > 0 and (likeness := _correlation(wanted, got)) < MIN_CORRELATION:
+        if np.ptp(requested) > 0 and (likeness := _correlation(requested, got)) < MIN_CORRELATION:
             return f"its answers are not the Keras model's (correlation {likeness:.2f})"
     return ""
 

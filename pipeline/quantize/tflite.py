@@ -36,7 +36,7 @@ def write_float32(model: PreparedModel, written: Path) -> None:
 def write_model(
     model: ModelArtifact,
     samples: Samples,
-    wanted: Format,
+    requested: Format,
     after_training: bool,
     backend: str,
     tried: Samples,
@@ -48,7 +48,7 @@ def write_model(
     Args:
         model: a Keras model, with or without fake quantization, or an opaque one.
         samples: the representative data set.
-        wanted: the format.
+        requested: the format.
         after_training: whether to leave out the fake quantization that was trained.
         backend: of ``BACKENDS``.
         tried: samples to answer with Keras, for a comparison with the file.
@@ -60,7 +60,7 @@ def write_model(
     start_tensorflow(0)
     tf = tensorflow()
     if isinstance(model, KerasModel):
-        infer, specs, keeper = _keras_function(tf, _opened(model, wanted, after_training))
+        infer, specs, keeper = _keras_function(tf, _opened(model, requested, after_training))
     else:
         infer, specs, keeper = _saved_function(tf, model)
     concrete = tf.function(infer).get_concrete_function(*specs)
@@ -72,7 +72,7 @@ def write_model(
             for i, of in enumerate(zip(*found, strict=True))
         },
     )
-    written.write_bytes(_named(BACKENDS[backend](concrete, keeper, wanted, samples), model))
+    written.write_bytes(_named(BACKENDS[backend](concrete, keeper, requested, samples), model))
 
 
 def _named(content: bytes, model: ModelArtifact) -> bytes:
@@ -81,12 +81,12 @@ def _named(content: bytes, model: ModelArtifact) -> bytes:
     return normalize(content, inputs, outputs)
 
 
-def _opened(model: KerasModel, wanted: Format, after_training: bool) -> Any:
+def _opened(model: KerasModel, requested: Format, after_training: bool) -> Any:
     from pipeline.quantize.qat import open_qat_model
     from pipeline.training.keras_io import open_model
 
     # Fake quantization in a float file would round without saving anything.
-    is_float = wanted in {"float16", "float32"}
+    is_float = requested in {"float16", "float32"}
     if isinstance(model, QatModel) and not (after_training or is_float):
         return open_qat_model(model)
     return open_model(model.model)

@@ -74,10 +74,10 @@ def _changed(old: Manifest, version: str | None, counter: int | None, expires: d
     if expires is not None and expires < datetime.now(UTC).date():
         msg = f"--expires {expires} is in the past; give a future date"
         raise ConfigError(msg)
-    wanted = old.version if version is None else version
-    name = release_name(old.name, wanted, old.target)
+    new_version = old.version if version is None else version
+    name = release_name(old.name, new_version, old.target)
     changes = {
-        "version": wanted,
+        "version": new_version,
         "expires": expires or old.expires,
         "created": created_at() or old.created,
         "model": _renamed(old.model, old.full_name, name),

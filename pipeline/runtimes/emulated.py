@@ -9,7 +9,7 @@ from pipeline.emulation.emulator import find_emulator
 from pipeline.emulation.sysroots import get_sysroot
 from pipeline.runtimes.capabilities import PACKAGES, SLOW_SILENCE_S, Capabilities
 from pipeline.runtimes.machine import Machine, read_machine
-from pipeline.runtimes.worker_host import MARKS, WORKER, LocalHost
+from pipeline.runtimes.worker_host import MARKERS, WORKER, LocalHost
 from pipeline.targets import Device, Package, load_devices
 
 NO_XNNPACK = "armv7l"
@@ -61,5 +61,5 @@ class EmulatedRuntime:
 
     def launch(self) -> LocalHost:
         emulator = find_emulator(self.device.arch)
-        command = [*emulator.command(self.device, MARKS), WORKER.name, self.package]
+        command = [*emulator.command(self.device, MARKERS), WORKER.name, self.package]
         return LocalHost(command, emulator.sysroot.environment())

@@ -34,7 +34,7 @@ from pipeline.runtimes.messages import (
     read_timing,
     settle_counts,
 )
-from pipeline.runtimes.worker_host import LOG, MARKS, MODEL
+from pipeline.runtimes.worker_host import LOG, MARKERS, MODEL
 
 if TYPE_CHECKING:
     import signal
@@ -211,10 +211,10 @@ class Session:
             stage = "count instructions"
             cause = f"{self.runtime.title} with {self._threads} threads cannot count"
             raise StageError(stage, cause, "use an emulated device and one thread")
-        marks = self._host.folder / MARKS
-        marks.write_bytes(b"")
+        markers = self._host.folder / MARKERS
+        markers.write_bytes(b"")
         self._ask("mark", inputs=self._written(inputs), runs=runs, warmup_runs=warmup_runs)
-        lines = marks.read_text(encoding="ascii").splitlines()
+        lines = markers.read_text(encoding="ascii").splitlines()
         return settle_counts([json.loads(line) for line in lines])
 
     def _written(self, inputs: Sequence[NDArray[Any]]) -> list[str]:

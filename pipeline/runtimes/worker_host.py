@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 WORKER = Path(__file__).with_name("worker.py")
 MODEL = "model.tflite"
-MARKS = "marks.jsonl"
+MARKERS = "marks.jsonl"
 LOG = "log"
 QUIET = "silence its login scripts"
 

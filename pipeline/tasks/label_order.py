@@ -101,8 +101,8 @@ def is_beyond_luck(
     error = float(np.sqrt(variances[seen].sum())) / seen.sum()
     if right[seen].mean() - 2 * error >= classes**-0.5 + BY_LUCK:
         return True
-    told = (shares.argmax(axis=1) == order) & (shares[:, order].argmax(axis=0) == places)
-    return works and bool(told[seen & (order != places)].all())
+    identified = (shares.argmax(axis=1) == order) & (shares[:, order].argmax(axis=0) == places)
+    return works and bool(identified[seen & (order != places)].all())
 
 
 def has_columns(task: Task) -> bool:

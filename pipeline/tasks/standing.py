@@ -145,9 +145,9 @@ def of_labels(
     if target is None:
         return None
     found, labels = compared(each_label, outputs, target, from_logits)
-    told = (labels.min(axis=0) == 0) & (labels.max(axis=0) == 1)
-    found, labels = found[:, told], labels[:, told]
-    if len(labels) < 2 or not told.any():
+    varied = (labels.min(axis=0) == 0) & (labels.max(axis=0) == 1)
+    found, labels = found[:, varied], labels[:, varied]
+    if len(labels) < 2 or not varied.any():
         return None
     shares = labels.mean(axis=0)
     constant, likely = (shares > 0.5).astype(np.int64), float(np.maximum(shares, 1 - shares).mean())
@@ -231,13 +231,13 @@ def of_numbers(
     each = [_gain(gains[:, channel]) for channel in range(gains.shape[1])]
     middle = (float(np.median([share for share, _ in each])), float(np.median([low for _, low in each])))
     hint = ""
-    found, wanted = outputs.ravel(), np.asarray(target, np.float64).ravel()
+    found, expected = outputs.ravel(), np.asarray(target, np.float64).ravel()
     if _standing([middle]) == "at chance" and found.std() > 0:
-        together = float(np.corrcoef(found, wanted)[0, 1])
+        together = float(np.corrcoef(found, expected)[0, 1])
         if abs(together) > 0.5:
             hint = (
                 f"its outputs ({found.min():.4g} to {found.max():.4g}) follow the targets "
-                f"({wanted.min():.4g} to {wanted.max():.4g}) with a correlation of {together:.2f}: "
+                f"({expected.min():.4g} to {expected.max():.4g}) with a correlation of {together:.2f}: "
                 "are the targets in another unit?"
             )
     of = "the mean" if gains.shape[1] == 1 else "the mean, median over the channels"
@@ -249,19 +249,19 @@ def _channel_gains(outputs: NDArray[Any], target: NDArray[Any]) -> Floats:
     """By how much each sample raises the R2 of each channel of the last axis: their mean is R2."""
     channels = outputs.shape[-1] if outputs.ndim > 1 else 1
     found = outputs.reshape(len(outputs), -1, channels).astype(np.float64)
-    wanted = np.asarray(target, np.float64).reshape(found.shape)
-    spread = wanted - wanted.mean(axis=(0, 1))
+    expected = np.asarray(target, np.float64).reshape(found.shape)
+    spread = expected - expected.mean(axis=(0, 1))
     variance = (spread**2).mean(axis=(0, 1))
     there = variance > 1e-12
-    gains: Floats = (spread**2 - (found - wanted) ** 2).mean(axis=1)[:, there] / variance[there]
+    gains: Floats = (spread**2 - (found - expected) ** 2).mean(axis=1)[:, there] / variance[there]
     return gains
 
 
-def _explained(found: NDArray[Any], wanted: NDArray[Any]) -> Floats:
+def _explained(found: NDArray[Any], expected: NDArray[Any]) -> Floats:
     """By how much each sample raises the explained share of the variance: their mean is that share."""
-    found, wanted = (values.reshape(len(values), -1).astype(np.float64) for values in (found, wanted))
-    spread = (wanted - wanted.mean()) ** 2
-    gains: Floats = (spread - (found - wanted) ** 2).mean(axis=1) / max(float(spread.mean()), 1e-12)
+    found, expected = (values.reshape(len(values), -1).astype(np.float64) for values in (found, expected))
+    spread = (expected - expected.mean()) ** 2
+    gains: Floats = (spread - (found - expected) ** 2).mean(axis=1) / max(float(spread.mean()), 1e-12)
     return gains
 
 

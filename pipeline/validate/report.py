@@ -181,14 +181,14 @@ class Report:
         """Whether there are gates and none failed."""
         return bool(self.verdicts) and not self.failed_gates
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The report as JSON-like values, as docs/reference/report.schema.json describes them."""
         values: dict[str, Any] = TypeAdapter(Report).dump_python(self, mode="json")
         return {"schema_version": SCHEMA_VERSION, "passed": self.passed} | values
 
 
 def write_report(report: Report, path: Path) -> None:
-    path.write_text(json.dumps(report.plain(), indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
 
 
 def read_report(path: Path) -> Report:

@@ -202,5 +202,5 @@ def _sizes(inferences: int, minutes: float, blocks: list[SoakBlock]) -> Iterator
     while (left := over - time.monotonic()) > 0:
         # Blocks of a four-hundredth of the time: a fresh interpreter takes no more than the other half.
         latency_s = blocks[-1].cpu_us / 1e6
-        wanted_s = min(left, minutes * 60 / (8 * BLOCKS))
-        yield max(size, int(wanted_s / max(latency_s, 1e-7)))
+        target_s = min(left, minutes * 60 / (8 * BLOCKS))
+        yield max(size, int(target_s / max(latency_s, 1e-7)))

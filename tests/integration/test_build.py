@@ -86,7 +86,7 @@ def test_report_json_is_the_report_that_was_printed(default):
 
     assert written == default.result["report"]
     assert written["passed"]
-    assert read_report(default.release / "report.json").plain() == written
+    assert read_report(default.release / "report.json").to_dict() == written
     assert written["name"] == NAME
     assert {device["device"] for device in written["devices"]} == {"rpi4", "rpi5"}
     assert all(device["kind"] in ("emulated", "native") for device in written["devices"])

@@ -1,4 +1,4 @@
-"""Converters behind one function: ``convert(function, keeper, wanted, samples) -> bytes of a .tflite``."""
+"""Converters behind one function: ``convert(function, keeper, requested, samples) -> bytes of a .tflite``."""
 
 from pipeline.quantize.backends import tflite_converter
 

@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from pipeline.samples import Samples
 
 
-def convert(function: Any, keeper: Any, wanted: Format, samples: Samples | None) -> bytes:
+def convert(function: Any, keeper: Any, requested: Format, samples: Samples | None) -> bytes:
     """Convert a concrete function to the bytes of a .tflite file.
 
     Args:
         function: takes and returns tensors with a batch of 1, its inputs named ``input_0`` and so on.
         keeper: keeps the function's variables alive.
-        wanted: the format.
+        requested: the format.
         samples: the representative data set, for the formats of int8.
     """
     tf = tensorflow()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], keeper)
-    if wanted != "float32":
+    if requested != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if wanted == "float16":
+    if requested == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    elif wanted != "float32" and samples is not None:
+    elif requested != "float32" and samples is not None:
         converter.representative_dataset = lambda: _representative(samples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        if wanted == "int8":
+        if requested == "int8":
             converter.inference_input_type = tf.int8
             converter.inference_output_type = tf.int8
         else:

@@ -198,8 +198,8 @@ def saturate(images: Images, level: tuple[float, ...], lengths: float, rng: np.r
     """Scale the saturation of HSV; what is grey stays grey."""
     value = images.max(axis=3, keepdims=True)
     saturation = 1 - images.min(axis=3, keepdims=True) / np.maximum(value, 1e-6)
-    wanted = np.clip(saturation * level[0] + level[1], 0, 1)
-    factor = np.where(saturation > 1e-3, wanted / np.maximum(saturation, 1e-3), 1)
+    target = np.clip(saturation * level[0] + level[1], 0, 1)
+    factor = np.where(saturation > 1e-3, target / np.maximum(saturation, 1e-3), 1)
     return np.asarray(value - (value - images) * factor, np.float32)
 
 

@@ -76,9 +76,9 @@ def compatibility(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """The oldest runtime that is named has every operator of the file, in its version."""
     if not allowed.min_runtime:
         return ()
-    trouble = needs_newer(report.compatibility, allowed.min_runtime)
-    got = trouble or "every operator is there"
-    outcome: Outcome = "failed" if trouble else "passed"
+    missing = needs_newer(report.compatibility, allowed.min_runtime)
+    got = missing or "every operator is there"
+    outcome: Outcome = "failed" if missing else "passed"
     return (
         Verdict(gate="compatibility", outcome=outcome, got=got, allowed=f"runs on {allowed.min_runtime}"),
     )
@@ -89,16 +89,16 @@ def cross_runtime(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     ours, margin = report.runtimes[0], allowed.accuracy_drop_points
     verdicts = []
     for found in report.runtimes:
-        trouble = found.problem
+        cause = found.problem
         if found.value is not None and ours.value is not None and found.value <= ours.value - margin:
-            trouble = f"{found.metric} {found.value:.2f} instead of {ours.value:.2f}"
-        if trouble:
+            cause = f"{found.metric} {found.value:.2f} instead of {ours.value:.2f}"
+        if cause:
             verdicts.append(
                 Verdict(
                     gate="cross-runtime",
                     subject=found.runtime,
                     outcome="warning",
-                    got=trouble,
+                    got=cause,
                     allowed="runs it as well",
                 )
             )

@@ -37,7 +37,7 @@ def row(text, start):
 
 def test_every_printed_number_is_one_of_the_report_or_a_ratio_that_it_names(judged):
     text = report_text(judged)
-    found = list(leaves(judged.plain()))
+    found = list(leaves(judged.to_dict()))
     for said in sorted((leaf for leaf in found if leaf and isinstance(leaf, str)), key=len, reverse=True):
         text = text.replace(said, " ")
     int8, baseline = judged.quantized, judged.baseline

@@ -21,7 +21,7 @@ VERSION_0 = Path(__file__).with_name("report_version_0.json")
 
 @pytest.fixture
 def plain(report):
-    return judged(report, GatesConfig()).plain()
+    return judged(report, GatesConfig()).to_dict()
 
 
 def validate(values):
