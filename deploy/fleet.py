@@ -185,8 +185,8 @@ def read_addresses(path: Path, opened: Open = open_transport) -> tuple[str, ...]
             content = file.read(MAX_FILE_BYTES + 1)
         text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "not a text file in UTF-8"
-        msg = f"{path}: {said}; write a file with one address of a device a line"
+        cause = error.strerror if isinstance(error, OSError) else "not a text file in UTF-8"
+        msg = f"{path}: {cause}; write a file with one address of a device a line"
         raise DeployError(msg) from error
     if len(content) > MAX_FILE_BYTES:
         msg = f"{path}: more than {MAX_FILE_BYTES >> 20} MiB; split it into files of one fleet each"

@@ -119,9 +119,9 @@ def write_debian_package(folder: Path, manifest: Manifest, maintainer: str = NOB
         )
     if done.returncode:
         out.unlink(missing_ok=True)
-        said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         places = f"{tempfile.gettempdir()} and {folder}"
-        msg = f"no {out.name}: {_one_line(said)}; free space in {places}, then repeat"
+        msg = f"no {out.name}: {_one_line(reason)}; free space in {places}, then repeat"
         raise DeployError(msg)
     return ""
 

@@ -28,12 +28,12 @@ def track(task: str, total: float | None = None, unit: str = "") -> Iterator[Cal
         thread.
     """
     started, lock, identity = time.monotonic(), threading.Lock(), os.urandom(6).hex()
-    done, said = 0.0, ""
+    done, shown = 0.0, ""
 
     def advance(amount: float = 1, note: str = "", *, finished: bool = False) -> None:
-        nonlocal done, said
+        nonlocal done, shown
         with lock:
-            done, said = done + amount, note or said
+            done, shown = done + amount, note or shown
             emit(
                 Progress(
                     task=task,
@@ -41,7 +41,7 @@ def track(task: str, total: float | None = None, unit: str = "") -> Iterator[Cal
                     done=done,
                     total=total,
                     unit=unit,
-                    note=said,
+                    note=shown,
                     seconds=round(time.monotonic() - started, 3),
                     finished=finished,
                 )

@@ -219,6 +219,8 @@ def _artifact(stage: Callable[..., A], stored: Stored) -> A:
 
 def _digest(artifact: Artifact, files: dict[str, str]) -> str:
     """Return what the artifact is, by content; what is said about it is left out."""
-    said = {"folder", "digest", "notes", "findings"}
-    facts = {each.name: getattr(artifact, each.name) for each in fields(artifact) if each.name not in said}
+    reported = {"folder", "digest", "notes", "findings"}
+    facts = {
+        each.name: getattr(artifact, each.name) for each in fields(artifact) if each.name not in reported
+    }
     return sha256_of([type(artifact).__name__, facts, files])

@@ -207,11 +207,11 @@ def describe(values: NDArray[Any], contract: dict[str, Any], labels: Sequence[st
 
 def answer(model: Model, number: int, answers: Sequence[NDArray[Any]]) -> str:
     """Return the line that is printed of one sample."""
-    said = [
+    warning = [
         f"{contract['name']}: {describe(values, contract, model.contract['labels'])}"
         for contract, values in zip(model.contract["outputs"], answers)
     ]
-    return f"{number}  {'; '.join(said)}"
+    return f"{number}  {'; '.join(warning)}"
 
 
 def load(names: Sequence[str], contract: dict[str, Any]) -> list[NDArray[Any]]:
@@ -328,8 +328,8 @@ def main() -> None:
         model = Model(Path(__file__).resolve().parent)
         files = load(sys.argv[1:], model.contract)
         for values, contract in zip(files, model.contract["inputs"]):
-            if said := raw.suspicion(values, contract):
-                print(f"predict.py: warning: {said}", file=sys.stderr)
+            if warning := raw.suspicion(values, contract):
+                print(f"predict.py: warning: {warning}", file=sys.stderr)
         for number, sample in enumerate(zip(*files)):
             print(answer(model, number, model.predict(*sample)))
     except (ImportError, OSError, ValueError) as error:

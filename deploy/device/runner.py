@@ -57,8 +57,8 @@ def run(options: argparse.Namespace) -> int:
         return int(serving.serve(model, store, Path(options.socket), FOLDER))
     files = predict.load(options.names, model.contract)
     for values, contract in zip(files, model.contract["inputs"]):  # noqa: B905  Python 3.9
-        if said := raw.suspicion(values, contract):
-            print(f"runner.py: warning: {said}", file=sys.stderr)
+        if message := raw.suspicion(values, contract):
+            print(f"runner.py: warning: {message}", file=sys.stderr)
     for number, sample in enumerate(zip(*files)):  # noqa: B905
         print(predict.answer(model, number, serving.infer(model, store, sample)[0]))
     store.write(store.statistics())
@@ -109,21 +109,21 @@ def _print_health(folder: Path, samples: int | None, *, as_json: bool) -> int:
 
 def _say_what_is_missing(folder: Path, error: ImportError, *, as_json: bool) -> int:
     """Print which package is missing, and what installs it."""
-    said, code = str(error), 4
-    if "pip install" not in said:  # not predict.py's own, which knows
-        if "numpy" in said:
+    message, code = str(error), 4
+    if "pip install" not in message:  # not predict.py's own, which knows
+        if "numpy" in message:
             try:
                 needs = json.loads((folder / "manifest.json").read_bytes())["runtimes"]
                 package = f"'{needs[0]['package']}>={needs[0]['least']}'"
             except (OSError, ValueError, KeyError, IndexError, TypeError):
                 package = "ai-edge-litert"
-            said = f"no numpy; install it with: {sys.executable} -m pip install {package} 'numpy<2'"
+            message = f"no numpy; install it with: {sys.executable} -m pip install {package} 'numpy<2'"
         else:
-            said, code = f"{said}; install the release again", 1
+            message, code = f"{message}; install the release again", 1
     if as_json:
-        print(json.dumps({"healthy": False, "why": said}))
+        print(json.dumps({"healthy": False, "why": message}))
     else:
-        print(f"runner.py: {said}", file=sys.stderr)
+        print(f"runner.py: {message}", file=sys.stderr)
     return code
 
 

@@ -62,7 +62,7 @@ class StatisticsStore:
         self.digest = digest
         share = None if everything else observe.SHARE
         self.observer = observe.Observer(model.contract, digest=digest, share=share, keep=keep, dated=True)
-        self.labels, self.errors, self.said = model.contract["labels"], 0, set[str]()
+        self.labels, self.errors, self.reported = model.contract["labels"], 0, set[str]()
         self.before: dict[str, Any] = self.observer.statistics()
         self.folder = folder if folder and self._lock(folder) else None
         if self.folder:
@@ -150,8 +150,8 @@ class StatisticsStore:
 
     def _say(self, what: str) -> None:
         """Say it once: a full disk is as full a minute later."""
-        if what not in self.said:
-            self.said.add(what)
+        if what not in self.reported:
+            self.reported.add(what)
             print(f"runner.py: {what}", file=sys.stderr, flush=True)
 
 

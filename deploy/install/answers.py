@@ -52,9 +52,9 @@ def script(transport: Transport, text: str, *arguments: str, timeout_s: float = 
 
 def silent_script(transport: Transport, text: str, *arguments: str) -> None:
     """Run one of ``scripts`` that prints nothing; errors as ``script``, and where it prints something."""
-    said = script(transport, text, *arguments)
-    if said:
-        raise unexpected(transport, said.split("\n")[0])
+    output = script(transport, text, *arguments)
+    if output:
+        raise unexpected(transport, output.split("\n")[0])
 
 
 def run_script(transport: Transport, text: str, *arguments: str, timeout_s: float = 120.0) -> CommandResult:
@@ -174,11 +174,11 @@ def read_manifest_text(text: str) -> Manifest | None:
         return None
 
 
-def unexpected(transport: Transport, said: str, expected: str = "") -> TransportError:
+def unexpected(transport: Transport, output: str, expected: str = "") -> TransportError:
     """Return the error for an invalid answer."""
     instead = f", expected was {expected}" if expected else ""
     return TransportError(
-        f"{transport}: its answer has {quoted(said)}{instead}; is that device what it should be?"
+        f"{transport}: its answer has {quoted(output)}{instead}; is that device what it should be?"
     )
 
 

@@ -108,8 +108,8 @@ def probe(transport: Transport, name: str, options: Options, digest: str = "") -
         TransportError: it was not reached, or its answer is none.
     """
     arguments = (require_name(name), options.root or "", options.python or "", digest, scripts.PROBE)
-    said = script(transport, scripts.FACTS, *arguments)
-    found = fields(transport, said, tuple(FIELDS))
+    output = script(transport, scripts.FACTS, *arguments)
+    found = fields(transport, output, tuple(FIELDS))
     for key, pattern in FIELDS.items():
         if key != "highest":
             matched(transport, pattern, found[key], key)

@@ -67,8 +67,8 @@ class Lock:
     def __enter__(self) -> Lock:
         _held.add(self.id)
         try:
-            said = fields(self.transport, self._take(by_force=self.break_lock), ("current", "previous"))
-            if (version_in(said["current"]), version_in(said["previous"])) != (
+            found = fields(self.transport, self._take(by_force=self.break_lock), ("current", "previous"))
+            if (version_in(found["current"]), version_in(found["previous"])) != (
                 self.state.active,
                 self.state.previous,
             ):
@@ -84,8 +84,8 @@ class Lock:
         arguments = (self.there, self.id, str(LOCK_MINUTES), force, f"{this_machine()}:{os.getpid()}")
         result = run_script(self.transport, scripts.LOCK, *arguments)
         if result.status == BUSY and not by_force:
-            said = fields(self.transport, unframed(self.transport, result), ("owner", "holder"))
-            if _is_dead(said["owner"], said["holder"]):
+            found = fields(self.transport, unframed(self.transport, result), ("owner", "holder"))
+            if _is_dead(found["owner"], found["holder"]):
                 return self._take(by_force=True)
         return printed(self.transport, result)
 

@@ -197,8 +197,8 @@ def _health(
 
 
 def _manifest_of(transport: Transport, folder: str, name: str) -> Manifest:
-    said = fields(transport, script(transport, scripts.MANIFEST, folder), ("manifest",))
-    manifest = read_manifest_text(said["manifest"])
+    answer = fields(transport, script(transport, scripts.MANIFEST, folder), ("manifest",))
+    manifest = read_manifest_text(answer["manifest"])
     if manifest is None or manifest.name != name:
         msg = f"{transport}: the version in {folder} has no manifest of {name}; deploy it again"
         raise RefusedError(msg)

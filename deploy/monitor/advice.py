@@ -63,7 +63,7 @@ def _advice(baseline: Statistics, seen: Statistics, drift: Drift) -> Iterator[Ad
     if any(item.side == "latency" for item in drifted):
         yield Advice(
             "check the device",
-            f"inferences take longer than before: {_said(drifted, 'latency')}",
+            f"inferences take longer than before: {_summary(drifted, 'latency')}",
             "look for heat, a lower clock, other load or another runtime; then: pipeline bench",
         )
 
@@ -91,11 +91,11 @@ def _moved_inputs(
 ) -> Iterator[Advice]:
     """New ranges where answers stayed; otherwise the model itself has not learned such inputs."""
     clipped = "".join(_clipping(baseline, seen))
-    said = f"inputs moved ({_said(inputs)}){clipped}"
+    moved = f"inputs moved ({_summary(inputs)}){clipped}"
     if not outputs and max(map(_lost, drift.estimates), default=0.0) < LOST_POINTS:
         yield Advice(
             "recalibrate",
-            f"{said}; the answers did not",
+            f"{moved}; the answers did not",
             "save the statistics with --save STATS and build with --set "
             "calibration.field_statistics=STATS; layers trained with "
             "fake quantization keep their ranges: for them add such samples to the training "
@@ -104,7 +104,7 @@ def _moved_inputs(
         return
     yield Advice(
         "retrain",
-        f"{said}, and so did the answers ({_said(outputs) or 'less sure'})",
+        f"{moved}, and so did the answers ({_summary(outputs) or 'less sure'})",
         "collect and label samples from these devices and train with them; first check whether something "
         "in front of the model changed, such as exposure, mounting or preprocessing, and fix that",
     )
@@ -121,13 +121,13 @@ def _moved_answers(outputs: list[Item]) -> Advice:
     if all(item.what == "classes" for item in outputs):
         return Advice(
             "look",
-            f"class frequencies changed ({_said(outputs)}) while the inputs look the same",
+            f"class frequencies changed ({_summary(outputs)}) while the inputs look the same",
             "label a hundred of these samples: if the model is right, the world has changed; "
             "if it is wrong, retrain",
         )
     return Advice(
         "retrain",
-        f"the answers changed ({_said(outputs)}) on inputs of the same brightness and spread: the devices "
+        f"the answers changed ({_summary(outputs)}) on inputs of the same brightness and spread: the devices "
         "see other things, or the same things rotated or blurred",
         "look at samples, fix what changed in front of the model, or label some and train with them",
     )
@@ -160,7 +160,7 @@ def _wait(drift: Drift) -> Advice:
     )
 
 
-def _said(items: list[Item], side: str = "") -> str:
+def _summary(items: list[Item], side: str = "") -> str:
     chosen = sorted(
         (item for item in items if side in ("", item.side)), key=lambda one: one.floor / max(one.size, 1e-9)
     )

@@ -144,11 +144,11 @@ class AdbTransport:
         rows = [line.split("\t") for line in result.out.decode(errors="replace").splitlines() if "\t" in line]
         return [(last_line(serial), last_line(state)) for serial, state, *_ in rows]
 
-    def unreachable(self, said: str) -> TransportError:
+    def unreachable(self, output: str) -> TransportError:
         """Return the error for what adb said when a command did not end."""
-        errors = _errors(said)
-        if not errors and said.strip():
-            return self._error(last_line(said))
+        errors = _errors(output)
+        if not errors and output.strip():
+            return self._error(last_line(output))
         return self._error(errors[-1] if errors else "the link was cut")
 
     def _failed(self, result: CommandResult) -> TransportError:
@@ -159,18 +159,18 @@ class AdbTransport:
     def _not_copied(self, result: CommandResult) -> TransportError:
         """Return the error for what adb said of a copy, on either stream."""
         self._is_ready = False
-        said = f"{result.out.decode(errors='replace')}\n{result.err}"
-        return self._error((_errors(said) or [last_line(said)])[-1], "did not take part in a copy")
+        output = f"{result.out.decode(errors='replace')}\n{result.err}"
+        return self._error((_errors(output) or [last_line(output)])[-1], "did not take part in a copy")
 
-    def _error(self, said: str, copy: str = "") -> TransportError:
-        if "unauthorized" in said:
+    def _error(self, output: str, copy: str = "") -> TransportError:
+        if "unauthorized" in output:
             message = f"{self} does not trust this machine's key; unlock its screen and allow USB debugging"
-        elif "offline" in said:
+        elif "offline" in output:
             message = f"{self} is offline; plug it in again, or see: adb reconnect"
-        elif re.fullmatch("device '.*' not found", said):
+        elif re.fullmatch("device '.*' not found", output):
             message = f"adb knows no device {self}; those that it knows are listed by: adb devices"
         else:
-            message = f"{self} {copy}: {said}" if copy else f"cannot reach {self}: {said}"
+            message = f"{self} {copy}: {output}" if copy else f"cannot reach {self}: {output}"
         return TransportError(message)
 
     def _adb(self, argv: Sequence[str], timeout_s: float) -> CommandResult:
@@ -213,7 +213,7 @@ def adb_program() -> str:
     return found
 
 
-def _errors(said: str) -> list[str]:
+def _errors(output: str) -> list[str]:
     """Return the lines in which adb says what went wrong, without what they begin with."""
-    found = (ERROR.match(line) for line in said.splitlines())
+    found = (ERROR.match(line) for line in output.splitlines())
     return [last_line(match[1]) for match in found if match]

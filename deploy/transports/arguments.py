@@ -64,8 +64,8 @@ def arriving(local: Path) -> Iterator[Path]:
 def last_line(text: str) -> str:
     """Return the last line that says something, on which no terminal takes anything for a command."""
     lines = [line for line in text.splitlines() if line.strip()]
-    said = lines[-1][:MAX_SHOWN] if lines else "it said nothing"
-    return " ".join("".join(char if char.isprintable() else " " for char in said).split())
+    last = lines[-1][:MAX_SHOWN] if lines else "it said nothing"
+    return " ".join("".join(char if char.isprintable() else " " for char in last).split())
 
 
 def quoted(text: str) -> str:

@@ -259,8 +259,8 @@ class SshTransport:
             message = f"{self._folder.parent} is too long a path for a socket; set TMPDIR to a shorter one"
             raise TransportError(message)
         # `cat` ends with its input, so the connection does not outlive this process, however that ends.
-        said = self._folder / "said"
-        with said.open("wb") as errors:
+        error_file = self._folder / "stderr"
+        with error_file.open("wb") as errors:
             self._link = subprocess.Popen(
                 address.command(["cat"], opens_link=True),
                 stdin=subprocess.PIPE,
@@ -270,7 +270,7 @@ class SshTransport:
         deadline = time.monotonic() + timeout_s
         while not (self._folder / "link").exists():
             if self._link.poll() is not None:
-                raise self.address.unreachable(said.read_text(encoding="utf-8", errors="replace"))
+                raise self.address.unreachable(error_file.read_text(encoding="utf-8", errors="replace"))
             if time.monotonic() > deadline:
                 self.close()
                 message = f"{self} gave no answer in {timeout_s:.0f} s; is it still there?"

@@ -125,8 +125,8 @@ def _report(error: BaseException) -> int:
     if "--debug" in sys.argv:
         from pipeline.terminal import harmless
 
-        said = harmless(redacted("".join(traceback.format_exception(error))))
-        click.echo(said, err=True, nl=False)
+        text = harmless(redacted("".join(traceback.format_exception(error))))
+        click.echo(text, err=True, nl=False)
     if isinstance(error, PipelineError):
         return _print_error(str(error), error.exit_code)
     if isinstance(error, BrokenPipeError) and error.filename is None:

@@ -116,8 +116,8 @@ def _member(
     name_at = at + _LOCAL.size
     name = content[name_at : name_at + name_length]
     data_at = name_at + name_length + extra
-    said = (flags, method, *local[4:9], name)
-    if local[0] != b"PK\3\4" or said != expected:
+    local_values = (flags, method, *local[4:9], name)
+    if local[0] != b"PK\3\4" or local_values != expected:
         fail("the directory of the attached files is not that of the files")
     if method or flags & ~_UTF8 or stored != size:
         fail("an attached file is compressed or encrypted; attach it as it is")

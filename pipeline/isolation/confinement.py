@@ -191,8 +191,8 @@ class Keeper:
         self.confined = False
         self.child = 0
 
-    def tell(self, **said: Any) -> None:
-        os.write(self.options["status"], json.dumps(said).encode() + b"\n")
+    def tell(self, **message: Any) -> None:
+        os.write(self.options["status"], json.dumps(message).encode() + b"\n")
 
     def run(self) -> None:
         signal.signal(signal.SIGTERM, self.end)

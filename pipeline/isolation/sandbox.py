@@ -233,9 +233,9 @@ class _Child:
         while self._read(0):
             pass
         for line in self._status.splitlines()[1:]:
-            said = json.loads(line)
-            self.ended = said.pop("ended", self.ended)
-            self.excess |= said
+            message = json.loads(line)
+            self.ended = message.pop("ended", self.ended)
+            self.excess |= message
         return self._answer
 
     def _read(self, timeout_s: float | None) -> bool:

@@ -156,8 +156,8 @@ class Answered:
             found = self._standard(index)
             if found is not None and found.standing == "at chance":
                 maybe = [line for line, is_sure in (self._orders[index],) if line and not is_sure]
-                said = "; ".join(filter(None, (str(found), found.hint, *tried, *maybe)))
-                lines.append(f"the float model is no better than chance: {said}; {advice}")
+                reason = "; ".join(filter(None, (str(found), found.hint, *tried, *maybe)))
+                lines.append(f"the float model is no better than chance: {reason}; {advice}")
         return tuple(lines)
 
     def misordered(self) -> tuple[str, ...]:
@@ -219,7 +219,7 @@ class Answered:
             _right(task, outputs, labels, logits) for labels in (target, put_in_order(task, target, order))
         )
         of = f"output {self.names[index]!r}: " if self.names[index] else ""
-        if TASKS[task].said is None:
+        if TASKS[task].predict_classes is None:
             scores = (
                 f"as they are, R2 is {before:.1%} on {len(outputs):,} samples, in another order {after:.1%}"
             )
@@ -259,7 +259,7 @@ class Answered:
 
 
 def _right(task: Task, outputs: NDArray[Any], target: NDArray[Any], from_logits: bool | None) -> float:
-    if TASKS[task].said is None:
+    if TASKS[task].predict_classes is None:
         return score_of(task, outputs, outputs, target) or 0.0
     return float(np.equal(*compared(task, outputs, target, from_logits)).mean())
 

@@ -79,8 +79,8 @@ class Live:
         if self._all is not None:
             self._progress.update(self._all, step=self._count())
         if outcome.state == "failed" and self._total > 1:
-            said = Text.assemble(outcome.address, ": ", reason(outcome))
-            console.print(said, soft_wrap=True)
+            failure = Text.assemble(outcome.address, ": ", reason(outcome))
+            console.print(failure, soft_wrap=True)
 
     def on_step(self, address: str) -> Callable[[str], None]:
         """Return what hears the steps of a device, in whatever thread."""
@@ -120,14 +120,14 @@ def status_table(found: Mapping[str, Status]) -> Table:
     for column in table.columns[4:7]:
         column.justify = "right"
     for address, one in found.items():
-        said, style = {True: ("yes", "green"), False: ("no", "bold red"), None: ("unknown", "yellow")}[
+        shown, style = {True: ("yes", "green"), False: ("no", "bold red"), None: ("unknown", "yellow")}[
             one.healthy
         ]
         table.add_row(
             Text(address),
             _version(one.active),
             _version(one.previous),
-            Text(said, style),
+            Text(shown, style),
             f"{one.versions}",
             f"{one.free_bytes / 2**20:,.0f} MiB",
             "never" if one.statistics_age_s is None else f"{age(one.statistics_age_s)} ago",

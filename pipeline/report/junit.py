@@ -59,11 +59,11 @@ def _suites(report: Report) -> ET.Element:
 
 
 def _case(verdict: Verdict, suite: str) -> ET.Element:
-    said = printable(f"got {verdict.got}, allowed {verdict.allowed}")
+    details = printable(f"got {verdict.got}, allowed {verdict.allowed}")
     case = ET.Element("testcase", classname=suite, name=printable(str(verdict)), time="0.000")
     if verdict.outcome == "failed":
-        ET.SubElement(case, "failure", message=said, type="gate").text = said
+        ET.SubElement(case, "failure", message=details, type="gate").text = details
     elif verdict.outcome == "skipped":
-        ET.SubElement(case, "skipped", message=said)
-    ET.SubElement(case, "system-out").text = f"{verdict.outcome}: {said}"
+        ET.SubElement(case, "skipped", message=details)
+    ET.SubElement(case, "system-out").text = f"{verdict.outcome}: {details}"
     return case

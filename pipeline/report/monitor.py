@@ -72,10 +72,10 @@ def device_table(devices: Sequence[Device]) -> Table:
             else "-"
             for share in (0.5, 0.95, 0.99)
         ]
-        said = "" if ratio is None else f"{ratio.size:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+        shown = "" if ratio is None else f"{ratio.size:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
         verdict = device.drift.verdict if device.drift else ""
         counts = (f"{device.seen.observed:,}", f"{device.seen.inferences:,}")
-        table.add_row(device.address, *counts, *cells, said, Text(verdict, STYLES.get(verdict, "")))
+        table.add_row(device.address, *counts, *cells, shown, Text(verdict, STYLES.get(verdict, "")))
     return table
 
 
@@ -83,16 +83,16 @@ def drift_lines(drift: Drift, advice: Sequence[Advice], where: str = "") -> Rend
     """The estimates of accuracy, and what to do; ``where`` begins each line."""
     lines = Text()
     # Confidence in what a broken sensor shows says nothing.
-    blind = any(said.action == "check the sensor" for said in advice)
+    blind = any(item.action == "check the sensor" for item in advice)
     for one in () if blind else drift.estimates:
         low, high = sorted((one.thresholded, one.averaged))
         lines.append(
             f"{where}{one.output}: {one.tested:.1%} right in testing; its confidence suggests "
             f"{low:.1%} to {high:.1%} now. An estimate without labels, too high where inputs moved far.\n"
         )
-    for said in advice:
-        lines.append(f"{where}{said.action}: ", "bold")
-        lines.append(f"{said.why}. To do: {said.then}.\n")
+    for item in advice:
+        lines.append(f"{where}{item.action}: ", "bold")
+        lines.append(f"{item.why}. To do: {item.then}.\n")
     lines.rstrip()
     return lines
 

@@ -36,7 +36,7 @@ def reduce_classification(chunk: Chunk) -> Accumulator:
     classes = chunk.baseline.shape[1]
     baseline = exclusive_probabilities(chunk.baseline.astype(np.float64), from_logits=chunk.from_logits)
     quantized = exclusive_probabilities(chunk.quantized.astype(np.float64), from_logits=chunk.from_logits)
-    rows = _said(baseline, quantized, class_ids(chunk.targets, classes))
+    rows = _predictions(baseline, quantized, class_ids(chunk.targets, classes))
     if classes == 2:
         rows |= {"baseline_score": baseline[:, 1], "quantized_score": quantized[:, 1]}
     return Accumulator(rows, classes=classes)
@@ -50,7 +50,7 @@ def reduce_binary(chunk: Chunk) -> Accumulator:
     labels = class_ids(chunk.targets, 2)
     baseline = independent_probabilities(chunk.baseline, from_logits=chunk.from_logits)
     quantized = independent_probabilities(chunk.quantized, from_logits=chunk.from_logits)
-    rows = _said(np.hstack([1 - baseline, baseline]), np.hstack([1 - quantized, quantized]), labels)
+    rows = _predictions(np.hstack([1 - baseline, baseline]), np.hstack([1 - quantized, quantized]), labels)
     # Ranks are of the outputs themselves: far from 0 a sigmoid in floating point has ties that they have not.
     scores = {"baseline_score": chunk.baseline[:, 0], "quantized_score": chunk.quantized[:, 0]}
     return Accumulator(rows | scores, classes=2)
@@ -125,8 +125,8 @@ def pooled_f1(
 ) -> Estimate:
     """F1 in points from each sample's counts (n,): of what is there, what is found, and what is said."""
 
-    def of(found: NDArray[Any], said: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
-        both = support.astype(np.float64) + said
+    def of(found: NDArray[Any], predicted: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
+        both = support.astype(np.float64) + predicted
         value = 2 * found.sum() / both.sum()
         return float(value), (2 * found - value * both) / both.mean()
 
@@ -135,7 +135,7 @@ def pooled_f1(
     return Estimate(name=name, baseline=100 * before, quantized=100 * after, influence=influence)
 
 
-def _said(
+def _predictions(
     baseline: NDArray[np.float64], quantized: NDArray[np.float64], labels: NDArray[Any]
 ) -> dict[str, NDArray[Any]]:
     """What is kept of probabilities (n, classes)."""
@@ -173,12 +173,12 @@ def _macro_f1(rows: dict[str, NDArray[Any]], classes: int) -> Estimate:
     support = np.bincount(labels, minlength=classes)
     there = support > 0
 
-    def of(said: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
-        right = said == labels
-        both = np.maximum(support + np.bincount(said, minlength=classes), 1)
+    def of(predicted: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
+        right = predicted == labels
+        both = np.maximum(support + np.bincount(predicted, minlength=classes), 1)
         f1 = np.where(there, 2 * np.bincount(labels[right], minlength=classes) / both, 0)
         pull = f1 / both  # what one sample more of a class, or one more said to be of it, takes from its F1
-        influence = 2 * right / both[labels] - pull[labels] - pull[said]
+        influence = 2 * right / both[labels] - pull[labels] - pull[predicted]
         return float(f1[there].mean()), influence * len(labels) / np.count_nonzero(there)
 
     before, influence_before = of(rows["baseline_class"])

@@ -170,9 +170,13 @@ def _number_gains(found: Floats, labels: Floats, order: NDArray[np.int64]) -> tu
 
 def _explained(found: Floats, labels: Floats) -> Floats:
     """Return (targets, outputs) R2, at least -1; 0 for a target that never changes."""
-    truth, said = (values.reshape(-1, values.shape[-1]) for values in (labels, found))
+    truth, predicted = (values.reshape(-1, values.shape[-1]) for values in (labels, found))
     variance = truth.var(axis=0)
-    squares = (truth**2).mean(axis=0)[:, None] - 2 * (truth.T @ said) / len(said) + (said**2).mean(axis=0)
+    squares = (
+        (truth**2).mean(axis=0)[:, None]
+        - 2 * (truth.T @ predicted) / len(predicted)
+        + (predicted**2).mean(axis=0)
+    )
     fits: Floats = np.maximum(1 - squares / np.maximum(variance, TINY)[:, None], -1.0)
     return np.where((variance > TINY)[:, None], fits, 0.0)
 

@@ -58,8 +58,11 @@ def evaluate_multilabel(kept: Accumulator, names: tuple[str, ...]) -> TaskMetric
     hardly shows when those few that are there are no longer found.
     """
     truth, baseline, quantized = (kept.rows[name] for name in ("truth", "baseline", "quantized"))
-    said_before, said_after = baseline > 0.5, quantized > 0.5
-    whole_before, whole_after = (said_before == truth).all(axis=1), (said_after == truth).all(axis=1)
+    predicted_before, predicted_after = baseline > 0.5, quantized > 0.5
+    whole_before, whole_after = (
+        (predicted_before == truth).all(axis=1),
+        (predicted_after == truth).all(axis=1),
+    )
     ranked = [label for label in range(kept.classes) if ranking.has_both(truth[:, label])]
     estimates, note = [], ""
     if ranked:
@@ -70,9 +73,9 @@ def evaluate_multilabel(kept: Accumulator, names: tuple[str, ...]) -> TaskMetric
         note = "no label is there in some samples and not in others, so that nothing can be ranked"
     # Without a label to rank, the whole sets are what is left to judge.
     whole = share("subset accuracy", whole_before, whole_after)
-    counts = [(truth & said, said) for said in (said_before, said_after)]
+    counts = [(truth & predicted, predicted) for predicted in (predicted_before, predicted_after)]
     if truth.any():
-        sums = [(found.sum(axis=1), said.sum(axis=1)) for found, said in counts]
+        sums = [(found.sum(axis=1), predicted.sum(axis=1)) for found, predicted in counts]
         estimates.append(pooled_f1("micro F1", truth.sum(axis=1), sums[0], sums[1]))
     estimates.insert(len(estimates) if ranked else 0, whole)
     losses = [
@@ -80,13 +83,13 @@ def evaluate_multilabel(kept: Accumulator, names: tuple[str, ...]) -> TaskMetric
         for probability in (baseline, quantized)
     ]
     estimates.append(mean("loss", losses[0], losses[1], unit="nats a label"))
-    columns = [(found.sum(axis=0), said.sum(axis=0)) for found, said in counts]
+    columns = [(found.sum(axis=0), predicted.sum(axis=0)) for found, predicted in counts]
     return TaskMetrics(
         estimates=tuple(estimates),
         note=note,
         classes=class_scores(names, truth.sum(axis=0), columns[0], columns[1]),
         flips=flips(whole_before, whole_after),
-        agreement=float((said_before == said_after).mean()),
+        agreement=float((predicted_before == predicted_after).mean()),
         confidence_drift=float(np.abs(quantized - baseline).mean()),
         baseline_calibration_error=_calibration_error(baseline, truth),
         quantized_calibration_error=_calibration_error(quantized, truth),
@@ -121,6 +124,6 @@ def _at_chance(area: float, truth: NDArray[np.bool_], ranked: list[int]) -> str:
 
 
 def _calibration_error(probabilities: NDArray[Any], truth: NDArray[np.bool_]) -> float:
-    said = probabilities > 0.5
-    confidence = np.where(said, probabilities, 1 - probabilities)
-    return calibration_error(confidence.ravel(), (said == truth).ravel())
+    predicted = probabilities > 0.5
+    confidence = np.where(predicted, probabilities, 1 - probabilities)
+    return calibration_error(confidence.ravel(), (predicted == truth).ravel())

@@ -107,9 +107,9 @@ def class_scores(
     )
 
 
-def _scores(support: int, found: int, said: int) -> Scores:
+def _scores(support: int, found: int, predicted: int) -> Scores:
     return Scores(
         recall=found / support if support else None,
-        precision=found / said if said else None,
-        f1=2 * found / (support + said) if support + said else None,
+        precision=found / predicted if predicted else None,
+        f1=2 * found / (support + predicted) if support + predicted else None,
     )

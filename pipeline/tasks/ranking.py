@@ -51,13 +51,13 @@ def average_precision(scores: NDArray[Any], positive: NDArray[np.bool_]) -> Rank
     groups, positives, negatives = _tied(scores, positive)
     count = positives.sum()
     found = np.cumsum(positives[::-1])[::-1]
-    said = np.cumsum((positives + negatives)[::-1])[::-1]
-    value = float(positives @ (found / said) / count)
+    predicted = np.cumsum((positives + negatives)[::-1])[::-1]
+    value = float(positives @ (found / predicted) / count)
     # A sample counts among the positives found, and among all that is said, at each threshold up to its own.
-    as_found = np.cumsum(positives / said)
-    as_said = np.cumsum(positives * found / said**2)
-    own = np.where(positive, (found / said)[groups] + as_found[groups] - value, 0)
-    return value, len(scores) / count * (own - as_said[groups])
+    as_found = np.cumsum(positives / predicted)
+    as_predicted = np.cumsum(positives * found / predicted**2)
+    own = np.where(positive, (found / predicted)[groups] + as_found[groups] - value, 0)
+    return value, len(scores) / count * (own - as_predicted[groups])
 
 
 def estimate(

@@ -47,6 +47,6 @@ def compared(
     task: Task, outputs: NDArray[Any], target: NDArray[Any], from_logits: bool | None = None
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return the classes that outputs name and the true ones, as ``standing.compared`` does."""
-    said = TASKS[task].said
-    assert said is not None, task
-    return standing.compared(said, outputs, target, from_logits)
+    predict_classes = TASKS[task].predict_classes
+    assert predict_classes is not None, task
+    return standing.compared(predict_classes, outputs, target, from_logits)

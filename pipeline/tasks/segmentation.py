@@ -47,15 +47,15 @@ def reduce_segmentation(chunk: Chunk) -> Accumulator:
     counts = labels.reshape(len(labels), -1) != NO_CLASS
     ids = class_ids(np.where(labels == NO_CLASS, 0, labels), classes).reshape(len(labels), -1)
     rows: dict[str, NDArray[Any]] = {"support": _count(ids, classes, counts)}
-    said = {}
+    predicted = {}
     for model, outputs in (("baseline", baseline), ("quantized", quantized)):
         flat = outputs.reshape(*ids.shape, -1)
-        said[model], of_label = _answers(flat, ids, from_logits=chunk.from_logits)
-        right = said[model] == ids
+        predicted[model], of_label = _answers(flat, ids, from_logits=chunk.from_logits)
+        right = predicted[model] == ids
         rows[f"{model}_found"] = _count(ids, classes, counts & right)
-        rows[f"{model}_said"] = _count(said[model], classes, counts)
+        rows[f"{model}_predicted"] = _count(predicted[model], classes, counts)
         rows[f"{model}_loss"] = _mean(loss(of_label), counts)
-    rows["same"] = _mean(said["baseline"] == said["quantized"], counts)
+    rows["same"] = _mean(predicted["baseline"] == predicted["quantized"], counts)
     labelled = counts.any(axis=1)  # a sample without any class says nothing
     return Accumulator({name: row[labelled] for name, row in rows.items()}, classes=classes)
 
@@ -80,7 +80,7 @@ def evaluate_segmentation(kept: Accumulator, names: tuple[str, ...]) -> TaskMetr
         note = f"the float model is right no more often ({estimates[1].baseline:.1f} % of positions) "
         note += f"than the commonest class ({most:.1f} %)"
     found = {
-        model: (rows[f"{model}_found"].sum(axis=0), rows[f"{model}_said"].sum(axis=0))
+        model: (rows[f"{model}_found"].sum(axis=0), rows[f"{model}_predicted"].sum(axis=0))
         for model in ("baseline", "quantized")
     }
     return TaskMetrics(
@@ -98,10 +98,10 @@ def _answers(
     if outputs.shape[-1] == 1:
         foreground = independent_probabilities(outputs[..., 0], from_logits=from_logits)
         return (foreground > 0.5).astype(np.int64), np.where(labels == 1, foreground, 1 - foreground)
-    said = outputs.argmax(axis=-1)
+    predicted = outputs.argmax(axis=-1)
     # Masks are large, and a loss needs no more than float32.
     values = exclusive_probabilities(outputs.astype(np.float32), from_logits=from_logits)
-    return said, np.take_along_axis(values, labels[..., None], axis=-1)[..., 0]
+    return predicted, np.take_along_axis(values, labels[..., None], axis=-1)[..., 0]
 
 
 def _count(ids: NDArray[Any], classes: int, counts: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -120,8 +120,10 @@ def _overlap(name: str, rows: dict[str, NDArray[Any]], there: NDArray[np.bool_],
     """Mean over the classes that are there of intersection over union, or of Dice, in points."""
 
     def of(model: str) -> tuple[float, NDArray[np.float64]]:
-        found, said = (rows[f"{model}_{what}"][:, there].astype(np.float64) for what in ("found", "said"))
-        both = rows["support"][:, there] + said
+        found, predicted = (
+            rows[f"{model}_{what}"][:, there].astype(np.float64) for what in ("found", "predicted")
+        )
+        both = rows["support"][:, there] + predicted
         part, whole = (found, both - found) if iou else (2 * found, both)
         values = part.sum(axis=0) / whole.sum(axis=0)
         return float(values.mean()), ((part - values * whole) / whole.mean(axis=0)).mean(axis=1)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.tasks.evidence import Accumulator, Chunk, TaskMetrics
-    from pipeline.tasks.standing import Said, Standard
+    from pipeline.tasks.standing import PredictClasses, Standard
 
     Array = NDArray[Any]
     Score = Callable[[Array, Array, Array | None], float | None]
@@ -51,7 +51,7 @@ class TaskSpec(TaskRule):
         metric: what the float model's score is called.
         score: of outputs, 1 is best; None where no score tells whether they are right.
         against_chance: compares outputs with the best constant answer; None where there is none.
-        said: returns the classes that outputs name; None where they are numbers.
+        predict_classes: returns the classes that outputs name; None where they are numbers.
         ordered: what may be numbered otherwise than the model's outputs: classes, or the columns of labels or
             numbers.
         independent: whether each number of an output is a probability of its own, even beside others.
@@ -66,7 +66,7 @@ class TaskSpec(TaskRule):
     metric: str
     score: Score | None = None
     against_chance: AgainstChance | None = None
-    said: Said | None = None
+    predict_classes: PredictClasses | None = None
     ordered: Ordered = ""
     independent: bool = False
     located: bool = False
@@ -99,7 +99,7 @@ TASKS: dict[str, TaskSpec] = {
         metric="accuracy",
         score=partial(standing.share_right, standing.one_class),
         against_chance=partial(standing.of_classes, standing.one_class, "accuracy"),
-        said=standing.one_class,
+        predict_classes=standing.one_class,
         ordered="classes",
         loss=losses.cross_entropy,
         aim=losses.one_hot,
@@ -112,7 +112,7 @@ TASKS: dict[str, TaskSpec] = {
         metric="accuracy",
         score=partial(standing.share_right, standing.one_class),
         against_chance=partial(standing.of_classes, standing.one_class, "accuracy"),
-        said=standing.one_class,
+        predict_classes=standing.one_class,
         ordered="classes",
         independent=True,
         loss=losses.cross_entropy,
@@ -126,7 +126,7 @@ TASKS: dict[str, TaskSpec] = {
         metric="accuracy",
         score=partial(standing.share_right, standing.each_label),
         against_chance=standing.of_labels,
-        said=standing.each_label,
+        predict_classes=standing.each_label,
         ordered="labels",
         independent=True,
         loss=losses.cross_entropy,
@@ -169,7 +169,7 @@ TASKS: dict[str, TaskSpec] = {
         metric="pixel accuracy",
         score=partial(standing.share_right, standing.each_position),
         against_chance=partial(standing.of_classes, standing.each_position, "pixel accuracy"),
-        said=standing.each_position,
+        predict_classes=standing.each_position,
         ordered="classes",
         located=True,
         loss=losses.cross_entropy,

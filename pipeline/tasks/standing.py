@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Said = Callable[[NDArray[Any], bool | None], NDArray[Any]]
+    PredictClasses = Callable[[NDArray[Any], bool | None], NDArray[Any]]
     Floats = NDArray[np.float64]
     Gain = tuple[float, float]
     """The gain over the constant answer as a share of what is possible, and its lower bound."""
@@ -91,14 +91,17 @@ def each_position(outputs: NDArray[Any], from_logits: bool | None = None) -> NDA
 
 
 def compared(
-    said: Said, outputs: NDArray[Any], target: NDArray[Any], from_logits: bool | None = None
+    predict_classes: PredictClasses,
+    outputs: NDArray[Any],
+    target: NDArray[Any],
+    from_logits: bool | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return what outputs name, and what is true: (n, positions or labels) each.
 
     A position of a mask without a class is replaced by another one of its sample, all of them about equally
     often; samples without any class are left out.
     """
-    found = said(outputs, from_logits)
+    found = predict_classes(outputs, from_logits)
     labels = np.asarray(target).reshape(len(outputs), -1).astype(np.int64)
     hidden = labels < 0
     if not hidden.any():
@@ -114,11 +117,11 @@ def compared(
 
 
 def share_right(
-    said: Said, outputs: NDArray[Any], inputs: NDArray[Any], target: NDArray[Any] | None
+    predict_classes: PredictClasses, outputs: NDArray[Any], inputs: NDArray[Any], target: NDArray[Any] | None
 ) -> float | None:
     if target is None:
         return None
-    found, labels = compared(said, outputs, target)
+    found, labels = compared(predict_classes, outputs, target)
     return float((found == labels).mean()) if len(labels) else None
 
 
@@ -154,12 +157,12 @@ def of_labels(
     keys = labels + 2 * np.arange(labels.shape[1])
     right = (found == labels).astype(np.float64)
     gains = _class_gains(right, (labels == constant).mean(axis=1), likely, keys, labels.shape[1])
-    said = "each label's commonest value"
-    return _standard("accuracy", outputs, float(right.mean()), likely, said, _standing(gains))
+    constant = "each label's commonest value"
+    return _standard("accuracy", outputs, float(right.mean()), likely, constant, _standing(gains))
 
 
 def of_classes(
-    said: Said,
+    predict_classes: PredictClasses,
     metric: str,
     outputs: NDArray[Any],
     inputs: NDArray[Any],
@@ -169,7 +172,7 @@ def of_classes(
     """Of classes that exclude each other, of each sample or each position."""
     if target is None:
         return None
-    found, labels = compared(said, outputs, target, from_logits)
+    found, labels = compared(predict_classes, outputs, target, from_logits)
     if len(labels) < 2:
         return None
     right = (found == labels).astype(np.float64)

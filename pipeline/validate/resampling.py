@@ -103,8 +103,8 @@ def _f1(counts: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     both, float_alone, int8_alone, neither, wrong_both, wrong_float, wrong_int8 = counts
     support = both + float_alone + int8_alone + neither
     found = (both + float_alone, both + int8_alone)
-    said = (found[0] + wrong_both + wrong_float, found[1] + wrong_both + wrong_int8)
-    first, second = (200 * f / np.maximum(support + s, 1e-9) for f, s in zip(found, said, strict=True))
+    predicted = (found[0] + wrong_both + wrong_float, found[1] + wrong_both + wrong_int8)
+    first, second = (200 * f / np.maximum(support + s, 1e-9) for f, s in zip(found, predicted, strict=True))
     return first, second
 
 

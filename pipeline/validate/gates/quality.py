@@ -207,10 +207,10 @@ def _not_found(found: Comparison) -> str:
     lost = []
     for score in found.classes:
         right = (score.baseline.recall or 0) * score.support
-        said = right / score.baseline.precision if score.baseline.precision else 0
+        predicted = right / score.baseline.precision if score.baseline.precision else 0
         if _is_chance(right, score.support, chance):
             lost.append(f"{score.name} (recall {score.baseline.recall:.1%})")
-        elif _is_chance(right, said, chance):
+        elif _is_chance(right, predicted, chance):
             lost.append(f"{score.name} (precision {score.baseline.precision:.1%})")
     return f"no better than chance on {', '.join(lost)}: are the labels right?" if lost else ""
 

@@ -63,7 +63,7 @@ def test_the_rows_of_a_task_agree(task):
     spec, rule = TASKS[task], TASK_RULES[task]
 
     assert {name: getattr(spec, name) for name in vars(rule)} == vars(rule)
-    assert (spec.said is not None) == spec.of_classes
+    assert (spec.predict_classes is not None) == spec.of_classes
     assert spec.class_ids <= spec.of_classes
     assert spec.has_positions <= spec.class_ids
     assert (spec.loss is losses.cross_entropy) == spec.of_classes
