@@ -51,7 +51,7 @@ def build(name: str, out: Path) -> tuple[int, dict[str, Any] | None, str, float]
 def row(name: str, report: dict[str, Any], seconds: float) -> str:
     """One line of the table, of ``report.json``'s values."""
     float_file, int8_file = report["baseline"], report["quantized"]
-    device = next((device for device in report["devices"] if device["device"] == DEVICE), {})
+    device: dict[str, Any] = next((each for each in report["devices"] if each["device"] == DEVICE), {})
     cells = [
         name,
         *accuracy(report),

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from case import Expected, accuracy, fit, image_net, keras_of, parts, pictures, save_pictures
 
-Folder, Random = Path, np.random.Generator
+Folder = Path
+Random = np.random.Generator
 CROSSENTROPY = "sparse_categorical_crossentropy"
 TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -20,7 +20,8 @@ from case import (
     save_arrays,
 )
 
-Folder, Random = Path, np.random.Generator
+Folder = Path
+Random = np.random.Generator
 CROSSENTROPY = "sparse_categorical_crossentropy"
 
 

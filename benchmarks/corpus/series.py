@@ -19,7 +19,8 @@ from case import (
     waves,
 )
 
-Folder, Random = Path, np.random.Generator
+Folder = Path
+Random = np.random.Generator
 CROSSENTROPY = "sparse_categorical_crossentropy"
 
 
@@ -79,7 +80,7 @@ def keyword_spotting(folder: Folder, rng: Random) -> Expected:
         layers.Flatten(),
         layers.Dense(4, activation="softmax"),
     )
-    fit(net, *train, CROSSENTROPY, epochs=15)
+    fit(net, train[0], train[1], CROSSENTROPY, epochs=15)
     net.save(folder / "kws.keras")
     save_arrays(folder, "kws.npz", train, test)
     return Expected(model="kws.keras", data="kws.npz", metric=accuracy(net, *test))
@@ -97,7 +98,7 @@ def _archive(folder: Folder, rng: Random, names: tuple[int, ...], outputs: int) 
         layers.GlobalMaxPooling1D(),
         layers.Dense(outputs, activation="sigmoid" if outputs == 1 else "softmax"),
     )
-    fit(net, *train, "binary_crossentropy" if outputs == 1 else CROSSENTROPY, epochs=20)
+    fit(net, train[0], train[1], "binary_crossentropy" if outputs == 1 else CROSSENTROPY, epochs=20)
     net.save(folder / "series.keras")
     (folder / "Waves").mkdir()
     for part, (x, y) in (("TRAIN", train), ("TEST", test)):
@@ -128,7 +129,7 @@ def recurrent(folder: Folder, rng: Random) -> Expected:
     net = network(
         keras, (16, 3), layers.LSTM(16), layers.Dense(16, activation="relu"), layers.Dense(3, "softmax")
     )
-    fit(net, *train, CROSSENTROPY, epochs=30, rate=8e-3)
+    fit(net, train[0], train[1], CROSSENTROPY, epochs=30, rate=8e-3)
     net.save(folder / "har.h5")
     save_arrays(folder, "har.npz", train, test)
     return Expected(model="har.h5", data="har.npz", metric=accuracy(net, *test))
@@ -190,7 +191,7 @@ def attention(folder: Folder, rng: Random) -> Expected:
     z = layers.LayerNormalization()(z + layers.Dense(16)(layers.Dense(32, activation="relu")(z)))
     z = layers.GlobalAveragePooling1D()(z)
     net = keras.Model(inputs, layers.Dense(3, activation="softmax")(z))
-    fit(net, *train, CROSSENTROPY, epochs=30)
+    fit(net, train[0], train[1], CROSSENTROPY, epochs=30)
     net.save(folder / "transformer.keras")
     save_arrays(folder, "data.npz", train, test)
     return Expected(model="transformer.keras", data="data.npz", metric=accuracy(net, *test), loss=6)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from case import Expected, accuracy, dense_net, fit, keras_of, parts, points, r2, save_table, waves
 
-Folder, Random = Path, np.random.Generator
+Folder = Path
+Random = np.random.Generator
 CROSSENTROPY = "sparse_categorical_crossentropy"
 
 

@@ -160,8 +160,8 @@ class Trial:
         most = min(MAX_SAMPLES, len(order) // 2)
         mine, others = order[:most], order[most:]
         right = clean.outputs[0][mine].reshape(most, -1).argmax(axis=1) == self.labels[mine]
-        arrays = [[values[mine] for values in side] for side in (clean.inputs, clean.outputs)]
-        counted = count(self.contract, *arrays, [float(right.mean())], seed=seed)
+        inputs, outputs = ([values[mine] for values in side] for side in (clean.inputs, clean.outputs))
+        counted = count(self.contract, inputs, outputs, [float(right.mean())], seed=seed)
         return read_statistics(json.dumps(counted).encode(), "baseline"), others
 
     def run(self, shown: Answered, runs: int, weights: NDArray[Any] | None = None) -> Found:

@@ -1,0 +1,25 @@
+"""Benchmarks take hours and run rarely: what they import, and how they call it, is checked statically."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = sorted({program.parent for program in (ROOT / "benchmarks").rglob("*.py")})
+OPTIONS = ("--config-file=", "--ignore-missing-imports", "--follow-imports=silent", "--check-untyped-defs")
+STALE = ("[attr-defined]", "[call-arg]", "[import-not-found]", "[name-defined]")
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_benchmarks_use_names_and_arguments_that_exist(folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("MYPYPATH", f"{ROOT}:{ROOT / 'benchmarks'}")
+    command = [sys.executable, "-m", "mypy", *OPTIONS, "--cache-dir", tmp_path, *folder.glob("*.py")]
+
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+    assert run.returncode in (0, 1), run.stdout + run.stderr
+    assert [line for line in run.stdout.splitlines() if line.endswith(STALE)] == []
