@@ -206,7 +206,7 @@ def configure(raw: dict[str, Any], where: str, settings: Sequence[str]) -> Build
         ConfigError: as ``make_config``; names the setting that is at fault, if one is.
     """
     layers = [(where, raw)]
-    for setting in settings:
+    for setting in map(_rename_old_key, settings):
         given = parse_setting(setting)
         base = {key: value for key, value in _default_lists().items() if key in given} | layers[-1][1]
         try:
@@ -225,6 +225,16 @@ def configure(raw: dict[str, Any], where: str, settings: Sequence[str]) -> Build
     if failure is not None:
         raise failure
     return config
+
+
+def _rename_old_key(setting: str) -> str:
+    """Return ``section.key=value`` with the new name of an old key, which gives a warning."""
+    key, equals, value = setting.partition("=")
+    new = RENAMED.get(key.strip())
+    if new is None:
+        return setting
+    emit(Warned(text=f'--set {setting}: the key "{key.strip()}" is now called "{new}"'))
+    return f"{new}{equals}{value}"
 
 
 def parse_setting(text: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.build_config import BuildConfig
 from pipeline.errors import ConfigError
+from pipeline.events import listening
 from pipeline.settings import (
     configure,
     make_config,
@@ -211,11 +212,31 @@ def test_the_setting_at_fault_is_named_with_its_key_its_value_and_the_nearest_ke
     with pytest.raises(
         ConfigError, match=r'^--set gates.size_rati=0.4: unknown key "gates.size_rati": did you'
     ):
-        configure(LEAST, "pipeline.toml", ["seed=3", "gates.size_rati=0.4", "prune.epochs=2"])
+        configure(LEAST, "pipeline.toml", ["seed=3", "gates.size_rati=0.4", "prune.epoch=2"])
     with pytest.raises(ConfigError, match=r"^--set gates.size_ratio=-1: gates.size_ratio: input .* got -1"):
         configure(LEAST, "pipeline.toml", ["gates.size_ratio=0.3", "gates.size_ratio=-1"])
     with pytest.raises(ConfigError, match=r"^pipeline.toml: seed"):
         configure(LEAST | {"seed": -1}, "pipeline.toml", ["gates.size_ratio=0.3"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("prune.sparsity=0.5", "compress.0.sparsity=0.5"),
+        ("prune.epochs=1", "compress.0.training.epochs=1"),
+        ("quantize.samples=100", "quantize.training.samples=100"),
+        ("quantize.convert_timeout_s=60", "convert.timeout_s=60"),
+    ],
+)
+def test_the_old_key_of_a_setting_means_the_new_one_and_a_warning_names_it(old, new):
+    heard = []
+    with listening(heard.append):
+        found = configure(LEAST, "x", [old])
+
+    assert found == configure(LEAST, "x", [new]) != configure(LEAST, "x", [])
+    assert [record.event.text for record in heard] == [
+        f'--set {old}: the key "{old.partition("=")[0]}" is now called "{new.partition("=")[0]}"'
+    ]
 
 
 def test_the_last_of_several_settings_wins_and_paths_are_taken_from_where_the_user_is():
