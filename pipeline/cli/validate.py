@@ -15,6 +15,7 @@ from pipeline.cli.stored import size_option, store_at, store_option
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pipeline.build_config import BuildConfig
     from pipeline.validate.report import Report
 
 DEFAULT_TARGET = "arm64"
@@ -100,18 +101,16 @@ def validate(
     released = open_release(file) if is_folder(file) else None
     chosen = get_target(target or (released.manifest.target if released else DEFAULT_TARGET))
     names, addresses = split_addresses([name for given in devices for name in given.split(",")])
+    used = chosen_devices(chosen, [name for name in names if name != BOARD])
+    recorded = released.data_settings if released else None
+    validation = read_validation(config, _given(**flags), settings, shifted=shifted, recorded=recorded)
+    _require_used((*names, *map(str, addresses)), validation)
     with Store(store_at(store), cache_size) as opened:
         report = validate_file(
             released.model if released else file,
             target=chosen,
-            devices=chosen_devices(chosen, [name for name in names if name != BOARD]),
-            config=read_validation(
-                config,
-                _given(**flags),
-                settings,
-                shifted=shifted,
-                recorded=released.data_settings if released else None,
-            ),
+            devices=used,
+            config=validation,
             store=opened,
             baseline=model_file(baseline) if baseline else None,
             against=model_file(against) if against else None,
@@ -124,6 +123,26 @@ def validate(
         write_views(report, out)
     _show(report, as_json)
     _require_passed(file, report)
+
+
+def _require_used(devices: tuple[str, ...], config: BuildConfig) -> None:
+    """Refuse a device that the user names and no enabled gate uses, except the host, which all use.
+
+    Raises:
+        ConfigError: names the device and the gates that would use it.
+    """
+    from pipeline.errors import ConfigError
+    from pipeline.targets import load_devices
+    from pipeline.validate.gates import GATES, plan
+
+    planned, rows = plan(config.gates.enabled), load_devices()
+    for name in devices:
+        measurement = "board" if name == BOARD else "devices"
+        if measurement in planned or (name in rows and rows[name].is_host):
+            continue
+        gates = [gate for gate, row in GATES.items() if measurement in row.needs]
+        msg = f"--device {name}: no enabled gate uses it; enable {' or '.join(gates)}, or omit the device"
+        raise ConfigError(msg)
 
 
 def _require_passed(file: Path, report: Report) -> None:

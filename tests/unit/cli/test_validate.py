@@ -58,6 +58,25 @@ def test_an_address_that_cannot_be_used_is_refused_in_one_line(pipeline, tiny, a
     assert message in ended.message
 
 
+@pytest.mark.parametrize(
+    ("device", "gate", "message"),
+    [
+        (
+            "ssh://pi@host",
+            "size",
+            "--device ssh://pi@host: no enabled gate uses it; enable bit-exactness or ",
+        ),
+        ("rpi5", "board", "--device rpi5: no enabled gate uses it; enable bit-exactness or instructions or "),
+        ("rpi5,board", "bit-exactness", "--device board: no enabled gate uses it; enable board, or omit the"),
+    ],
+)
+def test_a_device_that_no_enabled_gate_uses_is_refused_in_one_line(pipeline, tiny, device, gate, message):
+    ended = pipeline("validate", tiny, "--device", device, "--gate", gate)
+
+    assert ended.code == 2
+    assert message in ended.message
+
+
 def test_a_device_that_is_not_known_is_refused_in_one_line(pipeline, tiny, ssh_device):
     ssh_device.known_hosts.write_text("")
 
