@@ -295,6 +295,26 @@ class CalibrationSet(Artifact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ranges(Artifact):
+    """A float .tflite, and the range of each of its activations on the calibration samples.
+
+    Attributes:
+        problem: why there are none, where the model did not convert or run; else "".
+    """
+
+    problem: str = ""
+
+    @property
+    def tflite(self) -> Path:
+        return self.folder / "float.tflite"
+
+    @property
+    def table(self) -> Path:
+        """A JSON list with the fields of ``pipeline.flatbuffer.edit.Range`` for each tensor."""
+        return self.folder / "ranges.json"
+
+
+@dataclass(frozen=True, kw_only=True)
 class QuantizedModel(Artifact):
     """The .tflite to release.
 

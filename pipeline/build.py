@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.artifacts import (
+        Artifact,
         Baseline,
         CalibrationSet,
         Dataset,
@@ -164,8 +165,11 @@ def compile_model(inputs: Inputs, config: BuildConfig, run: Run) -> Compiled:
         to_convert: ModelArtifact = prepared
     else:
         to_convert = compress_model(prepared.keras, data, config, run)
-    convert = QUANTIZE[config.quantize.method].convert
-    converted = step(convert, to_convert, samples, data, config=config.convert)
+    method = QUANTIZE[config.quantize.method]
+    given: list[Artifact] = [to_convert, samples, data]
+    if method.calibrate is not None:
+        given.append(step(method.calibrate, *given, timeout_s=Unkeyed(config.convert.timeout_s)))
+    converted = step(method.convert, *given, config=config.convert)
     quantized = step(describe, converted, prepared, data, about=About.of(config.project, config.release))
     if quantized.reason:
         emit(Warned(text=f"the release is {quantized.format}: {quantized.reason}"))

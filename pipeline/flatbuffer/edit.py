@@ -7,7 +7,7 @@ tensors and buffers keep their bytes and their alignment.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flatbuffers
 import numpy as np
@@ -103,6 +103,44 @@ def _keep_constants_once(flat: Any) -> None:
     for at, buffer in enumerate(flat.buffers):
         if at not in used:
             buffer.data = None
+
+
+class Range(NamedTuple):
+    """The smallest and the largest value of a float tensor.
+
+    Attributes:
+        subgraph: the tensor's subgraph.
+        tensor: its index there.
+        name: its name, which others may have too.
+        low: the smallest value.
+        high: the largest.
+    """
+
+    subgraph: int
+    tensor: int
+    name: str
+    low: float
+    high: float
+
+
+def ranges_of(content: bytes) -> list[Range]:
+    """Return the range of each tensor that has one, as a calibrated float file does."""
+    return [
+        Range(place, index, tensor.name.decode(), float(known.min[0]), float(known.max[0]))
+        for place, graph in enumerate(_unpack(content).subgraphs)
+        for index, tensor in enumerate(graph.tensors)
+        if (known := tensor.quantization) is not None and known.min is not None and len(known.min)
+    ]
+
+
+def with_ranges(content: bytes, found: Iterable[Range]) -> bytes:
+    """Return a float file whose tensors have these ranges, for a quantizer."""
+    flat = _unpack(content)
+    for each in found:
+        tensor = flat.subgraphs[each.subgraph].tensors[each.tensor]
+        tensor.quantization = tensor.quantization or schema().QuantizationParametersT()
+        tensor.quantization.min, tensor.quantization.max = [each.low], [each.high]
+    return _pack(flat)
 
 
 def with_outputs(flat: TfliteModel, tensors: Sequence[int]) -> bytes:

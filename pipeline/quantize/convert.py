@@ -20,6 +20,7 @@ from pipeline.formats import FORMATS, Format
 from pipeline.isolation import sandbox
 from pipeline.quantize.backends import BACKENDS
 from pipeline.quantize.layers import final_layers, float_layers
+from pipeline.quantize.ranges import read_ranges
 from pipeline.quantize.tflite import write_float32, write_model
 from pipeline.runtimes.quantization import run_real
 from pipeline.runtimes.runtime import host_runtime
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline.artifacts import CalibrationSet, Dataset, ModelArtifact, PreparedModel
+    from pipeline.artifacts import CalibrationSet, Dataset, ModelArtifact, PreparedModel, Ranges
     from pipeline.flatbuffer import TfliteModel
     from pipeline.targets import Package
 
@@ -100,6 +101,7 @@ def convert_quantized(
     model: ModelArtifact,
     samples: CalibrationSet,
     data: Dataset,
+    ranges: Ranges | None = None,
     *,
     config: ConvertConfig,
     out: Path,
@@ -113,13 +115,14 @@ def convert_quantized(
 
     Args:
         model: a ``QatModel``; a ``KerasModel`` or an opaque ``PreparedModel`` to quantize after training.
+        ranges: of the activations, for quantization after training; None to find them on the way.
 
     Raises:
         StageError: no format works, or zeros were lost on the way.
         StageTimeoutError: the converter or a runtime took too long, which says nothing of the format.
         StageKilledError: it was killed, as where memory runs out, which says as little.
     """
-    return _convert(model, tuple(_attempts(model, config)), samples, data, config, out)
+    return _convert(model, tuple(_attempts(model, config)), samples, data, ranges, config, out)
 
 
 def convert_unquantized(
@@ -135,7 +138,7 @@ def convert_unquantized(
     Raises:
         StageError: as ``convert_quantized``.
     """
-    converted = _convert(model, (Attempt("float32"),), samples, data, config, out)
+    converted = _convert(model, (Attempt("float32"),), samples, data, None, config, out)
     return replace(converted, reason='[quantize] method is "none"')
 
 
@@ -144,11 +147,12 @@ def _convert(
     attempts: tuple[Attempt, ...],
     samples: CalibrationSet,
     data: Dataset,
+    ranges: Ranges | None,
     config: ConvertConfig,
     out: Path,
 ) -> QuantizedModel:
     chosen = Samples.of(data, "train", model.preprocessing).take(np.load(samples.indices))
-    taken, trial, reasons = _first_that_runs(model, attempts, chosen, config, out)
+    taken, trial, reasons = _first_that_runs(model, attempts, chosen, ranges, config, out)
     written = trial.rename(out / "model.tflite")
     for left in out.glob("trial-*"):
         left.unlink()
@@ -166,14 +170,19 @@ def _convert(
 
 
 def _first_that_runs(
-    model: ModelArtifact, attempts: tuple[Attempt, ...], samples: Samples, config: ConvertConfig, out: Path
+    model: ModelArtifact,
+    attempts: tuple[Attempt, ...],
+    samples: Samples,
+    ranges: Ranges | None,
+    config: ConvertConfig,
+    out: Path,
 ) -> tuple[Attempt, Path, dict[Attempt, str]]:
     """The best way to convert, its file, and what is against each of the better ones."""
     reasons: dict[Attempt, str] = {}
     chosen: tuple[Attempt, Path] | None = None
     for number, attempt in enumerate(attempts):
         trial = out / f"trial-{number}.tflite"
-        problem, both = _try(attempt, model, samples, trial, config)
+        problem, both = _try(attempt, model, samples, ranges, trial, config)
         if problem:
             reasons[attempt] = problem
             trial.unlink(missing_ok=True)
@@ -220,17 +229,26 @@ def _sparsity(flat: TfliteModel, model: ModelArtifact) -> float:
 
 
 def _try(
-    requested: Attempt, model: ModelArtifact, samples: Samples, written: Path, config: ConvertConfig
+    requested: Attempt,
+    model: ModelArtifact,
+    samples: Samples,
+    ranges: Ranges | None,
+    written: Path,
+    config: ConvertConfig,
 ) -> tuple[str, bool]:
     """Convert and run: what went wrong or "", and whether both runtimes run it."""
     without_int8 = [f"layer {each.name!r}: {each.without_int8}" for each in model.layers if each.without_int8]
     if requested.format == "int8" and without_int8:
         return _listing(without_int8), False
+    if ranges is not None and ranges.problem and requested.format.startswith("int8"):
+        return _PLACE.sub("", ranges.problem), False
+    calibrated = None if ranges is None or ranges.problem else (ranges.tflite, read_ranges(ranges))
     answers = written.with_suffix(".npz")
     tried = samples.take(slice(0, TRIED_SAMPLES))
     try:
         sandbox.run(
-            STAGE, write_model, model, samples, *requested, config.backend, tried, answers, written,
+            STAGE, write_model, model, samples, *requested, config.backend, calibrated, tried, answers,
+            written,
             timeout_s=config.timeout_s,
         )  # fmt: skip
         flat = read_tflite(written)

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.quantize.convert import convert_quantized, convert_unquantized
 from pipeline.quantize.qat import QatConfig, train_qat
+from pipeline.quantize.ranges import find_ranges
 from pipeline.sections import MethodSection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pipeline.artifacts import KerasModel, QuantizedModel
+    from pipeline.artifacts import KerasModel, QuantizedModel, Ranges
 
 
 class PtqConfig(MethodSection):
-    """Post-training quantization: the converter takes the ranges from the calibration samples."""
+    """Post-training quantization: the ranges are those of the calibration samples."""
 
     method: str = "ptq"
 
@@ -32,17 +33,19 @@ class Quantization(NamedTuple):
     Attributes:
         train: the stage that trains the model and its ranges, of the form of a compression step; None where
             the conversion needs no more than the calibration samples.
+        calibrate: the stage that finds the ranges; None where they are trained, or there are none.
         convert: the stage that makes the .tflite.
         config: the settings of both in ``[quantize]``.
     """
 
     train: Callable[..., KerasModel] | None
+    calibrate: Callable[..., Ranges] | None
     convert: Callable[..., QuantizedModel]
     config: type[MethodSection]
 
 
 QUANTIZE = {
-    "qat": Quantization(train_qat, convert_quantized, QatConfig),
-    "ptq": Quantization(None, convert_quantized, PtqConfig),
-    "none": Quantization(None, convert_unquantized, FloatConfig),
+    "qat": Quantization(train_qat, None, convert_quantized, QatConfig),
+    "ptq": Quantization(None, find_ranges, convert_quantized, PtqConfig),
+    "none": Quantization(None, None, convert_unquantized, FloatConfig),
 }

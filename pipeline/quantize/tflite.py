@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.artifacts import KerasModel, QatModel
-from pipeline.flatbuffer.edit import normalize
+from pipeline.flatbuffer.edit import normalize, ranges_of
 from pipeline.quantize.backends import BACKENDS, tflite_converter
 from pipeline.training.tfmot import tensorflow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pipeline.artifacts import ModelArtifact, PreparedModel
+    from pipeline.flatbuffer.edit import Range
     from pipeline.formats import Format
     from pipeline.samples import Samples
 
@@ -33,12 +35,20 @@ def write_float32(model: PreparedModel, written: Path) -> None:
     written.write_bytes(_named(tflite_converter.convert(concrete, keeper, "float32", None), model))
 
 
+def write_calibrated(model: ModelArtifact, samples: Samples, written: Path) -> None:
+    """Convert a model without fake quantization to float32, with the range of each activation on samples."""
+    concrete, keeper = _function(model, "float32", after_training=True)
+    content = tflite_converter.convert(concrete, keeper, "float32", None)
+    written.write_bytes(tflite_converter.calibrate(content, samples))
+
+
 def write_model(
     model: ModelArtifact,
     samples: Samples,
     requested: Format,
     after_training: bool,
     backend: str,
+    calibrated: tuple[Path, Sequence[Range]] | None,
     tried: Samples,
     answers: Path,
     written: Path,
@@ -51,10 +61,35 @@ def write_model(
         requested: the format.
         after_training: whether to leave out the fake quantization that was trained.
         backend: of ``BACKENDS``.
+        calibrated: what ``write_calibrated`` wrote, and the ranges to quantize it with; None where they were
+            trained, or are to be found here.
         tried: samples to answer with Keras, for a comparison with the file.
         answers: where to write those answers: an .npz with an array (n, ...) for each output.
         written: where to write the file.
     """
+    concrete, keeper = _function(model, requested, after_training)
+    tf, of = tensorflow(), BACKENDS[backend]
+    found = [_listed(concrete(*map(tf.constant, sample.model_inputs()))) for sample in tried.chunks(1)]
+    np.savez(
+        answers,
+        **{
+            f"{i:03d}": np.concatenate([np.asarray(v) for v in values])
+            for i, values in enumerate(zip(*found, strict=True))
+        },
+    )
+    is_trained = isinstance(model, QatModel) and not after_training
+    if is_trained or not requested.startswith("int8"):
+        content = of.convert(concrete, keeper, requested, samples)
+    elif calibrated is not None:
+        content = of.quantize(calibrated[0].read_bytes(), calibrated[1], requested)
+    else:
+        content = tflite_converter.calibrate(of.convert(concrete, keeper, "float32", None), samples)
+        content = of.quantize(content, ranges_of(content), requested)
+    written.write_bytes(_named(content, model))
+
+
+def _function(model: ModelArtifact, requested: Format, after_training: bool) -> tuple[Any, Any]:
+    """Return a model as a concrete function, and what keeps its variables alive."""
     from pipeline.training.keras_io import start_tensorflow
 
     start_tensorflow(0)
@@ -63,16 +98,7 @@ def write_model(
         infer, specs, keeper = _keras_function(tf, _opened(model, requested, after_training))
     else:
         infer, specs, keeper = _saved_function(tf, model)
-    concrete = tf.function(infer).get_concrete_function(*specs)
-    found = [_listed(concrete(*map(tf.constant, sample.model_inputs()))) for sample in tried.chunks(1)]
-    np.savez(
-        answers,
-        **{
-            f"{i:03d}": np.concatenate([np.asarray(v) for v in of])
-            for i, of in enumerate(zip(*found, strict=True))
-        },
-    )
-    written.write_bytes(_named(BACKENDS[backend](concrete, keeper, requested, samples), model))
+    return tf.function(infer).get_concrete_function(*specs), keeper
 
 
 def _named(content: bytes, model: ModelArtifact) -> bytes:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pipeline.flatbuffer.edit import with_ranges
 from pipeline.training.tfmot import tensorflow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
+    from pipeline.flatbuffer.edit import Range
     from pipeline.formats import Format
     from pipeline.samples import Samples
 
@@ -39,6 +41,33 @@ def convert(function: Any, keeper: Any, requested: Format, samples: Samples | No
         else:
             converter.target_spec.supported_ops += [tf.lite.OpsSet.TFLITE_BUILTINS]
     return bytes(converter.convert())
+
+
+def calibrate(content: bytes, samples: Samples) -> bytes:
+    """Run a float .tflite file on samples, and return it with the range of each activation.
+
+    A fused recurrent operator gets tensors for what it computes inside.
+    """
+    tensorflow()
+    from tensorflow.lite.python.optimize import calibrator
+
+    running = calibrator.Calibrator(calibrator.add_intermediate_tensors(content))
+    return bytes(running.calibrate(lambda: _representative(samples)))
+
+
+def quantize(content: bytes, ranges: Iterable[Range], requested: Format) -> bytes:
+    """Quantize a float .tflite file with ranges, as TFLiteConverter does after its own calibration.
+
+    Args:
+        content: the file, as ``calibrate`` returns it.
+        ranges: of its activations.
+        requested: "int8"; or with float operators, whose input and output are float, too.
+    """
+    tf = tensorflow()
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    io = tf.int8 if requested == "int8" else tf.float32
+    return bytes(mlir_quantize(with_ranges(content, ranges), input_data_type=io, output_data_type=io))
 
 
 def _representative(samples: Samples) -> Iterator[dict[str, NDArray[Any]] | list[NDArray[Any]]]:

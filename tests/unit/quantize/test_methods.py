@@ -9,7 +9,7 @@ import pytest
 from pipeline.quantize.backends import BACKENDS
 from pipeline.quantize.methods import QUANTIZE
 
-CONVERSION = ["model", "samples", "data", "config", "out"]
+GIVEN = ["model", "samples", "data"]
 TRAINING = ["model", "teacher", "data", "config", "seed", "out"]
 
 
@@ -18,7 +18,12 @@ def test_every_method_names_itself_in_its_settings_and_has_the_stages_that_a_bui
     row = QUANTIZE[method]
 
     assert row.config().method == method
-    assert list(inspect.signature(row.convert).parameters) == CONVERSION
+    ranges = [] if row.calibrate is None else ["ranges"]
+    taken = inspect.signature(row.convert).parameters.values()
+    assert [each.name for each in taken if each.default is each.empty] == [*GIVEN, "config", "out"]
+    assert [each.name for each in taken][: len([*GIVEN, *ranges])] == [*GIVEN, *ranges]
+    if row.calibrate is not None:
+        assert list(inspect.signature(row.calibrate).parameters) == [*GIVEN, "timeout_s", "out"]
     if row.train is not None:
         assert list(inspect.signature(row.train).parameters) == TRAINING
 
@@ -27,8 +32,13 @@ def test_only_quantization_aware_training_trains():
     assert [name for name, row in QUANTIZE.items() if row.train is not None] == ["qat"]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_every_converter_takes_a_function_a_format_and_samples(backend):
-    taken = list(inspect.signature(BACKENDS[backend]).parameters)
+def test_only_post_training_quantization_takes_ranges_of_samples():
+    assert [name for name, row in QUANTIZE.items() if row.calibrate is not None] == ["ptq"]
 
-    assert taken == ["function", "keeper", "wanted", "samples"]
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_converter_takes_a_function_or_a_float_file_with_ranges(backend):
+    row = BACKENDS[backend]
+
+    assert list(inspect.signature(row.convert).parameters) == ["function", "keeper", "requested", "samples"]
+    assert list(inspect.signature(row.quantize).parameters) == ["content", "ranges", "requested"]
