@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TypeGuard
 
+    from pydantic_core import ErrorDetails
+
     from pipeline.compress.steps import CompressionStep
     from pipeline.quantize.methods import Quantization
 
@@ -82,7 +84,7 @@ def _of_method(
         return table
     name = str(table.get("method", default))
     if name not in methods:
-        msg = f'{where}.method: there is no method "{name}"; {advice(name, methods, "methods")}'
+        msg = f"{where}.method: unknown method {name!r}; {advice(name, methods, 'methods')}"
         raise ConfigError(msg)
     config = methods[name].config
     _reject_unknown(config, table, f"{where}.")
@@ -100,7 +102,7 @@ def _reject_unknown(section: type[BaseModel], raw: dict[str, Any], prefix: str) 
             _reject_unknown(InputPreprocessing, value, f"{prefix}{key}.")
             continue
         if key not in known and key not in getattr(section, "renamed", {}):
-            msg = f'unknown key "{prefix}{key}": {advice(key, known, "keys")}'
+            msg = f"unknown key {f'{prefix}{key}'!r}; {advice(key, known, 'keys')}"
             raise ConfigError(msg)
         kind = known.get(key)
         if isinstance(value, dict) and is_section(kind) and kind is not MethodSection:
@@ -114,5 +116,23 @@ def is_section(kind: Any) -> TypeGuard[type[BaseModel]]:
 def first_problem(error: ValidationError, prefix: str = "") -> ConfigError:
     """Return an error that names the key and says what is wrong with its value."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    return ConfigError(f"{prefix}{key}: {problem(first)}")
+    return ConfigError(f"{prefix}{_key(first)}: {problem(first)}")
+
+
+def problem_of_flag(error: ValidationError, flags: Mapping[str, str]) -> ConfigError | None:
+    """Return the first problem as an error that names the flag at fault; None if no flag gave the value.
+
+    Args:
+        error: what Pydantic found.
+        flags: names of flags, such as "--task", by the key that each sets.
+    """
+    first = error.errors()[0]
+    flag = next((flags[key] for key in flags if f"{_key(first)}.".startswith(f"{key}.")), None)
+    if flag is None:
+        return None
+    what = "value" if " " in flag else flag.removeprefix("--")
+    return ConfigError(f"{flag}: {problem(first, what)}")
+
+
+def _key(problem: ErrorDetails) -> str:
+    return ".".join(str(part) for part in problem["loc"])

@@ -127,10 +127,17 @@ FULL_DISK = {
 }
 """How to fix a disk that takes no more, by the system's error number."""
 
+_CAUSES = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+
 READ_ONLY = dict.fromkeys(
     (errno.EROFS, errno.EACCES, errno.EPERM), "fix the permissions, or choose another folder"
 )
 """How to fix a folder that cannot be written to, by the system's error number."""
+
+
+def cause_of(error: OSError) -> str:
+    """Return the cause of an error of the operating system, in words."""
+    return _CAUSES.get(error.errno or 0) or error.strerror or str(error)
 
 
 @contextmanager
@@ -148,7 +155,7 @@ def storing(stage: str, option: str = "--out") -> Iterator[None]:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         if fix := (FULL_DISK | READ_ONLY).get(error.errno or 0):
-            raise StageError(stage, f"{place}{error.strerror}", f"{fix} with {option}") from error
+            raise StageError(stage, f"{place}{cause_of(error)}", f"{fix} with {option}") from error
         raise StageError(stage, str(error), "free space or fix the permissions, then build again") from error
 
 

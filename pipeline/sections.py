@@ -97,24 +97,32 @@ class MethodSection(Section):
 def advice(name: str, known: Iterable[str], what: str) -> str:
     """Suggest the known name that is nearest to a wrong one, or list all of them."""
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f'did you mean "{nearest[0]}"?' if nearest else f"known {what}: {', '.join(sorted(known))}"
+    return f"did you mean {nearest[0]!r}?" if nearest else f"known {what}: {', '.join(sorted(known))}"
 
 
-def problem(error: ErrorDetails) -> str:
-    """Say in one line what is wrong with a value, and where possible what to write instead."""
+def problem(error: ErrorDetails, what: str = "value") -> str:
+    """Return in one line what is wrong with a value and, if possible, what to write instead.
+
+    Args:
+        error: what Pydantic found.
+        what: what to call an unknown value of a fixed list, such as "task".
+    """
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     shown = reprlib.repr(given)
     if kind == "literal_error":
-        return f"unknown value {shown}; {advice(str(given), _QUOTED.findall(context['expected']), 'values')}"
+        return (
+            f"unknown {what} {shown}; {advice(str(given), _QUOTED.findall(context['expected']), f'{what}s')}"
+        )
     if kind.startswith("date"):
         return f"{shown} is not a date; write it as 2027-06-30"
     if kind in {"less_than", "less_than_equal"} and context.get("lt", context.get("le")) == 1 < given <= 100:
         return f"{given:g} is out of range; it is a fraction, write {given / 100:g} for {given:g} %"
     if kind == "string_pattern_mismatch" and context["pattern"] == FILE_NAME:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", given).lstrip("._-")[:64] or "my-model"
-        return f"{shown} cannot be part of a file name; use letters, digits, '.', '_' and '-', e.g. {plain}"
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", given).strip("._-")[:64] or "my-model"
+        reason = "contains a space" if " " in given else "cannot be part of a file name"
+        return f"{shown} {reason}; use letters, digits, '.', '_' and '-', e.g. {plain}"
     message = error["msg"].removeprefix("Value error, ")
-    got = "" if kind == "missing" else f", got {shown}"
+    got = "" if kind == "missing" or shown in message else f", got {shown}"
     return f"{message[:1].lower()}{message[1:]}{got}"
 
 

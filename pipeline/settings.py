@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.build_config import BuildConfig, first_problem, is_section
+from pipeline.build_config import BuildConfig, first_problem, is_section, problem_of_flag
 from pipeline.compress.weights import WeightsConfig
 from pipeline.errors import ConfigError
 from pipeline.events import Warned, emit
@@ -38,12 +38,13 @@ RENAMED = {
 }
 
 
-def make_config(raw: dict[str, Any], where: str) -> BuildConfig:
+def make_config(raw: dict[str, Any], where: str, flags: Mapping[str, str] | None = None) -> BuildConfig:
     """Validate plain settings.
 
     Args:
         raw: nested settings as read from TOML.
         where: what to name in an error, such as the file's path.
+        flags: names of flags, by the key that each has set; an error about such a key names the flag.
 
     Raises:
         ConfigError: a key is unknown or a value is not allowed.
@@ -54,6 +55,8 @@ def make_config(raw: dict[str, Any], where: str) -> BuildConfig:
         msg = f"{where}: {error}"
         raise ConfigError(msg) from error
     except ValidationError as error:
+        if by_flag := problem_of_flag(error, flags or {}):
+            raise by_flag from error
         msg = f"{where}: {first_problem(error)}"
         raise ConfigError(msg) from error
 
@@ -142,7 +145,7 @@ def _rename_old_keys(raw: dict[str, Any], where: str) -> None:
     if isinstance(raw.get("prune"), dict):
         for key in raw.pop("prune"):
             old_keys = [old.partition(".")[2] for old in RENAMED if old.startswith("prune.")]
-            msg = f'{where}: unknown key "prune.{key}": {advice(key, old_keys, "keys")}'
+            msg = f"{where}: unknown key 'prune.{key}'; {advice(key, old_keys, 'keys')}"
             raise ConfigError(msg)
     if renamed:
         emit(Warned(text=f"{where}: these keys have new names: {', '.join(renamed)}"))
@@ -194,30 +197,34 @@ def _check_sections(raw: dict[str, Any], section: type[BaseModel], where: str, p
         _check_sections(value, kind, where, f"{prefix}{key}.")
 
 
-def configure(raw: dict[str, Any], where: str, settings: Sequence[str]) -> BuildConfig:
-    """Validate plain settings with ``section.key=value`` laid over them, the last one uppermost.
+def configure(
+    raw: dict[str, Any], where: str, settings: Sequence[str], flags: Mapping[str, str] | None = None
+) -> BuildConfig:
+    """Validate plain settings, overridden by ``section.key=value``; the last of several wins.
 
     Args:
         raw: nested settings as read from TOML.
         where: what to name in an error about these.
-        settings: of --set; see ``parse_setting``.
+        settings: values of --set; see ``parse_setting``.
+        flags: names of flags, by the key in ``raw`` that each has set.
 
     Raises:
-        ConfigError: as ``make_config``; names the setting that is at fault, if one is.
+        ConfigError: as ``make_config``; names the flag or the setting at fault, if it is one.
     """
-    layers = [(where, raw)]
+    layers = [(where, raw, flags or {})]
     for setting in map(_rename_old_key, settings):
         given = parse_setting(setting)
         base = {key: value for key, value in _default_lists().items() if key in given} | layers[-1][1]
         try:
-            layers.append((f"--set {setting}", overlay(base, given)))
+            name = f"--set {setting}"
+            layers.append((name, overlay(base, given), {setting.partition("=")[0].strip(): name}))
         except ConfigError as error:
             msg = f"--set {setting}: {error}"
             raise ConfigError(msg) from error
     failure = None
-    for name, layer in reversed(layers):
+    for name, layer, keys in reversed(layers):
         try:
-            config = make_config(layer, name)
+            config = make_config(layer, name, keys)
         except ConfigError as error:
             failure = error  # of the first layer from which on all fail
         else:
@@ -315,15 +322,17 @@ def read_validation(
     *,
     shifted: Sequence[str] = (),
     recorded: Mapping[str, Any] | None = None,
+    flags: Mapping[str, str] | None = None,
 ) -> BuildConfig:
-    """Return the settings that judge a .tflite file: those of a file, if any, under the given flags.
+    """Return the settings for the validation of a .tflite file: those of a file, if any, and of flags.
 
     Args:
-        config: the file.
-        given: of flags, by dotted key, as ``nested`` takes them.
+        config: the settings file.
+        given: values of flags by dotted key, as ``nested`` takes them.
         settings: of --set, laid over all others.
         shifted: ``NAME=SOURCE`` each.
         recorded: keys of ``[data]`` that a release states, for those that are not given.
+        flags: names of flags by the key in ``given`` that each sets, for messages.
 
     Raises:
         ConfigError: as ``configure``; a ``shifted`` has no name.
@@ -337,9 +346,10 @@ def read_validation(
             msg = f'"{each}" is not NAME=SOURCE: write --shifted night=photos/night'
             raise ConfigError(msg)
         sources[name] = source
-    for flags in (nested(given or {}), {"validate": {"shift": {"sources": sources}}} if sources else {}):
-        raw = overlay(raw, flags)
-    return configure(raw, str(config) if config is not None else "the flags", settings)
+    for each in (nested(given or {}), {"validate": {"shift": {"sources": sources}}} if sources else {}):
+        raw = overlay(raw, each)
+    named = {key: flag for key, flag in (flags or {}).items() if (given or {}).get(key) not in (None, ())}
+    return configure(raw, str(config) if config is not None else "the flags", settings, named)
 
 
 def zoo_settings(name: str = "resnet8") -> dict[str, Any]:

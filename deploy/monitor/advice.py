@@ -38,9 +38,9 @@ def advise(baseline: Statistics, seen: Statistics, drift: Drift) -> tuple[Advice
     """Return the recommended actions, most urgent first; at least one.
 
     Args:
-        baseline: of the release.
-        seen: on devices.
-        drift: what comparing them found.
+        baseline: the statistics of the release.
+        seen: the statistics of the devices.
+        drift: the result of comparing them.
     """
     found = tuple(_advice(baseline, seen, drift))
     if found:
@@ -63,23 +63,23 @@ def _advice(baseline: Statistics, seen: Statistics, drift: Drift) -> Iterator[Ad
     if any(item.side == "latency" for item in drifted):
         yield Advice(
             "check the device",
-            f"inferences take longer than before: {_summary(drifted, 'latency')}",
-            "look for heat, a lower clock, other load or another runtime; then: pipeline bench",
+            f"inferences take longer than in the test: {_summary(drifted, 'latency')}",
+            "look for heat, a lower clock, other load or another runtime, then run pipeline bench",
         )
 
 
 def _sensors(baseline: Statistics, seen: Statistics) -> Iterator[Advice]:
-    """Inputs that are constant, or the same all the time."""
+    """Yield advice for inputs that are constant or never change."""
     for before, now in zip(baseline.inputs, seen.inputs, strict=True):
         flat = now.spreads[0] / seen.observed - before.spreads[0] / baseline.observed
         stuck = _same_always(now) and not _same_always(before) and seen.observed > 1
         if flat >= CONSTANT:
-            why = f"{flat:.0%} more samples of {now.name} than in testing hold one value throughout"
+            why = f"{flat:.0%} more samples of {now.name} than in the test are constant"
         elif stuck:
-            why = f"every sample of {now.name} has the same mean and spread, as if it were one sample"
+            why = f"all samples of {now.name} have the same mean and spread, as if the input were frozen"
         else:
             continue
-        yield Advice("check the sensor", why, "look at lens, cable, exposure and what reads it; do not train")
+        yield Advice("check the sensor", why, "check lens, cable, exposure and driver; do not retrain")
 
 
 def _same_always(one: InputCounts) -> bool:
@@ -89,47 +89,44 @@ def _same_always(one: InputCounts) -> bool:
 def _moved_inputs(
     baseline: Statistics, seen: Statistics, drift: Drift, inputs: list[Item], outputs: list[Item]
 ) -> Iterator[Advice]:
-    """New ranges where answers stayed; otherwise the model itself has not learned such inputs."""
+    """Recommend new ranges if the outputs did not drift, else training on such inputs."""
     clipped = "".join(_clipping(baseline, seen))
-    moved = f"inputs moved ({_summary(inputs)}){clipped}"
+    moved = f"the inputs drifted ({_summary(inputs)}){clipped}"
     if not outputs and max(map(_lost, drift.estimates), default=0.0) < LOST_POINTS:
         yield Advice(
             "recalibrate",
-            f"{moved}; the answers did not",
-            "save the statistics with --save STATS and build with --set "
-            "calibration.field_statistics=STATS; layers trained with "
-            "fake quantization keep their ranges: for them add such samples to the training "
-            "data",
+            f"{moved}, the outputs did not",
+            "save the statistics with --save STATS and build with --set calibration.field_statistics=STATS; "
+            "quantization-aware training learns its ranges from the training data: add such samples to it",
         )
         return
     yield Advice(
         "retrain",
-        f"{moved}, and so did the answers ({_summary(outputs) or 'less sure'})",
-        "collect and label samples from these devices and train with them; first check whether something "
-        "in front of the model changed, such as exposure, mounting or preprocessing, and fix that",
+        f"{moved}, and so did the outputs ({_summary(outputs) or 'lower confidence'})",
+        "first check whether exposure, mounting or preprocessing changed, and fix that; else collect and "
+        "label samples from these devices and train with them",
     )
     if clipped:
         yield Advice(
             "recalibrate",
-            "a larger share of the input is clipped at the ends of its int8 range",
+            "more input values are clipped to the int8 range",
             "build the retrained model with --set calibration.field_statistics=STATS",
         )
 
 
 def _moved_answers(outputs: list[Item]) -> Advice:
-    """Advise on answers that changed while the inputs look the same."""
+    """Return advice for outputs that drifted while the inputs did not."""
     if all(item.what == "classes" for item in outputs):
         return Advice(
             "look",
-            f"class frequencies changed ({_summary(outputs)}) while the inputs look the same",
-            "label a hundred of these samples: if the model is right, the world has changed; "
-            "if it is wrong, retrain",
+            f"the class frequencies changed ({_summary(outputs)}), the inputs did not",
+            "label a hundred of these samples; if the model is right on them, keep it, else retrain",
         )
     return Advice(
         "retrain",
-        f"the answers changed ({_summary(outputs)}) on inputs of the same brightness and spread: the devices "
-        "see other things, or the same things rotated or blurred",
-        "look at samples, fix what changed in front of the model, or label some and train with them",
+        f"the outputs changed ({_summary(outputs)}), the mean and spread of the inputs did not: the devices "
+        "see other objects, or the same ones rotated or blurred",
+        "look at samples; fix the camera or sensor if it moved, else label some samples and train with them",
     )
 
 
@@ -138,7 +135,7 @@ def _clipping(baseline: Statistics, seen: Statistics) -> Iterator[str]:
         for bin_, end in ((0, "low"), (-1, "high")):
             more = now.values[bin_] / sum(now.values) - before.values[bin_] / sum(before.values)
             if more >= CLIPPED:
-                yield f", {more:.0%} more of {now.name} at the {end} end of its range"
+                yield f", {more:.0%} more values of {now.name} at the {end} end of its range"
 
 
 def _lost(estimate: AccuracyEstimate) -> float:
@@ -155,8 +152,8 @@ def _wait(drift: Drift) -> Advice:
         )
     return Advice(
         "wait",
-        f"the devices observed {drift.samples} samples, {drift.needed} are needed for all comparisons",
-        "run the command again when the devices have observed more",
+        f"the devices observed {drift.samples} samples; all comparisons together need {drift.needed}",
+        "run the command again later",
     )
 
 

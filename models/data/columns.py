@@ -306,14 +306,15 @@ def _fit_count(
     values = table.values
     if values is None and len(table.inputs) == 1:
         return chosen, []
-    if len(chosen) == values and chosen:
-        return chosen, []
     numbers = [index for index in chosen if not table.dialect.is_text(index)]
+    if len(chosen) == values and chosen and (named or numbers == chosen):
+        return chosen, []
     without = [index for index in chosen if table.names[index].lower() not in _IDENTIFIERS]
     for kept in (numbers, without, [index for index in numbers if index in without]):
         if len(kept) == values and not named and kept:
             return kept, [index for index in chosen if index not in kept]
-    counted = f"{len(numbers)} numeric columns ({table.shown(numbers)})" if numbers else "no numeric column"
+    plural = "column" if len(numbers) == 1 else "columns"
+    counted = f"{len(numbers)} numeric {plural} ({table.shown(numbers)})" if numbers else "no numeric column"
     texts = [repr(table.names[index]) for index in chosen if index not in numbers]
     also = f" and {', '.join(texts[:_SHOWN])}" if texts else ""
     beside = f" besides the target {table.shown(target)!r}" if target else ""

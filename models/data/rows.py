@@ -73,8 +73,7 @@ class RowWriter:
             raise ValueError(msg)
         if shutil.disk_usage(self.path.parent).free < rows.nbytes + _SPARE_BYTES:
             self._file.close()
-            what = f"{os.strerror(errno.ENOSPC)} after {self.rows} samples"
-            raise OSError(errno.ENOSPC, what, str(self.path.parent))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path.parent))
         self._file.write(np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data)
         self.rows += len(rows)
 

@@ -186,18 +186,23 @@ def _check_range(ids: Array, limit: int, stats: TargetStats, place: Place, at: i
     if len(wrong):
         part, row = place(at + int(wrong[0][0]))
         index = (row, *map(int, wrong[0][1:]))
-        msg = (
-            f"{part} labels: {ids[tuple(wrong[0])]} at index {index[0] if len(index) == 1 else index} "
-            f"is outside the model's classes 0..{limit - 1}: {_counts(stats, limit)}"
-        )
+        at_index = f"{ids[tuple(wrong[0])]} at index {index[0] if len(index) == 1 else index}"
+        msg = f"{part} labels: {_counts(stats, limit, at_index)}"
         raise DataError(msg)
 
 
-def _counts(stats: TargetStats, limit: int) -> str:
-    """Return how many classes data and model have, and what to do."""
+def _counts(stats: TargetStats, limit: int, found: str) -> str:
+    """Return how many classes data and model have, and what to do.
+
+    Args:
+        stats: about all labels.
+        limit: the number of classes of the model.
+        found: the first wrong label and its index.
+    """
     values = [f"{value:g}" for value in stats.distinct]
+    has = f"the model has {limit} (0..{limit - 1})"
     if not values or stats.nearly_painted:
-        return f"the model has {limit}; save masks without loss, as PNG, with a class id for each pixel"
+        return f"{found}, {has}; save masks without loss, as PNG, with a class id for each pixel"
     shown = f"{values[0]}..{values[-1]}" if stats.contiguous and len(values) > 2 else ", ".join(values[:8])
     more = ", ..." if len(values) > 8 and not stats.contiguous else ""
     fix = "use the data that the model was trained on, or leave the other classes out"
@@ -206,7 +211,7 @@ def _counts(stats: TargetStats, limit: int) -> str:
         fix = f"name them in the order of the model's outputs, such as labels = [{names}{more}]"
     elif len(values) < limit:
         fix = "renumber the labels from 0, or name every class in labels, in the order of the model's outputs"
-    return f"the data has {len(values)} classes ({shown}{more}), the model has {limit}; {fix}"
+    return f"the data has {len(values)} classes ({shown}{more}), {has}: {found}; {fix}"
 
 
 def _by_number(numbers: dict[float, int], positions: tuple[int | None, ...]) -> Change:

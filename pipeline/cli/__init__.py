@@ -22,6 +22,7 @@ from pipeline.errors import (
     InputError,
     PipelineError,
     StageError,
+    cause_of,
     leaf_errors_mapped,
 )
 from pipeline.events import listening
@@ -140,10 +141,10 @@ def _report(error: BaseException) -> int:
 
 
 def _of_system(error: OSError) -> tuple[str, int]:
-    """What to say of an error of the operating system that no command has dealt with, and the exit code."""
+    """Return the message and the exit code for an error of the operating system that no command handles."""
     path = f"{error.filename}: " if isinstance(error.filename, str | os.PathLike) else ""
     if error.errno in FULL_DISK:
-        return f"{path or 'output: '}{error.strerror}; {FULL_DISK[error.errno]}", StageError.exit_code
+        return f"{path or 'output: '}{cause_of(error)}; {FULL_DISK[error.errno]}", StageError.exit_code
     if path and error.errno in REASONS:
         return f"{path}{REASONS[error.errno]}", InputError.exit_code
     return f"{path}{error.strerror or error}", StageError.exit_code

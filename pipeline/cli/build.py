@@ -69,9 +69,14 @@ def set_option(command: Command) -> Command:
     )(command)
 
 
+def flag_of(name: str) -> str:
+    """Return the flag of a parameter: "--trust-model" for "trust_model"."""
+    return f"--{name.replace('_', '-')}"
+
+
 def _replaced_options(command: Command) -> Command:
     for name in REPLACED:
-        command = click.option(f"--{name.replace('_', '-')}", hidden=True)(command)
+        command = click.option(flag_of(name), hidden=True)(command)
     return command
 
 
@@ -178,17 +183,22 @@ def _signer(key: Path | None) -> tuple[Path | str | None, str | None]:
 def _settings(config: Path | None, flags: dict[str, Any], settings: Sequence[str] = ()) -> BuildConfig:
     """Return the settings of a file, the zoo or the default under the flags, and those of --set over all."""
     from pipeline.events import Warned, emit
-    from pipeline.settings import ZOO, configure, nested, overlay
+    from pipeline.settings import ZOO, configure, nested, overlay, parse_setting
 
     model = flags["model"]
     is_zoo = model is not None and model.startswith(ZOO) and not Path(model).exists()
     raw, where = _base(config, model, flags["data"], is_zoo)
     given = {FLAGS[name]: flags[name] for name in FLAGS if not (is_zoo and name == "model")}
     _overlay_training(raw, flags)
-    replaced = [f"{key}={flags[name]}" for name, key in REPLACED.items() if flags.get(name) is not None]
-    for setting in replaced:
-        emit(Warned(text=f"this option is now --set {setting}; its own flag will be removed"))
-    return configure(overlay(raw, nested(given)), where, (*replaced, *settings))
+    raw = overlay(raw, nested(given))
+    for name, key in REPLACED.items():
+        if flags.get(name) is not None:
+            emit(Warned(text=f"this option is now --set {key}={flags[name]}; its own flag will be removed"))
+            raw = overlay(raw, parse_setting(f"{key}={flags[name]}"))
+    used = {
+        key: flag_of(name) for name, key in (FLAGS | REPLACED).items() if flags.get(name) not in (None, ())
+    }
+    return configure(raw, where, settings, used)
 
 
 def _base(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pipeline.terminal import Terminal
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+MODEL_STARTS = (b"PK\x03\x04", b"\x89HDF")
+"""How a .keras file, which is a ZIP archive, and an HDF5 file begin."""
 # From this width on, operators are listed with the names of their outputs.
 WIDE_COLUMNS = 100
 NO_OUTPUT = {"name": "", "shape": (), "dtype": ""}
@@ -47,11 +49,23 @@ def inspect(file: Path, as_json: bool) -> None:
 
 
 def _is_keras(file: Path) -> bool:
-    """Tell by the suffix, and by the first bytes where the suffix says nothing."""
-    if file.suffix.lower() in (*KERAS_SUFFIXES, ".tflite") or not file.is_file():
-        return file.suffix.lower() in KERAS_SUFFIXES
+    """Return whether a file is a Keras model: by its suffix, else by its first bytes.
+
+    Raises:
+        InputError: it is neither a Keras nor a TFLite file.
+    """
+    from pipeline.errors import InputError
+    from pipeline.flatbuffer.reader import IDENTIFIER
+
+    suffix = file.suffix.lower()
+    if suffix in (*KERAS_SUFFIXES, ".tflite") or not file.is_file():
+        return suffix in KERAS_SUFFIXES
     with file.open("rb") as stream:
-        return stream.read(4) in (b"PK\x03\x04", b"\x89HDF")
+        head = stream.read(8)
+    if head[:4] not in MODEL_STARTS and head[4:] != IDENTIFIER:
+        msg = f"{file}: cannot inspect {suffix or 'this file'}; pass a .tflite, .keras or .h5 file"
+        raise InputError(msg)
+    return head[:4] in MODEL_STARTS
 
 
 def _tflite(file: Path) -> dict[str, Any]:

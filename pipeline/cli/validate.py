@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.build import ALLOW_CHANCE_HELP, FLAGS, LABELS_HELP, set_option, split_labels
+from pipeline.cli.build import ALLOW_CHANCE_HELP, FLAGS, LABELS_HELP, flag_of, set_option, split_labels
 from pipeline.cli.paths import UserPath, UserSource
 from pipeline.cli.stored import size_option, store_at, store_option
 
@@ -55,7 +55,7 @@ BOARD = "board"
     type=float,
     help="Scale of raw values; the model's input is raw x scale + offset; default: detected.",
 )
-@click.option("--offset", type=float, default=0.0, show_default=True)
+@click.option("--offset", type=float, default=0.0, show_default=True, help="Offset of raw values.")
 @click.option(
     "--config",
     type=UserPath(),
@@ -63,7 +63,7 @@ BOARD = "board"
 )
 @click.option("--gate", "gates", multiple=True, help="Gate to evaluate; repeatable; default: all.")
 @set_option
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed.")
 @click.option(
     "--out",
     type=UserPath(file_okay=False),
@@ -103,7 +103,10 @@ def validate(
     names, addresses = split_addresses([name for given in devices for name in given.split(",")])
     used = chosen_devices(chosen, [name for name in names if name != BOARD])
     recorded = released.data_settings if released else None
-    validation = read_validation(config, _given(**flags), settings, shifted=shifted, recorded=recorded)
+    named = {FLAGS[name]: flag_of(name) for name in FLAGS} | {"gates.enabled": "--gate"}
+    validation = read_validation(
+        config, _given(**flags), settings, shifted=shifted, recorded=recorded, flags=named
+    )
     _require_used((*names, *map(str, addresses)), validation)
     with Store(store_at(store), cache_size) as opened:
         report = validate_file(

@@ -31,6 +31,7 @@ from pipeline.errors import (
     StageKilledError,
     StageTimeoutError,
     ToolchainError,
+    cause_of,
     leaf_errors_mapped,
 )
 from pipeline.event_file import recording, relaying
@@ -394,6 +395,9 @@ def work(folder: Path, result: int) -> None:
         traceback.print_exc()
         lines = str(error).strip().splitlines()
         number = error.errno if isinstance(error, OSError) else 0
-        sent = pickle.dumps((number, f"{type(error).__name__}: {lines[0] if lines else 'no message'}"))
+        text = f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+        if isinstance(error, OSError) and number in FULL_DISK:
+            text = f"{error.filename}: {cause_of(error)}" if error.filename else cause_of(error)
+        sent = pickle.dumps((number, text))
     with os.fdopen(result, "wb") as stream:
         stream.write(sent)

@@ -95,7 +95,7 @@ def unsuitable(better: Sequence[str]) -> tuple[str, ...]:
 
 
 def doubt(found: Standard) -> str:
-    """Say that a score is hardly above chance."""
+    """Return a warning that a score is hardly above chance."""
     hint = f": {found.hint}" if found.hint else ""
     return f"the float model is hardly better than chance: {found}{hint}"
 

@@ -65,7 +65,7 @@ class ConvertConfig(Section):
     @classmethod
     def _reject_unknown_backend(cls, backend: str) -> str:
         if backend not in BACKENDS:
-            msg = f"there is no such backend; {advice(backend, BACKENDS, 'backends')}"
+            msg = f"unknown backend {backend!r}; {advice(backend, BACKENDS, 'backends')}"
             raise ValueError(msg)
         return backend
 

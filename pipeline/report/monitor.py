@@ -1,4 +1,4 @@
-"""Drift for people: what was compared, with both histograms side by side, and what to do."""
+"""Drift as text for a terminal: every comparison with both histograms, and what to do."""
 
 from __future__ import annotations
 
@@ -27,10 +27,8 @@ COLUMNS = 16
 
 
 def drift_table(drift: Drift, baseline: Statistics, seen: Statistics) -> Table:
-    """Every comparison, with the histograms that it is of; a bar's height is the root of its share."""
-    table = make_table(
-        "Drift", "", "of", "tested", "in the field", "moved by", "matters from", "by chance", "verdict"
-    )
+    """Return a table of all comparisons with their histograms; a bar is as high as the root of its share."""
+    table = make_table("Drift", "", "statistic", "test", "field", "change", "threshold", "p-value", "verdict")
     for column in table.columns[4:7]:
         column.justify = "right"
     tested, field = histograms(baseline), histograms(seen)
@@ -49,7 +47,7 @@ def drift_table(drift: Drift, baseline: Statistics, seen: Statistics) -> Table:
             Text(_verdict(item), STYLES[item.verdict]),
         )
     table.caption = (
-        f"{drift.samples:,} samples against {drift.baseline_samples:,} of the release's tests; "
+        f"{drift.samples:,} samples compared with {drift.baseline_samples:,} test samples; "
         f"false-alarm probability: {drift.alpha:.2%} per comparison, 5 % overall"
     )
     table.caption_justify = "left"
@@ -57,10 +55,10 @@ def drift_table(drift: Drift, baseline: Statistics, seen: Statistics) -> Table:
 
 
 def device_table(devices: Sequence[Device]) -> Table:
-    """Each device's own latencies, how much slower than the first its median is, and whether it drifted."""
+    """Return a table of the devices: latency, its median against that of the first, and the drift verdict."""
     from deploy.monitor.measures import quantile_of
 
-    columns = ("device", "samples", "inferences", "p50 µs", "p95 µs", "p99 µs", "to the first", "alone")
+    columns = ("device", "samples", "inferences", "p50 µs", "p95 µs", "p99 µs", "vs. first", "drift")
     table = make_table("Devices", *columns)
     for column in table.columns[1:7]:
         column.justify = "right"
@@ -80,25 +78,25 @@ def device_table(devices: Sequence[Device]) -> Table:
 
 
 def drift_lines(drift: Drift, advice: Sequence[Advice], where: str = "") -> RenderableType:
-    """The estimates of accuracy, and what to do; ``where`` begins each line."""
+    """Return the estimated accuracy and the advice; each line begins with ``where``."""
     lines = Text()
-    # Confidence in what a broken sensor shows says nothing.
+    # The confidence means nothing if the sensor is broken.
     blind = any(item.action == "check the sensor" for item in advice)
     for one in () if blind else drift.estimates:
         low, high = sorted((one.thresholded, one.averaged))
         lines.append(
-            f"{where}{one.output}: {one.tested:.1%} right in testing; its confidence suggests "
-            f"{low:.1%} to {high:.1%} now. An estimate without labels, too high where inputs moved far.\n"
+            f"{where}{one.output}: accuracy {one.tested:.1%} in the test; estimated from the confidence, "
+            f"without labels: {low:.1%} to {high:.1%} now. With strong drift the estimate is too high.\n"
         )
     for item in advice:
         lines.append(f"{where}{item.action}: ", "bold")
-        lines.append(f"{item.why}. To do: {item.then}.\n")
+        lines.append(f"{item.why}. Next: {item.then}.\n")
     lines.rstrip()
     return lines
 
 
 def histograms(found: Statistics) -> dict[tuple[str, str, str], tuple[int, ...]]:
-    """Every histogram by side, tensor and what it is of."""
+    """Return all histograms by side, tensor and statistic."""
     rows: dict[tuple[str, str, str], tuple[int, ...]] = {}
     for one in found.inputs:
         rows |= {("input", one.name, what): getattr(one, what) for what in ("values", "means", "spreads")}
@@ -112,7 +110,7 @@ def histograms(found: Statistics) -> dict[tuple[str, str, str], tuple[int, ...]]
 
 
 def sparklines(before: Sequence[int], now: Sequence[int]) -> tuple[str, str]:
-    """Two histograms as bars of one scale, at most 16 wide."""
+    """Return two histograms as bars with a common scale, each at most 16 characters wide."""
     rows = []
     for counts in (before, now):
         parts = np.array_split(np.asarray(counts, np.float64), min(COLUMNS, len(counts)))
@@ -135,7 +133,7 @@ def _chance(item: Item) -> str:
 
 def _verdict(item: Item) -> str:
     if item.verdict == "drifted":
-        return "drifted far" if item.size >= item.large else "drifted"
+        return "large drift" if item.size >= item.large else "drifted"
     if item.verdict == "same":
         return "same"
-    return "too few tested" if item.needed is None else f"needs {item.needed:,}"
+    return "test set too small" if item.needed is None else f"needs {item.needed:,}"

@@ -79,7 +79,7 @@ def evaluate_binary(kept: Accumulator, names: tuple[str, ...]) -> TaskMetrics:
         area = _ranked("AUC", ranking.auc, rows)
         estimates += [area, _ranked("average precision", ranking.average_precision, rows)]
         if area.baseline <= 100 * ranking.chance_area(positive):
-            notes.append(f"the float model is not measurably better than chance (AUC {area.baseline:.1f} %)")
+            notes.append(ranking.at_chance_note(area.baseline, fix="is class 1 the positive class?"))
     else:
         notes.append(f"every sample is of class {rows['label'][0]}, so that there is no AUC")
     if positive.any():
@@ -195,11 +195,15 @@ def _at_chance(rows: dict[str, NDArray[Any]], classes: int) -> str:
     labels = rows["label"]
     right = float((rows["baseline_rank"] == 0).mean())
     if right <= 1 / classes + 1.96 * np.sqrt((1 - 1 / classes) / classes / len(labels)):
-        return f"the float model is not measurably better than chance ({right:.1%} of {classes} classes)"
+        return (
+            f"the float model is right on {right:.1%} of the samples, not measurably better than chance "
+            f"({1 / classes:.1%} with {classes} classes): are the labels in the model's order?"
+        )
     if right <= commonest(labels):
         share_of_it = f"{commonest(labels):.1%}"
         return (
-            f"the float model is right no more often ({right:.1%}) than the commonest class ({share_of_it})"
+            f"the float model is right on {right:.1%} of the samples, no more than a model that always "
+            f"answers with the most frequent class ({share_of_it})"
         )
     return ""
 

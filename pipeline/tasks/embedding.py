@@ -107,5 +107,5 @@ def _at_chance(right: NDArray[np.bool_], labels: NDArray[Any]) -> str:
     most = float(np.unique(labels, return_counts=True)[1].max() / len(labels))
     if float(right.mean()) > most:
         return ""
-    note = f"the float model's neighbours are right no more often ({right.mean():.1%}) "
-    return note + f"than the commonest class ({most:.1%})"
+    note = f"the float model's nearest neighbours are right on {right.mean():.1%} of the samples, "
+    return note + f"no more than a model that always answers with the most frequent class ({most:.1%})"

@@ -120,7 +120,7 @@ def _at_chance(area: float, truth: NDArray[np.bool_], ranked: list[int]) -> str:
     limit = float(np.mean([ranking.chance_area(truth[:, label]) for label in ranked]))
     if area > 100 * limit:
         return ""
-    return f"the float model is not measurably better than chance (macro AUC {area:.1f} %)"
+    return ranking.at_chance_note(area, "macro AUC", fix="are the labels in the model's order?")
 
 
 def _calibration_error(probabilities: NDArray[Any], truth: NDArray[np.bool_]) -> float:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     Ranking = tuple[float, NDArray[np.float64]]
 
 
+def at_chance_note(area: float, name: str = "AUC", *, fix: str) -> str:
+    """Return the note on a float model whose area under the ROC curve, in percent, is no better than 50 %."""
+    return f"the float model's {name} of {area:.1f} % is not measurably better than chance (50 %): {fix}"
+
+
 def auc(scores: NDArray[Any], positive: NDArray[np.bool_]) -> Ranking:
     """Return the area under the ROC curve, 0..1, and its influences (n,).
 

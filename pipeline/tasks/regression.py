@@ -112,7 +112,7 @@ def evaluate_anomaly(kept: Accumulator, names: tuple[str, ...]) -> TaskMetrics:
     area = ranking.estimate("AUC", ranking.auc, *scores)
     note = ""
     if area.baseline <= 100 * ranking.chance_area(anomalous):
-        note = f"the float model is not measurably better than chance (AUC {area.baseline:.1f} %)"
+        note = ranking.at_chance_note(area.baseline, fix="do the labels mark anomalies with 1?")
     normal = Estimate(
         name="loss of normal samples",
         baseline=float(scores[0][~anomalous].mean()),

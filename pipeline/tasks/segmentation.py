@@ -77,8 +77,8 @@ def evaluate_segmentation(kept: Accumulator, names: tuple[str, ...]) -> TaskMetr
     most = 100 * everywhere.max() / everywhere.sum()
     note = ""
     if estimates[1].baseline <= most and np.count_nonzero(there) > 1:
-        note = f"the float model is right no more often ({estimates[1].baseline:.1f} % of positions) "
-        note += f"than the commonest class ({most:.1f} %)"
+        note = f"the float model is right on {estimates[1].baseline:.1f} % of the positions, no more than a "
+        note += f"model that always answers with the most frequent class ({most:.1f} %)"
     found = {
         model: (rows[f"{model}_found"].sum(axis=0), rows[f"{model}_predicted"].sum(axis=0))
         for model in ("baseline", "quantized")

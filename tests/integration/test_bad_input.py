@@ -287,8 +287,8 @@ BAD_DATA = {
         "the model takes (8, 8, 1)",
     ),
     "text": (spoil(x_train=lambda x: x.astype(str), x_test=lambda x: x.astype(str)), "not numeric"),
-    "labels beyond the classes": (spoil(y_train=lambda y: y + 1), "outside the model's classes 0..3"),
-    "negative labels": (spoil(y_test=lambda y: y - 1), "outside the model's classes 0..3"),
+    "labels beyond the classes": (spoil(y_train=lambda y: y + 1), "the model has 4 (0..3): "),
+    "negative labels": (spoil(y_test=lambda y: y - 1), "the model has 4 (0..3): "),
     "fewer labels": (spoil(y_train=lambda y: y[:-1]), "differ in length"),
     "a test set that is the training set": (
         lambda good: good | {"x_train": good["x_test"], "y_train": good["y_test"]},
@@ -324,7 +324,7 @@ def test_missing_data_are_refused(build_of, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[prune]\nsparcity = 0.5\n", 'unknown key "prune.sparcity": did you mean "sparsity"?'),
+        ("[prune]\nsparcity = 0.5\n", "unknown key 'prune.sparcity'; did you mean 'sparsity'?"),
         ("[[compress]]\nmethod = 'weights'\nsparsity = 2\n", "compress.0.sparsity: "),
         ("[prune\n", "invalid TOML file"),
     ],

@@ -21,7 +21,7 @@ from pathlib import Path
 
 NEWNS, NEWUSER = 0x20000, 0x10000000
 REC, PRIVATE = 1 << 14, 1 << 18
-FULL = ("No space left on device", "File too large", "File size limit exceeded")
+FULL = ("the disk is full", "No space left on device", "File too large", "File size limit exceeded")
 """What the system and a shell say of the two kinds."""
 
 

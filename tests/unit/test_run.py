@@ -247,7 +247,7 @@ def test_a_damaged_step_that_appears_meanwhile_is_not_taken_for_the_result(run_i
     [
         ("gate", GateFailed, "too large"),
         ("leaf", InputError, "no samples"),
-        ("disk", StageError, "fail: .*No space left on device; free space"),
+        ("disk", StageError, "fail: the disk is full; free space"),
         ("bug", StageError, "fail: KeyError: 'kernel'; run again with --debug"),
         ("chatter", StageError, "fail: RuntimeError: first line;"),
     ],
@@ -288,15 +288,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "fix"),
+    ("number", "cause"),
     [
-        (errno.ENOSPC, "free space"),
-        (errno.EROFS, "fix the permissions"),
-        (errno.EACCES, "fix the permissions"),
+        (errno.ENOSPC, "the disk is full; free space"),
+        (errno.EDQUOT, "the disk quota is used up; free space"),
+        (errno.EROFS, "Read-only file system; fix the permissions"),
+        (errno.EACCES, "Permission denied; fix the permissions"),
     ],
 )
 def test_a_store_that_cannot_be_written_to_is_one_line_with_the_fix(
-    run_in, number, fix, tmp_path, monkeypatch
+    run_in, number, cause, tmp_path, monkeypatch
 ):
     run = run_in(tmp_path)
     made = run.step(write, SOURCE)
@@ -308,9 +309,7 @@ def test_a_store_that_cannot_be_written_to_is_one_line_with_the_fix(
         mkdir(path, *arguments, **options)
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(
-        StageError, match=rf"{os.strerror(number)}; {fix}, or choose another folder with --store$"
-    ):
+    with pytest.raises(StageError, match=rf"{cause}, or choose another folder with --store$"):
         run.step(write, SOURCE, text="other")
     assert run.step(write, SOURCE) == made
 

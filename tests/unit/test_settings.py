@@ -210,10 +210,10 @@ def test_a_number_is_a_place_in_a_list_of_tables():
 
 def test_the_setting_at_fault_is_named_with_its_key_its_value_and_the_nearest_key():
     with pytest.raises(
-        ConfigError, match=r'^--set gates.size_rati=0.4: unknown key "gates.size_rati": did you'
+        ConfigError, match=r"^--set gates.size_rati=0.4: unknown key 'gates.size_rati'; did you"
     ):
         configure(LEAST, "pipeline.toml", ["seed=3", "gates.size_rati=0.4", "prune.epoch=2"])
-    with pytest.raises(ConfigError, match=r"^--set gates.size_ratio=-1: gates.size_ratio: input .* got -1"):
+    with pytest.raises(ConfigError, match=r"^--set gates.size_ratio=-1: input .* got -1"):
         configure(LEAST, "pipeline.toml", ["gates.size_ratio=0.3", "gates.size_ratio=-1"])
     with pytest.raises(ConfigError, match=r"^pipeline.toml: seed"):
         configure(LEAST | {"seed": -1}, "pipeline.toml", ["gates.size_ratio=0.3"])
@@ -237,6 +237,43 @@ def test_the_old_key_of_a_setting_means_the_new_one_and_a_warning_names_it(old, 
     assert [record.event.text for record in heard] == [
         f'--set {old}: the key "{old.partition("=")[0]}" is now called "{new.partition("=")[0]}"'
     ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "flags", "message"),
+    [
+        (
+            {"data": {"source": "d.npz", "task": ("clasification",)}},
+            {"data.task": "--task"},
+            "--task: unknown task 'clasification'; did you mean 'classification'?",
+        ),
+        (
+            {"gates": {"enabled": ("acuracy",)}},
+            {"gates.enabled": "--gate"},
+            "--gate: unknown gate 'acuracy'; did you mean 'accuracy'?",
+        ),
+        (
+            {"release": {"expires": "tomorrow"}},
+            {"release.expires": "--expires"},
+            "--expires: 'tomorrow' is not a date; write it as 2027-06-30",
+        ),
+        (
+            {"project": {"name": "my model"}},
+            {"project.name": "--name"},
+            "--name: 'my model' contains a space; use letters, digits, '.', '_' and '-', e.g. my-model",
+        ),
+    ],
+)
+def test_an_error_names_the_flag_at_fault_and_what_to_write(settings, flags, message):
+    with pytest.raises(ConfigError) as caught:
+        configure(LEAST | settings, "the flags", [], flags)
+
+    assert str(caught.value) == message
+
+
+def test_an_error_of_a_setting_that_overrides_a_flag_names_the_setting():
+    with pytest.raises(ConfigError, match=r"^--set project.name=b c: 'b c' contains a space"):
+        configure(LEAST, "the flags", ["project.name=b c"], {"project.name": "--name"})
 
 
 def test_the_last_of_several_settings_wins_and_paths_are_taken_from_where_the_user_is():

@@ -70,8 +70,8 @@ def choose(
     for name in names:
         if name not in NAMES:
             nearest = difflib.get_close_matches(name, NAMES, n=1)
-            advice = f'did you mean "{nearest[0]}"?' if nearest else f"there are: {', '.join(NAMES)}"
-            message = f'[validate.shift] shifts: unknown shift "{name}"; {advice}'
+            advice = f"did you mean {nearest[0]!r}?" if nearest else f"known shifts: {', '.join(NAMES)}"
+            message = f"[validate.shift] shifts: unknown shift {name!r}; {advice}"
             raise ConfigError(message)
     reasons = {name: _unsuitable(name, given, tasks) for name in names or NAMES}
     foreign = {name for name, reason in reasons.items() if reason == FOREIGN and not names}

@@ -145,4 +145,4 @@ def test_a_full_output_is_one_line_of_any_command(command, signed_release, tmp_p
             stdout=full, stderr=subprocess.PIPE, cwd=tmp_path, text=True, timeout=120, check=False,
         )  # fmt: skip
     assert ended.returncode == 1
-    assert ended.stderr == "pipeline: output: No space left on device; free space, or choose another folder\n"
+    assert ended.stderr == "pipeline: output: the disk is full; free space, or choose another folder\n"

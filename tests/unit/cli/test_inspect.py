@@ -104,7 +104,17 @@ def test_a_missing_file_is_an_input_error(name, tmp_path):
 
 
 def test_a_file_of_another_kind_is_an_input_error(tmp_path):
-    path = tmp_path / "notes.txt"
+    path = tmp_path / "x.csv"
+    path.write_text("a,b,label\n1,2,0\n")
+
+    with pytest.raises(
+        InputError, match=r"x\.csv: cannot inspect \.csv; pass a \.tflite, \.keras or \.h5 file"
+    ):
+        _run(path)
+
+
+def test_a_text_file_with_the_suffix_of_tflite_is_called_text(tmp_path):
+    path = tmp_path / "notes.tflite"
     path.write_text("a model card\n")
 
     with pytest.raises(InputError, match="not a TFLite model: it is text"):

@@ -111,7 +111,7 @@ def test_a_full_output_is_one_line(command, tmp_path):
             [COMMAND, *command], stdout=full, stderr=subprocess.PIPE, cwd=tmp_path, text=True, timeout=120
         )
     assert ended.returncode == 1
-    assert ended.stderr == "pipeline: output: No space left on device; free space, or choose another folder\n"
+    assert ended.stderr == "pipeline: output: the disk is full; free space, or choose another folder\n"
 
 
 def test_an_output_that_nobody_reads_any_more_is_no_error_message(tmp_path):

@@ -44,7 +44,7 @@ def test_any_other_error_names_the_stage_its_kind_and_its_first_line():
 
 
 def test_a_full_disk_comes_with_how_to_go_on():
-    with pytest.raises(StageError, match=r"No space left on device; free space, or choose another folder"):
+    with pytest.raises(StageError, match=r"^convert: the disk is full; free space, or choose another folder"):
         run(exec, "with open('/dev/full', 'w') as full: full.write('x')")
 
 

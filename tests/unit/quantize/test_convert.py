@@ -226,5 +226,5 @@ def test_a_model_that_was_not_trained_for_it_is_quantized_after_training(convert
 
 
 def test_an_unknown_backend_comes_with_the_nearest_one():
-    with pytest.raises(ValueError, match='did you mean "tflite-converter"'):
+    with pytest.raises(ValueError, match="did you mean 'tflite-converter'"):
         ConvertConfig(backend="tflite-convertor")

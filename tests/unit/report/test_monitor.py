@@ -60,11 +60,11 @@ def drift(*items, estimates=()):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "drifted far"),
+        ({}, "large drift"),
         ({"size": 0.1}, "drifted"),
         ({"size": 0.01, "samples": 900}, "same"),
         ({"significant": False}, "needs 500"),
-        ({"significant": False, "needed": None}, "too few tested"),
+        ({"significant": False, "needed": None}, "test set too small"),
     ],
 )
 def test_each_verdict_is_said_in_words(changes, said):
@@ -125,5 +125,5 @@ def test_an_estimate_is_called_one_and_a_broken_sensor_has_none():
 
     text = shown(drift_lines(found, (Advice("retrain", "inputs moved", "label some"),)))
     assert "suggests 85.0% to 88.0% now. An estimate without labels" in text
-    assert "retrain: inputs moved. To do: label some." in text
+    assert "retrain: inputs moved. Next: label some." in text
     assert "suggests" not in shown(drift_lines(found, (Advice("check the sensor", "it is dead", "look"),)))

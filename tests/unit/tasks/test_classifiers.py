@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from comparing import compare
@@ -166,8 +168,11 @@ def test_a_float_model_at_chance_is_noted():
     noise, labels = rng.random((2000, 10)), np.arange(2000) % 10
     note = compare("classification", noise, noise, labels, seed=0).note
 
-    assert note.startswith("the float model is not measurably better than chance (")
-    assert note.endswith(" of 10 classes)")
+    assert re.fullmatch(
+        r"the float model is right on \d+\.\d% of the samples, not measurably better than chance "
+        r"\(10\.0% with 10 classes\): are the labels in the model's order\?",
+        note,
+    )
 
 
 def test_a_float_model_that_only_knows_the_commonest_class_is_noted():
@@ -175,7 +180,8 @@ def test_a_float_model_that_only_knows_the_commonest_class_is_noted():
     rows = probabilities(np.zeros(100, int), count=3)
 
     assert compare("classification", rows, rows, labels, seed=0).note == (
-        "the float model is right no more often (70.0%) than the commonest class (70.0%)"
+        "the float model is right on 70.0% of the samples, no more than a model that always answers "
+        "with the most frequent class (70.0%)"
     )
 
 
@@ -183,7 +189,9 @@ def test_a_binary_model_that_cannot_rank_is_noted():
     scores = np.random.default_rng(0).random((1000, 1))
     labels = np.arange(1000) % 2
 
-    assert "better than chance (AUC " in compare("binary", scores, scores, labels, seed=0).note
+    note = compare("binary", scores, scores, labels, seed=0).note
+    assert note.startswith("the float model's AUC of ")
+    assert note.endswith("not measurably better than chance (50 %): is class 1 the positive class?")
     assert compare("binary", labels[:, None] * 0.8, scores, labels, seed=0).note == ""
 
 

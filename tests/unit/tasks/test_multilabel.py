@@ -70,4 +70,7 @@ def test_where_no_label_varies_whole_sets_are_judged_and_that_is_said():
 
 
 def test_a_float_model_at_chance_is_noted():
-    assert "better than chance (macro AUC " in compare("multi-label", SCORES, SCORES, TRUTH, seed=0).note
+    note = compare("multi-label", SCORES, SCORES, TRUTH, seed=0).note
+
+    assert note.startswith("the float model's macro AUC of ")
+    assert note.endswith("not measurably better than chance (50 %): are the labels in the model's order?")

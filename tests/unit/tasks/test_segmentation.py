@@ -96,7 +96,10 @@ def test_a_float_model_that_only_knows_the_commonest_class_is_noted():
     truth = np.where(TRUTH == 2, 1, 0)
     background = one_hot(np.zeros_like(truth), 2)
 
-    assert "no more often" in compare("segmentation", background, background, truth, seed=0).note
+    assert (
+        "no more than a model that always answers with the most frequent class"
+        in compare("segmentation", background, background, truth, seed=0).note
+    )
 
 
 def test_positions_without_a_class_count_nowhere():

@@ -156,10 +156,24 @@ def test_other_counts_than_the_models_are_refused_with_both(table, refusal):
     assert "the model takes 6 inputs; encode text as numbers" in message
 
 
-def test_text_among_the_inputs_names_its_column_and_what_to_do(table, refusal):
+def test_a_text_column_among_as_many_columns_as_inputs_is_refused_with_the_counts(table, refusal):
     path = table(a=X[:, 0], state=WORDS, won=BITS)
 
-    assert "column 'state': text 'rest'; write it as numbers" in refusal(path, vector(2))
+    message = refusal(path, vector(2))
+
+    assert (
+        "the table has 1 numeric column (a) and 'state' besides the target 'won'; the model takes 2"
+        in message
+    )
+    assert "encode text as numbers, or name the inputs with columns" in message
+
+
+def test_text_in_a_column_that_was_named_as_an_input_is_refused_with_its_place(table, refusal):
+    path = table(a=X[:, 0], state=WORDS, won=BITS)
+
+    message = refusal(path, vector(2), columns=("a", "state"))
+
+    assert "column 'state': text 'rest'; write it as numbers" in message
 
 
 def test_more_classes_than_the_models_are_counted(table, refusal):
@@ -167,7 +181,7 @@ def test_more_classes_than_the_models_are_counted(table, refusal):
 
     message = refusal(path, vector(2, Port("out", (4,), activation="softmax")))
 
-    assert "the data has 9 classes (0..8), the model has 4" in message
+    assert "the data has 9 classes (0..8), the model has 4 (0..3): 4 at index 4; use the data" in message
 
 
 def test_a_test_table_with_its_columns_in_another_order_is_read_by_name(table, load, refusal, tmp_path):

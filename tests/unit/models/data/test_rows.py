@@ -38,7 +38,7 @@ def test_rows_of_another_shape_are_an_error_of_the_caller(tmp_path):
 def test_a_full_disk_is_one_clear_line(tmp_path, monkeypatch):
     monkeypatch.setattr("models.data.rows._SPARE_BYTES", 1 << 60)
 
-    with pytest.raises(OSError, match="No space left on device after 0 samples"):
+    with pytest.raises(OSError, match="No space left on device"):
         RowWriter(tmp_path / "a.npy").append(np.zeros(3))
 
 

@@ -39,7 +39,10 @@ def changed(index, value):
         ({"x_train": X.astype(complex)}, "not numeric"),
         ({"x_train": X.astype("U4")}, "not numeric"),
         ({"x_train": (X * 100).astype(np.uint8)}, "test inputs of 'x': float32 after uint8"),
-        ({"y_train": Y + 1}, "training labels: 3 at index 2 is outside the model's classes 0..2"),
+        (
+            {"y_train": Y + 1},
+            "the data has 3 classes (1..3), the model has 3 (0..2): 3 at index 2; name them",
+        ),
         ({"y_test": Y - 1}, "test labels: -1 at index 0"),
         ({"y_test": np.array(["a", "b", "c"])[Y]}, "text and numbers"),
     ],

@@ -83,7 +83,7 @@ def test_a_plane_of_bytes_keeps_its_shape():
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
-    with pytest.raises(ConfigError, match='unknown shift "gausian_noise"; did you mean "gaussian_noise"'):
+    with pytest.raises(ConfigError, match="unknown shift 'gausian_noise'; did you mean 'gaussian_noise'"):
         choose(kinds(COLOUR), ("classification",), ("gausian_noise",))
 
 
