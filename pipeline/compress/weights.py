@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset
     from pipeline.layer_records import LayerRecord
 
-# Below this a kernel's zeros save nothing that a download would show, and cost the most accuracy.
+# Pruning smaller kernels hardly shortens the download, and costs the most accuracy.
 SMALLEST_KERNEL = 1000
 # The polynomial schedule reaches the final sparsity here; the rest of the training recovers accuracy.
 RAMP_SHARE = 0.5
@@ -33,14 +33,14 @@ JUDGED_SAMPLES = 1024
 
 
 class WeightsConfig(MethodSection):
-    """TF-MOT magnitude pruning of single weights.
+    """Magnitude pruning of single weights with TF-MOT.
 
     Attributes:
         sparsity: final share of zeros in every pruned kernel.
-        max_drop_points: if the pruned model loses more points of its score on training samples, half as many
-            zeros are tried, then none.
-        min_weights: a model with fewer weights in the kernels that would be pruned is left as it is: its
-            download would shrink by a few kilobytes, and a small model has no weights to spare.
+        max_drop_points: if the pruned model loses more points of its score on training samples, try half
+            the sparsity, then none.
+        min_weights: prune only models with at least this many weights in the kernels to prune: the
+            download of smaller ones would shrink by a few kilobytes only, and they need all their weights.
     """
 
     method: str = "weights"
@@ -117,9 +117,9 @@ def _pruned(
     training: TrainingConfig,
     seed: int,
 ) -> Any:
-    """Train a copy of ``given`` while the kernels of ``targets`` lose their smallest weights.
+    """Train a copy of ``given`` while zeroing the smallest weights of ``targets``.
 
-    Layers that an earlier step left with as many zeros or more keep them.
+    Layers that already have at least that many zeros keep them.
     """
     sparsity = tensorflow_model_optimization().sparsity.keras
     steps = total_steps(len(training_samples(data, teacher, training, seed)), training)
@@ -145,7 +145,7 @@ def _pruned(
 
 
 def _lost_points(given: Any, student: Any, teacher: KerasModel, data: Dataset) -> float:
-    """Points of its first output's score that the model lost on training samples; 0 if it has no score."""
+    """Return how many points the score of the first output fell on training samples; 0 if it has no score."""
     samples = Samples.of(data, "train", teacher.preprocessing).choose(JUDGED_SAMPLES, seed=0)
     inputs, target, task = samples.model_inputs(), samples.target(0), teacher.tasks[0]
     before, after = (
@@ -155,7 +155,7 @@ def _lost_points(given: Any, student: Any, teacher: KerasModel, data: Dataset) -
 
 
 def prunable_layers(model: Any) -> tuple[str, ...]:
-    """Names of the layers whose kernels TF-MOT prunes and which are large enough to gain from it."""
+    """Return the names of the layers that TF-MOT can prune and that are large enough to gain from it."""
     import tf_keras
 
     kinds = (tf_keras.layers.Conv2D, tf_keras.layers.Dense)
@@ -170,7 +170,7 @@ def prunable_layers(model: Any) -> tuple[str, ...]:
 
 
 def unpruned_layers(model: Any, config: WeightsConfig) -> dict[str, str]:
-    """Say of each layer with a kernel that is not pruned why not."""
+    """Return, for each layer whose kernel is not pruned, the reason."""
     prunable = set(prunable_layers(model))
     weights = sum(model.get_layer(name).count_params() for name in prunable)
     too_few = ""
@@ -183,11 +183,11 @@ def unpruned_layers(model: Any, config: WeightsConfig) -> dict[str, str]:
         if layer.name in prunable:
             reasons[layer.name] = too_few
         elif type(layer).__name__ == "Conv2DTranspose":
-            reasons[layer.name] = "not pruned: transposed convolutions are not"
+            reasons[layer.name] = "not pruned: TF-MOT does not prune transposed convolutions"
         elif hasattr(layer, "kernel"):
             reasons[layer.name] = f"not pruned: its kernel has {layer.count_params():,} weights"
         elif hasattr(layer, "depthwise_kernel"):
-            reasons[layer.name] = "not pruned: each channel has a few weights only"
+            reasons[layer.name] = "not pruned: it has few weights per channel"
     return {name: reason for name, reason in reasons.items() if reason}
 
 

@@ -1,4 +1,4 @@
-"""Vendor compilers: a step from a quantized .tflite to the file that one kind of target runs."""
+"""Vendor compilers: they turn a quantized .tflite into the file that one kind of target runs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ COMPILERS: dict[str, Callable[..., QuantizedModel]] = {}
 def compile_for(
     target: Target, quantized: QuantizedModel, step: Callable[..., QuantizedModel]
 ) -> QuantizedModel:
-    """Return the model as the target's compiler makes it, or the model itself if the target has no compiler.
+    """Compile the model for the target; return the model itself if the target has no compiler.
 
     Args:
-        step: runs a stage, or finds what it made before.
+        step: runs a stage or returns its cached result.
 
     Raises:
         StageError: the compiler failed.

@@ -1,4 +1,4 @@
-"""Keras models to .tflite: the float32 baseline, and full-integer int8 or the best that comes after it.
+"""Convert Keras models to .tflite: the float32 baseline, and full-integer int8 or the next best format.
 
 The converter runs in a child process: it segfaults on some recurrent layers.
 """
@@ -39,12 +39,14 @@ if TYPE_CHECKING:
     from pipeline.targets import Package
 
 STAGE = "convert"
-_PLACE = re.compile(r"\S+:\d+:\d+: error: ")  # of the converter's caller, which says nothing of the model
-# int8 rounding adds zeros and takes none away, but folding a batch normalisation may flip a tie.
+_PLACE = re.compile(
+    r"\S+:\d+:\d+: error: "
+)  # the place in the converter's code, which is irrelevant to the user
+# int8 rounding only adds zeros, but folding a batch normalization may flip a tie.
 LOST_ZEROS_TOLERANCE = 1e-3
-NAMED = 3  # in an error, which is one line
+NAMED = 3  # named in an error, which must fit in one line
 TRIED_SAMPLES = 32
-# Rounding alone leaves more than 0.98 in every model that was measured; a wrong kernel leaves less than 0.85.
+# Minimum correlation: above 0.98 with rounding alone in all measured models, below 0.85 with a wrong kernel.
 MIN_CORRELATION = 0.9
 
 
@@ -71,7 +73,7 @@ class ConvertConfig(Section):
 
 
 def convert_float(model: PreparedModel, *, timeout_s: float, out: Path) -> Baseline:
-    """Convert the unchanged model to float32, the reference of every comparison.
+    """Convert the unchanged model to float32, the reference for all comparisons.
 
     Raises:
         StageError: the converter failed, crashed or took too long.
@@ -85,9 +87,9 @@ class Attempt(NamedTuple):
     """One way to convert.
 
     Attributes:
-        format: what is to be written.
-        after_training: whether from the model as it was before quantization-aware training, whose values the
-            converter then quantizes.
+        format: the format to write.
+        after_training: whether to start from the model before quantization-aware training and let the
+            converter quantize it.
     """
 
     format: Format
@@ -108,19 +110,19 @@ def convert_quantized(
 ) -> QuantizedModel:
     """Convert to the first of ``config.formats`` that the converter can make and the runtimes can run.
 
-    For "int8" every operator, input and output has to be of integers, which is checked in the file. If the
-    model of quantization-aware training does not become a format of int8, the model before that training is
-    quantized after training before the next format is tried (docs/adr/0026-int8-after-training.md).
-    LiteRT has to run the file; of the formats after "int8" one is preferred that tflite-runtime runs as well.
+    For "int8", all operators, inputs and outputs of the file must be integer. If the model from
+    quantization-aware training cannot be converted to an int8 format, the model before that training is
+    quantized after training, before the next format is tried (docs/adr/0026-int8-after-training.md).
+    LiteRT must run the file; after "int8", formats that tflite-runtime runs as well are preferred.
 
     Args:
         model: a ``QatModel``; a ``KerasModel`` or an opaque ``PreparedModel`` to quantize after training.
         ranges: of the activations, for quantization after training; None to find them on the way.
 
     Raises:
-        StageError: no format works, or zeros were lost on the way.
-        StageTimeoutError: the converter or a runtime took too long, which says nothing of the format.
-        StageKilledError: it was killed, as where memory runs out, which says as little.
+        StageError: no format works, or the conversion lost zeros.
+        StageTimeoutError: the converter or a runtime took too long; the format may still work.
+        StageKilledError: it was killed, for example because memory ran out; the format may still work.
     """
     return _convert(model, tuple(_attempts(model, config)), samples, data, ranges, config, out)
 
@@ -133,7 +135,7 @@ def convert_unquantized(
     config: ConvertConfig,
     out: Path,
 ) -> QuantizedModel:
-    """Convert to float32, with the reason that this was asked for.
+    """Convert to float32, and record that the user asked for it.
 
     Raises:
         StageError: as ``convert_quantized``.
@@ -177,7 +179,7 @@ def _first_that_runs(
     config: ConvertConfig,
     out: Path,
 ) -> tuple[Attempt, Path, dict[Attempt, str]]:
-    """The best way to convert, its file, and what is against each of the better ones."""
+    """Return the best conversion that works, its file, and why each better one was rejected."""
     reasons: dict[Attempt, str] = {}
     chosen: tuple[Attempt, Path] | None = None
     for number, attempt in enumerate(attempts):
@@ -198,7 +200,7 @@ def _first_that_runs(
 
 
 def _attempts(model: ModelArtifact, config: ConvertConfig) -> Iterator[Attempt]:
-    """The ways to convert, the best first; without quantization-aware training one for each format."""
+    """Return the conversions to try, best first; one per format without quantization-aware training."""
     trained = isinstance(model, QatModel) and any(
         layer.quantization == "quantization-aware" for layer in model.layers
     )
@@ -214,7 +216,7 @@ def _listed(reasons: dict[Attempt, str]) -> str:
 
 
 def _sparsity(flat: TfliteModel, model: ModelArtifact) -> float:
-    """The share of zeros over all kernels.
+    """Return the share of zeros in all kernels.
 
     Raises:
         StageError: pruned zeros were lost.
@@ -236,7 +238,7 @@ def _try(
     written: Path,
     config: ConvertConfig,
 ) -> tuple[str, bool]:
-    """Convert and run: what went wrong or "", and whether both runtimes run it."""
+    """Convert and run the file; return the problem or "", and whether both runtimes run it."""
     without_int8 = [f"layer {each.name!r}: {each.without_int8}" for each in model.layers if each.without_int8]
     if requested.format == "int8" and without_int8:
         return _listing(without_int8), False
@@ -262,7 +264,7 @@ def _try(
         hint = f"raise [convert] timeout_s, or leave {requested.format!r} out of [convert] formats"
         raise StageTimeoutError(STAGE, f"{requested}: {error.cause}", hint) from error
     except StageKilledError as error:
-        hint = "free memory, then build again; a format is not given up for that"
+        hint = "free memory, then build again"
         raise StageKilledError(STAGE, f"{requested}: {error.cause}", hint) from error
     except StageError as error:
         return _PLACE.sub("", error.cause), False
@@ -279,25 +281,25 @@ def _try(
 
 
 def _answers(written: Path, samples: Samples, package: Package) -> list[NDArray[Any]]:
-    """What a runtime returns, as real numbers (n, ...) for each output.
+    """Return the outputs of a runtime as real numbers, (n, ...) each.
 
     Raises:
-        PipelineError: it cannot run the file.
+        PipelineError: the runtime cannot run the file.
     """
     with Session(host_runtime(package), written) as session:
         return run_real(session, samples.model_inputs())
 
 
 def _diverged(expected: list[NDArray[Any]], found: list[NDArray[Any]]) -> str:
-    """Say where the converted file's answers are not those of the model that was converted.
+    """Return how the outputs of the converted file differ from the Keras model's; "" if they agree.
 
-    TFLite's int8 kernels for stacked recurrent layers, for one, run and return something else.
+    For example, TFLite's int8 kernels for stacked recurrent layers run but return wrong values.
     """
     for requested, got in zip(expected, found, strict=True):
         if not np.isfinite(got).all():
-            return "it returns numbers that are not finite"
+            return "its outputs are not finite"
         if np.ptp(requested) > 0 and (likeness := _correlation(requested, got)) < MIN_CORRELATION:
-            return f"its answers are not the Keras model's (correlation {likeness:.2f})"
+            return f"its outputs differ from the Keras model's (correlation {likeness:.2f})"
     return ""
 
 
@@ -308,7 +310,7 @@ def _correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 
 def _not_integer(flat: TfliteModel, model: ModelArtifact) -> str:
-    """Say what is not of integers, in the names of the layers where those are known."""
+    """Return what is not integer, with the names of the layers if they are known."""
     left = float_operators(flat)
     if not left:
         return "" if integer_io(flat) else "its input or output is not int8"

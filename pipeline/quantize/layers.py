@@ -1,4 +1,4 @@
-"""What became of each Keras layer in the converted file."""
+"""Find out how each Keras layer was converted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.formats import Format
     from pipeline.layer_records import LayerRecord
 
-_NOT_CONVERTED = "the model of quantization-aware training does not convert"
+_NOT_CONVERTED = "the model from quantization-aware training cannot be converted"
 
 
 def final_layers(
@@ -24,8 +24,7 @@ def final_layers(
 
     Args:
         written: the file's format.
-        after_training: whether the converter quantized the model as it was before quantization-aware
-            training.
+        after_training: whether the converter quantized the model from before quantization-aware training.
     """
     if written in {"float16", "float32"}:
         return tuple(_as_float(layer, f"the file is {written}") for layer in model.layers)
@@ -52,9 +51,9 @@ def final_layers(
 
 
 def float_layers(flat: TfliteModel, layers: tuple[LayerRecord, ...]) -> dict[str, list[str]]:
-    """The layers with operators that compute in float, and those operators.
+    """Return the layers with float operators, and these operators.
 
-    A layer is found by its name, which is a part of the path that the converter gives a tensor.
+    A layer is found by its name, which the converter puts into the names of tensors.
     """
     found: dict[str, list[str]] = {}
     for operator in float_operators(flat):

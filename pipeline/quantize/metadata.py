@@ -1,4 +1,4 @@
-"""The stage that writes into the .tflite file what its inputs and outputs mean."""
+"""Add TFLite metadata to the .tflite file: what its inputs and outputs mean."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OF_IMAGES: dict[int, Content] = {1: "grayscale", 3: "rgb", 4: "image"}
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What the user says of the model. Not its version: under another one it keeps its bytes."""
+    """The user's description of the model; without the version, so that a new version has the same bytes."""
 
     name: str
     description: str
@@ -39,7 +39,7 @@ class About:
 
     @classmethod
     def of(cls, project: ProjectConfig, release: ReleaseConfig) -> About:
-        """What a build's settings say."""
+        """Return the description in the settings of a build."""
         return cls(
             name=project.name,
             description=release.description,
@@ -56,10 +56,10 @@ def describe(
     about: About,
     out: Path,
 ) -> QuantizedModel:
-    """Write TFLite metadata and the labels into a copy of the model, whose answers stay the same.
+    """Write TFLite metadata and the labels into a copy of the model; its outputs do not change.
 
     Raises:
-        InputError: the model's file is not one that metadata can be written into.
+        InputError: metadata cannot be written into the model's file.
     """
     content = quantized.tflite.read_bytes()
     model = read_tflite(content, name="the converted model", allow_custom=None)
@@ -82,7 +82,7 @@ def model_metadata(
     classes: Sequence[str],
     about: About,
 ) -> ModelMetadata:
-    """What the pipeline knows of the model, in the words of TFLite metadata."""
+    """Return what the pipeline knows about the model as TFLite metadata."""
     inputs = zip(model.inputs, prepared.inputs, prepared.preprocessing, strict=True)
     outputs = zip(model.outputs, prepared.outputs, prepared.tasks, prepared.from_logits, strict=True)
     return ModelMetadata(
@@ -99,7 +99,7 @@ def _input(tensor: Tensor, port: Port, transform: Transform) -> TensorMetadata:
     shape = tensor.shape[1:]
     content: Content = _OF_IMAGES.get(shape[-1], "features") if len(shape) == 3 else "features"
     if transform.reverse_channels and content == "rgb":
-        content = "image"  # BGR, for which the schema has no word
+        content = "image"  # BGR, which the schema cannot express
     mean, std = _normalization(transform)
     low, high = _range(tensor)
     return TensorMetadata(
@@ -131,9 +131,9 @@ def _output(
 
 
 def _normalization(transform: Transform) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """``raw * scale + offset`` as ``(raw - mean) / std``; empty where no such numbers give the same.
+    """Convert ``raw * scale + offset`` to mean and std of ``(raw - mean) / std``; empty if impossible.
 
-    As many means as standard deviations, which is what the readers of metadata ask for.
+    Both have the same length, because readers of the metadata require it.
     """
     if transform.indices or not all(transform.scale):
         return (), ()

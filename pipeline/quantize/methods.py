@@ -1,4 +1,4 @@
-"""Quantization methods: whether the model is trained for it first, and how it is converted."""
+"""Quantization methods: how the model is trained and converted."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Quantization(NamedTuple):
     """A quantization method.
 
     Attributes:
-        train: the stage that trains the model and its ranges, of the form of a compression step; None where
-            the conversion needs no more than the calibration samples.
+        train: the stage that trains the model and its ranges, called like a compression step; None if the
+            conversion needs only the calibration samples.
         calibrate: the stage that finds the ranges; None where they are trained, or there are none.
-        convert: the stage that makes the .tflite.
-        config: the settings of both in ``[quantize]``.
+        convert: the stage that writes the .tflite file.
+        config: the settings of both stages, in ``[quantize]``.
     """
 
     train: Callable[..., KerasModel] | None

@@ -48,8 +48,7 @@ def train_qat(
 ) -> QatModel:
     """Insert fake quantization where TF-MOT supports it and fine-tune with it.
 
-    Layers that TF-MOT does not support are left to the converter's post-training quantization, each with a
-    reason.
+    The converter quantizes layers that TF-MOT does not support after training; the reason is recorded.
 
     Raises:
         StageError: an earlier step clustered a layer, which this training would undo.
@@ -59,7 +58,7 @@ def train_qat(
         model.layers,
         train_qat.__name__,
         undone_by="training",
-        hint='quantize after training: [quantize] method = "ptq"',
+        hint='use post-training quantization: [quantize] method = "ptq"',
     )
     tensorflow_model_optimization()
     start_tensorflow(seed)
@@ -84,10 +83,9 @@ def train_qat(
 
 
 def unbounded_outputs(model: Any, described: KerasModel) -> tuple[str, ...]:
-    """Layers with a kernel that give numbers without an activation: the converter finds the range of those.
+    """Return the layers with a kernel and a linear output, whose range the converter finds.
 
-    In training no gradient comes through a fake-quantized range from outside of it, and numbers that once
-    left it, as the features before them moved, would stay at its end.
+    In training, gradients vanish outside a fake-quantized range, so values that leave it cannot recover.
     """
     layers = [tensor.node.layer for tensor in model.outputs]
     return tuple(
@@ -98,11 +96,11 @@ def unbounded_outputs(model: Any, described: KerasModel) -> tuple[str, ...]:
 
 
 def fake_quantized(model: Any, unbounded: tuple[str, ...] = ()) -> Any:
-    """A copy of ``model`` with TF-MOT's 8-bit fake quantization on every layer that it supports, if any.
+    """Return a copy of ``model`` with 8-bit fake quantization on all layers that TF-MOT supports.
 
     Args:
         model: a prepared tf_keras model.
-        unbounded: layers whose weights alone are quantized.
+        unbounded: layers of which only the weights are quantized.
     """
     import tf_keras
 
@@ -110,8 +108,8 @@ def fake_quantized(model: Any, unbounded: tuple[str, ...] = ()) -> Any:
 
     tfmot = tensorflow_model_optimization()
     left_out = unsupported_by_qat(model)
-    # TF-MOT raises on an activation that it does not know even where the layer is left out; the scheme of a
-    # layer without weights, which quantizes nothing but the output, serves any.
+    # TF-MOT raises on an unknown activation even if the layer is excluded; the scheme of a layer without
+    # weights quantizes the output only and accepts any activation.
     registry = tfmot.quantization.keras.default_8bit.Default8BitQuantizeRegistry()
     output_only = registry.get_quantize_config(tf_keras.layers.Add())
     scheme = tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme()
@@ -121,7 +119,9 @@ def fake_quantized(model: Any, unbounded: tuple[str, ...] = ()) -> Any:
             return tfmot.quantization.keras.quantize_annotate_layer(layer, output_only)
         if isinstance(layer, tf_keras.layers.InputLayer) or layer.name in left_out:
             return layer
-        if isinstance(layer, tf_keras.layers.Conv2DTranspose):  # the scheme that keeps zeros knows none
+        if isinstance(
+            layer, tf_keras.layers.Conv2DTranspose
+        ):  # the scheme that preserves zeros does not support it
             return tfmot.quantization.keras.quantize_annotate_layer(
                 layer, registry.get_quantize_config(layer)
             )
@@ -142,10 +142,10 @@ def fake_quantized(model: Any, unbounded: tuple[str, ...] = ()) -> Any:
 
 
 def set_activation_ranges(student: Any, pruned: Any, samples: Samples, seed: int) -> None:
-    """Start the moving averages of the activations' ranges at what the pruned model's activations are.
+    """Initialize the moving averages of the activation ranges from the activations of the pruned model.
 
-    TF-MOT starts all of them at -6..6 and forgets that at 0.1 % a step, so that after a thousand steps a
-    third of a range is still its initial value.
+    TF-MOT initializes them with -6..6 and decays that by 0.1 % per step, so that after a thousand steps the
+    initial value still makes up a third of a range.
     """
     import tf_keras
 
@@ -175,18 +175,18 @@ def set_activation_ranges(student: Any, pruned: Any, samples: Samples, seed: int
     ranges = dict(zip(observed, np.mean(seen, axis=0).tolist(), strict=True))
     for variable, key, is_maximum in limits:
         low, high = ranges[key]
-        # Zero has a code of its own, as in the converter.
+        # Zero is exactly representable, as in the converter.
         variable.assign(max(high, 0.0) if is_maximum else min(low, 0.0))
 
 
 def _input_name(layer: Any) -> str:
-    """The InputLayer that TF-MOT's own layer for an input's range reads."""
+    """Return the InputLayer that feeds TF-MOT's layer for an input's range."""
     tensors = [tensor for node in layer.inbound_nodes for tensor in node.keras_inputs]
     return str(tensors[0].node.layer.name) if tensors else str(layer.name)
 
 
 def _observed(model: Any, key: str) -> list[Any]:
-    """The tensors that a range is of, one a use: a layer's outputs, or these before the activation."""
+    """Return the tensors of a range, one per use: a layer's outputs, or its values before the activation."""
     name, _, before = key.partition("/")
     layer = model.get_layer(name)
     if not before:
@@ -204,9 +204,9 @@ def _batches(samples: Samples, seed: int) -> Iterator[Any]:
 
 
 def open_qat_model(trained: QatModel) -> Any:
-    """Build the model with fake quantization again and give it the trained weights.
+    """Rebuild the model with fake quantization and load the trained weights.
 
-    TF-MOT's own round trip through the architecture's JSON comes back with other weights than it had.
+    TF-MOT's own round trip through the architecture JSON changes the weights.
     """
     student = fake_quantized(open_model(trained.model), trained.unbounded)
     open_weights(student, trained.weights)
@@ -214,7 +214,7 @@ def open_qat_model(trained: QatModel) -> Any:
 
 
 def _records(network: Any, student: Any, model: KerasModel) -> Iterator[LayerRecord]:
-    """Record what TF-MOT did to each layer, which may differ from what it was asked."""
+    """Record what TF-MOT did to each layer, which may differ from the request."""
     from models.prepare import unsupported_by_qat
 
     left_out = unsupported_by_qat(network)
@@ -222,13 +222,13 @@ def _records(network: Any, student: Any, model: KerasModel) -> Iterator[LayerRec
     for record in model.layers:
         layer, wrapper = network.get_layer(record.name), wrappers.get(record.name)
         if wrapper is None:
-            yield record.quantized("post-training", left_out.get(record.name, "TF-MOT left it out"))
+            yield record.quantized("post-training", left_out.get(record.name, "TF-MOT skipped it"))
         elif record.name in left_out:
-            yield record.quantized("quantization-aware", f"its output alone: {left_out[record.name]}")
+            yield record.quantized("quantization-aware", f"output only: {left_out[record.name]}")
         elif hasattr(layer, "kernel") and not wrapper.quantize_config.get_weights_and_quantizers(
             wrapper.layer
         ):
-            reason = "TF-MOT skips its weights where an activation follows"
+            reason = "TF-MOT skips its weights if an activation follows"
             yield record.quantized("post-training", reason)
         else:
             yield record.quantized("quantization-aware")

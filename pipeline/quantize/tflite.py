@@ -1,4 +1,4 @@
-"""What the child process of a conversion does: a stored Keras model in, the bytes of a .tflite out."""
+"""Convert a stored Keras model to .tflite; runs in a child process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def write_float32(model: PreparedModel, written: Path) -> None:
-    """Convert the reference model as it is."""
+    """Convert the reference model without changes."""
     from pipeline.training.keras_io import open_model, start_tensorflow
 
     start_tensorflow(0)
@@ -59,12 +59,12 @@ def write_model(
         model: a Keras model, with or without fake quantization, or an opaque one.
         samples: the representative data set.
         requested: the format.
-        after_training: whether to leave out the fake quantization that was trained.
-        backend: of ``BACKENDS``.
+        after_training: whether to omit the trained fake quantization.
+        backend: a key of ``BACKENDS``.
         calibrated: what ``write_calibrated`` wrote, and the ranges to quantize it with; None where they were
             trained, or are to be found here.
-        tried: samples to answer with Keras, for a comparison with the file.
-        answers: where to write those answers: an .npz with an array (n, ...) for each output.
+        tried: samples to run with Keras, for a comparison with the file.
+        answers: where to write these outputs: an .npz with an array (n, ...) for each output.
         written: where to write the file.
     """
     concrete, keeper = _function(model, requested, after_training)
@@ -102,7 +102,7 @@ def _function(model: ModelArtifact, requested: Format, after_training: bool) -> 
 
 
 def _named(content: bytes, model: ModelArtifact) -> bytes:
-    """Give the converter's file the model's order and names of inputs and outputs."""
+    """Restore the model's order and names of inputs and outputs in the converter's file."""
     inputs, outputs = ([port.name for port in ports] for ports in (model.inputs, model.outputs))
     return normalize(content, inputs, outputs)
 
@@ -111,7 +111,7 @@ def _opened(model: KerasModel, requested: Format, after_training: bool) -> Any:
     from pipeline.quantize.qat import open_qat_model
     from pipeline.training.keras_io import open_model
 
-    # Fake quantization in a float file would round without saving anything.
+    # Fake quantization in a float file would only lose accuracy.
     is_float = requested in {"float16", "float32"}
     if isinstance(model, QatModel) and not (after_training or is_float):
         return open_qat_model(model)
@@ -119,9 +119,9 @@ def _opened(model: KerasModel, requested: Format, after_training: bool) -> Any:
 
 
 def _keras_function(tf: Any, model: Any) -> tuple[Any, list[Any], Any]:
-    """The model as a function of one sample, with what it takes and what keeps its variables.
+    """Return the model as a function of one sample, its input specs, and the object that owns its variables.
 
-    An open batch dimension would leave shape arithmetic around every reshape, which no delegate takes.
+    An open batch dimension would leave shape arithmetic around every reshape, which no delegate supports.
     """
     specs = [
         tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, name=f"input_{index}")
@@ -131,7 +131,7 @@ def _keras_function(tf: Any, model: Any) -> tuple[Any, list[Any], Any]:
 
 
 def _saved_function(tf: Any, model: ModelArtifact) -> tuple[Any, list[Any], Any]:
-    """The same of an opaque model's SavedModel, its inputs and outputs in the order of the ports."""
+    """Return the same for an opaque model's SavedModel; inputs and outputs are in the order of the ports."""
     saved = tf.saved_model.load(str(model.folder / "reference" / "saved"))
     serve = saved.signatures["serving_default"]
     specs = [

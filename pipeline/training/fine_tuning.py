@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     Aim = Callable[[NDArray[np.int64], list[NDArray[Any]]], Arrays]
 
 PREDICT_BATCH = 256
-# The teacher's outputs are computed once where they fit in this, else again for every batch.
+# The teacher's outputs are computed once if they fit in this many bytes, else for every batch.
 KEPT_TARGET_BYTES = 256 << 20
 SMALLEST_VARIANCE = 1e-6
 
 
 def training_samples(data: Dataset, model: ModelArtifact, config: TrainingConfig, seed: int) -> Samples:
-    """The training samples that fine-tuning uses: all of them, or a seeded choice."""
+    """Return the training samples for fine-tuning: all, or a seeded choice."""
     samples = Samples.of(data, "train", model.preprocessing)
     return samples.choose(config.samples or len(samples), seed)
 
@@ -42,7 +42,7 @@ def steps_per_epoch(samples: int, config: TrainingConfig) -> int:
 
 
 def total_epochs(samples: int, config: TrainingConfig) -> int:
-    """Passes over the samples: as many as asked for, and more where that is too few steps."""
+    """Return the number of epochs: the configured one, or more to reach the minimum number of steps."""
     return max(config.epochs, -(-config.min_steps // steps_per_epoch(samples, config)))
 
 
@@ -82,7 +82,7 @@ def fine_tune(
     started = time.monotonic()
     with track(name, steps, "steps") as advance:
         for epoch in range(epochs):
-            student.reset_metrics()  # so that the loss is the epoch's mean so far
+            student.reset_metrics()  # makes the loss the mean over the epoch so far
             heard.on_epoch_begin(epoch)
             order = rng.permutation(len(samples))
             for step, start in enumerate(range(0, len(order), config.batch_size)):
@@ -107,7 +107,7 @@ def fine_tune(
 
 
 def losses(model: ModelArtifact) -> list[Any]:
-    """For each output the loss that its task is trained with."""
+    """Return the training loss of each output's task."""
     return [
         TASKS[task].loss(TASKS[task].is_sigmoid(port.shape[-1], port.activation), bool(from_logits))
         for port, task, from_logits in zip(model.outputs, model.tasks, model.from_logits, strict=True)
@@ -115,11 +115,11 @@ def losses(model: ModelArtifact) -> list[Any]:
 
 
 def position_weights(model: ModelArtifact, samples: Samples) -> Any:
-    """Return weights that leave positions without a class out of the loss.
+    """Return sample weights that exclude positions without a class from the loss.
 
     Returns:
-        None where every position has a class; else float32 for each output: (n, *positions) with a mean of 1,
-        0 where there is no class, or (n,) ones. Of one output, its array alone.
+        None if every position has a class. Else float32 for each output: (n, *positions) with mean 1 and 0
+        at positions without a class, or (n,) ones. With one output, its array without a list.
     """
     weights, partial = [], False
     for index, task in enumerate(model.tasks):
@@ -131,11 +131,11 @@ def position_weights(model: ModelArtifact, samples: Samples) -> Any:
 
 
 def loss_weights(model: ModelArtifact, aim: Aim, samples: Samples) -> list[float]:
-    """For each output what its loss is multiplied by.
+    """Return the loss weight of each output.
 
-    A squared error is divided by the variance of what is aimed at, so that numbers count as much as classes
-    in whatever unit they are. Else an output of small numbers drifts out of the range that fake quantization
-    learned for it, where no gradient brings it back.
+    Squared errors are divided by the variance of the targets, so that the unit of a regression output has no
+    influence. Without this, an output with small numbers drifts out of the range that fake quantization
+    learned, and gradients vanish there.
     """
     places = np.arange(min(len(samples), PREDICT_BATCH))
     found = aim(places, samples.take(places).model_inputs())
@@ -146,11 +146,11 @@ def loss_weights(model: ModelArtifact, aim: Aim, samples: Samples) -> list[float
 
 
 def aims(teacher: KerasModel, samples: Samples, share: float) -> Aim:
-    """What training aims at: ``share`` of the teacher's outputs and the rest of the targets.
+    """Return the training targets: ``share`` of the teacher's outputs plus the rest of the labels.
 
     Returns:
-        A function from places among the samples, and the model's inputs there, to float32 (n, *output_shape)
-        for each output.
+        A function of sample indices and the model's inputs at these indices that returns float32
+        (n, *output_shape) for each output.
     """
     if not share and all(samples.targets):
         return lambda places, inputs: mixed(teacher, samples.take(places), inputs, None, share)
@@ -176,7 +176,7 @@ def aims(teacher: KerasModel, samples: Samples, share: float) -> Aim:
 def mixed(
     model: ModelArtifact, samples: Samples, inputs: list[NDArray[Any]], taught: Arrays | None, share: float
 ) -> Arrays:
-    """Mix the float model's outputs (as probabilities, where they are of classes) with the targets."""
+    """Mix the float model's outputs with the targets; outputs of classes as probabilities."""
     result = []
     for index, (port, task) in enumerate(zip(model.outputs, model.tasks, strict=True)):
         soft = None
@@ -194,7 +194,7 @@ def mixed(
 
 
 def probabilities(logits: NDArray[np.float32], activation: str, task: str) -> NDArray[np.float32]:
-    """Logits (n, ..., classes) as probabilities."""
+    """Convert logits (n, ..., classes) to probabilities."""
     from scipy.special import expit, softmax
 
     if TASKS[task].is_sigmoid(logits.shape[-1], activation):

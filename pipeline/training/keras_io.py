@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def start_tensorflow(seed: int) -> None:
-    """Make what follows reproducible on this machine: fresh names, one seed, deterministic kernels."""
+    """Make TensorFlow reproducible on this machine: fresh names, one seed, deterministic kernels."""
     tf = tensorflow()
     import tf_keras
 
@@ -36,7 +36,7 @@ def save_model(model: Any, folder: Path) -> None:
 
 
 def open_model(folder: Path) -> Any:
-    """Read what ``save_model`` wrote."""
+    """Load a model that ``save_model`` wrote."""
     import tf_keras
 
     model = tf_keras.models.model_from_json(
@@ -56,6 +56,6 @@ def open_weights(model: Any, path: Path) -> None:
 
 
 def predict(model: Any, inputs: list[NDArray[Any]]) -> list[NDArray[np.float32]]:
-    """A model's outputs, (n, ...) for each, of inputs (n, ...)."""
+    """Return a model's outputs, (n, ...) each, for inputs (n, ...)."""
     outputs = model.predict_on_batch(inputs[0] if len(inputs) == 1 else inputs)
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]

@@ -1,8 +1,8 @@
-"""The sole importer of TF-MOT, and of the legacy Keras it stands on.
+"""Import TF-MOT and the legacy Keras that it needs; no other module imports them.
 
-TF-MOT works on tf_keras models only, and finds them through ``tf.keras``; that name means tf_keras where
-TF_USE_LEGACY_KERAS is set before TensorFlow is first imported. On a Keras 3 model it raises misleading
-errors, or returns None.
+TF-MOT supports only tf_keras models and accesses them as ``tf.keras``. That name means tf_keras if
+TF_USE_LEGACY_KERAS is set before the first import of TensorFlow. With a Keras 3 model, TF-MOT raises
+misleading errors or returns None.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @cache
 def tensorflow() -> Any:
-    """Import TensorFlow with legacy Keras as ``tf.keras``, without what it prints at import.
+    """Import TensorFlow with legacy Keras as ``tf.keras``, without its messages at import.
 
     Raises:
-        ToolchainError: it was imported before with Keras 3.
+        ToolchainError: TensorFlow was imported with Keras 3 before.
     """
     if "tensorflow" not in sys.modules:
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
@@ -35,7 +35,7 @@ def tensorflow() -> Any:
         import tf_keras
 
         legacy = tf.keras.Model is tf_keras.Model
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its warnings are about how it is used here
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its warnings are expected for this use
     if not legacy:
         msg = (
             "TensorFlow was imported with Keras 3 before the pipeline, and TF-MOT needs Keras 2: "
@@ -60,7 +60,7 @@ def tensorflow_model_optimization() -> Any:
 
 @contextmanager
 def _native_stderr_closed() -> Iterator[None]:
-    """Send file descriptor 2 nowhere: TensorFlow's C++ writes to it before any log level is set."""
+    """Redirect file descriptor 2 to /dev/null: TensorFlow's C++ code logs before any log level is set."""
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - needs a file descriptor

@@ -71,7 +71,7 @@ def quantize(content: bytes, ranges: Iterable[Range], requested: Format) -> byte
 
 
 def _representative(samples: Samples) -> Iterator[dict[str, NDArray[Any]] | list[NDArray[Any]]]:
-    """Samples by name where there are several inputs, whose order the converter does not keep."""
+    """Yield samples, by name if there are several inputs, because the converter changes their order."""
     for sample in samples.chunks(1):
         inputs = sample.model_inputs()
         yield {f"input_{i}": values for i, values in enumerate(inputs)} if len(inputs) > 1 else inputs

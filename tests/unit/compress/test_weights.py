@@ -108,8 +108,8 @@ def test_a_small_model_is_left_as_it_is_and_every_kernel_says_why(stored, data, 
     assert {layer.name: layer.reason for layer in found.layers if layer.reason} == {
         "small": "not pruned: its kernel has 152 weights",
         "large": "not pruned: 2,304 weights in all, min_weights is 16,384",
-        "depthwise": "not pruned: each channel has a few weights only",
-        "transposed": "not pruned: transposed convolutions are not",
+        "depthwise": "not pruned: it has few weights per channel",
+        "transposed": "not pruned: TF-MOT does not prune transposed convolutions",
         "class": "not pruned: its kernel has 34 weights",
     }
     for ours, theirs in zip(model.get_weights(), network.get_weights(), strict=True):

@@ -108,7 +108,7 @@ def test_a_layer_that_is_known_to_have_no_int8_form_is_the_reason_without_a_tria
 def test_answers_that_are_not_the_models_are_a_reason(convert, tiny_tflite):
     other = np.random.default_rng(1).random((4, 3))
 
-    with pytest.raises(StageError, match=r"its answers are not the Keras model's \(correlation"):
+    with pytest.raises(StageError, match=r"its outputs differ from the Keras model's \(correlation"):
         convert(tiny_tflite, tiny_tflite, answers=other, formats=("int8",))
 
 
