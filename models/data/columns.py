@@ -37,6 +37,7 @@ _IDENTIFIERS = frozenset(
 )
 _NUMBERED = re.compile(r"[\s_.\-\[(]*(\d+)[\])]?")
 _GROUPED = re.compile(r"[+-]?\d{1,3}([,.'\u2019 ]\d{3})+([.,]\d+)?")  # digits in groups of three
+_VALUE_WORDS = frozenset({"true", "false", "inf", "infinity"})
 _SHOWN = 12
 
 
@@ -282,6 +283,14 @@ def _fits(table: _Table, column: int) -> bool:
     return True
 
 
+def _holds_words(table: _Table, column: int) -> bool:
+    """Return whether the first rows of a column hold words only, and no numbers in whatever notation."""
+    cells = {cell for cell in table.dialect.cells(column) if cell.lower() not in MISSING}
+    return bool(cells) and not any(
+        any(map(str.isdigit, cell)) or cell.lower().lstrip("+-") in _VALUE_WORDS for cell in cells
+    )
+
+
 def _may_lack_targets(table: _Table) -> bool:
     """Tell whether a model may be judged without targets: it rebuilds its input, or gives an embedding."""
     if not table.outputs:
@@ -307,11 +316,12 @@ def _fit_count(
     if values is None and len(table.inputs) == 1:
         return chosen, []
     numbers = [index for index in chosen if not table.dialect.is_text(index)]
-    if len(chosen) == values and chosen and (named or numbers == chosen):
+    words = [index for index in chosen if _holds_words(table, index)] if numbers and not named else []
+    if len(chosen) == values and chosen and not words:
         return chosen, []
     without = [index for index in chosen if table.names[index].lower() not in _IDENTIFIERS]
     for kept in (numbers, without, [index for index in numbers if index in without]):
-        if len(kept) == values and not named and kept:
+        if len(kept) == values and not named and kept and not {*words} & {*kept}:
             return kept, [index for index in chosen if index not in kept]
     plural = "column" if len(numbers) == 1 else "columns"
     counted = f"{len(numbers)} numeric {plural} ({table.shown(numbers)})" if numbers else "no numeric column"

@@ -124,6 +124,6 @@ def test_an_estimate_is_called_one_and_a_broken_sensor_has_none():
     found = drift(item(), estimates=(AccuracyEstimate("class", 0.93, 0.85, 0.88),))
 
     text = shown(drift_lines(found, (Advice("retrain", "inputs moved", "label some"),)))
-    assert "suggests 85.0% to 88.0% now. An estimate without labels" in text
+    assert "estimated from the confidence, without labels: 85.0% to 88.0% now" in text
     assert "retrain: inputs moved. Next: label some." in text
-    assert "suggests" not in shown(drift_lines(found, (Advice("check the sensor", "it is dead", "look"),)))
+    assert "estimated" not in shown(drift_lines(found, (Advice("check the sensor", "it is dead", "look"),)))

@@ -41,9 +41,12 @@ def changed(index, value):
         ({"x_train": (X * 100).astype(np.uint8)}, "test inputs of 'x': float32 after uint8"),
         (
             {"y_train": Y + 1},
-            "the data has 3 classes (1..3), the model has 3 (0..2): 3 at index 2; name them",
+            "training labels: the data has 4 classes (0..3), the model has 3 (0..2): 3 at index 2; use the",
         ),
-        ({"y_test": Y - 1}, "test labels: -1 at index 0"),
+        (
+            {"y_test": Y - 1},
+            "test labels: the data has 4 classes (-1..2), the model has 3 (0..2): -1 at index 0",
+        ),
         ({"y_test": np.array(["a", "b", "c"])[Y]}, "text and numbers"),
     ],
 )
