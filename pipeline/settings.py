@@ -346,8 +346,8 @@ def read_validation(
             msg = f'"{each}" is not NAME=SOURCE: write --shifted night=photos/night'
             raise ConfigError(msg)
         sources[name] = source
-    for each in (nested(given or {}), {"validate": {"shift": {"sources": sources}}} if sources else {}):
-        raw = overlay(raw, each)
+    for flat in (nested(given or {}), {"validate": {"shift": {"sources": sources}}} if sources else {}):
+        raw = overlay(raw, flat)
     named = {key: flag for key, flag in (flags or {}).items() if (given or {}).get(key) not in (None, ())}
     return configure(raw, str(config) if config is not None else "the flags", settings, named)
 
