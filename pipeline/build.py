@@ -26,10 +26,10 @@ from pipeline.preparation.float_check import check_float
 from pipeline.preparation.prepare import prepare_model
 from pipeline.quantize.compilers import compile_for
 from pipeline.quantize.convert import convert_float
-from pipeline.quantize.metadata import About, describe
+from pipeline.quantize.metadata import ModelInfo, add_metadata
 from pipeline.quantize.methods import QUANTIZE
 from pipeline.release.documents import Origin
-from pipeline.release.drift_reference import observe
+from pipeline.release.drift_reference import make_drift_reference
 from pipeline.release.manifest import counter_in
 from pipeline.release.release import judge, publish, release, require_passed
 from pipeline.runtimes.environment import check_environment
@@ -170,7 +170,9 @@ def compile_model(inputs: Inputs, config: BuildConfig, run: Run) -> Compiled:
     if method.calibrate is not None:
         given.append(step(method.calibrate, *given, timeout_s=Unkeyed(config.convert.timeout_s)))
     converted = step(method.convert, *given, config=config.convert)
-    quantized = step(describe, converted, prepared, data, about=About.of(config.project, config.release))
+    quantized = step(
+        add_metadata, converted, prepared, data, info=ModelInfo.of(config.project, config.release)
+    )
     if quantized.reason:
         emit(Warned(text=f"the release is {quantized.format}: {quantized.reason}"))
     return Compiled(loaded, data, prepared, baseline, samples, quantized)
@@ -280,10 +282,10 @@ def release_model(
     run.verify(judged)
     publish(judged.folder, report)
     passed = require_passed(judged, report, standing=folder)
-    observed = step(observe, compiled.quantized, prepared, data, seed=config.seed)
-    run.verify(compiled.quantized, measured, observed, compiled.samples)
+    drift_reference = step(make_drift_reference, compiled.quantized, prepared, data, seed=config.seed)
+    run.verify(compiled.quantized, measured, drift_reference, compiled.samples)
     released = step(
-        release, compiled.quantized, passed, measured, observed, compiled.samples, data, prepared,
+        release, compiled.quantized, passed, measured, drift_reference, compiled.samples, data, prepared,
         inputs.model, inputs.data, config=config, target=target, origin=inputs.origin,
     )  # fmt: skip
     run.verify(released)

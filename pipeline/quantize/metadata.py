@@ -29,7 +29,7 @@ _OF_IMAGES: dict[int, Content] = {1: "grayscale", 3: "rgb", 4: "image"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
+class ModelInfo:
     """The user's description of the model; without the version, so that a new version has the same bytes."""
 
     name: str
@@ -38,7 +38,7 @@ class About:
     license: str
 
     @classmethod
-    def of(cls, project: ProjectConfig, release: ReleaseConfig) -> About:
+    def of(cls, project: ProjectConfig, release: ReleaseConfig) -> ModelInfo:
         """Return the description in the settings of a build."""
         return cls(
             name=project.name,
@@ -48,12 +48,12 @@ class About:
         )
 
 
-def describe(
+def add_metadata(
     quantized: QuantizedModel,
     prepared: PreparedModel,
     data: Dataset,
     *,
-    about: About,
+    info: ModelInfo,
     out: Path,
 ) -> QuantizedModel:
     """Write TFLite metadata and the labels into a copy of the model; its outputs do not change.
@@ -63,7 +63,7 @@ def describe(
     """
     content = quantized.tflite.read_bytes()
     model = read_tflite(content, name="the converted model", allow_custom=None)
-    metadata = model_metadata(model, prepared, data.classes, about)
+    metadata = model_metadata(model, prepared, data.classes, info)
     labels = any(tensor.labels for tensor in metadata.outputs)
     written = write_metadata(
         content, metadata, {LABELS: labels_text(data.classes).encode()} if labels else {}
@@ -80,16 +80,16 @@ def model_metadata(
     model: TfliteModel,
     prepared: PreparedModel,
     classes: Sequence[str],
-    about: About,
+    info: ModelInfo,
 ) -> ModelMetadata:
     """Return what the pipeline knows about the model as TFLite metadata."""
     inputs = zip(model.inputs, prepared.inputs, prepared.preprocessing, strict=True)
     outputs = zip(model.outputs, prepared.outputs, prepared.tasks, prepared.from_logits, strict=True)
     return ModelMetadata(
-        name=about.name,
-        description=printable(about.description),
-        author=printable(", ".join(about.authors)),
-        license=printable(about.license),
+        name=info.name,
+        description=printable(info.description),
+        author=printable(", ".join(info.authors)),
+        license=printable(info.license),
         inputs=tuple(_input(tensor, port, transform) for tensor, port, transform in inputs),
         outputs=tuple(_output(*output, classes) for output in outputs),
     )

@@ -103,7 +103,7 @@ class Origin:
         )
 
 
-def papers(
+def release_documents(
     report: Report,
     quantized: QuantizedModel,
     prepared: PreparedModel,

@@ -37,7 +37,7 @@ PARTS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observed(Artifact):
+class DriftReference(Artifact):
     """``baseline.json``: what the release sees and answers on its test samples.
 
     Attributes:
@@ -57,9 +57,9 @@ class Observed(Artifact):
         return self.folder / "baseline.json"
 
 
-def observe(
+def make_drift_reference(
     quantized: QuantizedModel, prepared: PreparedModel, data: Dataset, *, seed: int, out: Path
-) -> Observed:
+) -> DriftReference:
     """Run the release's model on test samples and count what a device would count.
 
     The file has the form of a device's statistics, without latencies, which are of a device, and with
@@ -82,7 +82,7 @@ def observe(
             )
         )
     ]
-    found = Observed(
+    found = DriftReference(
         folder=out,
         samples=len(answered.samples),
         input_ranges=tuple(one["range"] for one in contract["inputs"]),
@@ -112,7 +112,7 @@ def answer(tflite: Path, samples: Samples, *, seed: int, most: int = MAX_SAMPLES
         each = sum(math.prod(tensor.shape[1:]) * np.dtype(tensor.dtype).itemsize for tensor in tensors)
         chosen = samples.choose(max(1, min(most, MAX_BYTES // each)), seed)
         given, answers = [], []
-        with track("observe", len(chosen), "samples") as advance:
+        with track("drift reference", len(chosen), "samples") as advance:
             for chunk in chosen.chunks():
                 given.append(tensor_inputs(chunk.model_inputs(), details))
                 answers.append(session.run(given[-1], batches=True))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from models.ports import Port
     from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel, Transform
     from pipeline.build_config import BuildConfig
-    from pipeline.release.drift_reference import Observed
+    from pipeline.release.drift_reference import DriftReference
     from pipeline.runtimes.session import Tensor
     from pipeline.targets import Target
     from pipeline.validate.report import Report
@@ -42,7 +42,7 @@ TOO_HIGH = 2**63
 
 def make_manifest(
     quantized: QuantizedModel,
-    observed: Observed,
+    drift_reference: DriftReference,
     report: Report,
     data: Dataset,
     model: PreparedModel,
@@ -76,7 +76,7 @@ def make_manifest(
         android_abi=ANDROID_ABIS.get(machine, machine),
         runtimes=runtimes_of(report, target),
         format=quantized.format,
-        inputs=_inputs(report, model, observed, interpolation),
+        inputs=_inputs(report, model, drift_reference, interpolation),
         outputs=tuple(
             Output(
                 **_tensor(tensor, port, seen),
@@ -88,7 +88,7 @@ def make_manifest(
                 model.outputs,
                 model.tasks,
                 model.from_logits,
-                observed.output_ranges,
+                drift_reference.output_ranges,
                 strict=True,
             )
         ),
@@ -186,10 +186,10 @@ def _tensor(tensor: Tensor, port: Port, seen: tuple[float, float] | None) -> dic
 
 
 def _inputs(
-    report: Report, model: PreparedModel, observed: Observed, interpolation: str
+    report: Report, model: PreparedModel, drift_reference: DriftReference, interpolation: str
 ) -> tuple[Input, ...]:
-    raws = (Raw(dtype=dtype, low=low, high=high) for dtype, low, high in observed.raw)
-    ports = zip(report.inputs, model.inputs, observed.input_ranges, strict=True)
+    raws = (Raw(dtype=dtype, low=low, high=high) for dtype, low, high in drift_reference.raw)
+    ports = zip(report.inputs, model.inputs, drift_reference.input_ranges, strict=True)
     return tuple(
         Input(**_tensor(tensor, port, seen), preprocessing=_steps(transform, tensor, interpolation), raw=raw)
         for (tensor, port, seen), transform, raw in zip(ports, model.preprocessing, raws, strict=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pipeline.build_config import BuildConfig
     from pipeline.config import GatesConfig
     from pipeline.release.documents import Origin
-    from pipeline.release.drift_reference import Observed
+    from pipeline.release.drift_reference import DriftReference
     from pipeline.targets import Target
 
 
@@ -83,7 +83,7 @@ def release(
     quantized: QuantizedModel,
     passed: PassedReport,
     measured: Measured,
-    observed: Observed,
+    drift_reference: DriftReference,
     samples: CalibrationSet,
     data: Dataset,
     model: PreparedModel,
@@ -105,7 +105,7 @@ def release(
     """
     from deploy.bundle import write_bundle
     from deploy.software import software
-    from pipeline.release.documents import papers
+    from pipeline.release.documents import release_documents
     from pipeline.release.manifest import make_manifest
 
     if passed.model_sha256 != quantized.sha256:
@@ -115,18 +115,18 @@ def release(
     arrays = {f"golden_input_{i}": np.load(measured.golden_input(i)) for i in range(measured.inputs)}
     arrays |= {f"golden_output_{i}": np.load(measured.golden_output(i)) for i in range(measured.outputs)}
     manifest = make_manifest(
-        quantized, observed, report, data, model,
+        quantized, drift_reference, report, data, model,
         config=config, target=target, golden=len(arrays["golden_input_0"]), created=origin.created,
     )  # fmt: skip
     (folder := out / manifest.full_name).mkdir()
     answers = [arrays[f"golden_output_{i}"] for i in range(measured.outputs)]
     texts, notes = software(manifest, quantized.tflite.read_bytes(), answers)
-    texts |= papers(
+    texts |= release_documents(
         report, quantized, model, data, samples, *sources,
         config=config, target=target, origin=origin, download_bytes=len(texts[f"{manifest.model}.zst"]),
     )  # fmt: skip
     texts["calibration.json"] = samples.manifest.read_bytes()
-    texts["baseline.json"] = observed.baseline.read_bytes()
+    texts["baseline.json"] = drift_reference.baseline.read_bytes()
     texts |= {file: (passed.folder / file).read_bytes() for file in REPORTS}
     digest = write_bundle(folder, manifest, quantized.tflite, arrays, texts)
     return Release(name=manifest.full_name, reproducible_digest=digest, notes=notes)

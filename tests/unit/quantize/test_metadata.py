@@ -15,9 +15,9 @@ from deploy.bundle import labels_text
 from models.ports import Port
 from pipeline.artifacts import Dataset, QuantizedModel, Transform
 from pipeline.flatbuffer import read_tflite
-from pipeline.quantize.metadata import About, describe
+from pipeline.quantize.metadata import ModelInfo, add_metadata
 
-ABOUT = About(name="tiny", description="", authors=(), license="")
+ABOUT = ModelInfo(name="tiny", description="", authors=(), license="")
 
 
 @pytest.fixture
@@ -29,17 +29,17 @@ def run(tiny_tflite, prepared_model, tmp_path):
     )
     quantized.tflite.write_bytes(tiny_tflite)
 
-    def run(name="out", classes=("a", "b", "c"), about=ABOUT, **changes):
+    def run(name="out", classes=("a", "b", "c"), info=ABOUT, **changes):
         (out := tmp_path / name).mkdir()
         facts = {"inputs": (Port("image", (4, 4, 1)),), **changes}
         data = Dataset(
             tasks=("classification",), classes=classes, shapes=((4, 4, 1),), train_samples=1, test_samples=1
         )
-        return describe(
+        return add_metadata(
             quantized,
             prepared_model(given, **facts),
             data,
-            about=about,
+            info=info,
             out=out,
         )
 
@@ -57,8 +57,8 @@ def test_the_artifact_is_that_of_the_new_file(run, tiny_tflite):
 
 
 def test_the_file_says_what_the_build_knows(run):
-    about = replace(ABOUT, description="left or right", license="MIT", authors=("A", "B"))
-    found = run(about=about, preprocessing=(Transform(scale=(1 / 127.5,), offset=(-1.0,)),))
+    info = replace(ABOUT, description="left or right", license="MIT", authors=("A", "B"))
+    found = run(info=info, preprocessing=(Transform(scale=(1 / 127.5,), offset=(-1.0,)),))
     metadata = read_metadata(found.tflite)
     (image,), (classes,) = metadata.inputs, metadata.outputs
 
@@ -101,7 +101,7 @@ def test_labels_that_are_not_one_for_each_entry_are_left_out(run):
 
 def test_names_with_anything_in_them_stay_one_line_each(run):
     hostile = ("a\nb", "\x1b[31mred\x00", "ü, \u202e{{x}}")
-    found = run(classes=hostile, about=replace(ABOUT, description="x\x00\ny", authors=("\x1b[0m",)))
+    found = run(classes=hostile, info=replace(ABOUT, description="x\x00\ny", authors=("\x1b[0m",)))
 
     lines = read_files(found.tflite)["labels.txt"].decode().splitlines()
     assert lines == [r"a\nb", r"\x1b[31mred\x00", "ü, \\u202e{{x}}"]

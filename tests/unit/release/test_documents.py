@@ -1,4 +1,4 @@
-"""The papers say what a build found, the same in every build of the same, and harm no one who reads them."""
+"""Release documents say what a build found, the same in every build of the same, and harm no reader."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.artifacts import CalibrationSet, Dataset, QuantizedModel, Source, 
 from pipeline.build_config import BuildConfig
 from pipeline.config import GateName
 from pipeline.layer_records import LayerRecord, LayerTreatment
-from pipeline.release.documents import MEASURED, Origin, papers, plain_config
+from pipeline.release.documents import MEASURED, Origin, plain_config, release_documents
 from pipeline.targets import get_target
 from pipeline.validate.excess import Excess
 from pipeline.validate.shift_results import ShiftReport, ShiftResult
@@ -34,7 +34,7 @@ SETTINGS = {"model": {"path": "in/model.keras"}, "data": {"source": "in/data.npz
 
 @pytest.fixture
 def write(report, prepared_model, tmp_path, monkeypatch):
-    """The papers of a build; keywords change the report, the settings or the arguments."""
+    """The release documents of a build; keywords change the report, the settings or the arguments."""
     monkeypatch.chdir(tmp_path)
 
     def write(
@@ -76,7 +76,7 @@ def write(report, prepared_model, tmp_path, monkeypatch):
             **arguments,
         }
         measured = replace(report, **(changes or {}))
-        return papers(measured, quantized, prepared, data, samples, *sources, **given)
+        return release_documents(measured, quantized, prepared, data, samples, *sources, **given)
 
     return write
 

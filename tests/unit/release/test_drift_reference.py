@@ -12,7 +12,7 @@ from deploy.monitor.statistics import read_statistics
 from models.ports import Port
 from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel, Transform
 from pipeline.release import drift_reference as baseline
-from pipeline.release.drift_reference import MAX_SAMPLES, observe
+from pipeline.release.drift_reference import MAX_SAMPLES, make_drift_reference
 
 RNG = np.random.default_rng(0)
 
@@ -47,7 +47,7 @@ def stages(tmp_path, tiny_tflite):
 
 
 def test_every_test_sample_is_counted_once(stages, tmp_path):
-    found = observe(*stages, seed=0, out=tmp_path)
+    found = make_drift_reference(*stages, seed=0, out=tmp_path)
     plain = json.loads(found.baseline.read_text())
     baseline = read_statistics(found.baseline.read_bytes(), "baseline")
 
@@ -62,7 +62,9 @@ def test_the_accuracy_is_that_of_the_labels(stages, tmp_path):
     from pipeline.runtimes.runtime import host_runtime
     from pipeline.runtimes.session import Session
 
-    baseline = read_statistics(observe(*stages, seed=0, out=tmp_path).baseline.read_bytes(), "baseline")
+    baseline = read_statistics(
+        make_drift_reference(*stages, seed=0, out=tmp_path).baseline.read_bytes(), "baseline"
+    )
     images = np.load(tmp_path / "input_0.npy")[300:].astype(np.int16) - 128
     with Session(host_runtime("litert"), tmp_path / "model.tflite") as session:
         answers = session.run([images.astype(np.int8)])[0].argmax(axis=1)
@@ -76,7 +78,7 @@ def test_two_builds_have_the_same_bytes_and_the_seed_only_moves_chance(stages, t
     texts = []
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
         (tmp_path / name).mkdir()
-        texts.append(observe(*stages, seed=seed, out=tmp_path / name).baseline.read_bytes())
+        texts.append(make_drift_reference(*stages, seed=seed, out=tmp_path / name).baseline.read_bytes())
 
     assert texts[0] == texts[1] != texts[2]
     first, other = (json.loads(text) for text in texts[1:])
@@ -85,7 +87,9 @@ def test_two_builds_have_the_same_bytes_and_the_seed_only_moves_chance(stages, t
 
 
 def test_a_release_did_not_drift_from_itself(stages, tmp_path):
-    baseline = read_statistics(observe(*stages, seed=0, out=tmp_path).baseline.read_bytes(), "baseline")
+    baseline = read_statistics(
+        make_drift_reference(*stages, seed=0, out=tmp_path).baseline.read_bytes(), "baseline"
+    )
 
     assert {item.size for item in compare(baseline, baseline).items} == {0.0}
 

@@ -31,7 +31,7 @@ from pipeline.build_config import BuildConfig
 from pipeline.config import GatesConfig
 from pipeline.errors import GateFailed, IntegrityError, StageError
 from pipeline.release.documents import Origin
-from pipeline.release.drift_reference import Observed
+from pipeline.release.drift_reference import DriftReference
 from pipeline.release.release import judge, publish, release, require_passed
 from pipeline.runtimes.session import Tensor
 from pipeline.targets import get_target
@@ -86,7 +86,7 @@ def make(measured, tmp_path, prepared_model):
             inputs=(Port("image", (None, None, 1)),),
             preprocessing=(Transform(scale=(0.5,), offset=(-1.0,)),),
         )
-        observed = Observed(
+        observed = DriftReference(
             folder=folder,
             samples=2,
             input_ranges=(seen and (-1.0, 2.0),),
