@@ -24,7 +24,7 @@ from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
 from pipeline.scratch import scratch
 from pipeline.validate.assemble import make_report
-from pipeline.validate.gates import judged, plan
+from pipeline.validate.gates import plan, with_verdicts
 from pipeline.validate.measure import ToMeasure, measure, needs_devices
 from pipeline.validate.model_under_test import InputSpec, ModelUnderTest, OutputSpec, output_names
 
@@ -115,7 +115,7 @@ def validate_file(
             runtime=target.runtime, classes=given.outputs.classes, preprocessing=given.preprocessing,
             notes=given.notes,
         )  # fmt: skip
-    return judged(replace(report, chance=given.chance), config.gates)
+    return with_verdicts(replace(report, chance=given.chance), config.gates)
 
 
 def _read(under_test: ModelUnderTest, original: ModelUnderTest, config: BuildConfig, run: Run) -> Given:

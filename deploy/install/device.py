@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from deploy.errors import RefusedError, SignatureError, TransportError
 from deploy.install import scripts
-from deploy.install.answers import (
+from deploy.install.messages import (
     fields,
     matched,
     read_manifest_text,

@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationErr
 from deploy.device.unit import PYTHON
 from deploy.errors import DeployError, RefusedError, TransportError
 from deploy.install import scripts
-from deploy.install.answers import hashes, script, silent_script, unexpected
 from deploy.install.device import DeviceState, can_check, check_device, digest_in, highest_known, place, probe
 from deploy.install.lock import Lock
+from deploy.install.messages import hashes, script, silent_script, unexpected
 from deploy.layouts import device_files
 from deploy.manifest import MANIFEST
 from deploy.transports.arguments import last_line, quoted

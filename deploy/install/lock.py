@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from deploy.errors import RefusedError, TransportError
 from deploy.install import scripts
-from deploy.install.answers import BUSY, LOCK_MINUTES, fields, printed, run_script, silent_script, unframed
 from deploy.install.device import version_in
+from deploy.install.messages import BUSY, LOCK_MINUTES, fields, printed, run_script, silent_script, unframed
 
 if TYPE_CHECKING:
     from deploy.install.device import DeviceState

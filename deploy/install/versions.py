@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from deploy.errors import DeployError, RefusedError
 from deploy.install import scripts
-from deploy.install.answers import fields, read_manifest_text, script, silent_script, unexpected
 from deploy.install.device import DeviceState, can_check, digest_in, place, planted, probe, require_writable
 from deploy.install.install import Installed, Proof, Step, remember, switch
 from deploy.install.lock import Lock
+from deploy.install.messages import fields, read_manifest_text, script, silent_script, unexpected
 
 if TYPE_CHECKING:
     from deploy.install.options import Options

@@ -11,7 +11,7 @@ import click
 
 from deploy.errors import DeployError
 from deploy.install.options import require_digest, require_name, require_path, require_python
-from pipeline.cli.fleet import ask_and_tell, make_fleet, roll_out_and_tell
+from pipeline.cli.fleet import make_fleet, query_and_print, roll_out_and_print
 from pipeline.cli.keys import trusted_keys, verifying
 from pipeline.cli.paths import UserPath
 
@@ -190,7 +190,7 @@ def deploy_release(
         return _outcome(address, done, "installed" if done.is_new else "already active", manifest)
 
     title = f"{manifest.full_name}  {about['digest'][:12]}"
-    roll_out_and_tell(fleet, "deploy", work, about, title, as_json=as_json)
+    roll_out_and_print(fleet, "deploy", work, about, title, as_json=as_json)
 
 
 @deploy.command("status")
@@ -198,7 +198,7 @@ def deploy_release(
 @_where
 @_benchmark
 @_output
-def tell_status(name: str, as_json: bool, **given: Any) -> None:
+def print_status(name: str, as_json: bool, **given: Any) -> None:
     """Show the active version of NAME, the result of its health check, and the other installed versions.
 
     Exit with code 5 if a health check fails.
@@ -210,7 +210,7 @@ def tell_status(name: str, as_json: bool, **given: Any) -> None:
     def ask(transport: Transport, options: Options) -> Status:
         return status(name, transport, options)
 
-    found = ask_and_tell(make_fleet(given), name, "status", ask, status_table, as_json=as_json)
+    found = query_and_print(make_fleet(given), name, "status", ask, status_table, as_json=as_json)
     ill = [address for address, one in found.items() if one.healthy is False]
     if ill:
         msg = f"{name} is not healthy on {', '.join(ill)}; deploy it again, or: pipeline deploy rollback"
@@ -229,7 +229,7 @@ def list_installed(name: str, as_json: bool, **given: Any) -> None:
     def ask(transport: Transport, options: Options) -> tuple[Version, ...]:
         return list_versions(name, transport, options)
 
-    ask_and_tell(make_fleet(given), name, "list", ask, versions_table, as_json=as_json)
+    query_and_print(make_fleet(given), name, "list", ask, versions_table, as_json=as_json)
 
 
 @deploy.command("rollback")
@@ -266,7 +266,7 @@ def roll_back(name: str, bad: str | None, as_json: bool, **given: Any) -> None:
 
     fleet, title = make_fleet(given), f"{name}, rolled back"
     then = AGAIN if bad else "a second rollback goes forward: name the others alone, or say --from DIGEST"
-    roll_out_and_tell(fleet, "rollback", work, {"name": name}, title, then=then, as_json=as_json)
+    roll_out_and_print(fleet, "rollback", work, {"name": name}, title, then=then, as_json=as_json)
 
 
 @deploy.command("prune")
@@ -285,7 +285,7 @@ def remove_old(name: str, keep: int, as_json: bool, **given: Any) -> None:
     def ask(transport: Transport, options: Options) -> tuple[str, ...]:
         return prune(name, transport, options, keep)
 
-    ask_and_tell(make_fleet(given), name, "prune", ask, removed_table, as_json=as_json)
+    query_and_print(make_fleet(given), name, "prune", ask, removed_table, as_json=as_json)
 
 
 def _outcome(address: str, done: Installed, state: State, manifest: Manifest | None = None) -> Outcome:

@@ -92,7 +92,7 @@ def _options_for(fleet: Fleet, transport: Transport) -> Options:
     return Options(python=python, **fleet.options)
 
 
-def roll_out_and_tell(
+def roll_out_and_print(
     fleet: Fleet,
     doing: str,
     work: Work,
@@ -121,7 +121,7 @@ def roll_out_and_tell(
     _end(outcomes, then)
 
 
-def ask_and_tell(
+def query_and_print(
     fleet: Fleet,
     name: str,
     doing: str,

@@ -191,7 +191,7 @@ class Keeper:
         self.confined = False
         self.child = 0
 
-    def tell(self, **message: Any) -> None:
+    def report(self, **message: Any) -> None:
         os.write(self.options["status"], json.dumps(message).encode() + b"\n")
 
     def run(self) -> None:
@@ -199,7 +199,7 @@ class Keeper:
         die_with_parent(self.options["parent"], signal.SIGTERM)
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         refused = "" if self.rules is None else _refusal(self.rules)
-        self.tell(refused=refused)
+        self.report(refused=refused)
         if os.read(0, 1) != b"g":  # the parent does not go on
             os._exit(0)
         if self.rules is not None and not refused:
@@ -218,7 +218,7 @@ class Keeper:
             self.init() if self.confined else self.work()
         status = self.watch(self.child, _descendants)
         if status is not None and not self.confined:
-            self.tell(ended=status)
+            self.report(ended=status)
         self.kill_all()
         os._exit(0)
 
@@ -234,7 +234,7 @@ class Keeper:
             self.work()
         status = self.watch(worker, everything)
         if status is not None:
-            self.tell(ended=status)
+            self.report(ended=status)
         os._exit(0)
 
     def watch(self, worker: int, everything: Callable[[], list[int]]) -> int | None:
@@ -255,7 +255,7 @@ class Keeper:
                 continue
             began = time.monotonic()
             if self.rules is not None and (found := _excess(self.rules, everything())):
-                self.tell(**found)
+                self.report(**found)
                 return None
             # The more processes there are, the longer the look takes: it gets a twentieth of a processor.
             signal.sigtimedwait({signal.SIGCHLD}, max(_POLL_S, 19 * (time.monotonic() - began)))

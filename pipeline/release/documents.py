@@ -285,7 +285,7 @@ def _warnings(report: Report, config: BuildConfig) -> Iterator[str]:
     for name in config.gates.enabled:
         if name in MEASURED:
             continue
-        for verdict in GATES[name].judge(report, config.gates):
+        for verdict in GATES[name].evaluate(report, config.gates):
             if verdict.outcome not in ("passed", "skipped"):
                 yield f"{verdict}: {verdict.outcome}; got {verdict.got}, allowed {verdict.allowed}"
 

@@ -41,7 +41,7 @@ def judge(measured: Measured, *, name: str, gates: GatesConfig, out: Path) -> Ju
     from pipeline.report.views import write_views
 
     report = read_report(measured.report)
-    report = replace(gate.judged(report, gates), name=name)
+    report = replace(gate.with_verdicts(report, gates), name=name)
     judged = JudgedReport(folder=out, model_sha256=measured.model_sha256, failed=report.failed_gates)
     write_views(report, judged.folder)
     return judged

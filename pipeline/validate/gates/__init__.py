@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from pipeline.validate.report import Report, Verdict
 
 
-def judged(report: Report, allowed: GatesConfig) -> Report:
+def with_verdicts(report: Report, allowed: GatesConfig) -> Report:
     """Return the report with the verdicts of all enabled gates, and of each shift.
 
     Raises:
         ConfigError: no gate applies.
     """
     shift = report.shift and report.shift.with_verdicts(allowed.shift_drop_points)
-    return replace(report, shift=shift, verdicts=judge(report, allowed))
+    return replace(report, shift=shift, verdicts=evaluate_gates(report, allowed))
 
 
-def judge(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
-    """Judge the report by every enabled gate.
+def evaluate_gates(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """Return the verdicts of every enabled gate.
 
     Raises:
         ConfigError: none applies, which would be a pass without evidence.
     """
-    verdicts = tuple(verdict for name in allowed.enabled for verdict in GATES[name].judge(report, allowed))
+    verdicts = tuple(verdict for name in allowed.enabled for verdict in GATES[name].evaluate(report, allowed))
     if all(verdict.outcome == "skipped" for verdict in verdicts):
         msg = "no enabled gate applies, so passing would show nothing; enable more gates, or give data"
         raise ConfigError(msg)
@@ -54,11 +54,11 @@ class Gate:
     """A gate.
 
     Attributes:
-        judge: gives the verdicts on a report, none where the gate does not apply.
+        evaluate: gives the verdicts on a report, none where the gate does not apply.
         needs: what has to be measured for it, besides the file itself and the golden set on this host.
     """
 
-    judge: Callable[[Report, GatesConfig], tuple[Verdict, ...]]
+    evaluate: Callable[[Report, GatesConfig], tuple[Verdict, ...]]
     needs: tuple[Measurement, ...] = ()
 
 

@@ -9,14 +9,14 @@ import pytest
 
 from pipeline.config import GatesConfig
 from pipeline.report.text import report_text
-from pipeline.validate.gates import judge
+from pipeline.validate.gates import evaluate_gates
 
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?")
 
 
 @pytest.fixture
 def judged(report):
-    return replace(report, verdicts=judge(report, GatesConfig()))
+    return replace(report, verdicts=evaluate_gates(report, GatesConfig()))
 
 
 def leaves(value):
@@ -100,7 +100,7 @@ def test_every_gate_is_there_with_its_outcome(judged):
 
 
 def test_a_failed_gate_is_the_first_thing_said(report):
-    failed = replace(report, verdicts=judge(report, GatesConfig(size_ratio=0.1)))
+    failed = replace(report, verdicts=evaluate_gates(report, GatesConfig(size_ratio=0.1)))
 
     assert report_text(failed).startswith("tiny-1.0-arm64: FAILED\n")
 
@@ -194,7 +194,7 @@ def test_a_model_without_baseline_data_or_devices_has_a_report_too(judged):
         classes=(),
         preprocessing="",
     )
-    text = report_text(replace(bare, verdicts=judge(bare, GatesConfig())))
+    text = report_text(replace(bare, verdicts=evaluate_gates(bare, GatesConfig())))
 
     assert row(text, "size, bytes")[1] == "95,712"
     assert row(text, "accuracy ")[1] == "skipped"

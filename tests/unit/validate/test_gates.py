@@ -12,7 +12,7 @@ from pipeline.config import GateName, GatesConfig
 from pipeline.errors import ConfigError
 from pipeline.flatbuffer import FloatOperator
 from pipeline.validate import gates
-from pipeline.validate.gates import judge
+from pipeline.validate.gates import evaluate_gates
 
 ALLOWED = GatesConfig()
 
@@ -22,7 +22,7 @@ def float_operator(index, name):
 
 
 def outcomes(report, allowed=ALLOWED):
-    return {str(verdict): verdict.outcome for verdict in judge(report, allowed)}
+    return {str(verdict): verdict.outcome for verdict in evaluate_gates(report, allowed)}
 
 
 def with_device(report, index, **changes):
@@ -44,7 +44,7 @@ def with_accuracy(report, difference, low, high, **changes):
 
 def found(report, gate, allowed=ALLOWED):
     """The one verdict of that gate."""
-    (verdict,) = [verdict for verdict in judge(report, allowed) if str(verdict) == gate]
+    (verdict,) = [verdict for verdict in evaluate_gates(report, allowed) if str(verdict) == gate]
     return verdict
 
 
@@ -68,11 +68,11 @@ def test_a_good_model_passes_every_gate(report):
 
 
 def test_a_verdict_names_its_gate_as_the_option_does(report):
-    assert {verdict.gate for verdict in judge(report, ALLOWED)} <= set(get_args(GateName))
+    assert {verdict.gate for verdict in evaluate_gates(report, ALLOWED)} <= set(get_args(GateName))
 
 
 def test_every_verdict_says_what_it_got_and_what_it_allows(report):
-    assert all(verdict.got and verdict.allowed for verdict in judge(report, ALLOWED))
+    assert all(verdict.got and verdict.allowed for verdict in evaluate_gates(report, ALLOWED))
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_what_the_converter_could_not_make_int8_is_a_warning_with_its_reason(for
     assert found(float_file, "full integer").outcome == "warning"
     assert found(float_file, "full integer").got == f"{format_}: a loop"
     assert found(float_file, "size").outcome == "warning"
-    assert replace(float_file, verdicts=judge(float_file, ALLOWED)).passed
+    assert replace(float_file, verdicts=evaluate_gates(float_file, ALLOWED)).passed
 
 
 def test_xnnpack_float_counts_where_int8_could_not_be_made(report):
@@ -296,7 +296,7 @@ def test_more_instructions_than_float_warn_and_do_not_fail(report):
     verdict = found(costly, "instructions (rpi4)")
 
     assert (verdict.outcome, verdict.got) == ("warning", "2.00x more than float")
-    assert replace(costly, verdicts=judge(costly, ALLOWED)).passed
+    assert replace(costly, verdicts=evaluate_gates(costly, ALLOWED)).passed
 
 
 def test_a_core_that_counts_no_instructions_is_not_asked_for_them(report):
@@ -311,13 +311,13 @@ def test_a_report_without_a_verdict_has_not_passed(report):
 
 def test_gates_of_which_none_applies_are_an_error_and_no_pass(report):
     with pytest.raises(ConfigError, match="passing would show nothing"):
-        judge(replace(report, baseline=None), GatesConfig(enabled=("size",)))
+        evaluate_gates(replace(report, baseline=None), GatesConfig(enabled=("size",)))
     with pytest.raises(ConfigError, match="passing would show nothing"):
-        judge(replace(report, accuracy=()), GatesConfig(enabled=("accuracy",)))
+        evaluate_gates(replace(report, accuracy=()), GatesConfig(enabled=("accuracy",)))
 
 
 def test_only_the_gates_that_are_asked_answer_in_the_order_asked(report):
-    asked = judge(report, GatesConfig(enabled=("size", "accuracy")))
+    asked = evaluate_gates(report, GatesConfig(enabled=("size", "accuracy")))
 
     assert [verdict.gate for verdict in asked] == ["size", "accuracy"]
 

@@ -12,7 +12,7 @@ import pytest
 from pipeline.config import GatesConfig
 from pipeline.errors import InputError
 from pipeline.flatbuffer import FloatOperator
-from pipeline.validate.gates import judged
+from pipeline.validate.gates import with_verdicts
 from pipeline.validate.report import read_report, report_schema, write_report
 from pipeline.validate.report_versions import SCHEMA_VERSION, migrated
 
@@ -21,7 +21,7 @@ VERSION_0 = Path(__file__).with_name("report_version_0.json")
 
 @pytest.fixture
 def plain(report):
-    return judged(report, GatesConfig()).to_dict()
+    return with_verdicts(report, GatesConfig()).to_dict()
 
 
 def validate(values):
@@ -144,7 +144,9 @@ def test_a_file_that_is_no_report_is_refused(text, tmp_path):
 
 def test_the_shift_table_and_the_shift_gate_have_one_margin(report):
     shift = replace(read_report(VERSION_0).shift, margin=None)
-    found = judged(replace(report, shift=shift), GatesConfig(enabled=("shift",), shift_drop_points=0.001))
+    found = with_verdicts(
+        replace(report, shift=shift), GatesConfig(enabled=("shift",), shift_drop_points=0.001)
+    )
 
     assert found.shift.margin == 0.001
     [verdict] = found.verdicts

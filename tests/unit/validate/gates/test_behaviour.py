@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import GatesConfig
-from pipeline.validate.gates import judge
+from pipeline.validate.gates import evaluate_gates
 from pipeline.validate.trend import Trend
 
 ALLOWED = GatesConfig()
@@ -15,12 +15,12 @@ ALLOWED = GatesConfig()
 
 def found(report, gate, allowed=ALLOWED):
     """The one verdict of that gate."""
-    (verdict,) = [verdict for verdict in judge(report, allowed) if str(verdict) == gate]
+    (verdict,) = [verdict for verdict in evaluate_gates(report, allowed) if str(verdict) == gate]
     return verdict
 
 
 def outcomes(report):
-    return {str(verdict): verdict.outcome for verdict in judge(report, ALLOWED)}
+    return {str(verdict): verdict.outcome for verdict in evaluate_gates(report, ALLOWED)}
 
 
 def with_run(report, index, **changes):

@@ -10,7 +10,7 @@ from comparing import compare
 
 from pipeline.config import GatesConfig
 from pipeline.tasks.standing import Standard
-from pipeline.validate.gates import judge
+from pipeline.validate.gates import evaluate_gates
 from pipeline.validate.gates.quality import float_baseline
 
 ALLOWED = GatesConfig()
@@ -18,7 +18,7 @@ ALLOWED = GatesConfig()
 
 def found(report, gate, allowed=ALLOWED):
     """The one verdict of that gate."""
-    (verdict,) = [verdict for verdict in judge(report, allowed) if str(verdict) == gate]
+    (verdict,) = [verdict for verdict in evaluate_gates(report, allowed) if str(verdict) == gate]
     return verdict
 
 
@@ -104,7 +104,7 @@ def maps(channels, dead=(), samples=200):
 def test_a_dead_channel_among_many_fails_and_is_named(report):
     targets, outputs, rounded = maps(200, dead=[137])
     compared = compare("regression", outputs, rounded, targets, seed=0)
-    verdicts = {str(verdict): verdict for verdict in judge(judged(report, compared), ALLOWED)}
+    verdicts = {str(verdict): verdict for verdict in evaluate_gates(judged(report, compared), ALLOWED)}
 
     assert verdicts["accuracy"].outcome == "passed"
     assert verdicts["accuracy (by channel)"].outcome == "failed"

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deploy.errors import DeployError, RefusedError, TransportError
-from deploy.install.answers import BEGIN, END, fields, hashes, texts, unframed
 from deploy.install.device import probe
 from deploy.install.install import _why_unhealthy
+from deploy.install.messages import BEGIN, END, fields, hashes, texts, unframed
 from deploy.install.versions import list_versions, status
 from deploy.manifest import digest_of
 from deploy.transports.local import LocalTransport
