@@ -1,7 +1,7 @@
-"""Is the float model, with the data as they were read, better than the best constant answer?
+"""Check that the float model is better than the best constant answer.
 
-Whatever comes later is compared with the float model: where labels, preprocessing or data are not those that
-it was trained with, a build would otherwise go on, train a broken model and release it.
+All later steps compare with the float model. If labels, preprocessing or data differ from those that it was
+trained with, a build would otherwise train and release a broken model.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Baseline, Dataset, InputFinding, PreparedModel, Preprocessing
     from pipeline.tasks.standing import Standard
 
-CHECKED_SAMPLES = 1000  # of the test samples, and as many of the training samples
-MAX_VALUES = 20_000_000  # of an output, of those samples together
-# With fewer test samples chance cannot be distinguished from bad luck: training samples are added.
+CHECKED_SAMPLES = 1000  # of each split
+MAX_VALUES = 20_000_000  # per output, over all these samples
+# With fewer test samples a good model may look bad by chance: training samples are added.
 FEW_TEST_SAMPLES = 50
 MANY_TEST_SAMPLES = 200
 MAX_TRIED = 2  # lines
 MAX_RENUMBERED = 20
-ALLOW = "--allow-chance, or [gates] allow_chance = true, goes on all the same"
+ALLOW = "to build anyway, use --allow-chance or [gates] allow_chance = true"
 
 
 def check_float(
@@ -51,11 +51,11 @@ def check_float(
     """Compare the float model with the best constant answer, and its classes with the labels' order.
 
     Args:
-        allow_chance: warn of all three instead of stopping the build.
+        allow_chance: warn instead of stopping the build.
 
     Raises:
-        InputError: an output is at or below chance, fits the labels in another order far better, or other
-            preprocessing suits the model far better; says what was tried and what to do.
+        InputError: an output is no better than chance, or another order of the labels or other preprocessing
+            fits far better; the message names what was tried and what to do.
     """
     names = tuple(port.name if len(model.outputs) > 1 else "" for port in model.outputs)
     with track("check_float"):
@@ -77,7 +77,7 @@ def check_float(
 
 
 def _tried(model: PreparedModel) -> tuple[str, ...]:
-    """What was tried for the inputs, briefly: settings that suit the model, else the findings, each once."""
+    """Return what was tried for the inputs: settings that fit the model, else the findings, each once."""
     if model.better_settings:
         return model.better_settings[:MAX_TRIED]
     inputs: dict[tuple[str, str], list[InputFinding]] = {}
@@ -90,7 +90,7 @@ def _tried(model: PreparedModel) -> tuple[str, ...]:
 
 
 def unsuitable(better: Sequence[str]) -> tuple[str, ...]:
-    """Say of settings that suit a model far better than the preprocessing that is taken what they show."""
+    """Return a message for each setting that fits the model far better than the chosen preprocessing."""
     return tuple(f"the preprocessing does not suit the model: {line}" for line in better)
 
 
@@ -101,12 +101,12 @@ def doubt(found: Standard) -> str:
 
 
 class Answered:
-    """What a .tflite file answered to samples of both splits.
+    """Outputs of a .tflite file for samples of both splits.
 
     Args:
-        data: whose samples were answered.
-        names: of the outputs; "" where there is one.
-        from_logits: for each output; None where unknown.
+        data: the data set of the samples.
+        names: of the outputs; "" if there is only one.
+        from_logits: whether each output gives logits; None if unknown.
         splits: for "test" and "train" the samples and the outputs as real numbers.
     """
 
@@ -128,7 +128,7 @@ class Answered:
         names: tuple[str, ...],
         from_logits: tuple[bool | None, ...],
     ) -> Answered:
-        """Answer at most ``CHECKED_SAMPLES`` samples of each split on the host's LiteRT.
+        """Run at most ``CHECKED_SAMPLES`` samples of each split on the host's LiteRT.
 
         Raises:
             InputError: the runtime refuses the file.
@@ -142,11 +142,11 @@ class Answered:
         return cls(data, names, from_logits, splits)
 
     def standards(self) -> tuple[Standard, ...]:
-        """Each output's standing on test samples; where these are few, training samples have a say."""
+        """Return each output's standing on test samples, and on training samples if those are few."""
         return tuple(found for found in map(self._standard, range(len(self.names))) if found is not None)
 
     def at_chance(self, tried: tuple[str, ...]) -> tuple[str, ...]:
-        """Say of each output that is no better than chance so, with what was tried for the inputs."""
+        """Return a message for each output that is no better than chance, with what was tried."""
         advice = (
             "set [preprocessing] as in training (scale, mean, std, channel_order), and check that the labels "
             "are right and in the model's order ([data] labels)"
@@ -161,16 +161,16 @@ class Answered:
         return tuple(lines)
 
     def misordered(self) -> tuple[str, ...]:
-        """Say of each output whose classes fit the labels in another order far better so, with that order."""
+        """Return a message with the right order for each output that surely fits another label order."""
         return tuple(line for line, is_sure in self._orders if line and is_sure)
 
     def perhaps_misordered(self) -> tuple[str, ...]:
-        """Say of each output that another order fits better so where a poor model may do that by luck."""
+        """Return a message for each output that perhaps fits another label order."""
         return tuple(line for line, is_sure in self._orders if line and not is_sure)
 
     @cached_property
     def _orders(self) -> tuple[tuple[str, bool], ...]:
-        """Of each output the line on another order of the labels, "" of none, and whether it is sure."""
+        """The message about another label order for each output ("" if none), and whether it is sure."""
         return tuple(map(self._misordered, range(len(self.names))))
 
     def _standard(self, index: int) -> Standard | None:
@@ -189,7 +189,7 @@ class Answered:
     def _on(self, split: str, index: int) -> Standard | None:
         samples, outputs = self._splits[split]
         if not np.isfinite(outputs[index]).all():
-            return None  # the gate on finite outputs is about that
+            return None  # the gate "finite outputs" reports this
         inputs, task = samples.model_inputs()[0], self.data.tasks[index]
         found = against_chance(
             task, outputs[index], inputs, samples.target(index), from_logits=self.from_logits[index]
@@ -238,7 +238,9 @@ class Answered:
             names = [f"class {at}" for at in range(len(order))]
             for name, place in zip(classes, order, strict=False):
                 names[place] = name
-            if any(TASKS[task].of_classes for task in self.data.tasks[:index]):  # labels are of the first one
+            if any(
+                TASKS[task].of_classes for task in self.data.tasks[:index]
+            ):  # labels belong to the first output
                 numbered = ", ".join(f"{name} as {at}" for at, name in enumerate(names))
                 return f"write its labels as numbers: {numbered}"
             listed = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
@@ -251,7 +253,7 @@ class Answered:
         return f"{what}: {', '.join(moved[:MAX_RENUMBERED])}{some}"
 
     def _named(self, index: int, count: int) -> bool:
-        """Whether the data's class names are those of this output: the first that has as many classes."""
+        """Return whether the class names belong to this output: the first with that number of classes."""
         _, outputs = next(iter(self._splits.values()))
         of_classes = [at for at, task in enumerate(self.data.tasks) if TASKS[task].of_classes]
         same = [at for at in of_classes if max(outputs[at].shape[-1], 2) == len(self.data.classes)]

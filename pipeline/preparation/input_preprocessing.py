@@ -1,6 +1,6 @@
-"""Choose how raw samples become a model's inputs: as declared, else as suits the model best.
+"""Choose the preprocessing of a model's inputs: as declared, else the one that fits the model best.
 
-Builds and validations of files choose here alike.
+Builds and the validation of files use the same choice.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ if TYPE_CHECKING:
     Places = tuple[int, ...]
 
 PROBE_SAMPLES = 512
-# Another style has to be better by this before a user is warned that what is taken does not suit the model.
+# Another style must be better by this much before the user is warned about the chosen one.
 CLEARLY_BETTER = 0.2
-# A style that is no mere range has to win by this and by 2 standard errors of independent samples.
+# A style other than a range must be better by this much and by 2 standard errors of independent samples.
 STYLE_MARGIN = 0.02
 MAX_PRODUCTS = 27
 SHOWN = 3
-FLOATS = "floats go in as they are"
+FLOATS = "floats are not rescaled"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The inputs' transforms and why.
+    """The transforms of the inputs, with reasons.
 
     Attributes:
-        transforms: for each input.
-        findings: of each input that does not take indices.
+        transforms: one for each input.
+        findings: one for each input that does not take indices.
         warnings: one line each.
-        better: of the warnings, those on settings that suit the model far better than what is taken.
+        better: the warnings about settings that fit the model far better than the chosen ones.
     """
 
     transforms: Preprocessing
@@ -61,13 +61,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Probe:
-    """A model, and samples whose answers are known.
+    """A model and labelled samples.
 
     Attributes:
-        predict: the model, from preprocessed inputs (n, ...) to real outputs (n, ...), for each of them.
-        raw: for each input (n, ...) samples, few enough to be inferred at once.
-        targets: for each output, as ``models.task_rules`` says, or None.
-        tasks: of the outputs.
+        predict: the model as a function from preprocessed inputs (n, ...) to real outputs (n, ...).
+        raw: samples (n, ...) for each input, few enough for one batch.
+        targets: targets of each output, in the form of ``models.task_rules``, or None.
+        tasks: the task of each output.
     """
 
     predict: Predict
@@ -76,7 +76,7 @@ class Probe:
     tasks: tuple[Task, ...]
 
     def score(self, transforms: Preprocessing) -> Score | None:
-        """Score the model under these transforms: the mean over the outputs that can be scored."""
+        """Score the model with these transforms: the mean over the outputs that can be scored."""
         inputs = [transform.apply(raw) for transform, raw in zip(transforms, self.raw, strict=True)]
         scores, ranks, better, reordered = [], [], False, 0.0
         for task, found, target in zip(self.tasks, self.predict(inputs), self.targets, strict=True):
@@ -95,21 +95,21 @@ class Probe:
 
     @property
     def metric(self) -> str:
-        """What the score is called."""
+        """The name of the score."""
         names = {TASKS[task].metric for task in self.tasks}
         return names.pop() if len(names) == 1 else "mean score"
 
 
 @dataclass(frozen=True, order=True)
 class Score:
-    """How well a model does under some preprocessing.
+    """Score of a model with some preprocessing.
 
     Attributes:
         better: whether any output is better than the best constant answer.
-        rank: what decides: the score, or where the labels fit in another order the score with that order,
-            less ``CLEARLY_BETTER``; where labels are permuted, the right preprocessing may score worst.
+        rank: the value to compare by: the score, or, if the labels fit in another order, the score with that
+            order minus ``CLEARLY_BETTER``. With permuted labels the right preprocessing may score worst.
         value: the score; 1 is best.
-        reordered: the score with the labels in another order; 0 where they fit as they are.
+        reordered: the score with the labels in another order; 0 if their order fits.
     """
 
     better: bool
@@ -119,15 +119,15 @@ class Score:
 
 
 def choose_preprocessing(probe: Probe, inputs: tuple[Port, ...], config: PreprocessingConfig) -> Choice:
-    """Choose how raw samples become each input of a model.
+    """Choose the preprocessing of each input of a model.
 
-    What is declared is taken. Where the scale is open, raw floats go in as they are, and of raw integers the
-    usual ranges are tried under the declared mean, deviation and channel order. For images of three channels
-    without these, torchvision's and caffe's styles and reversed channels are tried as well, and taken where
+    Declared settings win. Without a declared scale, raw floats are not rescaled, and for raw integers the
+    usual ranges are tried with the declared mean, deviation and channel order. For images of three channels
+    without these, torchvision's and caffe's styles and reversed channels are tried as well, and chosen if
     they are clearly better.
 
     Raises:
-        ConfigError: what is declared does not fit the inputs.
+        ConfigError: a declared setting does not fit the inputs.
     """
     settings = settings_of(inputs, config)
     options = [_options(*each) for each in zip(inputs, settings, probe.raw, strict=True)]
@@ -161,21 +161,21 @@ def choose_preprocessing(probe: Probe, inputs: tuple[Port, ...], config: Preproc
 
 
 def _options(port: Port, settings: InputPreprocessing, raw: NDArray[Any]) -> list[Style | None]:
-    """What is tried for an input; only one thing where it is declared, or of floats."""
+    """Return the styles to try for an input; only one if it is declared or for floats."""
     declared = declared_style(port, settings)
     if declared is None or settings.scale != "auto" or raw.dtype.kind == "f":
         return [declared]
     if raw.ndim <= 2 and raw[0].size == 1:
-        return [declared]  # a number, not a picture
+        return [declared]  # numbers, not an image
     return [*usual_styles(port, settings, raw)]
 
 
 class _Trials:
-    """What was tried; nothing is inferred twice.
+    """The styles tried so far; each combination is inferred once.
 
     Args:
         probe: the model and the samples.
-        options: for each input the styles to choose from; [None] of one that takes indices.
+        options: the styles to choose from for each input; [None] for one that takes indices.
     """
 
     def __init__(self, probe: Probe, options: list[list[Style | None]]) -> None:
@@ -192,7 +192,7 @@ class _Trials:
         return self._scores[key]
 
     def search(self) -> Places:
-        """Find the best place in each input's options: usual ranges first, then what is clearly better."""
+        """Find the best option of each input: a usual range, or another one that is clearly better."""
         best = (0,) * len(self.options)
         if all(len(options) == 1 for options in self.options) or self._at(best) is None:
             return best
@@ -209,7 +209,7 @@ class _Trials:
         return best
 
     def _starts(self) -> list[Places]:
-        """Every combination of usual ranges, or where these are many the same for all inputs."""
+        """Return all combinations of usual ranges, or, if these are many, the same range for all inputs."""
         usual = [[at for at, style in enumerate(options) if _is_usual(style)] for options in self.options]
         if np.prod([len(places) for places in usual]) <= MAX_PRODUCTS:
             return list(product(*usual))
@@ -217,7 +217,7 @@ class _Trials:
         return [tuple(places[min(at, len(places) - 1)] for places in usual) for at in range(most)]
 
     def _together(self) -> list[tuple[int | None, ...]]:
-        """Each style for all inputs that have it."""
+        """Return each style, applied to all inputs that have it."""
         names = dict.fromkeys(
             style.name for options in self.options for style in options if style is not None
         )
@@ -252,7 +252,7 @@ class _Trials:
         return as_usual or _clearly(ours, theirs, len(self.probe.raw[0]))
 
     def evidence(self, best: Places, index: int) -> str:
-        """The score of the choice and of one input's other options, the best first; "" of none."""
+        """Return the score of the choice and of an input's other options, best first; "" if none."""
         chosen = self._at(best)
         if chosen is None:
             return ""
@@ -264,7 +264,7 @@ class _Trials:
         return self._described(chosen, others)
 
     def doubts(self, best: Places, index: int, port: Port, *, several: bool) -> list[str]:
-        """A warning where another style is better, but not clearly."""
+        """Return a warning if another style is better, but not clearly."""
         chosen = self._at(best)
         tried = [
             (score, style)
@@ -293,8 +293,8 @@ class _Trials:
     def alternatives(
         self, best: Places, index: int, port: Port, settings: InputPreprocessing, *, several: bool
     ) -> tuple[str, str]:
-        """For an input without a choice: a warning where another style suits the model far better, and what
-        was tried where the model is no better than chance.
+        """Check an input without a choice: warn if another style fits the model far better, and list what
+        was tried if the model is no better than chance.
         """
         taken, chosen, raw = self.options[index][0], self._at(best), self.probe.raw[index]
         is_image = raw.ndim > 3 or raw.dtype.kind != "f"
@@ -330,10 +330,10 @@ def _is_usual(style: Style | None) -> bool:
 
 
 def _is_likely(style: Style | None, other: Style | None) -> bool:
-    """Whether a style needs no clear evidence to take the place of the other.
+    """Return whether a style may replace the other without clear evidence.
 
-    Two usual ranges that differ by a factor alone do need it: a network of ReLUs hardly tells them apart, and
-    may score a little better in the wrong one, in which it then cannot be trained.
+    Two usual ranges that differ only by a factor need evidence: a ReLU network scores nearly the same with
+    both, perhaps slightly better with the wrong one, with which it cannot be trained.
     """
     if not _is_usual(style):
         return not _is_usual(other)
@@ -343,7 +343,7 @@ def _is_likely(style: Style | None, other: Style | None) -> bool:
 
 
 def _clearly(ours: Score, theirs: Score, samples: int) -> bool:
-    """Whether a score is better by more than chance and taste explain."""
+    """Return whether a score is clearly better, beyond chance."""
     if ours.better and not theirs.better:
         return True
     spread = sum(value * (1 - value) for value in (min(max(s.rank, 0.0), 1.0) for s in (ours, theirs)))

@@ -1,4 +1,4 @@
-"""The ways in which raw samples usually become a model's input, and what the settings declare of them."""
+"""The usual kinds of input preprocessing, and those that the settings declare."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from models.ports import Port
     from pipeline.config import PreprocessingConfig
 
-# (scale, offset, name) of the ranges that image models are usually trained on, for bytes.
+# (scale, offset, name) of the usual input ranges of image models, for bytes.
 USUAL_RANGES = (
     (1 / 255, 0.0, "scaled to 0..1"),
     (1.0, 0.0, "as it is"),
@@ -30,10 +30,10 @@ RANGES_OF_DTYPE = {
     "uint16": (1 / 65535, 0.0, "scaled to 0..1"),
     "int16": (1 / 32768, 0.0, "scaled to -1..1"),
 }
-# Mean and deviation of ImageNet's photos, as torchvision and as Keras's preprocess_input ("caffe") take them.
+# Mean and deviation of ImageNet's photos in torchvision and in Keras's preprocess_input ("caffe").
 TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN = (103.939, 116.779, 123.68)
-MIN_VALUES = 48  # of a flattened image or a recording
+MIN_VALUES = 48  # for flattened images and recordings
 REVERSED = ", channels reversed"
 
 
@@ -42,7 +42,7 @@ class Style:
     """One way to preprocess an input: ``(raw * scale + offset - mean) / std``.
 
     Attributes:
-        usual: whether it is a mere range under what is declared; others need clear evidence.
+        usual: whether only the range differs from the declared settings; other styles need clear evidence.
     """
 
     scale: float
@@ -66,7 +66,7 @@ class Style:
         )
 
     def settings(self, port: str = "") -> str:
-        """The lines of ``pipeline.toml`` that declare it, on one line."""
+        """The settings in ``pipeline.toml`` that declare this style, on one line."""
         parts = [f"scale = {self.scale:.9g}"]
         parts += [f"offset = {self.offset:.9g}"] if self.offset else []
         parts += [
@@ -77,10 +77,10 @@ class Style:
 
 
 def settings_of(inputs: tuple[Port, ...], config: PreprocessingConfig) -> tuple[InputPreprocessing, ...]:
-    """Return what is declared for each input: its own section over the one for all inputs.
+    """Return the declared settings of each input: its own section overrides the one for all inputs.
 
     Raises:
-        ConfigError: a section names no input, or does not fit its input's channels.
+        ConfigError: a section names an unknown input, or does not fit the channels of its input.
     """
     names = [port.name for port in inputs]
     for name in config.per_input:
@@ -126,7 +126,7 @@ def _check_channels(port: Port, settings: InputPreprocessing, several: bool) -> 
 
 
 def declared_style(port: Port, settings: InputPreprocessing) -> Style | None:
-    """Return what is declared for an input, with an open scale as 1; None of one that takes indices."""
+    """Return the declared style of an input, with scale 1 if not declared; None if it takes indices."""
     if not port.dtype.startswith("float"):
         return None
     untouched = settings.scale == "auto" and not (settings.offset or settings.mean or settings.std)
@@ -142,7 +142,7 @@ def declared_style(port: Port, settings: InputPreprocessing) -> Style | None:
 
 
 def declared_transforms(inputs: tuple[Port, ...], config: PreprocessingConfig) -> tuple[Transform, ...]:
-    """Return for each input the transform that the settings declare; indices go in as they are.
+    """Return the declared transform of each input; indices are not changed.
 
     Raises:
         ConfigError: as ``settings_of``.
@@ -155,14 +155,14 @@ def declared_transforms(inputs: tuple[Port, ...], config: PreprocessingConfig) -
 
 
 def usual_styles(port: Port, settings: InputPreprocessing, raw: NDArray[Any]) -> list[Style]:
-    """Return the styles to try for an input, the likeliest first.
+    """Return the styles to try for an input, the most likely first.
 
-    Of whatever range the raw values are, bytes or floats in 0..1 or -1..1, styles give the model the same.
+    A style gives the model the same values whether the raw ones are bytes or floats in 0..1 or -1..1.
     """
     factor, shift = _to_bytes(raw)
     ranges = [*USUAL_RANGES]
     if is_table(raw) or not _are_bytes(raw):
-        ranges.sort(key=lambda each: each[0] != 1.0)  # tables of integers are seldom images
+        ranges.sort(key=lambda each: each[0] != 1.0)  # tables of integers are rarely images
     if raw.dtype.name in RANGES_OF_DTYPE:
         ranges.insert(int(is_table(raw)), RANGES_OF_DTYPE[raw.dtype.name])
     if factor != 1.0:
@@ -194,12 +194,12 @@ def usual_styles(port: Port, settings: InputPreprocessing, raw: NDArray[Any]) ->
 
 
 def is_table(raw: NDArray[Any]) -> bool:
-    """Tell columns of a table, (n, features), from flattened images and recordings, which are longer."""
+    """Return whether values are columns of a table: (n, features), shorter than images and recordings."""
     return raw.ndim <= 2 and raw[0].size < MIN_VALUES
 
 
 def _are_bytes(raw: NDArray[Any]) -> bool:
-    """Tell bytes, also those that a wider type of integers holds."""
+    """Return whether values are bytes, perhaps stored in a wider integer type."""
     wide = raw.dtype.kind in "iu" and raw.dtype.name not in RANGES_OF_DTYPE
     return raw.dtype == np.uint8 or (wide and raw.min() >= 0 and 127 < raw.max() <= 255)
 
@@ -218,7 +218,7 @@ def _reversed(styles: Sequence[Style], *, usual: bool) -> list[Style]:
 
 
 def _to_bytes(raw: NDArray[Any]) -> tuple[float, float]:
-    """The factor and offset that bring floats in 0..1 or -1..1 to 0..255."""
+    """Return the factor and offset that map floats in 0..1 or -1..1 to 0..255."""
     if raw.dtype.kind != "f" or raw.max() > 1:
         return 1.0, 0.0
     if raw.min() >= 0:
@@ -227,6 +227,6 @@ def _to_bytes(raw: NDArray[Any]) -> tuple[float, float]:
 
 
 def _key(name: str) -> str:
-    """A name as a TOML key."""
+    """Return a name as a TOML key."""
     bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
     return name if bare or not name else f'"{name}"'

@@ -1,4 +1,4 @@
-"""How raw samples become the model's input, and the model what TF-MOT covers: the same function."""
+"""Decide the input preprocessing, and rewrite the model into layers that TF-MOT supports."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 
     Affines = dict[str, tuple[Any, Any]]
 
-# An opaque model answers one sample at a time.
+# An opaque model runs one sample at a time.
 OPAQUE_PROBE_SAMPLES = 128
 OPAQUE_PROBE_TIMEOUT_S = 600.0
 PROBE_BATCH = 64
-# One scale for a whole input leaves a feature with a 16th of the largest range 4 bits of its 8.
+# With one scale for a whole input, a feature with 1/16 of the largest range keeps 4 of 8 bits.
 UNEVEN_RANGES = 16.0
 EQUAL_SAMPLES = 64
-EQUAL_PROBES = 16  # real samples on which the prepared model is compared with the given one
+EQUAL_PROBES = 16  # number of samples to compare the prepared model with the given one
 LAST_BITS = 4
 
 
 def prepare_model(
     model: FloatModel, data: Dataset, *, config: PreprocessingConfig, out: Path
 ) -> PreparedModel:
-    """Decide how raw samples become the model's input, and bring the model into a form that TF-MOT covers.
+    """Decide the input preprocessing, and rewrite the model into a form that TF-MOT supports.
 
-    ``choose_preprocessing`` chooses on training samples what is not declared. Features of a vector or series
-    whose ranges differ much get a scale each, with its inverse folded into the model.
+    ``choose_preprocessing`` uses training samples to choose what is not declared. Features of a vector or
+    series with very different ranges get a scale each, and the inverse is folded into the model.
 
     Raises:
-        ConfigError: what is declared does not fit the model's inputs.
+        ConfigError: the declared preprocessing does not fit the model's inputs.
         InputError: a rewrite would change what the model computes.
     """
     return (_as_it_is if model.opaque else in_child(_prepare, "prepare_model"))(model, data, config, out=out)
@@ -65,7 +65,7 @@ def _prepare(model: FloatModel, data: Dataset, config: PreprocessingConfig, *, o
     probe, ports = _probe(data, _keras_predict(original)), _fixed_ports(model, data)
     choice = choose_preprocessing(probe, ports, config)
     transforms = choice.transforms
-    is_free = not any(TASKS[task].of_input for task in data.tasks)  # else they need it as it is
+    is_free = not any(TASKS[task].of_input for task in data.tasks)  # else they need the model without changes
     graph, lifted, lifts = lift_normalization(given) if is_free else (given, {}, [])
     lifted_transforms = _each_then(transforms, model, lifted)
     standardized = _standardization(model, data, lifted_transforms) if config.standardize and is_free else {}
@@ -75,7 +75,7 @@ def _prepare(model: FloatModel, data: Dataset, config: PreprocessingConfig, *, o
     reference = original if graph is given else build_model(graph)
     if graph is given or _are_equal(original, transforms, reference, lifted_transforms, data):
         transforms = lifted_transforms
-    else:  # float32 is too coarse for these ranges: the model stays as it was given
+    else:  # float32 is too coarse for these ranges: keep the given model
         reference, lifts = original, []
     probes = replace(Samples.to_probe(data, EQUAL_PROBES), preprocessing=transforms)
     prepared, rewrites = prepare(reference, probes.model_inputs())
@@ -113,9 +113,9 @@ def _records(model: Any) -> tuple[LayerRecord, ...]:
 def _are_equal(
     original: Any, before: Preprocessing, reference: Any, after: Preprocessing, data: Dataset
 ) -> bool:
-    """Whether both models answer real samples alike, each with its own preprocessing.
+    """Return whether both models, each with its own preprocessing, have the same outputs on real samples.
 
-    Beyond the tolerance of every rewrite they may differ by what the last bits of the inputs decide.
+    Beyond the tolerance of each rewrite they may differ by the effect of the last bits of the inputs.
     """
     from models.prepare import TOLERANCE
     from pipeline.training.keras_io import predict
@@ -132,7 +132,7 @@ def _are_equal(
 
 
 def _as_it_is(model: FloatModel, data: Dataset, config: PreprocessingConfig, *, out: Path) -> PreparedModel:
-    """An opaque model: only the preprocessing is decided."""
+    """Prepare an opaque model: only decide the preprocessing."""
     shutil.copytree(model.model, out / "reference")
     try:
         choice = sandbox.run(
@@ -169,7 +169,7 @@ def _fixed_ports(model: FloatModel, data: Dataset) -> tuple[Port, ...]:
 
 
 def _fixed_lengths(graph: Any, shapes: tuple[tuple[int, ...], ...]) -> Any:
-    """Give open lengths of the inputs those of the data: a device's memory is laid out once."""
+    """Replace open lengths of the inputs by those of the data, since devices allocate memory once."""
     layers = dict(graph.layers)
     for tensor, shape in zip(graph.inputs, shapes, strict=True):
         name = graph.calls[tensor].layer
@@ -178,7 +178,7 @@ def _fixed_lengths(graph: Any, shapes: tuple[tuple[int, ...], ...]) -> Any:
 
 
 def _choose_for_opaque(model: FloatModel, data: Dataset, config: PreprocessingConfig) -> Choice:
-    """Choose the preprocessing of a SavedModel: it is run here, one sample at a time."""
+    """Choose the preprocessing of a SavedModel by running it, one sample at a time."""
     from pipeline.training.tfmot import tensorflow
 
     saved = tensorflow().saved_model.load(str(model.model / "saved"))
@@ -202,7 +202,7 @@ def _probe(data: Dataset, predict: Any, most: int = PROBE_SAMPLES) -> Probe:
 
 
 def _keras_predict(model: Any) -> Any:
-    """The model as a function of any number of samples, in memory for a few."""
+    """Return the model as a function of any number of samples that needs memory for a few only."""
     from pipeline.training.keras_io import predict
 
     def infer(inputs: list[Any]) -> list[Any]:
@@ -214,7 +214,7 @@ def _keras_predict(model: Any) -> Any:
 
 
 def _each_then(transforms: Preprocessing, model: FloatModel, affines: Affines) -> Preprocessing:
-    """Apply another scale and offset, those of each input's name, after its transform."""
+    """Append the scale and offset given for each input name to its transform."""
     return tuple(
         _then(transform, *affines[port.name]) if port.name in affines else transform
         for transform, port in zip(transforms, model.inputs, strict=True)
@@ -232,7 +232,7 @@ def _then(transform: Transform, factor: Any, shift: Any) -> Transform:
 
 
 def _standardization(model: FloatModel, data: Dataset, transforms: tuple[Transform, ...]) -> Affines:
-    """For vectors and series whose features differ much in range, what standardises each of them."""
+    """Return the scaling that standardizes features whose ranges differ a lot, in vectors and series."""
     found: Affines = {}
     samples = Samples.of(data, "train", transforms).choose(16 * PROBE_SAMPLES, seed=0)
     for index, (port, shape) in enumerate(zip(model.inputs, data.shapes, strict=True)):

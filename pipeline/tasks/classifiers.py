@@ -1,4 +1,4 @@
-"""Classifiers that say one class: of several by an output for each, or of two by a single one."""
+"""Metrics of classifiers with exclusive classes: several outputs, or a single one for two classes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAX_CLASSES_OF_TOP_3 = 9
 
 
 def reduce_classification(chunk: Chunk) -> Accumulator:
-    """Keep what each model says of each sample; outputs (n, classes), labels (n,)."""
+    """Reduce the outputs (n, classes) of both models and the labels (n,) to what the metrics need."""
     classes = chunk.baseline.shape[1]
     baseline = exclusive_probabilities(chunk.baseline.astype(np.float64), from_logits=chunk.from_logits)
     quantized = exclusive_probabilities(chunk.quantized.astype(np.float64), from_logits=chunk.from_logits)
@@ -43,7 +43,7 @@ def reduce_classification(chunk: Chunk) -> Accumulator:
 
 
 def reduce_binary(chunk: Chunk) -> Accumulator:
-    """Keep what each model says of each sample; outputs (n, 1) of class 1, labels (n,)."""
+    """Reduce the outputs (n, 1) for class 1 of both models and the labels (n,) to what the metrics need."""
     if chunk.baseline.shape[1] != 1:
         message = f"a binary classifier has one output a sample, this model {chunk.baseline.shape[1]}; "
         raise InputError(message + 'its task is "classification" or "multi-label"')
@@ -51,13 +51,13 @@ def reduce_binary(chunk: Chunk) -> Accumulator:
     baseline = independent_probabilities(chunk.baseline, from_logits=chunk.from_logits)
     quantized = independent_probabilities(chunk.quantized, from_logits=chunk.from_logits)
     rows = _predictions(np.hstack([1 - baseline, baseline]), np.hstack([1 - quantized, quantized]), labels)
-    # Ranks are of the outputs themselves: far from 0 a sigmoid in floating point has ties that they have not.
+    # Rank the outputs themselves: far from 0 a sigmoid in floating point creates ties.
     scores = {"baseline_score": chunk.baseline[:, 0], "quantized_score": chunk.quantized[:, 0]}
     return Accumulator(rows | scores, classes=2)
 
 
 def evaluate_classification(kept: Accumulator, names: tuple[str, ...]) -> TaskMetrics:
-    """Top-1, top-k or of two classes AUC, macro F1 and cross-entropy."""
+    """Return top-1, top-k or (for two classes) AUC, macro F1 and cross-entropy."""
     rows, classes = kept.rows, kept.classes
     estimates = [share("top-1", rows["baseline_rank"] == 0, rows["quantized_rank"] == 0)]
     if classes >= 4:
@@ -70,7 +70,7 @@ def evaluate_classification(kept: Accumulator, names: tuple[str, ...]) -> TaskMe
 
 
 def evaluate_binary(kept: Accumulator, names: tuple[str, ...]) -> TaskMetrics:
-    """Accuracy at 0.5, AUC, average precision, F1 of class 1 and cross-entropy."""
+    """Return accuracy at 0.5, AUC, average precision, F1 of class 1 and cross-entropy."""
     rows = kept.rows
     positive = rows["label"] == 1
     estimates = [share("accuracy", rows["baseline_rank"] == 0, rows["quantized_rank"] == 0)]
@@ -100,7 +100,7 @@ def class_ids(labels: NDArray[Any] | None, classes: int) -> NDArray[Any]:
     """Return labels as int64 class ids.
 
     Raises:
-        InputError: one names no class.
+        InputError: a label is not a class id.
     """
     assert labels is not None
     if labels.dtype.kind == "f" and (labels == np.floor(labels)).all():
@@ -113,7 +113,7 @@ def class_ids(labels: NDArray[Any] | None, classes: int) -> NDArray[Any]:
 
 
 def commonest(labels: NDArray[Any]) -> float:
-    """The share of the commonest class, 0..1."""
+    """Return the share of the most frequent class, 0..1."""
     return float(np.bincount(labels.reshape(-1)).max() / labels.size)
 
 
@@ -123,7 +123,7 @@ def pooled_f1(
     baseline: tuple[NDArray[Any], NDArray[Any]],
     quantized: tuple[NDArray[Any], NDArray[Any]],
 ) -> Estimate:
-    """F1 in points from each sample's counts (n,): of what is there, what is found, and what is said."""
+    """Return F1 in points from the counts of each sample (n,): actual, correctly found and predicted."""
 
     def of(found: NDArray[Any], predicted: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
         both = support.astype(np.float64) + predicted
@@ -138,7 +138,7 @@ def pooled_f1(
 def _predictions(
     baseline: NDArray[np.float64], quantized: NDArray[np.float64], labels: NDArray[Any]
 ) -> dict[str, NDArray[Any]]:
-    """What is kept of probabilities (n, classes)."""
+    """Reduce probabilities (n, classes) to what the metrics need."""
     every = np.arange(len(labels))
     baseline_class = baseline.argmax(axis=1)
     rows = {"label": labels, "drift": np.abs(quantized - baseline)[every, baseline_class]}
@@ -151,7 +151,7 @@ def _predictions(
 
 
 def _rank(probabilities: NDArray[np.float64], labels: NDArray[Any]) -> NDArray[np.intp]:
-    """How many classes come before the label's; of equals the lower id comes first, as on the device."""
+    """Return how many classes rank before the label's; ties go to the lower id, as on the device."""
     of_label = probabilities[np.arange(len(labels)), labels][:, None]
     lower = np.arange(probabilities.shape[1]) < labels[:, None]
     before = (probabilities > of_label) | ((probabilities == of_label) & lower)
@@ -168,7 +168,7 @@ def _ranked(name: str, by: Callable[..., Ranking], rows: dict[str, NDArray[Any]]
 
 
 def _macro_f1(rows: dict[str, NDArray[Any]], classes: int) -> Estimate:
-    """Mean F1 of the classes that have samples, in points."""
+    """Return the mean F1 of the classes with samples, in points."""
     labels = rows["label"]
     support = np.bincount(labels, minlength=classes)
     there = support > 0
@@ -177,7 +177,7 @@ def _macro_f1(rows: dict[str, NDArray[Any]], classes: int) -> Estimate:
         right = predicted == labels
         both = np.maximum(support + np.bincount(predicted, minlength=classes), 1)
         f1 = np.where(there, 2 * np.bincount(labels[right], minlength=classes) / both, 0)
-        pull = f1 / both  # what one sample more of a class, or one more said to be of it, takes from its F1
+        pull = f1 / both  # how much one more sample of a class, or one more prediction of it, lowers its F1
         influence = 2 * right / both[labels] - pull[labels] - pull[predicted]
         return float(f1[there].mean()), influence * len(labels) / np.count_nonzero(there)
 
@@ -243,7 +243,7 @@ def _findings(
 
 
 def _class_counts(rows: dict[str, NDArray[Any]], classes: int) -> NDArray[np.int64]:
-    """Counts (7, classes) that the F1 of each class depends on, as ``resampling.f1_changes`` takes them."""
+    """Return the counts (7, classes) that determine the F1 of each class, for ``resampling.f1_changes``."""
     label, before, after = (rows[name] for name in ("label", "baseline_class", "quantized_class"))
     was, now, same = before == label, after == label, before == after
     found = (label[was & now], label[was & ~now], label[~was & now], label[~was & ~now])

@@ -1,4 +1,4 @@
-"""What is found where two models answer the same samples: metrics with intervals, classes, flips."""
+"""Results of comparing two models on the same samples: metrics with intervals, classes, flips."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Metric:
     """One metric of both models.
 
     Attributes:
-        unit: ``"points"`` for what is on a scale to 100; otherwise the unit in words, "" where there is none.
+        unit: ``"points"`` on a scale to 100; otherwise the unit in words, "" if there is none.
         difference: int8 minus float.
-        low: lower end of the difference's paired 95 % interval; None where a metric has none, as a maximum.
+        low: lower end of the difference's paired 95 % interval; None for metrics without one.
         high: upper end.
     """
 
@@ -33,7 +33,7 @@ class Metric:
 
     @property
     def gain(self) -> tuple[float, float, float]:
-        """Difference and its interval with a sign that says whether int8 is better: estimate, low, high."""
+        """Return the difference and its interval (estimate, low, high); positive if int8 is better."""
         low = self.difference if self.low is None else self.low
         high = self.difference if self.high is None else self.high
         if self.better == "higher":
@@ -43,12 +43,12 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """How well one model finds one class, 0..1; None where the division is by zero.
+    """Recall, precision and F1 of one model for one class, 0..1; None for a division by zero.
 
     Attributes:
-        recall: share of the class's samples that are found.
-        precision: share of what is said to be the class that is.
-        f1: their harmonic mean; of positions it is Dice's coefficient.
+        recall: share of the samples of the class that are predicted as it.
+        precision: share of the predictions of the class that are right.
+        f1: their harmonic mean; for positions, the Dice coefficient.
     """
 
     recall: float | None
@@ -58,10 +58,10 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class Flips:
-    """Samples that one model alone has right.
+    """Counts of samples that only one of the models has right.
 
     Attributes:
-        mcnemar_p: exact two-sided p of the hypothesis that flips are as likely either way.
+        mcnemar_p: exact two-sided p-value of the hypothesis that flips in both directions are equally likely.
     """
 
     right_to_wrong: int
@@ -71,12 +71,12 @@ class Flips:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScores:
-    """One class.
+    """Comparison of one class.
 
     Attributes:
-        support: its samples, or its positions in a segmentation.
-        flips: among its samples, where each has one answer.
-        f1_change: paired difference of its F1 in points, where each sample has one answer.
+        support: number of its samples, or of its positions in a segmentation.
+        flips: flips of its samples, if each sample has one class.
+        f1_change: paired difference of its F1 in points, if each sample has one class.
     """
 
     name: str
@@ -88,12 +88,12 @@ class ClassScores:
 
     @property
     def recall_change(self) -> float:
-        """In points; 0 where there are no samples."""
+        """In points; 0 without samples."""
         return 100 * ((self.quantized.recall or 0) - (self.baseline.recall or 0))
 
     @property
     def precision_change(self) -> float:
-        """In points; what is never said counts as 0."""
+        """In points; 0 for a class that is never predicted."""
         return 100 * ((self.quantized.precision or 0) - (self.baseline.precision or 0))
 
 
@@ -103,7 +103,7 @@ class Channel:
 
     Attributes:
         spread: standard deviation of its targets, in their unit.
-        explained: its R2 in points.
+        explained: R2 in points.
     """
 
     name: str
@@ -113,19 +113,19 @@ class Channel:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One output of the int8 model against its float baseline, on the same samples.
+    """Comparison of one output of the int8 model with its float baseline, on the same samples.
 
     Attributes:
-        output: the output's name; "" where the model has one.
-        samples: how many both models judged.
-        metrics: the primary one first: it is on a scale to 100, and the gate judges it.
-        note: what keeps the comparison from showing much, such as a float model no better than chance.
+        output: the output's name; "" if the model has only one.
+        samples: number of samples.
+        metrics: the primary one, which has a scale to 100 and is judged by the gate, comes first.
+        note: why the comparison shows little, such as a float model that is no better than chance.
         classes: every class of a classifier, a multi-label model or a segmentation.
-        channels: of numbers, where there are several: those that lose most first.
+        channels: channels of a regression with several, those that lose most first.
         channel_count: how many channels there are.
-        flips: where answers are right or wrong: classes, and whole sets of labels.
-        agreement: share of answers that are the same, right or wrong, 0..1.
-        confidence_drift: mean absolute change of the probability of what the float model says.
+        flips: flips of tasks whose answers are right or wrong: classes, and whole sets of labels.
+        agreement: share of samples with the same answer of both models, right or wrong, 0..1.
+        confidence_drift: mean absolute change of the probability of the float model's answer.
         baseline_calibration_error: expected |confidence - accuracy| over 15 bins (Guo et al. 2017).
     """
 
@@ -145,7 +145,7 @@ class Comparison:
 
     @property
     def counted(self) -> str:
-        """What the classes are counted in: samples, or positions of samples."""
+        """The unit of the class counts: samples, or positions of samples."""
         return "positions" if TASK_RULES[self.task].has_positions else "samples"
 
     @property
@@ -154,21 +154,21 @@ class Comparison:
 
     @property
     def gated(self) -> tuple[Metric, ...]:
-        """The metrics that the accuracy gate judges: the primary one, and the AUC of two classes."""
+        """Return the metrics that the accuracy gate judges: the primary one, and the AUC of two classes."""
         also = [metric for metric in self.metrics[1:] if metric.name == "AUC"]
         return (self.primary, *also)
 
     def metric(self, name: str) -> Metric | None:
-        """The metric of that name, or None."""
+        """Return the metric with a name, or None."""
         return next((metric for metric in self.metrics if metric.name == name), None)
 
 
 def non_inferior(metric: Metric, margin: float) -> bool | None:
-    """Say whether int8 is worse than float by less than the margin, in the metric's unit.
+    """Return whether int8 is worse than float by less than the margin, in the metric's unit.
 
     Returns:
-        True where the whole interval of the difference is within the margin, False where all of it is at or
-        beyond it, None where the samples do not tell.
+        True if the whole interval of the difference is within the margin, False if all of it is at or beyond
+        the margin, None if the samples do not suffice to decide.
     """
     _, low, high = metric.gain
     if low > -margin:

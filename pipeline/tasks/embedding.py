@@ -1,4 +1,4 @@
-"""Models that give a vector to compare with others: whether both models' vectors point the same way."""
+"""Metrics of embedding models: whether the vectors of both models point the same way."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from pipeline.tasks.evidence import Chunk
 
-# Each is compared with all others: samples beyond this number are left out evenly.
+# Maximum number of samples, evenly chosen, because each is compared with all others.
 MAX_NEIGHBOURS = 5000
 ROWS_AT_A_TIME = 500
 
 
 def reduce_embedding(chunk: Chunk) -> Accumulator:
-    """Keep unit vectors (n, elements) of both models, and labels (n,) where there are some."""
+    """Reduce the outputs of both models to unit vectors (n, elements), with labels (n,) if there are any."""
     rows = {"baseline": _units(chunk.baseline), "quantized": _units(chunk.quantized)}
     if chunk.targets is not None:
         rows["label"] = chunk.targets.reshape(len(chunk.targets))
@@ -28,10 +28,10 @@ def reduce_embedding(chunk: Chunk) -> Accumulator:
 
 
 def evaluate_embedding(kept: Accumulator, names: tuple[str, ...]) -> TaskMetrics:
-    """Cosine between both models' vectors; with labels, the class of the nearest neighbour."""
+    """Return the cosine between both models' vectors and, with labels, the accuracy of nearest neighbours."""
     baseline, quantized = kept.rows["baseline"], kept.rows["quantized"]
     cosines = np.einsum("ij,ij->i", baseline, quantized, dtype=np.float64)
-    # Two vectors of zeros are the same; one against any other vector says nothing any more.
+    # Two zero vectors are equal; a zero vector and any other one have cosine 0.
     cosines[~baseline.any(axis=1) & ~quantized.any(axis=1)] = 1
     estimates = [
         Estimate(
@@ -84,7 +84,7 @@ def _nearest(vectors: NDArray[np.float32]) -> NDArray[np.intp]:
 
 
 def _neighbours(right: dict[str, NDArray[np.bool_]], chosen: NDArray[Any], samples: int) -> Estimate:
-    """Share of the chosen samples whose nearest neighbour is of their class; the others have no influence."""
+    """Return the share of the chosen samples whose nearest neighbour has their class."""
     found = share("nearest neighbour of the same class", right["baseline"], right["quantized"])
     assert found.influence is not None
     influence = np.zeros(samples)

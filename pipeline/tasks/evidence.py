@@ -1,4 +1,4 @@
-"""What passes between the steps of a comparison: chunks of outputs, what is kept of them, figures."""
+"""Data between the steps of a comparison: chunks of outputs, accumulators, estimates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Checked outputs of both models for the same samples, (n, *output_shape), and what they are held to."""
+    """Checked outputs of both models for the same samples, (n, *output_shape), with targets and inputs."""
 
     baseline: NDArray[Any]
     quantized: NDArray[Any]
@@ -30,10 +30,10 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Accumulator:
-    """What is kept of a chunk.
+    """The reduced content of a chunk.
 
     Attributes:
-        rows: arrays with one entry a sample.
+        rows: arrays with one entry per sample.
         totals: sums over the samples.
         classes: number of classes of the model, if it has classes.
     """
@@ -44,7 +44,7 @@ class Accumulator:
 
 
 def merge(chunks: Sequence[Accumulator]) -> Accumulator:
-    """Join the rows of chunks in their order, and add up their totals."""
+    """Concatenate the rows of chunks in order, and add up their totals."""
     rows = {name: np.concatenate([chunk.rows[name] for chunk in chunks]) for name in chunks[0].rows}
     totals = {name: np.sum([chunk.totals[name] for chunk in chunks], axis=0) for name in chunks[0].totals}
     return Accumulator(rows, totals, chunks[0].classes)
@@ -55,11 +55,12 @@ class Estimate:
     """A metric of both models before it has an interval.
 
     Attributes:
-        influence: float64 (n,); how the difference of the models changes when a sample gets more weight, so
-            that to first order the difference on other samples is the difference here plus the mean of
-            theirs. None where that does not exist.
-        reach: the largest influence that one sample can have. Two half samples of it, one either way, are
-            added (Agresti and Min 2005), so that few samples without a difference do not pass for certainty.
+        influence: float64 (n,); influence function of the difference of the models: to first order, the
+            difference on other samples is the difference here plus the mean of their influences. None if
+            it does not exist.
+        reach: the largest influence that one sample can have. Two half samples with it, one in each
+            direction, are added (Agresti and Min 2005), so that few samples without a difference do not give
+            an interval of zero width.
     """
 
     name: str
@@ -104,7 +105,7 @@ def mean(
 
 @dataclass(frozen=True)
 class ChannelEstimate:
-    """A channel before its figure has an interval; the attributes are those of ``Channel``."""
+    """A channel before it has an interval; the attributes are those of ``Channel``."""
 
     spread: float
     explained: Estimate

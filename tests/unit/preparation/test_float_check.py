@@ -83,7 +83,7 @@ def test_labels_that_have_nothing_to_do_with_the_samples_stop_the_build_with_wha
     with pytest.raises(InputError, match="no better than chance") as stopped:
         check(np.random.default_rng(1).permutation(LABELS))
 
-    assert "input 'x': floats go in as they are" in str(stopped.value)
+    assert "input 'x': floats are not rescaled" in str(stopped.value)
     assert "[preprocessing]" in str(stopped.value)
     assert "--allow-chance" in str(stopped.value)
 
@@ -150,12 +150,12 @@ def test_numbered_labels_in_another_order_stop_the_build_with_their_right_number
 
 def test_the_refusal_of_a_model_of_many_inputs_is_one_short_line(check, classifier):
     prepared, _ = classifier
-    chosen = "floats go in as they are (R2 -10.0% on 400 samples)"
+    chosen = "floats are not rescaled (R2 -10.0% on 400 samples)"
     found = tuple(InputFinding(input=f"feature_{at}", chosen=chosen) for at in range(14))
     said = str(_stopped(check, replace(prepared, input_findings=found)))
 
     assert len(said) < 500
-    assert "input 'feature_0' and 13 more: floats go in as they are (R2" in said
+    assert "input 'feature_0' and 13 more: floats are not rescaled (R2" in said
 
 
 def test_a_refusal_gives_settings_that_suit_the_model_instead_of_what_was_tried(check, classifier):

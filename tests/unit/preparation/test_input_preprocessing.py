@@ -186,7 +186,7 @@ def test_each_input_is_probed_for_itself():
 
     assert found.transforms[0].scale == pytest.approx((1 / 255,))
     assert (found.transforms[1].scale, found.transforms[1].offset) == ((1.0,), (0.0,))
-    assert "floats go in as they are" in str(found.findings[1])
+    assert "floats are not rescaled" in str(found.findings[1])
     assert "floats" not in str(found.findings[0])
 
 
@@ -270,7 +270,7 @@ def test_raw_floats_go_in_as_they_are():
     found = choose(band(127.5, 249.5), RAW[:, 0, 0].astype(np.float32), BRIGHT, ports=(Port("x", (1,)),))
 
     assert (found.transforms[0].scale, found.transforms[0].offset, found.warnings) == ((1.0,), (0.0,), ())
-    assert str(found.findings[0]).startswith("input 'x': floats go in as they are (")
+    assert str(found.findings[0]).startswith("input 'x': floats are not rescaled (")
 
 
 def test_float_images_in_another_range_are_warned_about_with_the_line_to_write():
@@ -298,7 +298,7 @@ def test_image_ranges_are_not_tried_on_columns_of_a_table():
     )
 
     assert tuple(map(str, guess.findings)) == (
-        "input 'x': floats go in as they are (accuracy 50.0% on 200 samples)",
+        "input 'x': floats are not rescaled (accuracy 50.0% on 200 samples)",
     )
 
 

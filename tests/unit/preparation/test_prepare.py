@@ -156,7 +156,7 @@ def test_a_model_that_keras_loaded_itself_is_probed_too(tmp_path, store_dataset)
 def test_what_is_chosen_for_an_input_is_a_finding_with_its_score(prepare):
     found, _, _ = prepare(layers().Dense(2))
 
-    assert found.findings[0].startswith("input 'x': floats go in as they are (accuracy ")
+    assert found.findings[0].startswith("input 'x': floats are not rescaled (accuracy ")
 
 
 def test_a_rewrite_that_is_wrong_on_the_samples_alone_is_refused(prepare, monkeypatch):
