@@ -89,7 +89,7 @@ def _document(facts: ReleaseFacts) -> dict[str, Any]:
 
 
 def _needs(facts: ReleaseFacts) -> list[tuple[str, str]]:
-    """The packages that run the model, and the oldest release of each; numpy carries its inputs."""
+    """Return the packages that run the model, and the oldest release of each; numpy carries its inputs."""
     return [*sorted(facts.runtimes.items()), ("numpy", facts.tools.get("numpy", ""))]
 
 
@@ -196,7 +196,7 @@ def _tensor(tensor: TensorFacts) -> str:
 
 
 def _metrics(metric: MetricFacts, form: str) -> list[dict[str, Any]]:
-    """The model's value, the float model's, and the difference, which has the interval."""
+    """Return the model's value, the float model's, and the difference, which has the interval."""
     unit = f" {metric.unit}" if metric.unit else ""
     of = f"{metric.output}: " if metric.output else ""
     where = f"{of}{metric.samples} test samples"

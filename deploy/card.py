@@ -62,7 +62,7 @@ def escape(text: object) -> str:
 
 
 def front_matter(facts: ReleaseFacts) -> str:
-    """The YAML between the dashes; each value is JSON, which YAML contains."""
+    """Return the YAML between the dashes; each value is JSON, which YAML contains."""
     known = facts.license.lower().removesuffix("-only").removesuffix("-or-later")
     values: dict[str, Any] = {"library_name": "tflite"}
     if known in LICENSES:

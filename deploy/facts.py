@@ -16,7 +16,7 @@ class TensorFacts:
     Attributes:
         shape: with the batch, which is 1.
         dtype: numpy's name.
-        scale: real = (stored - zero_point) * scale; None where it is not quantized.
+        scale: real = (stored - zero_point) * scale; None if it is not quantized.
         role: how raw samples become an input, or what an output is for.
     """
 
@@ -33,11 +33,11 @@ class MetricFacts:
     """One metric of both models on the same samples.
 
     Attributes:
-        output: the output's name; "" where the model has one.
-        unit: ``"points"`` is of 100; "" where there is none.
+        output: the output's name; "" if the model has one.
+        unit: ``"points"`` is of 100; "" if there is none.
         primary: whether the release was judged by it.
         difference: int8 minus float.
-        low: lower end of the difference's paired 95 % interval; None where it has none.
+        low: lower end of the difference's paired 95 % interval; None if it has none.
         high: upper end.
     """
 
@@ -71,7 +71,7 @@ class ShiftFacts:
 
     Attributes:
         loses: whether int8 was found to lose more.
-        excess: what int8 loses beyond its clean loss, in points, negative; None where it was not judged.
+        excess: what int8 loses beyond its clean loss, in points, negative; None if it was not judged.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Commit:
 
 @dataclass(frozen=True, kw_only=True)
 class Builder:
-    """Who built: ``"local"``, or the workflow's URL; the repository's URL, "" where there is none."""
+    """Who built: ``"local"``, or the workflow's URL; the repository's URL, "" if there is none."""
 
     id: str = "local"
     repository: str = ""
@@ -118,14 +118,14 @@ class ReleaseFacts:
     Attributes:
         file: the .tflite file's name.
         sha256: of that file.
-        download_bytes: of the compressed download; None where it is not known.
-        baseline_bytes: of the float model's file; None where there is none.
+        download_bytes: of the compressed download; None if it is not known.
+        baseline_bytes: of the float model's file; None if there is none.
         format: ``"int8"`` where it is that throughout.
         format_reason: why not.
         family: of its architecture, in words.
         tasks: of each output.
         supervised: whether all of it was trained on labels or other targets.
-        pipeline_tag: Hugging Face's name of the task; "" where it has none that fits.
+        pipeline_tag: Hugging Face's name of the task; "" if it has none that fits.
         sparsity: share of zeros in the kernels.
         treatments: what was done to how many layers.
         kept_float: (layer, reason) of those that were not quantized.
@@ -136,7 +136,7 @@ class ReleaseFacts:
         calibration_sha256: of ``calibration.json``, which has a hash of each calibration sample.
         warnings: what the gates warn of, and what a user should know of model and data, one line each.
         config: every setting, JSON-like and without a place on this machine.
-        created: ISO time of SOURCE_DATE_EPOCH; None where that is not set.
+        created: ISO time of SOURCE_DATE_EPOCH; None if that is not set.
     """
 
     name: str

@@ -39,9 +39,9 @@ class Outcome:
 
     Attributes:
         state: at the end never "under way".
-        before: digest of the version that was active; None where there was none, or nothing is known.
-        after: digest of the version that is active; None where nothing is known.
-        version: of ``after``, as people call it; "" where nothing is known.
+        before: digest of the version that was active; None if there was none, or nothing is known.
+        after: digest of the version that is active; None if nothing is known.
+        version: of ``after``, as people call it; "" if nothing is known.
         seconds: from its beginning to its end; 0 of one that was not begun.
         why: it failed or was not begun, in one line; "" otherwise.
         notes: what the user should know of a device that did not fail, one line each.

@@ -56,7 +56,7 @@ def secrets_withheld() -> Iterator[None]:
 
 
 def secret(name: str) -> str | None:
-    """Return a variable of ``SECRETS``; None where it is not set."""
+    """Return a variable of ``SECRETS``; None if it is not set."""
     return os.environ.get(name, _withheld.get(name))
 
 
@@ -126,7 +126,7 @@ def is_key_text(text: str) -> bool:
 
 
 def is_on_disk(text: str) -> bool:
-    """Whether a text is a path that exists, or one below a folder that does."""
+    """Return whether a text is a path that exists, or one below a folder that does."""
     first = _FIRST_FOLDER.match(text)
     # These are False for what no path can be, where those of Path raise.
     return os.path.exists(text) or (first is not None and os.path.isdir(first[0]))  # noqa: PTH110, PTH112

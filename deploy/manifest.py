@@ -62,7 +62,7 @@ class Tensor(Record):
     Attributes:
         shape: with the batch, which is 1.
         dtype: numpy's name.
-        scale: real = (stored - zero_point) * scale; None where the tensor is not quantized.
+        scale: real = (stored - zero_point) * scale; None if the tensor is not quantized.
         range: smallest and largest observed value of a tensor that is not quantized; they differ.
     """
 
@@ -168,7 +168,7 @@ class Release:
 
     Attributes:
         content: of ``manifest.json``.
-        signed_by: the fingerprint of the key that it was verified with; "" where it was not.
+        signed_by: the fingerprint of the key that it was verified with; "" if it was not.
     """
 
     folder: Path

@@ -98,7 +98,7 @@ def work_tree_of(folder: Path) -> Path | None:
 
 
 def commit_of(folder: Path) -> Commit | None:
-    """Where the git project around ``folder`` stands; None where there is none, or git does not say."""
+    """Where the git project around ``folder`` stands; None if there is none, or git does not say."""
     sha = _git(folder, "rev-parse", "--verify", "HEAD")
     if sha is None or not _SHA.match(sha):
         return None

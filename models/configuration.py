@@ -38,7 +38,7 @@ def input_of(config: Config) -> tuple[str, Config]:
 
 
 def starts_with_input(config: Config) -> bool:
-    """Say whether this is a nested model whose own first call tf_keras counts, so that uses begin at 1."""
+    """Return whether this is a nested model whose own first call tf_keras counts, so that uses begin at 1."""
     layers = layers_of(config) if kind_of(config) in MODELS else []
     return bool(layers) and kind_of(layers[0]) == "InputLayer"
 

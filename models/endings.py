@@ -47,5 +47,5 @@ def without_argmax(graph: Graph) -> Graph:
 
 
 def is_argmax(layer: Layer) -> bool:
-    """Whether it gives the place of the largest value of the last axis."""
+    """Return whether it gives the place of the largest value of the last axis."""
     return layer.kind == "Operation" and layer.config.get("function") == "argmax"

@@ -30,7 +30,7 @@ def read_entries(config: Config) -> Entry:
 
 
 def _all_faults(faults: list[str]) -> str:
-    """The first refusal whole, and of the others which layers they are of."""
+    """Return the first refusal whole, and of the others which layers they are of."""
     others = [fault.partition(": ")[0].partition(" is not")[0] for fault in faults[1:]]
     if not others:
         return faults[0]

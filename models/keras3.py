@@ -97,7 +97,7 @@ class _Results:
     first: dict[str, int]
 
     def find(self, ref: Ref) -> int | None:
-        """The tensor that ``ref`` names, or None where it was not computed yet."""
+        """Return the tensor that ``ref`` names, or None if it was not computed yet."""
         calls = self.calls.get(ref.layer)
         if calls is None:
             msg = f"a layer reads {ref.layer!r}, which is not in the model; save the model again"

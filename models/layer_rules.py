@@ -60,11 +60,11 @@ class LayerRule:
         scales: whether it multiplies and shifts each channel at inference.
         differs_in_training: whether it computes something else in training, whatever its configuration.
         training_only: whether it does nothing at inference.
-        not_in_qat: why TF-MOT 0.8's default 8-bit scheme leaves it out; empty where it quantizes it.
+        not_in_qat: why TF-MOT 0.8's default 8-bit scheme leaves it out; empty if it quantizes it.
         learns_range: whether it has no weights, and an output of another range than its inputs', which
             quantization-aware training then learns where TF-MOT leaves the layer out. TF-MOT fails where one
             of these is the only input of a layer that it quantizes.
-        not_in_int8: why TFLite does not compute it in int8; empty where it does. Measured with
+        not_in_int8: why TFLite does not compute it in int8; empty if it does. Measured with
             TensorFlow 2.21, LiteRT 2.3 and tflite-runtime 2.14: docs/explanation/graph-preparation.md.
     """
 

@@ -38,7 +38,7 @@ def permutation_before(layer: Layer, shape: Shape) -> Layer:
 
 
 def permutation_after(layer: Layer, given: Shape, result: Shape) -> Layer | None:
-    """Return the layer that puts the channels of the result back, or None where it has no positions.
+    """Return the layer that puts the channels of the result back, or None if it has no positions.
 
     Args:
         layer: the layer, for channels last.

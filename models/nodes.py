@@ -46,7 +46,7 @@ class Arguments:
     keywords: dict[str, Any] = field(default_factory=dict)
 
     def resolved(self, resolve: Callable[[Ref], int | None]) -> Arguments | None:
-        """Replace each reference by its tensor; None where one does not exist yet."""
+        """Replace each reference by its tensor; None if one does not exist yet."""
         complete = True
 
         def look_up(value: Any) -> Any:

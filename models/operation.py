@@ -49,7 +49,7 @@ class Operation:
 Chains = list[tuple[tuple[int, ...], tuple[Layer, ...]]]
 """For each result of an operation, the tensors that it reads and the layers applied one after another."""
 Reader = Callable[[str, Operation], Chains | None]
-"""Given an operation's name, returns the layers that stand for it, or None where no layers do."""
+"""Given an operation's name, returns the layers that stand for it, or None if no layers do."""
 
 
 def chain(operation: Operation, *steps: Layer) -> Chains:

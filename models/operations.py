@@ -75,7 +75,7 @@ class Chain(NamedTuple):
 
 
 def is_operation(config: dict[str, Any]) -> bool:
-    """Say whether an entry of a model's layers is such an operation."""
+    """Return whether an entry of a model's layers is such an operation."""
     module, fields, nodes = (config.get(key) for key in ("module", "config", "inbound_nodes"))
     if config.get("class_name") in _TF_CLASSES:
         return True
@@ -89,7 +89,7 @@ def is_operation(config: dict[str, Any]) -> bool:
 
 
 def operation_fault(name: str, config: dict[str, Any]) -> str:
-    """Say why an operation cannot be read, or nothing."""
+    """Return why an operation cannot be read, or nothing."""
     kind = operation_kind(config)
     return "" if kind in READERS or kind in MASK_OPERATIONS else _refusal(name, kind)
 

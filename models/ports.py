@@ -29,7 +29,7 @@ class Port:
 
 
 def classes_of(output: Port) -> int | None:
-    """Return how long an output's last axis is; None where that is open."""
+    """Return how long an output's last axis is; None if that is open."""
     return output.shape[-1] if output.shape else 1
 
 

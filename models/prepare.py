@@ -174,7 +174,7 @@ def _nudged(model: tf_keras.Model, inputs: Arrays) -> Arrays:
 
 
 def _takes_floats(model: tf_keras.Model) -> list[bool]:
-    """Whether each input takes any float; the others take integers, perhaps written as floats."""
+    """Return whether each input takes any float; the others take integers, perhaps written as floats."""
     rows = _table_rows(model)
     return [
         tensor.dtype.is_floating and name not in rows

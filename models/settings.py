@@ -179,11 +179,11 @@ def differs_in_training(config: dict[str, Any]) -> bool:
 
 
 def takes_any(kind: str, key: str, read: tuple[str, ...]) -> bool:
-    """Whether a class of layer takes a key of ``USUAL`` with any value."""
+    """Return whether a class of layer takes a key of ``USUAL`` with any value."""
     recurs = key == "return_state" and (rule_of(kind).states > 0 or kind == "RNN")
     return key in read and (key in {"groups", "stateful"} or recurs)
 
 
 def is_harmless(key: str) -> bool:
-    """Whether a setting changes nothing of what a layer with given weights computes at inference."""
+    """Return whether a setting changes nothing of what a layer with given weights computes at inference."""
     return key in HARMLESS or key.endswith(_HARMLESS_ENDINGS)

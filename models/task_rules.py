@@ -26,7 +26,7 @@ class TaskRule:
 
     Attributes:
         stored: given the task, the output, statistics of its raw targets and the normal class id, returns
-            the function from a batch of raw targets to stored ones; None where no targets are stored.
+            the function from a batch of raw targets to stored ones; None if no targets are stored.
         needs_targets: whether it cannot be trained or judged without.
         of_classes: whether an output holds scores of classes or labels; else it holds numbers.
         of_input: whether an output is compared with the first input.

@@ -68,7 +68,7 @@ def export_trusted(
 
 
 def _loaders(path: Path) -> tuple[Callable[..., Any], ...]:
-    """The ways to load such a file, the likeliest first."""
+    """Return the ways to load such a file, the likeliest first."""
     if path.is_dir() and (path / "saved_model.pb").exists():
         return (_with_tf_keras, _as_functions) if _has_keras(path) else (_as_functions,)
     with path.open("rb") as file:

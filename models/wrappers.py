@@ -35,7 +35,7 @@ def unwrapped(config: Any, depth: int = 0) -> Any:
 
 
 def is_own_array(name: str) -> bool:
-    """Whether an array with this name in an HDF5 file serves a wrapper and not the layer inside."""
+    """Return whether an array with this name in an HDF5 file serves a wrapper and not the layer inside."""
     return _OWN_ARRAYS.fullmatch(name.rsplit("/", 1)[-1]) is not None
 
 

@@ -51,7 +51,7 @@ class FloatModel(Artifact):
     Attributes:
         inputs: what it takes, in its own order; a length may be open.
         outputs: what it gives.
-        from_logits: for each output, whether it is of logits where it is of classes; None where unknown.
+        from_logits: for each output, whether it is of logits where it is of classes; None if unknown.
         opaque: whether Keras loaded it itself (``--trust-model``): a SavedModel that is converted as it is.
         layers: (name, class) of an opaque model's layers.
         dropped: notes on settings that it was saved with and is built without, such as constraints.
@@ -88,11 +88,11 @@ class Dataset(Artifact):
     text_labels: bool = False
 
     def input(self, index: int) -> Path:
-        """All samples of one input, (n, ...)."""
+        """Return all samples of one input, (n, ...)."""
         return self.folder / f"input_{index}.npy"
 
     def target(self, index: int) -> Path:
-        """All targets of one output, in the form that ``Task`` says; a reconstruction has none."""
+        """Return all targets of one output, in the form that ``Task`` says; a reconstruction has none."""
         return self.folder / f"target_{index}.npy"
 
     def rows(self, split: Split) -> Path:
@@ -174,7 +174,7 @@ class ModelArtifact(Artifact):
     Attributes:
         inputs: as those of ``FloatModel``, without an open length.
         tasks: what each output is for.
-        from_logits: for each output, whether it is of logits where it is of classes; None where unknown.
+        from_logits: for each output, whether it is of logits where it is of classes; None if unknown.
         preprocessing: what makes its inputs of raw samples.
     """
 

@@ -42,9 +42,9 @@ class Costs:
         host: for each thread count.
         devices: real ones, for each thread count.
         emulated: one for each emulated device.
-        operators: None where that was not asked.
+        operators: None if that was not asked.
         against: likewise.
-        ratio: against the float model; None where there is none.
+        ratio: against the float model; None if there is none.
     """
 
     sha256: str
@@ -116,7 +116,7 @@ def _plan(*, operators: bool) -> tuple[Measurement, ...]:
 
 
 def _counts(device: Device) -> bool:
-    """Whether instructions are counted on a device, which then has to be provisioned.
+    """Return whether instructions are counted on a device, which then has to be provisioned.
 
     Raises:
         ToolchainError: the emulator is not provisioned, or does not emulate the device.

@@ -59,7 +59,7 @@ class Progress(Event):
         task: what is being done; a stage may have several tasks.
         id: of the task, unique in the file.
         done: how much is done, in ``unit``.
-        total: how much there is to do; None where that is unknown.
+        total: how much there is to do; None if that is unknown.
         note: a short remark, such as the current loss.
         seconds: since the task began.
     """

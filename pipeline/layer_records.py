@@ -20,8 +20,8 @@ class LayerRecord:
     Attributes:
         kind: the layer's class.
         operations: what was done, in order, such as "pruned"; a quantization comes last.
-        reason: why it was not treated like other layers of its kind; "" where there is nothing to explain.
-        without_int8: why TFLite does not compute it in int8, or not correctly; "" where it does.
+        reason: why it was not treated like other layers of its kind; "" if there is nothing to explain.
+        without_int8: why TFLite does not compute it in int8, or not correctly; "" if it does.
         weights: how many weights its kernel has, where ``sparsity`` or ``clusters`` must be preserved.
         sparsity: share of the kernel's weights that are zero and must stay zero.
         clusters: how many distinct values the kernel may have; 0: any.
@@ -68,7 +68,7 @@ class LayerTreatment:
 
     @classmethod
     def of(cls, record: LayerRecord) -> LayerTreatment:
-        """The row of one record."""
+        """Return the row of one record."""
         return cls(name=record.name, kind=record.kind, treatment=record.treatment, reason=record.reason)
 
 

@@ -40,7 +40,7 @@ class Device:
     Attributes:
         address: as the user wrote it.
         seen: what it saw in the period that is judged.
-        drift: of it alone; None where it is the only one. One of many is lost in what all of them saw.
+        drift: of it alone; None if it is the only one. One of many is lost in what all of them saw.
         advice: what to do about it, where it drifted.
         ratio: how much slower its median is than the first device's; None of the first, or unknown.
     """
@@ -77,7 +77,7 @@ class Monitored:
 
     @property
     def drifted(self) -> tuple[str, ...]:
-        """What drifted: of all together, or else of single devices; empty where nothing did."""
+        """What drifted: of all together, or else of single devices; empty if nothing did."""
         if self.drift.verdict == "drifted":
             return _drifted(self.drift)
         return tuple(
@@ -234,7 +234,7 @@ def _after(start: Path, counted: Sequence[Counted]) -> Period:
 
 
 def _latest(counted: Sequence[Counted], days: int | None, enough: Callable[[Statistics], bool]) -> Period:
-    """The last ``days``, or the latest ones that are enough; everything if a source keeps no days.
+    """Return the last ``days``, or the latest ones that are enough; everything if a source keeps no days.
 
     Raises:
         DeviceError: nothing was counted in these days.
@@ -272,7 +272,7 @@ def _of_days(counted: Sequence[Counted], dates: Sequence[str]) -> Statistics:
 def _devices(
     baseline: Statistics, found: Sequence[tuple[str, Statistics]], share: float
 ) -> tuple[Device, ...]:
-    """Each on its own, with its share of the false alarms."""
+    """Return each on its own, with its share of the false alarms."""
     first, devices = found[0][1], []
     for address, seen in found:
         drift = compare(baseline, seen, false_alarms=share) if len(found) > 1 else None

@@ -20,7 +20,7 @@ def track(task: str, total: float | None = None, unit: str = "") -> Iterator[Cal
 
     Args:
         task: what is being done, e.g. ``"prune"``.
-        total: how much there is to do, or None where it is not known.
+        total: how much there is to do, or None if it is not known.
         unit: what ``total`` counts, e.g. ``"samples"``.
 
     Yields:

@@ -27,7 +27,7 @@ class Samples:
 
     Attributes:
         inputs: for each of the model's inputs a .npy file of all rows.
-        targets: for each of its outputs likewise, or None where it has no targets.
+        targets: for each of its outputs likewise, or None if it has no targets.
         rows: int64 (n,) indices of these samples in those files.
         preprocessing: for each input.
     """
@@ -39,7 +39,7 @@ class Samples:
 
     @classmethod
     def of(cls, data: Dataset, split: Split, preprocessing: Preprocessing) -> Samples:
-        """The training or the test samples of a data set."""
+        """Return the training or the test samples of a data set."""
         inputs = tuple(data.input(index) for index in range(len(data.shapes)))
         targets = tuple(
             data.target(index) if data.target(index).exists() else None for index in range(len(data.tasks))
@@ -48,7 +48,7 @@ class Samples:
 
     @classmethod
     def every(cls, data: Dataset, preprocessing: Preprocessing) -> Samples:
-        """All samples of a data set, whatever they were meant for."""
+        """Return all samples of a data set, whatever they were meant for."""
         rows = np.sort(np.concatenate([read_array(data.rows(split)) for split in ("train", "test")]))
         return replace(cls.of(data, "test", preprocessing), rows=rows)
 
@@ -77,12 +77,12 @@ class Samples:
         return [transform.apply(self.raw(index)) for index, transform in enumerate(self.preprocessing)]
 
     def target(self, index: int) -> NDArray[Any] | None:
-        """The targets of one output, (n, ...), or None."""
+        """Return the targets of one output, (n, ...), or None."""
         path = self.targets[index]
         return None if path is None else _read(path, self.rows)
 
     def chunks(self, most: int = MAX_CHUNK_SAMPLES) -> Iterator[Samples]:
-        """All samples in order, as many at a time as memory has room for as float32."""
+        """Yield all samples in order, as many at a time as memory has room for as float32."""
         values = sum(int(np.prod(map_array(path).shape[1:])) for path in self.inputs)
         size = max(1, min(most, CHUNK_BYTES // (4 * max(values, 1))))
         for start in range(0, len(self), size):

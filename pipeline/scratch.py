@@ -110,7 +110,7 @@ def lock(folder: Path, *, wait: bool = True) -> int:
 
 
 def _home() -> Path:
-    """The folder of all scratch folders of this user.
+    """Return the folder of all scratch folders of this user.
 
     Raises:
         OSError: it cannot be made, or somebody else has made it.

@@ -353,7 +353,7 @@ def read_validation(
 
 
 def zoo_settings(name: str = "resnet8") -> dict[str, Any]:
-    """The settings of a reference model of ``models.zoo``; the default is ResNet-8 on Fashion-MNIST.
+    """Return the settings of a reference model of ``models.zoo``; the default is ResNet-8 on Fashion-MNIST.
 
     Raises:
         ConfigError: there is no such model.

@@ -184,7 +184,7 @@ def _released(under_test: ModelUnderTest, config: BuildConfig) -> Choice | None:
 
 
 def _choose(under_test: ModelUnderTest, data: Dataset, config: BuildConfig) -> Choice:
-    """The preprocessing of the file's inputs, chosen as a build chooses it."""
+    """Return the preprocessing of the file's inputs, chosen as a build chooses it."""
     samples = Samples.to_probe(data, PROBE_SAMPLES)
     cores = len(os.sched_getaffinity(0))
     with Session(host_runtime("litert"), under_test.path, threads=cores) as session:

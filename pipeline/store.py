@@ -363,7 +363,7 @@ def _share(folder: Path) -> int | None:
 
 
 def _is_at(handle: int, folder: Path) -> bool:
-    """Tell whether an open folder is still the one at that path."""
+    """Return whether an open folder is still the one at that path."""
     try:
         return os.path.samestat(os.fstat(handle), folder.stat())
     except FileNotFoundError:

@@ -26,7 +26,7 @@ HOST = "host"
 
 @dataclass(frozen=True)
 class CpuInfo:
-    """What a board's ``/proc/cpuinfo`` says of each of its cores; all 0 where it says no such thing."""
+    """What a board's ``/proc/cpuinfo`` says of each of its cores; all 0 if it says no such thing."""
 
     implementer: int
     variant: int

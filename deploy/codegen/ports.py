@@ -31,7 +31,7 @@ class Port:
         dtype: of the tensor, numpy's name.
         c_type: the tensor's element in C.
         kotlin_type: and in Kotlin.
-        scale: literal, or "" where the tensor is not quantized.
+        scale: literal, or "" if the tensor is not quantized.
         zero_point: in steps.
         low: literal (float) of the smallest value that the tensor's type holds; "" of a floating type.
         high: and of the largest.
@@ -72,7 +72,7 @@ class InputPort(Port):
 
     Attributes:
         channels: length of the last axis.
-        reciprocal: literal of 1 / scale, as ``predict.py`` multiplies; "" where not quantized.
+        reciprocal: literal of 1 / scale, as ``predict.py`` multiplies; "" if not quantized.
         reverse: whether the last axis is turned round.
         indices: whether raw values are indices that go in as they are.
         image: whether raw bytes are taken too.

@@ -43,7 +43,7 @@ class Observer:
 
     Args:
         manifest: the release's ``manifest.json``, parsed.
-        digest: the release's; None where it is not known yet, as in the build that makes it.
+        digest: the release's; None if it is not known yet, as in the build that makes it.
         share: of the inference time that may go into histograms; None: every inference is observed.
         keep: raw samples to keep, each of those observed with the same chance.
         dated: whether ``since`` and ``until`` are written; a build leaves them out to be reproducible.

@@ -136,7 +136,7 @@ def _installed(package: str) -> str:
 
 
 def how_to_fix(needs: Sequence[dict[str, str]]) -> str:
-    """Say what to install, for the Python that runs this."""
+    """Return what to install, for the Python that runs this."""
     package, least = needs[0]["package"], needs[0]["least"]
     numpy = " 'numpy<2'" if package == "tflite-runtime" else ""
     debian = (
@@ -188,7 +188,7 @@ def to_real(values: NDArray[Any], contract: dict[str, Any]) -> NDArray[Any]:
 
 
 def label_of(values: NDArray[Any], contract: dict[str, Any], labels: Sequence[str]) -> str | None:
-    """Return the label of an output's answer; None where it has no classes, or these have no labels."""
+    """Return the label of an output's answer; None if it has no classes, or these have no labels."""
     if contract["task"] == "classification" and len(labels) == values.size:
         return labels[int(values.argmax())]
     if contract["task"] == "binary" and len(labels) == 2 and values.size == 1:

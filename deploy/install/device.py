@@ -59,20 +59,20 @@ class DeviceState:
 
     Attributes:
         root: the folder below which releases are.
-        home: the one that an ordinary user's releases are below by default; "" where the user has no home.
-        owner: user id of whom the release's folder in ``root`` belongs to; None where there is none.
-        machine: as ``uname -m`` says it; ``bits`` of its programs, 0 where nothing says.
+        home: the one that an ordinary user's releases are below by default; "" if the user has no home.
+        owner: user id of whom the release's folder in ``root`` belongs to; None if there is none.
+        machine: as ``uname -m`` says it; ``bits`` of its programs, 0 if nothing says.
         abi: as Android's ``ro.product.cpu.abi``; "" on anything else.
         free_bytes: on the file system of ``root``.
-        active: the folder in ``releases`` of the active version; None where there is none.
-        manifest: of the active version; None where there is none that can be read.
+        active: the folder in ``releases`` of the active version; None if there is none.
+        manifest: of the active version; None if there is none that can be read.
         release_kind: what the folder is that the release asked about would be in: ``"no"`` (there is none),
             ``"yes"``, ``"link"``, ``"file"``, or ``"foreign"``: another user's.
         previous_kind: likewise of the previous version.
         highest: counter and digest of the highest version that was ever active, as far as it was remembered.
-        python: the path of the Python that checks; "" where there is none.
+        python: the path of the Python that checks; "" if there is none.
         packages: version by package of that Python, ``"python"`` among them; empty without one.
-        unit: what systemd says of the release's service; "" where there is none.
+        unit: what systemd says of the release's service; "" if there is none.
     """
 
     root: str
@@ -210,12 +210,12 @@ def _refuse_older(transport: Transport, state: DeviceState, manifest: Manifest, 
 
 
 def can_check(state: DeviceState, manifest: Manifest) -> bool:
-    """Whether the device's Python can answer the golden vectors."""
+    """Return whether the device's Python can answer the golden vectors."""
     return not _python_problem(state, manifest)
 
 
 def planted(kind: str, where: str) -> str:
-    """Say what is wrong with a version's folder that this user did not make; "" where nothing is."""
+    """Return what is wrong with a version's folder that this user did not make; "" if nothing is."""
     if kind in ("yes", "no"):
         return ""
     what = {"link": "a link", "file": "no folder", "foreign": "another user's folder"}[kind]
@@ -224,7 +224,7 @@ def planted(kind: str, where: str) -> str:
 
 
 def unwritable(state: DeviceState) -> str:
-    """Say why the user may not change a release's versions, and what to do; "" where the user may."""
+    """Return why the user may not change a release's versions, and what to do; "" if the user may."""
     if state.is_writable:
         return ""
     elsewhere = f"--root {state.home}" if state.home not in ("", state.root) else "--root"

@@ -47,7 +47,7 @@ class Installed:
 
     Attributes:
         digest: of the active version.
-        before: of the version that was active; None where there was none.
+        before: of the version that was active; None if there was none.
         previous: of the version that ``rollback`` goes back to.
         is_new: whether something was switched; False: it was active already.
         notes: what the user should know, one line each.
@@ -322,7 +322,7 @@ def _release(folder: str | None) -> str:
 
 
 def _why_unhealthy(result: CommandResult, digest: str) -> str:
-    """Say why a runner's answer is not that of a healthy version; "" where it is."""
+    """Return why a runner's answer is not that of a healthy version; "" if it is."""
     try:
         found = _Health.model_validate_json(result.out)
     except ValidationError:

@@ -35,7 +35,7 @@ def this_machine() -> str:
 
 
 def _is_dead(owner: str, holder: str) -> bool:
-    """Whether a lock was of a process that this one would see, and is used no more."""
+    """Return whether a lock was of a process that this one would see, and is used no more."""
     machine, _, process = owner.partition(":")
     if machine != this_machine() or not re.fullmatch("[0-9]{1,10}", process, re.ASCII):
         return False

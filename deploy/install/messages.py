@@ -167,7 +167,7 @@ def hashes(transport: Transport, text: str) -> dict[str, str]:
 
 
 def read_manifest_text(text: str) -> Manifest | None:
-    """Return the manifest that a device has; None where it is none."""
+    """Return the manifest that a device has; None if it is none."""
     try:
         return Manifest.model_validate_json(text)
     except ValidationError:

@@ -42,7 +42,7 @@ class Options:
 
 
 def is_plain_path(path: str) -> bool:
-    """Whether a path on a device is absolute, printable and leads nowhere but down."""
+    """Return whether a path on a device is absolute, printable and leads nowhere but down."""
     return path.startswith("/") and path.isprintable() and ".." not in path.split("/")
 
 

@@ -42,9 +42,9 @@ class Status:
     """What a device says of a release.
 
     Attributes:
-        healthy: whether the active version answers its golden vectors; None where nothing there can tell.
+        healthy: whether the active version answers its golden vectors; None if nothing there can tell.
         why: what is wrong, or why nothing can tell; "" otherwise.
-        statistics_age_s: since the runner last wrote its statistics; None where it wrote none.
+        statistics_age_s: since the runner last wrote its statistics; None if it wrote none.
     """
 
     name: str

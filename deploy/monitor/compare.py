@@ -39,7 +39,7 @@ class Item:
     Attributes:
         tensor: the input's or output's name; "latency".
         what: "values", "means", "spreads", "channel 2", "confidence", "classes", "p50".
-        measure: how ``size`` is measured: KS and PSI are 0 where nothing moved, a ratio is 1.
+        measure: how ``size`` is measured: KS and PSI are 0 if nothing moved, a ratio is 1.
         size: how far it moved.
         floor: what is too little to matter, however sure it is.
         large: from where it is large.
@@ -115,7 +115,7 @@ class Drift:
 
     @property
     def needed(self) -> int | None:
-        """Samples from which every item can be judged; None where the baseline has too few for one."""
+        """Samples from which every item can be judged; None if the baseline has too few for one."""
         needs = [item.needed for item in self.items]
         known = [need for need in needs if need is not None]
         return max(known, default=1) if len(known) == len(needs) else None

@@ -84,19 +84,19 @@ def edges_of(counts: Sequence[int]) -> list[int]:
 
 
 def grouped(counts: Any, edges: Sequence[int]) -> NDArray[np.float64]:
-    """The counts (..., bins) of each group as shares of all, (..., groups)."""
+    """Return the counts (..., bins) of each group as shares of all, (..., groups)."""
     sums = np.add.reduceat(np.asarray(counts, np.float64), list(edges), axis=-1)
     return np.asarray(sums / np.maximum(sums.sum(axis=-1, keepdims=True), 1))
 
 
 def psi(before: NDArray[np.float64], now: NDArray[np.float64]) -> float:
-    """The population stability index of two rows of shares."""
+    """Return the population stability index of two rows of shares."""
     p, q = np.maximum(before, EMPTY_SHARE), np.maximum(now, EMPTY_SHARE)
     return float(((p - q) * np.log(p / q)).sum())
 
 
 def null_of(parts: Sequence[Sequence[int]], samples: Sequence[int]) -> dict[str, Any]:
-    """Say how much the PSI of elements varies by chance, from disjoint parts of the baseline.
+    """Return how much the PSI of elements varies by chance, from disjoint parts of the baseline.
 
     To first order it is ``(1/n + 1/m)`` times a sum of squared normals, whose weights are the eigenvalues of
     the covariance of one sample's shares over their mean (Rao and Scott 1981). The weights' sum and sum of
@@ -123,7 +123,7 @@ def null_of(parts: Sequence[Sequence[int]], samples: Sequence[int]) -> dict[str,
 
 
 def psi_chance(size: float, null: Null, before: int, now: int) -> float:
-    """The p-value of a PSI between ``before`` and ``now`` samples."""
+    """Return the p-value of a PSI between ``before`` and ``now`` samples."""
     from scipy.stats import chi2
 
     weight, square = null.weight, null.square

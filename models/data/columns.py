@@ -48,7 +48,7 @@ class Columns:
     Attributes:
         names: of all columns.
         inputs: indices, one tuple for each input.
-        targets: indices, one tuple for each output; () where there are no targets.
+        targets: indices, one tuple for each output; () if there are no targets.
         finding: the choice in one line, for the user.
     """
 
@@ -79,7 +79,7 @@ class _Table:
 
     @property
     def values(self) -> int | None:
-        """How many numbers all inputs take; None where a length is open."""
+        """How many numbers all inputs take; None if a length is open."""
         lengths = [length for port in self.inputs for length in port.shape]
         if None in lengths:
             return None
@@ -145,7 +145,7 @@ def _find(table: _Table, required: tuple[str, ...]) -> list[int]:
 
 
 def _match_inputs(table: _Table, free: list[int], *, ordered: bool) -> tuple[tuple[int, ...], ...] | None:
-    """Find the columns with the names of the inputs; None where no name matches."""
+    """Find the columns with the names of the inputs; None if no name matches."""
     keys = {_key(table.names[index]): index for index in free}
     exact = len(keys) < len(free) or len({_key(port.name) for port in table.inputs}) < len(table.inputs)
     if exact:
@@ -266,7 +266,7 @@ def _checked_last(table: _Table, last: int) -> int:
 
 
 def _fits(table: _Table, column: int) -> bool:
-    """Tell whether the first rows of a column can be the targets of the only output."""
+    """Return whether the first rows of a column can be the targets of the only output."""
     output, dialect = table.outputs[0], table.dialect
     if len(output.shape) > 1:
         return True
@@ -292,7 +292,7 @@ def _holds_words(table: _Table, column: int) -> bool:
 
 
 def _may_lack_targets(table: _Table) -> bool:
-    """Tell whether a model may be judged without targets: it rebuilds its input, or gives an embedding."""
+    """Return whether a model may be judged without targets: it rebuilds its input, or gives an embedding."""
     if not table.outputs:
         return True
     output = table.outputs[0]

@@ -60,7 +60,7 @@ class Dialect:
         return [row[column].strip() for row in self.rows if column < len(row)]
 
     def is_text(self, column: int) -> bool:
-        """Tell whether a column holds text in the first rows, rather than numbers or missing values."""
+        """Return whether a column holds text in the first rows, rather than numbers or missing values."""
         cells = [cell for cell in self.cells(column) if cell.lower() not in MISSING]
         return any(self.number(cell) is None and cell.lower() not in ("true", "false") for cell in cells)
 

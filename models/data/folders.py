@@ -67,7 +67,7 @@ def read_folder(root: Path, inputs: Sequence[Port], outputs: Sequence[Port], opt
 
 
 def has_class_folders(root: Path) -> bool:
-    """Tell whether images are in folders below: a table beside them is then not the data, or names them."""
+    """Return whether images are in folders below: a table beside them is then not the data, or names them."""
     folders = [path for path in root.iterdir() if path.is_dir() and not is_ignored(path.name)]
     below = [*folders, *(inner for folder in folders for inner in folder.iterdir() if inner.is_dir())]
     return any(is_image(path.name) for folder in below for path in folder.iterdir())
@@ -186,7 +186,7 @@ class _Reader:
         return sorted([*names, *extra])
 
     def with_table(self, layout: Layout, tables: LabelTables) -> Parts | None:
-        """Read images whose labels are in tables; None where no table has any."""
+        """Read images whose labels are in tables; None if no table has any."""
         common = tables.parts(self.notes)
         train = tables.of("train", self.notes) or common.get("train")
         if train is None:

@@ -27,7 +27,7 @@ def without_ignored(stats: TargetStats, output: Port, given: int | None) -> tupl
         given: by the user; None: 255, where all other values are classes of the model and at least two.
 
     Returns:
-        The statistics of the other values, and the value; None where the targets have none or are no masks.
+        The statistics of the other values, and the value; None if the targets have none or are no masks.
 
     Raises:
         DataError: there are no other values.

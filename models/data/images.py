@@ -48,7 +48,7 @@ class Decoder:
     """Decodes images or masks to one size.
 
     Attributes:
-        size: height, width and channels of what it gives; None where every image keeps its own.
+        size: height, width and channels of what it gives; None if every image keeps its own.
         interpolation: see :class:`models.data.options.DataOptions`.
         mask: decode to class ids instead: one channel, never interpolated.
         seen: the sizes that were scaled.
@@ -123,7 +123,7 @@ class Decoder:
         return image.convert(_MODES[channels])
 
     def note(self) -> list[str]:
-        """Say what was scaled."""
+        """Return what was scaled."""
         if not self.seen:
             return []
         one = "x".join(map(str, next(iter(self.seen))))

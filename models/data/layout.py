@@ -135,7 +135,7 @@ def _scan(root: Path, above: frozenset[str], ignored: list[str], empty: list[str
 
 
 def kind_of(name: str) -> Kind | None:
-    """Return the part of the data that a name says, alone or among other words; None where it says none."""
+    """Return the part of the data that a name says, alone or among other words; None if it says none."""
     kinds = {_KINDS[word] for word in _words(name) if word in _KINDS}
     return kinds.pop() if len(kinds) == 1 else None
 

@@ -84,7 +84,7 @@ class StoredData:
 
     Attributes:
         tasks: one for each output of the model.
-        class_names: of the first output that has classes; () where they have no names.
+        class_names: of the first output that has classes; () if they have no names.
         train_samples: rows in ``train.npy``.
         test_samples: rows in ``test.npy``.
         notes: one line each, about what the user may not expect.
@@ -113,7 +113,7 @@ class Parts:
         late_notes: gives more notes, once the last batch is read.
         reshape: samples are rows of numbers, which take any shape that they fill.
         findings: what was inferred of the source, for the user.
-        groups: gives the group of each training sample, then of each test sample; None where there are none.
+        groups: gives the group of each training sample, then of each test sample; None if there are none.
     """
 
     train: Iterable[Batch]

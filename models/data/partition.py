@@ -45,7 +45,7 @@ def choose_rows(
         folder: holds the stored inputs and targets.
         tasks: one for each output.
         stored: what was written there.
-        groups: the group of each row; None where there are no groups.
+        groups: the group of each row; None if there are no groups.
         options: how to split.
         seed: of the choice.
         notes: get what the user may not expect.
@@ -98,7 +98,7 @@ def window_step(path: Path) -> int | None:
         path: ``.npy`` ``(n, steps, channels)`` or ``(n, steps)``; others give None.
 
     Returns:
-        The steps; None where most consecutive samples do not overlap.
+        The steps; None if most consecutive samples do not overlap.
     """
     rows = rows_of_file(path)
     count, *shape = rows.shape

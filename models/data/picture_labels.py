@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from models.data.options import DataOptions
 
     Index = dict[str, Path | None]
-    """Images by each end of their paths, with and without the suffix; None where two have the same."""
+    """Images by each end of their paths, with and without the suffix; None if two have the same."""
 
 _TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _LABELS = (
@@ -78,7 +78,7 @@ class LabelTables:
         tree: the folder of the data set.
         layout: its parts.
         options: with the target's column, and the column of groups.
-        width: how many numbers the model's output has; None where that is open, or it has several outputs.
+        width: how many numbers the model's output has; None if that is open, or it has several outputs.
 
     Raises:
         DataError: a table is damaged, or it is not clear which one to use.
@@ -246,7 +246,7 @@ def _is_number(cell: str) -> bool:
 
 
 def names_images(path: Path) -> bool:
-    """Tell whether a table names images that are beside or below it."""
+    """Return whether a table names images that are beside or below it."""
     index = _index(scan(path.parent, [], []))
     return bool(index) and _read(path, index) is not None
 
@@ -288,7 +288,7 @@ def _look_up(index: Index, cell: str) -> tuple[Path | None, str]:
 
 
 def _read(path: Path, index: Index) -> _Table | None:
-    """Read a table that names images; None where it does not."""
+    """Read a table that names images; None if it does not."""
     with open_lines(path, encoding_of(path)) as lines:
         text = list(lines)
     first = text[0] if text else ""

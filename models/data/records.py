@@ -67,7 +67,7 @@ def _read_records(path: Path) -> Iterator[bytes]:
 
 
 def _has_length(header: bytes) -> bool:
-    """Tell whether a record begins here: its length and that length's checksum."""
+    """Return whether a record begins here: its length and that length's checksum."""
     return len(header) == _LENGTH.size and _LENGTH.unpack(header)[1] == masked_crc(header[:8])
 
 

@@ -129,7 +129,7 @@ def without_shared(
         train: rows to train on.
         test: rows to test on.
         digests: ``(n,)``, equal for equal samples.
-        classes: ``(n,)``, the class of each sample; None where there are none.
+        classes: ``(n,)``, the class of each sample; None if there are none.
 
     Returns:
         The others, and how many were left out.

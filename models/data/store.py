@@ -31,7 +31,7 @@ class Stored:
 
     Attributes:
         train_rows: the first rows of every file, to train on; all where there are no others.
-        test_rows: those after them; None where the source has no test samples of its own.
+        test_rows: those after them; None if the source has no test samples of its own.
         digests: uint64 ``(rows,)``, equal for samples whose inputs are equal.
         words: for each target that is text, all words in it; its file then holds their indices.
         targets: how many target files there are.
@@ -230,7 +230,7 @@ def fit(rows: Array, shape: tuple[int | None, ...], *, reshape: bool, name: str)
 
 
 def matches(shape: tuple[int, ...], port: tuple[int | None, ...]) -> bool:
-    """Tell whether a sample of this shape is one that the port takes."""
+    """Return whether a sample of this shape is one that the port takes."""
     return len(shape) == len(port) and all(
         expected in (None, got) for got, expected in zip(shape, port, strict=True)
     )

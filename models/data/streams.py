@@ -21,7 +21,7 @@ _MAX_BATCH = 1024
 
 
 def is_stream(value: Any) -> bool:
-    """Tell whether a value gives its samples one after another, rather than being an array."""
+    """Return whether a value gives its samples one after another, rather than being an array."""
     if isinstance(value, str | bytes | dict | list | tuple | set) or hasattr(value, "__array__"):
         return False
     return hasattr(value, "__iter__") or (hasattr(value, "__len__") and hasattr(value, "__getitem__"))

@@ -188,7 +188,7 @@ def _batches(reader: _Reader) -> Iterator[Batch]:
 
 
 def _fast(cells: list[str], comma: bool) -> list[float] | None:
-    """Return finite numbers in the usual form; None where a cell has to be looked at."""
+    """Return finite numbers in the usual form; None if a cell has to be looked at."""
     joined = "".join(cells)
     if "_" in joined or not joined.isascii():
         return None  # float takes 1_1 for 11

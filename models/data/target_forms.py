@@ -84,7 +84,7 @@ def normal_and_other(names: tuple[str, ...], output: Port, normal: int) -> tuple
 
 
 def every_class(names: tuple[str, ...], output: Port, normal: int) -> tuple[str, ...]:
-    """The names as they are.
+    """Return the names as they are.
 
     Raises:
         DataError: they are not as many as the classes of the output.
@@ -101,7 +101,7 @@ def every_class(names: tuple[str, ...], output: Port, normal: int) -> tuple[str,
 
 
 def are_the_input(stats: TargetStats, output: Port, is_input: bool) -> str:
-    """Say why targets are those of an autoencoder, or nothing."""
+    """Return why targets are those of an autoencoder, or nothing."""
     return f"{describe(output)}, the targets are the inputs" if is_input else ""
 
 
@@ -136,7 +136,7 @@ def check_range(stats: TargetStats, output: Port) -> str:
 
 
 def threshold_of(output: Port, stats: TargetStats) -> float | None:
-    """Return the lowest value of the foreground in masks of two classes; None where masks hold ids."""
+    """Return the lowest value of the foreground in masks of two classes; None if masks hold ids."""
     if (classes_of(output) or 0) > 2 or not are_ids(stats, output):
         return None
     if stats.painted or stats.nearly_painted:

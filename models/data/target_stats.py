@@ -30,7 +30,7 @@ class TargetStats:
         integral: every value is a whole number.
         low: the lowest value.
         high: the highest.
-        distinct: the different values in order; empty where they are more than ``MAX_DISTINCT``.
+        distinct: the different values in order; empty if they are more than ``MAX_DISTINCT``.
         one_hot: along the last axis there is one 1, the rest are 0.
         soft: along the last axis the values are those of a distribution: not negative, with a sum of 1.
         words: the labels are text.
@@ -102,7 +102,7 @@ def scan(path: Path, *, words: bool = False) -> TargetStats:
 
 
 def same(path: Path, other: Path) -> bool:
-    """Tell whether two ``.npy`` files hold the same values in the same shape."""
+    """Return whether two ``.npy`` files hold the same values in the same shape."""
     files = [rows_of_file(path), rows_of_file(other)]
     if files[0].shape != files[1].shape:
         return False

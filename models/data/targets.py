@@ -42,7 +42,7 @@ class Numbering:
     """Which value of the labels is which class.
 
     Attributes:
-        ids: class ids by value; empty where the values are the ids.
+        ids: class ids by value; empty if the values are the ids.
         names: of the classes, where the values name them.
         note: for the user; may be empty.
     """
@@ -137,7 +137,7 @@ def normal_class(names: tuple[str, ...], given: tuple[str, ...], only: int | Non
         only: the one class of the training samples, if they are all of one.
 
     Returns:
-        Its id, or None where nothing tells.
+        Its id, or None if nothing tells.
     """
     if not names:
         return None

@@ -44,7 +44,7 @@ def infer(
     could be class ids of the output never make it one.
 
     Args:
-        stats: of its targets; None where there are none.
+        stats: of its targets; None if there are none.
         output: of the model.
         inputs: of the model.
         same_as_input: the targets are the inputs.

@@ -92,7 +92,7 @@ def split_files(path: Path) -> tuple[list[Path], list[Path] | None]:
 
 
 def _says(file: Path, word: str) -> bool:
-    """Tell whether a part of the name begins with the word: not the ``test`` of ``latest``."""
+    """Return whether a part of the name begins with the word: not the ``test`` of ``latest``."""
     return re.search(rf"(?<![a-z]){word}", file.name.lower()) is not None
 
 

@@ -116,13 +116,13 @@ def absorb_in_readers(
 
 
 def _is_state(graph: Graph, reader: int, tensor: int) -> bool:
-    """Say whether a recurrent layer reads the tensor as an initial state."""
+    """Return whether a recurrent layer reads the tensor as an initial state."""
     call = graph.calls[reader]
     return LAYERS[graph.layers[call.layer].kind].takes_states and tensor in call.inputs[1:]
 
 
 def _passed(layer: Layer, before: Affine, shape: Shape, output: Shape) -> Affine | None:
-    """Return the scaling behind a layer that only moves elements, or None where it is none."""
+    """Return the scaling behind a layer that only moves elements, or None if it is none."""
     lengths, moved = _closed(shape[1:]), _closed(output[1:])
     if lengths is None or moved is None:
         return None
@@ -164,7 +164,7 @@ def _closed(lengths: tuple[int | None, ...]) -> tuple[int, ...] | None:
 
 
 def _by_channel(before: Affine, shape: Shape) -> Affine | None:
-    """Return the one scaling of each channel, or None where positions differ."""
+    """Return the one scaling of each channel, or None if positions differ."""
     channels = shape[-1]
     if channels is None:
         return None

@@ -83,7 +83,7 @@ def fold_inputs(graph: Graph, scalings: Mapping[str, tuple[Any, Any]]) -> Graph 
             that broadcast to one sample, e.g. of shape (channels,). No scale is zero.
 
     Returns:
-        None where that is not exactly possible: a convolution pads what has an offset, something without
+        None if that is not exactly possible: a convolution pads what has an offset, something without
         weights reads an input, or a layer reads two tensors.
     """
     for name, (scale, offset) in scalings.items():

@@ -48,7 +48,7 @@ def unroll_recurrent(graph: Graph) -> tuple[Graph, list[Rewrite]]:
 
 
 def is_recurrent(layer: Layer) -> bool:
-    """Whether it is a recurrent layer, or one around it."""
+    """Return whether it is a recurrent layer, or one around it."""
     return LAYERS[layer.kind].states > 0 or (layer.kind == "Bidirectional" and layer.inner is not None)
 
 

@@ -44,7 +44,7 @@ def build() -> keras.Model:
 
 
 def data() -> tuple[NDArray[np.uint8], ...]:
-    """The samples that ship with the project: x_train, y_train, x_test, y_test.
+    """Return the samples that ship with the project: x_train, y_train, x_test, y_test.
 
     Returns:
         uint8 (n, 28, 28, 1) images and uint8 (n,) labels, 1 for an anomaly; none in training.
@@ -55,7 +55,7 @@ def data() -> tuple[NDArray[np.uint8], ...]:
 
 
 def anomalies(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """1 where a label is not of a normal class, else 0."""
+    """1 if a label is not of a normal class, else 0."""
     return (~np.isin(labels, NORMAL)).astype(np.uint8)
 
 

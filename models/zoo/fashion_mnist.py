@@ -60,7 +60,7 @@ def read_split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.
 
 
 def whole() -> tuple[NDArray[np.uint8], ...]:
-    """All 60,000 training samples and the test set, for ``data.source``; needs the Debian package.
+    """Return all 60,000 training samples and the test set, for ``data.source``; needs the Debian package.
 
     Returns:
         x_train uint8 (60000, 28, 28, 1), y_train uint8 (60000,), x_test, y_test.
@@ -69,7 +69,7 @@ def whole() -> tuple[NDArray[np.uint8], ...]:
 
 
 def scale(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The models' input: float32 in 0..1."""
+    """Return the models' input: float32 in 0..1."""
     return images.astype(np.float32) / np.float32(255)
 
 

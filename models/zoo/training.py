@@ -40,7 +40,7 @@ def fit(
 
     Args:
         inputs: (n, ...) raw samples; ``augment`` makes the model's float32 input of them.
-        targets: (n,) class ids; None where the model is to give its own input back.
+        targets: (n,) class ids; None if the model is to give its own input back.
 
     Returns:
         The trained model.

@@ -54,7 +54,7 @@ FAST = {"epochs": 1, "min_steps": 256, "samples": FAST_SAMPLES, "batch_size": 16
 
 
 def split_labels(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of one option of several with commas, or of an option for each name."""
+    """Return the names of one option of several with commas, or of an option for each name."""
     return tuple(given[0].split(",")) if len(given) == 1 else given
 
 

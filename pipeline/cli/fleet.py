@@ -83,7 +83,7 @@ def _opened(address: str) -> Iterator[Transport]:
 
 
 def _options_for(fleet: Fleet, transport: Transport) -> Options:
-    """The options of one device: a Python in its address counts where no other was named."""
+    """Return the options of one device: a Python in its address counts where no other was named."""
     from deploy.install.options import Options
     from deploy.transports.ssh import SshTransport
 

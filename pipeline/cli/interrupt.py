@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def was_heard() -> bool:
-    """Whether Ctrl-C was pressed since ``main`` began: an error after it may come of it."""
+    """Return whether Ctrl-C was pressed since ``main`` began: an error after it may come of it."""
     return _heard
 
 

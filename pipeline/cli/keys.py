@@ -77,7 +77,7 @@ def suggest_expiry(expires: date | None, option: str) -> None:
 
 
 def _configured() -> dict[str, Any]:
-    """Return ``[release]`` of ``pipeline.toml`` in this folder; empty where there is none."""
+    """Return ``[release]`` of ``pipeline.toml`` in this folder; empty if there is none."""
     if not DEFAULT_FILE.exists():
         return {}
     from pipeline.settings import read_toml
@@ -87,7 +87,7 @@ def _configured() -> dict[str, Any]:
 
 
 def _configured_keys(section: dict[str, Any]) -> tuple[Path, ...]:
-    """Return the public keys of ``pipeline.toml``, one or a list; empty where there is none.
+    """Return the public keys of ``pipeline.toml``, one or a list; empty if there is none.
 
     Raises:
         ConfigError: it is no path or list of paths.

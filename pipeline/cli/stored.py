@@ -33,7 +33,7 @@ class Size(click.ParamType[int]):
 
 
 def store_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--store``, which is None where the user's own store is meant."""
+    """Add ``--store``, which is None if the user's own store is meant."""
     return click.option(
         "--store",
         type=UserPath(),

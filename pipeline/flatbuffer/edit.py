@@ -195,7 +195,7 @@ def _flattened(source: Any, described: Tensor) -> Any:
 
 
 def stands_alone(model: TfliteModel, operator: Operator) -> bool:
-    """Whether an operator can run as a model of its own: a builtin that computes on numbers."""
+    """Return whether an operator can run as a model of its own: a builtin that computes on numbers."""
     tensors = [model.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
     computed = [tensor for tensor in _computed(model, [operator]) if not model.tensors[tensor].is_variable]
     return (
@@ -274,7 +274,7 @@ def _left_over(model: TfliteModel, operators: Sequence[Operator]) -> list[int]:
 
 
 def _with_buffer(tensor: Any, whole: Any, part: Any) -> Any:
-    """A copy of a tensor with its constant, if it has one, in a buffer of the part."""
+    """Return a copy of a tensor with its constant, if it has one, in a buffer of the part."""
     made = copy.copy(tensor)
     data = whole.buffers[tensor.buffer].data
     made.buffer = 0

@@ -131,7 +131,7 @@ def _field(table: str, name: str) -> Field:
 
 
 def bits(dtype: str) -> int:
-    """Return the width of an element, packed ones included; 0 where it has none, as for strings."""
+    """Return the width of an element, packed ones included; 0 if it has none, as for strings."""
     return _BITS.get(dtype) or np.dtype(dtype).itemsize * 8 if dtype not in UNSIZED else 0
 
 

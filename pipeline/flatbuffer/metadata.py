@@ -32,11 +32,11 @@ class TensorMetadata:
 
     Attributes:
         content: an image of which channels ("image": of others than RGB and grey), or features.
-        size: (height, width) of an image; None where it is none.
+        size: (height, width) of an image; None if it is none.
         mean: raw values become the model's by ``(raw - mean) / std``: one, or one for each channel; empty
             where they go in as they are.
         std: likewise.
-        low: the smallest real value that it can hold; empty where that is not known.
+        low: the smallest real value that it can hold; empty if that is not known.
         high: the largest, likewise.
         labels: name of the attached file that has a label for each entry of its last axis; "" for none.
     """
@@ -111,7 +111,7 @@ def check_associated_files(reader: Reader, root: Table) -> dict[str, bytes]:
 
 
 def raw_metadata(reader: Reader, root: Table) -> Table | None:
-    """Return the decoded ``ModelMetadata`` table of a model's root table; None where there is none."""
+    """Return the decoded ``ModelMetadata`` table of a model's root table; None if there is none."""
     index = next((entry["Buffer"] for entry in root["Metadata"] if entry["Name"] == NAME), None)
     if index is None:
         return None

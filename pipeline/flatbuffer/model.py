@@ -85,7 +85,7 @@ class Operator:
         version: the version of the builtin that the file asks for.
         inputs: indices of tensors; -1 for an optional input that is left out.
         outputs: indices of tensors.
-        options_table: the schema's name of its options, e.g. ``"Conv2DOptions"``; "" where it has none.
+        options_table: the schema's name of its options, e.g. ``"Conv2DOptions"``; "" if it has none.
         options: their fields, e.g. ``{"StrideW": 2, ...}``.
         is_custom: not a builtin; needs code that no plain runtime has.
     """
@@ -124,7 +124,7 @@ class TfliteModel:
         sha256: of the file, hexadecimal.
         content: the file.
         min_runtime_version: oldest TensorFlow release that runs it, according to the converter, e.g. "2.3.0";
-            "" where it gives none.
+            "" if it gives none.
     """
 
     subgraphs: tuple[Subgraph, ...]

@@ -52,11 +52,11 @@ class Reader:
     identifier, root_table = IDENTIFIER, "Model"
 
     def fields(self, table: str) -> tuple[layout.Field, ...]:
-        """The fields of a table."""
+        """Return the fields of a table."""
         return layout.fields(table)
 
     def union(self, enumeration: str) -> dict[int, str]:
-        """The tables that a union may hold, by number."""
+        """Return the tables that a union may hold, by number."""
         return layout.names(enumeration)
 
     def __init__(self, content: bytes, name: str) -> None:
@@ -205,7 +205,7 @@ def printable(text: str) -> str:
 
 
 def _resemblance(content: bytes) -> str:
-    """Say what a file without the identifier looks like instead."""
+    """Return what a file without the identifier looks like instead."""
     if content.startswith(_ZIP_MAGIC):
         return "it is a zip archive, perhaps a .keras file"
     if content.startswith(b"\x89HDF\r\n"):

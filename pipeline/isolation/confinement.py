@@ -136,7 +136,7 @@ def _refusal(rules: dict[str, Any]) -> str:
 
 
 def _forbid_sockets() -> bool:
-    """Have the kernel refuse every new socket to this process and its children; False where it cannot."""
+    """Have the kernel refuse every new socket to this process and its children; False if it cannot."""
     name, number = _SOCKET.get(platform.machine(), (0, 0))
     if not name:
         return False
@@ -245,7 +245,7 @@ class Keeper:
             everything: gives it and all that it started.
 
         Returns:
-            How the worker ended, as ``os.waitpid`` has it; None where there was too much.
+            How the worker ended, as ``os.waitpid`` has it; None if there was too much.
         """
         while True:
             done, status = os.waitpid(-1, os.WNOHANG)
@@ -329,7 +329,7 @@ def _processes() -> list[int]:
 
 
 def _parents() -> dict[int, int]:
-    """The parent of every process in sight."""
+    """Return the parent of every process in sight."""
     found = {}
     for pid in _processes():
         try:
@@ -346,7 +346,7 @@ def _children() -> list[int]:
 
 
 def _descendants() -> list[int]:
-    """The children of this process, theirs, and so on."""
+    """Return the children of this process, theirs, and so on."""
     below: dict[int, list[int]] = {}
     for pid, parent in _parents().items():
         below.setdefault(parent, []).append(pid)

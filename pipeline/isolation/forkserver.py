@@ -82,7 +82,7 @@ class _Server:
             )
 
     def fork(self, request: dict[str, Any], descriptors: list[int]) -> int | None:
-        """Return a pidfd of the new process, or None where the server does not answer."""
+        """Return a pidfd of the new process, or None if the server does not answer."""
         try:
             socket.send_fds(self._control, [json.dumps(request).encode()], descriptors)
             answer, received, _, _ = socket.recv_fds(self._control, 1, 1)
@@ -106,7 +106,7 @@ def fork(options: dict[str, Any], environment: dict[str, str], pipes: dict[str, 
         pipes: the descriptors for its ``status``, ``result`` and ``log``.
 
     Returns:
-        None where there can be no server, for example because TensorFlow cannot be imported.
+        None if there can be no server, for example because TensorFlow cannot be imported.
     """
     if not _has_pidfds():
         return None

@@ -63,7 +63,7 @@ def python_files() -> list[str]:
 
 
 def version() -> int:
-    """The version of Landlock that this kernel has for this process; 0 for one that cannot be used."""
+    """Return the version of Landlock that this kernel has for this process; 0 for one that cannot be used."""
     found = int(_libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION_FLAG))
     return found if found >= MIN_VERSION else 0
 

@@ -44,7 +44,7 @@ def _limit(file: Path, otherwise: int) -> int:
 
 
 def used_bytes(pids: Iterable[int], limit: int) -> int:
-    """The memory that processes use, swapped out or not, without the files that they only read.
+    """Return the memory that processes use, swapped out or not, without the files that they only read.
 
     Args:
         pids: the processes. Those that have ended count nothing.
@@ -60,7 +60,7 @@ def used_bytes(pids: Iterable[int], limit: int) -> int:
 
 
 def _sum(pid: int, file: str, names: tuple[str, ...]) -> int | None:
-    """Add up lines of a file of ``/proc`` in bytes; None where it has none of them or cannot be read."""
+    """Add up lines of a file of ``/proc`` in bytes; None if it has none of them or cannot be read."""
     try:
         text = Path("/proc", str(pid), file).read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -145,7 +145,7 @@ def run(
 
 
 def _unconfined(rules: Confinement, refused: str, *, landlocked: bool) -> str:
-    """Say what is not enforced, ``""`` where all is.
+    """Return what is not enforced, ``""`` where all is.
 
     Raises:
         ToolchainError: the signing key would be within reach.
@@ -217,7 +217,7 @@ class _Child:
         return str(json.loads(line)["refused"]) if line else "the child did not start"
 
     def answer(self, timeout_s: float | None) -> bytes | None:
-        """Let the worker begin; returns what it sent, None where the time is over."""
+        """Let the worker begin; returns what it sent, None if the time is over."""
         assert self._keeper.stdin is not None
         try:
             self._keeper.stdin.write(b"g")
@@ -240,7 +240,7 @@ class _Child:
         return self._answer
 
     def _read(self, timeout_s: float | None) -> bool:
-        """Take what the pipes hold; False where there is nothing, or where the status pipe has ended."""
+        """Take what the pipes hold; False if there is nothing, or where the status pipe has ended."""
         found = False
         for key, _ in self._selector.select(timeout_s):
             chunk = os.read(key.fd, 1 << 16)

@@ -36,7 +36,7 @@ Trait = tuple[str, "NDArray[np.int64]", "NDArray[np.float64]"]
 
 
 def field_statistics(config: CalibrationConfig) -> Source | None:
-    """The file of statistics that is named, by its content.
+    """Return the file of statistics that is named, by its content.
 
     Raises:
         InputError: there is no such file.
@@ -57,7 +57,7 @@ def choose_like_field(
 
     Args:
         data: the samples.
-        labels: (n,) class ids of the training samples; 0 where there are no classes.
+        labels: (n,) class ids of the training samples; 0 if there are no classes.
         source: the file of statistics.
         count: how many to choose.
         seed: of the choice.
@@ -132,7 +132,7 @@ def _range(contract: Input) -> tuple[float, float]:
 
 
 def _of_classes(data: Dataset, labels: NDArray[np.int64], saved: Saved) -> Iterator[Trait]:
-    """The classes' rates, changed as the model's answers changed from testing to the field."""
+    """Yield the classes' rates, changed as the model's answers changed from testing to the field."""
     for index, task in enumerate(data.tasks[: len(saved.outputs)]):
         tested, seen = saved.baseline.outputs[index].classes, saved.outputs[index].classes
         if not TASKS[task].one_class or tested is None or seen is None:

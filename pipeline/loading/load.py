@@ -31,7 +31,7 @@ LOAD_TIMEOUT_S = 600.0
 
 
 def model_digest(config: ModelConfig) -> str:
-    """The content of the model's file or folder, its weights' file included.
+    """Return the content of the model's file or folder, its weights' file included.
 
     Raises:
         InputError: there is no such file.
@@ -46,7 +46,7 @@ def model_digest(config: ModelConfig) -> str:
 
 
 def _custom_code(config: ModelConfig) -> str:
-    """The file that custom objects come from: another version of it is another model."""
+    """Return the file that custom objects come from: another version of it is another model."""
     from models.data.program import program_file
 
     return file_sha256(program_file(config.custom_objects)) if config.custom_objects else ""
@@ -114,7 +114,7 @@ def _load_trusted(path: Path, config: ModelConfig, *, out: Path) -> FloatModel:
 
 
 def _needed(path: Path, config: ModelConfig) -> tuple[Path, ...]:
-    """The files that loading a trusted model takes: its own, and those beside its custom objects."""
+    """Return the files that loading a trusted model takes: its own, and those beside its custom objects."""
     from models.data.program import program_file
 
     found = [path.resolve(), *([config.weights.resolve()] if config.weights else [])]
@@ -217,14 +217,14 @@ def _read_data(
 
 
 def source_of(config: DataConfig) -> Source:
-    """The data set that is named, by its content."""
+    """Return the data set that is named, by its content."""
     from models.data.sources import fingerprint
 
     return Source(location=config.source, digest=fingerprint(config.source, data_options(config)))
 
 
 def last_release(file: Path | None) -> Source | None:
-    """The earlier .tflite file that is named, by its content.
+    """Return the earlier .tflite file that is named, by its content.
 
     Raises:
         InputError: there is no such file.
@@ -244,7 +244,7 @@ def shifted_data(config: DataConfig, data: Dataset, shift: ShiftConfig) -> list[
 
 
 def data_options(config: DataConfig) -> DataOptions:
-    """The settings as the reader of data takes them."""
+    """Return the settings as the reader of data takes them."""
     from models.data.options import DataOptions, Feature
 
     return DataOptions(
@@ -265,7 +265,7 @@ def data_options(config: DataConfig) -> DataOptions:
 
 
 def stored_dataset(found: StoredData, folder: Path, inputs: int, outputs: tuple[Port, ...]) -> Dataset:
-    """The record of what ``models.data`` stored in ``folder``; classes without a name are numbered."""
+    """Return the record of what ``models.data`` stored in ``folder``; classes without a name are numbered."""
     shapes = tuple(np.load(folder / f"input_{i}.npy", mmap_mode="r").shape[1:] for i in range(inputs))
     return Dataset(
         folder=folder,

@@ -66,7 +66,7 @@ class Style:
         )
 
     def settings(self, port: str = "") -> str:
-        """The settings in ``pipeline.toml`` that declare this style, on one line."""
+        """Return the settings in ``pipeline.toml`` that declare this style, on one line."""
         parts = [f"scale = {self.scale:.9g}"]
         parts += [f"offset = {self.offset:.9g}"] if self.offset else []
         parts += [

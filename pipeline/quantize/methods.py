@@ -33,7 +33,7 @@ class Quantization(NamedTuple):
     Attributes:
         train: the stage that trains the model and its ranges, called like a compression step; None if the
             conversion needs only the calibration samples.
-        calibrate: the stage that finds the ranges; None where they are trained, or there are none.
+        calibrate: the stage that finds the ranges; None if they are trained, or there are none.
         convert: the stage that writes the .tflite file.
         config: the settings of both stages, in ``[quantize]``.
     """

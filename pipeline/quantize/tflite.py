@@ -61,7 +61,7 @@ def write_model(
         requested: the format.
         after_training: whether to omit the trained fake quantization.
         backend: a key of ``BACKENDS``.
-        calibrated: what ``write_calibrated`` wrote, and the ranges to quantize it with; None where they were
+        calibrated: what ``write_calibrated`` wrote, and the ranges to quantize it with; None if they were
             trained, or are to be found here.
         tried: samples to run with Keras, for a comparison with the file.
         answers: where to write these outputs: an .npz with an array (n, ...) for each output.

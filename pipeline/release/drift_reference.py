@@ -199,7 +199,7 @@ def _raw(values: NDArray[Any]) -> tuple[str, float, float]:
 def _null(
     contract: dict[str, Any], parts: Sequence[dict[str, Any]], accuracies: Sequence[float | None]
 ) -> dict[str, Any]:
-    """How much chance moves histograms of elements, and in which range the bins are."""
+    """Return how much chance moves histograms of elements, and in which range the bins are."""
     from deploy.monitor.measures import null_of
 
     samples = [part["observed"] for part in parts]
@@ -217,7 +217,7 @@ def _null(
 
 
 def _accuracy(task: Task, answers: NDArray[Any], truth: NDArray[Any] | None, logits: bool) -> float | None:
-    """The share of right answers of a classifier with one answer a sample, where there are labels."""
+    """Return the share of right answers of a classifier with one answer a sample, where there are labels."""
     if truth is None or not TASKS[task].one_class or truth.size != len(answers):
         return None
     return round(float(np.equal(*compared(task, answers, truth, logits)).mean()), 6)

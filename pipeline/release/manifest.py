@@ -101,7 +101,7 @@ def make_manifest(
 
 
 def created_at() -> str | None:
-    """Return SOURCE_DATE_EPOCH as ISO 8601 in UTC; None where it is not set: a release has no clock's time.
+    """Return SOURCE_DATE_EPOCH as ISO 8601 in UTC; None if it is not set: a release has no clock's time.
 
     Raises:
         ConfigError: it is set to something else than seconds.

@@ -73,7 +73,7 @@ def open_release(folder: Path) -> Released:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path is a folder; of one that cannot be looked at the reader of files will say why."""
+    """Return whether a path is a folder; of one that cannot be looked at the reader of files will say why."""
     return os.path.isdir(path)  # noqa: PTH112 - likewise
 
 

@@ -22,7 +22,7 @@ NOT_ALONE = "-"
 
 
 def breakdown_tables(found: Breakdown) -> Iterator[RenderableType]:
-    """The operators, the layers, and whether the parts add up to the whole."""
+    """Yield the operators, the layers, and whether the parts add up to the whole."""
     yield _operators(found)
     if any(row.layer for row in found.operators):
         yield _layers(found)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def compatibility_tables(found: Compatibility) -> tuple[RenderableType, ...]:
-    """The oldest release for the whole file, then for each operator, then the notes."""
+    """Return the oldest release for the whole file, then for each operator, then the notes."""
     packages = list(found.oldest)
     table = make_table("Oldest release that has the operator", "operator", "version", "nodes", *packages)
     for need in found.operators:

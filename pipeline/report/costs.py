@@ -45,7 +45,7 @@ def host_lines(row: HostLatency) -> tuple[str, ...]:
 
 
 def device_lines(row: DeviceLatency) -> tuple[str, ...]:
-    """The same lines of a device."""
+    """Return the same lines of a device."""
     return _benchmark_lines(row, f"{row.kind} {row.device}", "")
 
 

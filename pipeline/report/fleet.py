@@ -165,7 +165,7 @@ def removed_table(found: Mapping[str, Sequence[str]]) -> Table:
 
 
 def short(digest: str | None) -> str:
-    """The beginning of a digest; "" of none."""
+    """Return the beginning of a digest; "" of none."""
     return (digest or "")[:SHORT]
 
 

@@ -56,7 +56,7 @@ def write_html(report: Report, path: Path) -> None:
 
 
 def report_html(report: Report) -> str:
-    """The whole report as a page of its own.
+    """Return the whole report as a page of its own.
 
     Sections that the report has no data for are left out.
     """
@@ -125,7 +125,7 @@ def _shade(excess: float) -> str:
 
 
 def _worst_classes(classes: Sequence[Any]) -> list[Any]:
-    """All classes, or those that lose most recall."""
+    """Return all classes, or those that lose most recall."""
     if len(classes) <= MAX_CLASSES:
         return list(classes)
     lost = sorted(classes, key=lambda row: (row.quantized.recall or 0) - (row.baseline.recall or 0))

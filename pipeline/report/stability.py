@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def stability_tables(found: StabilityReport) -> tuple[RenderableType, ...]:
-    """The soaks, and the faults if any were made."""
+    """Return the soaks, and the faults if any were made."""
     tables = []
     runs = make_table(
         "Long runs",

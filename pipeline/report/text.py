@@ -45,7 +45,7 @@ STYLES = {
 
 
 def report_text(report: Report) -> str:
-    """The whole report as plain text."""
+    """Return the whole report as plain text."""
     stream = io.StringIO()
     # Names come from the user's files: a bracket in one is a bracket, and no style.
     console = Terminal(file=stream, width=TEXT_WIDTH, color_system=None, highlight=False, markup=False)
@@ -185,7 +185,7 @@ def _values(metric: Metric) -> tuple[str, str, str]:
 
 
 def _answers(report: Report, found: Comparison) -> Iterator[RenderableType]:
-    """Each class, and how the answers of both models differ."""
+    """Yield each class, and how the answers of both models differ."""
     if found.classes:
         yield _classes(report, found)
     if found.channels:

@@ -41,8 +41,8 @@ class Check:
     Attributes:
         name: what was looked at.
         found: what was found, e.g. a version.
-        problem: what is wrong with it; None where nothing is.
-        remedy: the command, or the step, that fixes it; None where nothing is wrong.
+        problem: what is wrong with it; None if nothing is.
+        remedy: the command, or the step, that fixes it; None if nothing is wrong.
     """
 
     name: str

@@ -15,9 +15,9 @@ class Machine:
     Attributes:
         cpu: the processor's own name for itself; the architecture where it has none.
         cores: how many may be used.
-        governor: the kernel's, of the first core, e.g. ``"performance"``; None where it does not tell.
-        load_average: processes that wanted a core in the last minute; None where it cannot be read.
-        temperature_c: of the first thermal zone; None where there is none.
+        governor: the kernel's, of the first core, e.g. ``"performance"``; None if it does not tell.
+        load_average: processes that wanted a core in the last minute; None if it cannot be read.
+        temperature_c: of the first thermal zone; None if there is none.
     """
 
     cpu: str
@@ -63,7 +63,7 @@ def _cpu_fields(cpuinfo: Path) -> dict[str, str]:
 
 
 def _cpu(cpuinfo: Path) -> str:
-    """The name that an x86 core has; Arm's cores give numbers instead."""
+    """Return the name that an x86 core has; Arm's cores give numbers instead."""
     fields = _cpu_fields(cpuinfo)
     if "model name" in fields:
         return fields["model name"]

@@ -17,7 +17,7 @@ INFERENCE, NOTHING = 3, 4
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of a model; ``scale`` and ``zero_point`` are None where it is not quantized."""
+    """An input or output of a model; ``scale`` and ``zero_point`` are None if it is not quantized."""
 
     name: str
     shape: tuple[int, ...]

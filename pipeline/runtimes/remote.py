@@ -66,9 +66,9 @@ class Probed:
     """What a device reports of itself.
 
     Attributes:
-        runtimes: version of each, by package; None where it is not installed.
+        runtimes: version of each, by package; None if it is not installed.
         numpy: its version, likewise.
-        model: the board's name in its device tree; "" where it has none.
+        model: the board's name in its device tree; "" if it has none.
     """
 
     runtimes: dict[str, str | None]

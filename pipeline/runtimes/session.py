@@ -193,7 +193,7 @@ class Session:
             os.setpriority(os.PRIO_PROCESS, worker, nice)
 
     def alive(self) -> bool:
-        """Whether the worker has not ended."""
+        """Return whether the worker has not ended."""
         return self._worker.poll() is None
 
     def signal(self, number: signal.Signals) -> None:
@@ -296,7 +296,7 @@ class Session:
         return line
 
     def _death(self, do: str) -> StageError:
-        """Say how the worker ended."""
+        """Return how the worker ended."""
         try:
             code = self._worker.wait(GRACE_S)
         except subprocess.TimeoutExpired:

@@ -38,7 +38,7 @@ def label_order(
 
     Returns:
         For each class id of the data, or each column of such targets, the model's class or output that it
-        fits; None where the labels fit as they are.
+        fits; None if the labels fit as they are.
     """
     ordered = TASKS[task].ordered
     if not ordered:
@@ -106,7 +106,7 @@ def is_beyond_luck(
 
 
 def has_columns(task: Task) -> bool:
-    """Whether the targets of a task have a column for each output, whose order may be wrong."""
+    """Return whether the targets of a task have a column for each output, whose order may be wrong."""
     return TASKS[task].ordered in {"labels", "numbers"}
 
 
@@ -137,7 +137,7 @@ def _class_gains(
 def _column_gains(
     found: NDArray[Any], labels: NDArray[Any], order: NDArray[np.int64]
 ) -> tuple[Floats, Floats, float]:
-    """The same for labels that each have an output, with balanced accuracy instead of recall."""
+    """Return the same for labels that each have an output, with balanced accuracy instead of recall."""
     agreement, places = _agreement(found, labels), np.arange(len(order))
     moved = order != places
     positives = labels.sum(axis=0)
@@ -157,7 +157,7 @@ def _agreement(found: NDArray[Any], labels: NDArray[Any]) -> Floats:
 
 
 def _number_gains(found: Floats, labels: Floats, order: NDArray[np.int64]) -> tuple[Floats, Floats, float]:
-    """The same for numbers (n, positions, channels), with R2; channels that stay bad gain nothing."""
+    """Return the same for numbers (n, positions, channels), with R2; channels that stay bad gain nothing."""
     fits, places = _explained(found, labels), np.arange(len(order))
     moved = order != places
     variance = np.maximum(labels.var(axis=(0, 1)), TINY)

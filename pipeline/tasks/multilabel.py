@@ -102,7 +102,7 @@ def _ranked(
     kept: Accumulator,
     labels: list[int],
 ) -> Estimate:
-    """The mean over the labels of how well each is ranked."""
+    """Return the mean over the labels of how well each is ranked."""
     before, after, truth = (kept.rows[key] for key in ("baseline_score", "quantized_score", "truth"))
     each = [ranking.estimate("", by, before[:, at], after[:, at], truth[:, at]) for at in labels]
     influences = [estimate.influence for estimate in each if estimate.influence is not None]

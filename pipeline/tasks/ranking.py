@@ -86,12 +86,12 @@ def estimate(
 
 
 def has_both(positive: NDArray[np.bool_]) -> bool:
-    """Whether there are positives and negatives to rank."""
+    """Return whether there are positives and negatives to rank."""
     return bool(positive.any() and not positive.all())
 
 
 def chance_area(positive: NDArray[np.bool_]) -> float:
-    """The area that scores without any skill stay below in 97.5 % of samples such as these."""
+    """Return the area that scores without any skill stay below in 97.5 % of samples such as these."""
     count, others = np.count_nonzero(positive), np.count_nonzero(~positive)
     return float(0.5 + 1.96 * np.sqrt((count + others + 1) / (12 * count * others)))
 

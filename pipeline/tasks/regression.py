@@ -137,7 +137,7 @@ def _paired(targets: NDArray[Any] | None, outputs: NDArray[Any], what: str) -> N
 
 
 def _columns(shape: tuple[int, ...]) -> int:
-    """How many of the numbers of a sample, ``shape``, are judged each on its own.
+    """Return how many of the numbers of a sample, ``shape``, are judged each on its own.
 
     Few numbers, and those of a vector, are; of a map or a series it is the channels of the last axis.
     """
@@ -165,7 +165,7 @@ def _totals(targets: NDArray[np.float64], columns: int) -> dict[str, NDArray[Any
 
 
 def _variance(kept: Accumulator) -> NDArray[np.float64]:
-    """Return the variance of the targets' columns about the mean of each element; 0 where it is rounding."""
+    """Return the variance of the targets' columns about the mean of each element; 0 if it is rounding."""
     count, squares = kept.totals["count"], kept.totals["squares"]
     means = (kept.totals["sum"] / count) ** 2
     variance = squares / count - means.reshape(-1, len(squares)).mean(axis=0)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def score_of(
     task: Task, outputs: NDArray[Any], inputs: NDArray[Any], target: NDArray[Any] | None
 ) -> float | None:
-    """Score outputs (n, ...): 1 is best. None where there are no targets to score them with.
+    """Score outputs (n, ...): 1 is best. None if there are no targets to score them with.
 
     Args:
         task: of the output.
@@ -38,7 +38,7 @@ def against_chance(
     *,
     from_logits: bool | None = None,
 ) -> Standard | None:
-    """Compare outputs with the best constant answer; None where nothing tells. Arguments as ``score_of``."""
+    """Compare outputs with the best constant answer; None if nothing tells. Arguments as ``score_of``."""
     against = TASKS[task].against_chance
     return None if against is None or len(outputs) < 2 else against(outputs, inputs, target, from_logits)
 

@@ -32,7 +32,7 @@ def reduce_segmentation(chunk: Chunk) -> Accumulator:
     """Keep each sample's counts of every class.
 
     Outputs are (n, *positions, classes), or (n, *positions, 1) or (n, *positions) of a foreground alone;
-    labels are (n, *positions) class ids, -1 where a position has none: it counts nowhere.
+    labels are (n, *positions) class ids, -1 if a position has none: it counts nowhere.
     """
     labels, baseline, quantized = chunk.targets, chunk.baseline, chunk.quantized
     assert labels is not None

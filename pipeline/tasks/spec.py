@@ -49,15 +49,15 @@ class TaskSpec(TaskRule):
 
     Attributes:
         metric: what the float model's score is called.
-        score: of outputs, 1 is best; None where no score tells whether they are right.
-        against_chance: compares outputs with the best constant answer; None where there is none.
-        predict_classes: returns the classes that outputs name; None where they are numbers.
+        score: of outputs, 1 is best; None if no score tells whether they are right.
+        against_chance: compares outputs with the best constant answer; None if there is none.
+        predict_classes: returns the classes that outputs name; None if they are numbers.
         ordered: what may be numbered otherwise than the model's outputs: classes, or the columns of labels or
             numbers.
         independent: whether each number of an output is a probability of its own, even beside others.
         located: whether the targets may say where something is in a sample.
         loss: returns the Keras loss that fine-tuning minimizes.
-        aim: returns what an output is trained towards; None where only the float model's outputs say that.
+        aim: returns what an output is trained towards; None if only the float model's outputs say that.
         reduce: what comparing two models keeps of a chunk of their outputs.
         tags: Hugging Face's names of the task, by the rank of the model's only input; None is any other.
         evaluate: makes the metrics of all that was kept; given the names of classes, labels or numbers.
@@ -82,7 +82,7 @@ class TaskSpec(TaskRule):
         return self.needs_targets and not self.of_input
 
     def is_sigmoid(self, classes: int | None, activation: str) -> bool:
-        """Whether each number of an output with so many is a probability of its own."""
+        """Return whether each number of an output with so many is a probability of its own."""
         return self.independent or classes == 1 or activation == "sigmoid"
 
 

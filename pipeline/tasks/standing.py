@@ -195,7 +195,7 @@ def of_classes(
 def _class_gains(
     right: Floats, constant_right: Floats, likely: float, keys: NDArray[np.int64], groups: int
 ) -> list[Gain]:
-    """The gains over the constant answer in accuracy and in balanced accuracy."""
+    """Return the gains over the constant answer in accuracy and in balanced accuracy."""
     return [_gain((right.mean(axis=1) - constant_right) / (1 - likely)), _balanced(right, keys, groups)]
 
 

@@ -38,7 +38,7 @@ class Evaluator:
     Args:
         task: what the output is for.
         seed: of the bootstrap.
-        output: its name; "" where the model has one output.
+        output: its name; "" if the model has one output.
         from_logits: whether outputs are logits; if None, inferred from the float model's first chunk.
         bootstrap: how many resamples the intervals are made of.
         classes: names of the classes, labels or numbers that the output has.
@@ -73,7 +73,7 @@ class Evaluator:
         Args:
             baseline: the float model's outputs (n, *output_shape).
             quantized: the int8 model's, dequantized, of the same shape.
-            targets: as ``models.task_rules`` says for the task; None where it has none.
+            targets: as ``models.task_rules`` says for the task; None if it has none.
             inputs: the models' float input (n, ...); needed where the output is held to it.
 
         Raises:

@@ -108,7 +108,7 @@ def make_report(
 
 
 def right(found: Measurements, package: Package) -> GoldenRun:
-    """The run whose bits a device with ``package`` has to return.
+    """Return the run whose bits a device with ``package`` has to return.
 
     LiteRT gives the host's bits. tflite-runtime's kernels for 32-bit Arm give those of the reference
     kernels, and its kernels for this host need not.
@@ -119,7 +119,7 @@ def right(found: Measurements, package: Package) -> GoldenRun:
 
 
 def _runtimes(found: Measurements) -> list[RuntimeAccuracy]:
-    """The host's runtimes: LiteRT, and tflite-runtime where it was measured."""
+    """Return the host's runtimes: LiteRT, and tflite-runtime where it was measured."""
     runs = [_runtime(found.golden, found.golden, found.accuracy)]
     if found.other_problem:
         title = host_runtime("tflite-runtime").title

@@ -47,13 +47,13 @@ class OperatorCost:
     """One operator.
 
     Attributes:
-        layer: the Keras layer that it came from; "" where the file does not tell.
+        layer: the Keras layer that it came from; "" if the file does not tell.
         placement: on the host's LiteRT.
         macs: multiply-accumulates of one inference.
         instructions: emulated, by device; a device is missing where the operator cannot run alone there.
         load_bytes: likewise.
         store_bytes: likewise.
-        host_us: median on this machine; None where it was not timed.
+        host_us: median on this machine; None if it was not timed.
     """
 
     index: int
@@ -87,7 +87,7 @@ class EmulatedWhole:
 
     @property
     def share(self) -> float:
-        """How much of the whole the parts add up to; 1 where all is accounted for."""
+        """How much of the whole the parts add up to; 1 if all is accounted for."""
         return (self.invoke + self.operators) / max(self.instructions, 1)
 
 
@@ -103,7 +103,7 @@ class HostWhole:
 
     @property
     def share(self) -> float:
-        """How much of the whole the parts add up to; 1 where all is accounted for."""
+        """How much of the whole the parts add up to; 1 if all is accounted for."""
         return (self.invoke_us + self.operators_us) / self.total_us
 
 
@@ -232,7 +232,7 @@ def call_cost(
     operators: Sequence[Cost | None],
     placements: Sequence[Placement],
 ) -> tuple[Any, Any]:
-    """What a call costs by itself, and what handing over to the delegate adds; 0 where no pair tells."""
+    """What a call costs by itself, and what handing over to the delegate adds; 0 if no pair tells."""
     saved: dict[bool, list[Cost]] = {True: [], False: []}
     for pair, cost in together.items():
         first, second = (operators[index] for index in pair)
@@ -335,5 +335,5 @@ def _host_whole(costs: PartCosts) -> HostWhole:
 
 
 def _figures(cost: Any) -> Figures:
-    """The numbers of a cost, a single 0 where nothing told it."""
+    """Return the numbers of a cost, a single 0 if nothing told it."""
     return tuple(map(float, np.atleast_1d(cost)))

@@ -32,8 +32,8 @@ class OperatorNeed:
     Attributes:
         count: how many nodes of all subgraphs are of it.
         dtype: of the nodes' first computed input; nodes of another dtype are another need.
-        since: package -> the first release that has this version; "" where none of those asked has it.
-        kernel: package -> the first release whose own kernel takes the dtype too; "" where none does. A
+        since: package -> the first release that has this version; "" if none of those asked has it.
+        kernel: package -> the first release whose own kernel takes the dtype too; "" if none does. A
             package is missing where the kernel was not asked about this dtype.
     """
 
@@ -50,10 +50,10 @@ class Compatibility:
     """What the whole file needs.
 
     Attributes:
-        oldest: package -> the first release that has every operator; "" where none of those asked has.
+        oldest: package -> the first release that has every operator; "" if none of those asked has.
         asked: package -> its first and last release that were asked.
         custom: names of operators that no plain runtime has.
-        stated: the file's own ``min_runtime_version``, a TensorFlow release; "" where it gives none.
+        stated: the file's own ``min_runtime_version``, a TensorFlow release; "" if it gives none.
         notes: what a user should know, one line each.
     """
 
@@ -109,7 +109,7 @@ def check_compatibility(flat: TfliteModel) -> Compatibility:
 
 
 def needs_newer(found: Compatibility, min_runtime: str) -> str:
-    """Say why the model does not run on a release, e.g. ``"tflite-runtime 2.14.0"``; "" where it does.
+    """Return why the model does not run on a release, e.g. ``"tflite-runtime 2.14.0"``; "" if it does.
 
     Raises:
         ConfigError: it is not a runtime and a release that were asked.
@@ -201,23 +201,23 @@ class Released:
     dtypes: frozenset[str]
 
     def has(self, operator: str, version: int, release: str) -> bool:
-        """Whether a release knows a version of an operator."""
+        """Return whether a release knows a version of an operator."""
         versions = self._at(self.operators.get(operator, {}), release) or ()
         return bool(versions) and versions[0] <= version <= versions[1]
 
     def first(self, operator: str, version: int) -> str:
-        """The first release from which on every one knows a version; "" where the newest does not."""
+        """Return the first release from which on every one knows a version; "" if the newest does not."""
         return self._first(lambda release: self.has(operator, version, release))
 
     def first_of_all(self, needs: list[tuple[str, int]]) -> str:
-        """The first release from which on every one knows all of them."""
+        """Return the first release from which on every one knows all of them."""
         return self._first(lambda release: all(self.has(*need, release) for need in needs))
 
     def asked_kernel(self, operator: str, dtype: str) -> bool:
         return operator in self.kernels and dtype in self.dtypes
 
     def first_kernel(self, operator: str, dtype: str) -> str:
-        """The first release from which on every kernel takes a dtype; "" where the newest does not."""
+        """Return the first release from which on every kernel takes a dtype; "" if the newest does not."""
         of_operator = self.kernels.get(operator, {})
         return self._first(lambda release: dtype in (self._at(of_operator, release) or ()))
 

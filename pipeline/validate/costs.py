@@ -61,7 +61,7 @@ class HostLatency:
             Python and the import of the runtime included.
         init_us: loading the model and allocating its tensors.
         first_us: the first ``invoke``.
-        warmup: the next ones; None where there are none.
+        warmup: the next ones; None if there are none.
         steady: those after the warm-up, of all processes.
     """
 
@@ -114,7 +114,7 @@ class DeviceLatency:
         runtime: in words, with its version.
         xnnpack_share: share of the multiply-accumulates that run in XNNPACK, 0..1.
         machine: as it said it was when the measurement ended.
-        cold_start_us: from the start of the process to its first answer; None where not measured.
+        cold_start_us: from the start of the process to its first answer; None if not measured.
     """
 
     device: str

@@ -50,7 +50,7 @@ def make_edge_cases(ordinary: list[NDArray[Any]], details: ModelDetails) -> dict
 
 
 def _bounds(array: NDArray[Any], tensor: Tensor) -> tuple[Any, Any]:
-    """The ends of what an input takes."""
+    """Return the ends of what an input takes."""
     if tensor.scale is not None:
         limits = np.iinfo(array.dtype)
         return limits.min, limits.max

@@ -21,7 +21,7 @@ def differences(outputs: list[NDArray[Any]], reference: list[NDArray[Any]]) -> t
 
 
 def differing(outputs: list[NDArray[Any]], reference: list[NDArray[Any]]) -> NDArray[np.bool_]:
-    """Which samples (n,) differ in any bit."""
+    """Return which samples (n,) differ in any bit."""
     return _gaps(outputs, reference) > 0
 
 
@@ -32,7 +32,7 @@ def _gaps(outputs: list[NDArray[Any]], reference: list[NDArray[Any]]) -> NDArray
 
 
 def _gap(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.float64]:
-    """The largest difference of each sample (n,); two values that are no numbers are the same."""
+    """Return the largest difference of each sample (n,); two values that are no numbers are the same."""
     a, b = (array.astype(np.float64).reshape(len(array), -1) for array in (ours, theirs))
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     step = 1.0
@@ -46,7 +46,7 @@ def _gap(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def count_not_finite(outputs: list[NDArray[Any]]) -> int:
-    """How many samples have an output that is infinite or no number."""
+    """Return how many samples have an output that is infinite or no number."""
     bad = [
         ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
         for array in outputs

@@ -54,7 +54,7 @@ class Excess:
         return self.excess - reach, self.excess + reach
 
     def verdict(self, margin: float, tests: int) -> ShiftVerdict:
-        """Say whether int8 loses more.
+        """Return whether int8 loses more.
 
         Args:
             margin: in points; a smaller loss does not count as one.
@@ -87,7 +87,7 @@ class PrimaryEvaluator(Evaluator):
         return merge(self._kept)
 
     def primary(self) -> tuple[Estimate, str]:
-        """The primary metric, and what keeps it from showing much or "".
+        """Return the primary metric, and what keeps it from showing much or "".
 
         Raises:
             InputError: the task cannot be judged by these samples.
@@ -97,7 +97,7 @@ class PrimaryEvaluator(Evaluator):
 
 
 def pool(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of one metric over several severities of the same samples."""
+    """Return the mean of one metric over several severities of the same samples."""
     return replace(
         estimates[0],
         baseline=float(np.mean([estimate.baseline for estimate in estimates])),
@@ -143,7 +143,7 @@ def compare(
 
 
 def _excess(estimate: Estimate, clean: Estimate, *, paired: bool) -> Estimate:
-    """The change from the clean difference to the shifted one, as a figure of its own."""
+    """Return the change from the clean difference to the shifted one, as a figure of its own."""
     shifted, usual = _influence(estimate), _influence(clean)
     reach = max(estimate.reach, clean.reach)
     if paired:

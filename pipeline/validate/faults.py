@@ -121,7 +121,7 @@ def make_case(
 
 
 def thread_counts(case: Case) -> tuple[Fault, ...]:
-    """Each thread count gives the same bits."""
+    """Return each thread count gives the same bits."""
     named = ", ".join(map(str, case.threads))
     action = f"{named} threads in turn"
 

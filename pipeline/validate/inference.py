@@ -56,11 +56,11 @@ class GoldenRun(Artifact):
         return self.folder / f"golden_output_{index}.npy"
 
     def golden_inputs(self) -> list[NDArray[Any]]:
-        """For each input an array (golden_samples, ...) in the model's own dtype."""
+        """Return for each input an array (golden_samples, ...) in the model's own dtype."""
         return [read_array(self.golden_input(index)) for index in range(len(self.inputs))]
 
     def golden_outputs(self) -> list[NDArray[Any]]:
-        """For each output likewise."""
+        """Return for each output likewise."""
         return [read_array(self.golden_output(index)) for index in range(len(self.outputs))]
 
 

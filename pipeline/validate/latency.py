@@ -198,7 +198,7 @@ def time_fresh(
 
 
 def judge(low: float, high: float, control: float) -> Verdict:
-    """Say what the speedup's interval shows, given the control's median ratio."""
+    """Return what the speedup's interval shows, given the control's median ratio."""
     slow_edge, fast_edge = 1 / (1 + NOISE_BAND), 1 + NOISE_BAND
     if not slow_edge <= control <= fast_edge:
         return "inconclusive"

@@ -27,7 +27,7 @@ _NOTHING = re.compile(r"(Stateful)?PartitionedCall(:\d+)?|Identity(_\d+)?|tfl\..
 
 
 def layer_names(model: TfliteModel) -> tuple[str, ...]:
-    """Name the layer of each operator of the main subgraph; "" where the file does not tell.
+    """Name the layer of each operator of the main subgraph; "" if the file does not tell.
 
     An operator whose own name says nothing, as that of an output, has the layer of what it is computed from.
     """
@@ -44,7 +44,7 @@ def layer_names(model: TfliteModel) -> tuple[str, ...]:
 
 
 def _layer(model: TfliteModel, operator: Operator, root: str) -> str:
-    """The layer by the names of an operator's outputs; "" where they say nothing."""
+    """Return the layer by the names of an operator's outputs; "" if they say nothing."""
     paths = [
         path
         for index in operator.outputs
@@ -63,7 +63,7 @@ def _layer(model: TfliteModel, operator: Operator, root: str) -> str:
 
 
 def _root(model: TfliteModel) -> str:
-    """The model's own name, with which nearly every path begins; "" where there is none."""
+    """Return the model's own name, with which nearly every path begins; "" if there is none."""
     tensors = [model.tensors[index].name for operator in model.operators for index in operator.outputs]
     firsts = [name.partition("/")[0] for name in tensors if "/" in name]
     root = max(set(firsts), key=firsts.count, default="")

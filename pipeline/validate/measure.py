@@ -108,7 +108,7 @@ class ToMeasure:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
-    """What was measured; None or empty where it was not.
+    """What was measured; None or empty if it was not.
 
     Attributes:
         golden: on the host's LiteRT.
@@ -185,7 +185,7 @@ def measure(of: ToMeasure, run: Run, folder: Path) -> Measurements:
 
 @dataclass(frozen=True)
 class _Measuring:
-    """The steps of a plan, by name and by the device's, which is "" where there is one such step."""
+    """The steps of a plan, by name and by the device's, which is "" if there is one such step."""
 
     of: ToMeasure
     run: Run
@@ -369,12 +369,12 @@ class _Measuring:
 
 
 def needs_devices(plan: Collection[Measurement]) -> bool:
-    """Whether a plan runs anything on the target's devices."""
+    """Return whether a plan runs anything on the target's devices."""
     return not {"devices", "operators"}.isdisjoint(plan)
 
 
 def is_exact(run: GoldenRun, reference: GoldenRun) -> bool:
-    """Whether a run has the reference's bits."""
+    """Return whether a run has the reference's bits."""
     return not differences(run.golden_outputs(), reference.golden_outputs())[0]
 
 

@@ -142,7 +142,7 @@ class Golden:
     seed: int
 
     def inputs(self, details: ModelDetails) -> list[NDArray[Any]]:
-        """For each of the model's inputs an array (count, ...) of its own dtype."""
+        """Return for each of the model's inputs an array (count, ...) of its own dtype."""
         if self.samples is not None and len(self.samples) >= self.count:
             return tensor_inputs(self.samples.choose(self.count, self.seed).model_inputs(), details)
         rng = np.random.default_rng(self.seed)
@@ -163,7 +163,7 @@ class InputSpec:
     """How measurements get the inputs of a model.
 
     Attributes:
-        preprocessing: for each input, without the reason for it; empty where there are no samples.
+        preprocessing: for each input, without the reason for it; empty if there are no samples.
         golden_samples: how many inputs every runtime answers.
         seed: of their choice, and of all other random choices of a measurement.
     """
@@ -177,11 +177,11 @@ class InputSpec:
         return cls(tuple(replace(each, reason="") for each in preprocessing), golden_samples, seed)
 
     def samples(self, data: Dataset) -> Samples:
-        """The test samples of a data set."""
+        """Return the test samples of a data set."""
         return Samples.of(data, "test", self.preprocessing)
 
     def golden(self, data: Dataset | None) -> Golden:
-        """The golden set: test samples of a data set, or noise where there is none."""
+        """Return the golden set: test samples of a data set, or noise where there is none."""
         return Golden(None if data is None else self.samples(data), self.golden_samples, self.seed)
 
 
@@ -192,7 +192,7 @@ class OutputSpec:
     Attributes:
         tasks: of each output.
         names: of each output; "" of a single one.
-        from_logits: whether each output is of logits; None where unknown.
+        from_logits: whether each output is of logits; None if unknown.
         classes: names of the classes, where there are any.
     """
 
@@ -203,5 +203,5 @@ class OutputSpec:
 
 
 def output_names(outputs: Sequence[Port]) -> tuple[str, ...]:
-    """The outputs' names, which matter where there are several."""
+    """Return the outputs' names, which matter where there are several."""
     return tuple(port.name for port in outputs) if len(outputs) > 1 else ("",)

@@ -44,7 +44,7 @@ class NodeDifference:
     """A node that gives something else on the other runtime, though it was given the same.
 
     Attributes:
-        layer: the Keras layer that it came from; "" where the file does not tell.
+        layer: the Keras layer that it came from; "" if the file does not tell.
         tensor: the first of its outputs that differs.
         differing_samples: in how many samples.
         largest_difference: in steps where the tensor is of integers, in its own unit otherwise; infinite
@@ -79,7 +79,7 @@ class Parity:
         samples: that were compared.
         nodes: whose outputs could be compared.
         origins: nodes that differ by themselves, in the order of execution.
-        problem: why it could not be told; "" where it could.
+        problem: why it could not be told; "" if it could.
     """
 
     reference: str
@@ -96,7 +96,7 @@ class Parity:
 
     @property
     def worst(self) -> NodeDifference | None:
-        """The first of the nodes that differ most, those of integers before others; None where none does."""
+        """The first of the nodes that differ most, those of integers before others; None if none does."""
         return max(
             self.origins, key=lambda origin: (origin.in_steps, origin.largest_difference), default=None
         )
@@ -241,7 +241,7 @@ def _described(
 
 
 def _differs(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.bool_]:
-    """For each sample (n,) whether any value differs; a NaN equals a NaN."""
+    """Return for each sample (n,) whether any value differs; a NaN equals a NaN."""
     if ours.shape != theirs.shape:
         return np.ones(len(ours), bool)
     unequal: NDArray[np.bool_] = np.logical_not(_same(ours, theirs).reshape(len(ours), -1).all(axis=1))

@@ -25,7 +25,7 @@ IMBALANCE = 100.0
 
 
 def class_weights(labels: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
-    """For each prior the weight of every class.
+    """Return for each prior the weight of every class.
 
     Args:
         labels: (n,) class ids of the samples.
@@ -47,7 +47,7 @@ def class_weights(labels: NDArray[np.int64], names: tuple[str, ...]) -> dict[str
 
 
 def under_prior(kept: Accumulator, weights: NDArray[np.float64], clean: Estimate) -> Estimate:
-    """The share of right answers where samples weigh as much as their classes do.
+    """Return the share of right answers where samples weigh as much as their classes do.
 
     Args:
         kept: of a classifier's samples.

@@ -92,7 +92,7 @@ class RuntimeAccuracy:
     Attributes:
         metric: name of the first output's primary metric; "" without labelled data.
         value: of that metric, in points.
-        problem: why the runtime cannot run the model; "" where it can.
+        problem: why the runtime cannot run the model; "" if it can.
     """
 
     runtime: str
@@ -115,20 +115,20 @@ class Report:
         preprocessing: how raw samples become the model's input, and who decided.
         delegation: on the host's LiteRT first, then on its tflite-runtime and on the devices.
         accuracy: of each output; none where there is no labelled data or no float model.
-        stability: long runs and faults; None where neither was asked for.
-        shift: None where there are no labelled data, no float model, or it was not asked for.
+        stability: long runs and faults; None if neither was asked for.
+        shift: None if there are no labelled data, no float model, or it was not asked for.
         compatibility: what the file's operators need of each runtime.
         parity: for each runtime that does not give the host's bits, the nodes where that begins.
-        against: the model beside another one; None where none was given.
-        operators: what each costs; None where it was not asked for.
+        against: the model beside another one; None if none was given.
+        operators: what each costs; None if it was not asked for.
         times: of the model on this host, for each count of threads.
-        latency: on this host beside the float model; None where there is none.
+        latency: on this host beside the float model; None if there is none.
         runtimes: the host's: LiteRT, on which the accuracy is compared, then tflite-runtime.
-        board: what the emulated board did with the model; None where it was not asked for.
+        board: what the emulated board did with the model; None if it was not asked for.
         not_finite: golden samples for which the host's LiteRT gave an output that is infinite or no number.
         format: what the model could become: "int8", "int8 with float operators", "float16" or "float32".
         unrolled: recurrent layers that were written out step by step, in a file that is larger for it.
-        format_reason: why it is not "int8" throughout; "" where it is.
+        format_reason: why it is not "int8" throughout; "" if it is.
         notes: what a user should know about model and data, one line each.
         chance: of a file that no build made, each output against the best constant answer.
     """
@@ -182,7 +182,7 @@ class Report:
         return bool(self.verdicts) and not self.failed_gates
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON-like values, as docs/reference/report.schema.json describes them."""
+        """Return the report as JSON-like values, as docs/reference/report.schema.json describes them."""
         values: dict[str, Any] = TypeAdapter(Report).dump_python(self, mode="json")
         return {"schema_version": SCHEMA_VERSION, "passed": self.passed} | values
 

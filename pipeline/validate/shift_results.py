@@ -48,10 +48,10 @@ class ShiftResult:
     Attributes:
         name: of the corruption, prior or source.
         source: where the shift comes from.
-        output: the output's name; "" where the model has one.
+        output: the output's name; "" if the model has one.
         metric: the primary one.
         samples: how many were judged.
-        pooled: over all severities at which the float model is of use; None where the shift is skipped.
+        pooled: over all severities at which the float model is of use; None if the shift is skipped.
         low: lower end of the excess's interval after correction, in points; the verdict goes by it.
         high: upper end.
         verdict: given by ``ShiftReport.with_verdicts``.
@@ -72,7 +72,7 @@ class ShiftResult:
 
     @property
     def excess(self) -> float:
-        """Points that int8 loses beyond its clean loss, negative; 0 where the shift is skipped."""
+        """Points that int8 loses beyond its clean loss, negative; 0 if the shift is skipped."""
         return 0.0 if self.pooled is None else self.pooled.excess
 
 
@@ -127,7 +127,7 @@ class EvaluationState:
         self.evaluators, self.samples, self.problem = evaluators, 0, ""
 
     def primary(self, output: int) -> tuple[Estimate | None, str]:
-        """The figure of one output and a note on it, or None and why there is none."""
+        """Return the figure of one output and a note on it, or None and why there is none."""
         if self.problem:
             return None, self.problem
         try:
@@ -273,7 +273,7 @@ class _Output:
         return self.clean.baseline <= 0 or estimate.baseline >= self.clean.baseline * INFORMATIVE_SHARE
 
     def _comparable(self, state: EvaluationState) -> tuple[Estimate | None, str]:
-        """The figure where it is of the clean samples' metric."""
+        """Return the figure where it is of the clean samples' metric."""
         estimate, note = state.primary(self.output)
         if estimate is not None and estimate.name != self.clean.name:
             return None, f"it gives {estimate.name} where clean samples give {self.clean.name}"

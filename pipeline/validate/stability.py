@@ -48,7 +48,7 @@ class SoakResult:
     Attributes:
         seconds: that it took, the fresh interpreters' inferences included.
         changed_outputs: inferences whose output was not the first one of the same sample.
-        growth: anonymous memory, in bytes for each inference; None where the run was too short.
+        growth: anonymous memory, in bytes for each inference; None if the run was too short.
         latency: growth of an inference's processor time over the whole run against a fresh interpreter's, as
             a share: 0.01 is one per cent slower at the end. On one thread alone: several wait for each other.
         control: the same of a second fresh interpreter against the first: 0 but for noise.
@@ -77,7 +77,7 @@ class SoakResult:
 
     @property
     def control_reach(self) -> float:
-        """How far the machine's noise alone may move the latency, as a share; 0 where there is no control."""
+        """How far the machine's noise alone may move the latency, as a share; 0 if there is no control."""
         return max(abs(self.control.low), abs(self.control.high)) if self.control else 0.0
 
     @property

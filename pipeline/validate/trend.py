@@ -30,12 +30,12 @@ class Trend:
     high: float
 
     def times(self, units: float) -> Trend:
-        """The growth over so many units."""
+        """Return the growth over so many units."""
         return Trend(value=self.value * units, low=self.low * units, high=self.high * units)
 
 
 def trend(at: NDArray[np.float64], values: NDArray[np.float64]) -> Trend | None:
-    """The slope of ``values`` (n,) over ``at`` (n,), which rises; None below ten values."""
+    """Return the slope of ``values`` (n,) over ``at`` (n,), which rises; None below ten values."""
     count = len(values)
     if count < 10:
         return None
@@ -51,7 +51,7 @@ def trend(at: NDArray[np.float64], values: NDArray[np.float64]) -> Trend | None:
 
 
 def _inflation(residuals: NDArray[np.float64]) -> float:
-    """How much larger the rank statistic's variance is than that of independent values; at least 1."""
+    """Return how much larger the rank statistic's variance is than that of independent values; at least 1."""
     count = len(residuals)
     ranks = np.argsort(np.argsort(residuals, kind="stable"), kind="stable").astype(np.float64)
     ranks -= ranks.mean()

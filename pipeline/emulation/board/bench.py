@@ -55,7 +55,7 @@ class BoardLatency:
         first_us: the first inference, in microseconds.
         latencies_us: the steady ones, in the order they came; summarise them for percentiles.
         boots: how many boots were compared.
-        largest_difference: between the boots, of any of the above, as a share of it; 0 where they are alike.
+        largest_difference: between the boots, of any of the above, as a share of it; 0 if they are alike.
     """
 
     boot_to_first_inference_ms: float

@@ -232,7 +232,7 @@ def up(
 
 
 def running() -> RunningBoard | None:
-    """Return the board that ``up`` started; None where there is none, or none any more."""
+    """Return the board that ``up`` started; None if there is none, or none any more."""
     folder = _state_folder()
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))

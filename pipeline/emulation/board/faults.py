@@ -50,7 +50,7 @@ class MemorySearch:
     Attributes:
         of: ``"board"``: the board's whole memory, kernel and all; ``"process"``: what the control group of
             the model's process may use (``memory.max``), page cache included.
-        min_mib: the least that was enough; None where the most was not.
+        min_mib: the least that was enough; None if the most was not.
         resolution_mib: how far above the most that was too little it may lie.
         steps: every attempt.
     """
@@ -227,7 +227,7 @@ def _stepped(mib: float, low: int, high: int) -> int:
 
 
 def _problem(run: JobRun) -> str:
-    """Say how a boot failed for want of memory."""
+    """Return how a boot failed for want of memory."""
     known = {
         "out of memory": "killed by the kernel for memory",
         "panicked": "the kernel panicked",

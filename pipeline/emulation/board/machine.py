@@ -100,7 +100,7 @@ class VirtualMachine:
 class JobRun:
     """How a job ended, the console's output, and the files it left by name.
 
-    ``status`` is the exit status of the job's ``start``; None where it did not end.
+    ``status`` is the exit status of the job's ``start``; None if it did not end.
     """
 
     outcome: Outcome

@@ -61,7 +61,7 @@ def find_image() -> BoardImage:
 
 
 def is_board_provisioned() -> bool:
-    """Whether ``find_image`` would find one."""
+    """Return whether ``find_image`` would find one."""
     try:
         find_image()
     except ToolchainError:

@@ -286,7 +286,7 @@ OF_COLOUR = frozenset({"saturate"})
 
 
 def _colour(colour: tuple[float, ...], images: Images) -> NDArray[np.float32]:
-    """The colour for three channels, its mean for any other number."""
+    """Return the colour for three channels, its mean for any other number."""
     if images.shape[3] == 3:
         return np.array(colour, np.float32)
     return np.array([np.mean(colour)], np.float32)

@@ -45,7 +45,7 @@ class Given:
 
 
 def describe(raws: Sequence[NDArray[Any]], preprocessing: Preprocessing) -> tuple[Given, ...]:
-    """Say what each input is, by clean samples (n, ...) of it."""
+    """Return what each input is, by clean samples (n, ...) of it."""
     return tuple(
         _given(raw, indices=transform.indices) for raw, transform in zip(raws, preprocessing, strict=True)
     )
@@ -111,7 +111,7 @@ def corrupt(
 
 
 def suits(name: str, one: Given) -> bool:
-    """Whether a corruption does anything to such an input."""
+    """Return whether a corruption does anything to such an input."""
     if name in images.IMAGES:
         return one.kind == "image" and not (one.channels == 1 and name in images.OF_COLOUR)
     if one.kind == "vector":
@@ -136,7 +136,7 @@ def _given(raw: NDArray[Any], *, indices: bool) -> Given:
 
 
 def _limits(raw: NDArray[Any]) -> tuple[float, float]:
-    """The range that the values seem to have been made for."""
+    """Return the range that the values seem to have been made for."""
     if raw.dtype == np.uint8:
         return 0.0, 255.0
     low, high = float(raw.min()), float(raw.max())
@@ -147,7 +147,7 @@ def _limits(raw: NDArray[Any]) -> tuple[float, float]:
 
 
 def _unsuitable(name: str, given: Sequence[Given], tasks: Sequence[Task]) -> str:
-    """Say why a corruption is left out, or ""."""
+    """Return why a corruption is left out, or ""."""
     if not any(suits(name, one) for one in given):
         kind_is_there = name in images.OF_COLOUR and any(one.kind == "image" for one in given)
         return "images of one channel have no saturation" if kind_is_there else FOREIGN

@@ -94,7 +94,7 @@ def _joined(parts: Iterable[str]) -> str:
 
 
 def _uneven(found: Comparison, worst: Channel) -> str:
-    """Say how to keep a channel that is small beside another one, with which it shares a scale."""
+    """Return how to keep a channel that is small beside another one, with which it shares a scale."""
     widest = max(found.channels, key=lambda channel: channel.spread)
     if widest.spread < UNEVEN_SPREADS * worst.spread:
         return ""
@@ -216,7 +216,7 @@ def _not_found(found: Comparison) -> str:
 
 
 def _is_chance(right: float, count: float, chance: float) -> bool:
-    """Whether so many right ones of ``count`` may be luck; of few, nothing is said."""
+    """Return whether so many right ones of ``count`` may be luck; of few, nothing is said."""
     return count >= MIN_SUPPORT and right <= count * chance + 1.96 * sqrt(count * chance * (1 - chance))
 
 
