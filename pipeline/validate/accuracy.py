@@ -1,7 +1,7 @@
 """Accuracy of the int8 model against its float baseline, on the same samples.
 
-Both models judge every sample, so what counts is where they differ: the pairs carry far more evidence than
-two figures do. Nothing here needs a runtime; what comes in are the outputs of both models.
+Both models run every sample, and the comparison is paired, which is much more precise than comparing two
+scores. No runtime is needed here; the input is the outputs of both models.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 BOOTSTRAP = 2000
 
-# What a comparison has with intervals.
+# The parts of a comparison that have intervals.
 DRAWN = {"estimates", "classes", "class_counts", "channels"}
 
 
 class Evaluator:
-    """Compares two models on samples that come in chunks; of each chunk only what is counted is kept.
+    """Compares two models on samples that come in chunks; keeps only the counts of each chunk.
 
     Args:
-        task: what the output is for.
+        task: task of the output.
         seed: of the bootstrap.
         output: its name; "" if the model has one output.
         from_logits: whether outputs are logits; if None, inferred from the float model's first chunk.
-        bootstrap: how many resamples the intervals are made of.
+        bootstrap: number of resamples for the intervals.
         classes: names of the classes, labels or numbers that the output has.
     """
 
@@ -85,10 +85,10 @@ class Evaluator:
         self._samples += len(baseline)
 
     def finish(self) -> Comparison:
-        """Judge what was counted.
+        """Evaluate all counted chunks.
 
         Raises:
-            InputError: if there was no sample, or none that the task can be judged by.
+            InputError: there are no samples, or none that the task can be evaluated on.
         """
         if not self._kept:
             message = "no samples to compare the models on; give at least one"
@@ -177,7 +177,7 @@ class Evaluator:
 
 @contextmanager
 def _named(output: str) -> Iterator[None]:
-    """Let an error begin with the output's name, where it has one."""
+    """Put the output's name before an error, if it has one."""
     try:
         yield
     except InputError as error:
@@ -186,7 +186,7 @@ def _named(output: str) -> Iterator[None]:
 
 
 def _vectors(values: NDArray[Any]) -> NDArray[Any]:
-    """Return (n, elements) of arrays that are vectors but for dimensions of 1."""
+    """Return vectors with extra dimensions of 1 as (n, elements)."""
     if sum(size > 1 for size in values.shape[1:]) > 1:
         message = f"outputs or labels of {values.shape[1:]} a sample are more than one list; "
         raise InputError(message + 'a class for each position is the task "segmentation"')

@@ -1,7 +1,7 @@
 """Compare a candidate with a reference model, usually the last release: speed, size and accuracy.
 
-Instructions on emulated cores are the figure that a gate can stand on: two runs of the same file agree to far
-less than the growth that matters. Times on the host, with their interval, are shown beside them.
+The gate uses instructions on emulated cores: two runs of the same file differ by much less than a relevant
+growth. Times on the host, with their interval, are reported in addition.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class InstructionChange:
     """Emulated instructions of both models on one device.
 
     Attributes:
-        candidate: of the model under test.
-        reference: of the one that it is compared with, counted in the same worker.
+        candidate: instructions of the model under test.
+        reference: instructions of the reference model, counted in the same worker.
     """
 
     candidate: EmulatedCost

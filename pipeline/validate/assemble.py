@@ -1,4 +1,4 @@
-"""The report: what was measured, in one record."""
+"""Assemble the report from the measurements."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def assemble_report(
     described: dict[str, Any],
     out: Path,
 ) -> Measured:
-    """Write the report of a build, and the golden set with the outputs that devices have to return.
+    """Write the report of a build, and the golden set with the outputs that devices must return.
 
     Args:
         name: the model's file name.
@@ -69,7 +69,7 @@ def make_report(
     against: Source | None,
     **described: Any,
 ) -> Report:
-    """Join what was measured; sections that were not are empty or None.
+    """Join the measurements; sections that were not measured are empty or None.
 
     Args:
         described: what else the report says: target, runtime, classes, layers, ...

@@ -1,4 +1,4 @@
-"""What each operator costs: emulated instructions and host time, each operator run as a model of its own.
+"""Cost of each operator, run as a model of its own: emulated instructions and host time.
 
 LiteRT's Python API has no profiler, so every operator is written to a file of its own and measured like any
 model. What an invocation costs besides its operators is measured as well: two operators in one file cost one
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Cost = NDArray[np.float64]
 
 Figures = tuple[float, ...]
-"""What was counted: instructions, bytes loaded, bytes stored; or microseconds alone."""
+"""Counts: instructions, bytes loaded, bytes stored; or only microseconds."""
 
 INPUTS = 2
 PAIRS = 3
@@ -44,10 +44,10 @@ HOST_RUNS = 50
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorCost:
-    """One operator.
+    """Cost of one operator.
 
     Attributes:
-        layer: the Keras layer that it came from; "" if the file does not tell.
+        layer: its Keras layer; "" if unknown.
         placement: on the host's LiteRT.
         macs: multiply-accumulates of one inference.
         instructions: emulated, by device; a device is missing where the operator cannot run alone there.
@@ -127,7 +127,7 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class PartCosts(Artifact):
-    """What one runtime took for the whole, for each operator (None: it cannot run alone), for the call.
+    """Costs with one runtime: the whole, each operator (None: it cannot run alone), and the call.
 
     Attributes:
         runtime: in words.
@@ -177,7 +177,7 @@ def measure_parts(runtime: Runtime, parts: Parts, *, seed: int = 0) -> PartCosts
     Args:
         runtime: an emulated one counts, any other is timed.
         parts: the files.
-        seed: of the inputs, which are noise.
+        seed: random seed of the inputs, which are noise.
 
     Raises:
         InputError: the runtime refuses the whole model.
@@ -215,7 +215,7 @@ def choose_pairs(
     operators: Sequence[Cost | None],
     placements: Sequence[Placement],
 ) -> list[tuple[int, int]]:
-    """The cheapest pairs of each sort: both operators in the delegate, and at most one of them there."""
+    """Return the cheapest pairs of each kind: both operators delegated, and at most one."""
     measured = [pair for pair in pairs if all(operators[index] is not None for index in pair)]
 
     def elements(pair: tuple[int, int]) -> int:
@@ -232,7 +232,7 @@ def call_cost(
     operators: Sequence[Cost | None],
     placements: Sequence[Placement],
 ) -> tuple[Any, Any]:
-    """What a call costs by itself, and what handing over to the delegate adds; 0 if no pair tells."""
+    """Return the cost of a call, and of handing over to the delegate; 0 if no pair shows it."""
     saved: dict[bool, list[Cost]] = {True: [], False: []}
     for pair, cost in together.items():
         first, second = (operators[index] for index in pair)

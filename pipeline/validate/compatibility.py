@@ -1,4 +1,4 @@
-"""Which releases of each runtime have the operators that a .tflite file asks for.
+"""Find the releases of each runtime that have the operators of a .tflite file.
 
 ``compatibility.toml`` says what each release knows; benchmarks/compatibility.py asked them. The operators
 that a release registers come from one source file whatever the machine, so that what was asked of the wheels
@@ -47,12 +47,12 @@ class OperatorNeed:
 
 @dataclass(frozen=True, kw_only=True)
 class Compatibility:
-    """What the whole file needs.
+    """Requirements of the whole file.
 
     Attributes:
         oldest: package -> the first release that has every operator; "" if none of those asked has.
         asked: package -> its first and last release that were asked.
-        custom: names of operators that no plain runtime has.
+        custom: names of custom operators, which no plain runtime has.
         stated: the file's own ``min_runtime_version``, a TensorFlow release; "" if it gives none.
         notes: what a user should know, one line each.
     """
@@ -66,7 +66,7 @@ class Compatibility:
 
 
 def check_compatibility(flat: TfliteModel) -> Compatibility:
-    """Say for every operator of the file, in all subgraphs, since when each runtime has it."""
+    """Return since which release each runtime has each operator of the file, in all subgraphs."""
     known = runtimes()
     counted: Counter[tuple[str, int, str]] = Counter()
     custom: set[str] = set()
@@ -132,7 +132,7 @@ def split_runtime(text: str) -> tuple[str, str]:
     """Return the package and the release of a setting such as ``"litert 1.0.1"``.
 
     Raises:
-        ConfigError: there is none such.
+        ConfigError: the package or the release is unknown.
     """
     package, _, release = text.partition(" ")
     known = runtimes()
@@ -222,7 +222,7 @@ class Released:
         return self._first(lambda release: dtype in (self._at(of_operator, release) or ()))
 
     def _at(self, since: Mapping[str, Known], release: str) -> Known | None:
-        """What holds at a release: the entry of the last change up to it."""
+        """Return the state at a release: the entry of the last change up to it."""
         found = None
         for each in self.releases[: self.releases.index(release) + 1]:
             found = since.get(each, found)

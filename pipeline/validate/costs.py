@@ -1,10 +1,10 @@
-"""What an inference costs, in four kinds that never mix.
+"""Cost of an inference, in four kinds that must not be mixed.
 
 ========================  ========================================================  ==================
 kind                      what it is                                                unit
 ========================  ========================================================  ==================
 ``host``                  LiteRT on this machine                                    microseconds
-``emulated instructions`` what an emulated core executes; says nothing of time      instructions, bytes
+``emulated instructions`` what an emulated core executes; not a time                instructions, bytes
 ``board``                 virtual time of an emulated machine that counts           virtual microseconds
                           instructions as its clock
 ``device``                real hardware, reached over ssh or adb                    microseconds
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pipeline.runtimes.session import ModelDetails
     from pipeline.validate.model_under_test import Golden, InputSpec
 
-# A cold start is one figure a process: its median wants some.
+# Each process gives one cold start; the median needs several.
 PROCESSES = 5
 
 
@@ -80,7 +80,7 @@ class HostLatency:
 
 @dataclass(frozen=True, kw_only=True)
 class EmulatedCost:
-    """What one warm inference executes on an emulated core, on one thread; not a time.
+    """Instructions of one warm inference on an emulated core, on one thread; not a time.
 
     Attributes:
         device: its name in ``pipeline device list``.

@@ -1,4 +1,4 @@
-"""Where each node of a model runs, weighted by the arithmetic that it does."""
+"""Placement of each node of a model, weighted by its arithmetic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Delegation:
-    """Where one runtime runs each node of the model.
+    """Placement of each node of the model by one runtime.
 
     Attributes:
         runtime: the runtime in words.
@@ -36,7 +36,7 @@ class Delegation:
 
 
 def list_placements(runtime: str, details: ModelDetails, flat: TfliteModel) -> Delegation:
-    """Say of every node where ``runtime`` runs it, and how much of the arithmetic that is."""
+    """Return where ``runtime`` runs each node, and its share of the arithmetic."""
     work: Counter[str] = Counter()
     for node, operator in zip(details.nodes, flat.operators, strict=True):
         work[node.placement] += multiply_accumulates(operator, flat)

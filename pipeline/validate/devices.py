@@ -1,4 +1,4 @@
-"""What the target's devices make of a model: their own bits, and what an inference costs there."""
+"""Run a model on the target's devices: their output bits, and the cost of an inference."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class DeviceRun(GoldenRun):
     Attributes:
         device: its name.
         kind: how the model ran: "emulated" (qemu-user), "native" or "device".
-        package: the runtime that the device carries.
-        costs: of the model first, then of the others that were to be counted; emulated cores only.
+        package: the runtime on the device.
+        costs: first of the model, then of the others to count; emulated cores only.
         latencies: for each thread count; real devices only.
     """
 

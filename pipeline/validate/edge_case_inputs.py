@@ -1,4 +1,4 @@
-"""Inputs that no sample is like: extreme, saturated, constant, alternating, random; not even numbers."""
+"""Edge-case inputs: extreme, saturated, constant, alternating, random, NaN and infinite."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 SAMPLES = 4
 BEYOND = 10
-"""How many times its ordinary range a float input is driven to."""
+"""Factor between the ordinary range of a float input and its edge cases."""
 
 
 def make_edge_cases(ordinary: list[NDArray[Any]], details: ModelDetails) -> dict[str, list[NDArray[Any]]]:

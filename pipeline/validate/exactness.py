@@ -1,4 +1,4 @@
-"""Whether outputs are bit-exact, and how far apart they are where they are not."""
+"""Check whether outputs are bit-exact, and measure their difference."""
 
 from __future__ import annotations
 

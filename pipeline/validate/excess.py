@@ -1,4 +1,4 @@
-"""Whether int8 loses more than float does where the distribution is another one.
+"""Test whether int8 loses more than float under a shifted distribution.
 
 The excess is the difference int8 - float under a shift minus the same difference on clean samples. Where
 both are of the same samples, each sample is its own control: what makes it hard for both models drops out.
@@ -73,17 +73,17 @@ class PrimaryEvaluator(Evaluator):
 
     @property
     def is_logits(self) -> bool | None:
-        """What the outputs were told or found to be."""
+        """Whether the outputs are logits, as declared or detected."""
         return self._from_logits
 
     def set_logits(self, from_logits: bool | None) -> None:
-        """Take over what is known of the outputs: under a shift their range may mislead."""
+        """Copy what is known about the outputs: under a shift their range may be misleading."""
         if from_logits is not None:
             self._from_logits, self._told = from_logits, True
 
     @property
     def kept(self) -> Accumulator:
-        """What was kept of all samples."""
+        """The accumulated counts of all samples."""
         return merge(self._kept)
 
     def primary(self) -> tuple[Estimate, str]:
@@ -164,7 +164,7 @@ def _excess(estimate: Estimate, clean: Estimate, *, paired: bool) -> Estimate:
 
 
 def _standard_error(estimate: Estimate) -> float:
-    """Of the mean influence, with the two half samples that the bootstrap has too."""
+    """Return the standard error of the estimate, with the two half samples of the bootstrap."""
     influence = _influence(estimate)
     squares = float(((influence - influence.mean()) ** 2).sum()) + estimate.reach**2
     return float(np.sqrt(squares)) / len(influence)

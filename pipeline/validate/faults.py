@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 SAME, OTHER = "the same outputs", "other outputs"
 BURST_S = 0.01
 LONG_US = 400_000
-"""Of a run that is long enough for something to be done to it."""
+"""Duration of a run that is long enough to inject a fault."""
 ENDLESS = 10**9
 HEADROOM_BYTES = 1 << 20
 STARVED = 10
@@ -71,7 +71,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Faults(Artifact):
-    """What was done to a model, and what came of it."""
+    """All faults that were injected, and their outcomes."""
 
     found: tuple[Fault, ...]
 
@@ -304,7 +304,7 @@ def _same(hashes: Sequence[str], case: Case) -> tuple[str, bool]:
 
 
 def _entry(environment: str, action: str, attempt: Callable[[], tuple[str, bool]]) -> Fault:
-    """What came of an attempt; an error is an outcome."""
+    """Return the outcome of an attempt; an error is an outcome, too."""
     try:
         outcome, passed = attempt()
     except (InputError, StageError) as error:

@@ -1,4 +1,4 @@
-"""What a runtime of this host makes of a model: its outputs for the golden set and for the test set."""
+"""Run a model on a runtime of this host: outputs for the golden set and the test set."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def _layer(model: TfliteModel, operator: Operator, root: str) -> str:
     if len(parts) > 1 and parts[0] == root:
         parts = parts[1:]
     if len(parts) > 1:
-        parts = parts[:-1]  # what TensorFlow calls the operation
+        parts = parts[:-1]  # TensorFlow's name of the operation
     return "/".join(part.removeprefix("quant_") for part in parts)
 
 

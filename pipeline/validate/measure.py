@@ -74,7 +74,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class ToMeasure:
-    """What to measure, and with what.
+    """Measurements to make, and their inputs.
 
     Attributes:
         model: the .tflite file.
@@ -108,7 +108,7 @@ class ToMeasure:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
-    """What was measured; None or empty if it was not.
+    """Results of all measurements; None or empty if not measured.
 
     Attributes:
         golden: on the host's LiteRT.
@@ -197,7 +197,7 @@ class _Measuring:
         return (self.of.model, *filter(None, [self.of.baseline]))
 
     def inferences(self) -> Jobs:
-        """What the models give on every runtime that the plan needs; the other measurements start from it."""
+        """Return the jobs that run the models on each runtime; other measurements use their outputs."""
         of, plan = self.of, set(self.of.plan)
         jobs: Jobs = {}
         if "devices" in plan:
@@ -285,7 +285,7 @@ class _Measuring:
         return jobs
 
     def _differing(self, inferred: Found) -> Jobs:
-        """Of runtimes that are not bit-exact: where that begins, and the accuracy on such a device."""
+        """Return the jobs for runtimes that are not bit-exact: the first divergence, and the accuracy."""
         host, jobs, of_baseline = inferred["golden", ""], Jobs(), inferred.get(("baseline", ""))
         runs = {runtime: inferred.get(("devices", _name(runtime))) for runtime in self._on_devices}
         for runtime, run in runs.items():
@@ -310,7 +310,7 @@ class _Measuring:
         return tuple(runtime for runtime in found if runtime != host_runtime("litert"))
 
     def _step_on(self, runtime: Runtime) -> Callable[..., Any]:
-        """What runs a step on a runtime: real devices change, so nothing that they did is reused."""
+        """Return the function that runs a step on a runtime; results of real devices are not cached."""
         return self._without_store if runtime in self.of.real else self.run.step
 
     def _without_store(self, stage: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What is measured: a verified .tflite file, and the inputs that every runtime answers."""
+"""The model under test: a verified .tflite file and the inputs for every runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model does on the emulated board, and whether its answers there are the host's."""
+"""Measure a model on the emulated board, and compare its outputs with the host's."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class BoardResult:
 
 @dataclass(frozen=True, kw_only=True)
 class OnBoard(Artifact):
-    """What the emulated board did with a model."""
+    """Results of a model on the emulated board."""
 
     found: BoardResult
 

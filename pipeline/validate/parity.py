@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pipeline.validate.inference import GoldenRun
 
 MAX_BYTES = 1 << 26
-"""Of all tensors of all samples, for each runtime; of a large model fewer samples are compared."""
+"""Maximum bytes of all tensors of all samples per runtime; large models use fewer samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ class Parity:
 
     @property
     def words(self) -> str:
-        """What was found, in one line."""
+        """The finding in one line."""
         pair = f"{self.other} against {self.reference}"
         if self.problem:
             return f"{pair}: {self.problem}"
@@ -123,7 +123,7 @@ class Parity:
 
 @dataclass(frozen=True, kw_only=True)
 class Divergence(Artifact):
-    """Where a runtime's bits begin to differ from the host's."""
+    """First operator whose bits differ from the host's on a runtime."""
 
     found: Parity
 
@@ -206,7 +206,7 @@ def _origins(
         for index in operator.inputs:
             tainted |= unequal.get(index, np.False_)
         for index in operator.outputs:
-            # What cannot be read counts as what it was made of.
+            # A tensor that cannot be read is represented by its sources.
             unequal[index] = _differs(ours[index], theirs[index]) if index in ours else tainted
         by_itself = [index for index in operator.outputs if (unequal[index] & ~tainted).any()]
         if by_itself:

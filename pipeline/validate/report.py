@@ -1,4 +1,4 @@
-"""What validation found: one record, of which report.json, the text and the gates are views."""
+"""The report of a validation: report.json, the text and the gates are views of it."""
 
 from __future__ import annotations
 

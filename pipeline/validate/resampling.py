@@ -30,7 +30,7 @@ WEIGHTS_AT_A_TIME = 1_000_000
 
 
 def with_intervals(estimates: Sequence[Estimate], *, seed: int, bootstrap: int) -> tuple[Metric, ...]:
-    """Give every figure the paired 95 % interval of its difference.
+    """Return the estimates as metrics with the paired 95 % intervals of their differences.
 
     Args:
         estimates: of the same samples in the same order.
@@ -63,7 +63,7 @@ def with_intervals(estimates: Sequence[Estimate], *, seed: int, bootstrap: int) 
 
 
 def f1_changes(counts: NDArray[np.int64], samples: int, *, seed: int, bootstrap: int) -> tuple[Metric, ...]:
-    """Give every class the paired difference of its F1 in points with its 95 % interval.
+    """Return the paired difference of each class's F1 in points, with its 95 % interval.
 
     What a class's F1 of both models depends on is how often a sample is of the class, is said to be by the
     float model, and by the int8 model. Drawing pairs is drawing these counts. Half a sample lost and half a
@@ -109,7 +109,7 @@ def _f1(counts: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def shown(metrics: Sequence[Metric], count: int | None = None) -> tuple[bool, ...]:
-    """Say of which metrics a difference is shown, for all together (normal p of the interval, Holm).
+    """Return which metrics differ significantly (normal p from the interval, Holm).
 
     Args:
         metrics: with intervals.
@@ -127,7 +127,7 @@ def shown(metrics: Sequence[Metric], count: int | None = None) -> tuple[bool, ..
 
 
 def holm(p: Sequence[float], level: float = 1 - CONFIDENCE) -> tuple[bool, ...]:
-    """Say which of several hypotheses are refuted, at ``level`` for all of them together (Holm 1979)."""
+    """Return which hypotheses are rejected at a family-wise ``level`` (Holm 1979)."""
     refuted = [False] * len(p)
     for place, index in enumerate(np.argsort(p, kind="stable")):
         if p[index] > level / (len(p) - place):

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Outputs = Sequence[NDArray[Any]]
     Answer = Callable[[Sequence[NDArray[Any]]], tuple[Outputs, Outputs]]
-    """From the models' inputs (n, ...) to the real outputs (n, ...) of the float and of the int8 model."""
+    """Maps model inputs (n, ...) to the real outputs (n, ...) of the float and the int8 model."""
 
     Step = tuple[str, int]
     """A corruption and its severity; "" is the clean samples."""
@@ -47,7 +47,7 @@ CLEAN = ("", 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Shifts(Artifact):
-    """What int8 loses beyond float under every shift."""
+    """Measure the excess degradation of int8 under every shift."""
 
     found: ShiftReport
 
@@ -211,7 +211,7 @@ def _add(
     inputs: list[NDArray[Any]],
     logits_from: EvaluationState | None,
 ) -> None:
-    """Let both models answer a chunk and count it; ``logits_from`` knows which outputs are logits."""
+    """Run both models on a chunk and count it; ``logits_from`` says which outputs are logits."""
     if state.problem:
         return
     for index, evaluator in enumerate(state.evaluators):

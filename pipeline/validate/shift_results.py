@@ -1,4 +1,4 @@
-"""What the shift suite finds: verdicts on every corruption, class prior and set of the user's own data."""
+"""Results of the shift suite: a verdict for every corruption, class prior and user data set."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class ShiftReport:
     left_out: tuple[str, ...] = ()
 
     def with_verdicts(self, margin: float) -> ShiftReport:
-        """Give every shift its verdict.
+        """Return the report with the verdict of every shift.
 
         Args:
             margin: points that int8 may lose more before it counts.
@@ -143,7 +143,7 @@ class EvaluationState:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was judged.
+    """The judged results.
 
     Attributes:
         clean: the samples that were corrupted, before that.
@@ -294,7 +294,7 @@ class _Output:
 
 
 def _corrected(shift: ShiftResult, tests: int) -> ShiftResult:
-    """Give a shift its interval, corrected for the number of shifts."""
+    """Return a shift with its interval, corrected for the number of shifts."""
     if shift.pooled is None:
         return shift
     low, high = shift.pooled.corrected(tests)

@@ -1,4 +1,4 @@
-"""Does a model keep its answers, its speed and its memory: over a long run, side by side, after faults?
+"""Check that outputs, speed and memory stay constant: in a long run, concurrently, after faults.
 
 Speed is processor time, which other processes take nothing of, set against fresh interpreters. Between two
 blocks of inferences the model is loaded again in two other processes: what slows all of them is the

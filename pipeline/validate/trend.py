@@ -1,4 +1,4 @@
-"""Does something grow in the course of a long run? A slope with its 95 % interval.
+"""Estimate growth over a long run: a slope with its 95 % interval.
 
 On a shared machine single values jump by factors and neighbours resemble each other, so least squares and
 its interval are wrong twice. The slope is the median of all pairs' slopes (Theil 1950, Sen 1968), which a

@@ -1,4 +1,4 @@
-"""What several image corruptions are made of: filters, resampling and random textures of whole batches."""
+"""Building blocks of image corruptions: filters, resampling and random textures of whole batches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def convolved(images: Images, kernels: NDArray[np.float32]) -> Images:
 def line_kernels(angles: NDArray[np.float64], length: float, sigma: float) -> NDArray[np.float32]:
     """Return (n, side, side) kernels of a movement by ``length`` pixels that fades with ``sigma``.
 
-    The movement begins at the pixel itself and goes one way, as ImageMagick's motion blur does.
+    The movement starts at the pixel and goes in one direction, as in ImageMagick's motion blur.
     """
     reach = int(np.ceil(length)) + 1
     steps = np.linspace(0, length, 4 * reach)
@@ -66,7 +66,7 @@ def zoomed(images: Images, factor: float) -> Images:
 
 
 def gathered(images: Images, y: NDArray[np.float32], x: NDArray[np.float32]) -> Images:
-    """Take each pixel from the place (y, x), both (n, height, width), linearly; mirrored at the edges."""
+    """Resample at (y, x), both (n, height, width), with linear interpolation; mirrored at the edges."""
     height, width = images.shape[1:3]
     y, x = _mirrored(y, height), _mirrored(x, width)
     top, left = y.astype(np.int32), x.astype(np.int32)
@@ -80,7 +80,7 @@ def gathered(images: Images, y: NDArray[np.float32], x: NDArray[np.float32]) -> 
 
 
 def moved(images: Images, dy: NDArray[np.int32], dx: NDArray[np.int32]) -> Images:
-    """Take each pixel from so many rows and columns away, both (n, height, width); the edges go on."""
+    """Displace each pixel by rows and columns, both (n, height, width); the edges are replicated."""
     count, height, width = images.shape[:3]
     rows = np.clip(np.arange(height, dtype=np.int32)[:, None] + dy, 0, height - 1)
     columns = np.clip(np.arange(width, dtype=np.int32) + dx, 0, width - 1)
@@ -126,7 +126,7 @@ def _filtered(noise: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArr
 
 
 def _mirrored(places: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Reflect places beyond the edges back inside."""
+    """Reflect coordinates beyond the edges back inside."""
     if size == 1:
         return np.zeros_like(places)
     period = 2 * (size - 1)

@@ -35,7 +35,7 @@ FROST_COLOUR = (0.75, 0.85, 0.95)
 WATER_COLOUR = (175 / 255, 238 / 255, 238 / 255)
 MUD_COLOUR = (63 / 255, 42 / 255, 20 / 255)
 MIN_SIDE = 4
-"""Smaller images have no neighbourhood to blur."""
+"""Smaller images cannot be blurred."""
 
 
 def corrupt_images(
@@ -45,19 +45,19 @@ def corrupt_images(
 
     Args:
         images: (n, height, width, channels) of any dtype.
-        name: of ``IMAGES``.
+        name: a key of ``IMAGES``.
         severity: 1 to 5.
         limits: the values of black and white.
-        rng: of what is random; the same for every severity, so that only the strength differs.
+        rng: random generator; the same for every severity, so that only the strength differs.
 
     Returns:
-        As many images of the same shape and dtype, within ``limits``.
+        Images of the same shape and dtype, within ``limits``.
     """
     low, high = limits
     side = min(images.shape[1:3])
     large = side >= LARGE
     levels = (LARGE_IMAGES if large else SMALL_IMAGES)[name]
-    # Below one pixel a filter would do nothing.
+    # A filter below one pixel has no effect.
     lengths = side / SIDE_OF_LARGE if large else max(side / SIDE_OF_SMALL, 1)
     unit = ((images.astype(np.float32) - low) / (high - low)).astype(np.float32)
     found = np.clip(IMAGES[name](unit, levels[severity - 1], lengths, rng), 0, 1) * (high - low) + low
@@ -102,7 +102,7 @@ def gaussian_blur(
 
 
 def glass_blur(images: Images, level: tuple[float, ...], lengths: float, rng: np.random.Generator) -> Images:
-    """Take pixels from places nearby, between two Gaussian filters."""
+    """Take each pixel from a random place nearby, between two Gaussian filters."""
     sigma, most, times = level[0] * lengths, max(level[1] * lengths, 1), int(level[2])
     found = filters.blurred(images, sigma)
     for _ in range(times):
@@ -114,7 +114,7 @@ def glass_blur(images: Images, level: tuple[float, ...], lengths: float, rng: np
 def defocus_blur(
     images: Images, level: tuple[float, ...], lengths: float, rng: np.random.Generator
 ) -> Images:
-    """Spread each point over a disk, as a lens does that is out of focus."""
+    """Spread each point over a disk, like a lens that is out of focus."""
     from scipy.ndimage import gaussian_filter
 
     radius = level[0] * lengths
@@ -132,14 +132,14 @@ def motion_blur(images: Images, level: tuple[float, ...], lengths: float, rng: n
 
 
 def zoom_blur(images: Images, level: tuple[float, ...], lengths: float, rng: np.random.Generator) -> Images:
-    """Average over magnifications, as while a lens zooms."""
+    """Average over magnifications, like a zooming lens."""
     factors = 1 + np.arange(0, level[0] - 1e-9, level[1])
     total = images + sum(filters.zoomed(images, float(factor)) for factor in factors)
     return np.asarray(total / (len(factors) + 1), np.float32)
 
 
 def snow(images: Images, level: tuple[float, ...], lengths: float, rng: np.random.Generator) -> Images:
-    """Let flakes fall over a whitened image."""
+    """Add falling snowflakes to a whitened image."""
     mean, spread, zoom, threshold, length, sigma, kept = level
     flakes = rng.standard_normal((*images.shape[:3], 1), np.float32) * np.float32(spread) + np.float32(mean)
     flakes = filters.zoomed(flakes, zoom)
@@ -195,7 +195,7 @@ def contrast(images: Images, level: tuple[float, ...], lengths: float, rng: np.r
 
 
 def saturate(images: Images, level: tuple[float, ...], lengths: float, rng: np.random.Generator) -> Images:
-    """Scale the saturation of HSV; what is grey stays grey."""
+    """Scale the saturation of HSV; grey stays grey."""
     value = images.max(axis=3, keepdims=True)
     saturation = 1 - images.min(axis=3, keepdims=True) / np.maximum(value, 1e-6)
     target = np.clip(saturation * level[0] + level[1], 0, 1)
@@ -246,7 +246,7 @@ def pixelate(images: Images, level: tuple[float, ...], lengths: float, rng: np.r
 def jpeg_compression(
     images: Images, level: tuple[float, ...], lengths: float, rng: np.random.Generator
 ) -> Images:
-    """Encode and decode: three channels as colour, any other number as so many grey images."""
+    """Encode and decode as JPEG: three channels as colour, any other number as grey images."""
     pixels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
     if images.shape[3] == 3:
         decoded = [_through_jpeg(image, int(level[0])) for image in pixels]
@@ -280,9 +280,9 @@ IMAGES: dict[str, Corruption] = {
     "saturate": saturate,
 }
 MOVING = frozenset({"glass_blur", "motion_blur", "zoom_blur", "elastic_transform"})
-"""Corruptions after which things are no longer where the targets say."""
+"""Corruptions that move objects away from the positions in the targets."""
 OF_COLOUR = frozenset({"saturate"})
-"""Corruptions that do nothing to a single channel."""
+"""Corruptions without effect on a single channel."""
 
 
 def _colour(colour: tuple[float, ...], images: Images) -> NDArray[np.float32]:

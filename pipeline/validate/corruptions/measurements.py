@@ -1,4 +1,4 @@
-"""What happens to sensors' readings, in series (n, steps, features) and vectors (n, features).
+"""Corruptions of sensor readings: series (n, steps, features) and vectors (n, features).
 
 Strengths are shares of each feature's standard deviation over the clean samples, so that one scale fits a
 temperature and an acceleration. A feature that is constant there stays as it is, except under dropout.
@@ -30,7 +30,7 @@ class FeatureStats:
 
     @classmethod
     def of(cls, readings: NDArray[Any]) -> FeatureStats:
-        """Of readings (n, [steps,] features)."""
+        """Compute the statistics of readings (n, [steps,] features)."""
         flat = readings.reshape(-1, readings.shape[-1]).astype(np.float64)
         return cls(flat.mean(axis=0), flat.std(axis=0))
 
@@ -42,13 +42,13 @@ def corrupt_readings(
 
     Args:
         readings: (n, steps, features) or (n, features) of any dtype; integers are rounded and stay in range.
-        name: of ``MEASUREMENTS``.
+        name: a key of ``MEASUREMENTS``.
         severity: 1 to 5.
         stats: of the clean samples.
-        rng: of what is random; the same for every severity, so that only the strength differs.
+        rng: random generator; the same for every severity, so that only the strength differs.
 
     Returns:
-        As many readings of the same shape and dtype.
+        Readings of the same shape and dtype.
     """
     strength = SEVERITIES[name][severity - 1]
     found = MEASUREMENTS[name](readings.astype(np.float64), strength, stats, rng)
@@ -64,7 +64,7 @@ def noise(readings: Readings, strength: float, stats: FeatureStats, rng: np.rand
 
 
 def gain(readings: Readings, strength: float, stats: FeatureStats, rng: np.random.Generator) -> Readings:
-    """Swing more or less about the mean, each sample's feature one way."""
+    """Scale each sample's feature about its mean, up or down."""
     return stats.mean + (readings - stats.mean) * (1 + strength * _signs(readings, rng))
 
 
@@ -74,7 +74,7 @@ def offset(readings: Readings, strength: float, stats: FeatureStats, rng: np.ran
 
 
 def drift(readings: Readings, strength: float, stats: FeatureStats, rng: np.random.Generator) -> Readings:
-    """Add what grows from nothing to its full size over the steps."""
+    """Add a drift that grows from zero to its full size over the steps."""
     ramp = np.linspace(0, 1, readings.shape[1])[:, None]
     return readings + strength * stats.deviation * _signs(readings, rng) * ramp
 
@@ -112,7 +112,7 @@ MEASUREMENTS: dict[str, Callable[[Readings, float, FeatureStats, np.random.Gener
 }
 OF_SERIES = frozenset({"drift", "time_shift"})
 MOVING = frozenset({"time_shift"})
-"""After these, things are no longer where targets of each step say."""
+"""Corruptions that shift the steps away from the targets of each step."""
 
 
 def _signs(readings: Readings, rng: np.random.Generator) -> NDArray[np.float64]:

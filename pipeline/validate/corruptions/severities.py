@@ -1,4 +1,4 @@
-"""How strong each corruption is, at severities 1 to 5.
+"""Strength of each corruption at severities 1 to 5.
 
 Images have the constants of Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations" (2019): those of CIFAR-10-C where the shorter side is below ``LARGE`` pixels,
@@ -92,7 +92,7 @@ LARGE_IMAGES: dict[str, Levels] = {
     "jpeg_compression": ((25,), (18,), (15,), (10,), (7,)),
 }
 
-# Of series and vectors: shares of each feature's standard deviation over the clean samples, or of its length.
+# Series and vectors: shares of each feature's standard deviation over the clean samples, or of the length.
 MEASUREMENTS: dict[str, tuple[float, ...]] = {
     "noise": (0.1, 0.2, 0.3, 0.5, 0.8),
     "gain": (0.05, 0.1, 0.2, 0.3, 0.5),

@@ -1,4 +1,4 @@
-"""Which corruptions suit a model's inputs, and how they are done to all of its inputs at once."""
+"""Choose the corruptions for a model's inputs, and apply them to all inputs at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MIN_PLANE = 16
 
 @dataclass(frozen=True)
 class Given:
-    """One of the model's inputs as the source has it.
+    """Kind of one of the model's inputs in the data.
 
     Attributes:
         channels: of an image.
@@ -45,7 +45,7 @@ class Given:
 
 
 def describe(raws: Sequence[NDArray[Any]], preprocessing: Preprocessing) -> tuple[Given, ...]:
-    """Return what each input is, by clean samples (n, ...) of it."""
+    """Return the kind of each input, found from clean samples (n, ...)."""
     return tuple(
         _given(raw, indices=transform.indices) for raw, transform in zip(raws, preprocessing, strict=True)
     )
@@ -57,15 +57,15 @@ def choose(
     """Choose the corruptions that suit the inputs and the targets.
 
     Args:
-        given: of all inputs.
-        tasks: of all outputs.
-        names: those that are asked for; empty for all.
+        given: kind of each input.
+        tasks: task of each output.
+        names: requested corruptions; empty for all.
 
     Returns:
-        Names, and of those that are left out a line each that says why.
+        Names, and one line for each omitted corruption that says why.
 
     Raises:
-        ConfigError: a name is not known.
+        ConfigError: a name is unknown.
     """
     for name in names:
         if name not in NAMES:
@@ -87,12 +87,12 @@ def choose(
 def corrupt(
     raws: Sequence[NDArray[Any]], given: Sequence[Given], name: str, severity: int, seed: Sequence[int]
 ) -> list[NDArray[Any]]:
-    """Corrupt every input that the corruption suits; the others are handed on as they are.
+    """Corrupt each input that the corruption applies to; leave the others unchanged.
 
     Args:
         raws: for each input (n, ...) as the source has it.
-        given: what each is.
-        name: of the corruption.
+        given: kind of each input.
+        name: name of the corruption.
         severity: 1 to 5.
         seed: integers; the same ones, name and samples give the same bits.
     """
@@ -147,7 +147,7 @@ def _limits(raw: NDArray[Any]) -> tuple[float, float]:
 
 
 def _unsuitable(name: str, given: Sequence[Given], tasks: Sequence[Task]) -> str:
-    """Return why a corruption is left out, or ""."""
+    """Return why a corruption is omitted, or ""."""
     if not any(suits(name, one) for one in given):
         kind_is_there = name in images.OF_COLOUR and any(one.kind == "image" for one in given)
         return "images of one channel have no saturation" if kind_is_there else FOREIGN

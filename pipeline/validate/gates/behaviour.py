@@ -104,7 +104,7 @@ def faults(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
 
 
 def board(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
-    """On the emulated board: the host's bits, constant outputs, faults that end well, and enough memory."""
+    """Judge the emulated board: bit-exact and constant outputs, faults handled, enough memory."""
     found = report.board
     if found is None:
         return ()

@@ -80,7 +80,7 @@ def regression(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
 
 
 def _timed(latency: LatencyComparison) -> Outcome:
-    """What a wall clock can say: it warns, and fails nothing, whatever ``inconclusive`` is set to."""
+    """Judge wall-clock times: only warn, whatever ``inconclusive`` is set to."""
     if latency.verdict == "inconclusive":
         return "inconclusive"
     return "warning" if latency.verdict == "slower" else "passed"

@@ -89,7 +89,7 @@ def _by_channel(found: Comparison, allowed: GatesConfig, *subject: str) -> Verdi
 
 
 def _joined(parts: Iterable[str]) -> str:
-    """What is judged, e.g. "AUC, output kind, rpi4", of the parts that are needed."""
+    """Return the name of what is judged, e.g. "AUC, output kind, rpi4"."""
     return ", ".join(filter(None, parts))
 
 
