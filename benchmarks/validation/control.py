@@ -24,7 +24,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.runtimes.session import Session
 from pipeline.validate import latency
 from pipeline.validate.model_under_test import Golden, ModelUnderTest
 
@@ -67,13 +66,13 @@ def main() -> None:
 
 def one_run(options: argparse.Namespace, seed: int) -> str:
     """Compare the model with itself as a validation would, and return the verdict."""
-    began, under_test, runtime = time.monotonic(), ModelUnderTest.open(options.file), host_runtime("litert")
-    golden, kept = Golden(None, 64, seed), []
+    began, kept = time.monotonic(), []
+    files = dict.fromkeys(("baseline", "quantized"), ModelUnderTest.open(options.file))
+    golden = Golden(None, 64, seed)
+    timed = latency.time_fresh(host_runtime("litert"), files, golden, inferences=options.inferences)
 
     def measure(which: str) -> tuple[float, ...]:
-        with Session(runtime, under_test.path) as session:
-            inputs = golden.inputs(session.describe())
-            taken = session.time(inputs, runs=options.inferences).latencies_us
+        taken = timed(which)
         kept.append(float(np.median(taken)))
         return taken
 
