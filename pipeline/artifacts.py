@@ -1,4 +1,4 @@
-"""What stages hand to each other: frozen records beside the files they describe."""
+"""Artifacts that stages exchange: frozen records, stored next to the files they describe."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ Preprocessing = tuple[Transform, ...]
 
 
 def described(inputs: tuple[Port, ...], preprocessing: Preprocessing) -> str:
-    """Say for people how raw samples become the inputs; of several each by its name."""
+    """Describe the preprocessing of the inputs; with several, each by its name."""
     if len(inputs) == 1:
         return str(preprocessing[0])
     return "; ".join(f"{port.name}: {how}" for port, how in zip(inputs, preprocessing, strict=True))
@@ -273,7 +273,7 @@ class Baseline(Artifact):
 
 @dataclass(frozen=True, kw_only=True)
 class FloatCheck(Artifact):
-    """That the float model is better than the best constant answer, or that the user goes on all the same."""
+    """Result of the float check: better than the best constant answer, or accepted by the user."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,7 +337,7 @@ class QuantizedModel(Artifact):
 
     @property
     def after_training(self) -> str:
-        """Say where it was quantized after training, and why; else nothing."""
+        """Return which layers were quantized after training, and why; "" if none."""
         if not self.untrained:
             return ""
         return (
@@ -357,7 +357,7 @@ class QuantizedModel(Artifact):
 
 @dataclass(frozen=True, kw_only=True)
 class Measured(Artifact):
-    """What validation measured, not yet judged; golden inputs and outputs lie beside it."""
+    """Measurements of a validation, before the gates; golden inputs and outputs are stored next to it."""
 
     model_sha256: str
     inputs: int

@@ -1,4 +1,4 @@
-"""What an inference of a .tflite file costs, by the measurements of builds and validations."""
+"""Measure the cost of an inference of a .tflite file, with the same steps as builds and validations."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ INPUTS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What was measured.
+    """The measurements.
 
     Attributes:
         sha256: of the file.

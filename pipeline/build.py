@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the user gives a build, by content; reading it first reports a wrong path before any work.
+    """The user's files for a build, by content; reading them first reports wrong paths before any work.
 
     Attributes:
         name: of the release, ``NAME-VERSION-TARGET``.
@@ -127,7 +127,7 @@ def build(
     key: Path | str | None = None,
     password: str | None = None,
 ) -> Built:
-    """Take a trained Keras model to a validated release for ``target``.
+    """Build a validated release for ``target`` from a trained Keras model.
 
     Args:
         key: signs the release, a path or PEM text; None leaves it unsigned.
@@ -179,7 +179,7 @@ def compile_model(inputs: Inputs, config: BuildConfig, run: Run) -> Compiled:
 
 
 def compress_model(teacher: KerasModel, data: Dataset, config: BuildConfig, run: Run) -> KerasModel:
-    """Take the compression steps in their order, then the training of the quantization method, if it has one.
+    """Run the compression steps in order, then the training of the quantization method, if any.
 
     Every step learns from the same teacher.
 
@@ -240,7 +240,7 @@ def measure_model(
 
 
 def _described(target: Target, compiled: Compiled) -> dict[str, Any]:
-    """What the report says besides what was measured."""
+    """Return the parts of the report that are not measurements."""
     data, prepared, quantized = compiled.data, compiled.prepared, compiled.quantized
     return {
         "target": target.name,

@@ -45,7 +45,7 @@ OLD_GATES: dict[str, GateName] = {
 
 
 class ProjectConfig(Section):
-    """What the release is called: ``NAME-VERSION-TARGET``."""
+    """Name of the release: ``NAME-VERSION-TARGET``."""
 
     name: SafeName = "model"
     version: SafeName = "0.1.0"
@@ -81,12 +81,12 @@ class DataConfig(Section):
 
     Attributes:
         source: a file, a folder or ``module:function``; see docs/reference/data.md.
-        task: what each output of the model is for; empty infers it from the model and the targets.
+        task: task of each output of the model; empty infers it from the model and the targets.
         labels: the classes' names; empty takes them from the data.
         target, columns: columns of a table that hold the targets, and the inputs in order; empty infers them.
         decimal, missing: the decimal mark of a table (empty infers it), and further marks of missing values.
         features: of a TFRecord, by name.
-        interpolation: of images that are scaled to the model's input.
+        interpolation: filter for scaling images to the model's input.
         group: a column, an array, or a pattern of paths; equal ones stay on one side of the split.
         split: at random, or the last samples for the test.
         max_samples, timeout_s: bounds of what a function returns, and of the seconds that it may take.
@@ -194,7 +194,7 @@ class CalibrationConfig(Section):
 
 
 class ShiftConfig(Section):
-    """Distributions other than the test set's: does int8 lose more there than float does?
+    """Shifted distributions, under which int8 may lose more than float.
 
     Attributes:
         samples: how many test samples every shift is applied to; 0 leaves the suite out.
@@ -210,7 +210,7 @@ class ShiftConfig(Section):
 
 
 class StabilityConfig(Section):
-    """A long run in one process, and what is done to the model around it.
+    """A long run in one process, and fault injection around it.
 
     Attributes:
         inferences: of each soak, at least.
@@ -226,7 +226,7 @@ class StabilityConfig(Section):
 
 
 class BoardConfig(Section):
-    """What is done on the emulated board: a whole machine with its own kernel, memory and boot.
+    """Measurements on the emulated board: a whole machine with its own kernel, memory and boot.
 
     Attributes:
         core: the device of ``pipeline device list`` whose core the board has.
@@ -249,7 +249,7 @@ class BoardConfig(Section):
 
 
 class ValidateConfig(Section):
-    """What is measured on the runtimes.
+    """Measurements on the runtimes.
 
     ``device_samples`` are evaluated on an emulated device whose output bits are not the host's.
     ``operators`` breaks instructions and time down by operator.
@@ -269,7 +269,7 @@ class ValidateConfig(Section):
 
 
 class GatesConfig(Section):
-    """What a release is allowed; every gate prints what it got and what it allows.
+    """Limits of a release; every gate prints its measurement and its limit.
 
     Attributes:
         enabled: the gates that judge the report, in this order.
@@ -323,7 +323,7 @@ class GatesConfig(Section):
 
 
 class ReleaseConfig(Section):
-    """What a release says of itself, and who may install it until when.
+    """Metadata of a release, and until when and by whom it may be installed.
 
     Attributes:
         counter: rises with every release, so that a device can refuse an older one; None makes it of the

@@ -1,4 +1,4 @@
-"""What a stage's result depends on besides its inputs: source code, packages and the machine.
+"""Dependencies of a stage's result besides its inputs: source code, packages and the machine.
 
 Found without importing anything: from the syntax trees of the project's modules, and from the metadata of the
 installed packages (docs/adr/0029-a-key-that-covers-the-code.md).
@@ -37,7 +37,7 @@ _PARSING = threading.Lock()
 _NAME = re.compile(r"[\w./-]{3,100}", re.ASCII)
 
 FORMAT = 1
-"""Of the cache's file."""
+"""Format version of the cache file."""
 PARSE_TRIES = 5
 
 Stamp = list[int]
@@ -46,7 +46,7 @@ Stamp = list[int]
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What one stage depends on.
+    """Dependencies of one stage.
 
     Attributes:
         sources: SHA-256 of each source file, by its path below the project's folder.
@@ -177,7 +177,7 @@ class Dependencies:
 
     @cached_property
     def _installed(self) -> dict[str, dict[str, str]]:
-        """What an import name reaches, kept for as long as the same distributions are installed."""
+        """Return the distributions behind an import name, cached while the same ones are installed."""
         listing = sorted(
             name
             for folder in dict.fromkeys(sys.path)

@@ -21,7 +21,7 @@ Outcome = Literal["released", "failed", "error", "interrupted"]
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What happened; ``kind`` is its name in ``events.jsonl``."""
+    """Base of all events; ``kind`` is its name in ``events.jsonl``."""
 
     kind: ClassVar[str]
 

@@ -1,4 +1,4 @@
-"""What is done to each layer of a model, from loading to the file."""
+"""Record what is done to each layer of a model, from loading to the .tflite file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Quantization = Literal["quantization-aware", "post-training", "float"]
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRecord:
-    """What was done to one layer, and what later steps must preserve.
+    """Changes to one layer, and what later steps must preserve.
 
     Attributes:
         kind: the layer's class.

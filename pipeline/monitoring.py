@@ -54,7 +54,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Monitored:
-    """What was found over all devices.
+    """Result over all devices.
 
     Attributes:
         period: that is judged, in words.
@@ -77,7 +77,7 @@ class Monitored:
 
     @property
     def drifted(self) -> tuple[str, ...]:
-        """What drifted: of all together, or else of single devices; empty if nothing did."""
+        """Drifted items: over all devices, else of single ones; empty if nothing drifted."""
         if self.drift.verdict == "drifted":
             return _drifted(self.drift)
         return tuple(
@@ -87,7 +87,7 @@ class Monitored:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-like values."""
+        """Return the result as JSON-like values."""
         items = [asdict(item) | {"verdict": item.verdict} for item in self.drift.items]
         return {
             "release": self.name,
@@ -122,7 +122,7 @@ def _drifted(drift: Drift) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Counted:
-    """What a source counted of this release: in all, and on single days by their date."""
+    """Counts of this release from one source: in total, and per day by date."""
 
     address: str
     total: Statistics
@@ -131,7 +131,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class Period:
-    """What of everything counted is judged.
+    """The part of the counts that is evaluated.
 
     Attributes:
         title: in words.
@@ -218,7 +218,7 @@ def _is_enough(baseline: Statistics, seen: Statistics, share: float) -> bool:
 
 
 def _after(start: Path, counted: Sequence[Counted]) -> Period:
-    """What each source counted after the file, in which it has the same address or is the only one."""
+    """Return the counts of each source after those in the file, matched by address or as the only one."""
     raw = _bytes(start)
     alone = read_statistics(raw, str(start))
     earlier = read_devices(raw, str(start)) or ({counted[0].address: alone} if len(counted) == 1 else {})
@@ -314,7 +314,7 @@ def _baseline(folder: Path, manifest: Manifest) -> Statistics:
 def _ask(
     source: str, *, manifest: Manifest, digest: str, baseline: Statistics, root: str | None
 ) -> Counted | str:
-    """What one source counted, or why it is left out."""
+    """Return the counts of one source, or why it is omitted."""
     daily: list[Statistics] = []
     if not is_device(source):
         found = [_read(Path(source))]

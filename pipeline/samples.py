@@ -73,7 +73,7 @@ class Samples:
         return _read(self.inputs[index], self.rows)
 
     def model_inputs(self) -> list[NDArray[Any]]:
-        """What the model takes, for each input (n, ...): float32, or integers where they are indices."""
+        """Return the model's inputs, (n, ...) each: float32, or integers for indices."""
         return [transform.apply(self.raw(index)) for index, transform in enumerate(self.preprocessing)]
 
     def target(self, index: int) -> NDArray[Any] | None:

@@ -66,7 +66,7 @@ class Scratch:
 
 @contextmanager
 def scratch(purpose: str) -> Iterator[Path]:
-    """Give the path of a ``Scratch`` for the length of the block; errors likewise."""
+    """Yield the path of a ``Scratch`` for the duration of the block; errors likewise."""
     made = Scratch(purpose)
     try:
         yield made.path
@@ -86,7 +86,7 @@ def empty(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, *, wait: bool = True) -> Iterator[int]:
-    """Hold a folder's lock, which the kernel drops when its holder dies; gives its file descriptor.
+    """Hold a folder's lock, which the kernel releases when the holder dies; yields its file descriptor.
 
     Raises:
         OSError: another process holds it and ``wait`` is false, or it cannot be opened.

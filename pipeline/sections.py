@@ -1,4 +1,4 @@
-"""What every section of ``pipeline.toml`` has in common."""
+"""Common base of the sections of ``pipeline.toml``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-"""What a name and a version may be, which become parts of file names."""
+"""Allowed names and versions; both become parts of file names."""
 
 _QUOTED = re.compile(r"'([^']*)'")
 
@@ -55,7 +55,7 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _prepare(cls, value: Any, info: ValidationInfo) -> Any:
-        """Take one text for a list of it, and refuse true and false where a number belongs.
+        """Accept a single text for a list, and refuse true and false for numbers.
 
         What a table leaves out is taken from the field's default, not from the defaults of its class.
         """

@@ -1,4 +1,4 @@
-"""Settings as users give them, in a file and by flags, and those of the reference models."""
+"""Read settings from files and flags, and those of the reference models."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (
         OSError,
         ValueError,
-    ) as error:  # of the file, its encoding, its grammar, or a number of 5,000 digits
+    ) as error:  # missing file, wrong encoding or grammar, or a number of 5,000 digits
         reason = error.strerror if isinstance(error, OSError) else f"{error}{_line_of(error, path)}"
         msg = f"{path}: invalid TOML file: {reason}"
         raise ConfigError(msg) from error
@@ -101,7 +101,7 @@ def _line_of(error: Exception, path: Path) -> str:
 
 
 def _locate(raw: dict[str, Any], folder: Path) -> None:
-    """Take relative paths among plain settings from a folder."""
+    """Resolve relative paths in plain settings against a folder, in place."""
     places: list[tuple[Any, str]] = [
         (raw.get(section), key)
         for section, key in (
@@ -226,7 +226,7 @@ def configure(
         try:
             config = make_config(layer, name, keys)
         except ConfigError as error:
-            failure = error  # of the first layer from which on all fail
+            failure = error  # from the first layer after which all fail
         else:
             break
     if failure is not None:
@@ -378,6 +378,6 @@ def _at_home(path: str) -> Path:
 
 
 def is_import_path(source: str) -> bool:
-    """Tell ``package.module:function`` from a path."""
+    """Return whether a source is ``package.module:function`` rather than a path."""
     module, colon, function = source.partition(":")
     return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))

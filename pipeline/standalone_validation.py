@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Given:
-    """What a file is judged with: samples, how its outputs are meant, and what there is to say of both."""
+    """Context for judging a file: samples, meaning of the outputs, and findings about both."""
 
     data: Dataset | None = None
     transforms: Preprocessing = ()
@@ -195,5 +195,5 @@ def _choose(under_test: ModelUnderTest, data: Dataset, config: BuildConfig) -> C
 
 
 def _is_logits(port: Port) -> bool | None:
-    """What the last operator tells; a linear one may give anything."""
+    """Return whether the last operator gives logits; None for a linear one, which may give anything."""
     return False if port.activation in {"softmax", "sigmoid"} else None

@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What the store holds of one step.
+    """Stored content of one step.
 
     Attributes:
         name: of the stage and its key, ``STAGE-KEY``.
@@ -92,7 +92,7 @@ class Store:
     def close(self) -> None:
         """Evict what is over the limit, then let go of the steps in use."""
         if self.limit_bytes is not None:
-            with suppress(OSError, StageError):  # of a store that others fill and this user only reads
+            with suppress(OSError, StageError):  # a store may be read-only for this user
                 self.prune(self.limit_bytes)
         while self._in_use:
             os.close(self._in_use.popitem()[1])
@@ -119,7 +119,7 @@ class Store:
 
     @contextmanager
     def making(self, name: str, waits: Say, warn: Say) -> Iterator[Path | None]:
-        """Hold a step's lock, and give an empty private folder to make it in; ``publish`` it there.
+        """Hold a step's lock, and yield an empty private folder for its result; finish with ``publish``.
 
         Args:
             name: of the step.
@@ -165,13 +165,13 @@ class Store:
                 if not warned:
                     waits("another build is running this step; waiting for its result")
                 warned = True
-                if (shared := _share(private)) is not None:  # as soon as it is published or given up
+                if (shared := _share(private)) is not None:  # it was published or abandoned
                     os.close(shared)
                 continue
             except FileNotFoundError:  # published or removed meanwhile
                 continue
             if _is_at(handle, private):
-                empty(private)  # of what a killed build left
+                empty(private)  # files that a killed build left
                 return handle
             os.close(handle)
 

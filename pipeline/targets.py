@@ -26,7 +26,7 @@ HOST = "host"
 
 @dataclass(frozen=True)
 class CpuInfo:
-    """What a board's ``/proc/cpuinfo`` says of each of its cores; all 0 if it says no such thing."""
+    """Core identification from a board's ``/proc/cpuinfo``; all 0 if not given."""
 
     implementer: int
     variant: int
@@ -90,7 +90,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Target:
-    """What a release is made for: one or more devices that carry the same runtime.
+    """Target of a release: one or more devices with the same runtime.
 
     Attributes:
         compiler: the vendor compiler that the quantized model goes through; None if it runs as it is.

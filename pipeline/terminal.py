@@ -1,4 +1,4 @@
-"""What reaches a terminal: no text from a device, a model or a file is ever taken for a command of it."""
+"""Safe terminal output: text from devices, models or files never acts as a control sequence."""
 
 from __future__ import annotations
 

@@ -47,10 +47,10 @@ DEBUG_HELP = "Show tracebacks of errors."
 
 
 class Commands(click.Group):
-    """Subcommands by name, each imported when it is asked for."""
+    """Subcommands by name, imported on demand."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; of a KeyboardInterrupt click would print an empty line."""
+        """Run the command; for a KeyboardInterrupt, click would print an empty line."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
@@ -84,7 +84,7 @@ class Commands(click.Group):
 
 
 def _add_debug(command: click.Command) -> None:
-    """Let ``--debug`` stand after any command, too; ``main`` looks for it in the arguments."""
+    """Accept ``--debug`` after any command, too; ``main`` searches the arguments for it."""
     if isinstance(command, click.Group):
         for each in command.commands.values():
             _add_debug(each)
@@ -131,7 +131,7 @@ def _report(error: BaseException) -> int:
     if isinstance(error, PipelineError):
         return _print_error(str(error), error.exit_code)
     if isinstance(error, BrokenPipeError) and error.filename is None:
-        return PipelineError.exit_code  # who read the output has seen enough
+        return PipelineError.exit_code  # the reader closed the pipe
     if isinstance(error, OSError):
         return _print_error(*_of_system(error))
     cause = f"internal error: {type(error).__name__}: {error}"
@@ -158,7 +158,7 @@ def _print_error(message: str, exit_code: int) -> int:
 
 
 def _close_output() -> None:
-    """Leave nothing to write at the interpreter's end, where it could only fail with a traceback."""
+    """Flush the output now: at interpreter exit a failure would print a traceback."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

@@ -49,12 +49,12 @@ REPLACED = {
     "expires": "release.expires",
     "recalibrate_from": "calibration.field_statistics",
 }
-# Small batches and steps: one epoch of few samples must still heal what pruning and rounding did.
+# Small batches and steps: one epoch of few samples must still recover the accuracy after pruning.
 FAST = {"epochs": 1, "min_steps": 256, "samples": FAST_SAMPLES, "batch_size": 16, "learning_rate": 1e-3}
 
 
 def split_labels(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of one option of several with commas, or of an option for each name."""
+    """Return the labels: comma-separated in one option, or one per option."""
     return tuple(given[0].split(",")) if len(given) == 1 else given
 
 
@@ -155,7 +155,7 @@ def build(
 
 
 def _build(target: Target, config: BuildConfig, out: Path, store: Store, key: Path | None) -> Built:
-    """Run the build, with the private key out of reach of code that is not the pipeline's own."""
+    """Run the build, and hide the private key from code of the user."""
     from deploy.keys import key_files
     from pipeline.build import build as run
     from pipeline.cli.keys import suggest_expiry
@@ -181,7 +181,7 @@ def _signer(key: Path | None) -> tuple[Path | str | None, str | None]:
 
 
 def _settings(config: Path | None, flags: dict[str, Any], settings: Sequence[str] = ()) -> BuildConfig:
-    """Return the settings of a file, the zoo or the default under the flags, and those of --set over all."""
+    """Return the settings of a file, the zoo or the default, overridden by flags and then by --set."""
     from pipeline.events import Warned, emit
     from pipeline.settings import ZOO, configure, nested, overlay, parse_setting
 
@@ -204,7 +204,7 @@ def _settings(config: Path | None, flags: dict[str, Any], settings: Sequence[str
 def _base(
     config: Path | None, model: str | None, data: str | None, is_zoo: bool
 ) -> tuple[dict[str, Any], str]:
-    """What the flags are laid over, and what to name in an error about it."""
+    """Return the settings that the flags override, and their name for errors."""
     from pipeline.errors import ConfigError
     from pipeline.settings import ZOO, read_toml, zoo_settings
 

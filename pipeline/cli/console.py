@@ -1,4 +1,4 @@
-"""What a command's stderr shows of its events: live bars on a terminal, plain lines elsewhere."""
+"""Show the events of a command on stderr: live bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class ConsoleReporter:
                     self._log(record, record.event)
 
     def _tick(self, stage: str, event: Event) -> None:
-        """On a terminal a line for each stage."""
+        """Show one line per stage on a terminal."""
         if isinstance(event, StageFinished):
             from rich.text import Text
 
@@ -179,7 +179,7 @@ class ConsoleReporter:
 
 
 def _running(record: Record, now: datetime) -> str:
-    """What a heartbeat says of a task or a stage, whose last event is given."""
+    """Return the heartbeat line of a task or a stage, given its last event."""
     if not isinstance(record.event, Progress):
         return f"{record.stage}: running for {(now - record.time).total_seconds():.0f} s"
     progress = record.event

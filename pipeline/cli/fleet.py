@@ -1,4 +1,4 @@
-"""From a command's options to devices, and from what became of them to what is printed and the exit code."""
+"""Turn options of commands into devices, and results into output and exit codes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _opened(address: str) -> Iterator[Transport]:
     try:
         yield transport
     finally:
-        with suppress(TransportError):  # what was done is done
+        with suppress(TransportError):  # the command has finished
             transport.close()
 
 

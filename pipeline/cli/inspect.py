@@ -1,4 +1,4 @@
-"""``pipeline inspect``: what a model file holds, told without running it and without TensorFlow."""
+"""``pipeline inspect``: the content of a model file, without running it and without TensorFlow."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _tflite(file: Path) -> dict[str, Any]:
         read_tflite,
     )
 
-    # Listing runs nothing, so operators that a runtime lacks are no reason to refuse.
+    # Listing runs nothing, so unsupported operators are allowed.
     model = read_tflite(file, allow_custom=None)
     kernel_of = kernels(model.subgraphs[0])
     counts = [count_zeros(model, tensor) for tensor in kernel_of.values()]
@@ -234,7 +234,7 @@ def _listing(*columns: str) -> Table:
 
 
 def _literal(text: str) -> str:
-    """Return text out of a file such that neither the terminal nor rich's markup obeys it."""
+    """Escape text from a file, for the terminal and for rich's markup."""
     from rich.markup import escape
 
     from pipeline.flatbuffer import printable

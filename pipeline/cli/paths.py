@@ -27,7 +27,7 @@ REASONS = {
     errno.EROFS: "on a read-only file system; name another path",
     errno.ENOTEMPTY: "a folder that is not empty; name another path",
 }
-"""What is wrong with a path and how to fix it, by the system's error number."""
+"""Problem with a path and its fix, by the system's error number."""
 
 
 class UserPath(click.Path):
@@ -60,7 +60,7 @@ def usable(value: Any, param: click.Parameter | None) -> str:
     if text.startswith("~/") or text == "~":
         text = str(Path(text).expanduser())
     if param is not None and param.name in {"key", "public_key"} and is_key_text(text):
-        return text  # in place of its file; ``deploy.keys`` refuses it without printing it
+        return text  # a key instead of a path; ``deploy.keys`` refuses it without printing it
     if not text.isascii() and not _is_utf8(text):
         msg = f"{where}: {text!a} is not UTF-8, which TensorFlow needs; rename it"
         raise InputError(msg)

@@ -1,4 +1,4 @@
-"""``pipeline validate``: judge any .tflite file."""
+"""``pipeline validate``: validate any .tflite file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TARGET = "arm64"
 BOARD = "board"
-"""The device that is no row of targets.toml: a whole emulated machine."""
+"""The only device without a row in targets.toml: a whole emulated machine."""
 
 
 @click.command()

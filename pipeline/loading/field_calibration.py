@@ -32,7 +32,7 @@ UNCOVERED = 0.02
 """Share of the field without similar training samples from which the user is warned."""
 
 Trait = tuple[str, "NDArray[np.int64]", "NDArray[np.float64]"]
-"""What it is, which bin each training sample is in, and the field's counts."""
+"""A histogram: its name, the bin of each training sample, and the field's counts."""
 
 
 def field_statistics(config: CalibrationConfig) -> Source | None:
@@ -123,7 +123,7 @@ def _moments(data: Dataset, index: int, contract: Input) -> tuple[NDArray[np.flo
 
 
 def _range(contract: Input) -> tuple[float, float]:
-    """Where a device's first bin begins, and how wide its bins are."""
+    """Return the start of a device's first bin, and the width of its bins."""
     if contract.scale is not None:
         limits = np.iinfo(contract.dtype)
         return float(limits.min), (limits.max + 1.0 - limits.min) / BINS

@@ -140,7 +140,7 @@ def _export_trusted(path: Path, weights: Path | None, custom_objects: str | None
 
 
 def _output_logits(model: Any, outputs: tuple[Port, ...]) -> tuple[bool, ...]:
-    """Tell logits from probabilities: by the last activation, else by what random inputs give."""
+    """Return whether outputs are logits: by the last activation, else from outputs for random inputs."""
     from models.prepare import random_inputs
     from pipeline.training.keras_io import predict
 
@@ -238,7 +238,7 @@ def last_release(file: Path | None) -> Source | None:
 
 
 def shifted_data(config: DataConfig, data: Dataset, shift: ShiftConfig) -> list[DataConfig]:
-    """The user's own data of other distributions, read as the data itself is: same tasks, same classes."""
+    """Load the user's shifted data sets like the data itself: same tasks, same classes."""
     same = {"task": data.tasks, "labels": data.classes}
     return [config.model_copy(update={**same, "source": source}) for source in shift.sources.values()]
 

@@ -1,4 +1,4 @@
-"""What runtimes can do, and what their packages need; measurements depend on this, not on the kind."""
+"""Capabilities of runtimes and requirements of their packages; measurements depend only on these."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ processes may keep the cores busy. Emulated cores and devices are slow."""
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a runtime can do.
+    """Capabilities of a runtime.
 
     Attributes:
         times: whose latency its clock measures, this host's or a device's; None if its times mean nothing.
@@ -62,4 +62,4 @@ PACKAGES: dict[Package, RuntimePackage] = {
         distribution="tflite-runtime", delegates=("xnnpack-float",), numpy_below=2, reference_bits=True
     ),
 }
-"""In the order of preference on a device that has several."""
+"""In order of preference, for devices with several."""

@@ -1,4 +1,4 @@
-"""What the pipeline needs of this machine, checked without importing any of it."""
+"""Check the environment of this machine, without importing the packages."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PART_BYTES = 1 << 20
 MIN_SAMPLES = 32
-"""Of a part: small enough that the cores end together, large enough that handing it over costs nothing."""
+"""Minimum samples per part: small enough to balance the cores, large enough to hand over cheaply."""
 
 
 def infer_all(

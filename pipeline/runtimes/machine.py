@@ -1,4 +1,4 @@
-"""What a time that was measured on this machine depends on."""
+"""Properties of this machine that affect measured times."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read_features(root: Path = Path("/")) -> tuple[str, ...]:
 
 
 def _cpu_fields(cpuinfo: Path) -> dict[str, str]:
-    """What ``/proc/cpuinfo`` tells of the last core."""
+    """Return the fields of the last core in ``/proc/cpuinfo``."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

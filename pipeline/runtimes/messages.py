@@ -59,7 +59,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class SoakBlock:
-    """What some inferences of a soak did, and how the process was after them.
+    """A batch of inferences in a soak, and the state of the process after them.
 
     Attributes:
         inferences: of this block.
@@ -79,7 +79,7 @@ class SoakBlock:
 
 @dataclass(frozen=True)
 class ConcurrentRun:
-    """What several interpreters in threads of one process gave: the sha256 of each one's outputs."""
+    """Results of several interpreters in threads of one process: the SHA-256 of each one's outputs."""
 
     mismatches: int
     output_sha256: tuple[str, ...]
@@ -182,7 +182,7 @@ def read_tensor(row: dict[str, Any]) -> Tensor:
 
 
 def place_nodes(ops: list[dict[str, Any]], dtypes: dict[int, str]) -> tuple[tuple[Node, ...], int]:
-    """Say of each node whether the delegate took it, and count the partitions it was given.
+    """Return which nodes the delegate runs, and its number of partitions.
 
     Delegates are listed after the nodes of the file, which stay in the list. A delegate covers what lies
     between its inputs and its outputs, so its nodes are found by walking back from the latter to the former.
@@ -218,7 +218,7 @@ def place_nodes(ops: list[dict[str, Any]], dtypes: dict[int, str]) -> tuple[tupl
 
 
 def settle_counts(lines: list[Counts]) -> InstructionCount:
-    """Take what a mark itself costs off each inference, and the median of them."""
+    """Subtract the cost of a marker from each inference, and return the median."""
     inferences = [line for line in lines if line["k"] == INFERENCE]
     nothings = [line for line in lines if line["k"] == NOTHING]
 

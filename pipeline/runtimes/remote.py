@@ -63,7 +63,7 @@ print(json.dumps({
 
 @dataclass(frozen=True, kw_only=True)
 class Probed:
-    """What a device reports of itself.
+    """Properties that a device reports.
 
     Attributes:
         runtimes: version of each, by package; None if it is not installed.
@@ -224,7 +224,7 @@ class RemoteHost:
             raise DeviceError(message) from None
 
     def termination_cause(self, code: int) -> str | None:
-        """Tell a worker that a signal ended, of which ssh does not say which, from a device that is gone."""
+        """Distinguish a worker that was ended by a signal, which ssh does not name, from a lost device."""
         if code < 0 or code == FAILED:
             self.address.run(["true"], timeout_s=30)
             return "a signal, want of memory or a cut link"

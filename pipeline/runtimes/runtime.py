@@ -1,4 +1,4 @@
-"""Where a .tflite model can run: the kinds of runtime, by what they have in common."""
+"""Runtimes for .tflite models: their common interface and their kinds."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ class Session:
             return read_concurrent_run(found)
 
     def limit(self, *, headroom_bytes: int | None = None, cores: int | None = None, nice: int = 0) -> None:
-        """Take resources from the worker, for good.
+        """Limit the resources of the worker permanently.
 
         Args:
             headroom_bytes: of RLIMIT_DATA, beyond what the worker has now.

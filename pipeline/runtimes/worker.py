@@ -282,7 +282,7 @@ class Worker:
             yield taken
 
     def heartbeat(self) -> None:
-        """Say that the worker is alive, at most every ``ALIVE_S`` seconds."""
+        """Report that the worker is alive, at most every ``ALIVE_S`` seconds."""
         if time.monotonic() > self.due:
             self.due = time.monotonic() + ALIVE_S
             self.report_alive()

@@ -1,4 +1,4 @@
-"""Where a worker runs and its files are stored: this machine, or a device (``remote.py``)."""
+"""Hosts of workers, which run them and store their files: this machine, or a device (``remote.py``)."""
 
 from __future__ import annotations
 
