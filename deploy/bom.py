@@ -63,7 +63,7 @@ def _validate(text: str) -> None:
 
 
 def _document(facts: ReleaseFacts) -> dict[str, Any]:
-    """What the library can say: components, tools, licences and what depends on what."""
+    """Return what the library supports: components, tools, licences and dependencies."""
     from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import ComponentType
     from cyclonedx.model.tool import ToolRepository
@@ -218,7 +218,7 @@ def _metrics(metric: MetricFacts, form: str) -> list[dict[str, Any]]:
 
 
 def _trade(facts: ReleaseFacts) -> str:
-    """What was given for what."""
+    """Return the trade-off: bytes of both models, and the change of the metrics."""
     size = f"{facts.size_bytes:,} bytes"
     if facts.baseline_bytes is not None:
         size += f" where the float model has {facts.baseline_bytes:,}"

@@ -26,7 +26,7 @@ LICENSES = frozenset(
     }
 )  # fmt: skip
 MAX_LABELS = 100
-# What Markdown gives a meaning to: anywhere, in an address, and at the start of a line.
+# Characters with a meaning in Markdown: anywhere, in an address, and at the start of a line.
 _MEANING = re.compile(r"[\\`*_\[\]{}#|~$@]|:(?! )|(?<=[A-Za-z])\.(?=[A-Za-z])|^\d+[.)](?=\s|$)|^[-+=]")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # Names of metrics that Hugging Face knows.
@@ -122,7 +122,7 @@ def _signed(value: float) -> str:
 
 
 def _real(tensor: TensorFacts) -> str:
-    """What a stored value stands for."""
+    """Return the meaning of a stored value."""
     if tensor.scale is None:
         return "as stored"
     return f"(stored {-tensor.zero_point:+d}) x {tensor.scale:.9g}".replace(" +", " + ").replace(" -", " - ")

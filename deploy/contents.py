@@ -174,7 +174,7 @@ def check_sums(folder: Path) -> dict[str, str]:
 
 
 def compare(folder: Path, actual: Mapping[str, str], stated: Mapping[str, str], where: str) -> None:
-    """Say how files differ from what ``where`` states of them: SHA-256 by path, both.
+    """Return how files differ from those listed in ``where``; both are SHA-256 by path.
 
     Raises:
         SignatureError: they do; names the first, and the checksums last since they follow from the others.

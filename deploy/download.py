@@ -44,6 +44,6 @@ def _compress(content: bytes, min_match: int, strategy: int) -> bytes:
         write_checksum=1,
         write_content_size=1,
         write_dict_id=0,
-        threads=0,  # in this thread: how others would share the work decides the bytes
+        threads=0,  # in this thread: the bytes depend on how threads share the work
     )
     return zstandard.ZstdCompressor(compression_params=parameters).compress(content)

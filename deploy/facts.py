@@ -82,7 +82,7 @@ class ShiftFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFacts:
-    """What the model was made of.
+    """Sources of the model.
 
     Attributes:
         role: ``"model"`` or ``"data"``.
@@ -97,7 +97,7 @@ class SourceFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Commit:
-    """Where the user's project stands in git; ``dirty``: there are changes that are not in the commit."""
+    """Git commit of the user's project; ``dirty``: there are uncommitted changes."""
 
     sha: str
     dirty: bool
@@ -105,7 +105,7 @@ class Commit:
 
 @dataclass(frozen=True, kw_only=True)
 class Builder:
-    """Who built: ``"local"``, or the workflow's URL; the repository's URL, "" if there is none."""
+    """Builder: ``"local"`` or the workflow's URL, and the repository's URL, "" if there is none."""
 
     id: str = "local"
     repository: str = ""

@@ -35,13 +35,13 @@ State = Literal["under way", "installed", "already active", "rolled back", "answ
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one device.
+    """Outcome for one device.
 
     Attributes:
         state: at the end never "under way".
         before: digest of the version that was active; None if there was none, or nothing is known.
         after: digest of the version that is active; None if nothing is known.
-        version: of ``after``, as people call it; "" if nothing is known.
+        version: of ``after``, as shown to users; "" if nothing is known.
         seconds: from its beginning to its end; 0 of one that was not begun.
         why: it failed or was not begun, in one line; "" otherwise.
         notes: what the user should know of a device that did not fail, one line each.
@@ -160,7 +160,7 @@ def _outcome(address: str, work: Work) -> Outcome:
         outcome = work(address)
     except DeployError as error:
         outcome = Outcome(address=address, state="failed", why=_line(str(error)), error=error)
-    except Exception as error:  # of one device, which must not lose what is known of the others
+    except Exception as error:  # of one device; the results of the others are kept
         why = _line(f"{type(error).__name__}: {error}")
         outcome = Outcome(address=address, state="failed", why=why, error=error)
     return replace(outcome, seconds=time.monotonic() - begun)

@@ -38,7 +38,7 @@ _withheld: dict[str, str] = {}
 
 @contextmanager
 def secrets_withheld() -> Iterator[None]:
-    """Take the secrets out of the environment for the length of the block: no child process inherits them.
+    """Remove the secrets from the environment inside the block, so that no child process inherits them.
 
     Only ``secret`` returns them then. Where there are any, no other process of this user can read this one's
     memory or the environment that it began with.
@@ -121,7 +121,7 @@ def signer(key: Path | None) -> tuple[Path | str | None, str | None]:
 
 
 def is_key_text(text: str) -> bool:
-    """Tell a key itself from the path of its file, which may look like base64 where it has no dot or dash."""
+    """Return whether a text is a key rather than a path, which may look like base64."""
     return _KEY_TEXT.search(text) is not None and not is_on_disk(text)
 
 
@@ -222,7 +222,7 @@ def private_pem(key: EllipticCurvePrivateKey, password: str | None = None) -> by
 
 @contextmanager
 def in_memory(content: bytes) -> Iterator[str]:
-    """Give the path of a file in memory alone: the library takes a key as a file, without a password."""
+    """Yield the path of a file in memory: the library takes a key as a file, without a password."""
     with os.fdopen(os.memfd_create("key"), "wb") as stream:
         stream.write(content)
         stream.flush()

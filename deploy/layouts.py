@@ -185,7 +185,7 @@ def _unit(manifest: Manifest) -> str:
 
 
 def _freeze(tree: Path, epoch: int) -> None:
-    """Give every file the same rights and time wherever, whenever and by whomever it was written."""
+    """Set the same permissions and time on all files, so that archives are reproducible."""
     for path in (tree, *tree.rglob("*")):
         executable = path.is_dir() or (path.parent.name == "DEBIAN" and path.name in SCRIPTS)
         path.chmod(0o755 if executable else 0o644)

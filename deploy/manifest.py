@@ -43,7 +43,7 @@ class Resize(Record):
 
 
 class Preprocessing(Record):
-    """What is done to a raw sample, in this order: resize, reverse the last axis, ``* scale + offset``.
+    """Preprocessing of a raw sample, in this order: resize, reverse the last axis, ``* scale + offset``.
 
     ``scale`` and ``offset`` have one value, or one for each of the last axis. Where ``indices`` is set the
     raw values go in as they are.

@@ -80,7 +80,7 @@ def _dependencies(facts: ReleaseFacts) -> list[dict[str, Any]]:
 
 
 def builder_of(environment: Mapping[str, str]) -> Builder:
-    """Who builds: the workflow where this is a run of GitHub Actions, else ``"local"``."""
+    """Return the builder: the workflow in a run of GitHub Actions, else ``"local"``."""
     if environment.get("GITHUB_ACTIONS") != "true":
         return Builder()
     server = environment.get("GITHUB_SERVER_URL", "")
@@ -98,7 +98,7 @@ def work_tree_of(folder: Path) -> Path | None:
 
 
 def commit_of(folder: Path) -> Commit | None:
-    """Where the git project around ``folder`` stands; None if there is none, or git does not say."""
+    """Return the git commit of the project around ``folder``; None if there is none, or git fails."""
     sha = _git(folder, "rev-parse", "--verify", "HEAD")
     if sha is None or not _SHA.match(sha):
         return None

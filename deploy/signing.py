@@ -159,7 +159,7 @@ class _Subject(Record):
 
 
 class _Statement(Record):
-    """What is signed: every file of the release with its SHA-256, under the release's name."""
+    """Return the signed statement: the SHA-256 of each file of the release, under the release's name."""
 
     type: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
     subject: tuple[_Subject]

@@ -1,4 +1,4 @@
-"""What a release carries around its model: programs for the device, code for applications, the download."""
+"""Write the software of a release: programs for the device, code for applications, the download."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MAX_CONFIG_BYTES = 64 << 20
 MAX_WEIGHT_BYTES = 2 << 30
 MAX_MEMBERS = 1000
-MAX_RATIO = 200  # of a weight file's bytes to its compressed bytes; trained weights stay below 10
+MAX_RATIO = 200  # unpacked / packed size of a weight file; below 10 for trained weights
 ZIP_MAGIC = b"PK\x03\x04"
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ENCRYPTED = 0x1

@@ -1,4 +1,4 @@
-"""What the configuration of a model says, wherever the version of Keras that wrote it put it."""
+"""Read a model's configuration, whichever version of Keras wrote it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model takes and gives, read from its layers."""
+"""Describe the inputs and outputs of a model from its layers."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from models.shapes import Shape
 
-_RMS_EPSILON = 1e-6  # of Keras's RMSNormalization
+_RMS_EPSILON = 1e-6  # default of Keras's RMSNormalization
 
 
 def expanded(layer: Layer, shape: Shape) -> tuple[Layer, ...]:

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 Place = tuple[str, ...]
 
-# What tf_keras accepts as a layer's name, less the components that mean another folder.
+# Layer names that tf_keras accepts, except parts that mean another folder.
 _NAME = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._][A-Za-z0-9_.\\/>-]{0,199}")
 _INPUT_DTYPES = frozenset({"float32", "int8", "uint8", "int16", "int32", "int64", "bool"})
 _MASK = -1  # stands for the tensor of a mask, which no layer computes
@@ -341,7 +341,7 @@ class _Reader:
         return tensor
 
     def take_indices_as_integers(self) -> None:
-        """Give an input that only tables are looked up with the dtype of what it takes.
+        """Set the dtype of inputs that are only used as table indices.
 
         Keras 2 writes float32 there, and casts.
         """

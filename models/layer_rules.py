@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from models.shapes import Config, Inner, Shape
 
-MAX_STEPS = 128  # that a recurrent layer is unrolled over: each is some twenty operators
+MAX_STEPS = 128  # maximum steps to unroll; each has about twenty operators
 Mask = Literal["drops", "passes", "uses"]
 
 
@@ -38,7 +38,7 @@ ELU_IN_FLOAT = "TFLite computes ELU in float only"
 
 @dataclass(frozen=True)
 class LayerRule:
-    """What is known of one class of layer. The defaults are those of a layer that is only known by name.
+    """Properties of one class of layer. The defaults are for a layer that is known only by name.
 
     Attributes:
         config: the configuration keys that survive.
@@ -58,12 +58,12 @@ class LayerRule:
         keeps_range: whether its output has the range of its input.
         elementwise: whether it looks at each element alone, so that the number of dimensions does not matter.
         scales: whether it multiplies and shifts each channel at inference.
-        differs_in_training: whether it computes something else in training, whatever its configuration.
+        differs_in_training: whether it computes something else in training, for any configuration.
         training_only: whether it does nothing at inference.
-        not_in_qat: why TF-MOT 0.8's default 8-bit scheme leaves it out; empty if it quantizes it.
-        learns_range: whether it has no weights, and an output of another range than its inputs', which
-            quantization-aware training then learns where TF-MOT leaves the layer out. TF-MOT fails where one
-            of these is the only input of a layer that it quantizes.
+        not_in_qat: why TF-MOT 0.8's default 8-bit scheme skips it; empty if it quantizes it.
+        learns_range: whether it has no weights and an output range that differs from its inputs', which
+            quantization-aware training then learns if TF-MOT skips the layer. TF-MOT fails if one of these
+            is the only input of a layer that it quantizes.
         not_in_int8: why TFLite does not compute it in int8; empty if it does. Measured with
             TensorFlow 2.21, LiteRT 2.3 and tflite-runtime 2.14: docs/explanation/graph-preparation.md.
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from models.graph import Graph
 
 _SHOWN = 4  # layers of a note, which is one line
-# What reading a part raises that is of another type or length, or is missing.
+# Raised when a part is missing or has another type or length.
 _OF_DAMAGE = (
     AttributeError, IndexError, KeyError, MemoryError, OverflowError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
@@ -73,7 +73,7 @@ def read_file(path: Path, weights: Path | None = None) -> tuple[Graph, str]:
 
 
 def notes_on_dropped(path: Path, weights: Path | None = None) -> tuple[str, ...]:
-    """Say which settings of a model file are dropped although users may rely on them, one line each.
+    """Return one line for each setting of a model file that is dropped although users may rely on it.
 
     Raises:
         ModelError: as :func:`load_model`.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from models.graph import Layer
 
 OPERATIONS = frozenset({"not_equal", "any"})
-"""With these, Keras 3 writes into a model's graph how a mask is made."""
+"""Operations with which Keras 3 writes the computation of a mask into a model's graph."""
 
 
 def mask_after(layer: Layer, masks: Sequence[str]) -> str:

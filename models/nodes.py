@@ -40,7 +40,7 @@ class Constant(NamedTuple):
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a layer was called with: references or tensors, lists laid out flat, and constants."""
+    """Arguments of a layer call: references or tensors, flattened lists, and constants."""
 
     positional: tuple[Any, ...]
     keywords: dict[str, Any] = field(default_factory=dict)

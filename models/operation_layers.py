@@ -29,7 +29,7 @@ _MERGES = {
 }
 _ACTIVATIONS = ("relu", "relu6", "sigmoid", "tanh", "selu", "softplus", "softsign", "swish", "mish")
 _ELEMENTWISE = ("abs", "square", "sqrt", "rsqrt", "exp", "log", "sin", "cos", "floor", "reciprocal")
-_DEFAULT_LEAK = 0.2  # of tf.nn.leaky_relu and keras.ops.leaky_relu
+_DEFAULT_LEAK = 0.2  # default of tf.nn.leaky_relu and keras.ops.leaky_relu
 _POWERS = {2.0: "square", 0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}
 _SPATIAL = ("", "1D", "2D", "3D")
 
@@ -284,7 +284,7 @@ def _l2_normalize(_: str, operation: Operation) -> Chains | None:
 def _resize(_: str, operation: Operation) -> Chains | None:
     height, width = operation.take("size", "images_size")
     method = str(operation.take("interpolation", "method", default="bilinear"))
-    operation.take("fill_mode"), operation.take("fill_value")  # of padding, which is refused
+    operation.take("fill_mode"), operation.take("fill_value")  # padding is rejected
     if len(operation.shapes[0]) != 4:
         return None
     return chain(operation, operation.layer("Resizing", height=height, width=width, interpolation=method))

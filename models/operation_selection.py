@@ -64,7 +64,7 @@ def _flip(_: str, operation: Operation) -> Chains | None:
 
 
 def _argmax(_: str, operation: Operation) -> Chains | None:
-    """Of the last axis only; ``models.endings`` leaves it out at the end of a model, and else refuses it."""
+    """Read an argmax over the last axis; ``models.endings`` removes it at the end of a model."""
     axis, rank = operation.take("axis", "dimension"), len(operation.shapes[0])
     operation.take("dtype"), operation.take("output_type")
     keepdims = bool(operation.take("keepdims"))

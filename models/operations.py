@@ -112,7 +112,7 @@ def operation_chains(
     fields = config.get("config")
     settings = dict(fields) if isinstance(fields, dict) else {}
     if config.get("class_name") in _TF_CLASSES:
-        settings.pop("dtype", None)  # of the layer that wraps it
+        settings.pop("dtype", None)  # argument of the wrapping layer
     positional = list(arguments.positional)
     if config.get("class_name") == "TensorFlowOpLayer":
         settings, positional = _with_constants(settings, positional)

@@ -1,4 +1,4 @@
-"""What a model takes and gives, as far as its data has to fit it."""
+"""Inputs and outputs of a model, as far as they matter for data."""
 
 from __future__ import annotations
 

@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 __all__ = ["graph_of", "prepare", "random_inputs", "unsupported_by_qat", "without_int8"]
 
-TOLERANCE = 1e-5  # of the outputs, relative to the largest of them where that is above 1
-_WIDE_TOLERANCE = 1e-3  # the same on random inputs that need not look like data: rounding grows there
-_LAST_BITS = 4  # the outputs may also differ by this many times what the last bit of the inputs decides
+TOLERANCE = 1e-5  # maximum difference of the outputs, relative to the largest if that is above 1
+_WIDE_TOLERANCE = 1e-3  # the same for random inputs, where rounding errors are larger
+_LAST_BITS = 4  # also allowed: this many times the effect of the last bit of the inputs
 _PASSES = (
     *(normalise_layers, fold_constants, decompose_elu, unroll_recurrent, conv1d_to_conv2d),
     *(fold_scalings, cover_scalings, fuse_relu),
 )
 _PROBES = 4  # random samples of each range on which the outputs are compared
-_BATCH_VALUES = 1 << 22  # of the inputs, compared at a time
-_DEVIATION = 3.0  # of random inputs around 0
-_OPEN_LENGTHS = {4: 96, 5: 16}  # what stands for an open dimension then, by the number of dimensions
-_OPEN_LENGTH = 32  # of any other
-_INDICES = 128  # what integers that no table is indexed with stay below
+_BATCH_VALUES = 1 << 22  # input values per comparison
+_DEVIATION = 3.0  # standard deviation of random inputs
+_OPEN_LENGTHS = {4: 96, 5: 16}  # replaces open dimensions of random inputs, by rank
+_OPEN_LENGTH = 32  # the same for any other rank
+_INDICES = 128  # upper limit of random integers that index no table
 
 
 class _Probe(NamedTuple):

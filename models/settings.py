@@ -14,13 +14,13 @@ from models.operations import operation_kind
 
 HARMLESS = frozenset(
     {
-        # of the layer as an object
+        # of the layer object
         *("name", "trainable", "dtype", "dtype_policy", "autocast"),
         *("batch_input_shape", "batch_shape", "input_shape", "input_dtype", "input_length", "input_dim"),
-        # of what was built or trained before the weights were saved
+        # only used before the weights were saved
         *("seed", "rng_type", "force_generator", "unit_forget_bias", "init_values", "projection_dim"),
         *("query_shape", "key_shape", "value_shape", "synchronized", "lora_rank", "lora_alpha"),
-        # of how it is computed, or of a setting that is refused itself
+        # only implementation choices, or parts of a setting that is rejected
         *("implementation", "unroll", "fused", "renorm_clipping", "renorm_momentum", "flash_attention"),
         *(
             "power_iterations",

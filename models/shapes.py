@@ -33,8 +33,8 @@ def broadcast(inputs: Sequence[Shape]) -> Shape:
     return tuple(result)
 
 
-# What a layer returns: each function takes its configuration, the shapes of its inputs and, of a wrapper, the
-# function that returns the shape of what the layer inside returns.
+# Output shapes: each function takes a layer's configuration, the shapes of its inputs and, for a wrapper, the
+# function that returns the output shape of the wrapped layer.
 
 
 def given(config: Config, inputs: Sequence[Shape], inner: Inner | None = None) -> Shape:

@@ -1,4 +1,4 @@
-"""What is in a Keras file, told without TensorFlow."""
+"""Summarize a Keras file without TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What reading data needs to know of each task: one row a task.
+"""Rules for reading data, one row per task.
 
 The pipeline's own row (``pipeline.tasks.spec``) extends this one by how a task is trained, scored and judged.
 """
@@ -22,7 +22,7 @@ Strata = Literal["", "ids", "means"]
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRule:
-    """What reading data needs to know of a task.
+    """Rules for reading the data of a task.
 
     Attributes:
         stored: given the task, the output, statistics of its raw targets and the normal class id, returns

@@ -79,7 +79,7 @@ def class_of(config: Any, name: str) -> str:
 
 
 def weight_flags(name: str, kind: str, fields: Config) -> tuple[bool, ...]:
-    """Say for each array that a layer keeps whether it is trainable, in the order of ``layer.weights``."""
+    """Return whether each array of a layer is trainable, in the order of ``layer.weights``."""
     kind, fields = known_form(name, kind, fields)
     rule = LAYERS[kind]
     refuse_unread(name, kind, fields, rule.config)
@@ -185,7 +185,7 @@ def known_form(name: str, kind: str, fields: Config) -> tuple[str, Config]:
 
 
 def _cudnn_fields(kind: str, fields: Config) -> Config:
-    """What a layer that runs on a GPU only leaves out of its configuration."""
+    """Return the configuration of a GPU-only layer, with the settings that it omits."""
     fixed = {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True}
     return {**fields, **fixed} | ({"reset_after": True} if kind == "CuDNNGRU" else {})
 

@@ -24,7 +24,7 @@ _FUNCTION = "serving_default"
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """What a trusted model takes and gives.
+    """Inputs and outputs of a trusted model.
 
     Attributes:
         inputs: its inputs; the function takes each by its name, with a batch of one.
@@ -59,7 +59,7 @@ def export_trusted(
             return _export(path, model, folder)
         except ModelError:
             raise
-        except Exception as error:  # what a model's own code raises is not known
+        except Exception as error:  # a model's own code may raise anything
             failures.append(f"{type(error).__name__}: {' '.join(str(error).split())[:160]}")
             shutil.rmtree(folder / _SAVED, ignore_errors=True)
     hint = "name its own classes with --set model.custom_objects=MODULE:DICT"
@@ -130,7 +130,7 @@ def _export(path: Path, model: Any, folder: Path) -> ExportedModel:
     function = tf.function(serve, autograph=False).get_concrete_function(*specs)
     holder = tf.Module()
     holder.serve = function
-    # What Keras 3 calls a variable is tracked by its own rules only.
+    # TensorFlow does not track variables of Keras 3.
     kept = [] if is_functions else [getattr(one, "value", one) for one in model.variables]
     holder.kept = [one for one in kept if isinstance(one, tf.Variable)]
     if len(holder.kept) != len(kept) or is_functions:
@@ -148,7 +148,7 @@ def _export(path: Path, model: Any, folder: Path) -> ExportedModel:
 
 
 def _activations(model: Any) -> list[str]:
-    """What the layer behind each output applies last, ``""`` where that is unknown."""
+    """Return the activation behind each output, ``""`` if unknown."""
     found = []
     for tensor in getattr(model, "outputs", None) or []:
         layer = tensor._keras_history[0]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# What a tensor may hold, with its type in C and Kotlin. Kotlin's unsigned types are not stable before 1.5.
+# Types of tensors in C and Kotlin. Kotlin's unsigned types are not stable before 1.5.
 C_TYPES = {
     "int8": "int8_t",
     "uint8": "uint8_t",
@@ -88,7 +88,7 @@ def signed(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _integer(value: int) -> str:
-    """The smallest int64 has no literal in C, nor the smallest int32 in Kotlin: minus is an operator."""
+    """Return a literal; the smallest int64 has none in C, nor the smallest int32 in Kotlin."""
     if value == -(2**63):
         return "(-9223372036854775807 - 1)"
     if value == -(2**31):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Port:
-    """What input and output share.
+    """Common part of inputs and outputs.
 
     Attributes:
         index: its place among the model's inputs or outputs.

@@ -135,7 +135,7 @@ def _palette(tensor: Input) -> NDArray[np.float32]:
         step = tensor.scale
     real = np.linspace(low, high, PALETTE - 7)
     real[1::3] = (np.floor(real[1::3] / step) + 0.5) * step
-    if not truncated:  # what is beyond an integer's range is no number that all machines agree on
+    if not truncated:  # conversion beyond an integer's range differs between machines
         real[:: PALETTE // 8] *= 1.5
     lanes = np.arange(len(real)) % len(chosen)
     raw = (real - offset[lanes]) / scale[lanes]

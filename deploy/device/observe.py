@@ -1,4 +1,4 @@
-"""What a model saw and said, as histograms: on a device in use, and of the release's own test samples.
+"""Histograms of a model's inputs and outputs: on a device in use, and for the release's test samples.
 
 Part of every release; needs numpy, and nothing of this project. The form of the statistics and their bins are
 in docs/reference/on-the-device.md. Every inference is counted and timed. Which of them go into the histograms
@@ -27,12 +27,10 @@ BINS = 64
 LOWEST_US = 1.0
 RATIO = 2.0 ** (1 / 8)
 LATENCY_BINS = 256
-SHARE = 0.02  # of the inference time; what its own clock does not see keeps the whole under 3 %
+SHARE = 0.02  # share of the inference time; with unmeasured parts the total stays under 3 %
 MAX_CHANNELS = 32
 
-_WINDOW_BYTES = (
-    65_536  # of raw tensors that are counted together: one call of numpy costs what 1,000 elements do
-)
+_WINDOW_BYTES = 65_536  # raw tensors counted together: a NumPy call costs as much as 1,000 elements
 _WINDOW_ROWS = 64
 _LATENCIES = 2048
 _QUANTIZED = ("int8", "uint8", "int16")

@@ -71,7 +71,7 @@ class Model:
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """Return the output tensors to the input tensors, all as the model has them, with the batch of 1."""
-        self.interpreter.reset_all_variables()  # what a recurrent layer remembers of the sample before
+        self.interpreter.reset_all_variables()  # clears the recurrent state of the previous sample
         for index, tensor in zip(self._inputs, tensors):
             self.interpreter.set_tensor(index, tensor)
         self.interpreter.invoke()
@@ -197,7 +197,7 @@ def label_of(values: NDArray[Any], contract: dict[str, Any], labels: Sequence[st
 
 
 def describe(values: NDArray[Any], contract: dict[str, Any], labels: Sequence[str]) -> str:
-    """Say an answer in a few words."""
+    """Return an answer in a few words."""
     label = label_of(values, contract, labels)
     if label is not None:
         return f"{label} ({values.max():.3g})"

@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MARGIN = 0.25  # of the range of the test samples: beyond it values are suspicious
+MARGIN = 0.25  # share of the range of the test samples beyond which values are suspicious
 
 
 def check(values: NDArray[Any], contract: dict[str, Any]) -> None:

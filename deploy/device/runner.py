@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def state_folder(option: str) -> Path | None:
-    """Where statistics are kept: as asked, as systemd says, or beside the installed releases."""
+    """Return the folder of statistics: as requested, as set by systemd, or next to the installed releases."""
     if option or os.environ.get("STATE_DIRECTORY"):
         return Path(option or os.environ["STATE_DIRECTORY"])
     return FOLDER.parent.parent / "state" if FOLDER.parent.name == "releases" else None

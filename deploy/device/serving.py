@@ -42,7 +42,7 @@ MAX_CLIENTS = 16
 FLUSH_S = 60.0
 DAYS = "days"
 MAX_DAYS = 31  # kept on disk, each with the counts of that day alone
-CLIENT_S = 10.0  # for a request once it began, and for its answer
+CLIENT_S = 10.0  # for a started request, and for its answer
 
 
 class StatisticsStore:
@@ -71,7 +71,7 @@ class StatisticsStore:
         self.before_day = self._before_day(self.before)
 
     def _lock(self, folder: Path) -> bool:
-        """Take the folder for this process: of two that write there each would undo the other's counts."""
+        """Lock the folder for this process: two writers would overwrite each other's counts."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.held = os.open(folder, os.O_RDONLY)
@@ -149,7 +149,7 @@ class StatisticsStore:
             self._say(f"statistics are not written: {error}")
 
     def _say(self, what: str) -> None:
-        """Say it once: a full disk is as full a minute later."""
+        """Print a message only once, such as that the disk is full."""
         if what not in self.reported:
             self.reported.add(what)
             print(f"runner.py: {what}", file=sys.stderr, flush=True)
@@ -203,7 +203,7 @@ class Server:
         return {"outputs": outputs, "latency_us": round(latency_us, 1)}
 
     def accept(self, client: socket.socket) -> None:
-        """Give a client a thread of its own, or say that there are too many."""
+        """Start a thread for a client, or report that there are too many."""
         client.settimeout(CLIENT_S)
         if self.places.acquire(blocking=False):
             try:
@@ -324,7 +324,7 @@ def _listen(path: Path) -> socket.socket:
             if probe.connect_ex(str(path)) == 0:
                 msg = f"{path}: another process answers there"
                 raise OSError(msg)
-        path.unlink()  # of one that was killed
+        path.unlink()  # left by a killed process
     listening = socket.socket(socket.AF_UNIX)
     try:
         listening.bind(str(path))
@@ -339,7 +339,7 @@ def _listen(path: Path) -> socket.socket:
 
 
 def notify(message: str) -> None:
-    """Tell systemd, where it is asked for: sd_notify(3)."""
+    """Notify systemd if it is configured: sd_notify(3)."""
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:

@@ -50,12 +50,12 @@ FIELDS = {
     "highest": r"([0-9]{1,19} [0-9a-f]{64})?",
     "manifest": r".*",
 }
-"""What ``scripts.FACTS`` prints, in its order, and the form of each value."""
+"""Output of ``scripts.FACTS``, in order, with the form of each value."""
 
 
 @dataclass(frozen=True)
 class DeviceState:
-    """What one look at a device found.
+    """State of a device at one moment.
 
     Attributes:
         root: the folder below which releases are.

@@ -43,7 +43,7 @@ QUICK_SAMPLES = 4
 
 @dataclass(frozen=True)
 class Installed:
-    """What a device has now.
+    """State of a device after the installation.
 
     Attributes:
         digest: of the active version.
@@ -161,7 +161,7 @@ def _differences(lock: Lock, folder: str, expected: dict[str, str]) -> str:
 
 
 class _Health(BaseModel):
-    """What ``runner.py health --json`` prints; further keys are for people."""
+    """Output of ``runner.py health --json``; other keys are for people."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -303,7 +303,7 @@ def _service_note(state: DeviceState, name: str) -> tuple[str, ...]:
 
 
 def _python_note(state: DeviceState, name: str) -> tuple[str, ...]:
-    """Say of an active version whose Python is another one now when its service takes that up."""
+    """Return the note that the service uses the new Python only after its next start."""
     if not state.unit.startswith("enabled"):
         return ()
     runs = f"{name}.service runs it with another Python from its next start on; there: systemctl restart"

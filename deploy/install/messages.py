@@ -1,4 +1,4 @@
-"""What a device answers, read strictly: one that does not parse completely is an error, never a default.
+"""Parse messages of devices strictly: one that does not parse completely is an error, never a default.
 
 Every script is framed, so that nothing which a shell's start-up file prints is taken for an answer, and half
 an answer is not taken for a whole one.
@@ -34,7 +34,7 @@ echo '{END}'
 exit $status
 """
 MAX_CHARS = 1024
-"""Of a value, such as a path or a version; a manifest is longer."""
+"""Maximum length of a value, such as a path or a version; a manifest is longer."""
 _HASH = re.compile(r"([0-9a-f]{64})  \./([^/]+)|other  ([^/]+)")
 _TEXTS: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
 

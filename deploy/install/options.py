@@ -14,7 +14,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the user says of a device.
+    """Options of the user for a device.
 
     Attributes:
         root: the folder on the device below which releases are; None takes the one that has the release

@@ -1,4 +1,4 @@
-"""What is run on a device: constant texts for a POSIX shell, which get names and paths as arguments.
+"""Scripts that run on a device: constant texts for a POSIX shell that take names and paths as arguments.
 
 They keep to what coreutils, busybox and toybox have in common. Each ends with the status of what failed, and
 leaves a state from which the next installation goes on.

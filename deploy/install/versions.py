@@ -39,7 +39,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Status:
-    """What a device says of a release.
+    """Versions of a release on a device.
 
     Attributes:
         healthy: whether the active version answers its golden vectors; None if nothing there can tell.
@@ -68,7 +68,7 @@ def list_versions(name: str, transport: Transport, options: Options) -> tuple[Ve
 
 
 def status(name: str, transport: Transport, options: Options) -> Status:
-    """Tell what is active, whether it is healthy, and what else there is.
+    """Return the active version, whether it is healthy, and the other versions.
 
     Raises:
         TransportError: the device was not reached.

@@ -1,1 +1,1 @@
-"""What devices saw, against what the release was tested on."""
+"""Drift detection: compare the statistics of devices with those of the test samples."""

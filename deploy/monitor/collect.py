@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from deploy.transports.transport import Transport
 
 SERVICE = "/var/lib/edge-models"
-"""Where the systemd unit lets the runner keep its state."""
+"""State folder of the runner under systemd."""
 ROOTS = ("/opt", "/data/local/tmp/edge-models")
 # Constant text: the name is an argument, which the shell does not read as a program.
 DAYS = 'cd "$1" && for file in days/*.json; do cat "$file" && echo; done 2>/dev/null | head -c "$2"'

@@ -1,4 +1,4 @@
-"""Is what devices see and answer still what the release was tested on?"""
+"""Detect drift of inputs and outputs on devices, compared with the release's test samples."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
 Verdict = Literal["same", "drifted", "not enough samples"]
 
 FALSE_ALARMS = 0.05
-"""How often a whole comparison may call the same inputs drifted."""
+"""False-alarm probability of a whole comparison."""
 KS_FLOOR, KS_LARGE = 0.085, 0.25
 """Smallest change that 500 samples can distinguish from chance among nine comparisons."""
 PSI_FLOOR, PSI_LARGE = 0.1, 0.25
-"""What the PSI's users call a moderate and a large shift (Siddiqi 2006)."""
+"""Usual limits of the PSI for a moderate and a large shift (Siddiqi 2006)."""
 RATIO_FLOOR, RATIO_LARGE = 1.2, 1.5
 LATENCY_QUANTILES = (0.5, 0.95)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that was compared.
+    """One comparison.
 
     Attributes:
         tensor: the input's or output's name; "latency".
         what: "values", "means", "spreads", "channel 2", "confidence", "classes", "p50".
         measure: how ``size`` is measured: KS and PSI are 0 if nothing moved, a ratio is 1.
-        size: how far it moved.
-        floor: what is too little to matter, however sure it is.
-        large: from where it is large.
-        p_value: how often chance alone would move it as far; of a ratio its interval says it.
-        significant: whether that is rarer than this item's share of the false alarms.
-        samples: that were compared.
+        size: size of the change.
+        floor: smallest relevant change.
+        large: smallest large change.
+        p_value: probability of such a change by chance; None for a ratio, which has an interval.
+        significant: whether that is below this item's share of the false-alarm probability.
+        samples: number of compared samples.
         needed: samples from which a move of ``floor`` is significant; None: the baseline has too few.
-        low, high: the interval of a ratio.
+        low, high: confidence interval of a ratio.
     """
 
     tensor: str
@@ -66,7 +66,7 @@ class Item:
 
     @property
     def verdict(self) -> Verdict:
-        """Drifted is what is both sure and large enough; the same is what could have been found."""
+        """ "drifted" if significant and relevant; "same" if a relevant change would be found."""
         if self.significant and self.size >= self.floor:
             return "drifted"
         enough = self.needed is not None and self.samples >= self.needed
@@ -93,7 +93,7 @@ class AccuracyEstimate:
 
 @dataclass(frozen=True)
 class Drift:
-    """What was found: everything that was compared, and what of it is to be acted on.
+    """Result of a comparison: all items, and the estimated accuracy.
 
     Attributes:
         alpha: false alarms that each item is allowed: its share of those of the whole comparison.
@@ -205,7 +205,7 @@ def _tests(baseline: Statistics, seen: Statistics) -> Iterator[Callable[..., Ite
             yield partial(_values, a.name, "input", nulls.inputs[index], a.values, b.values, sizes)
         yield partial(_ks, a.name, "input", "means", a.means, b.means)
         yield partial(_ks, a.name, "input", "spreads", a.spreads, b.spreads)
-        if len(a.channels) > 1:  # of one channel the mean is the sample's
+        if len(a.channels) > 1:  # with one channel, its mean is the sample's
             for place, (one, other) in enumerate(zip(a.channels, b.channels, strict=True)):
                 yield partial(_ks, a.name, "input", f"channel {place}", one, other)
     for index, (c, d) in enumerate(zip(baseline.outputs, seen.outputs, strict=True)):
@@ -283,7 +283,7 @@ def _classes(tensor: str, before: Sequence[float], now: Sequence[float], *, alph
 
 
 def _estimates(baseline: Statistics, seen: Statistics) -> Iterator[AccuracyEstimate]:
-    """Of each classifier whose accuracy the build measured."""
+    """Yield the estimated accuracy of each classifier whose accuracy the build measured."""
     for index, (a, b) in enumerate(zip(baseline.outputs, seen.outputs, strict=True)):
         accuracy = baseline.null.outputs[index].accuracy if baseline.null else None
         if accuracy is None or a.confidence is None or b.confidence is None:
@@ -297,7 +297,7 @@ def _estimates(baseline: Statistics, seen: Statistics) -> Iterator[AccuracyEstim
 
 
 def _share_above(before: NDArray[np.float64], now: NDArray[np.float64], share: float) -> float:
-    """The share of ``now`` above the place that ``share`` of ``before`` is above; even within a bin."""
+    """Return the share of ``now`` above the quantile that ``share`` of ``before`` exceeds."""
     above = np.cumsum(before[::-1])
     bin_ = min(int(np.searchsorted(above, share)), len(above) - 1)
     part = 1 - (above[bin_] - share) / max(before[::-1][bin_], 1e-12)

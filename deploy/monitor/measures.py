@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from deploy.monitor.statistics import Null
 
 MIN_SHARE = 0.05
-"""Of all elements, in each group of bins that the PSI is summed over: 10 to 20 groups are usual."""
+"""Minimum share of elements in each group of bins of the PSI; 10 to 20 groups are usual."""
 EMPTY_SHARE = 1e-4
-"""What an empty group counts as, because the PSI has a logarithm."""
+"""Share that an empty group counts as, because the PSI has a logarithm."""
 MIN_EXPECTED = 5.0
 """Answers that a class must be expected to have for the chi-square distribution to hold; rarer are pooled."""
 GRID = 161
@@ -205,7 +205,7 @@ def quantile_of(counts: Sequence[int], quantile: float, lowest: float, step: flo
 
 
 def _place(counts: Sequence[int], share: float) -> float:
-    """Where a quantile lies, in bins."""
+    """Return the position of a quantile, in bins."""
     cumulated = np.cumsum(np.asarray(counts, np.float64))
     target = share * cumulated[-1]
     bin_ = min(int(np.searchsorted(cumulated, target)), len(counts) - 1)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     Days = Mapping[str, Statistics]
-    """Of one device: the counts of each day by its date."""
+    """Counts of one device, per day by date."""
 
 
 def merged(found: Sequence[Statistics], where: str) -> Statistics:

@@ -17,7 +17,7 @@ from deploy.manifest import Input, Output
 
 BINS = 64
 MAX_BYTES = 16 << 20
-"""Of a file of statistics: a model with a thousand inputs and outputs has less."""
+"""Maximum size of a file of statistics: enough for a thousand inputs and outputs."""
 
 Count = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 Counts = Annotated[tuple[Count, ...], Field(min_length=BINS, max_length=BINS)]
@@ -83,7 +83,7 @@ class Nulls(Record):
 
 
 class Statistics(Record):
-    """What was counted; ``observed`` of the ``inferences`` went into the histograms.
+    """Counts; ``observed`` of the ``inferences`` went into the histograms.
 
     Attributes:
         day: the date in UTC of counts that are of one day alone.
@@ -130,14 +130,14 @@ class Statistics(Record):
 
 
 class Contract(Record):
-    """Of the release that was observed, from its manifest."""
+    """Inputs and outputs of the observed release, from its manifest."""
 
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
 
 
 class Saved(Statistics):
-    """What ``pipeline monitor --save`` writes: what was seen, and what is needed to read it.
+    """File of ``pipeline monitor --save``: the statistics, and what is needed to read them.
 
     Attributes:
         contract: how raw samples became the tensors that were counted.

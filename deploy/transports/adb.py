@@ -121,7 +121,7 @@ class AdbTransport:
 
     def _connect(self) -> None:
         states = dict(self._devices())
-        if states.get(self.serial) == "offline":  # of a connection that was cut
+        if states.get(self.serial) == "offline":  # the connection was lost
             self._ended(["disconnect", self.serial], CONNECT_TIMEOUT_S)
         elif self.serial in states:
             return
@@ -133,7 +133,7 @@ class AdbTransport:
         deadline = time.monotonic() + CONNECT_TIMEOUT_S
         while dict(self._devices()).get(self.serial) in (None, "connecting", "authorizing", "offline"):
             if time.monotonic() > deadline:
-                break  # what comes next says why
+                break  # the next command reports the reason
             time.sleep(0.05)
 
     def _devices(self) -> list[tuple[str, str]]:

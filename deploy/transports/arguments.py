@@ -1,4 +1,4 @@
-"""What every transport asks of the words of a command and of a path, and how it takes in a file."""
+"""Checks of commands and paths, and receiving of files, shared by all transports."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def device_path(path: str) -> str:
 
 @contextmanager
 def arriving(local: Path) -> Iterator[Path]:
-    """Give a path to write to, which becomes ``local`` at the end; where it fails nothing is left.
+    """Yield a path to write to, renamed to ``local`` at the end; on failure nothing is left.
 
     Raises:
         TransportError: ``local`` cannot be written.

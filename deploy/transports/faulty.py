@@ -31,7 +31,7 @@ Operation = Literal["run", "push", "pull"]
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong, and when.
+    """An injected fault, and when it occurs.
 
     Attributes:
         kind: ``"lost"``: the link is gone before the operation, ``"lost after"``: once it took effect and

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_ANSWER_BYTES = 64 << 20
-"""Of what a device prints; a device is not trusted to end."""
+"""Maximum output of a device, which may never stop printing."""
 MAX_FILE_BYTES = 4 << 30
 CHUNK_BYTES = 1 << 16
 
@@ -56,7 +56,7 @@ def finish(
         for reader in readers:
             reader.join(max(0.0, deadline - time.monotonic()))
         process.wait(max(0.001, deadline - time.monotonic()))
-        if any(reader.is_alive() for reader in readers):  # what it began still has its output open
+        if any(reader.is_alive() for reader in readers):  # its child processes still hold the output open
             raise subprocess.TimeoutExpired(command, timeout_s)
     except BaseException as error:
         _kill(process)

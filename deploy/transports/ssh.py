@@ -32,7 +32,7 @@ LINK_PATH_LIMIT = 80
 """A longer path is no name for a socket, less what ssh appends to it."""
 
 FAILED = 255
-"""What ssh ends with where it did not reach the machine; a command's own status otherwise."""
+"""Exit status of ssh if it did not reach the machine; otherwise it is that of the command."""
 
 PUT = 'cat > "$1" && chmod "$2" "$1"'
 GET = 'printf "%s\\n" "$2" && cat "$1"'
@@ -232,7 +232,7 @@ class SshTransport:
         self._link = self._folder = None
 
     def _is_up(self) -> bool:
-        """Whether the connection is open, asked after a 255: a cut one ends so, and a command may as well."""
+        """Return whether the connection is still open after status 255, which a command may return, too."""
         if self._link is None:
             return False
         try:

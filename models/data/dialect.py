@@ -24,7 +24,7 @@ BLANK = " "
 """The delimiter of columns that any number of blanks or tabs separates."""
 MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "-"})
 TARGET_NAMES = ("label", "target", "class", "y")
-_DELIMITERS = (";", "\t", "|", ",", BLANK)  # of equally good ones the first is taken
+_DELIMITERS = (";", "\t", "|", ",", BLANK)  # in order of preference
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?", re.ASCII)
 _POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?", re.ASCII)
@@ -66,14 +66,14 @@ class Dialect:
 
 
 def find_dialect(path: Path, decimal: str = "") -> Dialect:
-    """Tell how a table is written.
+    """Detect the dialect of a table.
 
     Args:
         path: the table, perhaps packed with gzip.
         decimal: the decimal mark, where the user gave it.
 
     Raises:
-        DataError: it is no text, has no rows, or a number may be read in two ways.
+        DataError: it is not text, has no rows, or a number is ambiguous.
     """
     encoding = encoding_of(path)
     with open_lines(path, encoding) as lines:
@@ -181,7 +181,7 @@ def _find_decimal(path: Path, rows: Sequence[Sequence[str]]) -> str:
 
 
 def _is_header(first: list[str], second: list[str], decimal: str) -> bool:
-    """Tell a header by a word above a number, a usual name of the target, or a count from 0."""
+    """Return whether the first row is a header: a word above a number, a target name, or 0, 1, 2, ..."""
     if first == [str(number) for number in range(len(first))] and first != second:
         return True
     return any(

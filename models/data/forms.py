@@ -1,4 +1,4 @@
-"""Tell what form a source has, and read that."""
+"""Detect the form of a source, and read it."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _only(path: Path, suffix: str) -> Path:
 
 
 def is_program(source: str | Path) -> bool:
-    """Tell ``module:function`` from a path."""
+    """Return whether a source is ``module:function`` rather than a path."""
     return isinstance(source, str) and ":" in source and not Path(source).exists()
 
 

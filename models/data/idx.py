@@ -29,7 +29,7 @@ _MAX_AXES = 8
 
 
 def is_idx(path: Path) -> bool:
-    """Tell an IDX file by its name."""
+    """Return whether a file's name is that of an IDX file."""
     return _NAME.search(path.name) is not None and path.is_file()
 
 

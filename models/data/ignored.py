@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from models.ports import Port
 
 NO_CLASS = -1
-"""What stored masks have there."""
+"""Value in stored masks of positions without a class."""
 
 
 def without_ignored(stats: TargetStats, output: Port, given: int | None) -> tuple[TargetStats, int | None]:

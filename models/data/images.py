@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from models.ports import Port
 
     Encoded = tuple[str, Path | bytes]
-    """What it is called in messages, and the file or its content."""
+    """The name for messages, and the file or its content."""
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}

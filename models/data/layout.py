@@ -1,4 +1,4 @@
-"""Tell how a folder of images is laid out: which folders are parts of the data, and which are classes."""
+"""Detect the layout of a folder of images: which folders are splits, and which are classes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Folder:
         return sorted(file for file in self.all_files() if is_image(file.name))
 
     def all_files(self) -> Iterator[Path]:
-        """Give every file in it and below."""
+        """Yield all files in the folder and below."""
         yield from self.files
         for folder in self.folders.values():
             yield from folder.all_files()
@@ -79,12 +79,12 @@ class Layout:
 
 
 def is_image(name: str) -> bool:
-    """Tell an image by its suffix."""
+    """Return whether a file is an image, by its suffix."""
     return "." + name.rpartition(".")[2].lower() in SUFFIXES
 
 
 def is_ignored(name: str) -> bool:
-    """Tell hidden files and folders, and those that systems leave behind, by their name."""
+    """Return whether a name is that of a hidden file or folder, or of one that systems leave behind."""
     return name.startswith(".") or name.lower() in _JUNK or name.lower() in _JUNK_FILES
 
 

@@ -1,4 +1,4 @@
-"""What the user can say about the data, and what reading them gives."""
+"""Options for reading data, and the result of reading."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEST_NAMES = ("test", "testing", "val", "valid", "validation")
 
 @dataclass(frozen=True)
 class Feature:
-    """What one feature of a TFRecord's examples is.
+    """One feature of a TFRecord's examples.
 
     Attributes:
         kind: an encoded image, the raw bytes of an array, or a list of numbers.
@@ -103,7 +103,7 @@ class StoredData:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a source gives: batches to be read once, in order.
+    """Content of a source: batches to read once, in order.
 
     Attributes:
         train: batches to train on; of all samples where ``test`` is None.

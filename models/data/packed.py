@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MAX_RATIO = 1000  # of the content to the packed file, beyond 16 MiB
+MAX_RATIO = 1000  # unpacked / packed size, beyond 16 MiB
 MAX_LINE = 16 << 20
 _SMALL_BYTES = 16 << 20
 _CHUNK_BYTES = 1 << 20
@@ -76,7 +76,7 @@ def open_bytes(path: Path, *, packed: bool | None = None) -> Iterator[IO[bytes]]
 
 
 def encoding_of(path: Path) -> str:
-    """Tell the encoding of a text file: UTF-8, UTF-16 with a byte order mark, or else Windows-1252.
+    """Detect the encoding of a text file: UTF-8, UTF-16 with a byte order mark, else Windows-1252.
 
     Windows-1252 has the letters of Latin-1 (ISO 8859-1) in the same places.
 

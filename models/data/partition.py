@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Indices = NDArray[np.int64]
 
-_PAIRS = 64  # of consecutive samples that are looked at for overlap
+_PAIRS = 64  # pairs of consecutive samples to check for overlap
 _MIN_SHARED = 8  # steps
 
 
@@ -176,7 +176,7 @@ def _check_time(
 
 
 def _note_given(groups: Indices | None, train_rows: int, options: DataOptions, notes: list[str]) -> None:
-    """Say what a split that the source has makes of the options."""
+    """Note which options do not apply because the source has its own split."""
     if options.split == "time":
         notes.append('split = "time" is not used: the data has test samples of its own')
     if groups is not None:

@@ -106,7 +106,7 @@ class _Reader:
         raise DataError(msg)
 
     def parts(self, train: Any, test: Any) -> Parts:
-        names = getattr(train, "class_names", None)  # of Keras' data sets from folders
+        names = getattr(train, "class_names", None)  # set by Keras' data sets from folders
         classes = tuple(map(str, names)) if isinstance(names, list | tuple) else ()
         held_out = None if test is None else self.batches(test, "test")
         return Parts(self.batches(train, "training"), held_out, classes, self.notes)
@@ -137,7 +137,7 @@ class _Reader:
 
 
 def _is_set(value: Any) -> bool:
-    """Tell a whole set from an array: a pair, or a stream."""
+    """Return whether a value is a whole set, a pair or a stream, rather than an array."""
     return (isinstance(value, tuple | list) and len(value) == 2) or is_stream(value)
 
 
@@ -192,7 +192,7 @@ def _import(source: str) -> ModuleType:
 
 
 def _search_here() -> None:
-    """Let modules beside the user's configuration be found, as ``python -m`` would."""
+    """Make modules next to the user's configuration importable, like ``python -m``."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

@@ -28,11 +28,11 @@ npy: Any = np.lib.format  # it has no types
 
 PIECE_BYTES = 4 << 20
 MAX_BYTES = 64 << 30
-MAX_RATIO = 1000  # of an array's bytes to its compressed bytes, beyond 16 MiB
-MAX_WHOLE = 1 << 30  # of an array in Fortran's order, which has to be read whole
+MAX_RATIO = 1000  # unpacked / packed size of an array, beyond 16 MiB
+MAX_WHOLE = 1 << 30  # bytes of an array in Fortran order, which is read whole
 _SMALL_BYTES = 16 << 20
 _HEADER_BYTES = 256
-_SPARE_BYTES = 256 << 20  # of the disk: a source without end must not fill it
+_SPARE_BYTES = 256 << 20  # kept free on the disk, in case a source is endless
 _DAMAGE = (
     ValueError,
     EOFError,
@@ -64,7 +64,7 @@ class RowWriter:
         """Write rows of the same shape and dtype as those before.
 
         Raises:
-            OSError: the disk is full, or almost.
+            OSError: the disk is almost full.
         """
         if self.shape is None:
             self.shape, self.dtype = rows.shape[1:], rows.dtype

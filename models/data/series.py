@@ -30,7 +30,7 @@ _MISSING = ("?", "nan", "")
 
 @dataclass(frozen=True)
 class Header:
-    """What the ``@`` lines of a ``.ts`` file say.
+    """Content of the ``@`` lines of a ``.ts`` file.
 
     Attributes:
         labelled: each line ends with a class.
@@ -44,7 +44,7 @@ class Header:
 
 
 def is_series(path: Path) -> bool:
-    """Tell a file of time series by its name: any ``.ts``, and a ``.tsv`` or ``.txt`` of a pair."""
+    """Return whether a file holds time series: any ``.ts``, and a ``.tsv`` or ``.txt`` of a pair."""
     suffix = path.suffix.lower()
     return suffix == ".ts" or (suffix in (".tsv", ".txt") and _PART.search(path.name) is not None)
 

@@ -1,4 +1,4 @@
-"""Where data come from, and how any of them becomes files of one form."""
+"""Read any data source into files of one form."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     Indices = NDArray[np.int64]
     Digests = NDArray[np.uint64]
 
-BINS = 10  # of the targets of a regression, of equal size
-MIN_KEPT = 0.1  # of the training samples, once those that are test samples too are left out
+BINS = 10  # for the targets of a regression, of equal size
+MIN_KEPT = 0.1  # share of training samples left after removing test samples
 MIN_PER_CLASS = 2  # of those, on average
-TRIES = 100  # random choices of groups, of which the most even one is taken
+TRIES = 100  # random choices of groups; the most even one is taken
 _TRY_CELLS = 4_000_000  # groups times classes times tries
 
 

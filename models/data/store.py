@@ -27,7 +27,7 @@ TRAIN, TEST = "training", "test"
 
 @dataclass(frozen=True)
 class Stored:
-    """What was written.
+    """Content of the written files.
 
     Attributes:
         train_rows: the first rows of every file, to train on; all where there are no others.
@@ -203,7 +203,7 @@ class TargetWriter:
 
 
 def fit(rows: Array, shape: tuple[int | None, ...], *, reshape: bool, name: str) -> Array:
-    """Give a batch the model's shape, where only axes of size 1 at the end are in the way.
+    """Reshape a batch to the model's shape if they differ only in trailing axes of size 1.
 
     Args:
         rows: ``(n, ...)``.

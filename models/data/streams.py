@@ -29,7 +29,7 @@ def is_stream(value: Any) -> bool:
 
 @contextlib.contextmanager
 def raised(source: str, what: str = "it") -> Iterator[None]:
-    """Say in one line what the user's code raised, or that it tried to end the process.
+    """Return in one line what the user's code raised, or that it tried to exit.
 
     Raises:
         DataError: in place of any other exception.

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     Change = Callable[[Array], Array]
 
 THRESHOLD = 128
-"""Of masks painted in 0 and 255."""
+"""Threshold for masks painted with 0 and 255."""
 _RANGES = {"sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
-_OVERSHOOT = 0.25  # of such a range: targets scaled by the training samples alone leave it by a little
+_OVERSHOOT = 0.25  # share of the range by which targets scaled with training samples may leave it
 
 
 # Each takes the task, for messages, the output, statistics of its raw targets and the normal class id. It
@@ -145,7 +145,7 @@ def threshold_of(output: Port, stats: TargetStats) -> float | None:
 
 
 def are_ids(stats: TargetStats, output: Port) -> bool:
-    """Tell ids from one-hot rows, which have one axis more."""
+    """Return whether targets are ids rather than one-hot rows, which have one more axis."""
     axes = len(output.shape) - 1
     return stats.shape in ((), (1,)) or (
         axes > 0 and (len(stats.shape) == axes or (len(stats.shape) == axes + 1 and stats.shape[-1] == 1))

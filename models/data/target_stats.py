@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_DISTINCT = 4096
 WHITE = 255
 _TOLERANCE = 1e-3
-_NEAR = 48  # of 0 or 255: how far JPEG moves the values of a mask of two colours
+_NEAR = 48  # distance from 0 or 255: JPEG changes the values of a two-colour mask by this much
 _PAINTED_SHARE = 0.95
 
 

@@ -92,7 +92,7 @@ def _without_targets(output: Port, rebuilds: bool) -> Answer:
 
 
 def _could_be_ids(stats: TargetStats, output: Port) -> bool:
-    """Tell whether scalar labels may be class ids of a vector of scores: from 0 or 1 up to its last class."""
+    """Return whether scalar labels may be class ids: from 0 or 1 up to the last class."""
     classes = classes_of(output) or 0
     if stats.words:
         return len(stats.distinct) == classes
@@ -101,7 +101,7 @@ def _could_be_ids(stats: TargetStats, output: Port) -> bool:
 
 
 def _of_labelled_vectors(stats: TargetStats, output: Port, normal: bool, one_class: bool) -> Answer:
-    """Of vectors of the input's shape with labels that are no full set of class ids."""
+    """Infer the task of outputs with the input's shape and labels that are not all class ids."""
     shape = f"{describe(output)} of the input's shape"
     if stats.words and normal:
         return Answer("anomaly", f"{shape}, {_labels(stats)} of which one is normal")
@@ -179,7 +179,7 @@ def _of_vectors(stats: TargetStats, output: Port) -> Answer:
 
 
 def _of_maps(stats: TargetStats, output: Port, rebuilds: bool) -> Answer:
-    """Of outputs that have a vector for each position: ``(height, width, c)`` or ``(steps, c)``."""
+    """Infer the task of outputs with a vector per position: ``(height, width, c)`` or ``(steps, c)``."""
     classes, positions = classes_of(output), output.shape[:-1]
     per_position = matches(stats.shape, positions) or matches(stats.shape, (*positions, 1))
     reason = f"{describe(output)}, {_labels(stats)}"

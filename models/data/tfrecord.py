@@ -38,7 +38,7 @@ def record_files(folder: Path) -> list[Path]:
 
 
 def is_record_file(path: Path) -> bool:
-    """Tell a TFRecord file by its name: also a shard's or a packed one's."""
+    """Return whether a name is that of a TFRecord file, a shard or a packed one."""
     return any(word in path.name.lower() for word in WORDS) and path.is_file()
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _SUPPORTED_ACTIVATIONS = frozenset({"linear", "relu", "relu6", "softmax", "sigmoid", "tanh", "swish", "gelu"})
 
-# What TFLite has no int8 operators for that run, and right, on both runtimes. Measured with TensorFlow 2.21,
+# Activations without int8 operators that work correctly on both runtimes. Measured with TensorFlow 2.21,
 # LiteRT 2.3 and tflite-runtime 2.14: docs/explanation/graph-preparation.md.
 _ACTIVATIONS_WITHOUT_INT8 = {
     "elu": ELU_IN_FLOAT,
@@ -28,7 +28,7 @@ _SECOND = f"{_NOT_UNROLLED}, and int8 is wrong where a model has more than one L
 
 
 def unsupported_by_qat(model: tf_keras.Model) -> dict[str, str]:
-    """Say of each layer that TF-MOT's default scheme does not quantize why not, by the layer's name."""
+    """Return the layers that TF-MOT's default scheme does not quantize, by name with the reason."""
     found = {}
     for layer in model.layers:
         activation = _activation(layer)
@@ -40,7 +40,7 @@ def unsupported_by_qat(model: tf_keras.Model) -> dict[str, str]:
 
 
 def without_int8(model: tf_keras.Model) -> dict[str, str]:
-    """Say of each layer that TFLite does not compute in int8, or not rightly, why not, by the layer's name.
+    """Return the layers that TFLite does not compute correctly in int8, by name with the reason.
 
     Such a model needs float operators. One LSTM that is not unrolled is not among them: it becomes a single
     int8 operator, with a state that lasts until a program resets it.

@@ -91,7 +91,7 @@ def _linear_calls(graph: Graph) -> dict[int, str]:
 
 
 def _float_input(layer: Layer, index: int, graph: Graph) -> Layer:
-    """Let an image input be float32, as whatever reads it would make it; indices stay integers."""
+    """Convert image inputs to float32, like the layers that read them; indices stay integers."""
     readers = {graph.layers[graph.calls[call].layer].kind for call in graph.consumers()[index]}
     return layer if "Embedding" in readers else replace(layer, config=layer.config | {"dtype": "float32"})
 

@@ -17,7 +17,7 @@ EPSILON = 1e-3
 
 @dataclass(frozen=True)
 class Rewrite:
-    """What was changed: at which layer of the given model, into what, and why.
+    """A change: the layer of the given model, its replacement, and the reason.
 
     ``unrolled`` is set where a recurrent layer was written out step by step.
     """

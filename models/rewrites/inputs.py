@@ -31,7 +31,7 @@ _VECTOR_OR_SERIES = (2, 3)  # dimensions, with the batch
 
 
 def lift_normalization(graph: Graph) -> tuple[Graph, dict[str, Scaling], list[Rewrite]]:
-    """Take scalings that read a float vector or series first, and alone, out of the model.
+    """Remove scalings from the model that are the only readers of a float vector or series.
 
     Several in a row are taken out together.
 

@@ -13,7 +13,7 @@ from models.rewrites.edit import Edit, Rewrite
 # swish too, but TFLite does not fuse it, so that its input would be left without a range.
 _WITH_ACTIVATION = frozenset({"Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense"})
 _FUSED = frozenset({"linear", "relu", "softmax", "sigmoid", "tanh"})
-_LEAK = 0.2  # of the activation called leaky_relu
+_LEAK = 0.2  # default of the activation leaky_relu
 
 
 def normalise_layers(graph: Graph) -> tuple[Graph, list[Rewrite]]:
@@ -94,7 +94,7 @@ def _split_activation(layer: Layer, edit: Edit) -> tuple[Layer, ...]:
 
 
 def _activation(layer: Layer, edit: Edit) -> Layer:
-    """Give an activation its one form: a layer of its own class, where there is one."""
+    """Normalize an activation to a layer of its own class, if there is one."""
     config, name = layer.config, layer.name
     if layer.kind == "Activation":
         classes: dict[str, tuple[str, dict[str, Any]]] = {

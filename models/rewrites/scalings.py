@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from models.graph import Layer
     from models.shapes import Shape
 
-_DEFAULT_EPSILON = 1e-3  # of tf_keras's BatchNormalization
+_DEFAULT_EPSILON = 1e-3  # default of tf_keras's BatchNormalization
 _NORMALIZATION_EPSILON = 1e-7  # tf_keras.backend.epsilon()
 
 

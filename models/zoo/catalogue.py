@@ -1,4 +1,4 @@
-"""What the zoo holds: ``zoo:NAME`` stands for the settings in ``NAME.toml``, beside the model."""
+"""Catalogue of the zoo: ``zoo:NAME`` means the settings in ``NAME.toml``, next to the model."""
 
 from __future__ import annotations
 
