@@ -36,7 +36,7 @@ class Sysroot:
 
     @property
     def bundle(self) -> Bundle:
-        """Where it is provisioned."""
+        """The provisioned bundle of the sysroot."""
         recipe = [self.debian, *self.packages, resource(self.wheels)]
         return bundle_for(self.debian, recipe, self.provision)
 

@@ -1,4 +1,4 @@
-"""What a .tflite file must satisfy beyond being well-formed: shapes, quantization, order of execution."""
+"""Check a well-formed .tflite file: shapes, quantization, order of execution."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def _pack(model: Any) -> bytes:
 
 
 def normalize(content: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
-    """Give inputs and outputs an order and names, which converters do not keep, and constants one copy each.
+    """Set order and names of inputs and outputs, which converters change, and merge equal constants.
 
     Converters write a kernel as often as it is used.
 
@@ -83,7 +83,7 @@ def _with_trained_range(flat: Any, graph: Any, tensor: int) -> int:
 
 
 def _renamed(graph: Any, entries: list[Any], names: Sequence[str]) -> list[int]:
-    """Give the signature's ``input_0`` or ``output_0`` and so on their names; returns their tensors."""
+    """Rename the signature's ``input_0``, ``output_0`` and so on; returns their tensors."""
     by_place = sorted(entries, key=lambda entry: int(entry.name.decode().rpartition("_")[2]))
     for entry, name in zip(by_place, names, strict=True):
         entry.name = name.encode()
@@ -246,7 +246,7 @@ def _extracted(model: TfliteModel, whole: Any, operators: Sequence[int]) -> byte
 
 
 def _computed(model: TfliteModel, operators: Sequence[Operator]) -> list[int]:
-    """What the operators read that is neither a constant nor computed by one of them before."""
+    """Return the tensors that the operators read and that are neither constants nor computed before."""
     found: list[int] = []
     own: set[int] = set()
     for operator in operators:
@@ -263,7 +263,7 @@ def _computed(model: TfliteModel, operators: Sequence[Operator]) -> list[int]:
 
 
 def _left_over(model: TfliteModel, operators: Sequence[Operator]) -> list[int]:
-    """What the operators compute that others read, or that is the model's output; all of it if none is."""
+    """Return the computed tensors that others read or the model returns; all of them if there are none."""
     inside = {operator.index for operator in operators}
     needed = set(model.subgraphs[0].outputs)
     for operator in model.operators:

@@ -28,7 +28,7 @@ _COLORS: dict[Content, int] = {"rgb": metadata_layout.RGB, "grayscale": metadata
 
 @dataclass(frozen=True, kw_only=True)
 class TensorMetadata:
-    """What one input or output means.
+    """Description of one input or output.
 
     Attributes:
         content: an image of which channels ("image": of others than RGB and grey), or features.
@@ -54,7 +54,7 @@ class TensorMetadata:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelMetadata:
-    """What a model is; inputs and outputs in the order of the main subgraph's."""
+    """Description of a model; inputs and outputs are in the order of the main subgraph."""
 
     name: str
     description: str = ""

@@ -1,4 +1,4 @@
-"""Give a .tflite file one more buffer without touching a byte of those that it has.
+"""Append a buffer to a .tflite file without changing the bytes of existing ones.
 
 FlatBuffers refer forwards only, by distances. So a new root table, with the buffer, is put in front of the
 whole file; all that the old root refers to stays as it is, and at the alignment it had.
@@ -53,7 +53,7 @@ def add_metadata_entry(content: bytes, name: str, data: bytes) -> bytes:
 
 
 class _Old:
-    """Where things are in a file that was verified: positions from its start."""
+    """Positions in a verified file, from its start."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -67,11 +67,11 @@ class _Old:
         return int(struct.unpack_from("<I", self.content, position)[0])
 
     def target(self, slot: int) -> int:
-        """What a field of the root table refers to."""
+        """Return the position that a field of the root table refers to."""
         return self.fields[slot] + self.number(self.fields[slot])
 
     def elements(self, slot: int) -> list[int]:
-        """What the elements of a vector of tables refer to."""
+        """Return the positions that the elements of a vector of tables refer to."""
         if slot not in self.fields:
             return []
         start = self.target(slot) + 4
@@ -132,7 +132,7 @@ def _front(old: _Old, version: int, kept: list[int], name: bytes, data: bytes) -
     """Return the new root table and all that only it refers to; the old file goes behind it."""
     buffers = old.elements(_BUFFERS)
     at = _Places()
-    # What refers comes before what it refers to.
+    # References point forward.
     model = at.table(_MODEL_SLOTS)
     buffer_list = at.take(4 + 4 * (len(buffers) + 1), 4)
     entry_list = at.take(4 + 4 * (len(kept) + 1), 4)

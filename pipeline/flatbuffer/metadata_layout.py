@@ -19,9 +19,9 @@ ROOT = "ModelMetadata"
 # The oldest parser that knows all that is written here: fields of 1.0.0 alone.
 MIN_PARSER_VERSION = "1.0.0"
 
-# Of an associated file.
+# Kinds of associated files.
 UNKNOWN, DESCRIPTIONS, TENSOR_AXIS_LABELS, TENSOR_VALUE_LABELS = 0, 1, 2, 3
-# Of an image.
+# Colour spaces of images.
 RGB, GRAYSCALE = 1, 2
 
 UNIONS: dict[str, dict[int, str]] = {

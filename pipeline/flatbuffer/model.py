@@ -1,4 +1,4 @@
-"""What a .tflite file holds, as frozen data: tensors, operators, their quantization and constants."""
+"""Content of a .tflite file as frozen data: tensors, operators, quantization and constants."""
 
 from __future__ import annotations
 

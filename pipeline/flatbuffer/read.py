@@ -93,7 +93,7 @@ class _Decoder:
         )
 
     def _min_runtime_version(self) -> str:
-        """What the metadata says, if it is a version: the entry is the user's bytes."""
+        """Return the version in the metadata, if it is one: the entry contains arbitrary bytes."""
         for entry in self.root["Metadata"]:
             if entry["Name"] == "min_runtime_version":
                 start, length = self.buffers[entry["Buffer"]]

@@ -48,7 +48,7 @@ class Reader:
         end: where the last object that was read ends, in bytes from the start.
     """
 
-    # Of the schema, like the next two functions; the reader of another one has others.
+    # Belongs to the schema, like the next two functions; readers of other schemas override it.
     identifier, root_table = IDENTIFIER, "Model"
 
     def fields(self, table: str) -> tuple[layout.Field, ...]:

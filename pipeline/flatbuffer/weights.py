@@ -1,4 +1,4 @@
-"""What a verified .tflite file says about itself: float operators, sparsity of its kernels, download size."""
+"""Properties of a verified .tflite file: float operators, sparsity of kernels, download size."""
 
 from __future__ import annotations
 

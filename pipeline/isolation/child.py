@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 _WITHOUT_ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "0"}
 _settings: dict[str, str] = {}
-"""What has prevented a crash in this process; all children that follow get it."""
+"""Environment that prevented a crash in this process; later children get it, too."""
 
 
 def in_child(function: Callable[..., T], stage: str = "") -> Callable[..., T]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_PROCESSES = 64 + 4 * (os.cpu_count() or 1)
-"""What a confined worker may run at a time. Threads do not count."""
+"""Maximum number of concurrent processes of a confined worker, without threads."""
 
 _POLL_S = 0.05
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 1, 22, 24  # linux/prctl.h
@@ -43,7 +43,7 @@ _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = 
     1 << 18,
 )
 _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE, _ATTR_RDONLY = 442, -100, 0x8000, 1  # linux/mount.h
-# Of each architecture: its name to seccomp, its number of socket(); io_uring could make sockets too.
+# For each architecture: seccomp's identifier, and the number of socket(); io_uring could make sockets, too.
 _SOCKET = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
 _IO_URING_SETUP = 425
 _EVERY_CAPABILITY = frozenset(range(64))
@@ -143,9 +143,9 @@ def _forbid_sockets() -> bool:
     load, equal, at_least, answer = 0x20, 0x15, 0x35, 0x06
     program = [
         (load, 0, 0, 4),
-        (equal, 0, 4, name),  # of another architecture: refused
+        (equal, 0, 4, name),  # another architecture: rejected
         (load, 0, 0, 0),
-        (at_least, 2, 0, 0x40000000),  # of the x32 interface: refused
+        (at_least, 2, 0, 0x40000000),  # the x32 interface: rejected
         (equal, 1, 0, number),
         (equal, 0, 1, _IO_URING_SETUP),
         (answer, 0, 0, 0x00050000 | 13),  # fails with EACCES
@@ -227,7 +227,7 @@ class Keeper:
         everything: Callable[[], list[int]] = _processes
         try:
             _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-        except OSError:  # in some containers; then the outer one stays in sight, and the keeper counts
+        except OSError:  # fails in some containers; then the outer /proc stays visible, and the keeper counts
             everything = list
         worker = os.fork()
         if worker == 0:
@@ -287,7 +287,7 @@ class Keeper:
 
     def restrict_files(self, files: dict[str, Any] | None) -> None:
         """Leave the worker the files that it may read, where Landlock has to see to that."""
-        if files is None or (self.confined and files["writable"] is None):  # what is hidden is so already
+        if files is None or (self.confined and files["writable"] is None):  # already hidden
             return
         from pipeline.isolation.landlock import Access, restrict
 
@@ -314,7 +314,7 @@ class Keeper:
 
 
 def _excess(rules: dict[str, Any], pids: list[int]) -> dict[str, int]:
-    """What the processes have more of than they may, by its name in an answer."""
+    """Return the exceeded limits, by their names in an answer."""
     from pipeline.isolation.memory import used_bytes
 
     if len(pids) > MAX_PROCESSES:
@@ -360,5 +360,5 @@ def _descendants() -> list[int]:
 
 if __name__ == "__main__":
     options = json.loads(sys.argv[1])
-    sys.path[:] = [*options["path"], options["packages"]]  # which site may have found by other means
+    sys.path[:] = [*options["path"], options["packages"]]  # site may have added it in another way
     Keeper(options).run()

@@ -18,7 +18,7 @@ MIN_VERSION = 2
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/nix/store")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # of every architecture
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on all architectures
 _VERSION_FLAG, _PATH_BENEATH = 1, 1
 _NO_NEW_PRIVS = 38  # linux/prctl.h
 # linux/landlock.h
@@ -50,7 +50,7 @@ class Access:
 
 
 def python_files() -> list[str]:
-    """What Python, the pipeline's packages and their libraries are read from, without the current folder."""
+    """Return the folders of Python, the pipeline's packages and their libraries, without the current one."""
     here = str(Path.cwd())
     packages = Path(__file__).parents[2]
     return [
@@ -79,7 +79,7 @@ def restrict(access: Access) -> None:
     """
     number = version()
     change = _WRITE_FILE | _CHANGE_FOLDER | (_TRUNCATE if number >= _TRUNCATE_VERSION else 0)
-    # Of a kind that is not handled nothing is refused.
+    # Kinds of access that are not handled are allowed.
     handled = _READ_FILE | _MOVE if access.writable is None else _READ | change | _MOVE
     readable = handled if access.writable is None else _READ
     scoped = _ABSTRACT_SOCKETS | _SIGNALS if number >= _SCOPED_VERSION else 0
@@ -110,7 +110,7 @@ def _allow(ruleset: int, path: Path, rights: int, hidden: list[Path]) -> None:
     except OSError:  # then only what leads to the hidden file is known to be in it
         return
     for inner in found:
-        if not inner.is_symlink():  # what it leads to counts, wherever that is
+        if not inner.is_symlink():  # the target of a link counts, wherever it is
             _allow(ruleset, inner, rights, hidden)
 
 

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _CGROUPS = Path("/sys/fs/cgroup")
-_LIMITS = {"": "memory.max", "memory": "memory.limit_in_bytes"}  # of cgroups version 2, and 1
+_LIMITS = {"": "memory.max", "memory": "memory.limit_in_bytes"}  # cgroups version 2, and 1
 _OWN = ("RssAnon:", "RssShmem:", "VmSwap:")
 _SHARE = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")
 
 
 def machine_bytes() -> int:
-    """The memory that this process may use: the machine's, or less where it is in a cgroup with a limit."""
+    """Return the memory that this process may use: the machine's, or less with a cgroup limit."""
     found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()

@@ -58,7 +58,7 @@ _hidden: tuple[Path, ...] = ()
 
 @dataclass(frozen=True)
 class Confinement:
-    """What a child that runs code of somebody else may do.
+    """Permissions of a child that runs foreign code.
 
     Where the kernel lets this user make namespaces, the child and everything that it starts die together and
     neither see nor trace other processes. Elsewhere what the child started is killed with it as far as it is
@@ -196,9 +196,9 @@ class _Child:
             },
         }  # fmt: skip
         environment = {name: value for name, value in os.environ.items() if name not in SECRETS} | dict(own)
-        if rules is not None and rules.readable is not None:  # what is in the user's own is out of reach
+        if rules is not None and rules.readable is not None:  # the user's own folder is not accessible
             environment |= {"HOME": str(folder), "KERAS_HOME": str(folder / "keras")}
-        environment |= {"TMPDIR": str(folder)}  # what a killed child leaves goes with it
+        environment |= {"TMPDIR": str(folder)}  # removed even if the child is killed
         forked = forkserver.fork(options, environment, theirs) if rules is None else None
         self._keeper = forked or _started(options, environment, theirs)
         for descriptor in theirs.values():
@@ -217,7 +217,7 @@ class _Child:
         return str(json.loads(line)["refused"]) if line else "the child did not start"
 
     def answer(self, timeout_s: float | None) -> bytes | None:
-        """Let the worker begin; returns what it sent, None if the time is over."""
+        """Start the worker; returns what it sent, None on time-out."""
         assert self._keeper.stdin is not None
         try:
             self._keeper.stdin.write(b"g")
@@ -240,7 +240,7 @@ class _Child:
         return self._answer
 
     def _read(self, timeout_s: float | None) -> bool:
-        """Take what the pipes hold; False if there is nothing, or where the status pipe has ended."""
+        """Read the pipes; returns False if there is nothing, or if the status pipe has ended."""
         found = False
         for key, _ in self._selector.select(timeout_s):
             chunk = os.read(key.fd, 1 << 16)
@@ -291,7 +291,7 @@ def _folders(scratch_folder: Path, writable: tuple[Path, ...] | None) -> list[st
 
 
 def _files(rules: Confinement, folder: Path) -> dict[str, list[str] | None]:
-    """What a child may open, as ``landlock.Access`` has it."""
+    """Return the files that a child may open, as a ``landlock.Access``."""
     writable = _folders(folder, rules.writable)
     readable = ["/"] if rules.readable is None else [*landlock.python_files(), *map(str, rules.readable)]
     return {
@@ -340,7 +340,7 @@ def _result(
 
 
 def _ending(stage: str, source: str, status: int | None, rules: Confinement | None) -> PipelineError:
-    """What to say of a worker that ended without an answer."""
+    """Return the error for a worker that ended without an answer."""
     code = None if status is None else os.waitstatus_to_exitcode(status)
     hint = f"{'it' if rules else 'this model'} crashed: run again with --debug for what it printed"
     if code is None or code < 0:

@@ -277,7 +277,7 @@ def _classes(report: Report) -> Iterator[ClassFacts]:
 
 
 def _warnings(report: Report, config: BuildConfig) -> Iterator[str]:
-    """What a user of the model should know: notes, and the verdicts that are the same in every build."""
+    """Return what a user of the model should know: notes, and the reproducible verdicts."""
     yield from report.notes
     for found in report.accuracy:
         if found.note:

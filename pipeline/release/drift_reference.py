@@ -1,4 +1,4 @@
-"""What the release sees and answers on its test samples, counted as on a device: the baseline of drift."""
+"""Drift reference: statistics of inputs and outputs on the test samples, counted as on a device."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 MAX_SAMPLES = 5000
 MAX_BYTES = 256 << 20
-"""Of the tensors of all samples: with large inputs fewer than ``MAX_SAMPLES`` have to do."""
+"""Maximum bytes of all samples: with large inputs, fewer than ``MAX_SAMPLES`` are used."""
 PARTS = 200
-"""Disjoint random parts of the samples: how they differ says how much chance moves a histogram."""
+"""Number of disjoint random parts; their differences show how much a histogram varies by chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ def answer(tflite: Path, samples: Samples, *, seed: int, most: int = MAX_SAMPLES
 
 
 def make_contract(answered: Answered, prepared: PreparedModel, classes: Sequence[str]) -> dict[str, Any]:
-    """What an observer has to know of a model, as a release's manifest says it."""
+    """Return what an observer needs to know about a model, in the form of a manifest."""
     outputs = _contracts(answered.outputs, answered.details.outputs, prepared.outputs)
     return {
         **dict.fromkeys(("name", "version", "target"), ""),  # a step's bytes depend on no name

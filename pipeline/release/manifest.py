@@ -1,4 +1,4 @@
-"""What a release says of itself: the build's facts as the release's ``manifest.json``."""
+"""Make a release's ``manifest.json`` from the facts of the build."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _VERSION = re.compile(
 )
 _STAGES = {"dev": 100, "a": 200, "alpha": 200, "b": 300, "beta": 300, "c": 400, "rc": 400}
 FINAL = 500  # the last three digits of a final version's counter; a fourth number is added to it
-MAX_PART = 999  # of the second and third number of a version
+MAX_PART = 999  # maximum of the second and third number of a version
 MAX_FOURTH = 499
-MAX_OF_STAGE = 99  # of the number after rc or another stage
+MAX_OF_STAGE = 99  # maximum of the number after rc or another stage
 # The smallest rollback index that does not fit into a signed 64-bit integer.
 TOO_HIGH = 2**63
 
@@ -197,7 +197,7 @@ def _inputs(
 
 
 def _steps(transform: Transform, tensor: Tensor, interpolation: str) -> Preprocessing:
-    """What an application does to a raw sample, in this order, before it quantizes it."""
+    """Return the preprocessing of a raw sample in an application, in order, before quantization."""
     _, *shape = tensor.shape
     is_image = len(shape) == 3 and shape[-1] in (1, 3, 4)
     return Preprocessing(

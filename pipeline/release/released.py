@@ -45,7 +45,7 @@ class Released:
 
     @property
     def data_settings(self) -> dict[str, Any]:
-        """What the release says of its data, as keys of ``[data]``."""
+        """Data settings of the release, as keys of ``[data]``."""
         resizes = [port.preprocessing.resize for port in self.manifest.inputs]
         found: dict[str, Any] = {"task": tuple(port.task for port in self.manifest.outputs)}
         if self.manifest.labels:

@@ -1,4 +1,4 @@
-"""What a model did on the emulated board, as tables for the terminal and report.txt."""
+"""Results on the emulated board, as tables for the terminal and report.txt."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def _layers(found: Breakdown) -> Table:
 
 
 def _sums(found: Breakdown) -> Iterator[str]:
-    """Say of each whole how much of it the parts add up to."""
+    """Return, for each whole, the share that the parts add up to."""
     for whole in found.devices:
         alone = sum(whole.device in row.instructions for row in found.operators)
         cost = f"{whole.instructions:,}, of them {whole.invoke:,} for the call itself"
@@ -100,7 +100,7 @@ def _by_cost(found: Breakdown, rows: Sequence[OperatorCost]) -> list[OperatorCos
 
 
 def _cost(found: Breakdown, row: OperatorCost) -> float:
-    """What rows are sorted by: instructions of the first device, or host time where there is none."""
+    """Return the sort key: instructions on the first device, or host time without devices."""
     if found.devices:
         return row.instructions.get(found.devices[0].device, 0)
     return row.host_us or 0.0

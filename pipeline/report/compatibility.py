@@ -1,4 +1,4 @@
-"""What a model needs of the runtimes, as a table."""
+"""Requirements of a model on runtimes, as a table."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def host_table(rows: Sequence[HostLatency]) -> Table:
 
 
 def host_lines(row: HostLatency) -> tuple[str, ...]:
-    """The lines of TFLite's ``benchmark_model``, which other tools parse, each with its kind before it."""
+    """Return lines like those of TFLite's ``benchmark_model``, each prefixed with its kind."""
     warmup = "" if row.warmup is None else f"Warmup (avg): {row.warmup.avg:g}, "
     return _benchmark_lines(row, row.kind, warmup)
 
@@ -59,7 +59,7 @@ def _benchmark_lines(row: HostLatency | DeviceLatency, where: str, warmup: str) 
 
 
 def ratio_table(title: str, found: LatencyComparison, *, names: tuple[str, str]) -> Table:
-    """The paired ratio of two models on the host, and the control; ``names`` are of both, judged one last."""
+    """Return the paired ratio of two models on the host, and the control; the second name is the judged one."""
     reference, candidate = names
     table = make_table(title, "kind", "compared", "ratio", "95 % interval", "verdict")
     table.add_row(

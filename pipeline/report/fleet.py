@@ -157,7 +157,7 @@ def versions_table(found: Mapping[str, Sequence[Version]]) -> Table:
 
 
 def removed_table(found: Mapping[str, Sequence[str]]) -> Table:
-    """What was removed of every device."""
+    """Return a table of the versions that were removed from each device."""
     table = make_table("", "device", "removed")
     for address, digests in found.items():
         table.add_row(Text(address), ", ".join(map(short, digests)) or "nothing")

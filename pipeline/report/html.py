@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.validate.report import Outcome, Report
 
 WIDTH, HEIGHT = 260, 22
-"""Of an interval's drawing, in CSS pixels."""
+"""Size of an interval's drawing, in CSS pixels."""
 MAX_CLASSES = 50
 MAX_OPERATORS = 400
 HEAT = ((-4.0, "worse3"), (-2.0, "worse2"), (-1.0, "worse1"), (1.0, ""))

@@ -1,4 +1,4 @@
-"""Where two runtimes part, as a table."""
+"""First divergence of two runtimes, as a table."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ HEAT = ((-4.0, "white on red"), (-2.0, "red"), (-1.0, "yellow"), (1.0, ""), (mat
 
 
 def shift_summary(report: ShiftReport) -> Table:
-    """What a terminal shows: how many shifts got each verdict, and those under which int8 loses more."""
+    """Return the part for the terminal: counts of verdicts, and the shifts under which int8 loses more."""
     table = make_table(f"Distribution shift, {report.samples:,} samples", "verdict", "shifts", numbers=1)
     for verdict, style in STYLES.items():
         count = sum(shift.verdict == verdict for shift in report.shifts)
@@ -42,7 +42,7 @@ def shift_summary(report: ShiftReport) -> Table:
 
 
 def shift_details(report: ShiftReport) -> Iterator[RenderableType]:
-    """What the report shows: every shift, excess by severity, and what was left out."""
+    """Return the part for the report: every shift, excess by severity, and omitted shifts."""
     if report.shifts:
         yield _shifts(report)
     heat = [shift for shift in report.shifts if len(shift.severities) > 1]

@@ -57,14 +57,14 @@ def report_text(report: Report) -> str:
 
 
 def summary(report: Report) -> tuple[RenderableType, ...]:
-    """What a terminal shows: float beside int8, and every gate."""
+    """Return the part for the terminal: float next to int8, and every gate."""
     shift = (shift_summary(report.shift),) if report.shift else ()
     metrics = (_metrics(report, found) for found in report.accuracy)
     return (_figures(report), *metrics, *shift, _gates(report))
 
 
 def details(report: Report) -> Iterator[RenderableType]:
-    """What only the report shows: classes, layers, nodes and runtimes."""
+    """Return the part for the report only: classes, layers, nodes and runtimes."""
     if report.notes:
         yield Text("notes:\n" + "\n".join(f"  {line}" for line in report.notes))
     if report.preprocessing:
@@ -158,7 +158,7 @@ def _gates(report: Report) -> Table:
 
 
 def _format(report: Report) -> str:
-    """What the columns of the model are called."""
+    """Return the headings of the model's columns."""
     return "int8" if report.format == "int8 with float operators" else report.format
 
 
@@ -261,7 +261,7 @@ def _layers(report: Report) -> Table:
 
 
 def _nodes(report: Report) -> Table:
-    """Where every node runs, a column for each runtime."""
+    """Return a table of the placement of every node, one column per runtime."""
     places = report.delegation
     table = make_table("Nodes and where they run", "node", "operator", *(place.runtime for place in places))
     for index, node in enumerate(places[0].nodes):

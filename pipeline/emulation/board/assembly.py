@@ -1,4 +1,4 @@
-"""What the board's image is made of, and how it is put together from unpacked packages."""
+"""Assemble the board's image from unpacked packages."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ BOARD_PACKAGES = (
     *("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "openssh-server", "adbd"),
 )
 BACKPORTS = ("adb", "adbd", "android-*")
-"""What Debian has for arm64, or recent enough, in its backports alone."""
+"""Packages that Debian has for arm64, or recent enough, only in backports."""
 
 NOT_UNPACKED = (
     *("libperl", "perl", "iso-codes", "initramfs-tools", "linux-base", "klibc", "libklibc", "udev", "dpkg_"),
     *("debconf", "adduser", "ucf", "kmod", "logsave", "cpio", "lsb-base", "sysvinit-utils", "util-linux_"),
 )
-"""What the packages above want for their maintainer scripts alone, by how the file's name begins."""
+"""Packages that only maintainer scripts need, by prefix of the file name."""
 
 DRIVERS = (
     "drivers/virtio/virtio",
@@ -48,17 +48,17 @@ IN_MEMORY = (
     *("lib/aarch64-linux-gnu", "usr/bin/python3.11", "usr/lib/python3.11"),
     *(f"usr/lib/aarch64-linux-gnu/lib{name}*.so*" for name in ("stdc++", "expat", "ffi", "crypto", "ssl")),
 )
-"""What of the root the diskless board has, by glob."""
+"""Files of the root that the diskless board contains, by glob."""
 
 NOT_OF_THE_WHEELS = ("**/tests", "**/include", "numpy/f2py", "numpy/distutils", "**/*WebGpu*")
-"""What inference on a processor does not use, by glob."""
+"""Files that inference on a CPU does not use, by glob."""
 
 ACCOUNTS = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/bash\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
     "etc/shadow": "root:*:19000:0:99999:7:::\nsshd:*:19000:0:99999:7:::\n",
 }
-"""What base-passwd's maintainer script would write. ``*``: no login with a password."""
+"""Files that base-passwd's maintainer script would write. ``*``: no login with a password."""
 
 PROPERTIES = """\
 ro.product.cpu.abi=arm64-v8a
@@ -66,7 +66,7 @@ ro.product.cpu.abilist=arm64-v8a
 ro.product.manufacturer=QEMU
 ro.product.model=virt, an arm64 Linux board
 """
-"""What the board answers a ``getprop``, which it has for programs that ask Android's devices."""
+"""Answers of the board to ``getprop``, for programs that query Android devices."""
 
 GETPROP = """\
 #!/bin/sh

@@ -1,4 +1,4 @@
-"""What a model does on the emulated board in deterministic time: two boots of the same job.
+"""Benchmark a model on the emulated board in deterministic time: two boots of the same job.
 
 The board's clock counts what its core executes, at 2 ns an instruction. A figure in it is comparable with
 another one of the same kind; it is no time of any hardware.
@@ -84,7 +84,7 @@ class BoardMemory:
 
 @dataclass(frozen=True, kw_only=True)
 class BoardSoak:
-    """What many inferences did on the board.
+    """Results of many inferences on the board.
 
     Attributes:
         changed_outputs: inferences whose output was not the first one of the same sample, in both boots.

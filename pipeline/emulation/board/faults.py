@@ -1,4 +1,4 @@
-"""What is done to a model on the emulated board, and what comes of it: memory, quotas, SIGKILL."""
+"""Inject faults on the emulated board: memory limits, quotas, SIGKILL."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PROCESS_MIN_MIB = 8
 PROCESS_STEP_MIB = 4
 BOARD_STEP_MIB = 8
 ABOVE_RESIDENT_MIB = (24, 56)
-"""Where the search for the board's memory looks first: the kernel needs about as much."""
+"""First value of the search for the minimum memory: the kernel needs about as much."""
 
 PATIENCE = 6
 """An attempt that takes this many times as long as one with enough memory reads its pages over and over; what

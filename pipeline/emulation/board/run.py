@@ -26,7 +26,7 @@ BOOT_TIMEOUT_S = 600.0
 
 @dataclass(frozen=True, kw_only=True)
 class BoardRun:
-    """What one model did on the emulated board.
+    """Results of one model on the emulated board.
 
     Attributes:
         device: the device whose core the board has.
