@@ -59,7 +59,7 @@ def _benchmark_lines(row: HostLatency | DeviceLatency, where: str, warmup: str) 
 
 
 def ratio_table(title: str, found: LatencyComparison, *, names: tuple[str, str]) -> Table:
-    """Return the paired ratio of two models on the host, and the control; the second name is the judged one."""
+    """Return the paired ratio of two models on the host, and the control; ``names`` are of both."""
     reference, candidate = names
     table = make_table(title, "kind", "compared", "ratio", "95 % interval", "verdict")
     table.add_row(
