@@ -2,6 +2,7 @@
 BIN := .venv/bin
 ENGINE ?= docker
 export LC_ALL := C.UTF-8
+unexport PYTHONDONTWRITEBYTECODE # the tests start the command hundreds of times
 
 .PHONY: demo test check env emulator provision lock bench image clean
 .DEFAULT_GOAL := demo

@@ -35,7 +35,7 @@ def clouds(classes=3, spread=1.0):
     return (points * np.geomspace(1, spread, 12)).astype(np.float32), labels
 
 
-def waves(steps=24):
+def waves(steps=12):
     """Noisy sines (480, steps, 2) of one of three frequencies, of any phase."""
     rng = np.random.default_rng(1)
     labels = np.arange(COUNT) % 3
@@ -124,7 +124,7 @@ def logit(keras):
 
 
 def gru(keras):
-    return sequential(keras, (24, 2), [keras.layers.GRU(12), keras.layers.Dense(3, activation="softmax")])
+    return sequential(keras, (12, 2), [keras.layers.GRU(12), keras.layers.Dense(3, activation="softmax")])
 
 
 def frames(keras):
@@ -143,7 +143,7 @@ def frames(keras):
 
 def attention(keras):
     layers = keras.layers
-    inputs = keras.Input((24, 2))
+    inputs = keras.Input((12, 2))
     x = layers.Dense(16)(inputs)
     x = layers.Add()([x, layers.MultiHeadAttention(2, 8)(x, x)])
     x = layers.LayerNormalization()(x)
