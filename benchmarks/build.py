@@ -22,6 +22,8 @@ from typing import Any
 
 COMMAND = str(Path(sys.executable).with_name("pipeline"))
 SAMPLE_EVERY_S = 0.25
+MODEL, REPORT = "add_metadata", "assemble_report"
+"""Stages: the last one before the measurements, and the one that joins them."""
 
 
 class PeakMemory(threading.Thread):
@@ -78,7 +80,7 @@ def validation_seconds(out: Path) -> float:
         for event in events
         if event["event"] == "stage_finished"
     }
-    return (ends["assemble_report"] - ends["describe"]).total_seconds()
+    return (ends[REPORT] - ends[MODEL]).total_seconds()
 
 
 def rows(result: dict[str, Any], seconds: float, peak_bytes: int, validation_s: float) -> list[str]:

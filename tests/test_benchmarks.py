@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import pipeline.build
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = sorted({program.parent for program in (ROOT / "benchmarks").rglob("*.py")})
 OPTIONS = ("--config-file=", "--ignore-missing-imports", "--follow-imports=silent", "--check-untyped-defs")
 STALE = ("[attr-defined]", "[call-arg]", "[import-not-found]", "[name-defined]")
+
+
+def test_the_stages_between_which_a_build_is_measured_exist():
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "build.py"))
+
+    assert {benchmark["MODEL"], benchmark["REPORT"]} <= vars(pipeline.build).keys()
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
