@@ -42,8 +42,8 @@ def list_files(folder: Path) -> list[str]:
 
     Raises:
         DeployError: there is no such folder, or it cannot be read.
-        SignatureError: it is a link, it is empty, or something in it is no plain file or folder, has a name
-            that cannot be printed or differs from another only by case, or is more than a release can be.
+        SignatureError: it is a link, empty or too large, or it contains something that is not a plain file
+            or folder, or whose name cannot be printed or differs from another only by case.
     """
     try:
         kind = folder.lstat().st_mode

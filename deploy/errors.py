@@ -3,7 +3,7 @@
 ::
 
     DeployError             a release that cannot be written or used
-     ├ AddressError         what is no address of a device
+     ├ AddressError         what is not an address of a device
      ├ SignatureError       bytes, a name or a date that are not what was signed; an older release
      ├ TransportError       a device that cannot be reached, or a command or copy that failed on the way
      │  └ MissingToolError  this machine has no ssh or adb to reach one by
@@ -16,7 +16,7 @@ class DeployError(Exception):
 
 
 class AddressError(DeployError):
-    """A text that is no address of a device, or whose parts could be taken for something else."""
+    """A text that is not an address of a device, or whose parts could be taken for something else."""
 
 
 class SignatureError(DeployError):

@@ -177,7 +177,7 @@ def read_addresses(path: Path, opened: Open = open_transport) -> tuple[str, ...]
     """Return the addresses in a file: one a line, ``#`` begins a comment, each device once.
 
     Raises:
-        AddressError: a line is no address; says which.
+        AddressError: a line is not an address; says which.
         DeployError: the file cannot be read, or has no address.
     """
     try:
@@ -218,7 +218,7 @@ def each_once(addresses: Iterable[str], opened: Open = open_transport) -> tuple[
     found: dict[str, None] = {}
     for address in addresses:
         if len(address) > MAX_ADDRESS_CHARS:
-            msg = f"{address[:40]!r}... is no address of a device: it has {len(address):,} characters"
+            msg = f"{address[:40]!r}... is not an address of a device: it has {len(address):,} characters"
             raise AddressError(msg)
         found[str(opened(address))] = None
     return tuple(found)

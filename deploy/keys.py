@@ -85,7 +85,7 @@ def fingerprint(public_key: Path | str) -> str:
     """Return the SHA-256 of a public key's PEM text, which is that of the file of ``pipeline keygen``.
 
     Raises:
-        DeployError: it is no public key, or not of a curve that releases are signed with.
+        DeployError: it is not a public key, or not of a curve that releases are signed with.
     """
     return fingerprint_of(read_public(public_key))
 
@@ -94,7 +94,7 @@ def read_revoked(path: Path) -> frozenset[str]:
     """Return the fingerprints in a file: one a line, ``#`` begins a comment; or that of a public key's file.
 
     Raises:
-        DeployError: it cannot be read, or a line is no fingerprint.
+        DeployError: it cannot be read, or a line is not a fingerprint.
     """
     content, where = _key_text(path, REVOKED_KEYS)
     if b"-----BEGIN" in content:

@@ -87,7 +87,7 @@ def write_debian_package(folder: Path, manifest: Manifest, maintainer: str = NOB
         epoch: of its files, in seconds since 1970: SOURCE_DATE_EPOCH.
 
     Returns:
-        "", or why there is none: no such machine in Debian, or no dpkg-deb here.
+        "", or why there is none: no such machine in Debian, or dpkg-deb is not installed.
 
     Raises:
         DeployError: the release lacks a file, or dpkg-deb fails.
@@ -96,7 +96,7 @@ def write_debian_package(folder: Path, manifest: Manifest, maintainer: str = NOB
     if architecture is None:
         return f"no .deb: Debian has no architecture for {manifest.machine!r}"
     if shutil.which("dpkg-deb") is None:
-        return "no .deb: there is no dpkg-deb here; install Debian's package dpkg"
+        return "no .deb: dpkg-deb is not installed; install the package dpkg"
     package, version = debian_name(manifest), debian_version(manifest)
     out = folder / DEBIAN_FOLDER / f"{package}_{version}_{architecture}.deb"
     out.parent.mkdir(exist_ok=True)

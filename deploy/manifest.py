@@ -147,7 +147,7 @@ class Manifest(Record):
             path = PurePosixPath(name)
             plain = not path.is_absolute() and path.as_posix() == name and ".." not in path.parts
             if not plain or not name.isprintable() or "\\" in name:
-                msg = f"{name!r} is no path inside a release"
+                msg = f"{name!r} is not a path inside a release"
                 raise ValueError(msg)
         return files
 

@@ -70,7 +70,7 @@ class Bundle:
 
         entry = self.entries.get(key)
         if entry is None or entry.dtype not in _DTYPES:
-            msg = f"{key!r} is no array of numbers in the checkpoint; save the model again"
+            msg = f"{key!r} is not an array of numbers in the checkpoint; save the model again"
             raise ModelError(msg)
         dtype = np.dtype(_DTYPES[entry.dtype]).newbyteorder("<")
         if math.prod(entry.shape) * dtype.itemsize != entry.size:
@@ -112,7 +112,7 @@ def open_bundle(folder: Path) -> Bundle:
 
 def _entries(table: bytes) -> dict[str, _Entry]:
     if len(table) < _FOOTER or table[-8:] != _MAGIC:
-        msg = "variables.index is no index"
+        msg = "variables.index is not an index"
         raise ValueError(msg)
     _, place = _handle(table, len(table) - _FOOTER)
     root, _ = _handle(table, place)

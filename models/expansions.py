@@ -104,7 +104,7 @@ def _einsum_dense(layer: Layer, shape: Shape) -> tuple[Layer, ...]:
     )
     if not is_dense:
         msg = (
-            f"{layer.config['equation']!r} is no product with one matrix for all positions; "
+            f"{layer.config['equation']!r} is not a product with one matrix for all positions; "
             "express it with Dense layers"
         )
         raise ValueError(msg)

@@ -104,7 +104,7 @@ def _pair(x: list[Any], value: float | None) -> tuple[Any, Any]:
 
 
 def _where(tf: Any, x: list[Any], high: float | None, low: float | None) -> Any:
-    """Return ``high`` where the first tensor is true, else ``low``; what is no number is the next tensor."""
+    """Return ``high`` where the first tensor is true, else ``low``; None stands for the next tensor."""
     condition, *rest = x
     first = rest.pop(0) if high is None else high
     return tf.where(condition, first, rest.pop(0) if low is None else low)

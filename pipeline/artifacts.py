@@ -405,12 +405,12 @@ class Release(Artifact):
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Something that was done to a running model, and what came of it.
+    """A fault that was injected into a running model, and its outcome.
 
     Attributes:
         environment: where, e.g. ``"emulated board, cortex-a72, 2 cores, 512 MiB"``.
         action: what was done, e.g. ``"memory.max 40 MiB"``.
-        outcome: what came of it, e.g. ``"killed by the kernel for memory"``.
+        outcome: the result, e.g. ``"killed by the kernel for memory"``.
         passed: whether the model behaved as it has to.
     """
 

@@ -75,7 +75,7 @@ class BuildConfig(Section):
 def _of_method(
     table: Any, methods: Mapping[str, CompressionStep | Quantization], where: str, default: str = ""
 ) -> Any:
-    """Validate a table whose keys depend on its method; what is no table is returned as it is.
+    """Validate a table whose keys depend on its method; what is not a table is returned as it is.
 
     Raises:
         ConfigError: there is no such method, or a key or a value is wrong.

@@ -155,7 +155,7 @@ class Record:
         """Read a line of ``events.jsonl``.
 
         Raises:
-            ValueError: it is no event of this version.
+            ValueError: it is not an event of this version.
         """
         try:
             fields = json.loads(line)

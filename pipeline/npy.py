@@ -22,7 +22,7 @@ def read_array(file: Path | IO[bytes]) -> NDArray[Any]:
     """Read one array.
 
     Raises:
-        ValueError: it is no .npy file, or holds Python objects.
+        ValueError: it is not a .npy file, or holds Python objects.
         EOFError: it is empty.
     """
     with _parsing:

@@ -243,7 +243,7 @@ class Store:
         return evicted
 
     def _evict(self, name: str) -> bool:
-        """Remove a step unless a build uses it; says whether it did."""
+        """Remove a step unless a build uses it; returns whether it was removed."""
         with storing("cache", OPTION):
             return self._remove_unlocked(self.root / name, self.root / f".evicted-{name}")
 

@@ -156,7 +156,7 @@ def get_target(name: str) -> Target:
 def chosen_devices(target: Target, names: Sequence[str]) -> tuple[Device, ...]:
     """Return the devices of these names, each once; all of the target's where none is named.
 
-    What is no row, such as the emulated board or the address of a real one, the caller takes out first.
+    What is not a row, such as the emulated board or the address of a real one, the caller takes out first.
 
     Raises:
         ConfigError: a name is unknown; names the nearest.

@@ -71,6 +71,6 @@ def kotlin_string(text: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    """Return ``text`` without what ends it in C (NUL) or is no character, and no longer than allowed."""
+    """Return ``text`` without what ends it in C (NUL) or is not a character, and no longer than allowed."""
     whole = text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
     return whole if len(whole) <= LONGEST_TEXT else whole[: LONGEST_TEXT - 3] + "..."

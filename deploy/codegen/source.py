@@ -82,7 +82,7 @@ def c_prefix(manifest: Manifest) -> str:
 
 
 def kotlin_package(manifest: Manifest) -> str:
-    """Return the package, whose last word is no keyword of Kotlin or Java."""
+    """Return the package, whose last word is not a keyword of Kotlin or Java."""
     word = c_prefix(manifest)
     return f"edge.models.{word}_model" if word in KEYWORDS.split() else f"edge.models.{word}"
 

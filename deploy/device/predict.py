@@ -148,7 +148,7 @@ def how_to_fix(needs: Sequence[dict[str, str]]) -> str:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """Return ``2.14.0`` as numbers that compare; what is no number ends them."""
+    """Return ``2.14.0`` as numbers that compare; what is not a number ends them."""
     parts = []
     for part in version.split("."):
         if not part.isdecimal():

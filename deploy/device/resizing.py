@@ -20,7 +20,7 @@ def fitted(raw: NDArray[Any], contract: dict[str, Any]) -> NDArray[Any]:
     """Return a raw sample in the shape of the model's input: an image is scaled, as ``manifest.json`` says.
 
     Raises:
-        ValueError: it has another shape and is no image, or cannot be scaled.
+        ValueError: it has another shape and is not an image, or cannot be scaled.
     """
     resize, expected = contract["preprocessing"]["resize"], contract["shape"][1:]
     if list(raw.shape) == expected:

@@ -36,7 +36,7 @@ def read(names: Sequence[str], contract: dict[str, Any]) -> list[NDArray[Any]]:
 
     Raises:
         OSError: one cannot be read.
-        ValueError: one is no array of numbers and no photo, or is quantized already, or they are not one for
+        ValueError: one is neither an array of numbers nor a photo, or is quantized, or they are not one for
             each input, of the same length.
     """
     ports = contract["inputs"]
@@ -78,9 +78,7 @@ def _photo(name: str, port: dict[str, Any]) -> NDArray[Any]:
     """Decode and resize a photo as the training data were: uint8 (height, width, channels)."""
     resize, shape = port["preprocessing"]["resize"], port["shape"][1:]
     if resize is None or shape[-1] not in MODES:
-        msg = (
-            f"{name}: the model's input {port['name']!r} is no image; give a .npy of samples of shape {shape}"
-        )
+        msg = f"{name}: the model's input {port['name']!r} is not an image; give a .npy with shape {shape}"
         raise ValueError(msg)
     try:
         from PIL import Image

@@ -94,7 +94,7 @@ def service_unit(manifest: Manifest, root: str = "/opt", memory_mib: int = 256) 
         memory_mib: what the service may use before the kernel ends it.
 
     Raises:
-        DeployError: ``root`` is no absolute path, or not one that a unit can hold.
+        DeployError: ``root`` is not an absolute path, or not one that a unit can hold.
     """
     path = PurePosixPath(root)
     if not path.is_absolute() or ".." in path.parts or not root.isprintable():

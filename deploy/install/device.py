@@ -142,7 +142,7 @@ def _highest(transport: Transport, name: str, found: Mapping[str, str]) -> tuple
     text = found["highest"]
     if not re.fullmatch(FIELDS["highest"], text, re.ASCII):
         file = f"{found['root']}/{name}/highest"
-        msg = f"{transport}: {file} has {quoted(text)}, which is no counter and digest; remove that file"
+        msg = f"{transport}: {file} has {quoted(text)}, which is not a counter and digest; remove that file"
         raise TransportError(msg)
     counter, _, digest = text.partition(" ")
     return (int(counter), digest) if text else None

@@ -148,7 +148,7 @@ def texts(transport: Transport, text: str, what: str) -> dict[str, str]:
 
 
 def hashes(transport: Transport, text: str) -> dict[str, str]:
-    """Return SHA-256 by name of a folder's files, and ``"other"`` of what is no plain file.
+    """Return SHA-256 by name of a folder's files, and ``"other"`` of what is not a plain file.
 
     Raises:
         TransportError: a line is another one, or a name comes twice.

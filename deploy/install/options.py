@@ -49,14 +49,14 @@ def is_plain_path(path: str) -> bool:
 def require_path(path: str | None) -> None:
     """Raise DeployError if a path on a device is invalid."""
     if path is not None and not is_plain_path(path):
-        msg = f"{path!r} is no path on a device: write it from / on, with no '..' in it"
+        msg = f"{path!r} is not a path on a device: write an absolute path without '..'"
         raise DeployError(msg)
 
 
 def require_python(python: str | None) -> None:
     """Raise DeployError: a Python on a device is given that is no name and no path."""
     if python is not None and not (PYTHON.fullmatch(python) and python.isprintable()):
-        msg = f"{python!r} is no Python on a device: a name such as python3, or a path from / on"
+        msg = f"{python!r} is not a Python on a device: give a name such as python3, or an absolute path"
         raise DeployError(msg)
 
 
@@ -67,7 +67,7 @@ def require_name(name: str) -> str:
         DeployError: it cannot.
     """
     if not NAME.fullmatch(name):
-        msg = f"{name!r} is no release's name: letters, digits, '.', '-' and '_', a letter or digit first"
+        msg = f"{name!r} is not a release's name: letters, digits, '.', '-' and '_', a letter or digit first"
         raise DeployError(msg)
     return name
 
@@ -75,7 +75,5 @@ def require_name(name: str) -> str:
 def require_digest(digest: str | None) -> None:
     """Raise DeployError if the beginning of a digest is invalid."""
     if digest is not None and not DIGEST.fullmatch(digest):
-        msg = (
-            f"{digest!r} is no digest of a version: 8 to 64 of its digits, as `pipeline deploy list` shows it"
-        )
+        msg = f"{digest!r} is not a digest of a version: 8 to 64 of its digits, from `pipeline deploy list`"
         raise DeployError(msg)

@@ -164,7 +164,7 @@ def _listed(transport: Transport, name: str, state: DeviceState) -> tuple[tuple[
         folders.add(read[1])
         manifest = read_manifest_text(read[4])
         if manifest is None:
-            continue  # a folder that is no version, which the next installation of it replaces
+            continue  # a folder that is not a version, which the next installation of it replaces
         found.append(
             Version(
                 digest=digest_in(read[1]),
@@ -185,7 +185,9 @@ def _health(
 ) -> tuple[bool | None, str]:
     if active is None or state.manifest is None:
         dangling = state.active is not None
-        return (False, "what current leads to is no version") if dangling else (None, "no version is active")
+        return (
+            (False, "what current leads to is not a version") if dangling else (None, "no version is active")
+        )
     proof = Proof(transport, state.manifest, options, state)
     if not can_check(state, state.manifest) and not options.benchmark:
         return None, "nothing on the device can check it"

@@ -40,7 +40,9 @@ def parse_serial(text: str) -> str:
     scheme, _, serial = text.partition("://")
     serial = serial.removesuffix("/")
     if scheme != "adb" or (serial and not SERIAL.fullmatch(serial)):
-        message = f"{text!r} is no address of a device; write it as adb://SERIAL, as `adb devices` lists it"
+        message = (
+            f"{text!r} is not an address of a device; write it as adb://SERIAL, as `adb devices` lists it"
+        )
         raise AddressError(message)
     return serial
 
@@ -78,7 +80,7 @@ class AdbTransport:
         """Copy a file there; see ``Transport.push``. Folders that are missing are made."""
         device_path(remote)
         if not local.is_file():
-            message = f"cannot read {local}: it is no file"
+            message = f"cannot read {local}: it is not a file"
             raise TransportError(message)
         self._prepare()
         result = self._adb(["push", str(local.absolute()), remote], timeout_s)
@@ -94,7 +96,7 @@ class AdbTransport:
             if result.status != 0:
                 raise self._not_copied(result)
             if not part.is_file():
-                message = f"{self} did not take part in a copy: {remote} is no file"
+                message = f"{self} did not take part in a copy: {remote} is not a file"
                 raise TransportError(message)
 
     def close(self) -> None:

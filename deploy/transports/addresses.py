@@ -27,5 +27,5 @@ def open_transport(text: str) -> Transport:
         return AdbTransport(parse_serial(text))
     if text.startswith("ssh://"):
         return SshTransport(parse_address(text))
-    message = f"{text!r} is no address of a device; write ssh://user@host, adb://SERIAL or local://"
+    message = f"{text!r} is not an address of a device; write ssh://user@host, adb://SERIAL or local://"
     raise AddressError(message)

@@ -24,7 +24,7 @@ def command_line(argv: Sequence[str]) -> str:
         TransportError: there are none, or one has a NUL, which nothing carries.
     """
     if not argv or any("\0" in word for word in argv):
-        message = f"{list(argv)!r} is no command: it needs a word, and none with a NUL in it"
+        message = f"{list(argv)!r} is not a command: it needs a word, and none with a NUL in it"
         raise TransportError(message)
     return shlex.join(argv)
 
@@ -36,7 +36,7 @@ def device_path(path: str) -> str:
         TransportError: it is not absolute, leads upwards, or has a line break, which no message could show.
     """
     if not path.startswith("/") or ".." in path.split("/"):
-        message = f"the path {path!r} is not one for a device; write it from / on and without .."
+        message = f"the path {path!r} is not valid on a device; write an absolute path without .."
         raise TransportError(message)
     if any(char in path for char in "\n\r\0"):
         message = f"the path {path!r} has a line break; name the file without one"
@@ -64,7 +64,7 @@ def arriving(local: Path) -> Iterator[Path]:
 def last_line(text: str) -> str:
     """Return the last line that says something, on which no terminal takes anything for a command."""
     lines = [line for line in text.splitlines() if line.strip()]
-    last = lines[-1][:MAX_SHOWN] if lines else "it said nothing"
+    last = lines[-1][:MAX_SHOWN] if lines else "no output"
     return " ".join("".join(char if char.isprintable() else " " for char in last).split())
 
 

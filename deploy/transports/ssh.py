@@ -290,11 +290,11 @@ def parse_address(text: str) -> SshAddress:
         parts = urlsplit(text)
         host, user, port = parts.hostname or "", parts.username, parts.port
     except ValueError as error:
-        message = f"{text!r} is no address of a device: {error}; {hint}"
+        message = f"{text!r} is not an address of a device: {error}; {hint}"
         raise AddressError(message) from error
     whole = parts.scheme == "ssh" and not parts.query and not parts.fragment and parts.password is None
     if not whole or not (parts.path in ("", "/") or PYTHON.fullmatch(parts.path)):
-        message = f"{text!r} is no address of a device; {hint}"
+        message = f"{text!r} is not an address of a device; {hint}"
         raise AddressError(message)
     for name, value, pattern in (("host", host, HOST), ("user", user or "root", NAME)):
         if not pattern.fullmatch(value):

@@ -259,7 +259,7 @@ def _checked_last(table: _Table, last: int) -> int:
     texts = (cell for cell in table.dialect.cells(last) if table.dialect.number(cell) is None)
     grouped = next(filter(_GROUPED.fullmatch, texts), "")
     if grouped:
-        msg = f"{problem}: {grouped!r} is no number; write numbers without marks between thousands"
+        msg = f"{problem}: {grouped!r} is not a number; write numbers without marks between thousands"
         raise table.fail(msg)
     msg = f"{problem}, but {table.shown(others)} can; {_say(table, others[0])}"
     raise table.fail(msg)

@@ -97,7 +97,7 @@ def read_rows(path: Path, dialect: Dialect) -> Iterator[Row]:
     """Read the rows that are not blank, without the header.
 
     Raises:
-        DataError: a row is no CSV; says which.
+        DataError: a row is not CSV; says which.
     """
     with open_lines(path, dialect.encoding) as lines:
         rows = _parse(path, lines, dialect.delimiter)

@@ -290,7 +290,7 @@ class _Reader:
         try:
             pattern = re.compile(self.options.group)
         except re.error as error:
-            msg = f"group {self.options.group!r} is no regular expression: {error}"
+            msg = f"group {self.options.group!r} is not a regular expression: {error}"
             raise DataError(msg) from error
         found = []
         for file in files:

@@ -46,7 +46,7 @@ def ignored_note(value: int | None) -> str:
     """Return what becomes of positions with the value; "" without one."""
     if value is None:
         return ""
-    return f"{value} in masks is no class: its positions are left out of training and metrics"
+    return f"{value} in masks is not a class: its positions are left out of training and metrics"
 
 
 def _ignored_value(stats: TargetStats, output: Port, given: int | None) -> int | None:

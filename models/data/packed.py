@@ -81,7 +81,7 @@ def encoding_of(path: Path) -> str:
     Windows-1252 has the letters of Latin-1 (ISO 8859-1) in the same places.
 
     Raises:
-        DataError: it is no text in any of them.
+        DataError: it is not text in any of them.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     found: set[int] = set()
@@ -111,7 +111,7 @@ def open_lines(path: Path, encoding: str = "utf-8-sig") -> Iterator[Iterator[str
     """Read the lines of a text file, in UTF-8 unless another encoding is given.
 
     Raises:
-        DataError: as :func:`open_bytes`, or it is no text, or a line is too long to be one.
+        DataError: as :func:`open_bytes`, or it is not text, or a line is too long to be one.
     """
     with open_bytes(path) as file:
         text = io.TextIOWrapper(file, encoding, newline="")
@@ -127,6 +127,6 @@ def open_lines(path: Path, encoding: str = "utf-8-sig") -> Iterator[Iterator[str
 def _lines(file: IO[str], path: Path) -> Iterator[str]:
     while line := file.readline(MAX_LINE):
         if len(line) == MAX_LINE:
-            msg = f"{path}: a line of more than {MAX_LINE} characters; this is no table"
+            msg = f"{path}: a line of more than {MAX_LINE} characters; this is not a table"
             raise DataError(msg)
         yield line

@@ -40,7 +40,7 @@ def read_examples(paths: Sequence[Path]) -> Iterator[tuple[str, Example]]:
             try:
                 yield where, parse_example(content)
             except ValueError as error:
-                msg = f"{where} is no tf.train.Example: {error}; write it again"
+                msg = f"{where} is not a tf.train.Example: {error}; write it again"
                 raise DataError(msg) from error
 
 

@@ -137,7 +137,7 @@ def _header(path: Path) -> Header:
                 header = Header(value == "true", tuple(words[2:]) if value == "true" else ())
             elif key == "@targetlabel":
                 header = Header(valued=value == "true")
-    msg = f"{path}: no @data line before the values; this is no .ts file"
+    msg = f"{path}: no @data line before the values; this is not a .ts file"
     raise DataError(msg)
 
 
@@ -238,6 +238,6 @@ def _number(path: Path, row: int, text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        msg = f"{path}: row {row}: {word[:40]!r} is no number; correct it"
+        msg = f"{path}: row {row}: {word[:40]!r} is not a number; correct it"
         raise DataError(msg)
     return value

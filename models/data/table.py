@@ -56,7 +56,7 @@ def read_table(path: Path, inputs: Sequence[Port], outputs: Sequence[Port], opti
     """Read a table; a folder holds ``train.csv`` and perhaps ``test.csv`` (or ``val.csv``).
 
     Raises:
-        DataError: the columns do not fit the model; while it is read: a cell is missing, or is no number.
+        DataError: the columns do not fit the model; while it is read: a cell is missing, or is not a number.
     """
     train, test = table_files(path) if path.is_dir() else (path, None)
     dialect = find_dialect(train, options.decimal)

@@ -99,7 +99,7 @@ def write_targets(
         output: of the model.
         stats: of ``raw``.
         place: for messages.
-        normal: the id of the class that is no anomaly; None: 0.
+        normal: the id of the class that is not an anomaly; None: 0.
         numbering: of labels that are numbers.
         ignore: the value of positions in masks that have no class; they get ``NO_CLASS``.
 
@@ -129,7 +129,7 @@ def write_targets(
 
 
 def normal_class(names: tuple[str, ...], given: tuple[str, ...], only: int | None) -> int | None:
-    """Find the class that is no anomaly.
+    """Find the class that is not an anomaly.
 
     Args:
         names: of the classes.
@@ -137,7 +137,7 @@ def normal_class(names: tuple[str, ...], given: tuple[str, ...], only: int | Non
         only: the one class of the training samples, if they are all of one.
 
     Returns:
-        Its id, or None if nothing tells.
+        Its id, or None if it cannot be inferred.
     """
     if not names:
         return None

@@ -257,7 +257,7 @@ def _content(name: str, example: Example, where: str) -> bytes:
 
 
 def _array(name: str, feature: Feature, example: Example, where: str) -> Array:
-    """Return one sample's value of a feature that is no image."""
+    """Return one sample's value of a feature that is not an image."""
     if feature.kind == "bytes":
         content = _content(name, example, where)
         if not feature.shape and feature.role:  # a word

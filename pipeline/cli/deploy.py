@@ -265,7 +265,11 @@ def roll_back(name: str, bad: str | None, as_json: bool, **given: Any) -> None:
         return _outcome(address, rollback(name, transport, options, on_step), "rolled back")
 
     fleet, title = make_fleet(given), f"{name}, rolled back"
-    then = AGAIN if bad else "a second rollback goes forward: name the others alone, or say --from DIGEST"
+    then = (
+        AGAIN
+        if bad
+        else "a second rollback undoes the first: name only the other devices, or give --from DIGEST"
+    )
     roll_out_and_print(fleet, "rollback", work, {"name": name}, title, then=then, as_json=as_json)
 
 

@@ -102,7 +102,7 @@ def roll_out_and_print(
     then: str = AGAIN,
     as_json: bool,
 ) -> None:
-    """Change devices, print what became of them, and end as they did; ``then`` says how to go on."""
+    """Change devices, print the outcomes, and exit accordingly; ``then`` is the hint on how to continue."""
     from pipeline.report.fleet import outcome_table
 
     seen: dict[str, Outcome] = {}

@@ -90,7 +90,7 @@ def _configured_keys(section: dict[str, Any]) -> tuple[Path, ...]:
     """Return the public keys of ``pipeline.toml``, one or a list; empty if there is none.
 
     Raises:
-        ConfigError: it is no path or list of paths.
+        ConfigError: it is not a path or list of paths.
     """
     from pipeline.errors import ConfigError
 

@@ -65,7 +65,7 @@ def monitor(
     from pipeline.terminal import harmless
 
     if given["days"] is not None and (given["since"] or given["before"]):
-        msg = "--days and --since or --before: each says where the period begins; give one of them"
+        msg = "--days cannot be combined with --since or --before; give one of them"
         raise ConfigError(msg)
     public_keys, revoked = trusted_keys(public_key, revoked_key, required=False)
     found = run(release, sources, public_keys=public_keys, revoked=revoked, **given)

@@ -309,7 +309,7 @@ def _result(
     rules: Confinement | None,
     timeout_s: float | None,
 ) -> Any:
-    """Return what the worker returned, or raise what became of it."""
+    """Return the worker's result, or raise its error."""
     own: Callable[[str, str, str], PipelineError] = StageError if rules is None else _of_source
     source = "the child process" if rules is None else rules.source
     if answer is None:
@@ -360,7 +360,7 @@ def _of_source(stage: str, cause: str, hint: str) -> InputError:
 
 
 class _Reader(pickle.Unpickler):
-    """Reads an answer that code of somebody else may have written: no class but those that are expected."""
+    """Reads an answer that foreign code may have written: only expected classes are allowed."""
 
     def __init__(self, answer: bytes, returns: Sequence[type]) -> None:
         super().__init__(io.BytesIO(answer))

@@ -147,7 +147,7 @@ def choose_preprocessing(probe: Probe, inputs: tuple[Port, ...], config: Preproc
         tried = ""
         if len(options[index]) > 1 and not evidence:
             warnings.append(
-                f"input {port.name!r}: nothing tells which range the model was trained on; it is {name}; "
+                f"input {port.name!r}: cannot detect the input range of the training; using: {name}; "
                 "declare it with [preprocessing] scale"
             )
         elif len(options[index]) > 1:

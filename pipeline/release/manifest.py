@@ -112,7 +112,7 @@ def created_at() -> str | None:
     try:
         return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError) as error:
-        msg = f"{EPOCH}: {seconds!r} is no number of seconds; set it to e.g. $(git log -1 --format=%ct)"
+        msg = f"{EPOCH}: {seconds!r} is not a number of seconds; set it to e.g. $(git log -1 --format=%ct)"
         raise ConfigError(msg) from error
 
 

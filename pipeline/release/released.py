@@ -60,12 +60,12 @@ def open_release(folder: Path) -> Released:
     """Open a release folder.
 
     Raises:
-        InputError: it is no release, or cannot be read.
+        InputError: it is not a release, or cannot be read.
         IntegrityError: a file is missing, changed or too many, or the folder has another name.
     """
     if not os.path.isfile(folder / MANIFEST):  # noqa: PTH113 - is_file() raises what it cannot read
         msg = (
-            f"{folder}: a folder without {MANIFEST} is no release; give a release's folder or a .tflite file"
+            f"{folder}: a folder without {MANIFEST} is not a release; give a release folder or a .tflite file"
         )
         raise InputError(msg)
     with leaf_errors_mapped():

@@ -1,4 +1,4 @@
-"""Devices for people: a line for each while it is under way, and a table of what became of all."""
+"""Devices as text: a line for each in progress, and a table of all outcomes."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Live:
 
 
 def outcome_table(title: str, outcomes: Sequence[Outcome]) -> Table:
-    """Every device: which version was active, which is, what became of it, and why."""
+    """Return a table of the devices: previous and active version, outcome and reason."""
     table = make_table(title, "device", "before", "", "after", "outcome", "seconds", "")
     table.columns[5].justify = "right"
     for one in outcomes:

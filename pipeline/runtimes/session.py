@@ -61,7 +61,7 @@ GRACE_S = 2.0
 """Seconds that a worker has to end by itself once its input is closed."""
 
 MAX_REPLY_BYTES = 64 << 20
-"""More than the latencies of any run; what is longer is no reply."""
+"""More than the latencies of any run; what is longer is not a reply."""
 
 
 class Session:

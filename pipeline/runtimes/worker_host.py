@@ -46,7 +46,7 @@ class WorkerHost(Protocol):
         """Name what ended a worker whose command ended with ``code``; None if it ended by itself."""
 
     def unreadable(self, request: str, cause: str) -> PipelineError:
-        """Return the error for output that is no message of a worker."""
+        """Return the error for output that is not a message of a worker."""
 
     def remove(self) -> None:
         """Leave no file behind."""

@@ -82,8 +82,8 @@ def is_beyond_luck(
 
     Some order of the labels always suits such a model. So the model has to be good in this one: its balanced
     accuracy is above what luck gives by two standard errors. A model that ``works`` as it is, because some
-    labels are where they belong, is taken at its word on the others where each of them is the commonest truth
-    of its class, and that class its commonest answer. Columns are not judged.
+    labels are where they belong, is trusted on the others if each of them is the most frequent truth of its
+    class, and that class its most frequent answer. Columns are not judged.
 
     Args:
         order: of ``label_order``.

@@ -38,7 +38,7 @@ def against_chance(
     *,
     from_logits: bool | None = None,
 ) -> Standard | None:
-    """Compare outputs with the best constant answer; None if nothing tells. Arguments as ``score_of``."""
+    """Compare outputs with the best constant answer; None if not comparable. Arguments as ``score_of``."""
     against = TASKS[task].against_chance
     return None if against is None or len(outputs) < 2 else against(outputs, inputs, target, from_logits)
 

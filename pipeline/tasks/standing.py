@@ -1,7 +1,7 @@
 """How well a model's outputs fit the targets, against the best constant answer.
 
-The best constant answer is the commonest class, the mean of the targets, or for anomalies an AUC of 0.5. A
-model is only called better where the 95 % interval of the difference says so and the difference is not tiny.
+The best constant answer is the most frequent class, the mean of the targets, or for anomalies an AUC of 0.5.
+A model is only called better if the 95 % interval of the difference says so and the difference is not tiny.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def explained(outputs: NDArray[Any], inputs: NDArray[Any], target: NDArray[Any] 
 
 
 # Standings: each a function of two outputs or more, the first input, the targets, and whether the outputs are
-# logits; None where nothing tells.
+# logits; None if they cannot be compared.
 
 
 def of_labels(
@@ -157,7 +157,7 @@ def of_labels(
     keys = labels + 2 * np.arange(labels.shape[1])
     right = (found == labels).astype(np.float64)
     gains = _class_gains(right, (labels == constant).mean(axis=1), likely, keys, labels.shape[1])
-    constant = "each label's commonest value"
+    constant = "each label's most frequent value"
     return _standard("accuracy", outputs, float(right.mean()), likely, constant, _standing(gains))
 
 
@@ -179,7 +179,7 @@ def of_classes(
     constant = np.bincount(labels.ravel()).argmax()
     likely = float((labels == constant).mean())
     if likely == 1.0:
-        return None  # one class: nothing tells
+        return None  # one class: not comparable
     standing = _standing(_class_gains(right, (labels == constant).mean(axis=1), likely, labels, 1))
     hint, flat = "", outputs.reshape(len(outputs), -1)
     two = labels.shape[1] == 1 and flat.shape[1] <= 2

@@ -137,7 +137,7 @@ def split_runtime(text: str) -> tuple[str, str]:
     package, _, release = text.partition(" ")
     known = runtimes()
     if package not in known:
-        message = f"[gates] min_runtime: {text!r} is no runtime; write e.g. {_example(known)}"
+        message = f"[gates] min_runtime: {text!r} is not a runtime; write e.g. {_example(known)}"
         raise ConfigError(message)
     if release not in known[package].releases:
         message = (

@@ -195,7 +195,7 @@ def read_report(path: Path) -> Report:
     """Read a ``report.json`` of this or an earlier schema version.
 
     Raises:
-        InputError: it is no report, or one of a later schema version.
+        InputError: it is not a report, or one of a later schema version.
     """
     try:
         values = migrated(json.loads(path.read_text(encoding="utf-8")))

@@ -80,7 +80,7 @@ class Conformance:
 
     @pytest.mark.parametrize("argv", [[], ["a\0b"]])
     def test_what_is_no_command_is_refused(self, transport: Transport, argv: list[str]):
-        with pytest.raises(TransportError, match="is no command"):
+        with pytest.raises(TransportError, match="is not a command"):
             transport.run(argv)
 
     @pytest.mark.parametrize("name", NAMES)

@@ -189,7 +189,7 @@ def prepared_model() -> Callable[..., Any]:
 def write_release() -> Callable[..., Path]:
     """A function that writes an unsigned release into a folder: ``tiny`` 1.2.3, if nothing else is said.
 
-    ``changes`` are to its manifest, ``texts`` further files; the model is no real one, unless given.
+    ``changes`` are to its manifest, ``texts`` further files; the model is not a real one, unless given.
     """
     from deploy.bundle import release_name, write_bundle
     from deploy.manifest import Input, Manifest, Output, Preprocessing, Resize, RuntimeNeed

@@ -30,7 +30,7 @@ def open_device(text: str) -> Transport:
     """Open a transport to ``board``, which ``pipeline device up`` started, or to another address.
 
     Raises:
-        AddressError: it is no address of a device.
+        AddressError: it is not an address of a device.
         DeviceError: it is the board's and none is up.
     """
     if text != BOARD:

@@ -336,7 +336,9 @@ def _persistent_disk(image: BoardImage, disk: Path) -> Path:
     with disk.open("rb") as file:
         file.seek(EXT4_MAGIC_AT)
         if file.read(2) != EXT4_MAGIC:
-            message = f"{disk} is no disk of the board's; name a file that is not there yet to have one made"
+            message = (
+                f"{disk} is not a disk of the board's; name a file that is not there yet to have one made"
+            )
             raise ConfigError(message)
     return disk.absolute()
 

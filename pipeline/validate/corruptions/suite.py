@@ -153,5 +153,5 @@ def _unsuitable(name: str, given: Sequence[Given], tasks: Sequence[Task]) -> str
         return "images of one channel have no saturation" if kind_is_there else FOREIGN
     placed = sorted(task for task in tasks if TASKS[task].located)
     if placed and name in images.MOVING | measurements.MOVING:
-        return f"it moves things, and the targets of a {placed[0]} may say where they are"
+        return f"it moves objects, and the targets of a {placed[0]} may contain positions"
     return ""

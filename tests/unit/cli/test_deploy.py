@@ -238,7 +238,7 @@ def test_what_is_no_name_is_refused_in_one_line_before_anything(devices, pipelin
     ended = pipeline("deploy", command, *to("one"), "--", name)
 
     assert (ended.code, ended.out) == (2, "")
-    assert "is no release's name" in ended.message
+    assert "is not a release's name" in ended.message
     assert not (devices / "log").exists()
 
 

@@ -44,7 +44,7 @@ def test_a_manifest_reads_back_as_it_was_written(folder):
     "path", ["../x", "/etc/passwd", "a/../../x", "a//b", "./a", "a\\b", "a\nb", "a\x1b[31m", "", "a/"]
 )
 def test_a_path_that_leaves_the_release_or_cannot_be_printed_is_refused(path, edited):
-    with pytest.raises(DeployError, match="is no path inside a release") as refused:
+    with pytest.raises(DeployError, match="is not a path inside a release") as refused:
         read_manifest(edited(files={path: "0" * 64}))
     assert str(refused.value).isprintable()
 

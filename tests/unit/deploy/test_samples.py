@@ -42,7 +42,9 @@ def test_a_photo_for_a_gray_model_becomes_gray(photo):
 
 
 def test_a_photo_for_a_model_of_no_images_says_what_it_takes(photo):
-    with pytest.raises(ValueError, match=r"photo.png: the model's input 'input' is no image; give a .npy"):
+    with pytest.raises(
+        ValueError, match=r"photo.png: the model's input 'input' is not an image; give a .npy"
+    ):
         samples.read([str(photo / "photo.png")], contract((1, 8), resize=None))
 
 

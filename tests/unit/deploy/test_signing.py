@@ -242,7 +242,7 @@ REFUSED = {
     "an empty value": (with_value(NONE, *SIGNATURES), NOT_GOOD),
     "no value": (with_value([], *SIGNATURES), NO_SIGNATURE),
     "two values": (with_value(NONE * 2, *SIGNATURES), NO_SIGNATURE),
-    "a value that is no base64": (with_value("?", *SIGNATURES, 0, "sig"), NO_SIGNATURE),
+    "a value that is not base64": (with_value("?", *SIGNATURES, 0, "sig"), NO_SIGNATURE),
     "a value that is not canonical": (with_value("TR==", *SIGNATURES, 0, "sig"), NO_SIGNATURE),
     "another payload type": (with_value("text/plain", "dsseEnvelope", "payloadType"), NO_SIGNATURE),
     "another media type": (with_value("application/json", "mediaType"), NO_SIGNATURE),

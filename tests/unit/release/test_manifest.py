@@ -97,7 +97,7 @@ def test_the_date_is_that_of_the_environment_or_none(monkeypatch):
 @pytest.mark.parametrize("seconds", ["today", "1.5", "9" * 40, "-1e9"])
 def test_a_date_that_is_no_number_of_seconds_is_refused(seconds, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", seconds)
-    with pytest.raises(ConfigError, match=r"SOURCE_DATE_EPOCH: .* is no number of seconds"):
+    with pytest.raises(ConfigError, match=r"SOURCE_DATE_EPOCH: .* is not a number of seconds"):
         created_at()
 
 

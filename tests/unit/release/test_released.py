@@ -36,7 +36,7 @@ def test_a_file_is_taken_as_it_is(tmp_path):
 
 def test_a_folder_that_is_no_release_is_refused(tmp_path):
     with pytest.raises(
-        InputError, match=r"a folder without manifest\.json is no release; give a release's folder"
+        InputError, match=r"a folder without manifest\.json is not a release; give a release folder"
     ):
         open_release(tmp_path)
 

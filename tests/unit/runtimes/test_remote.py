@@ -200,7 +200,7 @@ def test_login_scripts_that_chatter_are_named(runtime, addition, ssh_device):
         """echo '{"ok": {}}'; echo '{"error": [1]}'""",
         """echo '{"ok": {}}'; echo '{"ok": '; yes 9 | head -5000 | tr -d '\\n'; echo '}'""",
     ],
-    ids=["deep", "empty", "no object", "other fields", "an error that is no text", "many digits"],
+    ids=["deep", "empty", "no object", "other fields", "an error that is not text", "many digits"],
 )
 def test_nonsense_of_a_device_is_the_devices_error(answers, runtime, addition, ssh_device):
     with (

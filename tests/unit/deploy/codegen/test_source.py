@@ -41,7 +41,7 @@ def test_the_c_test_compiles_without_a_warning_and_passes(name, manifest, tmp_pa
     assert "FAILED" not in said
 
 
-# The prototypes of the runtime's C API that the test calls; the runtime is no package of Debian.
+# The prototypes of the runtime's C API that the test calls; the runtime is not a package of Debian.
 C_API = """
 #include <stddef.h>
 #include <stdint.h>

@@ -172,7 +172,7 @@ def test_too_little_space_is_refused_before_anything_is_written(
 
 @pytest.mark.parametrize("root", ["/tmp/../x", "relative", "/a\nb", "-rf", "/data/local/tmp/../../x"])
 def test_a_root_that_leads_elsewhere_is_refused_here(root: str) -> None:
-    with pytest.raises(DeployError, match="is no path on a device"):
+    with pytest.raises(DeployError, match="is not a path on a device"):
         Options(root=root)
 
 
@@ -186,7 +186,7 @@ def test_a_root_with_an_odd_name_is_only_a_name(device: Any, old: Path, tmp_path
 @pytest.mark.parametrize("name", ["a;reboot", "$(x)", "-rf", "a\nb", "../x", "", "."])
 def test_a_hostile_name_is_refused_here(device: Any, name: str) -> None:
     transport = Faulty(LocalTransport(), Fault())
-    with pytest.raises(DeployError, match="is no release's name"):
+    with pytest.raises(DeployError, match="is not a release's name"):
         status(name, transport, device.options())
     assert transport.count == 0
 

@@ -65,7 +65,7 @@ def test_a_name_becomes_a_whole_path(
     device.install(old, python="python3")
     assert proved(device, old) == str(python)
 
-    with pytest.raises(DeployError, match="'bin/python3' is no Python on a device"):
+    with pytest.raises(DeployError, match="'bin/python3' is not a Python on a device"):
         device.install(old, python="bin/python3")
 
 

@@ -159,7 +159,7 @@ def test_a_failure_of_dpkg_deb_is_one_line_with_a_fix_and_leaves_no_package(
 
 @pytest.mark.parametrize(
     ("machine", "path", "reason"),
-    [("any", None, "no architecture for 'any'"), ("aarch64", "", "no dpkg-deb here")],
+    [("any", None, "no architecture for 'any'"), ("aarch64", "", "dpkg-deb is not installed")],
 )
 def test_where_there_can_be_no_package_the_reason_is_said(
     machine, path, reason, tmp_path, monkeypatch, release_folder

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def test_another_file_is_refused_and_left_alone(tmp_path: Path, content: bytes):
     disk = tmp_path / "notes"
     disk.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"notes is no disk of the board's"):
+    with pytest.raises(ConfigError, match=r"notes is not a disk of the board's"):
         _persistent_disk(BoardImage("image", tmp_path), disk)
     assert disk.read_bytes() == content
 

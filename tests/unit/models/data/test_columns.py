@@ -229,5 +229,5 @@ def test_the_only_text_column_is_the_target_beside_a_column_of_identifiers(table
 def test_marks_between_thousands_of_the_target_are_named(table, load, mark):
     path = table(a=X[:, 0], b=X[:, 1], price=[f"1{mark}{204 + row}" for row in range(N)])
 
-    with pytest.raises(DataError, match="is no number; write numbers without marks between thousands"):
+    with pytest.raises(DataError, match="is not a number; write numbers without marks between thousands"):
         load(path, vector(2, NUMBER))

@@ -258,7 +258,7 @@ def test_a_regular_expression_groups_images(tmp_path, load, refusal):
     assert not set(subjects[loaded.train]) & set(subjects[loaded.test])
     assert len(loaded.test) == 8
     assert "matches nothing in its path" in refusal(tmp_path / "set", model(7, 9, 3), group="person")
-    assert "is no regular expression" in refusal(tmp_path / "set", model(7, 9, 3), group="(")
+    assert "is not a regular expression" in refusal(tmp_path / "set", model(7, 9, 3), group="(")
 
 
 @pytest.mark.parametrize(

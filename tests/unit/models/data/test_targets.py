@@ -126,7 +126,7 @@ def test_a_value_of_masks_that_is_no_class_is_left_out(output, masks, options, l
 
     assert loaded.data.tasks == ("segmentation",)
     np.testing.assert_array_equal(loaded.y, np.where(VOID == 255, -1, VOID))
-    assert any("in masks is no class: its positions are left out" in note for note in loaded.data.notes)
+    assert any("in masks is not a class: its positions are left out" in note for note in loaded.data.notes)
 
 
 @pytest.mark.parametrize("classes", [1, 2])
