@@ -102,7 +102,7 @@ class Dataset(Artifact):
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:
-    """How one input's raw values become what the model was trained on.
+    """Preprocessing of one input's raw values, as in training.
 
     Attributes:
         scale: factor, one for all values or one for each of the last axis.

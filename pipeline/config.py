@@ -122,7 +122,7 @@ class DataConfig(Section):
 
 
 class InputPreprocessing(Section):
-    """How raw values become one input: ``(raw * scale + offset - mean) / std``.
+    """Preprocessing of one input: ``(raw * scale + offset - mean) / std``.
 
     ``scale`` "auto" is 1 for floats; for integers it is the usual range under which the model is best.
     ``mean`` and ``std`` are one number, or one for each channel of the last axis.
@@ -160,7 +160,7 @@ class PreprocessingConfig(InputPreprocessing):
 
 
 class TrainingConfig(Section):
-    """How a step fine-tunes the model.
+    """Fine-tuning settings of a step.
 
     Attributes:
         epochs: passes over the samples.
@@ -181,7 +181,7 @@ class TrainingConfig(Section):
 
 
 class CalibrationConfig(Section):
-    """How many training samples the converter's representative data set has.
+    """Calibration samples for the converter's representative data set.
 
     ``field_statistics`` is a file of statistics from devices, as ``pipeline monitor --save`` writes it:
     training samples are then chosen so that they are distributed as the inputs in the field are.

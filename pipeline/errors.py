@@ -97,11 +97,11 @@ class StageError(PipelineError):
 
 
 class StageTimeoutError(StageError):
-    """A stage that was ended because it took too long, which a busy machine may be the reason for."""
+    """A stage that was stopped because it took too long, perhaps on a busy machine."""
 
 
 class StageKilledError(StageError):
-    """A stage whose process got SIGKILL, as where memory runs out; that says nothing of the model."""
+    """A stage whose process got SIGKILL, for example because memory ran out; the model may be fine."""
 
 
 class StageCrashedError(StageError):
@@ -125,14 +125,14 @@ FULL_DISK = {
     errno.EDQUOT: "free space, or choose another folder",
     errno.EFBIG: "allow larger files with ulimit -f, or choose another folder",
 }
-"""How to fix a disk that takes no more, by the system's error number."""
+"""Fixes for a full disk, by the system's error number."""
 
 _CAUSES = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
 READ_ONLY = dict.fromkeys(
     (errno.EROFS, errno.EACCES, errno.EPERM), "fix the permissions, or choose another folder"
 )
-"""How to fix a folder that cannot be written to, by the system's error number."""
+"""Fixes for a folder that cannot be written to, by the system's error number."""
 
 
 def cause_of(error: OSError) -> str:

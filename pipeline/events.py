@@ -53,7 +53,7 @@ class StageFinished(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress(Event):
-    """How far a task is; the last event of a task has ``finished`` set.
+    """Progress of a task; its last event has ``finished`` set.
 
     Attributes:
         task: what is being done; a stage may have several tasks.
@@ -96,7 +96,7 @@ class Metric(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding(Event):
-    """Something inferred, with its evidence."""
+    """An inference about model or data, with its evidence."""
 
     kind: ClassVar[str] = "finding"
     text: str
@@ -104,7 +104,7 @@ class Finding(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Warned(Event):
-    """Something that a user should look at."""
+    """A warning to the user."""
 
     kind: ClassVar[str] = "warning"
     text: str
@@ -187,7 +187,7 @@ def relay(record: Record) -> None:
 
 @contextmanager
 def listening(listener: Callable[[Record], None]) -> Iterator[None]:
-    """Have ``listener`` hear every event of this process while the block runs.
+    """Send every event of this process to ``listener`` inside the block.
 
     It is called in the thread that emits, so it has to be thread-safe, and it must not raise.
     """

@@ -61,7 +61,7 @@ class Samples:
         return len(self.rows)
 
     def take(self, places: NDArray[np.int64] | slice) -> Samples:
-        """Those of these samples at ``places``, in that order."""
+        """Return the samples at ``places``, in that order."""
         return replace(self, rows=self.rows[places])
 
     def choose(self, count: int, seed: int) -> Samples:
@@ -69,7 +69,7 @@ class Samples:
         return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
 
     def raw(self, index: int) -> NDArray[Any]:
-        """One input of every sample, (n, ...) as the source has it."""
+        """Return one raw input of all samples, (n, ...)."""
         return _read(self.inputs[index], self.rows)
 
     def model_inputs(self) -> list[NDArray[Any]]:

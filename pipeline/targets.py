@@ -62,7 +62,7 @@ class Device:
 
     @property
     def has_dot_product(self) -> bool:
-        """Whether the core has SDOT/UDOT, on which fast int8 kernels stand."""
+        """Whether the core has SDOT/UDOT, which fast int8 kernels need."""
         return "asimddp" in self.cpuinfo.features
 
     @property

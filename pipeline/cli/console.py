@@ -200,7 +200,7 @@ def _bars(console: Console) -> Any:
     from rich.text import Text
 
     class Done(progress.ProgressColumn):
-        """How much is done of what; nothing where the total is not known."""
+        """Return the progress; empty if the total is unknown."""
 
         def render(self, task: progress.Task) -> Text:
             known = task.total is not None

@@ -61,7 +61,7 @@ def _raise_again(lost: sys.UnraisableHookArgs) -> None:
 
 @contextmanager
 def raising() -> Iterator[None]:
-    """Have Ctrl-C raise KeyboardInterrupt for the length of the block, in the main thread."""
+    """Raise KeyboardInterrupt on Ctrl-C inside the block, in the main thread."""
     global _heard
     _heard = False
     try:

@@ -81,7 +81,7 @@ class Bundle:
             raise ToolchainError(message)
 
     def make_with(self, make: Callable[[Path], None]) -> None:
-        """Have ``make`` fill a folder and publish it, where this bundle is missing or damaged.
+        """Fill a folder with ``make`` and publish it, if this bundle is missing or damaged.
 
         An interrupted run leaves the folder's downloads, for the next one to take up. Safe to run twice at
         once.

@@ -1,4 +1,4 @@
-"""How the emulator's bundles are made: packages and wheels fetched, unpacked, compiled, recorded.
+"""Make the emulator's bundles: fetch, unpack, compile and record packages and wheels.
 
 tools-KEY/                  for this machine
     root            qemu-aarch64, qemu-arm, tcc and their libraries
@@ -69,7 +69,7 @@ PROOF_PROGRAMS = {
     "ctest": "",
     "systemd-analyze": "",
 }
-"""Names of programs, and what they are always called with."""
+"""Names of programs, and their fixed arguments."""
 PROOF_WRAPPER = """\
 #!/bin/sh
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,4 +1,4 @@
-"""Every edit of a .tflite file: unpack it, change it, pack it again.
+"""Edit .tflite files: unpack, change, pack again.
 
 Metadata is the exception. ``metadata.py`` adds it to a finished file without packing the model again, so that
 tensors and buffers keep their bytes and their alignment.

@@ -56,7 +56,7 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        """How many numbers the stored shape has."""
+        """Number of elements of the stored shape."""
         return prod(self.shape)
 
     @property

@@ -55,7 +55,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def die_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
-    """Have the kernel end this process when its parent ends; end it now where that has ended already.
+    """Ask the kernel to end this process when its parent ends; end now if it has already ended.
 
     Args:
         parent: the process that started this one.
@@ -136,7 +136,7 @@ def _refusal(rules: dict[str, Any]) -> str:
 
 
 def _forbid_sockets() -> bool:
-    """Have the kernel refuse every new socket to this process and its children; False if it cannot."""
+    """Ask the kernel to refuse new sockets to this process and its children; False if it cannot."""
     name, number = _SOCKET.get(platform.machine(), (0, 0))
     if not name:
         return False
@@ -324,7 +324,7 @@ def _excess(rules: dict[str, Any], pids: list[int]) -> dict[str, int]:
 
 
 def _processes() -> list[int]:
-    """Every process that is in sight."""
+    """Return all visible processes."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - names are enough
 
 
@@ -341,7 +341,7 @@ def _parents() -> dict[int, int]:
 
 
 def _children() -> list[int]:
-    """Every process whose parent is this one."""
+    """Return all child processes."""
     return [pid for pid, parent in _parents().items() if parent == os.getpid()]
 
 

@@ -97,7 +97,7 @@ def restrict(access: Access) -> None:
 
 
 def _allow(ruleset: int, path: Path, rights: int, hidden: list[Path]) -> None:
-    """Allow a file or folder, but nothing that is hidden in it: then, one by one, what is beside that."""
+    """Allow a file or folder without its hidden parts; if it has some, allow its entries one by one."""
     if path in hidden:
         return
     if not any(file.is_relative_to(path) for file in hidden):

@@ -1,4 +1,4 @@
-"""How much memory this machine has, and how much of it processes use."""
+"""Memory of this machine, and memory used by processes."""
 
 from __future__ import annotations
 

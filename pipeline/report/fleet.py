@@ -115,7 +115,7 @@ def outcome_table(title: str, outcomes: Sequence[Outcome]) -> Table:
 
 
 def status_table(found: Mapping[str, Status]) -> Table:
-    """Every device that answered: what is active, what rollback goes back to, and whether it is healthy."""
+    """Return a table of the devices: active version, version for rollback, and health."""
     table = make_table("", "device", "active", "previous", "healthy", "versions", "free", "counted", "")
     for column in table.columns[4:7]:
         column.justify = "right"
@@ -137,7 +137,7 @@ def status_table(found: Mapping[str, Status]) -> Table:
 
 
 def versions_table(found: Mapping[str, Sequence[Version]]) -> Table:
-    """Every version that every device has."""
+    """Return a table of the versions on each device."""
     table = make_table("", "device", "version", "counter", "target", "digest", "size", "")
     for at in (2, 5):
         table.columns[at].justify = "right"

@@ -173,7 +173,7 @@ def _metrics(report: Report, found: Comparison) -> Group:
 
 
 def _values(metric: Metric) -> tuple[str, str, str]:
-    """Both models' values and the difference, with as many digits as the larger value has meaning."""
+    """Return both values and the difference, with the significant digits of the larger value."""
     if metric.unit == POINTS:
         return f"{metric.baseline:.2f}%", f"{metric.quantized:.2f}%", change(metric)
     largest = max(abs(metric.baseline), abs(metric.quantized))

@@ -36,7 +36,7 @@ READY = "import numpy; print(end='ready')"
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One check.
 
     Attributes:
         name: what was looked at.

@@ -79,7 +79,7 @@ RUNTIMES: dict[str, RuntimeKind] = {
     "emulated": EmulatedRuntime,
     "device": RemoteRuntime,
 }
-"""Every kind, in the order in which they are asked for a name."""
+"""All kinds, in the order in which they are tried for a name."""
 
 
 def open_runtime(name: str) -> Runtime:

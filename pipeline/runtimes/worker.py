@@ -368,7 +368,7 @@ def count_open_files() -> int:
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends: a hung worker cannot see its input end."""
+    """Ask the kernel to kill this process when its parent ends: a hung worker does not notice that."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

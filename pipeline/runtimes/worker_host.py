@@ -34,10 +34,10 @@ class WorkerHost(Protocol):
     process: subprocess.Popen[bytes]
 
     def put_model(self, model: Path) -> None:
-        """Have ``MODEL`` be this file."""
+        """Store this file as ``MODEL``."""
 
     def put(self, name: str, array: NDArray[Any]) -> None:
-        """Have the .npy file ``name`` hold this array."""
+        """Store this array in the .npy file ``name``."""
 
     def fetch(self, name: str) -> NDArray[Any]:
         """Return the array in the .npy file ``name``."""

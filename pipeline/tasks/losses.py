@@ -1,4 +1,4 @@
-"""How outputs are trained: what each is to become, and the loss that says how far it is from that."""
+"""Training of outputs: the target of each, and its loss."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How well scores rank positives above negatives, and what each sample adds to that. Ties are exact.
+"""Ranking metrics with the influence of each sample; ties are handled exactly.
 
-An int8 output has at most 256 values, so ties are the rule and not the exception.
+An int8 output has at most 256 values, so ties are frequent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How well outputs of any task fit their targets, by the rows of ``pipeline.tasks.spec``."""
+"""Score outputs against their targets, with the rows of ``pipeline.tasks.spec``."""
 
 from __future__ import annotations
 

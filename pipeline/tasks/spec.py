@@ -1,4 +1,4 @@
-"""All that the pipeline knows of each task, one row a task: its data, heads, losses, scores and metrics."""
+"""Table of tasks, one row each: data, heads, losses, scores and metrics."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class TaskSpec(TaskRule):
 
     @property
     def supervised(self) -> bool:
-        """Whether it is trained on labels or other targets than the input."""
+        """Whether it is trained on targets other than the input."""
         return self.needs_targets and not self.of_input
 
     def is_sigmoid(self, classes: int | None, activation: str) -> bool:

@@ -1,4 +1,4 @@
-"""How well a model's outputs fit the targets, against the best constant answer.
+"""Compare a model's outputs with the best constant answer.
 
 The best constant answer is the most frequent class, the mean of the targets, or for anomalies an AUC of 0.5.
 A model is only called better if the 95 % interval of the difference says so and the difference is not tiny.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def differences(outputs: list[NDArray[Any]], reference: list[NDArray[Any]]) -> tuple[int, float]:
-    """How many samples differ in any bit from the reference's first, and the largest difference in steps.
+    """Count the samples that differ in any bit from the reference, and find the largest difference in steps.
 
     A step is that of an integer output, and of a float one what it would be in int8: 1/255 of the range of
     the reference's values.

@@ -57,7 +57,7 @@ ON_DEVICE = "accuracy on a device"
 
 @dataclass(frozen=True)
 class Timing:
-    """How a model is timed.
+    """Settings for timing a model.
 
     Attributes:
         runs: inferences timed for each thread count.
@@ -321,7 +321,7 @@ class _Measuring:
         return self.of.timing or Timing(PROCESSES * self.of.config.latency_inferences)
 
     def _device_timing(self, runtime: Runtime) -> dict[str, Any]:
-        """How to time on a device, which is nothing for one that is not real."""
+        """Return the timing settings of a device; none for an emulated one."""
         timing = self._timing
         settings = {
             "runs": timing.runs, "warmup_runs": timing.warmup_runs, "threads": timing.device_threads

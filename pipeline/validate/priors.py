@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pipeline.tasks.evidence import Accumulator, Estimate
 
 TIMES = 5.0
-"""How much more frequent one class is made in turn."""
+"""Factor by which one class at a time is made more frequent."""
 IMBALANCE = 100.0
-"""How much rarer the last class of a long tail is than its first (Cui et al. 2019, their largest)."""
+"""Ratio between the first and the last class of a long tail (the largest of Cui et al. 2019)."""
 
 
 def class_weights(labels: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:

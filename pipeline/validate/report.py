@@ -107,7 +107,7 @@ class RuntimeAccuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything that validation measured; what the gates that are asked do not need is empty or None.
+    """All measurements of a validation; those that the enabled gates do not need are empty or None.
 
     Attributes:
         name: ``NAME-VERSION-TARGET``, or the file's own where it is not a build's.
@@ -168,7 +168,7 @@ class Report:
 
     @property
     def degraded(self) -> bool:
-        """Whether the model could not become int8 throughout, and it is said why."""
+        """Whether the model could not become full-integer int8, with a reason."""
         return self.format != "int8" and bool(self.format_reason)
 
     @property

@@ -262,7 +262,7 @@ class _Output:
         return self._result(name, "own data", state.samples, found, note)
 
     def _is_informative(self, estimate: Estimate, note: str) -> bool:
-        """Whether the float model keeps half of its score, and nothing is noted that clean samples lack.
+        """Whether the float model keeps half of its score, without notes that clean samples lack.
 
         Of two classes half of the score is less than chance, which a note says.
         """

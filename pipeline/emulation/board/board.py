@@ -74,7 +74,7 @@ ADB_LISTENS = "until grep -q ':15B3 0*:0000 0A' /proc/net/tcp /proc/net/tcp6; do
 
 
 class Board:
-    """An emulated board that is up for the length of a ``with`` block and never outlives it.
+    """An emulated board that runs inside a ``with`` block and never outlives it.
 
     A board belongs to the thread that opened it: the kernel ends it together with that thread.
 

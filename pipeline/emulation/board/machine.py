@@ -98,7 +98,7 @@ class VirtualMachine:
 
 @dataclass(frozen=True)
 class JobRun:
-    """How a job ended, the console's output, and the files it left by name.
+    """Result of a job: its status, the console output, and its files by name.
 
     ``status`` is the exit status of the job's ``start``; None if it did not end.
     """

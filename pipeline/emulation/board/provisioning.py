@@ -1,4 +1,4 @@
-"""How the emulated board's image is made: packages and wheels downloaded, unpacked, assembled, recorded.
+"""Make the emulated board's image: download, unpack, assemble and record packages and wheels.
 
 It needs no root rights, and no package's maintainer script is run.
 """

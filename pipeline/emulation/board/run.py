@@ -1,4 +1,4 @@
-"""Everything that is measured on the emulated board, in one call."""
+"""Run all measurements on the emulated board, in one call."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def stability(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
 
 
 def finite_outputs(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
-    """No output is infinite or no number; integers are always finite, and nothing is said of them."""
+    """Check that no output is infinite or NaN; integer outputs are skipped."""
     samples = report.runtimes[0].golden_samples
     if not any("float" in tensor.dtype for tensor in report.outputs):
         return ()

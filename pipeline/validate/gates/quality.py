@@ -53,7 +53,7 @@ def accuracy(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
 
 
 def _by_channel(found: Comparison, allowed: GatesConfig, *subject: str) -> Verdict:
-    """No channel that float predicts loses the margin or more: a mean of many hides a dead one.
+    """Check that no channel loses the margin or more: an average hides a dead channel.
 
     A channel fails where its loss is shown for all channels together and is beyond the margin.
     """
@@ -136,7 +136,7 @@ def change(metric: Metric) -> str:
 
 
 def per_class_recall(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
-    """No class loses more F1 than the margin allows: a mean hides what one class loses.
+    """Check that no class loses more F1 than the margin: an average hides which class loses.
 
     F1 joins recall and precision. Recall alone would punish the repair of a class that float says too often.
     A class fails where the paired interval of its F1 shows a loss (Holm's correction for the number of

@@ -18,7 +18,7 @@ WITHOUT_XNNPACK_INT8 = frozenset({"UNIDIRECTIONAL_SEQUENCE_LSTM", "BATCH_MATMUL"
 
 
 def full_integer(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
-    """No operator computes in floating point, and input and output are integers.
+    """Check that no operator computes in floating point, and that input and output are integers.
 
     It warns where the converter could not make that of the model.
     """
