@@ -176,7 +176,7 @@ def test_preprocessing_that_other_settings_beat_by_far_stops_the_build_though_th
     with pytest.raises(InputError, match="does not suit the model") as stopped:
         check(LABELS, model=replace(prepared, better_settings=notes))
 
-    assert "set [preprocessing] scale = 0.00784; --allow-chance" in str(stopped.value)
+    assert "set [preprocessing] scale = 0.00784; to build anyway, use --allow-chance" in str(stopped.value)
     assert check(LABELS, model=replace(prepared, better_settings=notes), allow=True).findings
 
 
