@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -64,6 +65,11 @@ class Built:
         return json.loads(self.stdout)
 
     @property
+    def record(self) -> Path:
+        """A folder with run.json and events.jsonl of this build; a later one in ``out`` writes its own."""
+        return self.out / "as-built"
+
+    @property
     def release(self) -> Path:
         return Path(self.result["release"])
 
@@ -100,7 +106,12 @@ def build(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Built]:
         process = start(*command, cwd=cwd, python=python)
         stdout, stderr = process.communicate(timeout=600)
         assert process.returncode == 0, stderr
-        return Built(out, stdout, stderr)
+        built = Built(out, stdout, stderr)
+        if not built.record.exists():
+            built.record.mkdir()
+            for name in ("run.json", "events.jsonl"):
+                shutil.copy(out / name, built.record)
+        return built
 
     return run
 

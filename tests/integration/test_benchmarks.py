@@ -21,11 +21,11 @@ def program(name: str) -> dict[str, object]:
 
 def test_the_table_of_a_build_has_its_figures(built):
     benchmark = program("build.py")
-    validation_s = benchmark["validation_seconds"](built.out)
+    validation_s = benchmark["validation_seconds"](built.record)
 
     table = benchmark["rows"](built.result, 60.0, 10**9, validation_s)
 
-    finished = json.loads((built.out / "events.jsonl").read_text().splitlines()[-1])
+    finished = json.loads((built.record / "events.jsonl").read_text().splitlines()[-1])
     assert 0 < validation_s < finished["seconds"]
     assert f"| validation, both cores | <= 90 s | {validation_s:.0f} s |" in table
     assert [row for row in table if "per inference, rpi5 | >= 2.5x fewer" in row]
@@ -49,7 +49,7 @@ def test_a_build_on_a_busy_machine_lists_its_unclear_gates(built):
 
 
 def test_the_stages_that_a_busy_build_keeps_are_those_before_its_measurements(built):
-    stages = [step["stage"] for step in json.loads((built.out / "run.json").read_text())["steps"]]
+    stages = [step["stage"] for step in json.loads((built.record / "run.json").read_text())["steps"]]
     before = stages[: stages.index(program("build.py")["MODEL"]) + 1]
 
     assert [stage for stage in before if not stage.startswith(program("busy.py")["COMPILING"])] == []

@@ -51,7 +51,7 @@ def test_an_unknown_setting_is_refused_in_one_line(pipeline, tiny):
     ended = pipeline("bench", tiny, "--set", "validate.thread=[1]")
 
     assert ended.code == 2
-    assert 'did you mean "threads"' in ended.message
+    assert "did you mean 'threads'" in ended.message
 
 
 @pytest.mark.parametrize(

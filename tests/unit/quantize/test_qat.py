@@ -98,5 +98,5 @@ def test_activation_ranges_are_near_what_the_activations_are(trained):
 def test_clustered_weights_are_not_trained(trained, tmp_path):
     model = replace(trained[0], layers=tuple(replace(layer, clusters=16) for layer in trained[0].layers))
 
-    with pytest.raises(StageError, match=r"has clustered weights, which training would undo; quantize after"):
+    with pytest.raises(StageError, match=r"clustered weights, which training would undo; use post-training"):
         train_qat(model, model, None, config=QatConfig(), seed=0, out=tmp_path)
