@@ -83,6 +83,9 @@ def _of_method(
     if not isinstance(table, dict):
         return table
     name = str(table.get("method", default))
+    if not name:
+        msg = f"{where}: it names no method; write e.g. method = {next(iter(methods))!r}"
+        raise ConfigError(msg)
     if name not in methods:
         msg = f"{where}.method: unknown method {name!r}; {advice(name, methods, 'methods')}"
         raise ConfigError(msg)

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Allowed names and versions; both become parts of file names."""
 
+PLAIN = {
+    "tuple_type": "a list is expected",
+    "too_short": "at least one entry is expected",
+    "int_parsing": "a whole number is expected",
+    "float_parsing": "a number is expected",
+}
+"""Pydantic's kinds of errors, in words for users."""
+
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -96,7 +104,10 @@ class MethodSection(Section):
 
 def advice(name: str, known: Iterable[str], what: str) -> str:
     """Suggest the known name that is nearest to a wrong one, or list all of them."""
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    known = list(known)
+    nearest = next(
+        filter(None, (difflib.get_close_matches(n, known, 1, 0.5) for n in (name, name.lower()))), None
+    )
     return f"did you mean {nearest[0]!r}?" if nearest else f"known {what}: {', '.join(sorted(known))}"
 
 
@@ -121,6 +132,8 @@ def problem(error: ErrorDetails, what: str = "value") -> str:
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", given).strip("._-")[:64] or "my-model"
         reason = "contains a space" if " " in given else "cannot be part of a file name"
         return f"{shown} {reason}; use letters, digits, '.', '_' and '-', e.g. {plain}"
+    if kind in PLAIN:
+        return f"{PLAIN[kind]}, got {shown}"
     message = error["msg"].removeprefix("Value error, ")
     got = "" if kind == "missing" or shown in message else f", got {shown}"
     return f"{message[:1].lower()}{message[1:]}{got}"

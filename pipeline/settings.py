@@ -16,6 +16,7 @@ from pipeline.build_config import BuildConfig, first_problem, is_section, proble
 from pipeline.compress.weights import WeightsConfig
 from pipeline.errors import ConfigError
 from pipeline.events import Warned, emit
+from pipeline.quantize.methods import QUANTIZE
 from pipeline.sections import advice
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(msg) from error
     _rename_old_keys(raw, str(path))
     _check_sections(raw, BuildConfig, str(path))
+    _rename_in_sections(raw, BuildConfig, str(path))
     _locate(raw, path.parent)
     return raw
 
@@ -109,7 +111,6 @@ def _locate(raw: dict[str, Any], folder: Path) -> None:
             ("model", "weights"),
             ("data", "source"),
             ("calibration", "field_statistics"),
-            ("calibration", "field"),  # its old name
             ("validate", "against"),
             ("release", "public_key"),
         )
@@ -144,17 +145,44 @@ def _rename_old_keys(raw: dict[str, Any], where: str) -> None:
         renamed.append(f"[{section}] {key} is now {_toml(new)}")
     if isinstance(raw.get("prune"), dict):
         for key in raw.pop("prune"):
-            old_keys = [old.partition(".")[2] for old in RENAMED if old.startswith("prune.")]
-            msg = f"{where}: unknown key 'prune.{key}'; {advice(key, old_keys, 'keys')}"
-            raise ConfigError(msg)
+            raise _unknown_old_key(where, key)
     if renamed:
         emit(Warned(text=f"{where}: these keys have new names: {', '.join(renamed)}"))
 
 
+def _unknown_old_key(where: str, key: str) -> ConfigError:
+    known = [old.partition(".")[2] for old in RENAMED if old.startswith("prune.")]
+    return ConfigError(f"{where}: unknown key 'prune.{key}'; {advice(key, known, 'keys')}")
+
+
+def _rename_in_sections(raw: dict[str, Any], section: type[BaseModel], where: str, prefix: str = "") -> None:
+    """Give keys that a section has renamed their new names, in place, with a warning.
+
+    Raises:
+        ConfigError: both names are there.
+    """
+    kinds = {field.alias or name: field.annotation for name, field in section.model_fields.items()}
+    for old, new in getattr(section, "renamed", {}).items():
+        if old not in raw:
+            continue
+        names = f"{_toml(f'{prefix}{old}')} is now {_toml(f'{prefix}{new}')}"
+        if new in raw:
+            msg = f"{where}: {names}; give only the new one"
+            raise ConfigError(msg)
+        raw[new] = raw.pop(old)
+        emit(Warned(text=f"{where}: {names}; the old name will be removed"))
+    for key, value in raw.items():
+        if isinstance(value, dict) and is_section(kind := kinds.get(key)):
+            _rename_in_sections(value, kind, where, f"{prefix}{key}.")
+
+
 def _toml(key: str) -> str:
     """``"compress.0.training.epochs"`` as it is written in TOML: ``"[[compress]] training.epochs"``."""
-    section, _, key = key.partition(".")
-    return f"[[{section}]] {key.removeprefix('0.')}" if key.startswith("0.") else f"[{section}] {key}"
+    if ".0." in key:
+        section, _, key = key.partition(".0.")
+        return f"[[{section}]] {key}"
+    section, _, key = key.rpartition(".") if "training." not in key else key.partition(".")
+    return f"[{section}] {key}"
 
 
 def _put(raw: dict[str, Any], place: list[str], value: Any) -> None:
@@ -213,10 +241,11 @@ def configure(
     """
     layers = [(where, raw, flags or {})]
     for setting in map(_rename_old_key, settings):
-        given = parse_setting(setting)
+        given, name = parse_setting(setting), f"--set {setting}"
+        _rename_in_sections(given, BuildConfig, name)
         base = {key: value for key, value in _default_lists().items() if key in given} | layers[-1][1]
+        base = _of_method(base, given, name)
         try:
-            name = f"--set {setting}"
             layers.append((name, overlay(base, given), {setting.partition("=")[0].strip(): name}))
         except ConfigError as error:
             msg = f"--set {setting}: {error}"
@@ -234,10 +263,29 @@ def configure(
     return config
 
 
+def _of_method(base: dict[str, Any], given: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return settings without the keys of ``[quantize]`` that a method lacks to which a setting switches."""
+    table, chosen = base.get("quantize"), given.get("quantize")
+    method = QUANTIZE.get(str(chosen.get("method"))) if isinstance(chosen, dict) else None
+    if method is None or not isinstance(table, dict):
+        return base
+    left_out = [key for key in table if key not in method.config.model_fields]
+    if left_out:
+        emit(Warned(text=f"{name}: {', '.join(f'[quantize] {key}' for key in left_out)} does not apply"))
+    return base | {"quantize": {key: value for key, value in table.items() if key not in left_out}}
+
+
 def _rename_old_key(setting: str) -> str:
-    """Return ``section.key=value`` with the new name of an old key, which gives a warning."""
+    """Return ``section.key=value`` with the new name of an old key, which gives a warning.
+
+    Raises:
+        ConfigError: the old section never had such a key.
+    """
     key, equals, value = setting.partition("=")
     new = RENAMED.get(key.strip())
+    if new is None and key.strip().startswith("prune."):
+        where = f"--set {setting}"
+        raise _unknown_old_key(where, key.strip().removeprefix("prune."))
     if new is None:
         return setting
     emit(Warned(text=f'--set {setting}: the key "{key.strip()}" is now called "{new}"'))
@@ -254,7 +302,7 @@ def parse_setting(text: str) -> dict[str, Any]:
         ConfigError: it has another form, or its value only begins as a quoted string, list or table.
     """
     key, equals, value = text.partition("=")
-    if not equals or ("." not in key and key != "seed"):
+    if not equals or ("." not in key and key not in {"seed", "compress"}):
         msg = f"--set {text}: not section.key=value; write e.g. --set validate.operators=false"
         raise ConfigError(msg)
     try:

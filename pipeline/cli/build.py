@@ -85,7 +85,7 @@ def _replaced_options(command: Command) -> Command:
 @click.option(
     "--config",
     type=UserPath(),
-    help="Settings file; default: ./pipeline.toml, else the built-in model.",
+    help="Settings file; default, without --model: ./pipeline.toml, else the built-in model.",
 )
 @click.option(
     "--model", type=UserSource(), help="Trained Keras model: .keras, .h5, .json, a SavedModel, or zoo:NAME."
@@ -98,7 +98,7 @@ def _replaced_options(command: Command) -> Command:
 @click.option("--allow-chance", is_flag=True, help=ALLOW_CHANCE_HELP)
 @click.option("--against", type=UserPath(), help="Reference model; fail if the new one is worse.")
 @click.option("--trust-model", is_flag=True, help="Execute code from the model file, in a confined process.")
-@click.option("--name", help="Release name; default: the name of the model file.")
+@click.option("--name", help="Release name; default: that of the settings, else of the model file.")
 @click.option("--version", metavar="VERSION", help="Release version.")
 @click.option(
     "--key",
@@ -148,9 +148,10 @@ def build(
 
     if reporter := click.get_current_context().find_object(ConsoleReporter):
         reporter.verbose = verbose
+    devices = get_target(target)
     chosen = _settings(config, flags, settings)
     with Store(store_at(store), cache_size) as opened:
-        built = _build(get_target(target), chosen, out, opened, key)
+        built = _build(devices, chosen, out, opened, key)
     _show(built, as_json)
 
 
@@ -193,7 +194,7 @@ def _settings(config: Path | None, flags: dict[str, Any], settings: Sequence[str
     raw = overlay(raw, nested(given))
     for name, key in REPLACED.items():
         if flags.get(name) is not None:
-            emit(Warned(text=f"this option is now --set {key}={flags[name]}; its own flag will be removed"))
+            emit(Warned(text=f"{flag_of(name)} is now --set {key}={flags[name]}; the flag will be removed"))
             raw = overlay(raw, parse_setting(f"{key}={flags[name]}"))
     used = {
         key: flag_of(name) for name, key in (FLAGS | REPLACED).items() if flags.get(name) not in (None, ())
@@ -206,8 +207,11 @@ def _base(
 ) -> tuple[dict[str, Any], str]:
     """Return the settings that the flags override, and their name for errors."""
     from pipeline.errors import ConfigError
+    from pipeline.events import Warned, emit
     from pipeline.settings import ZOO, read_toml, zoo_settings
 
+    if config is None and model is not None and DEFAULT_FILE.exists():
+        emit(Warned(text=f"{DEFAULT_FILE} is not read with --model; to use it, pass --config {DEFAULT_FILE}"))
     if is_zoo and model is not None:
         return zoo_settings(model.removeprefix(ZOO)), model
     if (model is None) != (data is None) and config is None:

@@ -324,9 +324,9 @@ def test_an_old_key_means_the_same_and_is_warned_about(section, old, new, value,
         )
 
     assert before == after != make_config(MINIMAL, "x")
-    assert [record.event.text for record in heard] == [
-        f'the key "{old}" is now called "{new}"; the old name will be removed'
-    ]
+    [warning] = heard
+    said = f"[{section}] {old} is now [{section}] {new}; the old name will be removed"
+    assert warning.event.text == f"{tmp_path / 'pipeline.toml'}: {said}"
 
 
 def test_a_key_that_an_old_section_never_had_comes_with_the_nearest_one(tmp_path):

@@ -212,11 +212,52 @@ def test_the_setting_at_fault_is_named_with_its_key_its_value_and_the_nearest_ke
     with pytest.raises(
         ConfigError, match=r"^--set gates.size_rati=0.4: unknown key 'gates.size_rati'; did you"
     ):
-        configure(LEAST, "pipeline.toml", ["seed=3", "gates.size_rati=0.4", "prune.epoch=2"])
+        configure(LEAST, "pipeline.toml", ["seed=3", "gates.size_rati=0.4", "gates.x=2"])
     with pytest.raises(ConfigError, match=r"^--set gates.size_ratio=-1: input .* got -1"):
         configure(LEAST, "pipeline.toml", ["gates.size_ratio=0.3", "gates.size_ratio=-1"])
     with pytest.raises(ConfigError, match=r"^pipeline.toml: seed"):
         configure(LEAST | {"seed": -1}, "pipeline.toml", ["gates.size_ratio=0.3"])
+
+
+@pytest.mark.parametrize(
+    ("text", "setting"),
+    [
+        ("[gates]\nask = ['size']\n", "gates.enabled=accuracy"),
+        ("[gates]\nenabled = ['size']\n", "gates.ask=accuracy"),
+        ("[preprocessing]\nbalance = true\n", "preprocessing.standardize=false"),
+        ("[calibration]\nfield = 'july.json'\n", "calibration.field_statistics=august.json"),
+        ("[validate.board]\nleast_memory_mib = 64\n", "validate.board.min_memory_mib=96"),
+    ],
+)
+def test_a_setting_overrides_a_key_of_the_file_whichever_names_both_have(text, setting, tmp_path):
+    path = tmp_path / "pipeline.toml"
+    path.write_text(text)
+
+    assert configure(LEAST | read_toml(path), "x", [setting]) == configure(LEAST, "x", [setting])
+
+
+@pytest.mark.parametrize("method", ["ptq", "none"])
+def test_a_setting_that_switches_the_method_leaves_out_what_the_new_one_lacks(method):
+    heard, setting = [], f"quantize.method={method}"
+    raw = LEAST | {"quantize": {"method": "qat", "training": {"epochs": 1}}}
+    with listening(heard.append):
+        found = configure(raw, "x", [setting])
+
+    assert found == configure(LEAST, "x", [setting])
+    assert [record.event.text for record in heard] == [f"--set {setting}: [quantize] training does not apply"]
+
+
+def test_a_setting_takes_all_compression_away():
+    assert configure(LEAST, "x", ["compress=[]"]).compress == ()
+    with pytest.raises(ConfigError, match=r"compress.0: it names no method; write e.g. method = 'weights'"):
+        configure(LEAST, "x", ["compress=[]", "compress.0.sparsity=0.5"])
+
+
+def test_a_key_that_prune_never_had_comes_with_the_nearest_one():
+    with pytest.raises(
+        ConfigError, match=r"^--set prune.sparsty=0.3: unknown key 'prune.sparsty'; did you me"
+    ):
+        configure(LEAST, "x", ["prune.sparsty=0.3"])
 
 
 @pytest.mark.parametrize(

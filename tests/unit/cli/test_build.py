@@ -44,10 +44,17 @@ def test_a_model_and_data_need_no_settings_file_and_name_the_release(folder):
     assert found.data.source == "set.npz"
 
 
-def test_a_model_and_data_leave_a_settings_file_that_is_not_asked_for_alone(folder):
+def test_a_model_and_data_leave_a_settings_file_that_is_not_asked_for_alone_and_say_so(folder):
     (folder / "pipeline.toml").write_text("[[compress]]\nmethod = 'weights'\nsparsity = 0.1\n")
+    heard = []
 
-    assert settings(model=str(folder / "net.keras"), data="set.npz").compress[0].sparsity > 0.1
+    with listening(heard.append):
+        found = settings(model=str(folder / "net.keras"), data="set.npz")
+
+    assert found.compress[0].sparsity > 0.1
+    assert [record.event.text for record in heard] == [
+        "pipeline.toml is not read with --model; to use it, pass --config pipeline.toml"
+    ]
 
 
 def test_a_reference_model_comes_with_its_own_settings_and_flags_lie_over_them():
@@ -122,9 +129,9 @@ def test_a_flag_that_set_replaced_is_accepted_with_a_warning_that_names_it(folde
     assert (found.release.counter, found.model.weights) == (7, Path("w.h5"))
     assert found.release.expires == date(2031, 2, 3)
     assert [one.event.text.partition(";")[0] for one in heard] == [
-        "this option is now --set model.weights=w.h5",
-        "this option is now --set release.counter=7",
-        "this option is now --set release.expires=2031-02-03",
+        "--weights is now --set model.weights=w.h5",
+        "--counter is now --set release.counter=7",
+        "--expires is now --set release.expires=2031-02-03",
     ]
 
 
