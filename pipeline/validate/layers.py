@@ -22,6 +22,8 @@ ENDINGS = {
     "MEAN": ("Mean",),
     "CONCATENATION": ("concat",),
 }
+QUANTIZERS = frozenset({"AllValuesQuantize", "LastValueQuant", "MovingAvgQuantize"})
+"""TF-MOT's names of what is inside a layer with fake quantization."""
 # Names that the converter gives to outputs, and that say nothing.
 _NOTHING = re.compile(r"(Stateful)?PartitionedCall(:\d+)?|Identity(_\d+)?|tfl\..*|\d*")
 
@@ -59,7 +61,7 @@ def _layer(model: TfliteModel, operator: Operator, root: str) -> str:
         parts = parts[1:]
     if len(parts) > 1:
         parts = parts[:-1]  # TensorFlow's name of the operation
-    return "/".join(part.removeprefix("quant_") for part in parts)
+    return "/".join(part.removeprefix("quant_") for part in parts if part not in QUANTIZERS)
 
 
 def _root(model: TfliteModel) -> str:

@@ -33,6 +33,8 @@ OTHERS = [("ADD", "net/a/add"), ("ADD", "net/b/add"), ("ADD", "net/c/add"), ("AD
         # A model in a model, and a model that is written without Keras.
         ("CONV_2D", "net/encoder/conv/Conv2D", "encoder/conv"),
         ("CONV_2D", "Mixed_5b/Branch_0/Conv2d_0a/Conv2D", "Mixed_5b/Branch_0/Conv2d_0a"),
+        # TF-MOT's quantizer of a layer's output.
+        ("RESHAPE", "net/quant_c2/MovingAvgQuantize/FakeQuantWithMinMaxVars", "c2"),
         # Nothing that is known: the longest.
         ("CUSTOM", "net/x/y;net/longer_name/op", "longer_name"),
         ("SOFTMAX", "probabilities", "probabilities"),
