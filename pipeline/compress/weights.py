@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.layer_records import LayerRecord
 
 # Pruning smaller kernels hardly shortens the download, and costs the most accuracy.
-SMALLEST_KERNEL = 1000
+MIN_KERNEL_WEIGHTS = 1000
 # The polynomial schedule reaches the final sparsity here; the rest of the training recovers accuracy.
 RAMP_SHARE = 0.5
 UPDATE_EVERY_STEPS = 20
@@ -41,6 +42,7 @@ class WeightsConfig(MethodSection):
             the sparsity, then none.
         min_weights: prune only models with at least this many weights in the kernels to prune: the
             download of smaller ones would shrink by a few kilobytes only, and they need all their weights.
+            Kernels with fewer than ``MIN_KERNEL_WEIGHTS`` are never pruned and do not count.
     """
 
     method: str = "weights"
@@ -165,14 +167,14 @@ def prunable_layers(model: Any) -> tuple[str, ...]:
         for layer in model.layers
         if isinstance(layer, kinds)
         and not isinstance(layer, exempt)
-        and layer.count_params() >= SMALLEST_KERNEL
+        and _kernel_weights(layer) >= MIN_KERNEL_WEIGHTS
     )
 
 
 def unpruned_layers(model: Any, config: WeightsConfig) -> dict[str, str]:
     """Return, for each layer whose kernel is not pruned, the reason."""
     prunable = set(prunable_layers(model))
-    weights = sum(model.get_layer(name).count_params() for name in prunable)
+    weights = sum(_kernel_weights(model.get_layer(name)) for name in prunable)
     too_few = ""
     if not config.sparsity:
         too_few = "not pruned: sparsity is 0"
@@ -185,10 +187,21 @@ def unpruned_layers(model: Any, config: WeightsConfig) -> dict[str, str]:
         elif type(layer).__name__ == "Conv2DTranspose":
             reasons[layer.name] = "not pruned: TF-MOT does not prune transposed convolutions"
         elif hasattr(layer, "kernel"):
-            reasons[layer.name] = f"not pruned: its kernel has {layer.count_params():,} weights"
+            reasons[layer.name] = _why_exempt(layer)
         elif hasattr(layer, "depthwise_kernel"):
             reasons[layer.name] = "not pruned: it has few weights per channel"
     return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _kernel_weights(layer: Any) -> int:
+    return math.prod(layer.kernel.shape)
+
+
+def _why_exempt(layer: Any) -> str:
+    weights = _kernel_weights(layer)
+    if weights >= MIN_KERNEL_WEIGHTS:
+        return f"not pruned: {type(layer).__name__} is never pruned"
+    return f"not pruned: its kernel has {weights:,} weights, at least {MIN_KERNEL_WEIGHTS:,} are needed"
 
 
 def _wrapped(model: Any, schedules: dict[str, Any]) -> Any:

@@ -106,11 +106,11 @@ def test_a_small_model_is_left_as_it_is_and_every_kernel_says_why(stored, data, 
 
     assert (pruned_layers(found), found.zero_weights) == ((), 0)
     assert {layer.name: layer.reason for layer in found.layers if layer.reason} == {
-        "small": "not pruned: its kernel has 152 weights",
+        "small": "not pruned: its kernel has 144 weights, at least 1,000 are needed",
         "large": "not pruned: 2,304 weights in all, min_weights is 16,384",
         "depthwise": "not pruned: it has few weights per channel",
         "transposed": "not pruned: TF-MOT does not prune transposed convolutions",
-        "class": "not pruned: its kernel has 34 weights",
+        "class": "not pruned: its kernel has 32 weights, at least 1,000 are needed",
     }
     for ours, theirs in zip(model.get_weights(), network.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
