@@ -122,11 +122,15 @@ def counter_in(config: BuildConfig) -> int:
     return counter_of(config.project.version) if stated is None else stated
 
 
-def counter_of(version: str) -> int:
-    """Return the counter of a version, which rises as versions do; a pre-release has one below its release.
+def counter_of(version: str, setting: str = "[release] counter") -> int:
+    """Return the rollback index of a version, which rises as versions do; a pre-release is below its release.
 
     The digits of the first three numbers are followed by three digits: 500 for a release, and for a
     pre-release its stage and number. 1.2.3 is 1002003500, 1.2.3-rc1 is 1002003401, 1.2.3.4 is 1002003504.
+
+    Args:
+        version: as in ``[project]``.
+        setting: what an error names to set the rollback index with.
 
     Raises:
         ConfigError: the version has another form, so that its place among others is not known, or one of its
@@ -137,7 +141,7 @@ def counter_of(version: str) -> int:
     if first is None or (fourth and stage):
         msg = (
             f"version {version!r}: cannot be ordered among others; write it as 1.2.3, 1.2.3.4 or 1.2.3-rc1 "
-            "(dev, alpha, beta, rc), or state a number that rises with every release in [release] counter"
+            f"(dev, alpha, beta, rc), or give a number that rises with every release with {setting}"
         )
         raise ConfigError(msg)
     major, minor, patch, revision, count = (int(x or 0) for x in (first, second, third, fourth, number))
@@ -146,7 +150,7 @@ def counter_of(version: str) -> int:
     if max(minor, patch) > MAX_PART or revision > MAX_FOURTH or count > MAX_OF_STAGE or counter >= TOO_HIGH:
         msg = (
             f"version {version!r}: its numbers are too large: at most {MAX_PART} for the second and third, "
-            f"{MAX_FOURTH} for the fourth and {MAX_OF_STAGE} after a stage; state one in [release] counter"
+            f"{MAX_FOURTH} for the fourth and {MAX_OF_STAGE} after a stage; give another with {setting}"
         )
         raise ConfigError(msg)
     return counter

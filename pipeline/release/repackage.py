@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from deploy.bundle import release_name, seal
 from deploy.contents import CHECKSUMS, DEBIAN_FOLDER, SIGNATURE, check_manifest, check_sums
 from deploy.manifest import MANIFEST, Manifest, read_manifest
+from pipeline.build_config import problem_of_flag
+from pipeline.config import ProjectConfig
 from pipeline.errors import ConfigError, IntegrityError, storing
 from pipeline.release.manifest import counter_of, created_at
 from pipeline.release.release import publish
@@ -49,7 +51,8 @@ def repack(
 
     Raises:
         SignatureError: ``source`` is not as its checksums and manifest say.
-        ConfigError: the version cannot be used, the counter would fall, or the expiry is over.
+        ConfigError: the version is not valid, the rollback index would fall, or the expiry date is
+            in the past.
         StageError: it cannot be written.
     """
     sums = check_sums(source)
@@ -75,6 +78,10 @@ def _changed(old: Manifest, version: str | None, counter: int | None, expires: d
         msg = f"--expires {expires} is in the past; give a future date"
         raise ConfigError(msg)
     new_version = old.version if version is None else version
+    try:
+        ProjectConfig(version=new_version)
+    except ValidationError as error:
+        raise problem_of_flag(error, {"version": "--version"}) or error from error
     name = release_name(old.name, new_version, old.target)
     changes = {
         "version": new_version,
@@ -89,10 +96,11 @@ def _changed(old: Manifest, version: str | None, counter: int | None, expires: d
         msg = f"--{'.'.join(map(str, first['loc']))} {first['input']!r}: {first['msg']}"
         raise ConfigError(msg) from error
     if counter is None:
-        counter = old.counter if version is None else counter_of(version)
+        counter = old.counter if version is None else counter_of(version, "--counter")
         if counter < old.counter:
             msg = (
-                f"the counter would fall from {old.counter} to {counter}: devices refuse that; give --counter"
+                f"the rollback index would fall from {old.counter} to {counter}, and devices would reject "
+                "the release; give --counter"
             )
             raise ConfigError(msg)
     return new.model_copy(update={"counter": counter})
@@ -105,5 +113,5 @@ def _renamed(file: str, old: str, new: str) -> str:
 
 def _require_same(folder: Path, expected: Mapping[str, str]) -> None:
     if read_manifest(folder).files != expected:
-        msg = "the release changed while it was copied; repack it again"
+        msg = "the release changed while it was copied; repackage it again"
         raise IntegrityError(msg)

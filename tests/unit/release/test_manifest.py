@@ -83,7 +83,7 @@ def test_a_version_without_a_known_place_among_others_asks_for_a_counter(said):
     ["1.1000.0", "1.0.1000", "1.0.0.500", "1.0rc100", "1.0.dev20261124", "9223372036.999.0", "9" * 60],
 )
 def test_a_version_whose_counter_would_not_rise_with_it_asks_for_one(said):
-    with pytest.raises(ConfigError, match=r"too large: .* state one in \[release\] counter"):
+    with pytest.raises(ConfigError, match=r"too large: .* with \[release\] counter"):
         counter_of(said)
 
 

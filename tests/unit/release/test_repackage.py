@@ -90,7 +90,7 @@ def test_the_counter_is_the_versions_unless_it_is_given(version, counter, expect
 
 
 def test_a_counter_does_not_fall_unasked(source, tmp_path):
-    with pytest.raises(ConfigError, match=r"would fall from 1002003500 to 1000000500: .*; give --counter"):
+    with pytest.raises(ConfigError, match=r"would fall from 1002003500 to 1000000500, .*; give --counter"):
         repack(source, tmp_path / "new", version="1.0.0")
 
 
