@@ -6,12 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config import GateName
 from pipeline.errors import InputError
 from pipeline.layer_records import LayerTreatment
 from pipeline.runtimes.session import Tensor
+from pipeline.sections import problem
 from pipeline.tasks.comparison import Comparison
 from pipeline.tasks.standing import Standard
 from pipeline.validate.against import Against
@@ -201,9 +202,23 @@ def read_report(path: Path) -> Report:
         values = migrated(json.loads(path.read_text(encoding="utf-8")))
         return TypeAdapter(Report).validate_python(values)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        cause = " ".join(str(error).split())
-        msg = f"{path}: not a report that this version reads: {cause:.300}"
+        msg = f"{path}: not a report that this version reads: {_cause(error):.300}"
         raise InputError(msg) from error
+
+
+def _cause(error: Exception) -> str:
+    """Return in one line why a report cannot be read."""
+    match error:
+        case ValidationError():
+            first = error.errors()[0]
+            return f"{'.'.join(map(str, first['loc']))}: {problem(first)}"
+        case KeyError():
+            return f"the field {error} is missing"
+        case json.JSONDecodeError() | UnicodeDecodeError():
+            return f"not JSON: {error}"
+        case TypeError() | AttributeError():
+            return "a value has the wrong type"
+    return str(error)
 
 
 def report_schema() -> dict[str, Any]:

@@ -6,6 +6,7 @@ to ``_STEPS``.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,13 @@ def migrated(values: Values) -> Values:
     """Return the values of a report in the current version; reports before version 1 do not name theirs.
 
     Raises:
-        ValueError: it is of a later version.
+        ValueError: the version is later than this one, or not a version.
+        KeyError: a field is missing.
     """
     version = values.get("schema_version", 0)
+    if type(version) is not int or version < 0:
+        msg = f"schema_version must be an integer from 0 to {SCHEMA_VERSION}, got {json.dumps(version)}"
+        raise ValueError(msg)
     if version > SCHEMA_VERSION:
         msg = f"schema version {version} is newer than {SCHEMA_VERSION}; update the pipeline"
         raise ValueError(msg)

@@ -134,11 +134,38 @@ def test_a_report_of_a_later_version_is_refused_with_what_to_do(plain, tmp_path)
         read_report(tmp_path / "report.json")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema_version": "x"}'])
-def test_a_file_that_is_no_report_is_refused(text, tmp_path):
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("", "not JSON: Expecting value: line 1"),
+        ("[]", "a value has the wrong type"),
+        ("{}", "the field 'shift' is missing"),
+        ('{"schema_version": 2}', "name: field required"),
+        ('{"schema_version": 2, "name": 7}', "name: input should be a valid string, got 7"),
+    ],
+)
+def test_a_file_that_is_not_a_report_is_refused_with_the_cause(text, cause, tmp_path):
     (tmp_path / "report.json").write_text(text)
 
-    with pytest.raises(InputError, match="not a report that this version reads"):
+    with pytest.raises(InputError, match=f"not a report that this version reads: {cause}$|{cause}"):
+        read_report(tmp_path / "report.json")
+
+
+@pytest.mark.parametrize("version", ['"1"', "null", "1.0", "true", "-1"])
+def test_a_schema_version_that_is_not_an_integer_is_refused(version, tmp_path):
+    (tmp_path / "report.json").write_text(f'{{"schema_version": {version}}}')
+
+    with pytest.raises(InputError, match=f"schema_version must be an integer from 0 to 2, got {version}$"):
+        read_report(tmp_path / "report.json")
+
+
+@pytest.mark.parametrize("field", ["shift", "stability", "against"])
+def test_a_report_of_version_1_without_a_field_names_it(field, tmp_path):
+    values = json.loads(VERSION_0.read_text()) | {"schema_version": 1}
+    del values[field]
+    (tmp_path / "report.json").write_text(json.dumps(values))
+
+    with pytest.raises(InputError, match=f"the field '{field}' is missing$"):
         read_report(tmp_path / "report.json")
 
 
