@@ -136,7 +136,7 @@ class Run:
         for artifact in artifacts:
             name = artifact.folder.name
             if not self.store.check(name):
-                cause = f"the stored step {name} is damaged"
+                cause = f"the stored stage {name} is damaged"
                 raise StageError(name.rpartition("-")[0], cause, "build again, which creates it again")
 
     def _entry(self, stage: Callable[..., A], inputs: tuple[Any, ...], settings: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The content-addressed store: results of steps by key, shared by all builds of a user."""
+"""The content-addressed store: results of stages by key, shared by all builds of a user."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """Stored content of one step.
+    """Stored content of one stage.
 
     Attributes:
-        name: of the stage and its key, ``STAGE-KEY``.
+        name: the stage's name and its key, ``STAGE-KEY``.
         size_bytes: of all its files.
         used: when a build last used it, in seconds since the epoch.
     """
@@ -46,7 +46,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """A published step: its folder, what its record says, and the SHA-256 of each of its files."""
+    """A published stage: its folder, what its record says, and the SHA-256 of each of its files."""
 
     folder: Path
     record: Any
@@ -54,15 +54,15 @@ class Stored:
 
 
 class Store:
-    """A folder of finished steps. Several builds, also in several processes, may use it at once.
+    """A folder of finished stages. Several builds, also in several processes, may use it at once.
 
-    A step is a folder with its record, ``artifact.json``. It is published by a rename, so that a killed build
-    leaves nothing half-written. A builder locks the step's private folder; the kernel drops the lock when
-    its holder dies. Steps in use are locked, too, until ``close``, and never evicted.
+    A stage is a folder with its record, ``artifact.json``. It is published by a rename, so that a killed
+    build leaves nothing half-written. A builder locks the stage's private folder; the kernel drops the lock
+    when its holder dies. Stages in use are locked, too, until ``close``, and never evicted.
 
     Args:
         root: is made where it is missing.
-        limit_bytes: size to which ``close`` evicts the steps that were not used for the longest time; None:
+        limit_bytes: size to which ``close`` evicts the stages that were not used for the longest time; None:
             without limit.
 
     Raises:
@@ -90,7 +90,7 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Evict what is over the limit, then let go of the steps in use."""
+        """Evict what is over the limit, then let go of the stages in use."""
         if self.limit_bytes is not None:
             with suppress(OSError, StageError):  # a store may be read-only for this user
                 self.prune(self.limit_bytes)
@@ -98,7 +98,7 @@ class Store:
             os.close(self._in_use.popitem()[1])
 
     def get(self, name: str) -> Stored | None:
-        """Return a published step and keep it from being evicted; None if it is missing or damaged.
+        """Return a published stage and keep it from being evicted; None if it is missing or damaged.
 
         Files are compared with the record by size, time stamp and inode, and hashed only if one differs.
         """
@@ -119,20 +119,20 @@ class Store:
 
     @contextmanager
     def making(self, name: str, waits: Say, warn: Say) -> Iterator[Path | None]:
-        """Hold a step's lock, and yield an empty private folder for its result; finish with ``publish``.
+        """Hold a stage's lock, and yield an empty private folder for its result; finish with ``publish``.
 
         Args:
-            name: of the step.
+            name: of the stage.
             waits: hears it if another build holds the lock.
-            warn: hears of a damaged step that is moved out of the way.
+            warn: hears of a damaged stage that is moved out of the way.
 
         Returns:
             The folder, which is removed in the end if it was not published; None if another build has
-            published the step meanwhile.
+            published the stage meanwhile.
 
         Raises:
             OSError: the folder cannot be made.
-            StageError: a damaged step cannot be moved.
+            StageError: a damaged stage cannot be moved.
         """
         private = self.root / f".{name}"
         with self._making.setdefault(name, threading.Lock()):
@@ -143,7 +143,7 @@ class Store:
                     yield None
                     return
                 if (self.root / name).exists():
-                    warn(f"the stored step {name} is damaged; it is made again")
+                    warn(f"the stored stage {name} is damaged; it is made again")
                     self._discard(name)
                 try:
                     yield private
@@ -155,7 +155,7 @@ class Store:
                 os.close(handle)
 
     def _lock_private(self, private: Path, waits: Say) -> int:
-        """Make a step's private folder, or take over that of a killed build, and lock it."""
+        """Make a stage's private folder, or take over that of a killed build, and lock it."""
         warned = False
         while True:
             private.mkdir(exist_ok=True)
@@ -163,7 +163,7 @@ class Store:
                 handle = lock(private, wait=False)
             except BlockingIOError:
                 if not warned:
-                    waits("another build is running this step; waiting for its result")
+                    waits("another build is running this stage; waiting for its result")
                 warned = True
                 if (shared := _share(private)) is not None:  # it was published or abandoned
                     os.close(shared)
@@ -180,7 +180,7 @@ class Store:
 
         Args:
             private: as ``making`` gave it.
-            name: of the step.
+            name: of the stage.
             record: JSON-like.
             files: as ``hashes`` returned them.
 
@@ -194,7 +194,7 @@ class Store:
         fcntl.flock(handle, fcntl.LOCK_SH)
 
     def _discard(self, name: str) -> None:
-        """Move a step to a name under which no build looks for it, and remove what can be removed."""
+        """Move a stage to a name under which no build looks for it, and remove what can be removed."""
         folder = self.root / name
         aside = Path(tempfile.mkdtemp(prefix=".damaged-", dir=self.root))
         try:
@@ -208,7 +208,7 @@ class Store:
             shutil.rmtree(aside, ignore_errors=True)
 
     def entries(self) -> list[Entry]:
-        """Return all published steps, those first that were not used for the longest time."""
+        """Return all published stages, those first that were not used for the longest time."""
         found = []
         for folder in self.root.iterdir():
             if folder.name.startswith(".") or not folder.is_dir():
@@ -219,17 +219,17 @@ class Store:
         return sorted(found, key=lambda entry: (entry.used, entry.name))
 
     def prune(self, limit_bytes: int = 0, unused_since: float | None = None) -> list[Entry]:
-        """Evict steps until the store is within a limit; those in use stay. Remove what killed builds left.
+        """Evict stages until the store is within a limit; those in use stay. Remove what killed builds left.
 
         Args:
-            limit_bytes: of all steps together.
+            limit_bytes: of all stages together.
             unused_since: evict those that no build has used since this time, in seconds since the epoch.
 
         Returns:
             What was evicted.
 
         Raises:
-            StageError: a step cannot be removed.
+            StageError: a stage cannot be removed.
         """
         for left in self.root.glob(".*"):
             self._remove_unlocked(left, left)
@@ -243,7 +243,7 @@ class Store:
         return evicted
 
     def _evict(self, name: str) -> bool:
-        """Remove a step unless a build uses it; returns whether it was removed."""
+        """Remove a stage unless a build uses it; returns whether it was removed."""
         with storing("cache", OPTION):
             return self._remove_unlocked(self.root / name, self.root / f".evicted-{name}")
 
@@ -261,17 +261,17 @@ class Store:
         return True
 
     def verify(self) -> Iterator[tuple[str, bool]]:
-        """Hash every file of every step and remove damaged ones; yield each name and whether it was sound."""
+        """Hash every file of every stage, remove damaged ones; yield each name and whether it was sound."""
         for entry in self.entries():
             is_sound = self.check(entry.name)
             if is_sound or not (self.root / entry.name).exists():
                 yield entry.name, is_sound
 
     def check(self, name: str) -> bool:
-        """Hash every file of a step, and remove the step if one is damaged.
+        """Hash every file of a stage, and remove the stage if one is damaged.
 
         Raises:
-            StageError: a damaged step cannot be moved.
+            StageError: a damaged stage cannot be moved.
         """
         is_sound = read(self.root / name, hashes=True) is not None
         if not is_sound and (self.root / name).exists():
@@ -286,10 +286,10 @@ def user_store() -> Path:
 
 
 def read(folder: Path, *, hashes: bool = False) -> Stored | None:
-    """Return a published step, or None if its files are not the ones that its record names.
+    """Return a published stage, or None if its files are not the ones that its record names.
 
     Args:
-        folder: of the step.
+        folder: of the stage.
         hashes: hash every file, whatever its time stamp says.
     """
     try:
@@ -318,7 +318,7 @@ def read(folder: Path, *, hashes: bool = False) -> Stored | None:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Map every file of a step (POSIX path, sorted), its record left out, to its SHA-256."""
+    """Map every file of a stage (POSIX path, sorted), its record left out, to its SHA-256."""
     return {file: file_sha256(folder / file) for file in _stats(folder)}
 
 

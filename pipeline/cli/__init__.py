@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pipeline.cli import interrupt  # isort: skip - hears Ctrl-C while the rest is imported
 
-import difflib
 import os
 import sys
 import traceback
@@ -14,6 +13,7 @@ import click
 
 from deploy.keys import secrets_withheld
 from pipeline.cli.console import ConsoleReporter
+from pipeline.cli.groups import Group
 from pipeline.cli.paths import REASONS
 from pipeline.cli.redaction import redacted
 from pipeline.errors import (
@@ -39,14 +39,14 @@ COMMANDS = {
     "release": "Repackage a release: version, rollback index, expiry date, signature.",
     "verify": "Verify the signature of a release.",
     "keygen": "Create a key pair for signing releases.",
-    "cache": "Show, prune, clear and verify the store of finished steps.",
+    "cache": "Show, prune, clear and verify the store of finished stages.",
     "doctor": "Check the environment.",
 }
 
 DEBUG_HELP = "Show tracebacks of errors."
 
 
-class Commands(click.Group):
+class Commands(Group):
     """Subcommands by name, imported on demand."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -66,17 +66,6 @@ class Commands(click.Group):
         command: click.Command = getattr(module, cmd_name)
         _add_debug(command)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Suggest the nearest command for an unknown one."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            nearest = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            msg = f"no command {args[0]!r}{hint}"
-            raise click.UsageError(msg, ctx)
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -1,4 +1,4 @@
-"""``pipeline cache``: the store of finished steps that builds share."""
+"""``pipeline cache``: the store of finished stages that builds share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli.groups import Group
 from pipeline.cli.stored import size_option, store_at, store_option
 
 if TYPE_CHECKING:
@@ -19,9 +20,9 @@ DAY_S = 86_400.0
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group()
+@click.group(cls=Group)
 def cache() -> None:
-    """Show, prune, clear and verify the store of finished steps, which all builds share.
+    """Show, prune, clear and verify the store of finished stages, which all builds share.
 
     \b
     Examples:
@@ -35,7 +36,7 @@ def cache() -> None:
 @store_option
 @as_json_option
 def show(store: Path | None, as_json: bool) -> None:
-    """Show where the store is, its size, and how many steps of each stage it holds.
+    """Show where the store is, its size, and how many results of each stage it holds.
 
     \b
     Example:
@@ -53,12 +54,12 @@ def show(store: Path | None, as_json: bool) -> None:
     from pipeline.terminal import Terminal
 
     table = Table(box=None, pad_edge=False)
-    for column, justify in (("stage", "left"), ("steps", "right"), ("MB", "right"), ("last used", "left")):
+    for column, justify in (("stage", "left"), ("results", "right"), ("MB", "right"), ("last used", "left")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for each in stages:
-        table.add_row(each["stage"], f"{each['steps']}", _megabytes(each["size_bytes"]), each["last_used"])
+        table.add_row(each["stage"], f"{each['results']}", _megabytes(each["size_bytes"]), each["last_used"])
     console = Terminal(highlight=False, markup=False)
-    console.print(f"{opened.root}: {len(entries)} steps, {_megabytes(total)} MB", soft_wrap=True)
+    console.print(f"{opened.root}: {len(entries)} results, {_megabytes(total)} MB", soft_wrap=True)
     if stages:
         console.print(table)
 
@@ -67,13 +68,15 @@ def show(store: Path | None, as_json: bool) -> None:
 @store_option
 @size_option
 @click.option(
-    "--unused-days", type=click.IntRange(min=0), help="Remove every step that was not used for so many days."
+    "--unused-days",
+    type=click.IntRange(min=0),
+    help="Remove every result that was unused for so many days.",
 )
 @as_json_option
 def prune(store: Path | None, cache_size: int, unused_days: int | None, as_json: bool) -> None:
-    """Remove the least recently used steps until the store is within --cache-size.
+    """Remove the least recently used results until the store is within --cache-size.
 
-    Steps that a running build uses stay.
+    Results that a running build uses stay.
 
     \b
     Example:
@@ -88,7 +91,7 @@ def prune(store: Path | None, cache_size: int, unused_days: int | None, as_json:
 @store_option
 @as_json_option
 def clear(store: Path | None, as_json: bool) -> None:
-    """Remove every step that no running build uses.
+    """Remove every result that no running build uses.
 
     \b
     Example:
@@ -102,9 +105,9 @@ def clear(store: Path | None, as_json: bool) -> None:
 @store_option
 @as_json_option
 def verify(store: Path | None, as_json: bool) -> None:
-    """Hash every file in the store, and remove damaged steps, which the next build makes again.
+    """Hash every file in the store, and remove damaged results, which the next build makes again.
 
-    A build compares only size, time stamp and inode. Exit code 6: a step was damaged.
+    A build compares only size, time stamp and inode. Exit code 6: a result was damaged.
 
     \b
     Example:
@@ -116,9 +119,11 @@ def verify(store: Path | None, as_json: bool) -> None:
     found = dict(opened.verify())
     damaged = [name for name, is_sound in found.items() if not is_sound]
     if as_json:
-        click.echo(json.dumps({"store": str(opened.root), "steps": len(found), "damaged": damaged}, indent=2))
+        click.echo(
+            json.dumps({"store": str(opened.root), "results": len(found), "damaged": damaged}, indent=2)
+        )
     else:
-        click.echo(f"{opened.root}: {len(found)} steps, {len(damaged)} damaged")
+        click.echo(f"{opened.root}: {len(found)} results, {len(damaged)} damaged")
     if damaged:
         msg = f"damaged and removed: {', '.join(damaged)}; the next build makes them again"
         raise IntegrityError(msg)
@@ -139,7 +144,7 @@ def _stage(name: str, entries: list[Entry]) -> dict[str, Any]:
     last = time.gmtime(max(entry.used for entry in of_stage))
     return {
         "stage": name,
-        "steps": len(of_stage),
+        "results": len(of_stage),
         "size_bytes": sum(entry.size_bytes for entry in of_stage),
         "last_used": time.strftime("%Y-%m-%dT%H:%M:%SZ", last),
     }
@@ -157,7 +162,7 @@ def _print_removed(store: Store, removed: list[Entry], as_json: bool) -> None:
         }
         click.echo(json.dumps(found, indent=2))
         return
-    click.echo(f"{store.root}: removed {len(removed)} steps, {_megabytes(size)} MB; {len(left)} are left")
+    click.echo(f"{store.root}: removed {len(removed)} results, {_megabytes(size)} MB; {len(left)} are left")
 
 
 def _megabytes(size_bytes: int) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.groups import Group
 from pipeline.cli.paths import UserPath
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 BOARD = "board"
 
 
-@click.group()
+@click.group(cls=Group)
 def device() -> None:
     """List devices, provision emulators, and run the emulated board."""
 

@@ -1,4 +1,4 @@
-"""The options of commands that use the store of finished steps."""
+"""The options of commands that use the store of finished stages."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def test_a_damaged_step_is_made_again_with_a_warning(run_in, damage, tmp_path, h
     assert again.file.read_text() == "hello"
     assert len(calls) == 2
     assert [event.text for _, event in heard if isinstance(event, Warned)] == [
-        f"the stored step {made.folder.name} is damaged; it is made again"
+        f"the stored stage {made.folder.name} is damaged; it is made again"
     ]
 
 
@@ -383,6 +383,6 @@ def test_bytes_that_changed_unseen_are_found_before_a_release_is_made_of_them(ru
     made.file.write_text("hellO")
     os.utime(made.file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
-    with pytest.raises(StageError, match=r"write: the stored step write-\w+ is damaged; build again"):
+    with pytest.raises(StageError, match=r"write: the stored stage write-\w+ is damaged; build again"):
         run_in(tmp_path).verify(run_in(tmp_path).step(write, SOURCE))
     assert run_in(tmp_path).step(write, SOURCE).file.read_text() == "hello"

@@ -64,7 +64,7 @@ def test_of_two_processes_with_one_key_the_second_says_that_it_waits_and_takes_t
     assert digests[0] == digests[1] != ""
     assert (tmp_path / "log").read_text().splitlines() == [
         "ran",
-        "slow: another build is running this step; waiting for its result",
+        "slow: another build is running this stage; waiting for its result",
     ]
     [step] = [path for path in (tmp_path / "out/store").iterdir() if path.is_dir()]
     assert sorted(path.name for path in step.iterdir()) == ["a", "artifact.json", "b"]

@@ -12,7 +12,7 @@ from pipeline.store import Store, hashes
 
 @pytest.fixture
 def store(tmp_path):
-    """A store with three steps of two stages, the first unused for years."""
+    """A store with three results of two stages, the first unused for years."""
     with Store(tmp_path / "store") as opened:
         for name in ("prune-1", "prune-2", "judge-3"):
             with opened.making(name, waits=pytest.fail, warn=pytest.fail) as private:
@@ -22,28 +22,30 @@ def store(tmp_path):
     return opened.root
 
 
-def test_show_lists_the_stages_with_their_steps_and_sizes(store, pipeline):
+def test_show_lists_the_stages_with_their_results_and_sizes(store, pipeline):
     shown = pipeline("cache", "show", "--store", store)
     found = json.loads(pipeline("cache", "show", "--store", store, "--json").out)
 
     assert shown.code == 0
-    assert shown.out.splitlines()[0] == f"{store}: 3 steps, 3.0 MB"
+    assert shown.out.splitlines()[0] == f"{store}: 3 results, 3.0 MB"
     assert [line.split()[:3] for line in shown.out.splitlines()[2:]] == [
         ["judge", "1", "1.0"],
         ["prune", "2", "2.0"],
     ]
     assert (found["store"], found["size_bytes"]) == (str(store), 3_000_000)
-    assert [(each["stage"], each["steps"]) for each in found["stages"]] == [("judge", 1), ("prune", 2)]
+    assert [(each["stage"], each["results"]) for each in found["stages"]] == [("judge", 1), ("prune", 2)]
 
 
 def test_the_environment_names_the_store(store, pipeline, monkeypatch):
     monkeypatch.setenv("EDGE_PIPELINE_STORE", str(store))
 
-    assert pipeline("cache", "show").out.startswith(f"{store}: 3 steps")
+    assert pipeline("cache", "show").out.startswith(f"{store}: 3 results")
 
 
 def test_an_empty_store_is_no_error(tmp_path, pipeline):
-    assert pipeline("cache", "show", "--store", tmp_path / "new").out == f"{tmp_path}/new: 0 steps, 0.0 MB\n"
+    assert (
+        pipeline("cache", "show", "--store", tmp_path / "new").out == f"{tmp_path}/new: 0 results, 0.0 MB\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def test_an_empty_store_is_no_error(tmp_path, pipeline):
         ((), 3),
     ],
 )
-def test_prune_removes_the_least_recently_used_steps(options, left, store, pipeline):
+def test_prune_removes_the_least_recently_used_results(options, left, store, pipeline):
     ended = pipeline("cache", "prune", "--store", store, *options, "--json")
     found = json.loads(ended.out)
 
@@ -70,12 +72,12 @@ def test_clear_removes_all_but_what_a_running_build_uses(store, pipeline):
         building.get("prune-2")
         ended = pipeline("cache", "clear", "--store", store)
 
-    assert ended.out == f"{store}: removed 2 steps, 2.0 MB; 1 are left\n"
+    assert ended.out == f"{store}: removed 2 results, 2.0 MB; 1 are left\n"
     assert [entry.name for entry in Store(store).entries()] == ["prune-2"]
 
 
-def test_verify_finds_and_removes_a_damaged_step_and_ends_with_6(store, pipeline):
-    assert pipeline("cache", "verify", "--store", store).out == f"{store}: 3 steps, 0 damaged\n"
+def test_verify_finds_and_removes_a_damaged_result_and_ends_with_6(store, pipeline):
+    assert pipeline("cache", "verify", "--store", store).out == f"{store}: 3 results, 0 damaged\n"
     (store / "judge-3/file").write_bytes(b"\1" * 1_000_000)
 
     ended = pipeline("cache", "verify", "--store", store, "--json")

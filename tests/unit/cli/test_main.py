@@ -102,6 +102,11 @@ def test_a_usage_error_ends_with_2(arguments, pipeline):
     ("words", "said"),
     [
         (["biuld"], "no command 'biuld'; did you mean 'build'?"),
+        (
+            ["device", "provison"],
+            "did you mean 'provision'?; see: pipeline device --help",
+        ),
+        (["cache", "purge"], "no command 'purge'; did you mean 'prune'?; see: pipeline cache --help"),
         (["deploy", "staus", "x"], "'staus' is neither a command nor a folder; did you mean 'status'?"),
     ],
 )
