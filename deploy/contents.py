@@ -106,7 +106,7 @@ def _kind(mode: int) -> str:
 
 def _refuse_name(folder: Path, name: str) -> None:
     if not name.isprintable() or "\\" in name:
-        msg = f"{folder}: {name!r} is no name of a release's file; {HINT}"
+        msg = f"{folder}: {name!r} is not a valid name of a file in a release; {HINT}"
         raise SignatureError(msg)
 
 

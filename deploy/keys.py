@@ -103,7 +103,7 @@ def read_revoked(path: Path) -> frozenset[str]:
     for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
         text = line.partition("#")[0].strip()
         if text and not re.fullmatch("[0-9a-f]{64}", text):
-            msg = f"{where}:{number}: no fingerprint of a key: write the 64 digits of `pipeline keygen`"
+            msg = f"{where}:{number}: not the fingerprint of a key; write the 64 digits of `pipeline keygen`"
             raise DeployError(msg)
         if text:
             found.add(text)
@@ -196,7 +196,7 @@ def _key_text(source: Path | str, variable: str) -> tuple[bytes, str]:
         with Path(source).open("rb") as stream:
             return stream.read(MAX_KEY_BYTES), where
     except (OSError, ValueError) as error:
-        msg = f"{where}: {getattr(error, 'strerror', None) or 'no path'}; {KEYGEN}"
+        msg = f"{where}: {getattr(error, 'strerror', None) or 'not a valid path'}; {KEYGEN}"
         raise DeployError(msg) from None  # the text of the cause holds what is in the variable
 
 

@@ -198,7 +198,7 @@ def read_devices(raw: bytes, where: str) -> dict[str, Statistics]:
 
 def _read(kind: type[S], raw: bytes, where: str, advice: str) -> S:
     if len(raw) > MAX_BYTES:
-        msg = f"{where}: {len(raw)} bytes are no statistics of a model; {advice}"
+        msg = f"{where}: {len(raw)} bytes are too many for the statistics of a model; {advice}"
         raise DeployError(msg)
     try:
         return kind.model_validate(json.loads(raw))

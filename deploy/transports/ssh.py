@@ -298,7 +298,7 @@ def parse_address(text: str) -> SshAddress:
         raise AddressError(message)
     for name, value, pattern in (("host", host, HOST), ("user", user or "root", NAME)):
         if not pattern.fullmatch(value):
-            message = f"{value!r} is no {name} name in {text!r}; {hint}"
+            message = f"{value!r} is not a valid {name} name in {text!r}; {hint}"
             raise AddressError(message)
     return SshAddress(host, user, port, python=parts.path.rstrip("/") or "python3")
 

@@ -329,10 +329,9 @@ def _fit_count(
     also = f" and {', '.join(texts[:_SHOWN])}" if texts else ""
     beside = f" besides the target {table.shown(target)!r}" if target else ""
     takes = "values of open lengths" if values is None else f"{values} inputs"
-    fix = (
-        "encode text as numbers, or name the inputs with columns" if texts else "name the inputs with columns"
-    )
-    msg = f"the table has {counted}{also}{beside}; the model takes {takes}; {fix} and the target with target"
+    fix = ("encode text as numbers, or " if texts else "") + "name the inputs in [data] columns"
+    fix += " and the target in [data] target"
+    msg = f"the table has {counted}{also}{beside}; the model takes {takes}; {fix}"
     raise table.fail(msg)
 
 

@@ -116,7 +116,7 @@ def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[Any]
     magic = file.read(4)
     axes = magic[3] if len(magic) == 4 else 0
     if magic[:2] != b"\0\0" or magic[2] not in _DTYPES or not 0 < axes <= _MAX_AXES:
-        msg = f"{path}: no IDX file: it begins with {magic.hex() or 'nothing'}; get it again"
+        msg = f"{path}: not an IDX file: it begins with {magic.hex() or 'nothing'}; get it again"
         raise DataError(msg)
     content = file.read(4 * axes)
     if len(content) < 4 * axes:

@@ -174,7 +174,7 @@ def find_layout(root: Folder, notes: list[str]) -> Layout:
 
 
 def check_classes(part: Folder) -> None:
-    """Refuse folders that hold equal folders: they are parts of the data, and no classes.
+    """Refuse folders that hold equal folders: they are parts of the data, not classes.
 
     Raises:
         DataError: says both ways out.
@@ -187,7 +187,7 @@ def check_classes(part: Folder) -> None:
         names = list(part.folders)
         msg = (
             f"{part.path}: {', '.join(names[:4])} hold the same folders ({', '.join(shared[:4])}), so they "
-            "are no classes; name them train and test if they are parts of the data, else put the images "
+            "are not classes; name them train and test if they are parts of the data, else put the images "
             "directly into one folder for each class"
         )
         raise DataError(msg)

@@ -101,7 +101,7 @@ def encoding_of(path: Path) -> str:
             chunk = following
     wrong = found & _NO_TEXT or (set() if is_utf8 else found & _NOT_1252)
     if wrong:
-        msg = f"{path}: no text in UTF-8: byte {min(wrong):#x}; save it as UTF-8"
+        msg = f"{path}: not UTF-8 text: byte {min(wrong):#x}; save it as UTF-8"
         raise DataError(msg)
     return "utf-8-sig" if is_utf8 else "cp1252"
 
@@ -118,7 +118,7 @@ def open_lines(path: Path, encoding: str = "utf-8-sig") -> Iterator[Iterator[str
         try:
             yield _lines(text, path)
         except UnicodeDecodeError as error:
-            msg = f"{path}: no text in UTF-8: byte {error.object[error.start]:#x}; save it as UTF-8"
+            msg = f"{path}: not UTF-8 text: byte {error.object[error.start]:#x}; save it as UTF-8"
             raise DataError(msg) from error
         finally:
             text.detach()

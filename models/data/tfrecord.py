@@ -265,7 +265,7 @@ def _array(name: str, feature: Feature, example: Example, where: str) -> Array:
         return _from_bytes(name, feature, content, where)
     value = _value(name, example, where)
     if not isinstance(value, np.ndarray) or len(value) != math.prod(feature.shape):
-        msg = f"{where}: feature {name!r} has {_kind(value)}, {feature.shape} of {feature.kind} wanted"
+        msg = f"{where}: feature {name!r} has {_kind(value)}, not {feature.shape} of {feature.kind}"
         raise DataError(msg)
     return value.astype(feature.kind).reshape(feature.shape)
 
@@ -279,6 +279,6 @@ def _from_bytes(name: str, feature: Feature, content: bytes, where: str) -> Arra
         msg = f"feature {name!r}: dtype {feature.dtype!r} is not numeric; give one such as uint8 or float32"
         raise DataError(msg)
     if len(content) != dtype.itemsize * math.prod(feature.shape):
-        msg = f"{where}: feature {name!r} has {len(content)} bytes, {feature.shape} of {dtype} wanted"
+        msg = f"{where}: feature {name!r} has {len(content)} bytes, not {feature.shape} of {dtype}"
         raise DataError(msg)
     return np.frombuffer(content, dtype).reshape(feature.shape)

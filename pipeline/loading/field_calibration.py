@@ -79,7 +79,7 @@ def choose_like_field(
         raise InputError(msg)
     traits = [*_of_inputs(data, saved), *_of_classes(data, labels, saved)]
     if not traits:
-        msg = f"{where}: it says nothing that samples can be chosen by; drop [calibration] field"
+        msg = f"{where}: they say nothing by which samples can be chosen; drop [calibration] field_statistics"
         raise InputError(msg)
     names, bins, counts = zip(*traits, strict=True)
     match = choose_like(bins, counts, count, seed)

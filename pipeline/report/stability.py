@@ -44,12 +44,12 @@ def stability_tables(found: StabilityReport) -> tuple[RenderableType, ...]:
         return tuple(tables)
     faults = make_table("Faults", "environment", "action", "outcome", "")
     for fault in found.faults:
-        faults.add_row(fault.environment, fault.action, fault.outcome, "ok" if fault.passed else "FAILED")
+        faults.add_row(fault.environment, fault.action, fault.outcome, "passed" if fault.passed else "FAILED")
     return (*tables, faults)
 
 
 def _interval(trend: Trend | None, factor: float, unit: str) -> str:
     if trend is None:
-        return "not judged"
+        return "skipped"
     value, low, high = (end * factor for end in (trend.value, trend.low, trend.high))
     return f"{value:+.1f}{unit} ({low:+.1f} to {high:+.1f})"

@@ -120,7 +120,7 @@ def read_reply(line: bytes) -> dict[str, Any]:
         raise ValueError(msg) from error
     is_one = isinstance(reply, dict) and reply.keys() & {"ok", "error", "alive"}
     if not is_one or not isinstance(reply.get("error", ""), str):
-        msg = "no reply of a worker"
+        msg = "not a reply of a worker"
         raise ValueError(msg)
     found: dict[str, Any] = reply
     return found
@@ -147,7 +147,7 @@ def read_concurrent_run(found: Any) -> ConcurrentRun:
 
 def _read(kind: type[Record], found: Any, **more: Any) -> Record:
     if not isinstance(found, dict):
-        msg = f"no object with the fields of {kind.__name__}"
+        msg = f"not an object with the fields of {kind.__name__}"
         raise ValueError(msg)
     return TypeAdapter(kind).validate_python(found | more)
 
@@ -161,7 +161,7 @@ def read_details(found: Any) -> ModelDetails:
     try:
         return _details(found)
     except (LookupError, TypeError, AttributeError, RecursionError) as error:
-        msg = "no description of a model"
+        msg = "not a description of a model"
         raise ValueError(msg) from error
 
 

@@ -32,7 +32,7 @@ def _gaps(outputs: list[NDArray[Any]], reference: list[NDArray[Any]]) -> NDArray
 
 
 def _gap(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the largest difference of each sample (n,); two values that are no numbers are the same."""
+    """Return the largest difference of each sample (n,); NaN equals NaN."""
     a, b = (array.astype(np.float64).reshape(len(array), -1) for array in (ours, theirs))
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     step = 1.0

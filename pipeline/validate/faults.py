@@ -121,7 +121,7 @@ def make_case(
 
 
 def thread_counts(case: Case) -> tuple[Fault, ...]:
-    """Return each thread count gives the same bits."""
+    """Run with each thread count in turn: the outputs must be bit-exact."""
     named = ", ".join(map(str, case.threads))
     action = f"{named} threads in turn"
 
@@ -285,8 +285,8 @@ def _edge_case(session: Session, case: Case, made: list[NDArray[Any]]) -> tuple[
     if _hash(session, case) != case.output_sha256:
         return "ordinary samples have other outputs after it", False
     if _finite(made) and not _finite(first):
-        return "outputs that are no numbers", False
-    values = "" if _finite(first) else ", that are no numbers"
+        return "outputs that are not numbers", False
+    values = "" if _finite(first) else ", which are not numbers"
     return f"the same outputs twice{values}; no trace", True
 
 

@@ -73,7 +73,7 @@ def xnnpack(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
 
 
 def compatibility(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
-    """Return the oldest runtime that is named has every operator of the file, in its version."""
+    """Judge whether the minimum runtime has every operator of the file, in its version."""
     if not allowed.min_runtime:
         return ()
     missing = needs_newer(report.compatibility, allowed.min_runtime)

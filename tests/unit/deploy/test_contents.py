@@ -17,7 +17,7 @@ MODEL = f"{NAME}.tflite"
 CHANGED = "its bytes are not those in SHA256SUMS"
 TOO_MANY = "a file too many: SHA256SUMS does not name it"
 NOT_PLAIN = "where a release has plain files only"
-NO_NAME = "is no name of a release's file"
+NO_NAME = "is not a valid name of a file in a release"
 
 
 def tampered(name):

@@ -40,7 +40,7 @@ def test_a_revoked_key_counts_no_more(signed: Any, other: Path, tmp_path: Path) 
 @pytest.mark.parametrize("text", ["x", "a" * 63, "A" * 64, "a" * 65, "\x1b[2J"])
 def test_a_line_that_is_no_fingerprint_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "revoked.txt").write_text(f"{'0' * 64}\n{text}\n")
-    with pytest.raises(DeployError, match=r"revoked\.txt:2: no fingerprint of a key"):
+    with pytest.raises(DeployError, match=r"revoked\.txt:2: not the fingerprint of a key"):
         read_revoked(tmp_path / "revoked.txt")
 
 

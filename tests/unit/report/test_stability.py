@@ -40,7 +40,7 @@ def test_a_long_run_shows_both_slopes_with_their_intervals():
     text = text_of(run_of(1), run_of(2, latency=None))
     assert "+1.2% (-1.0 to +3.0)" in text
     assert "+0.0 (+0.0 to +0.0)" in text
-    assert "not judged" in text
+    assert "skipped" in text
     assert "Faults" not in text
 
 

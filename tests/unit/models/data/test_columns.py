@@ -165,7 +165,7 @@ def test_a_text_column_among_as_many_columns_as_inputs_is_refused_with_the_count
         "the table has 1 numeric column (a) and 'state' besides the target 'won'; the model takes 2"
         in message
     )
-    assert "encode text as numbers, or name the inputs with columns" in message
+    assert "encode text as numbers, or name the inputs in [data] columns" in message
 
 
 def test_text_in_a_column_that_was_named_as_an_input_is_refused_with_its_place(table, refusal):

@@ -177,7 +177,7 @@ def test_a_part_inside_of_every_class_is_no_class(tmp_path, load):
 def test_folders_of_equal_folders_are_never_classes(parts, refusal):
     reason = refusal(parts("fold1", "fold2"), model(7, 9, 3))
 
-    assert "fold1, fold2 hold the same folders (cat, dog), so they are no classes; name them train" in reason
+    assert "fold1, fold2 hold the same folders (cat, dog), so they are not classes; name them train" in reason
 
 
 def test_parts_without_one_to_train_on_are_refused(parts, refusal):

@@ -189,6 +189,6 @@ def test_a_column_that_is_not_there_is_named(table, refusal):
 def test_a_file_that_is_no_text_is_refused(tmp_path, refusal):
     (tmp_path / "t.csv").write_bytes(b"1,2,3,4,\xff\xfe\n")
 
-    assert "no text in UTF-8" in refusal(tmp_path / "t.csv", MODEL)
+    assert "not UTF-8 text" in refusal(tmp_path / "t.csv", MODEL)
     (tmp_path / "t.csv.gz").write_bytes(b"\x1f\x8b\x08 not gzip at all")
     assert "cannot be read" in refusal(tmp_path / "t.csv.gz", MODEL)

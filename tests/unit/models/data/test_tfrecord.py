@@ -171,7 +171,7 @@ def test_a_folder_has_files_to_train_and_to_test_on(tmp_path, load):
         ),
         (
             {"image": Feature("bytes", (6, 5, 3), role="in"), "label": Feature("int64", role="target")},
-            "(6, 5, 3) of uint8 wanted",
+            "not (6, 5, 3) of uint8",
         ),
         (
             {"image": Feature("bytes", (6,), "object", role="in"), "label": Feature("int64", role="target")},
@@ -179,7 +179,7 @@ def test_a_folder_has_files_to_train_and_to_test_on(tmp_path, load):
         ),
         (
             {"image": Feature("image", role="in"), "label": Feature("int64", (2,), role="target")},
-            "feature 'label' has 1 int64, (2,) of int64 wanted",
+            "feature 'label' has 1 int64, not (2,) of int64",
         ),
     ],
 )
