@@ -167,7 +167,7 @@ def compile_model(inputs: Inputs, config: BuildConfig, run: Run) -> Compiled:
         to_convert = compress_model(prepared.keras, data, config, run)
     method = QUANTIZE[config.quantize.method]
     given: list[Artifact] = [to_convert, samples, data]
-    if method.calibrate is not None:
+    if method.calibrate is not None and config.convert.to_integers:
         given.append(step(method.calibrate, *given, timeout_s=Unkeyed(config.convert.timeout_s)))
     converted = step(method.convert, *given, config=config.convert)
     quantized = step(

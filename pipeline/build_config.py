@@ -24,6 +24,8 @@ from pipeline.quantize.convert import ConvertConfig
 from pipeline.quantize.methods import QUANTIZE
 from pipeline.quantize.qat import QatConfig
 from pipeline.sections import MethodSection, Section, advice, problem
+from pipeline.validate.compatibility import split_runtime
+from pipeline.validate.corruptions.suite import check_names as check_shifts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,6 +72,14 @@ class BuildConfig(Section):
         if "quantize" in raw:
             found["quantize"] = _of_method(raw["quantize"], QUANTIZE, "quantize", QatConfig().method)
         return found
+
+    @model_validator(mode="after")
+    def _check_names(self) -> BuildConfig:
+        """Refuse before any work the names that only a measurement or a gate would look up."""
+        check_shifts(self.validation.shift.shifts)
+        if self.gates.min_runtime:
+            split_runtime(self.gates.min_runtime)
+        return self
 
 
 def _of_method(

@@ -55,7 +55,7 @@ BOARD = "board"
     type=float,
     help="Scale of raw values; the model's input is raw x scale + offset; default: detected.",
 )
-@click.option("--offset", type=float, default=0.0, show_default=True, help="Offset of raw values.")
+@click.option("--offset", type=float, help="Offset of raw values, with --scale; default: 0.")
 @click.option(
     "--config",
     type=UserPath(),
@@ -63,7 +63,7 @@ BOARD = "board"
 )
 @click.option("--gate", "gates", multiple=True, help="Gate to evaluate; repeatable; default: all.")
 @set_option
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Random seed; default: that of the settings.")
 @click.option(
     "--out",
     type=UserPath(file_okay=False),
@@ -156,9 +156,18 @@ def _require_passed(file: Path, report: Report) -> None:
         raise GateFailed(msg)
 
 
-def _given(gates: tuple[str, ...], scale: float | None, offset: float, **flags: Any) -> dict[str, Any]:
-    """Return the flags that are settings, by dotted key."""
-    scaling = {} if scale is None else {"preprocessing.scale": scale, "preprocessing.offset": offset}
+def _given(gates: tuple[str, ...], scale: float | None, offset: float | None, **flags: Any) -> dict[str, Any]:
+    """Return the flags that are settings, by dotted key.
+
+    Raises:
+        ConfigError: an offset without a scale.
+    """
+    from pipeline.errors import ConfigError
+
+    if scale is None and offset is not None:
+        msg = f"--offset {offset:g} needs --scale; the model's input is raw x scale + offset"
+        raise ConfigError(msg)
+    scaling = {} if scale is None else {"preprocessing.scale": scale, "preprocessing.offset": offset or 0.0}
     return {FLAGS[name]: value for name, value in flags.items()} | {"gates.enabled": gates} | scaling
 
 

@@ -63,6 +63,11 @@ class ConvertConfig(Section):
     formats: Annotated[tuple[Format, ...], Field(min_length=1)] = FORMATS
     timeout_s: Annotated[float, Field(gt=0), Unkeyed()] = 600.0
 
+    @property
+    def to_integers(self) -> bool:
+        """Whether a format of int8 is among those to try."""
+        return any(each.startswith("int8") for each in self.formats)
+
     @field_validator("backend")
     @classmethod
     def _reject_unknown_backend(cls, backend: str) -> str:
@@ -124,7 +129,11 @@ def convert_quantized(
         StageTimeoutError: the converter or a runtime took too long; the format may still work.
         StageKilledError: it was killed, for example because memory ran out; the format may still work.
     """
-    return _convert(model, tuple(_attempts(model, config)), samples, data, ranges, config, out)
+    converted = _convert(model, tuple(_attempts(model, config)), samples, data, ranges, config, out)
+    if "int8" in config.formats:
+        return converted
+    reasons = ("[convert] formats leaves out int8", converted.reason)
+    return replace(converted, reason="; ".join(filter(None, reasons)))
 
 
 def convert_unquantized(

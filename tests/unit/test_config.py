@@ -198,6 +198,18 @@ def test_flags_win_over_the_file_that_judges(tmp_path):
     assert (found.gates.enabled, found.seed) == (("size",), 3)
 
 
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"validate": {"shift": {"shifts": ["blurr"]}}}, "unknown shift 'blurr'; did you mean '"),
+        ({"gates": {"min_runtime": "litert 9.9.9"}}, "no release '9.9.9' of litert is known"),
+    ],
+)
+def test_a_name_that_only_a_measurement_looks_up_is_refused_with_the_settings(section, message):
+    with pytest.raises(ConfigError, match=message):
+        make_config(MINIMAL | section, "pipeline.toml")
+
+
 def test_shifted_data_without_a_name_is_refused_with_an_example():
     with pytest.raises(ConfigError, match="NAME=SOURCE"):
         read_validation(shifted=("photos",))

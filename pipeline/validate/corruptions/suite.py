@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipeline.errors import ConfigError
+from pipeline.sections import advice
 from pipeline.tasks.spec import TASKS
 from pipeline.validate.corruptions import images, measurements
 
@@ -51,6 +51,18 @@ def describe(raws: Sequence[NDArray[Any]], preprocessing: Preprocessing) -> tupl
     )
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Check that every requested corruption exists.
+
+    Raises:
+        ConfigError: names the first that does not, and the nearest that does.
+    """
+    for name in names:
+        if name not in NAMES:
+            message = f"[validate.shift] shifts: unknown shift {name!r}; {advice(name, NAMES, 'shifts')}"
+            raise ConfigError(message)
+
+
 def choose(
     given: Sequence[Given], tasks: Sequence[Task], names: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -67,12 +79,7 @@ def choose(
     Raises:
         ConfigError: a name is unknown.
     """
-    for name in names:
-        if name not in NAMES:
-            nearest = difflib.get_close_matches(name, NAMES, n=1)
-            advice = f"did you mean {nearest[0]!r}?" if nearest else f"known shifts: {', '.join(NAMES)}"
-            message = f"[validate.shift] shifts: unknown shift {name!r}; {advice}"
-            raise ConfigError(message)
+    check_names(names)
     reasons = {name: _unsuitable(name, given, tasks) for name in names or NAMES}
     foreign = {name for name, reason in reasons.items() if reason == FOREIGN and not names}
     left_out = [f"{name}: {reason}" for name, reason in reasons.items() if reason and name not in foreign]

@@ -35,7 +35,10 @@ def evaluate_gates(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """
     verdicts = tuple(verdict for name in allowed.enabled for verdict in GATES[name].evaluate(report, allowed))
     if all(verdict.outcome == "skipped" for verdict in verdicts):
-        msg = "no enabled gate applies, so passing would show nothing; enable more gates, or give data"
+        msg = (
+            f"no enabled gate applies ({', '.join(allowed.enabled)}), so passing would show nothing; "
+            "accuracy needs --data, size and instructions need --baseline, regression needs --against"
+        )
         raise ConfigError(msg)
     return verdicts
 

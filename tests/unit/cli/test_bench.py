@@ -62,7 +62,7 @@ def test_an_unknown_setting_is_refused_in_one_line(pipeline, tiny):
         (["--device", "rpi55"], "did you mean 'rpi5'"),
         (["--target", "arm65"], "did you mean 'arm64'"),
         (["--device", "adb://serial"], "measured over ssh alone"),
-        (["--device", "ssh://-oProxyCommand=touch"], "no host name"),
+        (["--device", "ssh://-oProxyCommand=touch"], "not a valid host name"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_line(pipeline, tiny, arguments, message):

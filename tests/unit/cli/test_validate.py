@@ -48,7 +48,7 @@ def test_a_device_over_ssh_is_compared_with_the_host_and_timed(pipeline, tiny, s
     ("address", "message"),
     [
         ("adb://serial", "measured over ssh alone"),
-        ("ssh://-oProxyCommand=touch", "no host name"),
+        ("ssh://-oProxyCommand=touch", "not a valid host name"),
     ],
 )
 def test_an_address_that_cannot_be_used_is_refused_in_one_line(pipeline, tiny, address, message):
@@ -75,6 +75,27 @@ def test_a_device_that_no_enabled_gate_uses_is_refused_in_one_line(pipeline, tin
 
     assert ended.code == 2
     assert message in ended.message
+
+
+def test_an_offset_without_a_scale_is_refused_in_one_line(pipeline, tiny):
+    ended = pipeline("validate", tiny, "--offset", 5)
+
+    assert ended.code == 2
+    assert "--offset 5 needs --scale" in ended.message
+
+
+def test_the_seed_of_the_settings_holds_where_no_flag_gives_one(pipeline, tiny, tmp_path):
+    (settings := tmp_path / "pipeline.toml").write_text("seed = 7\n")
+
+    def golden(*arguments):
+        command = ("validate", tiny, "--target", "host", "--gate", "faults", "--store", tmp_path / "store")
+        ended = pipeline(*command, *arguments)
+        assert ended.code == 0, ended.err
+        return {path.name for path in (tmp_path / "store").glob("run_golden_set-*")}
+
+    of_file = golden("--config", settings)
+    assert golden("--seed", 7) == of_file
+    assert len(golden("--seed", 8)) == len(of_file) + 1
 
 
 def test_a_device_that_is_not_known_is_refused_in_one_line(pipeline, tiny, ssh_device):

@@ -112,6 +112,12 @@ def test_answers_that_are_not_the_models_are_a_reason(convert, tiny_tflite):
         convert(tiny_tflite, tiny_tflite, answers=other, formats=("int8",))
 
 
+def test_formats_that_leave_out_int8_are_the_reason_of_a_float_file(convert, tiny_tflite):
+    found = convert(tiny_tflite, formats=("float16",))
+
+    assert (found.format, found.reason) == ("float16", "[convert] formats leaves out int8")
+
+
 def test_a_crash_of_the_converter_is_a_reason_and_the_next_format_is_taken(convert, tiny_tflite):
     found = convert(CRASH, CRASH, tiny_tflite, model=UNTRAINED)
 
