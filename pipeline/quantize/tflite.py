@@ -39,7 +39,7 @@ def write_calibrated(model: ModelArtifact, samples: Samples, written: Path) -> N
     """Convert a model without fake quantization to float32, with the range of each activation on samples."""
     concrete, keeper = _function(model, "float32", after_training=True)
     content = tflite_converter.convert(concrete, keeper, "float32", None)
-    written.write_bytes(tflite_converter.calibrate(content, samples))
+    written.write_bytes(tflite_converter.calibrate(content, concrete, samples))
 
 
 def write_model(
@@ -69,7 +69,10 @@ def write_model(
     """
     concrete, keeper = _function(model, requested, after_training)
     tf, of = tensorflow(), BACKENDS[backend]
-    found = [_listed(concrete(*map(tf.constant, sample.model_inputs()))) for sample in tried.chunks(1)]
+    found = [
+        _listed(concrete(*map(tf.constant, tflite_converter.inputs_of(concrete, sample))))
+        for sample in tried.chunks(1)
+    ]
     np.savez(
         answers,
         **{
@@ -83,7 +86,7 @@ def write_model(
     elif calibrated is not None:
         content = of.quantize(calibrated[0].read_bytes(), calibrated[1], requested)
     else:
-        content = tflite_converter.calibrate(of.convert(concrete, keeper, "float32", None), samples)
+        content = tflite_converter.calibrate(of.convert(concrete, keeper, "float32", None), concrete, samples)
         content = of.quantize(content, ranges_of(content), requested)
     written.write_bytes(_named(content, model))
 

@@ -33,7 +33,7 @@ def convert(function: Any, keeper: Any, requested: Format, samples: Samples | No
     if requested == "float16":
         converter.target_spec.supported_types = [tf.float16]
     elif requested != "float32" and samples is not None:
-        converter.representative_dataset = lambda: _representative(samples)
+        converter.representative_dataset = lambda: _representative(function, samples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         if requested == "int8":
             converter.inference_input_type = tf.int8
@@ -43,16 +43,21 @@ def convert(function: Any, keeper: Any, requested: Format, samples: Samples | No
     return bytes(converter.convert())
 
 
-def calibrate(content: bytes, samples: Samples) -> bytes:
+def calibrate(content: bytes, function: Any, samples: Samples) -> bytes:
     """Run a float .tflite file on samples, and return it with the range of each activation.
 
     A fused recurrent operator gets tensors for what it computes inside.
+
+    Args:
+        content: the file.
+        function: the concrete function that it was converted from.
+        samples: the representative data set.
     """
     tensorflow()
     from tensorflow.lite.python.optimize import calibrator
 
     running = calibrator.Calibrator(calibrator.add_intermediate_tensors(content))
-    return bytes(running.calibrate(lambda: _representative(samples)))
+    return bytes(running.calibrate(lambda: _representative(function, samples)))
 
 
 def quantize(content: bytes, ranges: Iterable[Range], requested: Format) -> bytes:
@@ -70,8 +75,19 @@ def quantize(content: bytes, ranges: Iterable[Range], requested: Format) -> byte
     return bytes(mlir_quantize(with_ranges(content, ranges), input_data_type=io, output_data_type=io))
 
 
-def _representative(samples: Samples) -> Iterator[dict[str, NDArray[Any]] | list[NDArray[Any]]]:
+def inputs_of(function: Any, sample: Samples) -> list[NDArray[Any]]:
+    """Return the inputs for a concrete function, in its dtypes: indices may be stored in another width."""
+    specs = function.structured_input_signature[0]
+    return [
+        values.astype(spec.dtype.as_numpy_dtype, copy=False)
+        for values, spec in zip(sample.model_inputs(), specs, strict=True)
+    ]
+
+
+def _representative(
+    function: Any, samples: Samples
+) -> Iterator[dict[str, NDArray[Any]] | list[NDArray[Any]]]:
     """Yield samples, by name if there are several inputs, because the converter changes their order."""
     for sample in samples.chunks(1):
-        inputs = sample.model_inputs()
+        inputs = inputs_of(function, sample)
         yield {f"input_{i}": values for i, values in enumerate(inputs)} if len(inputs) > 1 else inputs

@@ -15,7 +15,7 @@ from pipeline.artifacts import CalibrationSet, KerasModel, Transform
 from pipeline.errors import StageError, StageKilledError, StageTimeoutError
 from pipeline.flatbuffer.edit import Range, ranges_of, with_ranges
 from pipeline.isolation import sandbox
-from pipeline.quantize.backends.tflite_converter import calibrate, convert, quantize
+from pipeline.quantize.backends.tflite_converter import calibrate, convert, inputs_of, quantize
 from pipeline.quantize.convert import ConvertConfig, convert_quantized
 from pipeline.quantize.ranges import find_ranges, read_ranges
 from pipeline.training.tfmot import tensorflow
@@ -56,14 +56,24 @@ def two_inputs(layers):
     return [image, profile], layers.Dense(1)(joined)
 
 
+def tokens(layers):
+    words = layers.Input((6,), dtype="int32")
+    pooled = layers.GlobalAveragePooling1D()(layers.Embedding(20, 4)(words))
+    return words, layers.Dense(2, activation="softmax")(pooled)
+
+
 @pytest.fixture(params=[residual, unrolled, two_inputs])
 def model(request):
     """A model as a concrete function, what keeps it alive, and samples."""
+    return concrete(request.param)
+
+
+def concrete(build):
     tf = tensorflow()
     import tf_keras
 
     tf_keras.utils.set_random_seed(1)
-    keras_model = tf_keras.Model(*request.param(tf_keras.layers))
+    keras_model = tf_keras.Model(*build(tf_keras.layers))
     specs = [
         tf.TensorSpec((1, *each.shape[1:]), each.dtype, f"input_{i}")
         for i, each in enumerate(keras_model.inputs)
@@ -104,7 +114,7 @@ def answers(content, samples):
 
 def test_both_steps_make_what_the_converter_makes_in_one(model):
     function, keeper, samples = model
-    calibrated = calibrate(convert(function, keeper, "float32", None), samples)
+    calibrated = calibrate(convert(function, keeper, "float32", None), function, samples)
 
     found = quantize(calibrated, ranges_of(calibrated), "int8")
 
@@ -115,7 +125,7 @@ def test_both_steps_make_what_the_converter_makes_in_one(model):
 
 def test_with_float_operators_the_input_and_the_output_stay_float_and_weights_are_int8(model):
     function, keeper, samples = model
-    calibrated = calibrate(convert(function, keeper, "float32", None), samples)
+    calibrated = calibrate(convert(function, keeper, "float32", None), function, samples)
 
     made = quantize(calibrated, ranges_of(calibrated), "int8 with float operators")
 
@@ -129,9 +139,19 @@ def test_with_float_operators_the_input_and_the_output_stay_float_and_weights_ar
     assert schema.TensorType.FLOAT32 not in {each.type for each in weights}
 
 
+def test_indices_are_given_in_the_models_own_dtype():
+    function, keeper, _ = concrete(tokens)
+    stored = Given((np.random.default_rng(1).integers(0, 20, (SAMPLES, 6)),))
+    assert stored.arrays[0].dtype == np.int64
+
+    assert [values.dtype for values in inputs_of(function, stored)] == [np.int32]
+    calibrated = calibrate(convert(function, keeper, "float32", None), function, stored)
+    assert quantization(quantize(calibrated, ranges_of(calibrated), "int8"))
+
+
 def test_an_input_has_the_range_of_the_samples(model):
     function, keeper, samples = model
-    found = ranges_of(calibrate(convert(function, keeper, "float32", None), samples))
+    found = ranges_of(calibrate(convert(function, keeper, "float32", None), function, samples))
 
     by_name = {each.name: each for each in found}
     for index, values in enumerate(samples.arrays):
@@ -141,7 +161,7 @@ def test_an_input_has_the_range_of_the_samples(model):
 
 def test_ranges_that_are_set_decide_the_scales(model):
     function, keeper, samples = model
-    calibrated = calibrate(convert(function, keeper, "float32", None), samples)
+    calibrated = calibrate(convert(function, keeper, "float32", None), function, samples)
     wide = [each._replace(low=2 * each.low, high=2 * each.high) for each in ranges_of(calibrated)]
 
     assert ranges_of(with_ranges(calibrated, wide)) == wide
