@@ -56,6 +56,9 @@ def label_rows(task: str, output: Port, stats: TargetStats, normal: int) -> Chan
 def masks(task: str, output: Port, stats: TargetStats, normal: int) -> Change:
     """A class id for each position, from ids, one-hot vectors or painted masks."""
     positions = output.shape[:-1]
+    if not positions:
+        msg = f"{describe(output)} of shape {output.shape} has no positions, which {task} needs; correct task"
+        raise DataError(msg)
     threshold = threshold_of(output, stats)
     if threshold is not None:
         return lambda rows: fit((rows >= threshold).astype(np.int64), positions, reshape=False, name="masks")

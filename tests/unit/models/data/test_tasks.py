@@ -127,6 +127,13 @@ def test_a_task_that_is_said_is_taken(labels, shape, activation, task, stored, n
         (FLOATS[:, 0], VECTOR, "softmax", (), "the output 'out' gives 3; give class ids"),
         (FLOATS, VECTOR, "softmax", (), "for the softmax output 'out'"),
         (FLOATS[:, :2], VECTOR, "linear", (), "targets of shape (2,) a sample, the output 'out' gives (3,)"),
+        (
+            IDS,
+            VECTOR,
+            "softmax",
+            ("segmentation",),
+            "of shape (3,) has no positions, which segmentation needs",
+        ),
         (MASKS[:, :3], MAP, "softmax", (), "shape (3, 5) a sample, the output 'out' gives (4, 5, 3)"),
         (None, VECTOR, "softmax", (), "no labels for the output 'out' of shape (3,)"),
         (None, VECTOR, "softmax", ("classification",), "no labels, which classification needs"),
