@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from models.task_rules import Task
-from pipeline.sections import FILE_NAME, Section, Unkeyed, renamed_value
+from pipeline.sections import FILE_NAME, Section, Unkeyed, advice, renamed_value
+from pipeline.targets import load_devices
 
 # Names become file names and shell words on a device: letters, digits, dot, dash and underscore only.
 SafeName = Annotated[str, StringConstraints(pattern=FILE_NAME)]
@@ -246,6 +247,15 @@ class BoardConfig(Section):
     inferences: Annotated[int, Field(ge=64)] = 1000
     min_memory_mib: Annotated[int, Field(ge=32)] = 64
     max_memory_mib: Annotated[int, Field(ge=64)] = 512
+
+    @field_validator("core")
+    @classmethod
+    def _reject_unknown_core(cls, core: str) -> str:
+        known = [device.name for device in load_devices().values() if device.arch == "aarch64"]
+        if core not in known:
+            msg = f"no 64-bit Arm device {core!r}; {advice(core, known, 'devices')}"
+            raise ValueError(msg)
+        return core
 
 
 class ValidateConfig(Section):

@@ -203,6 +203,10 @@ def test_flags_win_over_the_file_that_judges(tmp_path):
     [
         ({"validate": {"shift": {"shifts": ["blurr"]}}}, "unknown shift 'blurr'; did you mean '"),
         ({"gates": {"min_runtime": "litert 9.9.9"}}, "no release '9.9.9' of litert is known"),
+        (
+            {"validate": {"board": {"core": "rpi44"}}},
+            "validate.board.core: no 64-bit Arm device 'rpi44'; did you",
+        ),
     ],
 )
 def test_a_name_that_only_a_measurement_looks_up_is_refused_with_the_settings(section, message):
