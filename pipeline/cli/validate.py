@@ -107,7 +107,14 @@ def validate(
     validation = read_validation(
         config, _given(**flags), settings, shifted=shifted, recorded=recorded, flags=named
     )
-    _require_used((*names, *map(str, addresses)), validation)
+    inputs = {
+        "--data": validation.data.source,
+        "--baseline": baseline,
+        "--against": against,
+        "--device board": BOARD in names,
+        "[gates] min_runtime": validation.gates.min_runtime,
+    }
+    _require_used((*names, *map(str, addresses)), validation, {name for name in inputs if inputs[name]})
     with Store(store_at(store), cache_size) as opened:
         report = validate_file(
             released.model if released else file,
@@ -128,22 +135,29 @@ def validate(
     _require_passed(file, report)
 
 
-def _require_used(devices: tuple[str, ...], config: BuildConfig) -> None:
-    """Refuse a device that the user names and no enabled gate uses, except the host, which all use.
+def _require_used(devices: tuple[str, ...], config: BuildConfig, inputs: set[str]) -> None:
+    """Refuse a device that the user names and no gate that applies uses, except the host, which all use.
+
+    Args:
+        devices: names and addresses.
+        config: its enabled gates.
+        inputs: given ones, as in ``Gate.inputs``.
 
     Raises:
-        ConfigError: names the device and the gates that would use it.
+        ConfigError: no enabled gate has its inputs; or names the device and the gates that would use it.
     """
     from pipeline.errors import ConfigError
     from pipeline.targets import load_devices
-    from pipeline.validate.gates import GATES, plan
+    from pipeline.validate.gates import GATES, plan, with_inputs
 
-    planned, rows = plan(config.gates.enabled), load_devices()
+    planned, rows = plan(with_inputs(config.gates.enabled, inputs)), load_devices()
     for name in devices:
         measurement = "board" if name == BOARD else "devices"
         if measurement in planned or (name in rows and rows[name].is_host):
             continue
-        gates = [gate for gate, row in GATES.items() if measurement in row.needs]
+        using = {gate: row for gate, row in GATES.items() if measurement in row.needs}
+        missing = {gate: " and ".join(sorted({*row.inputs} - inputs)) for gate, row in using.items()}
+        gates = [f"{gate} with {what}" if what else gate for gate, what in missing.items()]
         msg = f"--device {name}: no enabled gate uses it; enable {' or '.join(gates)}, or omit the device"
         raise ConfigError(msg)
 

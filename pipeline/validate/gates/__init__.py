@@ -35,12 +35,30 @@ def evaluate_gates(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """
     verdicts = tuple(verdict for name in allowed.enabled for verdict in GATES[name].evaluate(report, allowed))
     if all(verdict.outcome == "skipped" for verdict in verdicts):
-        msg = (
-            f"no enabled gate applies ({', '.join(allowed.enabled)}), so passing would show nothing; "
-            "accuracy needs --data, size and instructions need --baseline, regression needs --against"
-        )
-        raise ConfigError(msg)
+        raise _none_applies(allowed.enabled)
     return verdicts
+
+
+def with_inputs(enabled: Collection[GateName], given: Collection[str]) -> tuple[GateName, ...]:
+    """Return the enabled gates whose inputs are given.
+
+    Args:
+        enabled: the gates.
+        given: inputs as in ``Gate.inputs``.
+
+    Raises:
+        ConfigError: there are none; says what each gate needs.
+    """
+    found = tuple(name for name in enabled if set(GATES[name].inputs) <= set(given))
+    if not found:
+        raise _none_applies(enabled)
+    return found
+
+
+def _none_applies(enabled: Collection[GateName]) -> ConfigError:
+    needs = [f"{name} needs {' and '.join(GATES[name].inputs)}" for name in enabled if GATES[name].inputs]
+    fixes = "; ".join((*needs, "full integer applies to every file"))
+    return ConfigError(f"no enabled gate applies, so passing would show nothing; {fixes}")
 
 
 def plan(enabled: Collection[GateName]) -> tuple[Measurement, ...]:
@@ -59,28 +77,31 @@ class Gate:
     Attributes:
         evaluate: gives the verdicts on a report, none where the gate does not apply.
         needs: what has to be measured for it, besides the file itself and the golden set on this host.
+        inputs: what the user has to give for it, besides the file.
     """
 
     evaluate: Callable[[Report, GatesConfig], tuple[Verdict, ...]]
     needs: tuple[Measurement, ...] = ()
+    inputs: tuple[str, ...] = ()
 
 
+COMPARED = ("--data", "--baseline")
 GATES: dict[GateName, Gate] = {
-    "accuracy": Gate(quality.accuracy, ("accuracy",)),
-    "per-class recall": Gate(quality.per_class_recall, ("accuracy",)),
-    "shift": Gate(quality.shift, ("shift",)),
-    "float baseline": Gate(quality.float_baseline, ("accuracy",)),
+    "accuracy": Gate(quality.accuracy, ("accuracy",), COMPARED),
+    "per-class recall": Gate(quality.per_class_recall, ("accuracy",), COMPARED),
+    "shift": Gate(quality.shift, ("shift",), COMPARED),
+    "float baseline": Gate(quality.float_baseline, ("accuracy",), ("--data",)),
     "full integer": Gate(structure.full_integer),
-    "size": Gate(structure.size),
+    "size": Gate(structure.size, inputs=("--baseline",)),
     "xnnpack": Gate(structure.xnnpack),
     "bit-exactness": Gate(behaviour.bit_exactness, ("devices", "parity")),
     "finite outputs": Gate(behaviour.finite_outputs),
     "stability": Gate(behaviour.stability, ("stability",)),
     "faults": Gate(behaviour.faults, ("faults",)),
-    "board": Gate(behaviour.board, ("board",)),
-    "instructions": Gate(cost.instructions, ("devices",)),
-    "latency": Gate(cost.latency, ("latency",)),
-    "regression": Gate(cost.regression, ("regression", "devices")),
-    "compatibility": Gate(structure.compatibility),
+    "board": Gate(behaviour.board, ("board",), ("--device board",)),
+    "instructions": Gate(cost.instructions, ("devices",), ("--baseline",)),
+    "latency": Gate(cost.latency, ("latency",), ("--baseline",)),
+    "regression": Gate(cost.regression, ("regression", "devices"), ("--against",)),
+    "compatibility": Gate(structure.compatibility, inputs=("[gates] min_runtime",)),
     "cross-runtime": Gate(structure.cross_runtime, ("accuracy", "cross-runtime")),
 }

@@ -63,10 +63,19 @@ def test_an_address_that_cannot_be_used_is_refused_in_one_line(pipeline, tiny, a
     [
         (
             "ssh://pi@host",
-            "size",
+            "xnnpack",
             "--device ssh://pi@host: no enabled gate uses it; enable bit-exactness or ",
         ),
-        ("rpi5", "board", "--device rpi5: no enabled gate uses it; enable bit-exactness or instructions or "),
+        (
+            "rpi5",
+            "faults",
+            "enable bit-exactness or instructions with --baseline or regression with --against, or omit the",
+        ),
+        (
+            "rpi5",
+            "regression",
+            "no enabled gate applies, so passing would show nothing; regression needs --against",
+        ),
         ("rpi5,board", "bit-exactness", "--device board: no enabled gate uses it; enable board, or omit the"),
     ],
 )

@@ -12,7 +12,7 @@ from pipeline.config import GateName, GatesConfig
 from pipeline.errors import ConfigError
 from pipeline.flatbuffer import FloatOperator
 from pipeline.validate import gates
-from pipeline.validate.gates import evaluate_gates
+from pipeline.validate.gates import evaluate_gates, with_inputs
 
 ALLOWED = GatesConfig()
 
@@ -314,6 +314,18 @@ def test_gates_of_which_none_applies_are_an_error_and_no_pass(report):
         evaluate_gates(replace(report, baseline=None), GatesConfig(enabled=("size",)))
     with pytest.raises(ConfigError, match="passing would show nothing"):
         evaluate_gates(replace(report, accuracy=()), GatesConfig(enabled=("accuracy",)))
+
+
+def test_each_gate_that_lacks_an_input_says_which():
+    with pytest.raises(
+        ConfigError, match="; size needs --baseline; regression needs --against; full integer"
+    ):
+        with_inputs(("size", "regression"), {"--data"})
+
+    assert with_inputs(("size", "full integer", "regression"), {"--against"}) == (
+        "full integer",
+        "regression",
+    )
 
 
 def test_only_the_gates_that_are_asked_answer_in_the_order_asked(report):
