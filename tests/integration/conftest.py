@@ -67,7 +67,7 @@ class Built:
     @property
     def record(self) -> Path:
         """A folder with run.json and events.jsonl of this build; a later one in ``out`` writes its own."""
-        return self.out / "as-built"
+        return self.out.with_name(f"{self.out.name}-record")
 
     @property
     def release(self) -> Path:
