@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DEFAULT_TARGET = "arm64"
 BOARD = "board"
 """The only device without a row in targets.toml: a whole emulated machine."""
+NAMED = {key: flag_of(name) for name, key in FLAGS.items()} | {"gates.enabled": "--gate"}
+"""Flags by the key that each sets."""
 
 
 @click.command()
@@ -103,18 +105,11 @@ def validate(
     names, addresses = split_addresses([name for given in devices for name in given.split(",")])
     used = chosen_devices(chosen, [name for name in names if name != BOARD])
     recorded = released.data_settings if released else None
-    named = {FLAGS[name]: flag_of(name) for name in FLAGS} | {"gates.enabled": "--gate"}
     validation = read_validation(
-        config, _given(**flags), settings, shifted=shifted, recorded=recorded, flags=named
+        config, _given(**flags), settings, shifted=shifted, recorded=recorded, flags=NAMED
     )
-    inputs = {
-        "--data": validation.data.source,
-        "--baseline": baseline,
-        "--against": against,
-        "--device board": BOARD in names,
-        "[gates] min_runtime": validation.gates.min_runtime,
-    }
-    _require_used((*names, *map(str, addresses)), validation, {name for name in inputs if inputs[name]})
+    inputs = _inputs(validation, baseline, against, BOARD in names)
+    _require_used((*names, *map(str, addresses)), validation, inputs)
     with Store(store_at(store), cache_size) as opened:
         report = validate_file(
             released.model if released else file,
@@ -133,6 +128,18 @@ def validate(
         write_views(report, out)
     _show(report, as_json)
     _require_passed(file, report)
+
+
+def _inputs(config: BuildConfig, baseline: Path | None, against: Path | None, has_board: bool) -> set[str]:
+    """Return which inputs are given, as ``Gate.inputs`` names them."""
+    inputs = {
+        "--data": config.data.source,
+        "--baseline": baseline,
+        "--against": against,
+        "--device board": has_board,
+        "[gates] min_runtime": config.gates.min_runtime,
+    }
+    return {name for name, value in inputs.items() if value}
 
 
 def _require_used(devices: tuple[str, ...], config: BuildConfig, inputs: set[str]) -> None:
