@@ -7,3 +7,8 @@ from typing import Literal
 Format = Literal["int8", "int8 with float operators", "float16", "float32"]
 FORMATS: tuple[Format, ...] = ("int8", "int8 with float operators", "float16", "float32")
 """The best first."""
+
+
+def has_integers(format: Format) -> bool:
+    """Return whether a format computes with int8, at least in part."""
+    return format.startswith("int8")

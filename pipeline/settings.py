@@ -244,7 +244,7 @@ def configure(
         given, name = parse_setting(setting), f"--set {setting}"
         _rename_in_sections(given, BuildConfig, name)
         base = {key: value for key, value in _default_lists().items() if key in given} | layers[-1][1]
-        base = _of_method(base, given, name)
+        base = _without_other_methods_keys(base, given, name)
         try:
             layers.append((name, overlay(base, given), {setting.partition("=")[0].strip(): name}))
         except ConfigError as error:
@@ -263,7 +263,7 @@ def configure(
     return config
 
 
-def _of_method(base: dict[str, Any], given: dict[str, Any], name: str) -> dict[str, Any]:
+def _without_other_methods_keys(base: dict[str, Any], given: dict[str, Any], name: str) -> dict[str, Any]:
     """Return settings without the keys of ``[quantize]`` that a method lacks to which a setting switches."""
     table, chosen = base.get("quantize"), given.get("quantize")
     method = QUANTIZE.get(str(chosen.get("method"))) if isinstance(chosen, dict) else None

@@ -16,7 +16,7 @@ from pipeline.artifacts import Baseline, QatModel, QuantizedModel
 from pipeline.content import file_sha256
 from pipeline.errors import PipelineError, StageError, StageKilledError, StageTimeoutError
 from pipeline.flatbuffer import float_operators, integer_io, read_tflite, weight_sparsity
-from pipeline.formats import FORMATS, Format
+from pipeline.formats import FORMATS, Format, has_integers
 from pipeline.isolation import sandbox
 from pipeline.quantize.backends import BACKENDS
 from pipeline.quantize.layers import final_layers, float_layers
@@ -66,7 +66,7 @@ class ConvertConfig(Section):
     @property
     def to_integers(self) -> bool:
         """Whether a format of int8 is among those to try."""
-        return any(each.startswith("int8") for each in self.formats)
+        return any(map(has_integers, self.formats))
 
     @field_validator("backend")
     @classmethod
@@ -216,7 +216,7 @@ def _attempts(model: ModelArtifact, config: ConvertConfig) -> Iterator[Attempt]:
     for requested in config.formats:
         yield Attempt(requested)
         known = requested == "int8" and any(layer.without_int8 for layer in model.layers)
-        if trained and not known and requested.startswith("int8"):
+        if trained and not known and has_integers(requested):
             yield Attempt(requested, after_training=True)
 
 
@@ -251,9 +251,11 @@ def _try(
     without_int8 = [f"layer {each.name!r}: {each.without_int8}" for each in model.layers if each.without_int8]
     if requested.format == "int8" and without_int8:
         return _listing(without_int8), False
-    if ranges is not None and ranges.problem and requested.format.startswith("int8"):
-        return _PLACE.sub("", ranges.problem), False
-    calibrated = None if ranges is None or ranges.problem else (ranges.tflite, read_ranges(ranges))
+    calibrated = None
+    if ranges is not None and has_integers(requested.format):
+        if ranges.problem:
+            return _PLACE.sub("", ranges.problem), False
+        calibrated = ranges.tflite, read_ranges(ranges)
     answers = written.with_suffix(".npz")
     tried = samples.take(slice(0, TRIED_SAMPLES))
     try:

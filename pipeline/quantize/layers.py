@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifacts import QatModel
 from pipeline.flatbuffer import float_operators
+from pipeline.formats import has_integers
 
 if TYPE_CHECKING:
     from pipeline.artifacts import ModelArtifact
@@ -26,7 +27,7 @@ def final_layers(
         written: the file's format.
         after_training: whether the converter quantized the model from before quantization-aware training.
     """
-    if written in {"float16", "float32"}:
+    if not has_integers(written):
         return tuple(_as_float(layer, f"the file is {written}") for layer in model.layers)
     if not isinstance(model, QatModel):
         layers = tuple(layer.quantized("post-training") for layer in model.layers)

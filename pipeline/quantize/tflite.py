@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.artifacts import KerasModel, QatModel
 from pipeline.flatbuffer.edit import normalize, ranges_of
+from pipeline.formats import has_integers
 from pipeline.quantize.backends import BACKENDS, tflite_converter
 from pipeline.training.tfmot import tensorflow
 
@@ -26,20 +27,13 @@ def write_float32(model: PreparedModel, written: Path) -> None:
     from pipeline.training.keras_io import open_model, start_tensorflow
 
     start_tensorflow(0)
-    tf = tensorflow()
-    if model.opaque:
-        infer, specs, keeper = _saved_function(tf, model)
-    else:
-        infer, specs, keeper = _keras_function(tf, open_model(model.reference))
-    concrete = tf.function(infer).get_concrete_function(*specs)
+    concrete, keeper = _concrete(model, None if model.opaque else open_model(model.reference))
     written.write_bytes(_named(tflite_converter.convert(concrete, keeper, "float32", None), model))
 
 
 def write_calibrated(model: ModelArtifact, samples: Samples, written: Path) -> None:
     """Convert a model without fake quantization to float32, with the range of each activation on samples."""
-    concrete, keeper = _function(model, "float32", after_training=True)
-    content = tflite_converter.convert(concrete, keeper, "float32", None)
-    written.write_bytes(tflite_converter.calibrate(content, concrete, samples))
+    written.write_bytes(_calibrated(*_function(model, "float32", after_training=True), samples))
 
 
 def write_model(
@@ -81,26 +75,36 @@ def write_model(
         },
     )
     is_trained = isinstance(model, QatModel) and not after_training
-    if is_trained or not requested.startswith("int8"):
+    if is_trained or not has_integers(requested):
         content = of.convert(concrete, keeper, requested, samples)
     elif calibrated is not None:
         content = of.quantize(calibrated[0].read_bytes(), calibrated[1], requested)
     else:
-        content = tflite_converter.calibrate(of.convert(concrete, keeper, "float32", None), concrete, samples)
+        content = _calibrated(concrete, keeper, samples)
         content = of.quantize(content, ranges_of(content), requested)
     written.write_bytes(_named(content, model))
 
 
 def _function(model: ModelArtifact, requested: Format, after_training: bool) -> tuple[Any, Any]:
-    """Return a model as a concrete function, and what keeps its variables alive."""
+    """Open a stored model for a format; see ``_concrete``."""
     from pipeline.training.keras_io import start_tensorflow
 
     start_tensorflow(0)
-    tf = tensorflow()
     if isinstance(model, KerasModel):
-        infer, specs, keeper = _keras_function(tf, _opened(model, requested, after_training))
-    else:
-        infer, specs, keeper = _saved_function(tf, model)
+        return _concrete(model, _opened(model, requested, after_training))
+    return _concrete(model, None)
+
+
+def _calibrated(concrete: Any, keeper: Any, samples: Samples) -> bytes:
+    """Return a float32 .tflite with the range of each activation on samples."""
+    content = tflite_converter.convert(concrete, keeper, "float32", None)
+    return tflite_converter.calibrate(content, concrete, samples)
+
+
+def _concrete(model: ModelArtifact, keras: Any | None) -> tuple[Any, Any]:
+    """Return a Keras model, or the SavedModel of an opaque one, as a concrete function with its owner."""
+    tf = tensorflow()
+    infer, specs, keeper = _saved_function(tf, model) if keras is None else _keras_function(tf, keras)
     return tf.function(infer).get_concrete_function(*specs), keeper
 
 
@@ -115,8 +119,7 @@ def _opened(model: KerasModel, requested: Format, after_training: bool) -> Any:
     from pipeline.training.keras_io import open_model
 
     # Fake quantization in a float file would only lose accuracy.
-    is_float = requested in {"float16", "float32"}
-    if isinstance(model, QatModel) and not (after_training or is_float):
+    if isinstance(model, QatModel) and has_integers(requested) and not after_training:
         return open_qat_model(model)
     return open_model(model.model)
 
