@@ -15,14 +15,32 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from calibration.sampling import Choice, Pool
 
-def write_manifest(path: Path, inputs: Sequence[NDArray[Any]], labels: NDArray[np.int64], seed: int) -> None:
-    """Write the seed, class counts, input ranges and the SHA-256 of every sample as JSON."""
-    classes, counts = np.unique(labels, return_counts=True)
+
+def write_manifest(path: Path, inputs: Sequence[NDArray[Any]], pool: Pool, choice: Choice, seed: int) -> None:
+    """Write how samples were chosen, the counts of each stratum, input ranges and hashes as JSON.
+
+    Args:
+        inputs: for each of the model's inputs the chosen samples (k, ...).
+        pool: what they were chosen from.
+        choice: the chosen samples, and how they were chosen.
+        seed: random seed of the choice.
+    """
+    chosen = np.zeros(pool.size, bool)
+    chosen[choice.places] = True
     manifest = {
         "seed": seed,
-        "samples": len(labels),
-        "per_class": {str(c): int(n) for c, n in zip(classes, counts, strict=True)},
+        "sampling": choice.sampling,
+        "samples": len(choice.places),
+        "training_samples": pool.size,
+        "strata": {
+            strata.trait: {
+                name: {"samples": count, "training_samples": len(strata.members[name])}
+                for name, count in strata.counts(chosen).items()
+            }
+            for strata in pool.strata
+        },
         "ranges": [[float(values.min()), float(values.max())] for values in inputs],
         "sha256": sample_hashes(inputs),
     }

@@ -281,9 +281,12 @@ class CalibrationSet(Artifact):
     """Indices into the training samples, and the manifest of their hashes.
 
     Attributes:
+        samples: how many there are.
+        sampling: the method that chose them.
     """
 
     samples: int
+    sampling: str = ""
 
     @property
     def indices(self) -> Path:

@@ -12,9 +12,9 @@ from pipeline.errors import leaf_errors_mapped
 from pipeline.events import Warned, emit
 from pipeline.isolation.child import in_child
 from pipeline.layer_records import LayerTreatment
+from pipeline.loading.calibration_set import choose_calibration
 from pipeline.loading.field_calibration import field_statistics
 from pipeline.loading.load import (
-    choose_calibration,
     last_release,
     load_data,
     load_model,
@@ -160,7 +160,10 @@ def compile_model(inputs: Inputs, config: BuildConfig, run: Run) -> Compiled:
     prepared = step(prepare_model, loaded, data, config=config.preprocessing)
     baseline = step(convert_float, prepared, timeout_s=Unkeyed(config.convert.timeout_s))
     step(check_float, baseline, prepared, data, allow_chance=config.gates.allow_chance)
-    samples = step(choose_calibration, data, config=config.calibration, field=inputs.field, seed=seed)
+    samples = step(
+        choose_calibration, data,
+        inputs=loaded.inputs, config=config.calibration, field=inputs.field, seed=seed,
+    )  # fmt: skip
     if prepared.opaque:
         to_convert: ModelArtifact = prepared
     else:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from calibration.sampling import AUTO, SAMPLING
 from models.task_rules import Task
 from pipeline.sections import FILE_NAME, Section, Unkeyed, advice, renamed_value
 from pipeline.targets import load_devices
@@ -17,6 +18,10 @@ SafeName = Annotated[str, StringConstraints(pattern=FILE_NAME)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Severity = Annotated[int, Field(ge=1, le=5)]
+if TYPE_CHECKING:
+    Sampling = str
+else:
+    Sampling = Literal[(AUTO, *SAMPLING)]
 
 GateName = Literal[
     "accuracy",
@@ -184,14 +189,25 @@ class TrainingConfig(Section):
 class CalibrationConfig(Section):
     """Calibration samples for the converter's representative data set.
 
-    ``field_statistics`` is a file of statistics from devices, as ``pipeline monitor --save`` writes it:
-    training samples are then chosen so that they are distributed as the inputs in the field are.
+    Attributes:
+        samples: how many.
+        sampling: how they are chosen; "auto" stratifies by targets, and without them chooses at random.
+        field_statistics: a file of statistics from devices, as ``pipeline monitor --save`` writes it:
+            training samples are then chosen so that they are distributed as the inputs in the field are.
     """
 
     renamed: ClassVar[dict[str, str]] = {"field": "field_statistics"}
 
     samples: Count = 256
+    sampling: Sampling = AUTO
     field_statistics: Path | None = None
+
+    @model_validator(mode="after")
+    def _check_sampling(self) -> CalibrationConfig:
+        if self.field_statistics is not None and self.sampling != AUTO:
+            msg = "sampling and field_statistics exclude each other; leave one out"
+            raise ValueError(msg)
+        return self
 
 
 class ShiftConfig(Section):

@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import calibration.manifest
-import calibration.sampling
-from pipeline.artifacts import CalibrationSet, Dataset, FloatModel, Source
+from pipeline.artifacts import Dataset, FloatModel, Source
 from pipeline.content import file_sha256, folder_digests, sha256_of
 from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.isolation import sandbox
 from pipeline.isolation.child import in_child
-from pipeline.loading.field_calibration import choose_like_field
 from pipeline.progress import track
 from pipeline.tasks.spec import TASKS
 
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
     from models.data.options import DataOptions, StoredData
     from models.ports import Port
     from models.task_rules import Task
-    from pipeline.config import CalibrationConfig, DataConfig, ModelConfig, ShiftConfig
+    from pipeline.config import DataConfig, ModelConfig, ShiftConfig
 
 
 LOGITS_PROBES = 16
@@ -287,41 +284,3 @@ def _numbered(tasks: tuple[Task, ...], outputs: tuple[Port, ...]) -> tuple[str, 
         if TASKS[task].of_classes
     ]
     return tuple(str(label) for label in range(counts[0])) if counts else ()
-
-
-def choose_calibration(
-    data: Dataset, *, config: CalibrationConfig, field: Source | None = None, seed: int, out: Path
-) -> CalibrationSet:
-    """Choose the representative data set from the training samples and write its manifest.
-
-    Args:
-        data: the samples.
-        config: how many.
-        field: statistics of devices (``recalibration.field_statistics``), whose inputs they are to be like.
-        seed: of the choice.
-
-    Raises:
-        InputError: the samples cannot give ranges, or the statistics cannot be used.
-    """
-    rows = np.load(data.rows("train"))
-    notes: tuple[str, ...] = ()
-    labels = _labels(data, rows)
-    if field is None:
-        places = calibration.sampling.choose(labels, config.samples, seed)
-    else:
-        places, notes = choose_like_field(data, labels, field, count=config.samples, seed=seed)
-    chosen = [np.load(data.input(i), mmap_mode="r")[rows[places]] for i in range(len(data.shapes))]
-    calibration.sampling.check(chosen)
-    artifact = CalibrationSet(folder=out, samples=len(places), notes=notes)
-    np.save(artifact.indices, places)
-    calibration.manifest.write_manifest(artifact.manifest, chosen, labels[places], seed)
-    return artifact
-
-
-def _labels(data: Dataset, rows: Any) -> Any:
-    """A class id for each training sample, where there are classes; else 0 for all."""
-    for index, task in enumerate(data.tasks):
-        rule = TASKS[task]
-        if rule.strata == "ids" and not rule.only_normal and data.target(index).exists():
-            return np.load(data.target(index))[rows]
-    return np.zeros(len(rows), np.int64)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from calibration.strata import ContentName
     from pipeline.tasks.evidence import Accumulator, Chunk, TaskMetrics
     from pipeline.tasks.standing import PredictClasses, Standard
 
@@ -55,6 +56,8 @@ class TaskSpec(TaskRule):
         ordered: what may be numbered otherwise than the model's outputs: classes, or the columns of labels or
             numbers.
         independent: whether each number of an output is a probability of its own, even beside others.
+        content: how training samples are grouped by their targets, a key of ``calibration.strata.CONTENT``;
+            "" if they are not.
         located: whether the targets may say where something is in a sample.
         loss: returns the Keras loss that fine-tuning minimizes.
         aim: returns what an output is trained towards; None if only the float model's outputs say that.
@@ -69,6 +72,7 @@ class TaskSpec(TaskRule):
     predict_classes: PredictClasses | None = None
     ordered: Ordered = ""
     independent: bool = False
+    content: ContentName = ""
     located: bool = False
     loss: Callable[[bool, bool], Any] = losses.squared_error
     aim: Aim | None = None
@@ -97,6 +101,7 @@ TASKS: dict[str, TaskSpec] = {
     "classification": _extended(
         "classification",
         metric="accuracy",
+        content="ids",
         score=partial(standing.share_right, standing.one_class),
         against_chance=partial(standing.of_classes, standing.one_class, "accuracy"),
         predict_classes=standing.one_class,
@@ -110,6 +115,7 @@ TASKS: dict[str, TaskSpec] = {
     "binary": _extended(
         "binary",
         metric="accuracy",
+        content="ids",
         score=partial(standing.share_right, standing.one_class),
         against_chance=partial(standing.of_classes, standing.one_class, "accuracy"),
         predict_classes=standing.one_class,
@@ -124,6 +130,7 @@ TASKS: dict[str, TaskSpec] = {
     "multi-label": _extended(
         "multi-label",
         metric="accuracy",
+        content="labels",
         score=partial(standing.share_right, standing.each_label),
         against_chance=standing.of_labels,
         predict_classes=standing.each_label,
@@ -137,6 +144,7 @@ TASKS: dict[str, TaskSpec] = {
     "regression": _extended(
         "regression",
         metric=standing.R2,
+        content="numbers",
         score=standing.determination,
         against_chance=standing.of_numbers,
         ordered="numbers",
@@ -167,6 +175,7 @@ TASKS: dict[str, TaskSpec] = {
     "segmentation": _extended(
         "segmentation",
         metric="pixel accuracy",
+        content="masks",
         score=partial(standing.share_right, standing.each_position),
         against_chance=partial(standing.of_classes, standing.each_position, "pixel accuracy"),
         predict_classes=standing.each_position,
@@ -181,6 +190,7 @@ TASKS: dict[str, TaskSpec] = {
     "embedding": _extended(
         "embedding",
         metric="score",
+        content="ids",
         tags={None: "feature-extraction"},
         reduce=reduce_embedding,
         evaluate=evaluate_embedding,

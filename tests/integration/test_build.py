@@ -145,7 +145,7 @@ def test_the_releases_own_program_gets_the_reported_accuracy_from_raw_samples(de
 def test_the_calibration_manifest_has_no_test_sample(default):
     manifest = json.loads((default.release / "calibration.json").read_text())
     assert manifest["samples"] == len(set(manifest["sha256"])) == 256
-    assert len(manifest["per_class"]) == 10
+    assert len(manifest["strata"]["class"]) == 10
     with np.load(zoo_settings()["data"]["source"]) as data:
         assert not set(manifest["sha256"]) & set(sample_hashes([data["x_test"]]))
 

@@ -8,11 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.errors import CalibrationError
-from calibration.sampling import check, choose, sample_hashes
+from calibration.sampling import SAMPLING, Pool, check, sample_hashes
+from calibration.sampling import choose as choose_from
+from calibration.strata import strata_of
 
 RNG = np.random.default_rng(0)
 TRAIN = RNG.normal(size=(300, 5)).astype(np.float32)
 LABELS = np.repeat([0, 1, 2], [200, 90, 10])
+
+
+def pool(labels, content="ids"):
+    """All of what the methods may need: strata of the labels, and features without two equal ones."""
+    strata = strata_of(content, "class", [labels], ()) if len(labels) else ()
+    return Pool(len(labels), strata, lambda places: places[:, None].astype(np.float32))
+
+
+def choose(labels, count, seed):
+    return choose_from(pool(labels), count, seed).places
 
 
 def per_class(labels, chosen):
@@ -62,6 +74,51 @@ def test_any_choice_is_ascending_without_repeats_and_near_each_class_s_exact_sha
     if len(chosen) >= len(sizes):
         assert (found >= 1).all()
     assert (found <= np.ceil(exact) + 1).all()
+
+
+@pytest.mark.parametrize("sampling", SAMPLING)
+@pytest.mark.parametrize("count", [1, 30, 299, 300, 1000])
+def test_every_method_chooses_as_many_different_samples_as_asked_for_by_its_seed(sampling, count):
+    choice = choose_from(pool(LABELS), count, 3, sampling)
+
+    assert choice.sampling == sampling
+    assert len(choice.places) == min(count, 300)
+    assert (np.diff(choice.places) > 0).all()
+    np.testing.assert_array_equal(choice.places, choose_from(pool(LABELS), count, 3, sampling).places)
+
+
+def test_auto_stratifies_only_where_there_are_strata():
+    assert choose_from(pool(LABELS), 30, 0).sampling == "stratified"
+    assert choose_from(Pool(300), 30, 0).sampling == "random"
+
+
+@pytest.mark.parametrize(("sampling", "lacking"), [("stratified", "no targets"), ("coverage", "no features")])
+def test_a_method_without_what_it_needs_names_the_others(sampling, lacking):
+    with pytest.raises(CalibrationError, match=f'{lacking} .*"random"'):
+        choose_from(Pool(300), 30, 0, sampling)
+
+
+def test_overlapping_strata_all_get_their_share():
+    rng = np.random.default_rng(0)
+    labels = (rng.random((5000, 12)) < np.geomspace(0.6, 0.0008, 12)).astype(np.uint8)
+    chosen = choose_from(pool(labels, "labels"), 200, 0).places
+
+    assert (labels[chosen].any(axis=0) == labels.any(axis=0)).all()
+    assert np.abs(labels[chosen].mean(axis=0) - labels.mean(axis=0)).max() < 0.03
+    at_random = choose_from(pool(labels, "labels"), 200, 0, "random").places
+    assert not labels[at_random].any(axis=0).all()
+
+
+def test_coverage_finds_a_small_cluster_that_random_samples_miss():
+    points = np.concatenate([RNG.normal(size=(4000, 3)), RNG.normal(20, 1, size=(4, 3))]).astype(np.float32)
+    covered = choose_from(Pool(4004, (), lambda places: points[places]), 64, 0, "coverage").places
+
+    assert (covered >= 4000).any()
+
+
+def test_equal_samples_do_not_stop_coverage():
+    same = Pool(50, (), lambda places: np.ones((len(places), 2), np.float32))
+    assert len(choose_from(same, 20, 0, "coverage").places) == 20
 
 
 def spoiled(place, value):

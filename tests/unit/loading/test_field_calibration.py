@@ -13,8 +13,8 @@ from deploy.device.observe import Observer
 from pipeline.artifacts import Dataset
 from pipeline.config import CalibrationConfig
 from pipeline.errors import InputError, leaf_errors_mapped
+from pipeline.loading.calibration_set import choose_calibration
 from pipeline.loading.field_calibration import field_statistics
-from pipeline.loading.load import choose_calibration
 
 INPUT = counting.INPUT | {"range": None}
 OUTPUT = counting.OUTPUT | {"range": None}

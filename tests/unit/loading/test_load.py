@@ -17,7 +17,8 @@ from pipeline.artifacts import FloatModel, Source
 from pipeline.config import CalibrationConfig, DataConfig, ModelConfig
 from pipeline.errors import InputError, StageError
 from pipeline.loading import load as intake
-from pipeline.loading.load import choose_calibration, load_data, load_model, model_digest
+from pipeline.loading.calibration_set import choose_calibration
+from pipeline.loading.load import load_data, load_model, model_digest
 
 MODEL = FloatModel(
     inputs=(Port("image", (4, 5, 1)),),
@@ -208,7 +209,8 @@ def test_the_calibration_set_comes_with_its_manifest(load, tmp_path):
 
     manifest = json.loads(chosen.manifest.read_text())
     assert chosen.samples == len(np.load(chosen.indices)) == manifest["samples"] == 6
-    assert manifest["per_class"] == {"0": 2, "1": 2, "2": 2}
+    assert manifest["sampling"] == chosen.sampling == "stratified"
+    assert manifest["strata"]["class"]["1"] == {"samples": 2, "training_samples": 7}
     assert manifest["seed"] == 4
 
 
