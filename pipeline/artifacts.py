@@ -10,6 +10,7 @@ import numpy as np
 
 from models.ports import Port
 from models.task_rules import Task
+from pipeline.choices import Baselines, Candidate
 from pipeline.formats import Format
 from pipeline.layer_records import LayerRecord
 
@@ -201,6 +202,21 @@ class KerasModel(ModelArtifact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Teacher(KerasModel):
+    """The float model that training starts from and learns from.
+
+    Attributes:
+        share: of the loss that compares with the teacher's outputs; the rest compares with the labels.
+        fine_tuned: whether it is the given model fine-tuned on the labels.
+        baselines: None if the model was not fine-tuned, because there are no labels or too few samples.
+    """
+
+    share: float
+    fine_tuned: bool = False
+    baselines: Baselines | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class QatModel(KerasModel):
     """A Keras model and its trained form with fake quantization, whose ranges are part of the weights.
 
@@ -328,6 +344,7 @@ class QuantizedModel(Artifact):
         untrained: why it was not converted from the model of quantization-aware training, where it was not.
         sparsity: share of zeros over all kernels.
         layers: what was done to each layer.
+        candidates: the models that it was chosen from; empty if only one was made.
     """
 
     size_bytes: int
@@ -337,6 +354,7 @@ class QuantizedModel(Artifact):
     reason: str
     layers: tuple[LayerRecord, ...]
     untrained: str = ""
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def after_training(self) -> str:

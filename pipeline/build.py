@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deploy.bundle import release_name
 from pipeline.artifacts import Source, described
 from pipeline.compress.steps import COMPRESS
+from pipeline.config import TrainingConfig
 from pipeline.errors import leaf_errors_mapped
 from pipeline.events import Warned, emit
 from pipeline.isolation.child import in_child
@@ -24,6 +25,7 @@ from pipeline.loading.load import (
 )
 from pipeline.preparation.float_check import check_float
 from pipeline.preparation.prepare import prepare_model
+from pipeline.quantize.candidates import choose_quantized
 from pipeline.quantize.compilers import compile_for
 from pipeline.quantize.convert import convert_float
 from pipeline.quantize.metadata import ModelInfo, add_metadata
@@ -35,6 +37,7 @@ from pipeline.release.release import judge, publish, release, require_passed
 from pipeline.runtimes.environment import check_environment
 from pipeline.scratch import scratch
 from pipeline.sections import Unkeyed
+from pipeline.training.teacher import choose_teacher
 from pipeline.validate.assemble import assemble_report
 from pipeline.validate.gates import plan
 from pipeline.validate.measure import ToMeasure, measure, needs_devices
@@ -55,8 +58,10 @@ if TYPE_CHECKING:
         ModelArtifact,
         PreparedModel,
         QuantizedModel,
+        Teacher,
     )
     from pipeline.build_config import BuildConfig
+    from pipeline.quantize.methods import Quantization
     from pipeline.run import Run
     from pipeline.targets import Target
     from pipeline.validate.report import Report
@@ -108,6 +113,7 @@ class Compiled:
     prepared: PreparedModel
     baseline: Baseline
     samples: CalibrationSet
+    teacher: Teacher | None
     quantized: QuantizedModel
 
 
@@ -164,39 +170,99 @@ def compile_model(inputs: Inputs, config: BuildConfig, run: Run) -> Compiled:
         choose_calibration, data,
         inputs=loaded.inputs, config=config.calibration, field=inputs.field, seed=seed,
     )  # fmt: skip
-    if prepared.opaque:
-        to_convert: ModelArtifact = prepared
-    else:
-        to_convert = compress_model(prepared.keras, data, config, run)
-    method = QUANTIZE[config.quantize.method]
-    given: list[Artifact] = [to_convert, samples, data]
-    if method.calibrate is not None and config.convert.to_integers:
-        given.append(step(method.calibrate, *given, timeout_s=Unkeyed(config.convert.timeout_s)))
-    converted = step(method.convert, *given, config=config.convert)
+    teacher = find_teacher(prepared, data, config, run)
+    converted = quantize_model(prepared, teacher, baseline, samples, data, config, run)
     quantized = step(
         add_metadata, converted, prepared, data, info=ModelInfo.of(config.project, config.release)
     )
     if quantized.reason:
         emit(Warned(text=f"the release is {quantized.format}: {quantized.reason}"))
-    return Compiled(loaded, data, prepared, baseline, samples, quantized)
+    return Compiled(loaded, data, prepared, baseline, samples, teacher, quantized)
 
 
-def compress_model(teacher: KerasModel, data: Dataset, config: BuildConfig, run: Run) -> KerasModel:
-    """Run the compression steps in order, then the training of the quantization method, if any.
-
-    Every step learns from the same teacher.
+def find_teacher(prepared: PreparedModel, data: Dataset, config: BuildConfig, run: Run) -> Teacher | None:
+    """Choose the float model that training starts from and learns from; None if nothing is trained.
 
     Raises:
         PipelineError: a stage could not finish.
     """
-    step, seed, model = run.step, config.seed, teacher
+    trains = config.compress or QUANTIZE[config.quantize.method].train
+    if prepared.opaque or not trains:
+        return None
+    training = getattr(config.quantize, "training", TrainingConfig())
+    choose = in_child(choose_teacher)
+    return run.step(choose, prepared.keras, data, config=config.teacher, training=training, seed=config.seed)
+
+
+def quantize_model(
+    prepared: PreparedModel,
+    teacher: Teacher | None,
+    baseline: Baseline,
+    samples: CalibrationSet,
+    data: Dataset,
+    config: BuildConfig,
+    run: Run,
+) -> QuantizedModel:
+    """Compress the model, train it for quantization where the method does, and convert it.
+
+    Where the method has another one beside it, the better result is taken.
+
+    Raises:
+        PipelineError: a stage could not finish.
+    """
+    step, seed, method = run.step, config.seed, QUANTIZE[config.quantize.method]
+    if teacher is None:
+        model = prepared if prepared.opaque else prepared.keras
+        return convert_model(model, method, samples, data, config, run)
+    compressed = trained = compress_model(teacher, data, config, run)
+    if method.train:
+        train = in_child(method.train)
+        trained = step(train, compressed, teacher, data, config=config.quantize, seed=seed)
+    first = convert_model(trained, method, samples, data, config, run)
+    if not method.beside:
+        return first
+    candidates = {"qat": first}
+    others = {method.beside: compressed}
+    if config.compress:
+        others[f"{method.beside}, not compressed"] = teacher
+    for name, model in others.items():
+        candidates[name] = convert_model(model, QUANTIZE[method.beside], samples, data, config, run)
+    return step(
+        choose_quantized, data, teacher, baseline, *candidates.values(),
+        names=tuple(candidates), max_size_ratio=config.gates.size_ratio, seed=seed,
+    )  # fmt: skip
+
+
+def compress_model(teacher: KerasModel, data: Dataset, config: BuildConfig, run: Run) -> KerasModel:
+    """Run the compression steps in order; every step learns from the same teacher.
+
+    Raises:
+        PipelineError: a stage could not finish.
+    """
+    model = teacher
     for settings in config.compress:
         compress = in_child(COMPRESS[settings.method].stage)
-        model = step(compress, model, teacher, data, config=settings, seed=seed)
-    train = QUANTIZE[config.quantize.method].train
-    if train is None:
-        return model
-    return step(in_child(train), model, teacher, data, config=config.quantize, seed=seed)
+        model = run.step(compress, model, teacher, data, config=settings, seed=config.seed)
+    return model
+
+
+def convert_model(
+    model: ModelArtifact,
+    method: Quantization,
+    samples: CalibrationSet,
+    data: Dataset,
+    config: BuildConfig,
+    run: Run,
+) -> QuantizedModel:
+    """Convert a model with the stages of a quantization method.
+
+    Raises:
+        PipelineError: a stage could not finish.
+    """
+    given: list[Artifact] = [model, samples, data]
+    if method.calibrate is not None and config.convert.to_integers:
+        given.append(run.step(method.calibrate, *given, timeout_s=Unkeyed(config.convert.timeout_s)))
+    return run.step(method.convert, *given, config=config.convert)
 
 
 def measure_model(
@@ -255,6 +321,8 @@ def _described(target: Target, compiled: Compiled) -> dict[str, Any]:
         "rewrites": prepared.rewrites,
         "unrolled": prepared.unrolled,
         "layers": tuple(map(LayerTreatment.of, quantized.layers)),
+        "baselines": None if compiled.teacher is None else compiled.teacher.baselines,
+        "candidates": quantized.candidates,
         "notes": (*data.findings, *data.notes, *prepared.notes, *filter(None, [quantized.after_training])),
     }
 

@@ -21,9 +21,9 @@ from pipeline.config import (
 )
 from pipeline.errors import ConfigError
 from pipeline.quantize.convert import ConvertConfig
-from pipeline.quantize.methods import QUANTIZE
-from pipeline.quantize.qat import QatConfig
+from pipeline.quantize.methods import QUANTIZE, AutoConfig
 from pipeline.sections import MethodSection, Section, advice, problem
+from pipeline.training.teacher import TeacherConfig
 from pipeline.validate.compatibility import split_runtime
 from pipeline.validate.corruptions.suite import check_names as check_shifts
 
@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 class BuildConfig(Section):
     """Everything one build depends on besides the bytes of the model and the data.
 
+    Without ``compress``, the weights are pruned if the quantization method trains, and else left as they are.
+
     Attributes:
+        teacher: the float model that training starts from and learns from.
         compress: the compression steps in their order; the settings of each are those of its method.
         quantize: the quantization method with its settings.
     """
@@ -49,8 +52,9 @@ class BuildConfig(Section):
     model: ModelConfig
     data: DataConfig
     preprocessing: PreprocessingConfig = PreprocessingConfig()
+    teacher: TeacherConfig = TeacherConfig()
     compress: tuple[SerializeAsAny[MethodSection], ...] = (WeightsConfig(),)
-    quantize: SerializeAsAny[MethodSection] = QatConfig()
+    quantize: SerializeAsAny[MethodSection] = AutoConfig()
     convert: ConvertConfig = ConvertConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     validation: Annotated[ValidateConfig, Field(alias="validate")] = ValidateConfig()
@@ -70,7 +74,9 @@ class BuildConfig(Section):
                 _of_method(table, COMPRESS, f"compress.{place}") for place, table in enumerate(steps)
             )
         if "quantize" in raw:
-            found["quantize"] = _of_method(raw["quantize"], QUANTIZE, "quantize", QatConfig().method)
+            found["quantize"] = _of_method(raw["quantize"], QUANTIZE, "quantize", AutoConfig().method)
+            if "compress" not in raw and not _trains(found["quantize"]):
+                found["compress"] = ()
         return found
 
     @model_validator(mode="after")
@@ -80,6 +86,10 @@ class BuildConfig(Section):
         if self.gates.min_runtime:
             split_runtime(self.gates.min_runtime)
         return self
+
+
+def _trains(quantize: Any) -> bool:
+    return isinstance(quantize, MethodSection) and QUANTIZE[quantize.method].train is not None
 
 
 def _of_method(

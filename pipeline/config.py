@@ -172,9 +172,11 @@ class TrainingConfig(Section):
         epochs: passes over the samples.
         min_steps: minimum number of batches; few samples are passed over more often than ``epochs``, because
             fewer steps do not recover what compression and rounding lose.
-        learning_rate: at the start; it decays to zero along a cosine.
+        learning_rate: the highest; it decays to zero along a cosine.
+        warm_up: share of the steps in which the learning rate rises from zero.
         distillation: share of the loss that compares with the teacher's outputs; the rest compares with the
-            labels.
+            labels. "auto" takes the one that was chosen together with the teacher.
+        patience: stop after this many epochs without a better score on the held-out samples; None: never.
         samples: maximum number of training samples; None: all.
     """
 
@@ -182,8 +184,14 @@ class TrainingConfig(Section):
     min_steps: Count = 500
     batch_size: Count = 32
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    distillation: Annotated[float, Field(ge=0, le=1)] = 0.9
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    distillation: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+    patience: Count | None = None
     samples: Count | None = None
+
+    def on_labels(self) -> TrainingConfig:
+        """Return the same training without distillation."""
+        return self.model_copy(update={"distillation": 0.0})
 
 
 class CalibrationConfig(Section):

@@ -275,6 +275,21 @@ def _without_other_methods_keys(base: dict[str, Any], given: dict[str, Any], nam
     return base | {"quantize": {key: value for key, value in table.items() if key not in left_out}}
 
 
+def choose_method(raw: dict[str, Any], method: str) -> dict[str, Any]:
+    """Return settings with the quantization method of ``--method``.
+
+    One that does not train leaves out the compression steps, which would.
+    """
+    flag = f"--method {method}"
+    given = {"quantize": {"method": method}}
+    chosen: dict[str, Any] = overlay(_without_other_methods_keys(raw, given, flag), given)
+    row = QUANTIZE.get(method)
+    if row is not None and row.train is None and chosen.get("compress"):
+        emit(Warned(text=f"{flag}: nothing is trained, so [[compress]] is left out"))
+        chosen["compress"] = []
+    return chosen
+
+
 def _rename_old_key(setting: str) -> str:
     """Return ``section.key=value`` with the new name of an old key, which gives a warning.
 

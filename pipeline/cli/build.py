@@ -38,6 +38,7 @@ FLAGS = {
     "data": "data.source",
     "task": "data.task",
     "labels": "data.labels",
+    "method": "quantize.method",
     "allow_chance": "gates.allow_chance",
     "against": "validate.against",
     "seed": "seed",
@@ -95,6 +96,10 @@ def _replaced_options(command: Command) -> Command:
     "--task", multiple=True, help="Task of each output; repeatable; default: inferred from model and data."
 )
 @click.option("--labels", multiple=True, metavar="A,B,C", callback=split_labels, help=LABELS_HELP)
+@click.option(
+    "--method",
+    help="Quantization method: auto (the best of qat and ptq), qat, ptq (no training), or none.",
+)
 @click.option("--allow-chance", is_flag=True, help=ALLOW_CHANCE_HELP)
 @click.option("--against", type=UserPath(), help="Reference model; fail if the new one is worse.")
 @click.option("--trust-model", is_flag=True, help="Execute code from the model file, in a confined process.")
@@ -184,11 +189,13 @@ def _signer(key: Path | None) -> tuple[Path | str | None, str | None]:
 def _settings(config: Path | None, flags: dict[str, Any], settings: Sequence[str] = ()) -> BuildConfig:
     """Return the settings of a file, the zoo or the default, overridden by flags and then by --set."""
     from pipeline.events import Warned, emit
-    from pipeline.settings import ZOO, configure, nested, overlay, parse_setting
+    from pipeline.settings import ZOO, choose_method, configure, nested, overlay, parse_setting
 
     model = flags["model"]
     is_zoo = model is not None and model.startswith(ZOO) and not Path(model).exists()
     raw, where = _base(config, model, flags["data"], is_zoo)
+    if flags["method"] is not None:
+        raw = choose_method(raw, flags["method"])
     given = {FLAGS[name]: flags[name] for name in FLAGS if not (is_zoo and name == "model")}
     _overlay_training(raw, flags)
     raw = overlay(raw, nested(given))
@@ -237,9 +244,11 @@ def _overlay_training(raw: dict[str, Any], flags: dict[str, Any]) -> None:
     if not training:
         return
     defaults = BuildConfig.model_fields
-    steps = raw.setdefault("compress", [{"method": step.method} for step in defaults["compress"].default])
     quantize = raw.setdefault("quantize", {})
     quantization = {"method": defaults["quantize"].default.method} | quantize
+    default = [{"method": step.method} for step in defaults["compress"].default]
+    trains = (row := QUANTIZE.get(quantization["method"])) is not None and row.train is not None
+    steps = raw.setdefault("compress", default) if trains else raw.get("compress", [])
     methods = [COMPRESS.get(table.get("method")) for table in steps]
     for table, method in zip(
         [*steps, quantize], [*methods, QUANTIZE.get(quantization["method"])], strict=True

@@ -142,7 +142,7 @@ def _pruned(
         if layer.sparsity > targets.get(layer.name, 0.0)
     }
     student = _wrapped(given, schedules)
-    fine_tune("prune", student, teacher, data, training, seed, (sparsity.UpdatePruningStep(),))
+    fine_tune("prune", student, teacher, data, training, seed, (sparsity.UpdatePruningStep(),), RAMP_SHARE)
     return sparsity.strip_pruning(student)
 
 

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from pipeline.artifacts import KerasModel, QuantizedModel, Ranges
 
 
+class AutoConfig(QatConfig):
+    """Quantization-aware training, compared with post-training quantization; the better model is released."""
+
+    method: str = "auto"
+
+
 class PtqConfig(MethodSection):
     """Post-training quantization: the ranges are those of the calibration samples."""
 
@@ -36,15 +42,19 @@ class Quantization(NamedTuple):
         calibrate: the stage that finds the ranges; None if they are trained, or there are none.
         convert: the stage that writes the .tflite file.
         config: the settings of both stages, in ``[quantize]``.
+        beside: another method, whose results for the same and for the uncompressed weights are compared with
+            this one's; "" if there is none.
     """
 
     train: Callable[..., KerasModel] | None
     calibrate: Callable[..., Ranges] | None
     convert: Callable[..., QuantizedModel]
     config: type[MethodSection]
+    beside: str = ""
 
 
 QUANTIZE = {
+    "auto": Quantization(train_qat, None, convert_quantized, AutoConfig, beside="ptq"),
     "qat": Quantization(train_qat, None, convert_quantized, QatConfig),
     "ptq": Quantization(None, find_ranges, convert_quantized, PtqConfig),
     "none": Quantization(None, None, convert_unquantized, FloatConfig),

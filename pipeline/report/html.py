@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from pipeline.flatbuffer import printable
+from pipeline.report.choices import baselines_line, difference, note
 from pipeline.report.compatibility import since_words
 from pipeline.validate.gates.quality import change
 
@@ -72,6 +73,9 @@ def report_html(report: Report) -> str:
         interval=_drawing,
         change=_change,
         since=since_words,
+        difference=difference,
+        choice=note,
+        baselines=baselines_line,
     )
     template = environment.from_string(
         files("pipeline.report").joinpath("report.html.j2").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from rich.text import Text
 from pipeline.report.against import against_tables
 from pipeline.report.board import board_tables
 from pipeline.report.breakdown import breakdown_tables
+from pipeline.report.choices import choice_tables
 from pipeline.report.compatibility import compatibility_tables
 from pipeline.report.costs import device_table, host_lines, host_table
 from pipeline.report.parity import parity_tables
@@ -60,7 +61,8 @@ def summary(report: Report) -> tuple[RenderableType, ...]:
     """Return the part for the terminal: float next to int8, and every gate."""
     shift = (shift_summary(report.shift),) if report.shift else ()
     metrics = (_metrics(report, found) for found in report.accuracy)
-    return (_figures(report), *metrics, *shift, _gates(report))
+    choices = choice_tables(report.baselines, report.candidates)
+    return (_figures(report), *metrics, *choices, *shift, _gates(report))
 
 
 def details(report: Report) -> Iterator[RenderableType]:

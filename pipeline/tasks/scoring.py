@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from pipeline.tasks import standing
 from pipeline.tasks.spec import TASKS
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from models.task_rules import Task
     from pipeline.tasks.standing import Standard
+
+
+RESAMPLES = 400
+# Fewer resamples of large outputs, such as maps, which bounds the work.
+MAX_RESAMPLED_VALUES = 200_000_000
+MIN_RESAMPLES = 50
+
+
+class Gain(NamedTuple):
+    """How much better one model is than another on the same samples.
+
+    Attributes:
+        points: difference of the scores.
+        low: lower end of its paired 95 % interval.
+        high: upper end.
+    """
+
+    points: float
+    low: float
+    high: float
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the second model is measurably better."""
+        return self.low > 0
+
+    def __str__(self) -> str:
+        return f"{self.points:+.2f} points (95 % interval {self.low:+.2f} to {self.high:+.2f})"
 
 
 def score_of(
@@ -28,6 +57,41 @@ def score_of(
     """
     score = TASKS[task].score
     return None if score is None else score(outputs, inputs, target)
+
+
+def paired_gain(
+    task: Task,
+    before: NDArray[Any],
+    after: NDArray[Any],
+    inputs: NDArray[Any],
+    target: NDArray[Any] | None,
+) -> Gain | None:
+    """Return what ``after`` gains over ``before``, with a paired bootstrap interval (Efron, 1979).
+
+    Args:
+        before: outputs (n, ...) of one model.
+        after: outputs of the other model for the same samples.
+        inputs: as of ``score_of``.
+        target: likewise.
+
+    Returns:
+        None if there is no score.
+    """
+
+    def difference(places: NDArray[np.int64]) -> float | None:
+        of = None if target is None else target[places]
+        scores = [score_of(task, outputs[places], inputs[places], of) for outputs in (before, after)]
+        return None if None in scores else 100 * (scores[1] - scores[0])  # type: ignore[operator]
+
+    count = len(before)
+    gained = difference(np.arange(count))
+    if gained is None:
+        return None
+    resamples = int(np.clip(MAX_RESAMPLED_VALUES // max(before.size, 1), MIN_RESAMPLES, RESAMPLES))
+    rng = np.random.default_rng(0)
+    drawn = [difference(rng.integers(0, count, count)) for _ in range(resamples)]
+    low, high = np.percentile([gained if each is None else each for each in drawn], [2.5, 97.5])
+    return Gain(gained, float(low), float(high))
 
 
 def against_chance(

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.events import Metric, emit
+from pipeline.artifacts import Teacher
+from pipeline.events import Finding, Metric, emit
 from pipeline.progress import track
-from pipeline.samples import Samples
 from pipeline.tasks.spec import TASKS
+from pipeline.training.held_out import HeldOut, split_training
 from pipeline.training.keras_io import open_model, predict
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from pipeline.artifacts import Dataset, KerasModel, ModelArtifact
     from pipeline.config import TrainingConfig
+    from pipeline.samples import Samples
 
     Arrays = list[NDArray[np.float32]]
     Aim = Callable[[NDArray[np.int64], list[NDArray[Any]]], Arrays]
@@ -29,11 +31,13 @@ PREDICT_BATCH = 256
 # The teacher's outputs are computed once if they fit in this many bytes, else for every batch.
 KEPT_TARGET_BYTES = 256 << 20
 SMALLEST_VARIANCE = 1e-6
+# Of the teacher in the loss, where nothing was measured.
+DEFAULT_SHARE = 0.9
 
 
 def training_samples(data: Dataset, model: ModelArtifact, config: TrainingConfig, seed: int) -> Samples:
-    """Return the training samples for fine-tuning: all, or a seeded choice."""
-    samples = Samples.of(data, "train", model.preprocessing)
+    """Return the samples for fine-tuning: all training samples that are not held out, or a seeded choice."""
+    samples, _ = split_training(data, model, seed)
     return samples.choose(config.samples or len(samples), seed)
 
 
@@ -58,25 +62,29 @@ def fine_tune(
     config: TrainingConfig,
     seed: int,
     callbacks: tuple[Any, ...] = (),
+    complete_after: float = 0.0,
 ) -> None:
     """Train ``student`` in place towards the teacher's outputs and the targets, showing progress.
 
-    Adam with a cosine learning-rate schedule. The training targets mix the teacher's outputs with the
-    labels; cross-entropy is linear in its target, and so is the gradient of the squared error, so this
-    equals a weighted sum of the distillation loss (Hinton et al., 2015, arXiv:1503.02531, at temperature 1)
-    and the loss on the targets.
-    """
-    import tf_keras
+    Adam with a learning rate that rises linearly during the warm-up and falls along a cosine. The training
+    targets mix the teacher's outputs with the labels; cross-entropy is linear in its target, and so is the
+    gradient of the squared error, so this equals a weighted sum of the distillation loss (Hinton et al.,
+    2015, arXiv:1503.02531, at temperature 1) and the loss on the targets.
 
+    The weights of an earlier epoch are taken instead of the last one's if they are measurably better on the
+    held-out samples.
+
+    Args:
+        callbacks: tf_keras callbacks.
+        complete_after: share of the training before which the student is unfinished, so that its weights of
+            then are never taken.
+    """
     samples = training_samples(data, teacher, config, seed)
     epochs, steps = total_epochs(len(samples), config), total_steps(len(samples), config)
-    aim = aims(teacher, samples, config.distillation)
-    student.compile(
-        tf_keras.optimizers.Adam(tf_keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)),
-        loss=losses(teacher),
-        loss_weights=loss_weights(teacher, aim, samples),
-    )
-    heard = tf_keras.callbacks.CallbackList(callbacks, model=student)
+    aim = aims(teacher, samples, share_of_teacher(teacher, config))
+    _compile(student, teacher, config, steps, loss_weights(teacher, aim, samples))
+    watched = Watched(student, HeldOut.of(data, teacher, seed), math.ceil(complete_after * epochs))
+    heard = _callback_list(callbacks, student)
     rng = np.random.default_rng(seed)
     heard.on_train_begin()
     started = time.monotonic()
@@ -88,22 +96,106 @@ def fine_tune(
             for step, start in enumerate(range(0, len(order), config.batch_size)):
                 batch = order[start : start + config.batch_size]
                 heard.on_train_batch_begin(step)
-                inputs = samples.take(batch).model_inputs()
-                found = student.train_on_batch(
-                    _single(inputs),
-                    _single(aim(batch, inputs)),
-                    sample_weight=position_weights(teacher, samples.take(batch)),
-                )
+                loss = _trained_on_batch(student, teacher, samples, aim, batch)
                 heard.on_train_batch_end(step)
-                loss = float(found[0] if isinstance(found, list) else found)
                 advance(1, f"epoch {epoch + 1} of {epochs}, loss {loss:.4f}")
             heard.on_epoch_end(epoch)
+            figures = {"loss": loss, **watched.after(epoch)}
             seconds = round(time.monotonic() - started, 3)
-            epoch_loss = Metric(
-                task=name, name="loss", value=loss, epoch=epoch + 1, epochs=epochs, seconds=seconds
-            )
-            emit(epoch_loss)
+            for figure, value in figures.items():
+                emit(
+                    Metric(
+                        task=name, name=figure, value=value, epoch=epoch + 1, epochs=epochs, seconds=seconds
+                    )
+                )
+            if config.patience is not None and watched.epochs_without_gain >= config.patience:
+                break
     heard.on_train_end()
+    watched.restore_best(name)
+
+
+def _compile(
+    student: Any, teacher: KerasModel, config: TrainingConfig, steps: int, weights: list[float]
+) -> None:
+    import tf_keras
+
+    warm_up = int(config.warm_up * steps)
+    schedule = tf_keras.optimizers.schedules.CosineDecay(
+        0.0 if warm_up else config.learning_rate,
+        steps - warm_up,
+        warmup_target=config.learning_rate if warm_up else None,
+        warmup_steps=warm_up,
+    )
+    student.compile(tf_keras.optimizers.Adam(schedule), loss=losses(teacher), loss_weights=weights)
+
+
+def _callback_list(callbacks: tuple[Any, ...], student: Any) -> Any:
+    import tf_keras
+
+    return tf_keras.callbacks.CallbackList(callbacks, model=student)
+
+
+def _trained_on_batch(
+    student: Any, teacher: KerasModel, samples: Samples, aim: Aim, batch: NDArray[np.int64]
+) -> float:
+    """Train on one batch; returns the mean loss of the epoch so far."""
+    chosen = samples.take(batch)
+    inputs = chosen.model_inputs()
+    found = student.train_on_batch(
+        _single(inputs), _single(aim(batch, inputs)), sample_weight=position_weights(teacher, chosen)
+    )
+    return float(found[0] if isinstance(found, list) else found)
+
+
+def share_of_teacher(teacher: KerasModel, config: TrainingConfig) -> float:
+    """Return the share of the loss that compares with the teacher: configured, or chosen with the teacher."""
+    if config.distillation != "auto":
+        return config.distillation
+    return teacher.share if isinstance(teacher, Teacher) else DEFAULT_SHARE
+
+
+class Watched:
+    """A student's outputs on the held-out samples after each epoch, and its best weights."""
+
+    def __init__(self, student: Any, held_out: HeldOut, first_epoch: int) -> None:
+        """Watch a student.
+
+        Args:
+            first_epoch: the first one (from 0) whose weights may be taken.
+        """
+        self._student, self._held_out, self._first = student, held_out, first_epoch
+        self._best: tuple[float, int, Arrays, NDArray[np.float32]] | None = None
+        self._last: NDArray[np.float32] | None = None
+        self.epochs_without_gain = 0
+
+    def after(self, epoch: int) -> dict[str, float]:
+        """Score the student after an epoch (from 0); returns the figure by name, or nothing."""
+        if not len(self._held_out.samples):
+            return {}
+        self._last = self._held_out.outputs(self._student)
+        score = self._held_out.score(self._last)
+        if score is None:
+            return {}
+        if epoch + 1 >= self._first:
+            self.epochs_without_gain += 1
+            if self._best is None or score >= self._best[0]:
+                self._best = score, epoch, self._student.get_weights(), self._last
+                self.epochs_without_gain = 0
+        return {f"held-out {self._held_out.metric}": score}
+
+    def restore_best(self, name: str) -> None:
+        """Take the best epoch's weights if they are measurably better than the last ones."""
+        if self._best is None or self._last is None:
+            return
+        _, epoch, weights, outputs = self._best
+        gain = self._held_out.gain(self._last, outputs)
+        if gain is not None and gain.is_shown:
+            self._student.set_weights(weights)
+            emit(
+                Finding(
+                    text=f"{name}: the weights of epoch {epoch + 1} are taken, {gain} on held-out samples"
+                )
+            )
 
 
 def losses(model: ModelArtifact) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from pipeline.choices import Baselines, Candidate
 from pipeline.config import GateName
 from pipeline.errors import InputError
 from pipeline.layer_records import LayerTreatment
@@ -130,6 +131,8 @@ class Report:
         format: what the model could become: "int8", "int8 with float operators", "float16" or "float32".
         unrolled: recurrent layers that were written out step by step, in a file that is larger for it.
         format_reason: why it is not "int8" throughout; "" if it is.
+        baselines: scores of the float model as it was given and fine-tuned alike; None if it was not trained.
+        candidates: quantized models that were compared on held-out samples, the released one among them.
         notes: what a user should know about model and data, one line each.
         chance: of a file that no build made, each output against the best constant answer.
     """
@@ -164,6 +167,8 @@ class Report:
     verdicts: tuple[Verdict, ...] = ()
     format: str = "int8"
     format_reason: str = ""
+    baselines: Baselines | None = None
+    candidates: tuple[Candidate, ...] = ()
     notes: tuple[str, ...] = ()
     chance: tuple[Standard, ...] = ()
 

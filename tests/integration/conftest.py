@@ -37,6 +37,7 @@ min_weights = 0
 training = { epochs = 6, min_steps = 1, batch_size = 16, learning_rate = 1e-3 }
 
 [quantize]
+method = "qat"
 training = { epochs = 2, min_steps = 1, batch_size = 16, learning_rate = 3e-4 }
 
 [calibration]

@@ -22,6 +22,7 @@ min_weights = 0
 training = { epochs = 2, min_steps = 1, batch_size = 16 }
 
 [quantize]
+method = "qat"
 training = { epochs = 2, min_steps = 1, batch_size = 16 }
 
 [calibration]

@@ -17,6 +17,7 @@ min_weights = 0
 training = { epochs = 1, min_steps = 1 }
 
 [quantize]
+method = "qat"
 training = { epochs = 1, min_steps = 1 }
 
 [calibration]

@@ -372,7 +372,7 @@ def test_a_table_of_training_keeps_the_steps_own_defaults():
 
 
 @pytest.mark.parametrize(
-    ("method", "nearest"), [("qta", "did you mean 'qat'?"), ("zzz", "known methods: none, ptq, qat")]
+    ("method", "nearest"), [("qta", "did you mean 'qat'?"), ("zzz", "known methods: auto, none, ptq, qat")]
 )
 def test_a_wrong_quantization_method_comes_with_the_nearest_one(method, nearest):
     message = refusal(quantize={"method": method})

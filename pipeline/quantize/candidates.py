@@ -1,0 +1,100 @@
+"""Compare quantized models on held-out samples, and take the one to release."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deploy.download import compress
+from pipeline.artifacts import QuantizedModel  # noqa: TC001 - Run.step reads the return type
+from pipeline.choices import Candidate
+from pipeline.runtimes.quantization import run_real
+from pipeline.runtimes.runtime import host_runtime
+from pipeline.runtimes.session import Session
+from pipeline.training.held_out import HeldOut
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pipeline.artifacts import Baseline, Dataset, KerasModel
+    from pipeline.tasks.scoring import Gain
+
+
+def choose_quantized(
+    data: Dataset,
+    model: KerasModel,
+    baseline: Baseline,
+    *candidates: QuantizedModel,
+    names: tuple[str, ...],
+    max_size_ratio: float,
+    seed: int,
+    out: Path,
+) -> QuantizedModel:
+    """Return the best of several quantized models.
+
+    Those that miss a limit are out, unless all do: full-integer int8, and the size. Of the others the one
+    with the best score on the held-out samples counts, and those that are not measurably worse than it are
+    as good; of these the smallest download is taken. Without held-out samples or a score, it is the first.
+
+    Args:
+        model: what the candidates were made of; gives preprocessing and tasks.
+        baseline: the float model, whose file's size the limit is a share of.
+        candidates: in the order of preference.
+        names: of the candidates, for the report.
+        max_size_ratio: most bytes of a file, as a share of the float file.
+    """
+    held_out = HeldOut.of(data, model, seed)
+    downloads = [len(compress(each.tflite.read_bytes())) for each in candidates]
+    float_bytes = baseline.tflite.stat().st_size
+    allowed = [
+        each.format == "int8" and each.size_bytes <= max_size_ratio * float_bytes for each in candidates
+    ]
+    places = [place for place, within in enumerate(allowed) if within] or list(range(len(candidates)))
+    outputs = [_outputs(each, held_out) for each in candidates] if len(held_out.samples) else []
+    scores = [held_out.score(found) for found in outputs]
+    chosen = places[0]
+    gains: list[Gain | None] = [None] * len(candidates)
+    if scores and None not in scores:
+        best = max(places, key=lambda place: (scores[place], -downloads[place]))
+        gains = [held_out.gain(outputs[best], found) for found in outputs]
+        equal = [place for place in places if place == best or not _is_worse(gains[place])]
+        chosen = min(equal, key=lambda place: downloads[place])
+    table = tuple(
+        Candidate(
+            name=names[place], format=each.format, size_bytes=each.size_bytes,
+            download_bytes=downloads[place], score=scores[place] if scores else None,
+            metric=held_out.metric, samples=len(held_out.samples), difference=gains[place],
+            chosen=place == chosen, within_limits=allowed[place],
+        )
+        for place, each in enumerate(candidates)
+    )  # fmt: skip
+    taken = candidates[chosen]
+    shutil.copyfile(taken.tflite, out / taken.tflite.name)
+    found = f"of {len(candidates)} quantized models {names[chosen]!r} is taken: {_listed(table)}"
+    return replace(taken, folder=out, digest="", candidates=table, findings=(found,), notes=taken.notes)
+
+
+def _outputs(model: QuantizedModel, held_out: HeldOut) -> NDArray[Any]:
+    """Return the first output, real numbers (n, ...), of the held-out samples."""
+    with Session(host_runtime("litert"), model.tflite) as session:
+        found = [
+            run_real(session, chunk.model_inputs(), batches=True)[0] for chunk in held_out.samples.chunks()
+        ]
+    return np.concatenate(found)
+
+
+def _is_worse(gain: Gain | None) -> bool:
+    """Whether a candidate is measurably worse than the best one."""
+    return gain is not None and gain.high < 0
+
+
+def _listed(table: tuple[Candidate, ...]) -> str:
+    return ", ".join(
+        f"{each.name} {each.metric} {each.score:.2f}" if each.score is not None else each.name
+        for each in table
+    )

@@ -1,0 +1,85 @@
+"""Held-out samples: a part of the training samples that no training sees and choices are made on."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pipeline.samples import Samples
+from pipeline.tasks.scoring import Gain, paired_gain, score_of
+from pipeline.training.keras_io import predict
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pipeline.artifacts import Dataset, ModelArtifact
+
+SHARE = 0.1
+MAX_SAMPLES = 5000
+# With fewer, a difference between two models says nothing, and training needs every sample.
+MIN_SAMPLES = 40
+MAX_OUTPUT_BYTES = 128 << 20
+PREDICT_BATCH = 256
+
+
+def split_training(data: Dataset, model: ModelArtifact, seed: int) -> tuple[Samples, Samples]:
+    """Return the samples to train on, and those that are held out: a tenth, or none of a small data set.
+
+    The user's own model was usually trained on both parts, so its score on the second one flatters it.
+
+    Args:
+        seed: of the choice; every step of a build uses the same one.
+    """
+    samples = Samples.of(data, "train", model.preprocessing)
+    count = min(round(SHARE * len(samples)), MAX_SAMPLES)
+    if count < MIN_SAMPLES:
+        return samples, samples.take(slice(0, 0))
+    order = np.random.default_rng(seed).permutation(len(samples))
+    return samples.take(np.sort(order[count:])), samples.take(np.sort(order[:count]))
+
+
+class HeldOut(NamedTuple):
+    """Held-out samples in memory, and the model whose outputs are scored on them.
+
+    Attributes:
+        samples: as many as fit, with the outputs of a model, in ``MAX_OUTPUT_BYTES``.
+        model: gives tasks and forms of the outputs.
+    """
+
+    samples: Samples
+    model: ModelArtifact
+
+    @classmethod
+    def of(cls, data: Dataset, model: ModelArtifact, seed: int) -> HeldOut:
+        """Return the held-out samples of a data set."""
+        _, held_out = split_training(data, model, seed)
+        values = sum(math.prod(port.fixed_shape) for port in (*model.outputs, model.inputs[0]))
+        return cls(held_out.take(slice(0, max(MAX_OUTPUT_BYTES // (4 * values), 1))), model)
+
+    @property
+    def metric(self) -> str:
+        """What the score of the first output is called."""
+        from pipeline.tasks.spec import TASKS
+
+        return TASKS[self.model.tasks[0]].metric
+
+    def outputs(self, network: Any) -> NDArray[np.float32]:
+        """Return a Keras model's first output, (n, ...)."""
+        found = [predict(network, chunk.model_inputs())[0] for chunk in self.samples.chunks(PREDICT_BATCH)]
+        return np.concatenate(found)
+
+    def score(self, outputs: NDArray[Any]) -> float | None:
+        """Score first outputs (n, ...) in points; None without samples, or for a task without a score."""
+        if not len(self.samples):
+            return None
+        found = score_of(self.model.tasks[0], outputs, self.samples.model_inputs()[0], self.samples.target(0))
+        return None if found is None else 100 * found
+
+    def gain(self, before: NDArray[Any], after: NDArray[Any]) -> Gain | None:
+        """Compare two models' first outputs (n, ...); None where there is no score."""
+        if not len(self.samples):
+            return None
+        inputs, target = self.samples.model_inputs()[0], self.samples.target(0)
+        return paired_gain(self.model.tasks[0], before, after, inputs, target)

@@ -1,0 +1,112 @@
+"""Of several quantized models the smallest download is taken of those that are not shown to be worse."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from models.ports import Port
+from pipeline.artifacts import Baseline, QuantizedModel
+from pipeline.quantize.candidates import choose_quantized
+from pipeline.runtimes.quantization import run_real
+from pipeline.runtimes.runtime import host_runtime
+from pipeline.runtimes.session import Session
+
+SAMPLES = 1200
+
+
+KERNEL = np.random.default_rng(1).integers(-100, 101, (3, 64)).astype(np.int8)
+
+
+def right(model):
+    """Give each class weights of its own."""
+    model.buffers[4].data = KERNEL.ravel().view(np.uint8)
+
+
+def padded(model):
+    """Compute the same in a larger file."""
+    right(model)
+    model.buffers[6].data = np.random.default_rng(0).integers(0, 256, 4000).astype(np.uint8)
+
+
+def wrong(model):
+    """Give each class the answer of another one."""
+    model.buffers[4].data = np.roll(KERNEL, 1, axis=0).ravel().view(np.uint8)
+
+
+@pytest.fixture
+def choose(tmp_path, store_dataset, prepared_model, tiny_tflite_with):
+    """Choose among files; the right answers are those of the tiny model."""
+    images = np.random.default_rng(0).random((SAMPLES, 4, 4, 1), np.float32)
+    contents = {edit.__name__: tiny_tflite_with(edit) for edit in (right, padded, wrong)}
+    (tmp_path / "right.tflite").write_bytes(contents["right"])
+    with Session(host_runtime("litert"), tmp_path / "right.tflite") as session:
+        labels = run_real(session, [images])[0].argmax(axis=-1)
+    baseline = Baseline(folder=tmp_path, sha256="")
+    baseline.tflite.write_bytes(bytes(10_000))
+
+    def run(*names, samples=SAMPLES, size_ratio=1.0, formats=()):
+        data = store_dataset(tmp_path / f"data{samples}", images[:samples], labels[:samples])
+        made = []
+        for place, name in enumerate(names):
+            (folder := tmp_path / f"{place}-{name}").mkdir()
+            size, sha256 = len(contents[name]), hashlib.sha256(contents[name]).hexdigest()
+            written = QuantizedModel(
+                folder=folder, size_bytes=size, sha256=sha256, sparsity=0.0,
+                format=dict(formats).get(name, "int8"), reason="", layers=(),
+            )  # fmt: skip
+            written.tflite.write_bytes(contents[name])
+            made.append(written)
+        model = prepared_model(
+            tmp_path, inputs=(Port("image", (4, 4, 1)),), outputs=(Port("out", (3,), activation="softmax"),)
+        ).keras
+        (out := tmp_path / "out").mkdir()
+        found = choose_quantized(
+            data, model, baseline, *made, names=names, max_size_ratio=size_ratio, seed=0, out=out
+        )
+        assert found.tflite.read_bytes() == contents[chosen(found)]
+        return found
+
+    return run
+
+
+def chosen(found):
+    return next(each.name for each in found.candidates if each.chosen)
+
+
+def test_a_model_that_is_measurably_worse_is_not_taken_however_small_it_is(choose):
+    found = choose("wrong", "padded")
+
+    assert chosen(found) == "padded"
+    worse, best = found.candidates
+    assert (best.score, best.difference, best.samples) == (100, (0, 0, 0), SAMPLES // 10)
+    assert worse.difference[2] < 0
+    assert "'padded' is taken" in found.findings[0]
+
+
+def test_of_models_that_are_as_good_the_smallest_download_is_taken(choose):
+    assert chosen(choose("padded", "right")) == "right"
+
+
+def test_a_model_beyond_the_limit_of_size_is_out(choose):
+    found = choose("padded", "wrong", size_ratio=0.4)
+
+    assert chosen(found) == "wrong"
+    assert [each.within_limits for each in found.candidates] == [False, True]
+
+
+def test_a_model_that_is_not_full_integer_is_out(choose):
+    assert chosen(choose("right", "wrong", formats={"right": "float16"})) == "wrong"
+
+
+def test_if_all_are_out_the_best_is_taken_all_the_same(choose):
+    assert chosen(choose("wrong", "padded", size_ratio=0.01)) == "padded"
+
+
+def test_without_held_out_samples_the_first_is_taken(choose):
+    found = choose("padded", "right", samples=300)
+
+    assert chosen(found) == "padded"
+    assert found.candidates[0].score is None

@@ -1,0 +1,76 @@
+"""The teacher is the given model, or the same fine-tuned on the labels where that is shown to be better."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.ports import Port
+from pipeline.config import TrainingConfig
+from pipeline.training.fine_tuning import DEFAULT_SHARE, share_of_teacher
+from pipeline.training.keras_io import open_model, save_model, start_tensorflow
+from pipeline.training.teacher import FINE_TUNED_SHARE, TeacherConfig, choose_teacher
+
+TRAINING = TrainingConfig(epochs=8, min_steps=1, batch_size=16, learning_rate=0.05)
+
+
+@pytest.fixture(scope="module")
+def choose(tmp_path_factory, store_dataset, prepared_model):
+    """Choose the teacher for a model of one of four numbers, whose sum decides between two classes."""
+
+    def of(weight, samples=480, **config):
+        start_tensorflow(0)
+        import tf_keras
+
+        folder = tmp_path_factory.mktemp("teacher")
+        inputs = np.random.default_rng(0).normal(size=(samples + 100, 4)).astype(np.float32)
+        data = store_dataset(folder / "data", inputs, (inputs.sum(axis=1) > 0).astype(np.int64), test=100)
+        network = tf_keras.Sequential(
+            [tf_keras.layers.Input((4,)), tf_keras.layers.Dense(2, activation="softmax")]
+        )
+        network.set_weights([np.stack([np.zeros(4), [weight, 0, 0, 0]], 1), np.zeros(2)])
+        save_model(network, folder / "keras/model")
+        ports = {"inputs": (Port("in", (4,)),), "outputs": (Port("out", (2,), activation="softmax"),)}
+        model = prepared_model(folder, **ports).keras
+        (out := folder / "out").mkdir()
+        return choose_teacher(
+            model, data, config=TeacherConfig(**config), training=TRAINING, seed=0, out=out
+        ), network
+
+    return of
+
+
+def weights(teacher):
+    return open_model(teacher.model).get_weights()
+
+
+def test_an_under_trained_model_is_fine_tuned_first_and_both_scores_are_reported(choose):
+    teacher, given = choose(0.1)
+
+    assert teacher.fine_tuned
+    assert teacher.share == FINE_TUNED_SHARE
+    assert not np.array_equal(weights(teacher)[0], given.get_weights()[0])
+    assert teacher.baselines.low > 0
+    assert teacher.baselines.fine_tuned > teacher.baselines.given + 3
+    assert "fine-tuned model is the teacher" in teacher.findings[0]
+
+
+def test_fine_tuning_that_is_not_shown_to_gain_leaves_the_given_model(choose):
+    teacher, given = choose(0.1, samples=100)  # too few to hold some out
+
+    np.testing.assert_array_equal(weights(teacher)[0], given.get_weights()[0])
+    assert (teacher.fine_tuned, teacher.share, teacher.baselines) == (False, DEFAULT_SHARE, None)
+
+
+def test_the_given_model_is_kept_if_the_user_says_so(choose):
+    teacher, given = choose(0.1, fine_tune="never")
+
+    np.testing.assert_array_equal(weights(teacher)[0], given.get_weights()[0])
+    assert not teacher.fine_tuned
+
+
+def test_the_share_of_the_teacher_is_the_configured_one_or_the_one_chosen_with_it(choose):
+    teacher, _ = choose(0.1, fine_tune="always", samples=100)
+
+    assert share_of_teacher(teacher, TrainingConfig()) == FINE_TUNED_SHARE
+    assert share_of_teacher(teacher, TrainingConfig(distillation=0.25)) == 0.25
