@@ -13,21 +13,18 @@ from pipeline.errors import leaf_errors_mapped
 from pipeline.events import Warned, emit
 from pipeline.isolation.child import in_child
 from pipeline.layer_records import LayerTreatment
-from pipeline.loading.calibration_set import choose_calibration
 from pipeline.loading.field_calibration import field_statistics
 from pipeline.loading.load import (
     last_release,
     load_data,
-    load_model,
     model_digest,
     shifted_data,
     source_of,
 )
+from pipeline.opening import open_inputs
 from pipeline.preparation.float_check import check_float
-from pipeline.preparation.prepare import prepare_model
 from pipeline.quantize.candidates import choose_quantized
 from pipeline.quantize.compilers import compile_for
-from pipeline.quantize.convert import convert_float
 from pipeline.quantize.metadata import ModelInfo, add_metadata
 from pipeline.quantize.methods import QUANTIZE
 from pipeline.release.documents import Origin
@@ -158,18 +155,11 @@ def compile_model(inputs: Inputs, config: BuildConfig, run: Run) -> Compiled:
     Raises:
         PipelineError: a stage could not finish.
     """
-    step, seed = run.step, config.seed
+    step = run.step
 
-    loaded = step(load_model, inputs.model, config=config.model)
-    ports = {"inputs": loaded.inputs, "outputs": loaded.outputs}
-    data = step(load_data, inputs.data, **ports, config=config.data, seed=seed)
-    prepared = step(prepare_model, loaded, data, config=config.preprocessing)
-    baseline = step(convert_float, prepared, timeout_s=Unkeyed(config.convert.timeout_s))
+    opened = open_inputs(inputs.model, inputs.data, inputs.field, config, run)
+    data, prepared, baseline, samples = opened.data, opened.prepared, opened.baseline, opened.samples
     step(check_float, baseline, prepared, data, allow_chance=config.gates.allow_chance)
-    samples = step(
-        choose_calibration, data,
-        inputs=loaded.inputs, config=config.calibration, field=inputs.field, seed=seed,
-    )  # fmt: skip
     teacher = find_teacher(prepared, data, config, run)
     converted = quantize_model(prepared, teacher, baseline, samples, data, config, run)
     quantized = step(
@@ -177,7 +167,7 @@ def compile_model(inputs: Inputs, config: BuildConfig, run: Run) -> Compiled:
     )
     if quantized.reason:
         emit(Warned(text=f"the release is {quantized.format}: {quantized.reason}"))
-    return Compiled(loaded, data, prepared, baseline, samples, teacher, quantized)
+    return Compiled(opened.loaded, data, prepared, baseline, samples, teacher, quantized)
 
 
 def find_teacher(prepared: PreparedModel, data: Dataset, config: BuildConfig, run: Run) -> Teacher | None:

@@ -154,7 +154,7 @@ def build(
     if reporter := click.get_current_context().find_object(ConsoleReporter):
         reporter.verbose = verbose
     devices = get_target(target)
-    chosen = _settings(config, flags, settings)
+    chosen = build_settings(config, flags, settings)
     with Store(store_at(store), cache_size) as opened:
         built = _build(devices, chosen, out, opened, key)
     _show(built, as_json)
@@ -186,17 +186,23 @@ def _signer(key: Path | None) -> tuple[Path | str | None, str | None]:
     return signing, password
 
 
-def _settings(config: Path | None, flags: dict[str, Any], settings: Sequence[str] = ()) -> BuildConfig:
-    """Return the settings of a file, the zoo or the default, overridden by flags and then by --set."""
+def build_settings(config: Path | None, flags: dict[str, Any], settings: Sequence[str] = ()) -> BuildConfig:
+    """Return the settings of a file, the zoo or the default, overridden by flags and then by --set.
+
+    Args:
+        config: the settings file, if one is given.
+        flags: values of options by their parameters' names; "model" and "data" at least.
+        settings: values of --set.
+    """
     from pipeline.events import Warned, emit
     from pipeline.settings import ZOO, choose_method, configure, nested, overlay, parse_setting
 
     model = flags["model"]
     is_zoo = model is not None and model.startswith(ZOO) and not Path(model).exists()
     raw, where = _base(config, model, flags["data"], is_zoo)
-    if flags["method"] is not None:
+    if flags.get("method") is not None:
         raw = choose_method(raw, flags["method"])
-    given = {FLAGS[name]: flags[name] for name in FLAGS if not (is_zoo and name == "model")}
+    given = {FLAGS[name]: flags.get(name) for name in FLAGS if not (is_zoo and name == "model")}
     _overlay_training(raw, flags)
     raw = overlay(raw, nested(given))
     for name, key in REPLACED.items():
@@ -238,8 +244,8 @@ def _overlay_training(raw: dict[str, Any], flags: dict[str, Any]) -> None:
     from pipeline.compress.steps import COMPRESS
     from pipeline.quantize.methods import QUANTIZE
 
-    training = dict(FAST) if flags["fast"] else {}
-    if flags["epochs"] is not None:
+    training = dict(FAST) if flags.get("fast") else {}
+    if flags.get("epochs") is not None:
         training |= {"epochs": flags["epochs"], "min_steps": 1}
     if not training:
         return
@@ -258,7 +264,7 @@ def _overlay_training(raw: dict[str, Any], flags: dict[str, Any]) -> None:
         fields = method.config.model_fields
         if "training" in fields and isinstance(given := table.get("training", {}), dict):
             table["training"] = given | training
-        if flags["fast"] and "sparsity" in fields:
+        if flags.get("fast") and "sparsity" in fields:
             table["sparsity"] = FAST_SPARSITY
 
 

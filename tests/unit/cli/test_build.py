@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.build import FAST_SAMPLES, FAST_SPARSITY, FLAGS, _settings, split_labels
+from pipeline.cli.build import FAST_SAMPLES, FAST_SPARSITY, FLAGS, build_settings, split_labels
 from pipeline.errors import ConfigError
 from pipeline.events import listening
 
@@ -21,7 +21,7 @@ def folder(tmp_path, monkeypatch):
 
 def settings(config=None, given=(), **flags):
     unsaid = dict.fromkeys(FLAGS) | {"epochs": None, "fast": False}
-    return _settings(config, unsaid | flags, given)
+    return build_settings(config, unsaid | flags, given)
 
 
 def test_with_nothing_said_the_embedded_default_is_built():
