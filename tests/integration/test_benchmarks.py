@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +90,55 @@ def test_observing_is_timed_on_a_release(built, monkeypatch, capsys):
 
     assert main() == 0
     assert "of the inference time" in capsys.readouterr().out
+
+
+@pytest.fixture
+def race(built, tiny, monkeypatch, tmp_path):
+    """Start a race of stand-ins for scripts, whose cases come from the stages of the tiny build."""
+    for folder in ("benchmarks", "benchmarks/peers"):
+        monkeypatch.syspath_prepend(str(ROOT / folder))
+    command, cells, rows = (importlib.import_module(name) for name in ("command", "cells", "rows"))
+    copying, failing = tmp_path / "copy.py", tmp_path / "fail.py"
+    copying.write_text(
+        f"import shutil, sys\nopen('{tmp_path}/ran', 'a').write('1')\n"
+        "shutil.copy(sys.argv[2] + '/float.tflite', sys.argv[3])\n"
+    )
+    failing.write_text("raise SystemExit('ValueError: no such layer')\n")
+    scripts = {"float": copying, "tflite-ptq": copying, "tfmot-qat": failing}
+    for name, script in scripts.items():
+        monkeypatch.setitem(rows.ROWS, name, replace(rows.ROWS[name], script=str(script)))
+    monkeypatch.setattr(cells, "store_of", lambda _: built.out / "store")
+    (tmp_path / "page.md").write_text(f"# Title\n\n{command.markdown.MARK}\nold\n")
+    options = [
+        "--config",
+        f"{tiny}/pipeline.toml",
+        "--name",
+        "tiny",
+        "--out",
+        f"{tmp_path}/out",
+        "--seeds",
+        "1",
+    ]
+    return command.Race(command.parsed([*options, "--rows", *scripts, "--page", f"{tmp_path}/page.md"]))
+
+
+def test_contenders_are_compared_in_pairs_and_run_again_only_after_a_change(race, tmp_path):
+    race.run()
+    race.report()
+
+    found = json.loads((tmp_path / "out" / "results" / "tiny.json").read_text())
+    made = {cell["row"]: cell for cell in found["cells"]}
+    assert made["tfmot-qat"]["failed"] == "ValueError: no such layer"
+    assert made["tflite-ptq"]["value"] == made["float"]["value"] > 90
+    assert made["tflite-ptq"]["against"]["float"][0]["gain"] == 0
+    assert made["float"]["peak_bytes"] > 10**6
+    page = (tmp_path / "page.md").read_text()
+    assert page.startswith("# Title\n")
+    assert "old" not in page
+    assert "| TF-MOT QAT | failed |" in page
+
+    race.run()
+    assert len((tmp_path / "ran").read_text()) == 2
+    (tmp_path / "copy.py").write_text((tmp_path / "copy.py").read_text() + "print('changed')\n")
+    race.run()
+    assert len((tmp_path / "ran").read_text()) == 4
