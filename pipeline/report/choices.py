@@ -22,8 +22,8 @@ def choice_tables(baselines: Baselines | None, candidates: tuple[Candidate, ...]
         yield Text(baselines_line(baselines))
     if candidates:
         title = f"Quantized models, on {candidates[0].samples:,} held-out training samples"
-        columns = ("", candidates[0].metric, "difference from the best", "bytes", "download, bytes", "")
-        table = make_table(title, *columns, numbers=2)
+        columns = ("", candidates[0].metric, "against the best", "download", "")
+        table = make_table(title, *columns, numbers=3)
         for each in candidates:
             score = "" if each.score is None else f"{each.score:.2f}"
             table.add_row(

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from pipeline.flatbuffer import read_tflite, weight_sparsity
+
 pytestmark = pytest.mark.xdist_group("tiny build")
 
 
@@ -47,6 +49,14 @@ def test_without_data_a_person_reads_a_table_of_everything_but_accuracy(files, p
     assert ended.said == []
     for words in ("Gates", "skipped", "Nodes and where they run", "CONV_2D", "xnnpack-int8", "cortex-a76"):
         assert words in ended.out
+
+
+def test_the_released_model_is_as_sparse_as_asked(files):
+    kernels = weight_sparsity(read_tflite(files[0])).values()
+    pruned = [count for count in kernels if count.total >= 2000]
+
+    assert pruned
+    assert min(count.zeros / count.total for count in pruned) == pytest.approx(0.5, abs=0.002)
 
 
 MEASUREMENTS = ("run_golden_set", "infer_test_set", "evaluate", "run_on_device", "soak_model", "time_model")
