@@ -165,6 +165,30 @@ class PreprocessingConfig(InputPreprocessing):
         }
 
 
+class AugmentationConfig(Section):
+    """Random variations of the training samples of a batch; none by default.
+
+    Attributes:
+        mirror: how half of the images are mirrored.
+        shift: up to how many pixels images are moved in each direction; their border is repeated.
+        noise: standard deviation of normal noise, as a share of that of the batch.
+    """
+
+    mirror: Literal["none", "horizontal", "vertical", "both"] = "none"
+    shift: Annotated[int, Field(ge=0)] = 0
+    noise: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def moves(self) -> bool:
+        """Whether positions change."""
+        return self.mirror != "none" or self.shift > 0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything varies."""
+        return self.moves or self.noise > 0
+
+
 class TrainingConfig(Section):
     """Fine-tuning settings of a step.
 
@@ -177,7 +201,10 @@ class TrainingConfig(Section):
         distillation: share of the loss that compares with the teacher's outputs; the rest compares with the
             labels. "auto" takes the one that was chosen together with the teacher.
         patience: stop after this many epochs without a better score on the held-out samples; None: never.
+        frozen_norms: share of the epochs, at the end, in which the statistics and weights of batch
+            normalizations stay as they are.
         samples: maximum number of training samples; None: all.
+        augmentation: random variations of the samples.
     """
 
     epochs: Count = 3
@@ -187,7 +214,9 @@ class TrainingConfig(Section):
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.0
     distillation: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
     patience: Count | None = None
+    frozen_norms: Annotated[float, Field(ge=0, le=1)] = 0.0
     samples: Count | None = None
+    augmentation: AugmentationConfig = AugmentationConfig()
 
     def on_labels(self) -> TrainingConfig:
         """Return the same training without distillation."""

@@ -144,7 +144,7 @@ def _method_settings(config: Section, prefix: str = "") -> dict[str, str]:
     for name in type(config).model_fields:
         value = getattr(config, name)
         if isinstance(value, Section):
-            found |= _method_settings(value, f"{name}.")
+            found |= _method_settings(value, f"{prefix}{name}.")
         elif name != "method":
             found[prefix + name] = "" if value is None else json.dumps(value)
     return found

@@ -12,6 +12,7 @@ from pipeline.artifacts import Teacher
 from pipeline.events import Finding, Metric, emit
 from pipeline.progress import track
 from pipeline.tasks.spec import TASKS
+from pipeline.training.augmentation import augmented, check_augmentation
 from pipeline.training.held_out import HeldOut, split_training
 from pipeline.training.keras_io import open_model, predict
 
@@ -79,10 +80,12 @@ def fine_tune(
         complete_after: share of the training before which the student is unfinished, so that its weights of
             then are never taken.
     """
+    check_augmentation(teacher, config.augmentation)
     samples = training_samples(data, teacher, config, seed)
     epochs, steps = total_epochs(len(samples), config), total_steps(len(samples), config)
-    aim = aims(teacher, samples, share_of_teacher(teacher, config))
+    aim = aims(teacher, samples, share_of_teacher(teacher, config), kept=not config.augmentation.is_on)
     _compile(student, teacher, config, steps, loss_weights(teacher, aim, samples))
+    first_frozen = epochs - int(config.frozen_norms * epochs)
     watched = Watched(student, HeldOut.of(data, teacher, seed), math.ceil(complete_after * epochs))
     heard = _callback_list(callbacks, student)
     rng = np.random.default_rng(seed)
@@ -90,13 +93,18 @@ def fine_tune(
     started = time.monotonic()
     with track(name, steps, "steps") as advance:
         for epoch in range(epochs):
+            if epoch == first_frozen:
+                _freeze_norms(student)
             student.reset_metrics()  # makes the loss the mean over the epoch so far
             heard.on_epoch_begin(epoch)
             order = rng.permutation(len(samples))
             for step, start in enumerate(range(0, len(order), config.batch_size)):
                 batch = order[start : start + config.batch_size]
                 heard.on_train_batch_begin(step)
-                loss = _trained_on_batch(student, teacher, samples, aim, batch)
+                inputs = samples.take(batch).model_inputs()
+                if config.augmentation.is_on:
+                    inputs = augmented(inputs, teacher, config.augmentation, rng)
+                loss = _trained_on_batch(student, teacher, samples.take(batch), inputs, aim(batch, inputs))
                 heard.on_train_batch_end(step)
                 advance(1, f"epoch {epoch + 1} of {epochs}, loss {loss:.4f}")
             heard.on_epoch_end(epoch)
@@ -135,15 +143,22 @@ def _callback_list(callbacks: tuple[Any, ...], student: Any) -> Any:
     return tf_keras.callbacks.CallbackList(callbacks, model=student)
 
 
+def _freeze_norms(student: Any) -> None:
+    """Keep the batch normalizations as they are for the rest of the training."""
+    import tf_keras
+
+    for layer in student.submodules:
+        if isinstance(layer, tf_keras.layers.BatchNormalization):
+            layer.trainable = False
+    student.make_train_function(force=True)
+
+
 def _trained_on_batch(
-    student: Any, teacher: KerasModel, samples: Samples, aim: Aim, batch: NDArray[np.int64]
+    student: Any, teacher: KerasModel, samples: Samples, inputs: list[NDArray[Any]], targets: Arrays
 ) -> float:
-    """Train on one batch; returns the mean loss of the epoch so far."""
-    chosen = samples.take(batch)
-    inputs = chosen.model_inputs()
-    found = student.train_on_batch(
-        _single(inputs), _single(aim(batch, inputs)), sample_weight=position_weights(teacher, chosen)
-    )
+    """Train on the inputs and targets of a batch of samples; returns the mean loss of the epoch so far."""
+    weights = position_weights(teacher, samples)
+    found = student.train_on_batch(_single(inputs), _single(targets), sample_weight=weights)
     return float(found[0] if isinstance(found, list) else found)
 
 
@@ -237,8 +252,11 @@ def loss_weights(model: ModelArtifact, aim: Aim, samples: Samples) -> list[float
     ]
 
 
-def aims(teacher: KerasModel, samples: Samples, share: float) -> Aim:
+def aims(teacher: KerasModel, samples: Samples, share: float, kept: bool = True) -> Aim:
     """Return the training targets: ``share`` of the teacher's outputs plus the rest of the labels.
+
+    Args:
+        kept: whether the teacher's outputs may be computed once, because inputs do not change.
 
     Returns:
         A function of sample indices and the model's inputs at these indices that returns float32
@@ -248,21 +266,21 @@ def aims(teacher: KerasModel, samples: Samples, share: float) -> Aim:
         return lambda places, inputs: mixed(teacher, samples.take(places), inputs, None, share)
     network = open_model(teacher.model)
     values = sum(math.prod(port.fixed_shape) for port in teacher.outputs)
-    if 4 * len(samples) * values > KEPT_TARGET_BYTES:
+    if not kept or 4 * len(samples) * values > KEPT_TARGET_BYTES:
         return lambda places, inputs: mixed(
             teacher, samples.take(places), inputs, predict(network, inputs), share
         )
-    kept = [np.empty((len(samples), *port.fixed_shape), np.float32) for port in teacher.outputs]
+    stored = [np.empty((len(samples), *port.fixed_shape), np.float32) for port in teacher.outputs]
     with track("teacher's outputs", len(samples), "samples") as advance:
         start = 0
         for chunk in samples.chunks(PREDICT_BATCH):
             inputs = chunk.model_inputs()
             found = mixed(teacher, chunk, inputs, predict(network, inputs), share)
-            for of_output, values_found in zip(kept, found, strict=True):
+            for of_output, values_found in zip(stored, found, strict=True):
                 of_output[start : start + len(chunk)] = values_found
             start += len(chunk)
             advance(len(chunk))
-    return lambda places, inputs: [of_output[places] for of_output in kept]
+    return lambda places, inputs: [of_output[places] for of_output in stored]
 
 
 def mixed(
