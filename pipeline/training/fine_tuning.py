@@ -84,7 +84,8 @@ def fine_tune(
     samples = training_samples(data, teacher, config, seed)
     epochs, steps = total_epochs(len(samples), config), total_steps(len(samples), config)
     aim = aims(teacher, samples, share_of_teacher(teacher, config), kept=not config.augmentation.is_on)
-    _compile(student, teacher, config, steps, loss_weights(teacher, aim, samples))
+    weights = loss_weights(teacher, aim, samples)
+    student.compile(_optimizer(config, steps), loss=losses(teacher), loss_weights=weights)
     first_frozen = epochs - int(config.frozen_norms * epochs)
     watched = Watched(student, HeldOut.of(data, teacher, seed), math.ceil(complete_after * epochs))
     heard = _callback_list(callbacks, student)
@@ -95,6 +96,7 @@ def fine_tune(
         for epoch in range(epochs):
             if epoch == first_frozen:
                 _freeze_norms(student)
+                student.compile(student.optimizer, loss=losses(teacher), loss_weights=weights)
             student.reset_metrics()  # makes the loss the mean over the epoch so far
             heard.on_epoch_begin(epoch)
             order = rng.permutation(len(samples))
@@ -122,9 +124,7 @@ def fine_tune(
     watched.restore_best(name)
 
 
-def _compile(
-    student: Any, teacher: KerasModel, config: TrainingConfig, steps: int, weights: list[float]
-) -> None:
+def _optimizer(config: TrainingConfig, steps: int) -> Any:
     import tf_keras
 
     warm_up = int(config.warm_up * steps)
@@ -134,7 +134,7 @@ def _compile(
         warmup_target=config.learning_rate if warm_up else None,
         warmup_steps=warm_up,
     )
-    student.compile(tf_keras.optimizers.Adam(schedule), loss=losses(teacher), loss_weights=weights)
+    return tf_keras.optimizers.Adam(schedule)
 
 
 def _callback_list(callbacks: tuple[Any, ...], student: Any) -> Any:
@@ -144,13 +144,12 @@ def _callback_list(callbacks: tuple[Any, ...], student: Any) -> Any:
 
 
 def _freeze_norms(student: Any) -> None:
-    """Keep the batch normalizations as they are for the rest of the training."""
+    """Keep the batch normalizations as they are, from the next ``compile`` on."""
     import tf_keras
 
     for layer in student.submodules:
         if isinstance(layer, tf_keras.layers.BatchNormalization):
             layer.trainable = False
-    student.make_train_function(force=True)
 
 
 def _trained_on_batch(
