@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def fine_tune(
     first_frozen = epochs - int(config.frozen_norms * epochs)
     watched = Watched(student, HeldOut.of(data, teacher, seed), math.ceil(complete_after * epochs))
     heard = _callback_list(callbacks, student)
-    rng = np.random.default_rng(seed)
+    course = Course(student, teacher, samples, config, aim, np.random.default_rng(seed), heard)
     heard.on_train_begin()
     started = time.monotonic()
     with track(name, steps, "steps") as advance:
@@ -97,22 +98,10 @@ def fine_tune(
             if epoch == first_frozen:
                 _freeze_norms(student)
                 student.compile(student.optimizer, loss=losses(teacher), loss_weights=weights)
-            student.reset_metrics()  # makes the loss the mean over the epoch so far
-            heard.on_epoch_begin(epoch)
-            order = rng.permutation(len(samples))
-            for step, start in enumerate(range(0, len(order), config.batch_size)):
-                batch = order[start : start + config.batch_size]
-                heard.on_train_batch_begin(step)
-                inputs = samples.take(batch).model_inputs()
-                if config.augmentation.is_on:
-                    inputs = augmented(inputs, teacher, config.augmentation, rng)
-                loss = _trained_on_batch(student, teacher, samples.take(batch), inputs, aim(batch, inputs))
-                heard.on_train_batch_end(step)
-                advance(1, f"epoch {epoch + 1} of {epochs}, loss {loss:.4f}")
-            heard.on_epoch_end(epoch)
-            figures = {"loss": loss, **watched.after(epoch)}
+            note = f"epoch {epoch + 1} of {epochs}"
+            loss = course.epoch(epoch, partial(_show, advance, note))
             seconds = round(time.monotonic() - started, 3)
-            for figure, value in figures.items():
+            for figure, value in {"loss": loss, **watched.after(epoch)}.items():
                 emit(
                     Metric(
                         task=name, name=figure, value=value, epoch=epoch + 1, epochs=epochs, seconds=seconds
@@ -122,6 +111,49 @@ def fine_tune(
                 break
     heard.on_train_end()
     watched.restore_best(name)
+
+
+class Course(NamedTuple):
+    """What an epoch of training needs.
+
+    Attributes:
+        samples: to train on.
+        aim: their targets.
+        rng: of their order and their variations.
+        heard: the callbacks.
+    """
+
+    student: Any
+    teacher: KerasModel
+    samples: Samples
+    config: TrainingConfig
+    aim: Aim
+    rng: np.random.Generator
+    heard: Any
+
+    def epoch(self, number: int, after_step: Callable[[float], None]) -> float:
+        """Train for one epoch (from 0); returns its mean loss, which ``after_step`` gets so far."""
+        self.student.reset_metrics()  # makes the loss the mean over the epoch so far
+        self.heard.on_epoch_begin(number)
+        order, size = self.rng.permutation(len(self.samples)), self.config.batch_size
+        loss = 0.0
+        for step, start in enumerate(range(0, len(order), size)):
+            self.heard.on_train_batch_begin(step)
+            loss = self._step(order[start : start + size])
+            self.heard.on_train_batch_end(step)
+            after_step(loss)
+        self.heard.on_epoch_end(number)
+        return loss
+
+    def _step(self, batch: NDArray[np.int64]) -> float:
+        samples = self.samples.take(batch)
+        inputs = samples.model_inputs()
+        if self.config.augmentation.is_on:
+            inputs = augmented(inputs, self.teacher, self.config.augmentation, self.rng)
+        weights = position_weights(self.teacher, samples)
+        targets = _single(self.aim(batch, inputs))
+        found = self.student.train_on_batch(_single(inputs), targets, sample_weight=weights)
+        return float(found[0] if isinstance(found, list) else found)
 
 
 def _optimizer(config: TrainingConfig, steps: int) -> Any:
@@ -152,13 +184,8 @@ def _freeze_norms(student: Any) -> None:
             layer.trainable = False
 
 
-def _trained_on_batch(
-    student: Any, teacher: KerasModel, samples: Samples, inputs: list[NDArray[Any]], targets: Arrays
-) -> float:
-    """Train on the inputs and targets of a batch of samples; returns the mean loss of the epoch so far."""
-    weights = position_weights(teacher, samples)
-    found = student.train_on_batch(_single(inputs), _single(targets), sample_weight=weights)
-    return float(found[0] if isinstance(found, list) else found)
+def _show(advance: Any, note: str, loss: float) -> None:
+    advance(1, f"{note}, loss {loss:.4f}")
 
 
 def share_of_teacher(teacher: KerasModel, config: TrainingConfig) -> float:
