@@ -45,7 +45,7 @@ def augmented(
     """Return variations of a batch of the model's inputs, (n, ...) each, in the same dtypes.
 
     Args:
-        rng: draws anew for each sample.
+        rng: draws for each sample.
     """
     found = []
     for values, transform in zip(inputs, model.preprocessing, strict=True):
@@ -81,5 +81,5 @@ def _shifted(images: NDArray[Any], pixels: int, rng: np.random.Generator) -> NDA
 
 
 def _has_positions(task: str) -> bool:
-    """Whether a target has places of its own that would have to move with the input."""
+    """Return whether a target has places of its own that would have to move with the input."""
     return TASKS[task].has_positions or TASKS[task].located or not TASKS[task].of_classes
