@@ -251,7 +251,8 @@ def convert_model(
     """
     given: list[Artifact] = [model, samples, data]
     if method.calibrate is not None and config.convert.to_integers:
-        given.append(run.step(method.calibrate, *given, timeout_s=Unkeyed(config.convert.timeout_s)))
+        timeout = Unkeyed(config.convert.timeout_s)
+        given.append(run.step(method.calibrate, *given, config=config.calibration, timeout_s=timeout))
     return run.step(method.convert, *given, config=config.convert)
 
 

@@ -42,6 +42,7 @@ GateName = Literal[
     "compatibility",
     "cross-runtime",
 ]
+RangeMethod = Literal["min-max", "moving-average", "percentile", "mse", "entropy"]
 # Former names, which are still accepted with a warning.
 OLD_GATES: dict[str, GateName] = {
     "class recall": "per-class recall",
@@ -224,13 +225,16 @@ class TrainingConfig(Section):
 
 
 class CalibrationConfig(Section):
-    """Calibration samples for the converter's representative data set.
+    """Calibration samples, and the ranges of activations that are found on them.
 
     Attributes:
         samples: how many.
         sampling: how they are chosen; "auto" stratifies by targets, and without them chooses at random.
         field_statistics: a file of statistics from devices, as ``pipeline monitor --save`` writes it:
             training samples are then chosen so that they are distributed as the inputs in the field are.
+        ranges: how the range of an activation follows from its values, a key of
+            ``calibration.ranges.METHODS``.
+        percentile: of the method "percentile", in percent.
     """
 
     renamed: ClassVar[dict[str, str]] = {"field": "field_statistics"}
@@ -238,6 +242,8 @@ class CalibrationConfig(Section):
     samples: Count = 256
     sampling: Sampling = AUTO
     field_statistics: Path | None = None
+    ranges: RangeMethod = "min-max"
+    percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
 
     @model_validator(mode="after")
     def _check_sampling(self) -> CalibrationConfig:

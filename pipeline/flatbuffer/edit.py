@@ -18,6 +18,8 @@ from pipeline.flatbuffer.schema import schema
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from pipeline.flatbuffer.model import Operator, Tensor, TfliteModel
 
 # Operators that mean nothing alone: they run other subgraphs, or share a state that others set.
@@ -27,6 +29,9 @@ _NOT_ALONE = frozenset(
     | {f"STABLEHLO_{name}" for name in ("CASE", "COMPOSITE", "REDUCE", "SCATTER", "SORT", "WHILE")}
     | {"STABLEHLO_CUSTOM_CALL", "STABLEHLO_REDUCE_WINDOW"}
 )
+
+
+FLAT = np.array([1, -1], np.int32)
 
 
 def _unpack(content: bytes) -> Any:
@@ -143,6 +148,26 @@ def with_ranges(content: bytes, found: Iterable[Range]) -> bytes:
     return _pack(flat)
 
 
+def with_batch(content: bytes, batch: int) -> bytes:
+    """Return a float file with a batch of 1 such that its inputs may have a batch of this size.
+
+    A converter writes the batch into the shapes of RESHAPE, too. The inputs themselves are not resized, and
+    other operators may have a batch of 1 among their constants, so try what the file computes.
+    """
+    model = _unpack(content)
+    reshape = schema().BuiltinOperator.RESHAPE
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        code = model.operatorCodes[operator.opcodeIndex]
+        if max(code.builtinCode, code.deprecatedBuiltinCode) != reshape:
+            continue
+        before, after = (list(graph.tensors[at].shape) for at in (operator.inputs[0], operator.outputs[0]))
+        if before[:1] == after[:1] == [1]:
+            shape = _add_constant(model, np.array([batch, *after[1:]], np.int32), "batch shape")
+            operator.inputs = [operator.inputs[0], shape]
+    return _pack(model)
+
+
 def with_outputs(flat: TfliteModel, tensors: Sequence[int]) -> bytes:
     """Return the file with these tensors of the main subgraph as its outputs, in this order.
 
@@ -158,7 +183,7 @@ def with_outputs(flat: TfliteModel, tensors: Sequence[int]) -> bytes:
             outputs.append(index)
             continue
         if shape is None:
-            shape, code = _flat_shape(model), _reshape_code(model)
+            shape, code = _add_constant(model, FLAT, "flat shape"), _reshape_code(model)
         graph.tensors = [*graph.tensors, _flattened(graph.tensors[index], flat.tensors[index])]
         node = schema().OperatorT()
         node.opcodeIndex, node.inputs, node.outputs = code, [index, shape], [len(graph.tensors) - 1]
@@ -168,11 +193,11 @@ def with_outputs(flat: TfliteModel, tensors: Sequence[int]) -> bytes:
     return _pack(model)
 
 
-def _flat_shape(model: Any) -> int:
-    """Add the constant [1, -1], and return its tensor."""
+def _add_constant(model: Any, values: NDArray[np.int32], name: str) -> int:
+    """Add a constant (n,) to the main subgraph, and return its tensor."""
     buffer, tensor = schema().BufferT(), schema().TensorT()
-    buffer.data = np.frombuffer(np.array([1, -1], np.int32).tobytes(), np.uint8)
-    tensor.name, tensor.shape, tensor.type = "flat shape", [2], schema().TensorType.INT32
+    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+    tensor.name, tensor.shape, tensor.type = name, list(values.shape), schema().TensorType.INT32
     tensor.buffer = len(model.buffers)
     model.buffers = [*model.buffers, buffer]
     model.subgraphs[0].tensors = [*model.subgraphs[0].tensors, tensor]

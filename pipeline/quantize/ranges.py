@@ -7,28 +7,52 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calibration.errors import CalibrationError
+from calibration.ranges import choose_range
 from pipeline.artifacts import Ranges
 from pipeline.errors import StageError, StageKilledError, StageTimeoutError
-from pipeline.flatbuffer.edit import Range, ranges_of
+from pipeline.flatbuffer import read_tflite
+from pipeline.flatbuffer.edit import Range
 from pipeline.isolation import sandbox
-from pipeline.quantize.tflite import write_calibrated
+from pipeline.quantize.activations import statistics
+from pipeline.quantize.tflite import float_file
 from pipeline.samples import Samples
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from calibration.histogram import Statistics
     from pipeline.artifacts import CalibrationSet, Dataset, ModelArtifact
+    from pipeline.config import CalibrationConfig
+
+STAGE = "find_ranges"
+SHARED_SCALE = frozenset(
+    {"AVERAGE_POOL_2D", "BATCH_TO_SPACE_ND", "BROADCAST_TO", "CONCATENATION", "DEPTH_TO_SPACE", "EXPAND_DIMS"}
+    | {"GATHER", "GATHER_ND", "MAX_POOL_2D", "MAXIMUM", "MINIMUM", "MIRROR_PAD", "PACK", "PAD", "PADV2"}
+    | {"REDUCE_MAX", "REDUCE_MIN", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2"}
+    | {"SELECT", "SELECT_V2", "SLICE", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE"}
+    | {"STRIDED_SLICE", "TILE", "TRANSPOSE", "UNPACK"}
+)
+"""Operators whose int8 kernels need one scale for what they read and what they write."""
 
 
 def find_ranges(
-    model: ModelArtifact, samples: CalibrationSet, data: Dataset, *, timeout_s: float, out: Path
+    model: ModelArtifact,
+    samples: CalibrationSet,
+    data: Dataset,
+    *,
+    config: CalibrationConfig,
+    timeout_s: float,
+    out: Path,
 ) -> Ranges:
-    """Convert the model to float32, and find the smallest and the largest value of each activation.
+    """Convert the model to float32, and find the range of each activation on the calibration samples.
 
     A model that does not convert has no ranges; the conversion then tries the formats that need none.
 
     Args:
         model: a ``KerasModel``, or an opaque ``PreparedModel``.
+        config: how ranges are chosen.
         timeout_s: seconds after which the process that does it is killed.
 
     Raises:
@@ -38,16 +62,66 @@ def find_ranges(
     made = Ranges(folder=out)
     chosen = Samples.of(data, "train", model.preprocessing).take(np.load(samples.indices))
     try:
-        sandbox.run("find_ranges", write_calibrated, model, chosen, made.tflite, timeout_s=timeout_s)
+        sandbox.run(STAGE, write_ranges, model, chosen, config, made, timeout_s=timeout_s)
     except (StageKilledError, StageTimeoutError):
         raise
     except StageError as error:
         return Ranges(problem=error.cause)
-    found = [each._asdict() for each in ranges_of(made.tflite.read_bytes())]
-    made.table.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return made
+
+
+def write_ranges(model: ModelArtifact, samples: Samples, config: CalibrationConfig, made: Ranges) -> None:
+    """Write the files of ``made``; runs in a child process."""
+    content, unseen = float_file(model, samples)
+    found = ranges_from(content, statistics(content, samples), config.ranges, config.percentile)
+    made.tflite.write_bytes(content)
+    table = [each._asdict() for each in (*found, *unseen)]
+    made.table.write_text(json.dumps(table, indent=1), encoding="utf-8")
 
 
 def read_ranges(made: Ranges) -> list[Range]:
     """Return the table of ranges."""
     return [Range(**entry) for entry in json.loads(made.table.read_text(encoding="utf-8"))]
+
+
+def ranges_from(
+    content: bytes, found: Mapping[int, Statistics], method: str, percentile: float
+) -> list[Range]:
+    """Return a range for each activation of a float .tflite, one for all that share a scale.
+
+    Args:
+        content: the file.
+        found: statistics of its activations, by the tensor's index.
+        method: a key of ``calibration.ranges.METHODS``.
+        percentile: for the method "percentile".
+
+    Raises:
+        StageError: a tensor has no finite value.
+    """
+    flat = read_tflite(content)
+    chosen = {}
+    for index, each in found.items():
+        try:
+            chosen[index] = choose_range(each, method, percentile)
+        except CalibrationError as error:
+            hint = "check the model and the calibration samples"
+            raise StageError(STAGE, f"tensor {flat.tensors[index].name!r}: {error}", hint) from error
+    group = {index: index for index in chosen}
+    for operator in flat.operators:
+        members = [index for index in (*operator.inputs, *operator.outputs) if index in group]
+        if operator.name in SHARED_SCALE and members:
+            merged = {group[index] for index in members}
+            group = {index: min(merged) if of in merged else of for index, of in group.items()}
+    ends = {
+        place: [chosen[index] for index, of in group.items() if of == place] for place in set(group.values())
+    }
+    return [
+        Range(
+            0,
+            index,
+            flat.tensors[index].name,
+            min(low for low, _ in ends[group[index]]),
+            max(high for _, high in ends[group[index]]),
+        )
+        for index in chosen
+    ]

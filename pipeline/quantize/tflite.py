@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.artifacts import KerasModel, QatModel
+from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.edit import normalize, ranges_of
 from pipeline.formats import has_integers
+from pipeline.quantize.activations import observed_tensors
 from pipeline.quantize.backends import BACKENDS, tflite_converter
 from pipeline.training.tfmot import tensorflow
 
@@ -31,9 +33,20 @@ def write_float32(model: PreparedModel, written: Path) -> None:
     written.write_bytes(_named(tflite_converter.convert(concrete, keeper, "float32", None), model))
 
 
-def write_calibrated(model: ModelArtifact, samples: Samples, written: Path) -> None:
-    """Convert a model without fake quantization to float32, with the range of each activation on samples."""
-    written.write_bytes(_calibrated(*_function(model, "float32", after_training=True), samples))
+def float_file(model: ModelArtifact, samples: Samples) -> tuple[bytes, list[Range]]:
+    """Convert a model without fake quantization to float32.
+
+    Returns:
+        A .tflite file, and the ranges of the tensors that only TensorFlow's Calibrator can record:
+        intermediate results of fused recurrent operators, and tensors of other subgraphs.
+    """
+    concrete, keeper = _function(model, "float32", after_training=True)
+    content = tflite_converter.convert(concrete, keeper, "float32", None)
+    if not tflite_converter.computes_inside(content):
+        return content, []
+    content = tflite_converter.calibrate(content, concrete, samples)
+    observed = observed_tensors(read_tflite(content))
+    return content, [each for each in ranges_of(content) if each.subgraph or each.tensor not in observed]
 
 
 def write_model(
@@ -55,7 +68,7 @@ def write_model(
         requested: the format.
         after_training: whether to omit the trained fake quantization.
         backend: a key of ``BACKENDS``.
-        calibrated: what ``write_calibrated`` wrote, and the ranges to quantize it with; None if they were
+        calibrated: the file of ``Ranges``, and the ranges to quantize it with; None if they were
             trained, or are to be found here.
         tried: samples to run with Keras, for a comparison with the file.
         answers: where to write these outputs: an .npz with an array (n, ...) for each output.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.edit import with_ranges
 from pipeline.training.tfmot import tensorflow
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from pipeline.flatbuffer.edit import Range
     from pipeline.formats import Format
     from pipeline.samples import Samples
+
+FUSED = frozenset({"LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM"})
+"""Operators whose intermediate results the Calibrator records."""
 
 
 def convert(function: Any, keeper: Any, requested: Format, samples: Samples | None) -> bytes:
@@ -41,6 +45,12 @@ def convert(function: Any, keeper: Any, requested: Format, samples: Samples | No
         else:
             converter.target_spec.supported_ops += [tf.lite.OpsSet.TFLITE_BUILTINS]
     return bytes(converter.convert())
+
+
+def computes_inside(content: bytes) -> bool:
+    """Return whether a float file has activations that are not tensors of its main subgraph."""
+    flat = read_tflite(content, allow_custom=None)
+    return len(flat.subgraphs) > 1 or any(each.name in FUSED for each in flat.operators)
 
 
 def calibrate(content: bytes, function: Any, samples: Samples) -> bytes:

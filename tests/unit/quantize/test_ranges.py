@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from calibration.ranges import METHODS
 from models.ports import Port
 from pipeline.artifacts import CalibrationSet, KerasModel, Transform
+from pipeline.config import CalibrationConfig
 from pipeline.errors import StageError, StageKilledError, StageTimeoutError
+from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.edit import Range, ranges_of, with_ranges
 from pipeline.isolation import sandbox
+from pipeline.quantize import activations, ranges
+from pipeline.quantize.activations import observe, run_float, statistics
 from pipeline.quantize.backends.tflite_converter import calibrate, convert, inputs_of, quantize
 from pipeline.quantize.convert import ConvertConfig, convert_quantized
-from pipeline.quantize.ranges import find_ranges, read_ranges
+from pipeline.quantize.ranges import SHARED_SCALE, find_ranges, ranges_from, read_ranges
 from pipeline.training.tfmot import tensorflow
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
 SAMPLES = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Given:
     """Samples as conversions take them."""
 
     arrays: tuple[np.ndarray, ...]
 
+    def __len__(self):
+        return SAMPLES
+
     def chunks(self, size):
-        return (Given(tuple(each[at : at + size] for each in self.arrays)) for at in range(SAMPLES))
+        return (Given(tuple(each[at : at + size] for each in self.arrays)) for at in range(0, SAMPLES, size))
 
     def model_inputs(self):
         return list(self.arrays)
@@ -50,10 +59,23 @@ def unrolled(layers):
     return series, layers.Dense(2, activation="sigmoid")(layers.SimpleRNN(4, unroll=True)(series))
 
 
+def tiny(layers):
+    image = layers.Input((4, 4, 1))
+    return image, layers.Dense(3, activation="softmax")(layers.Flatten()(layers.Conv2D(2, 3)(image)))
+
+
 def two_inputs(layers):
     image, profile = layers.Input((6, 6, 1)), layers.Input((4,))
     joined = layers.Concatenate()([layers.Flatten()(layers.Conv2D(2, 3)(image)), layers.Dense(3)(profile)])
     return [image, profile], layers.Dense(1)(joined)
+
+
+def pooled(layers):
+    image = layers.Input((8, 8, 2))
+    one = layers.MaxPooling2D()(layers.Conv2D(3, 3, padding="same")(image))
+    other = layers.AveragePooling2D()(layers.Conv2D(2, 1, activation="relu")(image))
+    joined = layers.Concatenate()([one, layers.ZeroPadding2D(((0, 0), (0, 0)))(other)])
+    return image, layers.Dense(2)(layers.Flatten()(layers.UpSampling2D()(joined)))
 
 
 def tokens(layers):
@@ -62,12 +84,23 @@ def tokens(layers):
     return words, layers.Dense(2, activation="softmax")(pooled)
 
 
+@cache
+def float_file(function, keeper):
+    return convert(function, keeper, "float32", None)
+
+
+@cache
+def calibrated(function, keeper, samples):
+    return calibrate(float_file(function, keeper), function, samples)
+
+
 @pytest.fixture(params=[residual, unrolled, two_inputs])
 def model(request):
     """A model as a concrete function, what keeps it alive, and samples."""
     return concrete(request.param)
 
 
+@cache
 def concrete(build):
     tf = tensorflow()
     import tf_keras
@@ -114,9 +147,9 @@ def answers(content, samples):
 
 def test_both_steps_make_what_the_converter_makes_in_one(model):
     function, keeper, samples = model
-    calibrated = calibrate(convert(function, keeper, "float32", None), function, samples)
+    content = calibrated(function, keeper, samples)
 
-    found = quantize(calibrated, ranges_of(calibrated), "int8")
+    found = quantize(content, ranges_of(content), "int8")
 
     expected = convert(function, keeper, "int8", samples)
     assert quantization(found) == quantization(expected)
@@ -125,9 +158,9 @@ def test_both_steps_make_what_the_converter_makes_in_one(model):
 
 def test_with_float_operators_the_input_and_the_output_stay_float_and_weights_are_int8(model):
     function, keeper, samples = model
-    calibrated = calibrate(convert(function, keeper, "float32", None), function, samples)
+    content = calibrated(function, keeper, samples)
 
-    made = quantize(calibrated, ranges_of(calibrated), "int8 with float operators")
+    made = quantize(content, ranges_of(content), "int8 with float operators")
 
     flat = schema.ModelT.InitFromPackedBuf(made, 0)
     graph = flat.subgraphs[0]
@@ -145,13 +178,13 @@ def test_indices_are_given_in_the_models_own_dtype():
     assert stored.arrays[0].dtype == np.int64
 
     assert [values.dtype for values in inputs_of(function, stored)] == [np.int32]
-    calibrated = calibrate(convert(function, keeper, "float32", None), function, stored)
-    assert quantization(quantize(calibrated, ranges_of(calibrated), "int8"))
+    content = calibrated(function, keeper, stored)
+    assert quantization(quantize(content, ranges_of(content), "int8"))
 
 
 def test_an_input_has_the_range_of_the_samples(model):
     function, keeper, samples = model
-    found = ranges_of(calibrate(convert(function, keeper, "float32", None), function, samples))
+    found = ranges_of(calibrated(function, keeper, samples))
 
     by_name = {each.name: each for each in found}
     for index, values in enumerate(samples.arrays):
@@ -159,15 +192,98 @@ def test_an_input_has_the_range_of_the_samples(model):
         assert (known.low, known.high) == pytest.approx((values.min(), values.max()))
 
 
+def test_extremes_are_those_of_the_calibrator_which_sees_inputs_of_add_after_they_were_overwritten(model):
+    function, keeper, samples = model
+    content = float_file(function, keeper)
+    flat = read_tflite(content)
+    # The Calibrator numbers the tensors in another way.
+    expected = sorted(each[2:] for each in ranges_of(calibrated(function, keeper, samples)))
+
+    found = statistics(content, samples)
+
+    seen = sorted((flat.tensors[at].name, each.low, each.high, at) for at, each in found.items())
+    overwritten = {operator.inputs[0] for operator in flat.operators if operator.name == "ADD"}
+    assert [name for name, *_ in seen] == [name for name, *_ in expected]
+    for (_, low, high, tensor), (_, *known) in zip(seen, expected, strict=True):
+        if tensor in overwritten:
+            assert known[0] <= low + 1e-5
+            assert high <= known[1] + 1e-5
+        else:
+            assert (low, high) == pytest.approx(known, rel=1e-4, abs=1e-5)
+    assert {each.samples for each in found.values()} == {SAMPLES}
+
+
+def test_what_a_relu_returns_is_not_negative_where_it_is_added_in_place():
+    function, keeper, samples = concrete(residual)
+    content = float_file(function, keeper)
+    relu = next(each.index for each in read_tflite(content).tensors if "re_lu" in each.name)
+
+    assert statistics(content, samples)[relu].low == 0.0
+
+
+def test_activations_come_in_batches_where_they_are_the_same_as_one_by_one(model, monkeypatch):
+    function, keeper, samples = model
+    content = float_file(function, keeper)
+    monkeypatch.setattr(activations, "BATCH", 1)
+    alone = list(observe(content, samples))
+    monkeypatch.setattr(activations, "BATCH", 6)
+    batches = list(observe(content, samples))
+
+    assert [len(next(iter(batch.values()))) for batch in batches] == [6, 6, 4]
+    for tensor in alone[0]:
+        one, other = (np.concatenate([each[tensor] for each in found]) for found in (alone, batches))
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_batches_are_inferred_at_once_although_a_reshape_has_a_batch_of_one():
+    function, keeper, samples = concrete(two_inputs)  # it has a Flatten
+    runner = activations._Runner(float_file(function, keeper))
+    runner.batch = 8
+
+    runner.try_batches([values[:8] for values in samples.arrays])
+
+    assert runner._batched is not None
+
+
+def test_a_float_file_runs_to_the_outputs_of_the_model(model):
+    function, keeper, samples = model
+
+    (found,) = run_float(float_file(function, keeper), samples)
+
+    expected = [np.asarray(function(*each.arrays)) for each in samples.chunks(1)]
+    np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_operators_that_share_a_scale_share_a_range(method):
+    function, keeper, samples = concrete(pooled)
+    content = float_file(function, keeper)
+    flat = read_tflite(content)
+
+    found = {each.tensor: each[3:] for each in ranges_from(content, statistics(content, samples), method, 99)}
+
+    for operator in flat.operators:
+        if operator.name in SHARED_SCALE:
+            (shared,) = {found[at] for at in (*operator.inputs, *operator.outputs) if at in found}
+            assert shared[0] <= 0.0 <= shared[1]
+    quantized = read_tflite(
+        quantize(content, [Range(0, at, "", *ends) for at, ends in found.items()], "int8")
+    )
+    for operator in quantized.operators:
+        tensors = [quantized.tensors[at] for at in (*operator.inputs, *operator.outputs)]
+        scales = {each.scales for each in tensors if each.dtype == "int8" and not each.is_constant}
+        assert len(scales) == 1 or operator.name not in SHARED_SCALE
+
+
 def test_ranges_that_are_set_decide_the_scales(model):
     function, keeper, samples = model
-    calibrated = calibrate(convert(function, keeper, "float32", None), function, samples)
-    wide = [each._replace(low=2 * each.low, high=2 * each.high) for each in ranges_of(calibrated)]
+    content = calibrated(function, keeper, samples)
+    wide = [each._replace(low=2 * each.low, high=2 * each.high) for each in ranges_of(content)]
 
-    assert ranges_of(with_ranges(calibrated, wide)) == wide
+    assert ranges_of(with_ranges(content, wide)) == wide
     one, other = (
-        schema.ModelT.InitFromPackedBuf(quantize(calibrated, found, "int8"), 0).subgraphs[0]
-        for found in (ranges_of(calibrated), wide)
+        schema.ModelT.InitFromPackedBuf(quantize(content, found, "int8"), 0).subgraphs[0]
+        for found in (ranges_of(content), wide)
     )
     first, second = (graph.tensors[graph.inputs[0]].quantization.scale[0] for graph in (one, other))
     assert second == pytest.approx(2 * first, rel=1e-5)
@@ -194,22 +310,27 @@ class TestStage:
         np.save(samples.indices, np.arange(4))
         return self.MODEL, samples, data
 
-    def test_the_ranges_of_a_calibrated_file_are_kept_as_a_table(
-        self, given, tmp_path, monkeypatch, tiny_tflite
+    def test_ranges_are_found_on_the_calibration_samples_and_kept_as_a_table(
+        self, given, tmp_path, monkeypatch
     ):
-        expected = [Range(0, 0, "x", -1.0, 2.5), Range(0, 3, "y", 0.0, 6.0)]
+        function, keeper, _ = concrete(tiny)
+        content, inside = float_file(function, keeper), Range(1, 0, "inside", -1.0, 2.5)
 
-        def run(stage, function, model, samples, written, *, timeout_s):
-            assert (stage, len(samples), timeout_s) == ("find_ranges", 4, 7.0)
-            written.write_bytes(with_ranges(tiny_tflite, expected))
+        def run(stage, function, *arguments, timeout_s):
+            assert (stage, len(arguments[1]), timeout_s) == ("find_ranges", 4, 7.0)
+            function(*arguments)
 
         monkeypatch.setattr(sandbox, "run", run)
+        monkeypatch.setattr(ranges, "float_file", lambda model, samples: (content, [inside]))
 
-        made = find_ranges(*given, timeout_s=7.0, out=tmp_path)
+        made = find_ranges(*given, config=CalibrationConfig(), timeout_s=7.0, out=tmp_path)
 
-        found = {(each.subgraph, each.tensor): each[3:] for each in read_ranges(made)}
+        *found, last = read_ranges(made)
         assert not made.problem
-        assert (found[0, 0], found[0, 3]) == ((-1.0, 2.5), (0.0, 6.0))
+        assert last == inside
+        assert made.tflite.read_bytes() == content
+        image = np.load(given[2].input(0))[:4]
+        assert found[0][3:] == (0.0, image.max())
 
     @pytest.mark.parametrize("error", [StageTimeoutError, StageKilledError])
     def test_a_process_that_ended_for_another_reason_says_nothing_of_the_model(
@@ -221,7 +342,7 @@ class TestStage:
         monkeypatch.setattr(sandbox, "run", run)
 
         with pytest.raises(error):
-            find_ranges(*given, timeout_s=7.0, out=tmp_path)
+            find_ranges(*given, config=CalibrationConfig(), timeout_s=7.0, out=tmp_path)
 
     def test_a_model_without_ranges_becomes_a_format_that_needs_none(
         self, given, tmp_path, monkeypatch, tiny_tflite
@@ -235,7 +356,9 @@ class TestStage:
             raise StageError(stage, "stopped here", "")
 
         monkeypatch.setattr(sandbox, "run", run)
-        made = replace(find_ranges(*given, timeout_s=7.0, out=tmp_path), folder=tmp_path)
+        made = replace(
+            find_ranges(*given, config=CalibrationConfig(), timeout_s=7.0, out=tmp_path), folder=tmp_path
+        )
 
         with pytest.raises(StageError, match="int8: op FOO is not supported; int8 with float operators: op"):
             convert_quantized(*given, made, config=ConvertConfig(), out=tmp_path)
