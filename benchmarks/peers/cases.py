@@ -73,7 +73,8 @@ def export(contest: Contest, seed: int, store: Path, folder: Path) -> None:
     """
     from pipeline.artifacts import Source
     from pipeline.errors import leaf_errors_mapped
-    from pipeline.loading.load import choose_calibration, load_data, load_model, model_digest, source_of
+    from pipeline.loading.calibration_set import choose_calibration
+    from pipeline.loading.load import load_data, load_model, model_digest, source_of
     from pipeline.preparation.prepare import prepare_model
     from pipeline.run import Run
     from pipeline.store import Store
@@ -87,7 +88,9 @@ def export(contest: Contest, seed: int, store: Path, folder: Path) -> None:
         ports = {"inputs": loaded.inputs, "outputs": loaded.outputs}
         data = step(load_data, source_of(config.data), **ports, config=config.data, seed=seed)
         prepared = step(prepare_model, loaded, data, config=config.preprocessing)
-        chosen = step(choose_calibration, data, config=config.calibration, field=None, seed=seed)
+        chosen = step(
+            choose_calibration, data, inputs=loaded.inputs, config=config.calibration, field=None, seed=seed
+        )
         write_arrays(prepared, data, chosen, folder)
         case = described(config, prepared, data) | {
             "prunable_weights": write_model(prepared, folder),
