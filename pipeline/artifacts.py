@@ -13,6 +13,7 @@ from models.task_rules import Task
 from pipeline.choices import Baselines, Candidate
 from pipeline.formats import Format
 from pipeline.layer_records import LayerRecord
+from pipeline.training_history import TrainingHistory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -194,7 +195,13 @@ class ModelArtifact(Artifact):
 
 @dataclass(frozen=True, kw_only=True)
 class KerasModel(ModelArtifact):
-    """A Keras model in layers that TF-MOT covers; every compression step takes one and returns one."""
+    """A Keras model in layers that TF-MOT covers; every compression step takes one and returns one.
+
+    Attributes:
+        trainings: those that it went through, in order.
+    """
+
+    trainings: tuple[TrainingHistory, ...] = ()
 
     @property
     def model(self) -> Path:
@@ -345,6 +352,7 @@ class QuantizedModel(Artifact):
         sparsity: share of zeros over all kernels.
         layers: what was done to each layer.
         candidates: the models that it was chosen from; empty if only one was made.
+        trainings: those of the build, in order.
     """
 
     size_bytes: int
@@ -355,6 +363,7 @@ class QuantizedModel(Artifact):
     layers: tuple[LayerRecord, ...]
     untrained: str = ""
     candidates: tuple[Candidate, ...] = ()
+    trainings: tuple[TrainingHistory, ...] = ()
 
     @property
     def after_training(self) -> str:

@@ -31,6 +31,7 @@ from pipeline.release.documents import Origin
 from pipeline.release.drift_reference import make_drift_reference
 from pipeline.release.manifest import counter_in
 from pipeline.release.release import judge, publish, release, require_passed
+from pipeline.report.tensorboard import write_event_files
 from pipeline.runtimes.environment import check_environment
 from pipeline.scratch import scratch
 from pipeline.sections import Unkeyed
@@ -144,6 +145,7 @@ def build(
     inputs = Inputs.of(config, target)
     with run.recording(inputs.name):
         compiled = compile_model(inputs, config, run)
+        write_event_files(compiled.quantized.trainings, run.folder / "tensorboard")
         compiled = replace(compiled, quantized=compile_for(target, compiled.quantized, run.step))
         measured = measure_model(compiled, inputs, target, config, run)
         return release_model(compiled, measured, inputs, target, config, run, key, password)
@@ -314,6 +316,7 @@ def _described(target: Target, compiled: Compiled) -> dict[str, Any]:
         "layers": tuple(map(LayerTreatment.of, quantized.layers)),
         "baselines": None if compiled.teacher is None else compiled.teacher.baselines,
         "candidates": quantized.candidates,
+        "trainings": quantized.trainings,
         "notes": (*data.findings, *data.notes, *prepared.notes, *filter(None, [quantized.after_training])),
     }
 

@@ -95,6 +95,29 @@ class Metric(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Distributed(Event):
+    """A histogram of a layer's weights or outputs, before or after a training.
+
+    Attributes:
+        when: "before" or "after".
+        layer: the layer's name.
+        of: "weights" or "activations".
+        low: lower edge of the first bin.
+        high: upper edge of the last bin; all have the same width.
+        counts: how many values are in each bin.
+    """
+
+    kind: ClassVar[str] = "histogram"
+    task: str
+    when: str
+    layer: str
+    of: str
+    low: float
+    high: float
+    counts: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finding(Event):
     """An inference about model or data, with its evidence."""
 

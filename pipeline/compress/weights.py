@@ -14,9 +14,9 @@ from pipeline.config import TrainingConfig
 from pipeline.layer_records import require_no_clusters
 from pipeline.samples import Samples
 from pipeline.sections import MethodSection
-from pipeline.tasks.scoring import score_of
 from pipeline.training.fine_tuning import fine_tune, total_steps, training_samples
-from pipeline.training.keras_io import open_model, predict, save_model, start_tensorflow
+from pipeline.training.held_out import HeldOut
+from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 from pipeline.training.tfmot import tensorflow_model_optimization
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pipeline.artifacts import Dataset
     from pipeline.layer_records import LayerRecord
+    from pipeline.training_history import TrainingHistory
 
 # Pruning smaller kernels hardly shortens the download, and costs the most accuracy.
 MIN_KERNEL_WEIGHTS = 1000
@@ -38,7 +39,7 @@ class WeightsConfig(MethodSection):
 
     Attributes:
         sparsity: final share of zeros in every pruned kernel.
-        max_drop_points: if the pruned model loses more points of its score on training samples, try half
+        max_drop_points: if the pruned model loses more points of its score on held-out samples, try half
             the sparsity, then none.
         min_weights: prune only models with at least this many weights in the kernels to prune: the
             download of smaller ones would shrink by a few kilobytes only, and they need all their weights.
@@ -63,7 +64,7 @@ def prune_weights(
 ) -> KerasModel:
     """Zero the smallest weights of every large kernel while fine-tuning.
 
-    A model that loses too much, measured on training samples, gets half as many zeros, or none.
+    A model that loses too much, measured on held-out samples, gets half as many zeros, or none.
 
     Raises:
         StageError: an earlier step clustered a layer, which pruning would undo.
@@ -83,17 +84,20 @@ def prune_weights(
     given, notes = student, []
     for sparsity in (config.sparsity, config.sparsity / 2) if names else ():
         targets = dict.fromkeys(names, sparsity)
-        student = _pruned(given, targets, model, teacher, data, config.training, seed)
-        lost = _lost_points(given, student, teacher, data)
+        student, history = _pruned(given, targets, model, teacher, data, config.training, seed)
+        trainings = (*model.trainings, history)
+        lost = _lost_points(given, student, teacher, data, seed)
         if lost <= config.max_drop_points:
             break
-        notes.append(f"at {sparsity:.0%} zeros the model lost {lost:.1f} points on training samples")
+        notes.append(f"at {sparsity:.0%} zeros the model lost {lost:.1f} points on held-out samples")
     else:
         left_out |= dict.fromkeys(names, f"not pruned: {'; '.join(notes)}")
-        student, names = given, ()
+        student, names, trainings = given, (), model.trainings
     save_model(student, out / "model")
     layers = tuple(_recorded(layer, student, names, left_out) for layer in model.layers)
-    return replace(model, folder=out, digest="", layers=layers, notes=tuple(notes), findings=())
+    return replace(
+        model, folder=out, digest="", layers=layers, trainings=trainings, notes=tuple(notes), findings=()
+    )
 
 
 def _recorded(
@@ -118,7 +122,7 @@ def _pruned(
     data: Dataset,
     training: TrainingConfig,
     seed: int,
-) -> Any:
+) -> tuple[Any, TrainingHistory]:
     """Train a copy of ``given`` while zeroing the smallest weights of ``targets``.
 
     Layers that already have at least that many zeros keep them.
@@ -142,18 +146,22 @@ def _pruned(
         if layer.sparsity > targets.get(layer.name, 0.0)
     }
     student = _wrapped(given, schedules)
-    fine_tune("prune", student, teacher, data, training, seed, (sparsity.UpdatePruningStep(),), RAMP_SHARE)
-    return sparsity.strip_pruning(student)
+    callbacks = (sparsity.UpdatePruningStep(),)
+    history = fine_tune("prune", student, teacher, data, training, seed, callbacks, RAMP_SHARE)
+    return sparsity.strip_pruning(student), history
 
 
-def _lost_points(given: Any, student: Any, teacher: KerasModel, data: Dataset) -> float:
-    """Return how many points the score of the first output fell on training samples; 0 if it has no score."""
-    samples = Samples.of(data, "train", teacher.preprocessing).choose(JUDGED_SAMPLES, seed=0)
-    inputs, target, task = samples.model_inputs(), samples.target(0), teacher.tasks[0]
-    before, after = (
-        score_of(task, predict(network, inputs)[0], inputs[0], target) for network in (given, student)
-    )
-    return 0.0 if before is None or after is None else 100 * (before - after)
+def _lost_points(given: Any, student: Any, teacher: KerasModel, data: Dataset, seed: int) -> float:
+    """Return how many points the score of the first output fell on held-out samples; 0 if it has no score.
+
+    Of few samples none are held out, and training samples are used.
+    """
+    held_out = HeldOut.of(data, teacher, seed)
+    if not len(held_out.samples):
+        samples = Samples.of(data, "train", teacher.preprocessing).choose(JUDGED_SAMPLES, seed=0)
+        held_out = held_out._replace(samples=samples)
+    before, after = (held_out.score(held_out.outputs(network)) for network in (given, student))
+    return 0.0 if before is None or after is None else before - after
 
 
 def prunable_layers(model: Any) -> tuple[str, ...]:

@@ -76,7 +76,8 @@ def choose_quantized(
     taken = candidates[chosen]
     shutil.copyfile(taken.tflite, out / taken.tflite.name)
     found = f"of {len(candidates)} quantized models {names[chosen]!r} is taken: {_listed(table)}"
-    return replace(taken, folder=out, digest="", candidates=table, findings=(found,), notes=taken.notes)
+    trainings = max((each.trainings for each in candidates), key=len)
+    return replace(taken, folder=out, digest="", candidates=table, trainings=trainings, findings=(found,))
 
 
 def _outputs(model: QuantizedModel, held_out: HeldOut) -> NDArray[Any]:

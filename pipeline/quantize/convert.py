@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import numpy as np
 from pydantic import Field, field_validator
 
-from pipeline.artifacts import Baseline, QatModel, QuantizedModel
+from pipeline.artifacts import Baseline, KerasModel, QatModel, QuantizedModel
 from pipeline.content import file_sha256
 from pipeline.errors import PipelineError, StageError, StageKilledError, StageTimeoutError
 from pipeline.flatbuffer import float_operators, integer_io, read_tflite, weight_sparsity
@@ -176,6 +176,7 @@ def _convert(
         reason="" if taken.format == "int8" else _listed(reasons),
         untrained=reasons[Attempt(taken.format)] if taken.after_training else "",
         layers=final_layers(model, taken.format, taken.after_training, flat),
+        trainings=model.trainings if isinstance(model, KerasModel) else (),
     )
     return replace(converted, notes=tuple(filter(None, [converted.after_training])))
 

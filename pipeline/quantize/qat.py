@@ -66,7 +66,7 @@ def train_qat(
     free = unbounded_outputs(network, model)
     student = fake_quantized(network, free)
     set_activation_ranges(student, network, Samples.of(data, "train", model.preprocessing), seed)
-    fine_tune("quantization-aware", student, teacher, data, config.training, seed)
+    history = fine_tune("quantization-aware", student, teacher, data, config.training, seed)
     trained = QatModel(
         folder=out,
         inputs=model.inputs,
@@ -75,6 +75,7 @@ def train_qat(
         from_logits=model.from_logits,
         preprocessing=model.preprocessing,
         layers=tuple(_records(network, student, model)),
+        trainings=(*model.trainings, history),
         unbounded=free,
     )
     shutil.copytree(model.model, trained.model)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.flatbuffer import printable
 from pipeline.report.choices import baselines_line, difference, note
 from pipeline.report.compatibility import since_words
+from pipeline.report.trainings import curve_points, distributions, outline_points
 from pipeline.validate.gates.quality import change
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def report_html(report: Report) -> str:
         interval=_drawing,
         change=_change,
         since=since_words,
+        curve=curve_points,
+        outline=outline_points,
         difference=difference,
         choice=note,
         baselines=baselines_line,
@@ -89,6 +92,7 @@ def report_html(report: Report) -> str:
         bars=_bars(getattr(report, "operators", None)),
         max_classes=MAX_CLASSES,
         max_operators=MAX_OPERATORS,
+        layers_seen=distributions(report.trainings),
     )
 
 

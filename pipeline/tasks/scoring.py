@@ -114,3 +114,21 @@ def compared(
     predict_classes = TASKS[task].predict_classes
     assert predict_classes is not None, task
     return standing.compared(predict_classes, outputs, target, from_logits)
+
+
+def macro_f1(task: Task, outputs: NDArray[Any], target: NDArray[Any]) -> float | None:
+    """Return the mean of the F1 of the classes, or of the labels, in points; None for a task without.
+
+    A class that is neither there nor predicted does not count.
+    """
+    if TASKS[task].predict_classes is None:
+        return None
+    found, true = compared(task, outputs, target)
+    if TASKS[task].ordered == "labels":
+        hits, predicted, there = (found & true).sum(0), found.sum(0), true.sum(0)
+    else:
+        size = int(max(found.max(), true.max())) + 1
+        hits = np.bincount(true[found == true], minlength=size)
+        predicted, there = (np.bincount(each.ravel(), minlength=size) for each in (found, true))
+    occurring = predicted + there
+    return float(100 * np.mean(2 * hits[occurring > 0] / occurring[occurring > 0]))

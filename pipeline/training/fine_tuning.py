@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pipeline.artifacts import Teacher
-from pipeline.events import Finding, Metric, emit
+from pipeline.events import Distributed, Finding, Metric, emit
 from pipeline.progress import track
 from pipeline.tasks.spec import TASKS
 from pipeline.training.augmentation import augmented, check_augmentation
 from pipeline.training.held_out import HeldOut, split_training
 from pipeline.training.keras_io import open_model, predict
+from pipeline.training.recording import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset, KerasModel, ModelArtifact
     from pipeline.config import TrainingConfig
     from pipeline.samples import Samples
+    from pipeline.training_history import TrainingHistory
 
     Arrays = list[NDArray[np.float32]]
     Aim = Callable[[NDArray[np.int64], list[NDArray[Any]]], Arrays]
@@ -65,7 +68,7 @@ def fine_tune(
     seed: int,
     callbacks: tuple[Any, ...] = (),
     complete_after: float = 0.0,
-) -> None:
+) -> TrainingHistory:
     """Train ``student`` in place towards the teacher's outputs and the targets, showing progress.
 
     Adam with a learning rate that rises linearly during the warm-up and falls along a cosine. The training
@@ -80,6 +83,9 @@ def fine_tune(
         callbacks: tf_keras callbacks.
         complete_after: share of the training before which the student is unfinished, so that its weights of
             then are never taken.
+
+    Returns:
+        What each epoch reached; it is part of the artifact that the training makes.
     """
     check_augmentation(teacher, config.augmentation)
     samples = training_samples(data, teacher, config, seed)
@@ -91,6 +97,7 @@ def fine_tune(
     watched = Watched(student, HeldOut.of(data, teacher, seed), math.ceil(complete_after * epochs))
     heard = _callback_list(callbacks, student)
     course = Course(student, teacher, samples, config, aim, np.random.default_rng(seed), heard)
+    recorder = Recorder(name, student, samples)
     heard.on_train_begin()
     started = time.monotonic()
     with track(name, steps, "steps") as advance:
@@ -101,7 +108,9 @@ def fine_tune(
             note = f"epoch {epoch + 1} of {epochs}"
             loss = course.epoch(epoch, partial(_show, advance, note))
             seconds = round(time.monotonic() - started, 3)
-            for figure, value in {"loss": loss, **watched.after(epoch)}.items():
+            figures = {"loss": loss, **watched.after(epoch)}
+            recorder.epoch(figures)
+            for figure, value in figures.items():
                 emit(
                     Metric(
                         task=name, name=figure, value=value, epoch=epoch + 1, epochs=epochs, seconds=seconds
@@ -111,6 +120,12 @@ def fine_tune(
                 break
     heard.on_train_end()
     watched.restore_best(name)
+    history = recorder.history()
+    for when, found in (("before", history.before), ("after", history.after)):
+        for histogram in found:
+            facts = asdict(histogram) | {"counts": list(histogram.counts)}
+            emit(Distributed(task=name, when=when, **facts))
+    return history
 
 
 class Course(NamedTuple):
@@ -222,7 +237,9 @@ class Watched:
             if self._best is None or score >= self._best[0]:
                 self._best = score, epoch, self._student.get_weights(), self._last
                 self.epochs_without_gain = 0
-        return {f"held-out {self._held_out.metric}": score}
+        found = {f"held-out {self._held_out.metric}": score}
+        f1 = self._held_out.macro_f1(self._last)
+        return found if f1 is None else found | {"held-out macro F1": f1}
 
     def restore_best(self, name: str) -> None:
         """Take the best epoch's weights if they are measurably better than the last ones."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pipeline.samples import Samples
-from pipeline.tasks.scoring import Gain, paired_gain, score_of
+from pipeline.tasks.scoring import Gain, macro_f1, paired_gain, score_of
 from pipeline.training.keras_io import predict
 
 if TYPE_CHECKING:
@@ -76,6 +76,11 @@ class HeldOut(NamedTuple):
             return None
         found = score_of(self.model.tasks[0], outputs, self.samples.model_inputs()[0], self.samples.target(0))
         return None if found is None else 100 * found
+
+    def macro_f1(self, outputs: NDArray[Any]) -> float | None:
+        """Return the mean F1 of the classes of first outputs (n, ...) in points; None if there are none."""
+        target = self.samples.target(0)
+        return None if target is None else macro_f1(self.model.tasks[0], outputs, target)
 
     def gain(self, before: NDArray[Any], after: NDArray[Any]) -> Gain | None:
         """Compare two models' first outputs (n, ...); None where there is no score."""

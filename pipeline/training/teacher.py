@@ -67,7 +67,8 @@ def choose_teacher(
         save_model(given, out / "model")
         return teacher
     student = open_model(model.model)
-    fine_tune("float fine-tuning", student, model, data, training.on_labels(), seed)
+    history = fine_tune("float fine-tuning", student, model, data, training.on_labels(), seed)
+    teacher = replace(teacher, trainings=(history,))
     held_out = HeldOut.of(data, model, seed)
     gain = None
     if len(held_out.samples):

@@ -16,6 +16,7 @@ from pipeline.runtimes.session import Tensor
 from pipeline.sections import problem
 from pipeline.tasks.comparison import Comparison
 from pipeline.tasks.standing import Standard
+from pipeline.training_history import TrainingHistory
 from pipeline.validate.against import Against
 from pipeline.validate.breakdown import Breakdown
 from pipeline.validate.compatibility import Compatibility
@@ -133,6 +134,7 @@ class Report:
         format_reason: why it is not "int8" throughout; "" if it is.
         baselines: scores of the float model as it was given and fine-tuned alike; None if it was not trained.
         candidates: quantized models that were compared on held-out samples, the released one among them.
+        trainings: of the build, with the histograms before and after each.
         notes: what a user should know about model and data, one line each.
         chance: of a file that no build made, each output against the best constant answer.
     """
@@ -169,6 +171,7 @@ class Report:
     format_reason: str = ""
     baselines: Baselines | None = None
     candidates: tuple[Candidate, ...] = ()
+    trainings: tuple[TrainingHistory, ...] = ()
     notes: tuple[str, ...] = ()
     chance: tuple[Standard, ...] = ()
 

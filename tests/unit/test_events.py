@@ -13,6 +13,7 @@ import pytest
 from pipeline.events import (
     BuildFinished,
     BuildStarted,
+    Distributed,
     Event,
     Finding,
     Metric,
@@ -34,6 +35,9 @@ EVENTS = (
         task="prune", id="1.0", done=3, total=9, unit="steps", note="loss 1", seconds=0.5, finished=False
     ),
     Metric(task="prune", name="loss", value=0.25, epoch=1, epochs=4, seconds=2.5),
+    Distributed(
+        task="prune", when="before", layer="conv", of="weights", low=-1.0, high=1.5, counts=[3, 0, 9]
+    ),
     Finding(text="task: binary"),
     Warned(text="few samples: 3\nonly"),
     StageFinished(cached=False, seconds=12.5, digest="5e" * 32, folder="/store/prune-1"),
