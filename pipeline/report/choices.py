@@ -22,18 +22,10 @@ def choice_tables(baselines: Baselines | None, candidates: tuple[Candidate, ...]
         yield Text(baselines_line(baselines))
     if candidates:
         title = f"Quantized models, on {candidates[0].samples:,} held-out training samples"
-        columns = ("", candidates[0].metric, "against the best", "download", "")
-        table = make_table(title, *columns, numbers=3)
+        table = make_table(title, "", candidates[0].metric, "against the best", "download", "", numbers=4)
         for each in candidates:
             score = "" if each.score is None else f"{each.score:.2f}"
-            table.add_row(
-                each.name,
-                score,
-                difference(each),
-                f"{each.size_bytes:,}",
-                f"{each.download_bytes:,}",
-                note(each),
-            )
+            table.add_row(each.name, score, difference(each), f"{each.download_bytes:,}", note(each))
         yield table
 
 
