@@ -16,6 +16,7 @@ Usage: python cases.py ARGUMENTS-AS-JSON SEED STORE FOLDER
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from pipeline.artifacts import CalibrationSet, Dataset, PreparedModel
     from pipeline.build_config import BuildConfig
     from pipeline.config import TrainingConfig
+
+
+STORE_BYTES = 20 * 10**9
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,24 @@ class Contest:
         given = nested({"model.path": self.model or None, "data.source": self.data or None})
         return configure(overlay(base, given), self.name, changes)
 
+    def content(self) -> list[Any]:
+        """Return the digests of model and data, and the settings that a case depends on, as JSON has them."""
+        from pipeline.loading.load import model_digest, source_of
+
+        config = self.settings()
+        tables = [config.calibration, *config.compress, training_of(config)]
+        said = config.model_dump(mode="json", exclude_defaults=True)
+        dumped = [table.model_dump(mode="json") for table in tables]
+        return [model_digest(config.model), source_of(config.data).digest, said, dumped]
+
+
+def training_of(config: BuildConfig) -> TrainingConfig:
+    """Return how the build trains for quantization, or would."""
+    from pipeline.quantize.qat import QatConfig
+
+    training: TrainingConfig = getattr(config.quantize, "training", QatConfig().training)
+    return training
+
 
 def export(contest: Contest, seed: int, store: Path, folder: Path) -> None:
     """Write the folder of a case.
@@ -73,29 +95,23 @@ def export(contest: Contest, seed: int, store: Path, folder: Path) -> None:
     """
     from pipeline.artifacts import Source
     from pipeline.errors import leaf_errors_mapped
-    from pipeline.loading.calibration_set import choose_calibration
-    from pipeline.loading.load import load_data, load_model, model_digest, source_of
-    from pipeline.preparation.prepare import prepare_model
+    from pipeline.loading.load import model_digest, source_of
+    from pipeline.opening import open_inputs
     from pipeline.run import Run
     from pipeline.store import Store
 
-    config = contest.settings()
+    config = contest.settings((f"seed={seed}",))
     folder.mkdir(parents=True, exist_ok=True)
-    with Store(store, 20 * 10**9) as opened, leaf_errors_mapped():
-        step = Run(folder / "run", opened).step
-        source = Source(location=str(config.model.path), digest=model_digest(config.model))
-        loaded = step(load_model, source, config=config.model)
-        ports = {"inputs": loaded.inputs, "outputs": loaded.outputs}
-        data = step(load_data, source_of(config.data), **ports, config=config.data, seed=seed)
-        prepared = step(prepare_model, loaded, data, config=config.preprocessing)
-        chosen = step(
-            choose_calibration, data, inputs=loaded.inputs, config=config.calibration, field=None, seed=seed
-        )
-        write_arrays(prepared, data, chosen, folder)
-        case = described(config, prepared, data) | {
-            "prunable_weights": write_model(prepared, folder),
-            "model": source.digest,
-            "data": source_of(config.data).digest,
+    with Store(store, STORE_BYTES) as opened, leaf_errors_mapped():
+        model = Source(location=str(config.model.path), digest=model_digest(config.model))
+        data = source_of(config.data)
+        found = open_inputs(model, data, None, config, Run(folder / "run", opened))
+        shutil.copy(found.baseline.tflite, folder / "float.tflite")
+        write_arrays(found.prepared, found.data, found.samples, folder)
+        case = described(config, found.prepared, found.data) | {
+            "prunable_weights": write_model(found.prepared, folder),
+            "model": model.digest,
+            "data": data.digest,
         }
     (folder / "case.json").write_text(json.dumps(case, indent=1))  # last: the folder is whole
 
@@ -130,7 +146,6 @@ def write_model(prepared: PreparedModel, folder: Path) -> int:
         How many weights a build would prune.
     """
     import h5py
-    from keras_scripts import float_file
 
     from pipeline.training.keras_io import open_model, start_tensorflow
 
@@ -142,7 +157,6 @@ def write_model(prepared: PreparedModel, folder: Path) -> int:
         for layer in architecture["config"]["layers"]:
             layer["config"].pop("optional", None)  # of an InputLayer, which Keras 2.15 does not know
         file.attrs["model_config"] = json.dumps(architecture)
-    (folder / "float.tflite").write_bytes(float_file(model))
     return prunable_weights(model)
 
 
@@ -156,10 +170,8 @@ def prunable_weights(model: Any) -> int:
 def described(config: BuildConfig, prepared: PreparedModel, data: Dataset) -> dict[str, Any]:
     """Return what scripts need to know besides the arrays."""
     from pipeline.compress.weights import MIN_KERNEL_WEIGHTS, WeightsConfig
-    from pipeline.quantize.qat import QatConfig
     from pipeline.tasks.spec import TASKS
 
-    training = getattr(config.quantize, "training", QatConfig().training)
     pruning = next((step for step in config.compress if isinstance(step, WeightsConfig)), WeightsConfig())
     losses = []
     for port, task, logits in zip(prepared.outputs, prepared.tasks, prepared.from_logits, strict=True):
@@ -175,7 +187,7 @@ def described(config: BuildConfig, prepared: PreparedModel, data: Dataset) -> di
         "test_samples": data.test_samples,
         "calibration_samples": min(config.calibration.samples, data.train_samples),
         "training": {
-            "quantize": planned(training, data),
+            "quantize": planned(training_of(config), data),
             "prune": planned(pruning.training, data)
             | {
                 "sparsity": pruning.sparsity,

@@ -44,15 +44,18 @@ if TYPE_CHECKING:
 COMMAND = str(Path(sys.executable).with_name("pipeline"))
 ROOT = HERE.parents[1]
 STAGES = (
-    "pipeline.loading.load",
-    "pipeline.preparation.prepare",
+    "pipeline.opening",
+    "pipeline.training.teacher",
     "pipeline.compress.steps",
     "pipeline.quantize.methods",
+    "pipeline.quantize.candidates",
 )
 """Modules on whose code the .tflite of a build depends."""
 PACKAGES = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "numpy")
 CONVERSIONS = {"QUANTIZE", "DEQUANTIZE"}
 """Operators at the ends of a file whose inputs and outputs are float."""
+SAID = ("format", "baselines", "candidates", "notes")
+"""What is kept of the report of a build."""
 CHUNK = 2000
 KILLED = -9
 
@@ -79,7 +82,7 @@ def prepare(contest: Contest, seed: int, out: Path) -> Path:
         SystemExit: the model or the data is refused.
     """
     folder = out / contest.name / f"case-{seed}"
-    key, record = digest_of(asdict(contest), contest.settings().model_dump(mode="json")), folder / "key.txt"
+    key, record = digest_of(asdict(contest), contest.content()), folder / "key.txt"
     if record.exists() and record.read_text() == key:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -184,7 +187,7 @@ def collect(folder: Path, model: Path) -> dict[str, Any]:
         shutil.copy(folder / "store" / entry / "model.tflite", model)
     for report in build.glob("report/*/report.json"):
         read = json.loads(report.read_text())
-        found = {name: read[name] for name in ("format", "notes") if name in read}
+        found = {name: read[name] for name in SAID if name in read}
     if (build / "events.jsonl").exists():
         shutil.copy(build / "events.jsonl", folder / "events.jsonl")
     for left in ("store", "build"):

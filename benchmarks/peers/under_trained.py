@@ -28,6 +28,7 @@ scale = 0.00392156862745098 # 1/255
 """
 SMALL_TRAIN, SMALL_TEST = 8000, 4000
 SIDE = 32
+BATCH = 16  # many steps of few samples, which settle the statistics of batch normalization
 
 
 def fashion() -> dict[str, NDArray[Any]]:
@@ -78,8 +79,8 @@ def small() -> keras.Model:
 
 MADE = {
     # name: data, network, training samples, epochs, learning rate
-    "under-trained": (fashion, resnet8, 3000, 3, 1e-3),
-    "under-trained-rgb": (colored, small, SMALL_TRAIN, 2, 1e-3),
+    "under-trained": (fashion, resnet8, 4000, 3, 5e-4),
+    "under-trained-rgb": (colored, small, SMALL_TRAIN, 2, 5e-4),
 }
 
 
@@ -90,10 +91,11 @@ def make(name: str, folder: Path) -> None:
     data, build, samples, epochs, learning_rate = MADE[name]
     keras.utils.set_random_seed(0)
     arrays, model = data(), build()
-    model.compile(keras.optimizers.Adam(learning_rate), "sparse_categorical_crossentropy", ["accuracy"])
+    rate = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * -(-samples // BATCH))
+    model.compile(keras.optimizers.Adam(rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     rows = np.random.default_rng(0).permutation(len(arrays["x_train"]))[:samples]
     inputs = arrays["x_train"][rows].astype(np.float32) / np.float32(255)
-    model.fit(inputs, arrays["y_train"][rows], batch_size=64, epochs=epochs, verbose=2)
+    model.fit(inputs, arrays["y_train"][rows], batch_size=BATCH, epochs=epochs, verbose=2)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "data.npz", **arrays)
     model.save(folder / "model.keras")
