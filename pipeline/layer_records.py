@@ -25,6 +25,10 @@ class LayerRecord:
         weights: how many weights its kernel has, where ``sparsity`` or ``clusters`` must be preserved.
         sparsity: share of the kernel's weights that are zero and must stay zero.
         clusters: how many distinct values the kernel may have; 0: any.
+        levels: how many distinct values the weights of each output channel may have; 0: any.
+        distinct: how many they have, added up over the channels.
+        output_bits: log2 of how many values the output, which is never negative, may have; 0: any.
+        output_high: the largest of them.
     """
 
     name: str
@@ -35,6 +39,10 @@ class LayerRecord:
     weights: int = 0
     sparsity: float = 0.0
     clusters: int = 0
+    levels: int = 0
+    distinct: int = 0
+    output_bits: int = 0
+    output_high: float = 0.0
 
     @property
     def treatment(self) -> str:
@@ -72,13 +80,18 @@ class LayerTreatment:
         return cls(name=record.name, kind=record.kind, treatment=record.treatment, reason=record.reason)
 
 
-def require_no_clusters(layers: Iterable[LayerRecord], stage: str, *, undone_by: str, hint: str) -> None:
-    """Refuse a model with clustered weights.
+def require_no_clusters(
+    layers: Iterable[LayerRecord], stage: str, *, undone_by: str, hint: str, keeps_levels: bool = False
+) -> None:
+    """Refuse a model whose weights have only few values.
+
+    Args:
+        keeps_levels: whether the stage preserves the levels of each output channel.
 
     Raises:
-        StageError: a layer has clusters; names the first.
+        StageError: a layer has clusters or levels; names the first.
     """
     for layer in layers:
-        if layer.clusters:
-            cause = f"layer {layer.name!r} has clustered weights, which {undone_by} would undo"
-            raise StageError(stage, cause, hint)
+        if layer.clusters or (layer.levels and not keeps_levels):
+            what = "clustered weights" if layer.clusters else f"weights of {layer.levels} levels"
+            raise StageError(stage, f"layer {layer.name!r} has {what}, which {undone_by} would undo", hint)

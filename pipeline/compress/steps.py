@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pipeline.artifacts import KerasModel
+from pipeline.compress.low_bit import LowBitConfig, train_low_bit
 from pipeline.compress.weights import WeightsConfig, prune_weights
 from pipeline.sections import MethodSection
 
@@ -25,4 +26,5 @@ class CompressionStep(NamedTuple):
 
 COMPRESS = {
     "weights": CompressionStep(prune_weights, WeightsConfig),
+    "low_bit": CompressionStep(train_low_bit, LowBitConfig),
 }

@@ -74,7 +74,7 @@ def prune_weights(
         model.layers,
         prune_weights.__name__,
         undone_by="pruning",
-        hint='put method = "weights" before the clustering in [[compress]]',
+        hint='put method = "weights" before the step that clusters or quantizes them in [[compress]]',
     )
     tensorflow_model_optimization()
     start_tensorflow(seed)

@@ -20,6 +20,7 @@ from pipeline.formats import FORMATS, Format, has_integers
 from pipeline.isolation import sandbox
 from pipeline.quantize.backends import BACKENDS
 from pipeline.quantize.layers import final_layers, float_layers
+from pipeline.quantize.levels import require_levels
 from pipeline.quantize.ranges import read_ranges
 from pipeline.quantize.tflite import write_float32, write_model
 from pipeline.runtimes.quantization import run_real
@@ -125,7 +126,7 @@ def convert_quantized(
         ranges: of the activations, for quantization after training; None to find them on the way.
 
     Raises:
-        StageError: no format works, or the conversion lost zeros.
+        StageError: no format works, or the conversion lost zeros or levels.
         StageTimeoutError: the converter or a runtime took too long; the format may still work.
         StageKilledError: it was killed, for example because memory ran out; the format may still work.
     """
@@ -168,6 +169,7 @@ def _convert(
     for left in out.glob("trial-*"):
         left.unlink()
     flat = read_tflite(written)
+    require_levels(flat, model.layers, taken.format)
     converted = QuantizedModel(
         size_bytes=flat.size_bytes,
         sha256=flat.sha256,

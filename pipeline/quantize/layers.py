@@ -60,13 +60,17 @@ def float_layers(flat: TfliteModel, layers: tuple[LayerRecord, ...]) -> dict[str
     for operator in float_operators(flat):
         if operator.is_cast:
             continue
-        parts = set(re.split(r"[/;:() ]+", operator.tensor))
         for layer in layers:
-            if parts & {layer.name, f"quant_{layer.name}"} and layer.kind != "InputLayer":
+            if is_of_layer(operator.tensor, layer.name) and layer.kind != "InputLayer":
                 operators = found.setdefault(layer.name, [])
                 if operator.name not in operators:
                     operators.append(operator.name)
     return found
+
+
+def is_of_layer(tensor: str, layer: str) -> bool:
+    """Return whether the converter's name of a tensor names a layer."""
+    return not {layer, f"quant_{layer}"}.isdisjoint(re.split(r"[/;:() ]+", tensor))
 
 
 def _as_float(layer: LayerRecord, reason: str) -> LayerRecord:

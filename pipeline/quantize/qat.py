@@ -12,15 +12,17 @@ from models.layers import own_layers
 from pipeline.artifacts import QatModel
 from pipeline.config import TrainingConfig
 from pipeline.layer_records import require_no_clusters
+from pipeline.quantize.levels import int8_range
 from pipeline.samples import Samples
 from pipeline.sections import MethodSection
 from pipeline.tasks.spec import TASKS
 from pipeline.training.fine_tuning import fine_tune
 from pipeline.training.keras_io import open_model, open_weights, save_weights, start_tensorflow
+from pipeline.training.kernels import kernels_of
 from pipeline.training.tfmot import tensorflow_model_optimization
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from pipeline.artifacts import Dataset, KerasModel
@@ -49,6 +51,7 @@ def train_qat(
     """Insert fake quantization where TF-MOT supports it and fine-tune with it.
 
     The converter quantizes layers that TF-MOT does not support after training; the reason is recorded.
+    Kernels with levels and ranges of rounded outputs are not trained.
 
     Raises:
         StageError: an earlier step clustered a layer, which this training would undo.
@@ -59,14 +62,23 @@ def train_qat(
         train_qat.__name__,
         undone_by="training",
         hint='use post-training quantization: [quantize] method = "ptq"',
+        keeps_levels=True,
     )
     tensorflow_model_optimization()
     start_tensorflow(seed)
     network = open_model(model.model)
     free = unbounded_outputs(network, model)
-    student = fake_quantized(network, free)
-    set_activation_ranges(student, network, Samples.of(data, "train", model.preprocessing), seed)
-    history = fine_tune("quantization-aware", student, teacher, data, config.training, seed)
+    student = fake_quantized(network, free, _with_levels(model))
+    samples = Samples.of(data, "train", model.preprocessing)
+    fixed = {
+        layer.name: int8_range(layer.output_high, layer.output_bits)
+        for layer in model.layers
+        if layer.output_bits
+    }
+    held = set_activation_ranges(student, network, samples, seed, fixed)
+    held += _kernels_with_levels(student, network, model)
+    callbacks = (_holding(held),)
+    history = fine_tune("quantization-aware", student, teacher, data, config.training, seed, callbacks)
     trained = QatModel(
         folder=out,
         inputs=model.inputs,
@@ -96,12 +108,14 @@ def unbounded_outputs(model: Any, described: KerasModel) -> tuple[str, ...]:
     )
 
 
-def fake_quantized(model: Any, unbounded: tuple[str, ...] = ()) -> Any:
+def fake_quantized(model: Any, unbounded: tuple[str, ...] = (), with_levels: tuple[str, ...] = ()) -> Any:
     """Return a copy of ``model`` with 8-bit fake quantization on all layers that TF-MOT supports.
 
     Args:
         model: a prepared tf_keras model.
         unbounded: layers of which only the weights are quantized.
+        with_levels: layers whose weights have few values. TF-MOT has one scale for the whole kernel, except
+            that of a Conv2D; the converter quantizes these others after training, per channel.
     """
     import tf_keras
 
@@ -120,17 +134,18 @@ def fake_quantized(model: Any, unbounded: tuple[str, ...] = ()) -> Any:
             return tfmot.quantization.keras.quantize_annotate_layer(layer, output_only)
         if isinstance(layer, tf_keras.layers.InputLayer) or layer.name in left_out:
             return layer
-        if isinstance(
-            layer, tf_keras.layers.Conv2DTranspose
-        ):  # the scheme that preserves zeros does not support it
-            return tfmot.quantization.keras.quantize_annotate_layer(
-                layer, registry.get_quantize_config(layer)
-            )
-        if layer.name in unbounded:
-            weights_only = scheme.get_quantize_registry().get_quantize_config(layer)
-            weights_only.activation_attrs, weights_only.quantize_output = [], False
-            return tfmot.quantization.keras.quantize_annotate_layer(layer, weights_only)
-        return tfmot.quantization.keras.quantize_annotate_layer(layer)
+        is_transposed = isinstance(layer, tf_keras.layers.Conv2DTranspose)
+        keeps_weights = layer.name in with_levels and type(layer) is not tf_keras.layers.Conv2D
+        if not (is_transposed or keeps_weights or layer.name in unbounded):
+            return tfmot.quantization.keras.quantize_annotate_layer(layer)
+        # the scheme that preserves zeros does not support transposed convolutions
+        of = registry if is_transposed else scheme.get_quantize_registry()
+        config = of.get_quantize_config(layer)
+        if keeps_weights:
+            config.weight_attrs = []
+        if layer.name in unbounded and not is_transposed:
+            config.activation_attrs, config.quantize_output = [], False
+        return tfmot.quantization.keras.quantize_annotate_layer(layer, config)
 
     weights = model.get_weights()
     copy = tf_keras.models.clone_model(model)
@@ -142,11 +157,19 @@ def fake_quantized(model: Any, unbounded: tuple[str, ...] = ()) -> Any:
         return tfmot.quantization.keras.quantize_apply(annotated, scheme)
 
 
-def set_activation_ranges(student: Any, pruned: Any, samples: Samples, seed: int) -> None:
+def set_activation_ranges(
+    student: Any, pruned: Any, samples: Samples, seed: int, fixed: Mapping[str, tuple[float, float]]
+) -> list[Any]:
     """Initialize the moving averages of the activation ranges from the activations of the pruned model.
 
     TF-MOT initializes them with -6..6 and decays that by 0.1 % per step, so that after a thousand steps the
     initial value still makes up a third of a range.
+
+    Args:
+        fixed: ranges of the outputs of some layers, by name.
+
+    Returns:
+        The variables of these fixed ranges.
     """
     import tf_keras
 
@@ -173,11 +196,48 @@ def set_activation_ranges(student: Any, pruned: Any, samples: Samples, seed: int
         ]
         for batch in _batches(samples, seed)
     ]
-    ranges = dict(zip(observed, np.mean(seen, axis=0).tolist(), strict=True))
+    ranges = dict(zip(observed, np.mean(seen, axis=0).tolist(), strict=True)) | dict(fixed)
     for variable, key, is_maximum in limits:
         low, high = ranges[key]
         # Zero is exactly representable, as in the converter.
         variable.assign(max(high, 0.0) if is_maximum else min(low, 0.0))
+    return [variable for variable, key, _ in limits if key in fixed]
+
+
+def _with_levels(model: KerasModel) -> tuple[str, ...]:
+    return tuple(layer.name for layer in model.layers if layer.levels)
+
+
+def _kernels_with_levels(student: Any, network: Any, model: KerasModel) -> list[Any]:
+    """Return the variables of the student, a copy of ``network``, that are kernels with levels."""
+    twins = {
+        layer.layer.name if hasattr(layer, "quantize_config") else layer.name: layer
+        for layer in student.layers
+    }
+    names = _with_levels(model)
+    kernels = [(name, kernel) for name in names for kernel in kernels_of(network.get_layer(name))]
+    return [
+        next(
+            variable
+            for variable in twins[name].weights
+            if variable.shape == kernel.variable.shape
+            and np.array_equal(variable.numpy(), kernel.variable.numpy())
+        )
+        for name, kernel in kernels
+    ]
+
+
+def _holding(variables: list[Any]) -> Any:
+    """Return a Keras callback that gives variables their values back after every batch."""
+    import tf_keras
+
+    values = [variable.numpy() for variable in variables]
+
+    def restore(batch: int, logs: Any) -> None:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    return tf_keras.callbacks.LambdaCallback(on_batch_end=restore)
 
 
 def _input_name(layer: Any) -> str:
@@ -209,7 +269,7 @@ def open_qat_model(trained: QatModel) -> Any:
 
     TF-MOT's own round trip through the architecture JSON changes the weights.
     """
-    student = fake_quantized(open_model(trained.model), trained.unbounded)
+    student = fake_quantized(open_model(trained.model), trained.unbounded, _with_levels(trained))
     open_weights(student, trained.weights)
     return student
 
@@ -229,6 +289,9 @@ def _records(network: Any, student: Any, model: KerasModel) -> Iterator[LayerRec
         elif hasattr(layer, "kernel") and not wrapper.quantize_config.get_weights_and_quantizers(
             wrapper.layer
         ):
+            if record.levels:
+                yield record.quantized("quantization-aware", "its weights keep their levels")
+                continue
             reason = "TF-MOT skips its weights if an activation follows"
             yield record.quantized("post-training", reason)
         else:

@@ -12,6 +12,7 @@ from pipeline.flatbuffer.edit import normalize, ranges_of
 from pipeline.formats import has_integers
 from pipeline.quantize.activations import observed_tensors
 from pipeline.quantize.backends import BACKENDS, tflite_converter
+from pipeline.quantize.levels import with_output_levels
 from pipeline.training.tfmot import tensorflow
 
 if TYPE_CHECKING:
@@ -90,11 +91,10 @@ def write_model(
     is_trained = isinstance(model, QatModel) and not after_training
     if is_trained or not has_integers(requested):
         content = of.convert(concrete, keeper, requested, samples)
-    elif calibrated is not None:
-        content = of.quantize(calibrated[0].read_bytes(), calibrated[1], requested)
     else:
-        content = _calibrated(concrete, keeper, samples)
-        content = of.quantize(content, ranges_of(content), requested)
+        content = _calibrated(concrete, keeper, samples) if calibrated is None else calibrated[0].read_bytes()
+        ranges = ranges_of(content) if calibrated is None else calibrated[1]
+        content = of.quantize(content, with_output_levels(ranges, content, model.layers), requested)
     written.write_bytes(_named(content, model))
 
 
