@@ -126,7 +126,7 @@ def test_a_model_that_does_not_bear_it_gets_fewer_zeros_or_none_and_that_is_said
     found, model = pruned(stored, data, tmp_path / "out")
 
     assert np.mean(model.get_layer("large").kernel.numpy() == 0) == pytest.approx(zeros, abs=0.002)
-    assert found.notes[0] == f"at 75% zeros the model lost {losses[0]} points on training samples"
+    assert found.notes[0] == f"at 75% zeros the model lost {losses[0]} points on held-out samples"
     assert pruned_layers(found) == (("large",) if zeros else ())
     assert zeros or record(found, "large").reason == f"not pruned: {'; '.join(found.notes)}"
 
