@@ -106,7 +106,7 @@ def measure(name: str, record: str) -> None:
     x = np.random.default_rng(0).random((SAMPLES, *shape), np.float32) * 255
     expected, got = (np.asarray(model(x, training=False)) for model in (source, loaded))
     done("bridge", f"{np.abs(expected - got).max() / np.abs(expected).max():.1e}")
-    prepared, _ = prepare(loaded)
+    prepared, *_ = prepare(loaded)
     done("prune", _pruned(prepared))
     aware = _aware(prepared, done)
     written = _converted(aware, x, Path(record).with_suffix(".tflite"))

@@ -28,6 +28,7 @@ class Layer:
         weights: its arrays, in the order of the rule.
         inner: the layer that a wrapper holds.
         inner_backward: the second one of a Bidirectional whose directions differ.
+        made_of: the layer of the given model that a rewrite made it of; "" if it has that layer's name.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Layer:
     weights: tuple[NDArray[np.generic], ...] = ()
     inner: Layer | None = None
     inner_backward: Layer | None = None
+    made_of: str = ""
 
 
 @dataclass(frozen=True)

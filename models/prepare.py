@@ -46,6 +46,20 @@ _OPEN_LENGTH = 32  # the same for any other rank
 _INDICES = 128  # upper limit of random integers that index no table
 
 
+class Prepared(NamedTuple):
+    """A prepared model.
+
+    Attributes:
+        model: computes what the given one does.
+        rewrites: what was changed.
+        made_of: the layer of the given model that each layer with a new name was made of.
+    """
+
+    model: tf_keras.Model
+    rewrites: list[Rewrite]
+    made_of: dict[str, str]
+
+
 class _Probe(NamedTuple):
     """Samples of one range on which the outputs are compared."""
 
@@ -55,9 +69,7 @@ class _Probe(NamedTuple):
     only_finite: bool = False  # whether to skip what overflows in the given model
 
 
-def prepare(
-    model: tf_keras.Model, samples: Sequence[Array] | None = None
-) -> tuple[tf_keras.Model, list[Rewrite]]:
+def prepare(model: tf_keras.Model, samples: Sequence[Array] | None = None) -> Prepared:
     """Return a new model that computes the same and of which TF-MOT covers as much as it can.
 
     The given model is not touched (TF-MOT shares the layers it wraps). A layer without a better form stays as
@@ -69,9 +81,6 @@ def prepare(
         model: a functional or Sequential tf_keras model.
         samples: for each input a few real values, (n, ...) as the model takes them.
 
-    Returns:
-        The model, and what was rewritten in it.
-
     Raises:
         ModelError: the outputs would differ by more than rounding explains.
     """
@@ -82,7 +91,8 @@ def prepare(
         rewrites += done
     prepared = build_model(graph)
     _check_equal(model, prepared, samples)
-    return prepared, rewrites
+    made_of = {layer.name: layer.made_of for layer in graph.layers.values() if layer.made_of}
+    return Prepared(prepared, rewrites, made_of)
 
 
 def graph_of(model: tf_keras.Model) -> Graph:

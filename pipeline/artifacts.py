@@ -380,6 +380,11 @@ class QuantizedModel(Artifact):
         return self.folder / "model.tflite"
 
     @property
+    def original(self) -> Path:
+        """The same model in float32, with its weights before they were rounded; missing of a float one."""
+        return self.folder / "float.tflite"
+
+    @property
     def source(self) -> Source:
         """The file by content."""
         return Source(location=str(self.tflite), digest=self.sha256)
@@ -431,20 +436,3 @@ class Release(Artifact):
 
     name: str
     reproducible_digest: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fault:
-    """A fault that was injected into a running model, and its outcome.
-
-    Attributes:
-        environment: where, e.g. ``"emulated board, cortex-a72, 2 cores, 512 MiB"``.
-        action: what was done, e.g. ``"memory.max 40 MiB"``.
-        outcome: the result, e.g. ``"killed by the kernel for memory"``.
-        passed: whether the model behaved as it has to.
-    """
-
-    environment: str
-    action: str
-    outcome: str
-    passed: bool

@@ -19,6 +19,7 @@ class LayerRecord:
 
     Attributes:
         kind: the layer's class.
+        made_of: the layer of the given model that graph preparation made it of; "" if the name is the same.
         operations: what was done, in order, such as "pruned"; a quantization comes last.
         reason: why it was not treated like other layers of its kind; "" if there is nothing to explain.
         without_int8: why TFLite does not compute it in int8, or not correctly; "" if it does.
@@ -33,6 +34,7 @@ class LayerRecord:
 
     name: str
     kind: str
+    made_of: str = ""
     operations: tuple[str, ...] = ()
     reason: str = ""
     without_int8: str = ""
@@ -67,17 +69,24 @@ class LayerRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerTreatment:
-    """A row of the report: what happened to one layer, and why."""
+    """A row of the report: what happened to one layer, and why; ``made_of`` as in ``LayerRecord``."""
 
     name: str
     kind: str
     treatment: str
     reason: str = ""
+    made_of: str = ""
 
     @classmethod
     def of(cls, record: LayerRecord) -> LayerTreatment:
         """Return the row of one record."""
-        return cls(name=record.name, kind=record.kind, treatment=record.treatment, reason=record.reason)
+        return cls(
+            name=record.name,
+            kind=record.kind,
+            treatment=record.treatment,
+            reason=record.reason,
+            made_of=record.made_of,
+        )
 
 
 def require_no_clusters(

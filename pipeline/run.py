@@ -16,7 +16,15 @@ from pydantic import BaseModel, TypeAdapter
 from pipeline.artifacts import Artifact, Source
 from pipeline.content import sha256_of, write_whole
 from pipeline.dependencies import Dependencies
-from pipeline.errors import ConfigError, GateFailed, PipelineError, StageError, leaf_errors_mapped, storing
+from pipeline.errors import (
+    ConfigError,
+    GateFailed,
+    InputError,
+    PipelineError,
+    StageError,
+    leaf_errors_mapped,
+    storing,
+)
 from pipeline.event_file import EventFile
 from pipeline.events import (
     BuildFinished,
@@ -208,6 +216,43 @@ class Run:
             emit(Finding(text=finding))
         for note in artifact.notes:
             emit(Warned(text=note))
+
+
+def recorded_store(folder: Path) -> Path:
+    """Return the folder of the store that the build in ``folder`` used; errors as ``recorded``."""
+    return Path(str(_record(folder)["store"]))
+
+
+def recorded(folder: Path, store: Store, stage: Callable[..., A]) -> list[A]:
+    """Return the artifacts of a stage in the build that ``folder`` has the record of: one or more, in order.
+
+    Raises:
+        InputError: there is no record, the build did not get there, or the store has them no longer.
+    """
+    name = stage.__name__
+    keys = [str(step["key"]) for step in _record(folder)["steps"] if step["stage"] == name]
+    if not keys:
+        msg = f"{folder}: its build did not get to {name}; build again"
+        raise InputError(msg)
+    found = [store.get(f"{name}-{key}") for key in keys]
+    if None in found:
+        msg = f"{folder}: the store {store.root} has the results of {name} no longer; build again"
+        raise InputError(msg)
+    return [_artifact(stage, stored) for stored in found if stored is not None]
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """Return ``run.json``; errors as ``recorded``."""
+    try:
+        record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if {"store", "steps"} <= set(record) and all(
+            {"stage", "key"} <= set(step) for step in record["steps"]
+        ):
+            return record
+    except (OSError, ValueError, TypeError):
+        pass
+    msg = f"{folder}: it has no readable run.json; give the output folder of a build"
+    raise InputError(msg)
 
 
 def _artifact(stage: Callable[..., A], stored: Stored) -> A:

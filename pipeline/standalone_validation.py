@@ -92,7 +92,7 @@ def validate_file(
     with leaf_errors_mapped(), scratch("validate") as folder:
         float_model = ModelUnderTest.open(baseline) if baseline else None
         run = Run(folder, store)
-        given = _read(under_test, float_model or under_test, config, run)
+        given = read_given(under_test, float_model or under_test, config, run)
         to_measure = ToMeasure(
             model=under_test.source,
             baseline=float_model.source if float_model else None,
@@ -118,7 +118,7 @@ def validate_file(
     return with_verdicts(replace(report, chance=given.chance), config.gates)
 
 
-def _read(under_test: ModelUnderTest, original: ModelUnderTest, config: BuildConfig, run: Run) -> Given:
+def read_given(under_test: ModelUnderTest, original: ModelUnderTest, config: BuildConfig, run: Run) -> Given:
     """Test samples, and how outputs are judged with them; nothing where no data is given.
 
     Args:

@@ -97,7 +97,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
 @pytest.fixture(scope="session")
 def report() -> Any:
     """A report of a build that all gates pass; tests change what they are about."""
-    from pipeline.artifacts import Fault
+    from pipeline.fault import Fault
     from pipeline.flatbuffer import FloatOperator
     from pipeline.layer_records import LayerTreatment
     from pipeline.runtimes.session import Node, Tensor

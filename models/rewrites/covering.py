@@ -68,7 +68,7 @@ def fuse_relu(graph: Graph) -> tuple[Graph, list[Rewrite]]:
             continue
         ones = np.ones(shapes[index][-1] or 1, np.float32)
         edit.note(layer.name, "a frozen identity BatchNormalization was put before it", why)
-        middle = edit.add(affine(edit.fresh(f"{before.name}_identity"), ones, ones * 0), edit.moved[source])
+        middle = edit.add(affine(edit.fresh(before.name, "identity"), ones, ones * 0), edit.moved[source])
         edit.layers[layer.name] = layer
         edit.moved.append(edit.again(layer.name, middle))
     return edit.finish(), edit.rewrites
@@ -102,11 +102,11 @@ def _covered(edit: Edit, scaling: Layer, shape: tuple[int | None, ...], tensor: 
     lengths = [-1 if length is None else length for length in shape[1:]]
     if len(shape) < 4:
         square = {"target_shape": [1] * (4 - len(shape)) + lengths}
-        tensor = edit.add(Layer(edit.fresh(f"{name}_2d"), "Reshape", square), tensor)
-    tensor = edit.add(identity_depthwise(edit.fresh(f"{name}_depthwise"), channels), tensor)
+        tensor = edit.add(Layer(edit.fresh(name, "2d"), "Reshape", square), tensor)
+    tensor = edit.add(identity_depthwise(edit.fresh(name, "depthwise"), channels), tensor)
     tensor = edit.add(replace(scaling, config=_last_axis(scaling.config)), tensor)
     if len(shape) < 4:
-        tensor = edit.add(Layer(edit.fresh(f"{name}_back"), "Reshape", {"target_shape": lengths}), tensor)
+        tensor = edit.add(Layer(edit.fresh(name, "back"), "Reshape", {"target_shape": lengths}), tensor)
     return tensor
 
 

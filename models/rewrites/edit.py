@@ -30,13 +30,18 @@ class Rewrite:
 
 @dataclass
 class Edit:
-    """The new graph so far, and where each tensor of the old one is in it."""
+    """The new graph so far, and where each tensor of the old one is in it.
+
+    Attributes:
+        made: which layer each layer with a new name was made of.
+    """
 
     graph: Graph
     layers: dict[str, Layer] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     moved: list[int] = field(default_factory=list)
     rewrites: list[Rewrite] = field(default_factory=list)
+    made: dict[str, str] = field(default_factory=dict)
 
     def keep(self, call: Call) -> int:
         """Copy a call as it is."""
@@ -48,16 +53,18 @@ class Edit:
 
         The name may be that of the layer which it replaces; any other has to be ``fresh``.
         """
-        name = self.fresh(layer.name) if layer.name in self.layers else layer.name
+        name = self.fresh(layer.name, "") if layer.name in self.layers else layer.name
         self.layers[name] = replace(layer, name=name)
         return self._append(Call(name, inputs, result))
 
-    def fresh(self, preferred: str) -> str:
-        """Return ``preferred``, or what comes nearest to it, as a name that neither graph has."""
+    def fresh(self, of: str, suffix: str) -> str:
+        """Return a name that neither graph has for a layer that is made of another: e.g. ``of_suffix``."""
+        preferred = f"{of}_{suffix}" if suffix else of
         name, count = preferred, 0
         while name in self.layers or name in self.graph.layers:
             count += 1
             name = f"{preferred}_{count}"
+        self.made[name] = of
         return name
 
     def again(self, name: str, *inputs: int, result: int = 0) -> int:
@@ -87,11 +94,24 @@ class Edit:
         used = {call.layer for call in calls}
         return Graph(
             self.graph.name,
-            {name: layer for name, layer in self.layers.items() if name in used},
+            {
+                name: replace(layer, made_of=self._origin(name))
+                for name, layer in self.layers.items()
+                if name in used
+            },
             calls,
             tuple(place[tensor] for tensor in inputs),
             tuple(place[tensor] for tensor in outputs),
         )
+
+    def _origin(self, name: str) -> str:
+        """Return the layer of the given model that a layer was made of; "" if it has that layer's name."""
+        source = name
+        while source in self.made:
+            source = self.made[source]
+        known = self.graph.layers.get(source)
+        origin = known.made_of if known else ""
+        return origin or ("" if source == name else source)
 
     def _append(self, call: Call) -> int:
         self.calls.append(call)

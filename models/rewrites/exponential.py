@@ -43,7 +43,7 @@ def _scale_and_alpha(layer: Layer) -> tuple[str, float, float] | None:
 
 def _decomposed(edit: Edit, name: str, tensor: int, scale: float, alpha: float) -> int:
     def add(part: str, kind: str, config: dict[str, Any], *inputs: int) -> int:
-        return edit.add(Layer(edit.fresh(f"{name}_{part}"), kind, config), *inputs)
+        return edit.add(Layer(edit.fresh(name, part), kind, config), *inputs)
 
     above = add("relu", "ReLU", {}, tensor)
     below = add("below", "Subtract", {}, tensor, above)

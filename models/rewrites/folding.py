@@ -92,7 +92,8 @@ def _is_mild(does: Affine) -> bool:
 
 def without(graph: Graph, dropped: set[int], changed: dict[str, Layer]) -> Graph:
     """Return the graph with calls left out, each of whose input takes its place, and with layers changed."""
-    edit = Edit(replace(graph, layers=graph.layers | changed))
+    kept = {name: replace(layer, made_of=graph.layers[name].made_of) for name, layer in changed.items()}
+    edit = Edit(replace(graph, layers=graph.layers | kept))
     for index, call in enumerate(graph.calls):
         edit.moved.append(edit.moved[call.inputs[0]] if index in dropped else edit.keep(call))
     return edit.finish()

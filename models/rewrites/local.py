@@ -75,7 +75,7 @@ def _steps(layer: Layer, edit: Edit) -> tuple[Layer, ...]:
         return _split_activation(Layer(layer.name, "Dense", layer.inner.config, layer.weights), edit)
     if layer.kind in {"SeparableConv1D", "SeparableConv2D"}:
         edit.note(layer.name, "was split into its two convolutions", "so that masks and ranges hold for each")
-        depthwise, pointwise = _split_separable(layer, edit.fresh(f"{layer.name}_depthwise"))
+        depthwise, pointwise = _split_separable(layer, edit.fresh(layer.name, "depthwise"))
         return (depthwise, *_split_activation(pointwise, edit))
     if layer.kind in {"Activation", "ReLU", "ELU"}:
         return (_activation(layer, edit),)
@@ -89,7 +89,7 @@ def _split_activation(layer: Layer, edit: Edit) -> tuple[Layer, ...]:
     edit.note(
         layer.name, f"its {activation} became a layer", "TF-MOT does not quantize it inside another one"
     )
-    after = Layer(edit.fresh(f"{layer.name}_{activation}"), "Activation", {"activation": activation})
+    after = Layer(edit.fresh(layer.name, activation), "Activation", {"activation": activation})
     return replace(layer, config=layer.config | {"activation": "linear"}), _activation(after, edit)
 
 

@@ -74,7 +74,7 @@ def _both_directions(
         return edit.again(split[layer.name][way], *given[way], result=number + 1)
     results = [edit.again(name, *inputs) for name, inputs in zip(split[layer.name], given, strict=True)]
     if ahead.config.get("return_sequences"):
-        results[1] = _reversed(edit, f"{layer.name}_reversed", steps, results[1])
+        results[1] = _reversed(edit, layer.name, steps, results[1])
     return edit.add(Layer(layer.name, _MERGES[layer.config.get("merge_mode", "concat")]), *results)
 
 
@@ -88,19 +88,20 @@ def _directions(edit: Edit, layer: Layer) -> tuple[str, str]:
     parts = ((ahead, "forward", layer.weights[:half]), (back, "backward", layer.weights[half:]))
     names = []
     for part, way, weights in parts:
-        names.append(edit.fresh(f"{layer.name}_{way}"))
+        names.append(edit.fresh(layer.name, way))
         edit.layers[names[-1]] = _unrolled(Layer(names[-1], part.kind, part.config, weights))
     return names[0], names[1]
 
 
 def _reversed(edit: Edit, name: str, steps: int, tensor: int) -> int:
-    """Put the steps of ``tensor``, ``(n, steps, units)``, together in reverse order."""
+    """Put the steps of ``tensor``, ``(n, steps, units)``, together in reverse order, for layer ``name``."""
     if steps == 1:
         return tensor
     cuts = [
         edit.add(
-            Layer(edit.fresh(f"{name}_{step}"), "Cropping1D", {"cropping": [step, steps - 1 - step]}), tensor
+            Layer(edit.fresh(name, f"reversed_{step}"), "Cropping1D", {"cropping": [step, steps - 1 - step]}),
+            tensor,
         )
         for step in reversed(range(steps))
     ]
-    return edit.add(Layer(edit.fresh(name), "Concatenate", {"axis": 1}), *cuts)
+    return edit.add(Layer(edit.fresh(name, "reversed"), "Concatenate", {"axis": 1}), *cuts)

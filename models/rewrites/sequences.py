@@ -65,13 +65,13 @@ class _Lift:
             self.edit.note(layer.name, f"{layer.kind} became {new.kind}", _WHY)
         sources = tuple(self.lifted(tensor) for tensor in inputs)
         if padding := _causal_padding(layer):
-            padding = replace(padding, name=self.edit.fresh(padding.name))
+            padding = replace(padding, name=self.edit.fresh(layer.name, "causal"))
             sources = (self.edit.add(padding, *sources),)
         result = self._call(new, sources, "lifted")
         if layer.kind in _GLOBAL or layer.kind == "Flatten":
             if layer.config.get("keepdims"):
                 result = self.edit.add(
-                    _reshape(self.edit.fresh(f"{layer.name}_1d"), self.shapes[index]), result
+                    _reshape(self.edit.fresh(layer.name, "1d"), self.shapes[index]), result
                 )
             self.flat_form[index] = result
         else:
@@ -88,14 +88,14 @@ class _Lift:
         """Return the tensor as ``(n, 1, steps, channels)``."""
         if tensor not in self.lifted_form:
             shape = self.shapes[tensor]
-            name = self.edit.fresh(f"{self.graph.calls[tensor].layer}_2d")
+            name = self.edit.fresh(self.graph.calls[tensor].layer, "2d")
             self.lifted_form[tensor] = self.edit.add(_reshape(name, (None, 1, *shape[1:])), self.flat(tensor))
         return self.lifted_form[tensor]
 
     def flat(self, tensor: int) -> int:
         """Return the tensor as ``(n, steps, channels)``."""
         if tensor not in self.flat_form:
-            name = self.edit.fresh(f"{self.graph.calls[tensor].layer}_1d")
+            name = self.edit.fresh(self.graph.calls[tensor].layer, "1d")
             self.flat_form[tensor] = self.edit.add(
                 _reshape(name, self.shapes[tensor]), self.lifted_form[tensor]
             )

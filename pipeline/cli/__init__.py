@@ -33,6 +33,7 @@ COMMANDS = {
     "validate": "Validate a .tflite file or a release.",
     "bench": "Measure the cost of an inference.",
     "inspect": "List the layers or operators of a model.",
+    "debug": "Rank the layers of an int8 model by what quantization costs.",
     "device": "List devices, provision emulators, run the emulated board.",
     "deploy": "Install a release on devices, show status, roll back.",
     "monitor": "Detect drift on devices.",

@@ -34,12 +34,12 @@ _NOT_ALONE = frozenset(
 FLAT = np.array([1, -1], np.int32)
 
 
-def _unpack(content: bytes) -> Any:
+def unpack(content: bytes) -> Any:
     """Return a verified file as the schema's ``ModelT``."""
     return schema().ModelT.InitFromPackedBuf(content, 0)
 
 
-def _pack(model: Any) -> bytes:
+def pack(model: Any) -> bytes:
     builder = flatbuffers.Builder(1 << 16)
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
@@ -56,7 +56,7 @@ def normalize(content: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> 
         inputs: their names, in order.
         outputs: likewise.
     """
-    flat = _unpack(content)
+    flat = unpack(content)
     graph = flat.subgraphs[0]
     for signature in flat.signatureDefs or ():  # one, or none of a model without variables
         for entry in signature.inputs:
@@ -64,7 +64,7 @@ def normalize(content: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> 
         graph.inputs = _renamed(graph, signature.inputs, inputs)
         graph.outputs = _renamed(graph, signature.outputs, outputs)
     _keep_constants_once(flat)
-    return _pack(flat)
+    return pack(flat)
 
 
 def _with_trained_range(flat: Any, graph: Any, tensor: int) -> int:
@@ -132,7 +132,7 @@ def ranges_of(content: bytes) -> list[Range]:
     """Return the range of each tensor that has one, as a calibrated float file does."""
     return [
         Range(place, index, tensor.name.decode(), float(known.min[0]), float(known.max[0]))
-        for place, graph in enumerate(_unpack(content).subgraphs)
+        for place, graph in enumerate(unpack(content).subgraphs)
         for index, tensor in enumerate(graph.tensors)
         if (known := tensor.quantization) is not None and known.min is not None and len(known.min)
     ]
@@ -140,12 +140,12 @@ def ranges_of(content: bytes) -> list[Range]:
 
 def with_ranges(content: bytes, found: Iterable[Range]) -> bytes:
     """Return a float file whose tensors have these ranges, for a quantizer."""
-    flat = _unpack(content)
+    flat = unpack(content)
     for each in found:
         tensor = flat.subgraphs[each.subgraph].tensors[each.tensor]
         tensor.quantization = tensor.quantization or schema().QuantizationParametersT()
         tensor.quantization.min, tensor.quantization.max = [each.low], [each.high]
-    return _pack(flat)
+    return pack(flat)
 
 
 def with_batch(content: bytes, batch: int) -> bytes:
@@ -154,7 +154,7 @@ def with_batch(content: bytes, batch: int) -> bytes:
     A converter writes the batch into the shapes of RESHAPE, too. The inputs themselves are not resized, and
     other operators may have a batch of 1 among their constants, so try what the file computes.
     """
-    model = _unpack(content)
+    model = unpack(content)
     reshape = schema().BuiltinOperator.RESHAPE
     graph = model.subgraphs[0]
     for operator in graph.operators:
@@ -165,7 +165,7 @@ def with_batch(content: bytes, batch: int) -> bytes:
         if before[:1] == after[:1] == [1]:
             shape = _add_constant(model, np.array([batch, *after[1:]], np.int32), "batch shape")
             operator.inputs = [operator.inputs[0], shape]
-    return _pack(model)
+    return pack(model)
 
 
 def with_outputs(flat: TfliteModel, tensors: Sequence[int]) -> bytes:
@@ -173,7 +173,7 @@ def with_outputs(flat: TfliteModel, tensors: Sequence[int]) -> bytes:
 
     A worker takes the first dimension for the batch: tensors whose first one is not 1 come as (1, elements).
     """
-    model = _unpack(flat.content)
+    model = unpack(flat.content)
     graph = model.subgraphs[0]
     model.signatureDefs = []  # they name outputs that are no more
     outputs: list[int] = []
@@ -190,7 +190,7 @@ def with_outputs(flat: TfliteModel, tensors: Sequence[int]) -> bytes:
         graph.operators = [*graph.operators, node]
         outputs.append(len(graph.tensors) - 1)
     graph.outputs = outputs
-    return _pack(model)
+    return pack(model)
 
 
 def _add_constant(model: Any, values: NDArray[np.int32], name: str) -> int:
@@ -242,7 +242,7 @@ def extract(model: TfliteModel, groups: Iterable[Sequence[int]]) -> Iterator[byt
         A file whose inputs are what the operators read and do not compute, in the order in which they read
         it, and whose outputs are what they compute and others, or the model's outputs, read.
     """
-    whole = _unpack(model.content)
+    whole = unpack(model.content)
     for operators in groups:
         yield _extracted(model, whole, operators)
 
@@ -267,7 +267,7 @@ def _extracted(model: TfliteModel, whole: Any, operators: Sequence[int]) -> byte
     alone.operators = [_renumbered(graph.operators[index], place) for index in operators]
     alone.inputs, alone.outputs = [place[index] for index in inputs], [place[index] for index in outputs]
     part.subgraphs = [alone]
-    return _pack(part)
+    return pack(part)
 
 
 def _computed(model: TfliteModel, operators: Sequence[Operator]) -> list[int]:

@@ -78,7 +78,7 @@ def _prepare(model: FloatModel, data: Dataset, config: PreprocessingConfig, *, o
     else:  # float32 is too coarse for these ranges: keep the given model
         reference, lifts = original, []
     probes = replace(Samples.to_probe(data, EQUAL_PROBES), preprocessing=transforms)
-    prepared, rewrites = prepare(reference, probes.model_inputs())
+    prepared, rewrites, made_of = prepare(reference, probes.model_inputs())
     save_model(reference, out / "reference")
     save_model(prepared, out / "keras" / "model")
     return PreparedModel(
@@ -92,7 +92,7 @@ def _prepare(model: FloatModel, data: Dataset, config: PreprocessingConfig, *, o
         preprocessing=transforms,
         rewrites=tuple(f"{rewrite.layer}: {rewrite.what}" for rewrite in (*lifts, *rewrites)),
         unrolled=tuple(rewrite.layer for rewrite in rewrites if rewrite.unrolled),
-        layers=_records(prepared),
+        layers=_records(prepared, made_of),
         notes=(*model.dropped, *choice.warnings),
         better_settings=choice.better,
         input_findings=choice.findings,
@@ -100,12 +100,17 @@ def _prepare(model: FloatModel, data: Dataset, config: PreprocessingConfig, *, o
     )
 
 
-def _records(model: Any) -> tuple[LayerRecord, ...]:
+def _records(model: Any, made_of: dict[str, str]) -> tuple[LayerRecord, ...]:
     from models.prepare import without_int8
 
     problems = without_int8(model)
     return tuple(
-        LayerRecord(name=layer.name, kind=type(layer).__name__, without_int8=problems.get(layer.name, ""))
+        LayerRecord(
+            name=layer.name,
+            kind=type(layer).__name__,
+            made_of=made_of.get(layer.name, ""),
+            without_int8=problems.get(layer.name, ""),
+        )
         for layer in model.layers
     )
 

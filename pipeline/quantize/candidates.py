@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +18,6 @@ from pipeline.runtimes.session import Session
 from pipeline.training.held_out import HeldOut
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from pipeline.artifacts import Baseline, Dataset, KerasModel
@@ -74,7 +73,8 @@ def choose_quantized(
         for place, each in enumerate(candidates)
     )  # fmt: skip
     taken = candidates[chosen]
-    shutil.copyfile(taken.tflite, out / taken.tflite.name)
+    for file in filter(Path.exists, (taken.tflite, taken.original)):
+        shutil.copyfile(file, out / file.name)
     found = f"of {len(candidates)} quantized models {names[chosen]!r} is taken: {_listed(table)}"
     trainings = max((each.trainings for each in candidates), key=len)
     return replace(taken, folder=out, digest="", candidates=table, trainings=trainings, findings=(found,))

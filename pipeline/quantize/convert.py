@@ -165,7 +165,9 @@ def _convert(
 ) -> QuantizedModel:
     chosen = Samples.of(data, "train", model.preprocessing).take(np.load(samples.indices))
     taken, trial, reasons = _first_that_runs(model, attempts, chosen, ranges, config, out)
-    written = trial.rename(out / "model.tflite")
+    written, original = trial.rename(out / "model.tflite"), trial.with_suffix(".float")
+    if original.exists():
+        original.rename(out / "float.tflite")
     for left in out.glob("trial-*"):
         left.unlink()
     flat = read_tflite(written)
@@ -259,12 +261,12 @@ def _try(
         if ranges.problem:
             return _PLACE.sub("", ranges.problem), False
         calibrated = ranges.tflite, read_ranges(ranges)
-    answers = written.with_suffix(".npz")
+    answers, original = written.with_suffix(".npz"), written.with_suffix(".float")
     tried = samples.take(slice(0, TRIED_SAMPLES))
     try:
         sandbox.run(
             STAGE, write_model, model, samples, *requested, config.backend, calibrated, tried, answers,
-            written,
+            original, written,
             timeout_s=config.timeout_s,
         )  # fmt: skip
         flat = read_tflite(written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,8 @@ def add_metadata(
         quantized, folder=out, digest="", notes=(), size_bytes=found.size_bytes, sha256=found.sha256
     )
     described.tflite.write_bytes(written)
+    if quantized.original.exists():
+        shutil.copyfile(quantized.original, described.original)
     return described
 
 

@@ -274,6 +274,14 @@ def open_qat_model(trained: QatModel) -> Any:
     return student
 
 
+def without_fake_quantization(student: Any, trained: QatModel) -> Any:
+    """Return the float model of the weights of a trained one that ``open_qat_model`` opened."""
+    network = open_model(trained.model)
+    values = {variable.name: variable.numpy() for variable in student.weights}
+    network.set_weights([values[variable.name] for variable in network.weights])
+    return network
+
+
 def _records(network: Any, student: Any, model: KerasModel) -> Iterator[LayerRecord]:
     """Record what TF-MOT did to each layer, which may differ from the request."""
     from models.prepare import unsupported_by_qat

@@ -59,6 +59,7 @@ def write_model(
     calibrated: tuple[Path, Sequence[Range]] | None,
     tried: Samples,
     answers: Path,
+    original: Path,
     written: Path,
 ) -> None:
     """Convert a model to one format.
@@ -73,8 +74,11 @@ def write_model(
             trained, or are to be found here.
         tried: samples to run with Keras, for a comparison with the file.
         answers: where to write these outputs: an .npz with an array (n, ...) for each output.
+        original: where to write the same model in float32, for formats of integers.
         written: where to write the file.
     """
+    from pipeline.quantize.qat import without_fake_quantization
+
     concrete, keeper = _function(model, requested, after_training)
     tf, of = tensorflow(), BACKENDS[backend]
     found = [
@@ -88,14 +92,20 @@ def write_model(
             for i, values in enumerate(zip(*found, strict=True))
         },
     )
-    is_trained = isinstance(model, QatModel) and not after_training
-    if is_trained or not has_integers(requested):
+    source = b""
+    if not has_integers(requested):
         content = of.convert(concrete, keeper, requested, samples)
+    elif isinstance(model, QatModel) and not after_training:
+        content = of.convert(concrete, keeper, requested, samples)
+        function = _concrete(model, without_fake_quantization(keeper, model))
+        source = tflite_converter.convert(*function, "float32", None)
     else:
-        content = _calibrated(concrete, keeper, samples) if calibrated is None else calibrated[0].read_bytes()
-        ranges = ranges_of(content) if calibrated is None else calibrated[1]
-        content = of.quantize(content, with_output_levels(ranges, content, model.layers), requested)
+        source = calibrated[0].read_bytes() if calibrated else _calibrated(concrete, keeper, samples)
+        ranges = calibrated[1] if calibrated else ranges_of(source)
+        content = of.quantize(source, with_output_levels(ranges, source, model.layers), requested)
     written.write_bytes(_named(content, model))
+    if source:
+        original.write_bytes(_named(source, model))
 
 
 def _function(model: ModelArtifact, requested: Format, after_training: bool) -> tuple[Any, Any]:

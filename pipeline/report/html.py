@@ -62,6 +62,27 @@ def report_html(report: Report) -> str:
 
     Sections that the report has no data for are left out.
     """
+    counts = Counter(verdict.outcome for verdict in report.verdicts)
+    return render(
+        "report.html.j2",
+        report=report,
+        counts=[(outcome, counts[outcome]) for outcome in OUTCOMES if counts[outcome]],
+        verdicts=sorted(report.verdicts, key=lambda verdict: OUTCOMES.index(verdict.outcome)),
+        classes={found.output: _worst_classes(found.classes) for found in report.accuracy},
+        bars=_bars(getattr(report, "operators", None)),
+        max_classes=MAX_CLASSES,
+        max_operators=MAX_OPERATORS,
+        layers_seen=distributions(report.trainings),
+    )
+
+
+def render(template: str, **values: Any) -> str:
+    """Render a template of this package; whatever it prints is escaped.
+
+    Args:
+        template: the name of its file.
+        values: its variables.
+    """
     from jinja2 import Environment  # not at the start of every command
 
     # A string that is printed is escaped, and its control characters are shown as escapes.
@@ -80,20 +101,8 @@ def report_html(report: Report) -> str:
         choice=note,
         baselines=baselines_line,
     )
-    template = environment.from_string(
-        files("pipeline.report").joinpath("report.html.j2").read_text(encoding="utf-8")
-    )
-    counts = Counter(verdict.outcome for verdict in report.verdicts)
-    return template.render(
-        report=report,
-        counts=[(outcome, counts[outcome]) for outcome in OUTCOMES if counts[outcome]],
-        verdicts=sorted(report.verdicts, key=lambda verdict: OUTCOMES.index(verdict.outcome)),
-        classes={found.output: _worst_classes(found.classes) for found in report.accuracy},
-        bars=_bars(getattr(report, "operators", None)),
-        max_classes=MAX_CLASSES,
-        max_operators=MAX_OPERATORS,
-        layers_seen=distributions(report.trainings),
-    )
+    source = files("pipeline.report").joinpath(template).read_text(encoding="utf-8")
+    return environment.from_string(source).render(**values)
 
 
 def _finalize(value: Any) -> Any:

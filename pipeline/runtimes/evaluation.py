@@ -1,25 +1,31 @@
-"""Many samples through a model, fast: a worker for each core, which take parts of the samples in turn."""
+"""Many samples through a model, or through many: a worker for each core, which take parts in turn."""
 
 from __future__ import annotations
 
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.runtimes.quantization import run_real
 from pipeline.runtimes.session import Session
+from pipeline.scratch import scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from pipeline.runtimes.runtime import Runtime
     from pipeline.runtimes.session import ModelDetails
+
+Key = TypeVar("Key")
 
 PART_BYTES = 1 << 20
 MIN_SAMPLES = 32
@@ -83,6 +89,53 @@ def infer_all(
         raise InputError(message)
     ordered = [done[index] for index in range(len(done))]
     return [np.concatenate(of_output) for of_output in zip(*ordered, strict=True)]
+
+
+def infer_files(
+    runtime: Runtime,
+    files: Mapping[Key, Callable[[], bytes]],
+    values: Sequence[NDArray[Any]],
+    keep: Callable[[Key, list[NDArray[Any]]], None],
+) -> None:
+    """Run many models on the same samples, a model at a time on each core.
+
+    Args:
+        runtime: where to run.
+        files: for each model a function that returns its .tflite file.
+        values: for each of the models' inputs real numbers (n, ...), or indices.
+        keep: takes a model's outputs, real numbers (n, ...) each; in any thread.
+
+    Raises:
+        InputError: the runtime refuses a model, or the arrays are not what it takes.
+        StageError: a worker crashed or hung.
+    """
+    waiting = iter(list(files.items()))
+    drawing, ended = threading.Lock(), threading.Event()
+
+    def draw() -> tuple[Key, Callable[[], bytes]] | None:
+        with drawing:
+            return None if ended.is_set() else next(waiting, None)
+
+    def work() -> None:
+        try:
+            with ExitStack() as stack:
+                path = stack.enter_context(scratch("infer")) / "model.tflite"
+                session: Session | None = None
+                while (item := draw()) is not None:
+                    path.write_bytes(item[1]())
+                    if session is None:
+                        session = stack.enter_context(Session(runtime, path))
+                    else:
+                        session.load(path)
+                    keep(item[0], run_real(session, values, batches=True))
+        except BaseException:
+            ended.set()
+            raise
+
+    count = min(len(files), runtime.capabilities.workers or len(os.sched_getaffinity(0)))
+    with ThreadPoolExecutor(max(1, count)) as pool:
+        for future in [pool.submit(copy_context().run, work) for _ in range(count)]:
+            future.result()
 
 
 def _parts(chunks: Iterable[Sequence[NDArray[Any]]]) -> Iterator[list[NDArray[Any]]]:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.artifacts import Artifact, Fault
+from pipeline.artifacts import Artifact
 from pipeline.errors import InputError, StageError
+from pipeline.fault import Fault
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.validate.edge_case_inputs import make_edge_cases

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pipeline.flatbuffer import Operator, TfliteModel
 
@@ -43,6 +43,48 @@ def layer_names(model: TfliteModel) -> tuple[str, ...]:
         made |= dict.fromkeys(operator.outputs, name)
         names.append(name)
     return tuple(names)
+
+
+def user_layers(model: TfliteModel, known: Mapping[str, str]) -> tuple[str, ...]:
+    """Name the layer of the user's model that each operator of the main subgraph comes from.
+
+    Args:
+        model: a .tflite file.
+        known: the user's layer by the name of each layer that was converted; empty if that is not known.
+
+    Returns:
+        Names as ``layer_names`` infers them for operators of no known layer.
+    """
+    inferred = layer_names(model)
+    if not known:
+        return inferred
+    found = [
+        _known(name, model, operator, known) for name, operator in zip(inferred, model.operators, strict=True)
+    ]
+    made: dict[int, str] = {}
+    for at, operator in enumerate(model.operators):
+        found[at] = found[at] or next((made[index] for index in operator.inputs if index in made), "")
+        made |= dict.fromkeys(operator.outputs, found[at])
+    return tuple(name or other for name, other in zip(found, inferred, strict=True))
+
+
+def merged_layers(model: TfliteModel, operator: Operator, known: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the user's layers whose work an operator does, as far as its names tell, sorted."""
+    paths = [path for index in operator.outputs for path in model.tensors[index].name.split(";")]
+    return tuple(sorted({name for path in paths if (name := _in_path(path, known))}))
+
+
+def _known(inferred: str, model: TfliteModel, operator: Operator, known: Mapping[str, str]) -> str:
+    """Return the known layer that an operator's names contain; "" if there is none."""
+    paths = [inferred, *(path for index in operator.outputs for path in model.tensors[index].name.split(";"))]
+    return next((name for path in paths if (name := _in_path(path, known))), "")
+
+
+def _in_path(path: str, known: Mapping[str, str]) -> str:
+    parts = [part.removeprefix("quant_") for part in path.split("/")]
+    spans = [(first, last) for first in range(len(parts)) for last in range(len(parts), first, -1)]
+    names = ("/".join(parts[first:last]) for first, last in spans)
+    return next((known[name] for name in names if name in known), "")
 
 
 def _layer(model: TfliteModel, operator: Operator, root: str) -> str:

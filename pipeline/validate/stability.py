@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.artifacts import Artifact, Fault
+from pipeline.artifacts import Artifact
+from pipeline.fault import Fault  # noqa: TC001 - pydantic reads the annotations
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.validate.jobs import run_parallel

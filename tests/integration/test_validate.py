@@ -88,3 +88,16 @@ def test_what_the_build_measured_is_not_measured_again(files, built, tiny, pipel
     assert {name.partition("-")[0] for name in before} == set(MEASUREMENTS)
     assert measured(built) == before
     assert json.loads(ended.out)["times"] == built.result["report"]["times"]
+
+
+def test_the_layers_of_a_build_are_ranked_by_their_names_in_the_keras_model(built, start):
+    process = start("debug", built.record, "--samples", 64, "--json", cwd=built.out)
+    stdout, stderr = process.communicate(timeout=300)
+
+    assert process.returncode == 0, stderr
+    found = json.loads(stdout)
+    layers = {row["layer"]: row["merged"] for row in found["layers"]}
+    assert set(layers) == {"input_layer", "conv2d", "conv2d_1", "flatten", "dense"}
+    assert layers["conv2d_1"] == ["batch_normalization", "re_lu"]
+    assert found["float_weights"] >= 3
+    assert found["equal"] > 0.98

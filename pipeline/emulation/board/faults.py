@@ -11,9 +11,9 @@ from signal import SIGKILL
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifacts import Fault
 from pipeline.emulation.board.bench import GOLDEN_SAMPLES, BoardBench, job_files
 from pipeline.emulation.board.machine import JobRun, VirtualMachine, required, run_job
+from pipeline.fault import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

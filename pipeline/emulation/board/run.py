@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifacts import Fault
 from pipeline.emulation.board.bench import BoardBench, run_bench
 from pipeline.emulation.board.faults import MemorySearch, find_min_memory, measure_limits, measure_quotas
 from pipeline.emulation.board.machine import board_device
 from pipeline.emulation.board.provisioning import find_image
+from pipeline.fault import Fault
 from pipeline.progress import track
 
 if TYPE_CHECKING:

@@ -54,7 +54,7 @@ def test_a_model_for_each_step_is_laid_out_flat(
     x = rng.normal(size=(3, *FILM)).astype(np.float32)
 
     loaded = load_model(save(model, suffix))
-    prepared, _ = prepare(loaded)
+    prepared, *_ = prepare(loaded)
 
     same(outputs, model, loaded, x)
     same(outputs, model, prepared, x)
@@ -66,7 +66,7 @@ def test_a_model_for_each_step_that_is_still_nested_can_be_prepared(randomised, 
 
     model = film_model(tf_keras, randomised, functional=True)
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     same(outputs, model, prepared, rng.normal(size=(3, *FILM)).astype(np.float32))
 
@@ -127,7 +127,7 @@ def test_states_go_from_one_recurrent_layer_to_another(
     x = x if len(x) > 1 else x[0]
 
     loaded = load_model(save(model, suffix))
-    prepared, _ = prepare(loaded)
+    prepared, *_ = prepare(loaded)
 
     same(outputs, model, loaded, x)
     same(outputs, model, prepared, x)
@@ -146,7 +146,7 @@ def test_states_of_which_the_sequence_is_not_used_are_enough(
     model = randomised(library.Model(inputs, library.layers.Concatenate()([cell, hidden])))
     x = rng.normal(size=(3, 3, 3)).astype(np.float32)
 
-    prepared, _ = prepare(load_model(save(model, suffix)))
+    prepared, *_ = prepare(load_model(save(model, suffix)))
 
     same(outputs, model, prepared, x)
 
@@ -166,7 +166,7 @@ def test_a_layer_that_keeps_its_state_starts_each_sample_as_after_a_reset(
     model = randomised(library.Model(inputs, layer(inputs)))
     x = rng.normal(size=(2, *shape)).astype(np.float32)
 
-    prepared, _ = prepare(load_model(save(model, suffix)))
+    prepared, *_ = prepare(load_model(save(model, suffix)))
 
     expected = np.asarray(model(x, training=False))
     for _ in range(2):

@@ -281,7 +281,7 @@ def test_a_layer_is_added_by_one_row(halving, randomised, save, outputs, monkeyp
     np.testing.assert_allclose(outputs(load_model(path), x)[0], outputs(model, x)[0], atol=1e-6)
     graph, _ = read_file(path)
     assert infer_shapes(graph)[graph.outputs[0]] == (None, 5, 3)
-    prepared, _ = prepare(load_model(path))
+    prepared, *_ = prepare(load_model(path))
     assert unsupported_by_qat(prepared)["half"] == NO_SCHEME
     assert without_int8(prepared)["half"] == "it is new"
     with pytest.raises(ModelError, match="unknown setting"):

@@ -23,6 +23,6 @@ def test_a_model_with_operations_is_opened_again_and_prepared(save, outputs):
 
     samples = np.random.default_rng(0).random((2, 6, 6, 3), np.float32)
     np.testing.assert_allclose(outputs(copy, samples)[0], outputs(model, samples)[0], atol=1e-5)
-    prepared, _ = prepare(copy)
+    prepared, *_ = prepare(copy)
     np.testing.assert_allclose(outputs(prepared, samples)[0], outputs(model, samples)[0], atol=1e-5)
     assert "Operation" in {type(layer).__name__ for layer in prepared.layers}

@@ -130,7 +130,7 @@ def test_an_operation_that_picks_computes_the_same_after_preparation(name, save,
     model = build("keras", name)
     x = np.random.default_rng(0).normal(size=(3, *SHAPE)).astype(np.float32)
 
-    prepared, _ = prepare(load_model(save(model, ".keras")))
+    prepared, *_ = prepare(load_model(save(model, ".keras")))
 
     np.testing.assert_allclose(outputs(prepared, x)[0], outputs(model, x)[0], rtol=0, atol=1e-5)
 

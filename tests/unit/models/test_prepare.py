@@ -66,7 +66,7 @@ def test_a_separate_rectifier_is_fused(sequential, library):
     )
     assert kernels_left_out(model, library)
 
-    prepared, rewrites = prepare(model)
+    prepared, rewrites, _ = prepare(model)
 
     assert kinds(prepared) == ["Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "Flatten", "Dense"]
     assert kernels_left_out(prepared, library) == set()
@@ -81,7 +81,7 @@ def test_a_rectifier_with_a_limit_gets_a_frozen_identity(sequential, library):
         *(layers.Flatten(), layers.Dense(4), layers.ReLU(max_value=2.0, threshold=0.5)),
     )
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     norms = [layer for layer in prepared.layers if type(layer).__name__ == "BatchNormalization"]
     assert len(norms) == 3
@@ -95,7 +95,7 @@ def test_a_convolution_that_two_layers_read_keeps_its_own_activation(library, ra
     x = layers.Conv2D(3, 3, padding="same")(inputs)
     model = randomised(library.Model(inputs, layers.Add()([layers.ReLU()(x), x])))
 
-    prepared, rewrites = prepare(model)
+    prepared, rewrites, _ = prepare(model)
 
     assert kinds(prepared) == ["Conv2D", "ReLU", "Add"]
     assert rewrites == []
@@ -107,7 +107,7 @@ def test_a_shared_rectifier_is_fused_everywhere(library, randomised):
     x = relu(layers.Conv2D(3, 3)(inputs))
     model = randomised(library.Model(inputs, relu(layers.Conv2D(3, 3)(x))))
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     assert kinds(prepared) == ["Conv2D", "Conv2D"]
 
@@ -124,7 +124,7 @@ def test_one_dimensional_convolutions_become_two_dimensional(sequential, library
         *(layers.GlobalMaxPooling1D(), layers.Dense(3, activation="softmax")),
     )
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     assert not any("1D" in kind for kind in kinds(prepared))
     assert kinds(prepared).count("Reshape") == 1
@@ -143,7 +143,7 @@ def test_a_branched_series_goes_back_where_it_is_read_as_one(library, randomised
     x = layers.Softmax()(x)
     model = randomised(library.Model(inputs, [layers.LSTM(3)(x), layers.Permute((2, 1))(x)]))
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     assert prepared.output_shape == model.output_shape
     assert "Conv1D" not in kinds(prepared)
@@ -155,7 +155,7 @@ def test_a_convolution_used_twice_stays_one(library, randomised):
     inputs = library.Input(SERIES)
     model = randomised(library.Model(inputs, conv(norm(conv(norm(inputs))))))
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     assert kinds(prepared).count("Conv2D") == 1
 
@@ -163,17 +163,31 @@ def test_a_convolution_used_twice_stays_one(library, randomised):
 def test_separable_convolutions_are_split(sequential, library):
     model = sequential(IMAGE, library.layers.SeparableConv2D(4, 3, depth_multiplier=2, activation="relu"))
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     assert kinds(prepared) == ["DepthwiseConv2D", "Conv2D"]
     assert prepared.count_params() == model.count_params()
+
+
+def test_a_layer_with_a_new_name_is_traced_back_through_all_rewrites(library, randomised):
+    inputs = library.Input((12, 3), name="series")
+    x = library.layers.Rescaling(2.0, 1.0, name="scale")(inputs)
+    x = library.layers.SeparableConv1D(4, 3, padding="causal", activation="elu", name="cell")(x)
+    model = randomised(library.Model(inputs, library.layers.GlobalMaxPooling1D(name="pool")(x)))
+
+    prepared, _, made_of = prepare(model)
+
+    own = {layer.name for layer in model.layers}
+    assert {layer.name for layer in prepared.layers} <= own | set(made_of)
+    assert set(made_of.values()) <= own
+    assert {made_of[name] for name in made_of if name.startswith("cell_")} == {"cell"}
 
 
 def test_normalization_is_folded_into_dense(sequential, library):
     layers = library.layers
     model = sequential(VECTOR, layers.Dense(5, use_bias=False), layers.BatchNormalization(), layers.ReLU())
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     assert kinds(prepared) == ["Dense"]
 
@@ -190,7 +204,7 @@ def test_a_scaling_without_a_convolution_gets_one(shape, sequential, library):
         *(layers.ReLU(), layers.BatchNormalization(), layers.ReLU(), layers.Flatten(), layers.Dense(2)),
     )
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     assert not {"Normalization", "Rescaling"} & set(kinds(prepared))
     assert unsupported_by_qat(prepared) == {}
@@ -203,7 +217,7 @@ def test_an_integer_image_input_becomes_float(sequential, library):
     layers = library.layers
     model = sequential(IMAGE, layers.Rescaling(1 / 255), layers.Conv2D(3, 3), dtype="uint8")
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     assert prepared.inputs[0].dtype.name == "float32"
 
@@ -212,7 +226,7 @@ def test_indices_stay_integers(sequential, library):
     layers = library.layers
     model = sequential((9,), layers.Embedding(7, 4), layers.Conv1D(3, 3), layers.Flatten(), dtype="int32")
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     assert prepared.inputs[0].dtype.name == "int32"
     assert list(unsupported_by_qat(prepared)) == [model.layers[0].name]
@@ -225,7 +239,7 @@ def test_what_only_training_uses_goes(sequential, library):
         *(layers.Dropout(0.1), layers.Dense(3), layers.Activation("linear")),
     )
 
-    prepared, rewrites = prepare(model)
+    prepared, rewrites, _ = prepare(model)
 
     assert kinds(prepared) == ["Flatten", "Dense"]
     assert len(rewrites) == 4
@@ -235,7 +249,7 @@ def test_what_only_training_uses_goes(sequential, library):
 def test_exponential_units_are_spelled_out(sequential, library, activation):
     model = sequential(VECTOR, library.layers.Dense(5, activation=activation), library.layers.Dense(2))
 
-    prepared, rewrites = prepare(model)
+    prepared, rewrites, _ = prepare(model)
 
     assert {"ReLU", "Subtract", "Activation", "Add"} <= set(kinds(prepared))
     assert any("relu and exp" in rewrite.what for rewrite in rewrites)
@@ -246,7 +260,7 @@ def test_exponential_units_are_spelled_out(sequential, library, activation):
 def test_an_activation_without_int8_form_stays_and_is_named(sequential, library, activation):
     model = sequential(VECTOR, library.layers.Dense(3), library.layers.Activation(activation, name="odd"))
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     assert list(without_int8(prepared)) == ["odd"]
     assert "odd" in unsupported_by_qat(prepared)
@@ -260,14 +274,14 @@ def test_a_normalization_over_one_value_is_a_constant(library, randomised, centr
     added = library.layers.Add()([constant, series])
     model = randomised(library.Model(series, library.layers.Dense(3)(library.layers.Flatten()(added))))
 
-    prepared, rewrites = prepare(model)
+    prepared, rewrites, _ = prepare(model)
 
     assert not {"MultiHeadAttention", "LayerNormalization"} & set(kinds(prepared))
     assert "constant" in [rewrite.layer for rewrite in rewrites]
 
 
 def test_a_normalization_over_several_values_stays(sequential, library):
-    prepared, _ = prepare(sequential((16, 2), library.layers.LayerNormalization(axis=[1, 2])))
+    prepared, *_ = prepare(sequential((16, 2), library.layers.LayerNormalization(axis=[1, 2])))
 
     assert "LayerNormalization" in kinds(prepared)
 
@@ -275,7 +289,7 @@ def test_a_normalization_over_several_values_stays(sequential, library):
 def test_an_activation_that_tfmot_does_not_know_stays(sequential, library):
     model = sequential(VECTOR, library.layers.Dense(3), library.layers.Activation("exponential", name="odd"))
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     assert without_int8(prepared) == {}
     assert "odd" in unsupported_by_qat(prepared)
@@ -288,10 +302,10 @@ def test_preparing_leaves_the_model_alone_and_a_second_time_changes_nothing(sequ
     )
     before = [array.copy() for array in model.get_weights()]
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
     for variable in prepared.weights:
         variable.assign(variable + 1)
-    again, rewrites = prepare(prepared)
+    again, rewrites, _ = prepare(prepared)
 
     for array, kept in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(array, kept)
@@ -307,7 +321,7 @@ def test_what_quantization_aware_training_leaves_out_has_a_reason(sequential, li
         layers.Activation("softsign"),
     )
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     reasons = unsupported_by_qat(prepared)
     assert list(reasons) == [layer.name for layer in model.layers]
@@ -319,7 +333,7 @@ def test_a_series_that_is_scaled_first_is_reshaped_once(sequential, library):
     scale = layers.Normalization(mean=[0.5] * 3, variance=[2.0] * 3)
     model = sequential(SERIES, scale, layers.BatchNormalization(), layers.Conv1D(4, 3), layers.Flatten())
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     assert kinds(prepared).count("Reshape") == 1
 
@@ -336,7 +350,7 @@ def test_normalization_goes_into_convolutions_that_tfmot_does_not_fold_it_into(s
         norm = layers.BatchNormalization()
         model = sequential((8, 8, 4), *((convolution, norm) if after else (norm, convolution)))
 
-        prepared, rewrites = prepare(model)
+        prepared, rewrites, _ = prepare(model)
 
         assert kinds(prepared) == [type(convolution).__name__]
         assert [rewrite.what for rewrite in rewrites] == [f"was folded into {convolution.name!r}"]
@@ -346,7 +360,7 @@ def test_normalization_before_a_convolution_that_pads_is_not_folded(sequential, 
     layers = library.layers
     model = sequential(IMAGE, layers.BatchNormalization(), layers.Conv2D(4, 3, padding="same"))
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     assert kinds(prepared) == ["DepthwiseConv2D", "BatchNormalization", "Conv2D"]
 
@@ -354,7 +368,7 @@ def test_normalization_before_a_convolution_that_pads_is_not_folded(sequential, 
 def test_a_scaling_that_would_shrink_a_kernel_is_not_folded(sequential, library):
     model = sequential(IMAGE, library.layers.Rescaling(1 / 255), library.layers.Conv2D(4, 3))
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     assert kinds(prepared) == ["DepthwiseConv2D", "BatchNormalization", "Conv2D"]
 
@@ -364,9 +378,10 @@ def test_a_name_that_a_rewrite_would_choose_may_be_taken(library, randomised):
     x = layers.Conv2D(3, 1, activation="swish", name="a")(inputs)
     model = randomised(library.Model(inputs, layers.Conv2D(3, 1, name="a_swish")(x)))
 
-    prepared, _ = prepare(model)
+    prepared, _, made_of = prepare(model)
 
     assert kinds(prepared) == ["Conv2D", "Activation", "Conv2D"]
+    assert made_of == {"a_swish_1": "a"}
 
 
 def test_random_inputs_fit_every_input(library, randomised):
@@ -379,7 +394,7 @@ def test_random_inputs_fit_every_input(library, randomised):
     model = randomised(library.Model([word, image, number], [merged, table]))
 
     samples = random_inputs(model, 3)
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     assert [sample.shape for sample in samples] == [(3, 32), (3, 96, 96, 3), (3, 4)]
     assert samples[0].dtype == np.int32

@@ -67,7 +67,7 @@ def test_inputs_that_overflow_do_not_refuse_a_good_model(sequential, library):
         VECTOR, layers.Rescaling(60.0), layers.Activation("exponential"), layers.Dense(3), layers.ReLU(6.0)
     )
 
-    prepared, _ = prepare(model, [np.random.default_rng(0).random((5, *VECTOR), np.float32)])
+    prepared, *_ = prepare(model, [np.random.default_rng(0).random((5, *VECTOR), np.float32)])
 
     assert prepared.output_shape == (None, 3)
 
@@ -79,7 +79,7 @@ def test_real_indices_are_looked_up_as_they_are(library, randomised):
     model = randomised(library.Model([word, number], layers.Concatenate()([table, number])))
     words = np.array([[0, 4, 4], [1, 2, 3]], np.int64)
 
-    prepared, _ = prepare(model, [words, np.full((2, 4), -200.0, np.float32)])
+    prepared, *_ = prepare(model, [words, np.full((2, 4), -200.0, np.float32)])
 
     assert prepared.output_shape == (None, 6)
 
@@ -93,7 +93,7 @@ def test_dropout_inside_a_recurrent_layer_or_an_attention_does_not_act_in_traini
     x = layers.MultiHeadAttention(2, 3, dropout=0.5)(x, x)
     model = randomised(library.Model(inputs, layers.GRU(2, dropout=0.5)(x)))
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     given = np.random.default_rng(0).random((5, 4, 3), np.float32)
     in_training = np.asarray(prepared(given, training=True))

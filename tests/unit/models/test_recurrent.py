@@ -39,12 +39,13 @@ def test_recurrent_layers_are_unrolled_in_both_directions(sequential, library, k
     both = layers.Bidirectional(make(4, return_sequences=sequences), merge_mode=merge)
     model = sequential((6, 3), make(3, return_sequences=True, go_backwards=True), both)
 
-    prepared, rewrites = prepare(model)
+    prepared, rewrites, made_of = prepare(model)
 
     recurrent = [layer for layer in prepared.layers if type(layer).__name__ == kind]
     assert "Bidirectional" not in kinds(prepared)
     assert [layer.unroll for layer in recurrent] == [True] * 3
     assert len(rewrites) == 2
+    assert set(made_of.values()) == {model.layers[-1].name}
     assert without_int8(prepared) == {}
 
 
@@ -53,7 +54,7 @@ def test_a_bidirectional_layer_used_twice_keeps_one_set_of_weights(library, rand
     both, inputs = layers.Bidirectional(layers.GRU(3, return_sequences=True)), library.Input((5, 6))
     model = randomised(library.Model(inputs, both(both(inputs))))
 
-    prepared, _ = prepare(model)
+    prepared, *_ = prepare(model)
 
     assert prepared.count_params() == model.count_params()
 

@@ -7,10 +7,10 @@ import io
 from pydantic import TypeAdapter
 from rich.console import Console
 
-from pipeline.artifacts import Fault
 from pipeline.emulation.board.bench import BoardBench, BoardLatency, BoardMemory, BoardSoak
 from pipeline.emulation.board.faults import MemorySearch
 from pipeline.emulation.board.run import BoardRun
+from pipeline.fault import Fault
 from pipeline.report.board import board_tables
 
 FAULT = Fault(

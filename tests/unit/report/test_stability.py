@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.artifacts import Fault
+from pipeline.fault import Fault
 from pipeline.report.stability import stability_tables
 from pipeline.validate.stability import SoakResult, StabilityReport
 from pipeline.validate.trend import Trend

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pipeline.artifacts import Fault
+    from pipeline.fault import Fault
 
 LITERT = host_runtime("litert")
 INPUTS = Golden(None, 16, 0).inputs

@@ -7,9 +7,9 @@ from typing import get_args
 
 import pytest
 
-from pipeline.artifacts import Fault
 from pipeline.config import GateName, GatesConfig
 from pipeline.errors import ConfigError
+from pipeline.fault import Fault
 from pipeline.flatbuffer import FloatOperator
 from pipeline.validate import gates
 from pipeline.validate.gates import evaluate_gates, with_inputs
