@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import flatbuffers
 import numpy as np
 
+from pipeline.flatbuffer.compact import compact, pack_shared
 from pipeline.flatbuffer.reader import IDENTIFIER
 from pipeline.flatbuffer.schema import schema
 
@@ -46,9 +47,9 @@ def pack(model: Any) -> bytes:
 
 
 def normalize(content: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
-    """Set order and names of inputs and outputs, which converters change, and merge equal constants.
+    """Set order and names of inputs and outputs, which converters change, and write what is equal once.
 
-    Converters write a kernel as often as it is used.
+    Converters write a kernel as often as it is used, and describe each of hundreds of equal tensors.
 
     Args:
         content: a file with a signature whose inputs and outputs are called ``input_0``, ``output_0`` and so
@@ -63,8 +64,8 @@ def normalize(content: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> 
             entry.tensorIndex = _with_trained_range(flat, graph, entry.tensorIndex)
         graph.inputs = _renamed(graph, signature.inputs, inputs)
         graph.outputs = _renamed(graph, signature.outputs, outputs)
-    _keep_constants_once(flat)
-    return pack(flat)
+    compact(flat)
+    return pack_shared(flat)
 
 
 def _with_trained_range(flat: Any, graph: Any, tensor: int) -> int:
@@ -94,20 +95,6 @@ def _renamed(graph: Any, entries: list[Any], names: Sequence[str]) -> list[int]:
         entry.name = name.encode()
         graph.tensors[entry.tensorIndex].name = name.encode()
     return [entry.tensorIndex for entry in by_place]
-
-
-def _keep_constants_once(flat: Any) -> None:
-    first: dict[bytes, int] = {}
-    for graph in flat.subgraphs:
-        for tensor in graph.tensors:
-            data = flat.buffers[tensor.buffer].data
-            if data is not None and len(data):
-                tensor.buffer = first.setdefault(bytes(data), tensor.buffer)
-    used = {tensor.buffer for graph in flat.subgraphs for tensor in graph.tensors}
-    used |= {entry.buffer for entry in flat.metadata or ()}
-    for at, buffer in enumerate(flat.buffers):
-        if at not in used:
-            buffer.data = None
 
 
 class Range(NamedTuple):
