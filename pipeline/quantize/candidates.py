@@ -76,6 +76,8 @@ def choose_quantized(
     for file in filter(Path.exists, (taken.tflite, taken.original)):
         shutil.copyfile(file, out / file.name)
     found = f"of {len(candidates)} quantized models {names[chosen]!r} is taken: {_listed(table)}"
+    if chosen:
+        found += f'; [quantize] method = "{names[0]}" insists on the first'
     trainings = max((each.trainings for each in candidates), key=len)
     return replace(taken, folder=out, digest="", candidates=table, trainings=trainings, findings=(found,))
 

@@ -19,7 +19,7 @@ from pipeline.tasks.spec import TASKS
 from pipeline.training.fine_tuning import fine_tune
 from pipeline.training.keras_io import open_model, open_weights, save_weights, start_tensorflow
 from pipeline.training.kernels import kernels_of
-from pipeline.training.tfmot import tensorflow_model_optimization
+from pipeline.training.tfmot import tensorflow, tensorflow_model_optimization
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -114,8 +114,7 @@ def fake_quantized(model: Any, unbounded: tuple[str, ...] = (), with_levels: tup
     Args:
         model: a prepared tf_keras model.
         unbounded: layers of which only the weights are quantized.
-        with_levels: layers whose weights have few values. TF-MOT has one scale for the whole kernel, except
-            that of a Conv2D; the converter quantizes these others after training, per channel.
+        with_levels: layers whose weights have few values, which need a scale for each channel.
     """
     import tf_keras
 
@@ -135,14 +134,11 @@ def fake_quantized(model: Any, unbounded: tuple[str, ...] = (), with_levels: tup
         if isinstance(layer, tf_keras.layers.InputLayer) or layer.name in left_out:
             return layer
         is_transposed = isinstance(layer, tf_keras.layers.Conv2DTranspose)
-        keeps_weights = layer.name in with_levels and type(layer) is not tf_keras.layers.Conv2D
-        if not (is_transposed or keeps_weights or layer.name in unbounded):
+        if not (is_transposed or layer.name in unbounded):
             return tfmot.quantization.keras.quantize_annotate_layer(layer)
         # the scheme that preserves zeros does not support transposed convolutions
         of = registry if is_transposed else scheme.get_quantize_registry()
         config = of.get_quantize_config(layer)
-        if keeps_weights:
-            config.weight_attrs = []
         if layer.name in unbounded and not is_transposed:
             config.activation_attrs, config.quantize_output = [], False
         return tfmot.quantization.keras.quantize_annotate_layer(layer, config)
@@ -154,7 +150,33 @@ def fake_quantized(model: Any, unbounded: tuple[str, ...] = (), with_levels: tup
         return copy
     annotated = tf_keras.models.clone_model(copy, clone_function=annotate)
     with tfmot.quantization.keras.quantize_scope(own_layers()):
-        return tfmot.quantization.keras.quantize_apply(annotated, scheme)
+        student = tfmot.quantization.keras.quantize_apply(annotated, scheme)
+    for wrapper in student.layers:
+        layer = getattr(wrapper, "layer", None)
+        kept = layer is not None and layer.name in with_levels and type(layer) is not tf_keras.layers.Conv2D
+        if kept or isinstance(layer, tf_keras.layers.DepthwiseConv2D):
+            # A configuration of its own would take the layer out of TF-MOT's patterns with normalizations.
+            wrapper._weight_vars = [(kernel, _round_channels, {}) for kernel, _, _ in wrapper._weight_vars]
+    return student
+
+
+def _round_channels(kernel: Any, training: bool, weights: Any, **_: Any) -> Any:
+    """Round a kernel in training as the converter will: symmetric int8 with a scale for each channel.
+
+    TF-MOT has one scale for all channels of a depthwise kernel, and of others than a Conv2D's. Outside of
+    training the kernel is as it is, so the converter finds its scales.
+
+    Args:
+        kernel: (height, width, channels, multiplier), or (inputs, units).
+        training: whether it is called in training.
+        weights: none; TF-MOT passes those of a quantizer.
+    """
+    if not training:
+        return kernel
+    tf = tensorflow()
+    axes = (0, 1) if kernel.shape.rank == 4 else (0,)
+    scale = tf.maximum(tf.reduce_max(tf.abs(kernel), axes, keepdims=True) / 127, 1e-12)
+    return kernel + tf.stop_gradient(tf.round(kernel / scale) * scale - kernel)
 
 
 def set_activation_ranges(
@@ -294,12 +316,11 @@ def _records(network: Any, student: Any, model: KerasModel) -> Iterator[LayerRec
             yield record.quantized("post-training", left_out.get(record.name, "TF-MOT skipped it"))
         elif record.name in left_out:
             yield record.quantized("quantization-aware", f"output only: {left_out[record.name]}")
+        elif record.levels:
+            yield record.quantized("quantization-aware", "its weights keep their levels")
         elif hasattr(layer, "kernel") and not wrapper.quantize_config.get_weights_and_quantizers(
             wrapper.layer
         ):
-            if record.levels:
-                yield record.quantized("quantization-aware", "its weights keep their levels")
-                continue
             reason = "TF-MOT skips its weights if an activation follows"
             yield record.quantized("post-training", reason)
         else:
