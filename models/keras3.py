@@ -219,7 +219,7 @@ class _Reader:
         layer = unrolled_for_states(layer, len(tensors), self.shapes[tensors[0]])
         for step in expanded(layer, self.shapes[tensors[0]]):
             tensors = (self._call(place if step.name == name else (*place, step.name), step, tensors),)
-        if kind == "BatchNormalization" and (self.frozen or (training is False and not self.is_keras3)):
+        if kind == "BatchNormalization" and (self.frozen or training is False):
             self.layers[self.names[place]].config["trainable"] = False
         start = tensor = self._channels_first(layer, place, given, tensors[0]) if first else tensors[0]
         for step in activation_layers(name, kind, fields, self.is_keras3):
@@ -234,7 +234,8 @@ class _Reader:
     def _mode(self, name: str, kind: str, config: Config, arguments: Arguments) -> Any:
         """Return what ``training=`` a layer is called with, where it does not change inference.
 
-        Keras 3 writes True at every call of an augmentation, and False at most other calls.
+        Keras 3 writes True at every call of an augmentation, and False at every call of a dropout; at a batch
+        normalization either was asked for.
         """
         training = arguments.keywords.get("training")
         if training is True and differs_in_training(config) and not (self.is_keras3 and kind in DO_NOTHING):

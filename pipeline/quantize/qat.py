@@ -19,7 +19,7 @@ from pipeline.tasks.spec import TASKS
 from pipeline.training.fine_tuning import fine_tune
 from pipeline.training.keras_io import open_model, open_weights, save_weights, start_tensorflow
 from pipeline.training.kernels import kernels_of
-from pipeline.training.tfmot import tensorflow, tensorflow_model_optimization
+from pipeline.training.tfmot import tensorflow_model_optimization
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -153,30 +153,15 @@ def fake_quantized(model: Any, unbounded: tuple[str, ...] = (), with_levels: tup
         student = tfmot.quantization.keras.quantize_apply(annotated, scheme)
     for wrapper in student.layers:
         layer = getattr(wrapper, "layer", None)
-        kept = layer is not None and layer.name in with_levels and type(layer) is not tf_keras.layers.Conv2D
-        if kept or isinstance(layer, tf_keras.layers.DepthwiseConv2D):
+        if layer is not None and layer.name in with_levels and type(layer) is not tf_keras.layers.Conv2D:
             # A configuration of its own would take the layer out of TF-MOT's patterns with normalizations.
-            wrapper._weight_vars = [(kernel, _round_channels, {}) for kernel, _, _ in wrapper._weight_vars]
+            wrapper._weight_vars = [(kernel, _as_it_is, {}) for kernel, _, _ in wrapper._weight_vars]
     return student
 
 
-def _round_channels(kernel: Any, training: bool, weights: Any, **_: Any) -> Any:
-    """Round a kernel in training as the converter will: symmetric int8 with a scale for each channel.
-
-    TF-MOT has one scale for all channels of a depthwise kernel, and of others than a Conv2D's. Outside of
-    training the kernel is as it is, so the converter finds its scales.
-
-    Args:
-        kernel: (height, width, channels, multiplier), or (inputs, units).
-        training: whether it is called in training.
-        weights: none; TF-MOT passes those of a quantizer.
-    """
-    if not training:
-        return kernel
-    tf = tensorflow()
-    axes = (0, 1) if kernel.shape.rank == 4 else (0,)
-    scale = tf.maximum(tf.reduce_max(tf.abs(kernel), axes, keepdims=True) / 127, 1e-12)
-    return kernel + tf.stop_gradient(tf.round(kernel / scale) * scale - kernel)
+def _as_it_is(kernel: Any, training: bool, weights: Any, **_: Any) -> Any:
+    """Leave a kernel to the converter, which finds a scale for each channel; TF-MOT has one for all."""
+    return kernel
 
 
 def set_activation_ranges(

@@ -91,6 +91,19 @@ def test_a_base_called_for_inference_is_trained_with_its_statistics_fixed(librar
     assert loaded.get_layer("norm").trainable is not frozen
 
 
+@pytest.mark.parametrize(("library_name", "suffix"), [("keras", ".keras"), ("tf_keras", ".keras")])
+def test_a_normalization_called_for_inference_stays_fixed_in_training(library_name, suffix, save):
+    library = import_module(library_name)
+    inputs = library.Input(SERIES)
+    fixed = library.layers.BatchNormalization(name="fixed")(inputs, training=False)
+    results = library.layers.BatchNormalization(name="free")(library.layers.Dropout(0.1)(fixed))
+
+    loaded = load_model(save(library.Model(inputs, results), suffix))
+
+    assert not loaded.get_layer("fixed").trainable
+    assert loaded.get_layer("free").trainable
+
+
 def by_position(model, mode):
     """The configuration of ``model`` with the mode of its last layer's call as a second argument."""
     config = json.loads(model.to_json())

@@ -11,7 +11,7 @@ from models.ports import Port
 from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
 from pipeline.layer_records import LayerRecord
-from pipeline.quantize.qat import QatConfig, open_qat_model, train_qat
+from pipeline.quantize.qat import QatConfig, fake_quantized, open_qat_model, train_qat
 from pipeline.training.keras_io import open_weights, save_model, save_weights, start_tensorflow
 
 SAMPLES = np.random.default_rng(0).normal(size=(64, 8, 8, 2)).astype(np.float32)
@@ -100,3 +100,22 @@ def test_clustered_weights_are_not_trained(trained, tmp_path):
 
     with pytest.raises(StageError, match=r"clustered weights, which training would undo; use post-training"):
         train_qat(model, model, None, config=QatConfig(), seed=0, out=tmp_path)
+
+
+def test_a_depthwise_layer_with_levels_before_a_normalization_keeps_its_weights():
+    start_tensorflow(0)
+    import tf_keras
+
+    layers = tf_keras.layers
+    inputs = layers.Input((8, 8, 2))
+    x = layers.DepthwiseConv2D(3, use_bias=False, name="depthwise")(inputs)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    network = tf_keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
+
+    student = fake_quantized(network, with_levels=("depthwise",))
+    student.predict_on_batch(SAMPLES)  # leaves what it computed with in the layer
+    wrapper = next(layer for layer in student.layers if "depthwise" in layer.name)
+    kernel = wrapper.get_weights()[[weight.shape.rank for weight in wrapper.weights].index(4)]
+
+    np.testing.assert_array_equal(kernel, network.get_layer("depthwise").get_weights()[0])
+    assert all(quantizer(kernel, True, {}) is kernel for _, quantizer, _ in wrapper._weight_vars)
