@@ -16,6 +16,9 @@ sparsity = 0.5
 min_weights = 0
 training = { epochs = 1, min_steps = 1 }
 
+[teacher]
+fine_tune = "never"
+
 [quantize]
 method = "qat"
 training = { epochs = 1, min_steps = 1 }
