@@ -301,7 +301,7 @@ class FloatCheck(Artifact):
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationSet(Artifact):
-    """Indices into the training samples, and the manifest of their hashes.
+    """Indices into the training samples, in random order, and the manifest of their hashes.
 
     Attributes:
         samples: how many there are.

@@ -32,6 +32,7 @@ COMMANDS = {
     "build": "Build a validated int8 release from a Keras model.",
     "validate": "Validate a .tflite file or a release.",
     "bench": "Measure the cost of an inference.",
+    "calibrate": "Check the calibration samples of a model and its data.",
     "inspect": "List the layers or operators of a model.",
     "debug": "Rank the layers of an int8 model by what quantization costs.",
     "device": "List devices, provision emulators, run the emulated board.",

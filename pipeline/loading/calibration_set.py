@@ -65,6 +65,8 @@ def choose_calibration(
             data, _labels(data, samples.rows), field, count=config.samples, seed=seed
         )
         choice = Choice(places, FIELD)
+    # Moving averages depend on the order, and the data may be sorted by class.
+    choice = choice._replace(places=np.random.default_rng(seed).permutation(choice.places))
     chosen = samples.take(choice.places)
     raw = [chosen.raw(index) for index in range(len(data.shapes))]
     calibration.sampling.check(raw)

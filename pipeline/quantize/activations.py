@@ -93,7 +93,7 @@ class _Runner:
         self._content = content
         flat = read_tflite(content)
         self._tensors = observed_tensors(flat)
-        self._inputs = _input_order(flat)
+        self._inputs = input_order(flat)
         self._shapes = {index: _sample_shape(flat.tensors[index].shape) for index in self._tensors}
         one = 4 * sum(flat.tensors[index].elements for index in self._tensors)
         self.batch = max(1, min(BATCH, BATCH_BYTES // max(one, 1)))
@@ -178,7 +178,7 @@ def _interpreter(content: bytes, inputs: tuple[int, ...] = (), batch: int = 1) -
     return made
 
 
-def _input_order(flat: TfliteModel) -> tuple[int, ...]:
+def input_order(flat: TfliteModel) -> tuple[int, ...]:
     """Return the input tensors in the model's order, which the converter changes, as its names tell."""
     inputs = flat.subgraphs[0].inputs
     places = [_RAW_INPUT.match(flat.tensors[index].name) for index in inputs]

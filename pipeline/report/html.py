@@ -83,13 +83,21 @@ def render(template: str, **values: Any) -> str:
         template: the name of its file.
         values: its variables.
     """
-    from jinja2 import Environment  # not at the start of every command
+    from jinja2 import Environment, FunctionLoader  # not at the start of every command
 
+    folder = files("pipeline.report")
     # A string that is printed is escaped, and its control characters are shown as escapes.
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_finalize)
+    environment = Environment(
+        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
     environment.filters.update(
         thousands=lambda value: f"{value:,.0f}",
         percent=lambda value: "none" if value is None else f"{value:.1%}",
+        number="{:.4g}".format,
         signed=lambda value: f"{value:+.2f}",
         shade=_shade,
         interval=_drawing,
@@ -101,8 +109,7 @@ def render(template: str, **values: Any) -> str:
         choice=note,
         baselines=baselines_line,
     )
-    source = files("pipeline.report").joinpath(template).read_text(encoding="utf-8")
-    return environment.from_string(source).render(**values)
+    return environment.get_template(template).render(**values)
 
 
 def _finalize(value: Any) -> Any:
