@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_NUMBER = re.compile(rb"(/[^/;]+/[^/;]*?)_\d+(?=;|$)")
+_NUMBER = re.compile(rb"(/[^/;]+/[^/;]*?)_\d+$")
 """What TensorFlow appends to the name of an operation inside a layer, to make it unique."""
 
 
@@ -98,7 +98,18 @@ def _shorten_names(graph: Any) -> None:
     ends = {*map(int, graph.inputs), *map(int, graph.outputs)}
     for index, tensor in enumerate(graph.tensors):
         if index not in ends and tensor.name is not None:
-            tensor.name = _NUMBER.sub(rb"\1", tensor.name)
+            tensor.name = _short(tensor.name)
+
+
+def _short(name: bytes) -> bytes:
+    """Return a name without the numbers of operations, and with each path once.
+
+    The converter numbers the results of one operation, and joins all of these names in the name of each.
+    """
+    paths = name.split(b";")
+    bare = [path.rstrip(b"0123456789") for path in paths]
+    chosen = [base if base in paths else path for base, path in zip(bare, paths, strict=True)]
+    return b";".join(dict.fromkeys(_NUMBER.sub(rb"\1", path) for path in chosen))
 
 
 def _drop_buffers(flat: Any) -> None:

@@ -110,6 +110,27 @@ def test_metadata_and_constants_survive_the_removal_of_buffers(before_and_after)
                 np.testing.assert_array_equal(small.constant(small.tensors[ours]), expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        (b"model/rnn/cell/MatMul_47", b"model/rnn/cell/MatMul"),
+        (b"model/rnn/unstack;model/rnn/unstack1;model/rnn/unstack23", b"model/rnn/unstack"),
+        (b"m/rnn/MatMul_2;m/rnn/BiasAdd_2", b"m/rnn/MatMul;m/rnn/BiasAdd"),
+        (b"model/conv/Relu6", b"model/conv/Relu6"),
+        (b"model/dense_1/MatMul", b"model/dense_1/MatMul"),
+        (b"model/dense_1", b"model/dense_1"),
+        (b"dense_1", b"dense_1"),
+    ],
+)
+def test_a_short_name_has_the_layer_and_each_operation_once(tiny_tflite_with, name, short):
+    def named(model):
+        model.subgraphs[0].tensors[8].name = name
+
+    flat = schema.ModelT.InitFromPackedBuf(tiny_tflite_with(named), 0)
+    compact(flat)
+    assert short in [tensor.name for tensor in flat.subgraphs[0].tensors]
+
+
 def test_constants_that_differ_in_their_scale_stay_apart(tiny_tflite_with):
     def rescaled(model):
         unrolled(model)
