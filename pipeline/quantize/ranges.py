@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,12 +19,13 @@ from pipeline.quantize.tflite import float_file
 from pipeline.samples import Samples
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from calibration.histogram import Statistics
     from pipeline.artifacts import CalibrationSet, Dataset, ModelArtifact
     from pipeline.config import CalibrationConfig
+    from pipeline.flatbuffer import Operator, TfliteModel
 
 STAGE = "find_ranges"
 SHARED_SCALE = frozenset(
@@ -89,6 +90,8 @@ def ranges_from(
 ) -> list[Range]:
     """Return a range for each activation of a float .tflite, one for all that share a scale.
 
+    The same activation of an unrolled recurrent layer has one range in all steps, too.
+
     Args:
         content: the file.
         found: statistics of its activations, by the tensor's index.
@@ -106,12 +109,7 @@ def ranges_from(
         except CalibrationError as error:
             hint = "check the model and the calibration samples"
             raise StageError(STAGE, f"tensor {flat.tensors[index].name!r}: {error}", hint) from error
-    group = {index: index for index in chosen}
-    for operator in flat.operators:
-        members = [index for index in (*operator.inputs, *operator.outputs) if index in group]
-        if operator.name in SHARED_SCALE and members:
-            merged = {group[index] for index in members}
-            group = {index: min(merged) if of in merged else of for index, of in group.items()}
+    group = _groups(flat, chosen)
     ends = {
         place: [chosen[index] for index, of in group.items() if of == place] for place in set(group.values())
     }
@@ -125,3 +123,46 @@ def ranges_from(
         )
         for index in chosen
     ]
+
+
+def _groups(flat: TfliteModel, chosen: Iterable[int]) -> dict[int, int]:
+    """Return for each activation the first of those that need its range.
+
+    These are what an operator of one scale reads and writes, and the same activation in several steps of an
+    unrolled recurrent layer. A bias has the scale of the input times that of the kernel, so that the file
+    has one bias, and one description of each activation, instead of one per step.
+    """
+    group = {index: index for index in chosen}
+    for indices in (*_of_one_scale(flat), *_in_all_steps(flat)):
+        merged = {group[index] for index in indices if index in group}
+        group = {index: min(merged) if of in merged else of for index, of in group.items()}
+    return group
+
+
+def _of_one_scale(flat: TfliteModel) -> Iterator[set[int]]:
+    for operator in flat.operators:
+        if operator.name in SHARED_SCALE:
+            yield {*operator.inputs, *operator.outputs}
+
+
+def _in_all_steps(flat: TfliteModel) -> Iterator[set[int]]:
+    """Yield the activations that are read with the same kernel, and those that are computed alike."""
+    kernels: dict[int, list[Operator]] = {}
+    for operator in flat.operators:
+        if operator.name == "FULLY_CONNECTED" and flat.tensors[operator.inputs[1]].is_constant:
+            kernels.setdefault(operator.inputs[1], []).append(operator)
+    steps: dict[int, Any] = {
+        each.index: kernel for kernel, found in kernels.items() for each in found if len(found) > 1
+    }
+    yield from ({each.inputs[0] for each in found} for found in kernels.values())
+    numbers: dict[Any, int] = {}
+    made: dict[int, int] = {}  # tensors that are computed alike have the same number
+    for operator in flat.operators:
+        inputs = tuple(made.get(index, -1 - index) for index in operator.inputs)
+        known = steps.get(operator.index, (operator.name, inputs))
+        for place, index in enumerate(operator.outputs):
+            made[index] = numbers.setdefault((known, place), len(numbers))
+    alike: dict[int, set[int]] = {}
+    for index, number in made.items():
+        alike.setdefault(number, set()).add(index)
+    yield from alike.values()

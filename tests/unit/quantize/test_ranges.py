@@ -275,6 +275,24 @@ def test_operators_that_share_a_scale_share_a_range(method):
         assert len(scales) == 1 or operator.name not in SHARED_SCALE
 
 
+def test_an_unrolled_layer_has_one_range_for_the_same_activation_in_all_steps():
+    function, keeper, samples = concrete(unrolled)
+    content = float_file(function, keeper)
+    flat = read_tflite(content)
+
+    found = {
+        each.tensor: each[3:] for each in ranges_from(content, statistics(content, samples), "min-max", 99)
+    }
+
+    steps = {}
+    for operator in flat.operators:
+        if operator.name == "FULLY_CONNECTED":
+            of_kernel = steps.setdefault(operator.inputs[1], [])
+            of_kernel.append((found[operator.inputs[0]], found[operator.outputs[0]]))
+    assert sorted(map(len, steps.values())) == [1, 4, 5]  # the last layer, the state, the input
+    assert all(len(set(of_kernel)) == 1 for of_kernel in steps.values())
+
+
 def test_ranges_that_are_set_decide_the_scales(model):
     function, keeper, samples = model
     content = calibrated(function, keeper, samples)
