@@ -15,6 +15,7 @@ from calibration.tensor_checks import Observed, TensorChecks, tensor_checks
 from pipeline.artifacts import Artifact, Source
 from pipeline.errors import StageError, StageKilledError, StageTimeoutError, leaf_errors_mapped
 from pipeline.flatbuffer import read_tflite
+from pipeline.flatbuffer.layers import layer_names
 from pipeline.isolation import sandbox
 from pipeline.loading.field_calibration import field_statistics
 from pipeline.loading.load import model_digest, source_of
@@ -27,7 +28,6 @@ from pipeline.run import Run
 from pipeline.samples import Samples
 from pipeline.scratch import scratch
 from pipeline.sections import Unkeyed
-from pipeline.validate.layers import layer_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

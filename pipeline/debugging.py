@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.build import Inputs, compile_model
 from pipeline.errors import InputError, leaf_errors_mapped
+from pipeline.flatbuffer.layers import user_layers
 from pipeline.flatbuffer.simulation import exact_constants, require_simulated
 from pipeline.loading.load import load_data
 from pipeline.npy import read_array
@@ -19,7 +20,6 @@ from pipeline.scratch import scratch
 from pipeline.standalone_validation import read_given
 from pipeline.targets import get_target
 from pipeline.validate.layer_errors import grouped
-from pipeline.validate.layers import user_layers
 from pipeline.validate.model_under_test import InputSpec, ModelUnderTest, OutputSpec, output_names
 from pipeline.validate.report import read_report
 from pipeline.validate.sensitivity import Given, Sensitivity, measure_sensitivity, sensitivity_of

@@ -265,8 +265,8 @@ def _try(
     tried = samples.take(slice(0, TRIED_SAMPLES))
     try:
         sandbox.run(
-            STAGE, write_model, model, samples, *requested, config.backend, calibrated, tried, answers,
-            original, written,
+            STAGE, write_model, model, samples, *requested, config.backend, calibrated, original,
+            tried, answers, written,
             timeout_s=config.timeout_s,
         )  # fmt: skip
         flat = read_tflite(written)

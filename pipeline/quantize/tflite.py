@@ -57,9 +57,9 @@ def write_model(
     after_training: bool,
     backend: str,
     calibrated: tuple[Path, Sequence[Range]] | None,
+    original: Path,
     tried: Samples,
     answers: Path,
-    original: Path,
     written: Path,
 ) -> None:
     """Convert a model to one format.
@@ -72,9 +72,9 @@ def write_model(
         backend: a key of ``BACKENDS``.
         calibrated: the file of ``Ranges``, and the ranges to quantize it with; None if they were
             trained, or are to be found here.
+        original: where to write the same model in float32, for formats of integers.
         tried: samples to run with Keras, for a comparison with the file.
         answers: where to write these outputs: an .npz with an array (n, ...) for each output.
-        original: where to write the same model in float32, for formats of integers.
         written: where to write the file.
     """
     from pipeline.quantize.qat import without_fake_quantization

@@ -16,10 +16,10 @@ import numpy as np
 from pipeline.artifacts import Artifact
 from pipeline.errors import InputError, StageError
 from pipeline.flatbuffer.edit import extract, stands_alone
+from pipeline.flatbuffer.layers import layer_names
 from pipeline.runtimes.session import Node, Placement, Session
 from pipeline.scratch import scratch
 from pipeline.validate.delegation import multiply_accumulates
-from pipeline.validate.layers import layer_names
 from pipeline.validate.model_under_test import Golden, ModelUnderTest
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ import numpy as np
 from pipeline.artifacts import Artifact
 from pipeline.errors import InputError, StageError
 from pipeline.flatbuffer.edit import with_outputs
+from pipeline.flatbuffer.layers import layer_names
 from pipeline.flatbuffer.layout import bits, numpy_dtypes
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.scratch import scratch
 from pipeline.validate.exactness import differing
-from pipeline.validate.layers import layer_names
 from pipeline.validate.model_under_test import ModelUnderTest
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.artifacts import Artifact
+from pipeline.flatbuffer.layers import merged_layers, user_layers
 from pipeline.flatbuffer.simulation import exact_constants, require_simulated, simulate
 from pipeline.progress import track
 from pipeline.runtimes.evaluation import infer_files
@@ -24,7 +25,6 @@ from pipeline.tasks.spec import TASKS
 from pipeline.validate.accuracy import Evaluator
 from pipeline.validate.delegation import multiply_accumulates
 from pipeline.validate.layer_errors import LayerError, grouped, layer_errors, to_db
-from pipeline.validate.layers import merged_layers, user_layers
 from pipeline.validate.model_under_test import ModelUnderTest
 
 if TYPE_CHECKING:

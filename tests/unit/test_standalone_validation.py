@@ -12,7 +12,7 @@ from pipeline.run import Run
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.settings import make_config
-from pipeline.standalone_validation import _read
+from pipeline.standalone_validation import read_given
 from pipeline.store import Store
 from pipeline.validate.model_under_test import ModelUnderTest
 
@@ -117,7 +117,7 @@ def read(tmp_path, tiny_tflite, write_release):
         config = make_config(raw | ({"preprocessing": preprocessing} if preprocessing else {}), "x")
         under_test = ModelUnderTest.open(open_release(release).model)
         (folder := tmp_path / "read").mkdir()
-        return _read(under_test, under_test, config, Run(folder, Store(folder / "store"))), open_release(
+        return read_given(under_test, under_test, config, Run(folder, Store(folder / "store"))), open_release(
             release
         )
 

@@ -8,9 +8,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.compact import compact, pack_shared
+from pipeline.flatbuffer.layers import layer_names
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
-from pipeline.validate.layers import layer_names
 
 STEPS = 20
 

@@ -58,6 +58,7 @@ def convert(monkeypatch, tmp_path, store_dataset):
             if isinstance(content, Exception):
                 raise content
             path.write_bytes(content)
+            arguments[-4].write_bytes(b"float")
             expected = [np.zeros((len(tried), 3))]
             with suppress(PipelineError):
                 expected = _answers(path, tried, "litert")
@@ -83,7 +84,8 @@ def test_size_hash_and_sparsity_are_the_files_own(convert, tiny_tflite, tmp_path
     assert found.size_bytes == len(tiny_tflite)
     assert found.sha256 == hashlib.sha256(tiny_tflite).hexdigest()
     assert found.sparsity == pytest.approx(98 / 228)
-    assert [path.name for path in tmp_path.glob("*.tflite")] == ["model.tflite"]
+    assert sorted(path.name for path in tmp_path.glob("*.tflite")) == ["float.tflite", "model.tflite"]
+    assert found.original.name == "float.tflite"
 
 
 def test_where_nothing_less_is_allowed_the_layer_that_stays_float_is_named(convert, tiny_tflite_with):

@@ -9,12 +9,12 @@ import pytest
 
 from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.edit import ranges_of
+from pipeline.flatbuffer.layers import user_layers
 from pipeline.flatbuffer.simulation import exact_constants
 from pipeline.quantize.backends.tflite_converter import calibrate, convert, quantize
 from pipeline.quantize.qat import fake_quantized, set_activation_ranges
 from pipeline.training.tfmot import tensorflow
 from pipeline.validate.layer_errors import grouped
-from pipeline.validate.layers import user_layers
 from pipeline.validate.sensitivity import Given, sensitivity_of
 
 INPUTS = np.random.default_rng(2).normal(size=(32, 8, 8, 2)).astype(np.float32)

@@ -7,9 +7,9 @@ import pytest
 
 from pipeline.artifacts import Transform
 from pipeline.flatbuffer import Tensor, read_tflite
+from pipeline.flatbuffer.layers import user_layers
 from pipeline.flatbuffer.simulation import dequantized
 from pipeline.validate.layer_errors import _Sums, grouped, to_db
-from pipeline.validate.layers import user_layers
 from pipeline.validate.model_under_test import InputSpec, ModelUnderTest, OutputSpec
 from pipeline.validate.sensitivity import Given, affordable, measure_sensitivity, sensitivity_of
 

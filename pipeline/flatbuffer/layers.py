@@ -48,12 +48,14 @@ def layer_names(model: TfliteModel) -> tuple[str, ...]:
 def user_layers(model: TfliteModel, known: Mapping[str, str]) -> tuple[str, ...]:
     """Name the layer of the user's model that each operator of the main subgraph comes from.
 
+    An operator whose names contain no known layer is of the layer that it reads from.
+
     Args:
         model: a .tflite file.
         known: the user's layer by the name of each layer that was converted; empty if that is not known.
 
     Returns:
-        Names as ``layer_names`` infers them for operators of no known layer.
+        As ``layer_names`` where there is no such layer either.
     """
     inferred = layer_names(model)
     if not known:
@@ -95,6 +97,7 @@ def _layer(model: TfliteModel, operator: Operator, root: str) -> str:
         for path in model.tensors[index].name.split(";")
         if not _NOTHING.fullmatch(path)
     ]
+    paths = [path for path in paths if QUANTIZERS.isdisjoint(path.split("/"))] or paths
     endings = ENDINGS.get(operator.name, ())
     own = [path for path in paths if re.sub(r"_?\d+$", "", path.rpartition("/")[2]) in endings]
     chosen = own[0] if own else max(paths, key=len, default="")
