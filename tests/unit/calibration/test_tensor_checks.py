@@ -160,13 +160,14 @@ def test_two_equal_outliers_hide_each_other_but_not_among_the_most_extreme():
     assert of_check(found, "outliers", "1 % of the samples")[0].outcome == "warning"
 
 
-def test_many_outliers_are_summed_up():
-    tensors = [
+def influenced(tensors, rows, share=0.3):
+    """Tensors of which the first ones are each influenced by one of several samples."""
+    return [
         TensorRange(
             name=str(at),
             low=0,
             high=1,
-            influence=0.3,
+            influence=share if at < rows else 0.1,
             row=at,
             trimmed=0.3,
             used=0.5,
@@ -175,12 +176,23 @@ def test_many_outliers_are_summed_up():
             best_low=0,
             best_high=1,
         )
-        for at in range(30)
+        for at in range(tensors)
     ]
-    found = check_outliers(tensors)
+
+
+def test_many_outliers_are_summed_up():
+    found = check_outliers(influenced(20, 20))
 
     assert [each.subject for each in found[5:]] == ["other rows", "1 % of the samples"]
-    assert found[5].text.startswith("25 more samples")
+    assert found[5].text.startswith("15 more samples")
+
+
+def test_a_sample_may_set_much_of_a_single_range_among_many():
+    few, much = check_outliers(influenced(100, 3)), check_outliers(influenced(100, 1, share=0.7))
+
+    assert few[0].outcome == "passed"
+    assert few[0].text.endswith("and none more than 20% in 5% of the tensors")
+    assert (much[0].outcome, much[0].subject) == ("failed", "row 0")
 
 
 def test_a_range_that_few_values_use_is_a_warning():
