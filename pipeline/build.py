@@ -12,7 +12,7 @@ from pipeline.config import TrainingConfig
 from pipeline.errors import leaf_errors_mapped
 from pipeline.events import Warned, emit
 from pipeline.isolation.child import in_child
-from pipeline.layer_records import LayerTreatment
+from pipeline.layer_records import LayerTreatment, known_layers
 from pipeline.loading.field_calibration import field_statistics
 from pipeline.loading.load import (
     last_release,
@@ -292,6 +292,7 @@ def measure_model(
         devices=target.devices,
         config=settings,
         plan=plan(config.gates.enabled),
+        layers=known_layers(quantized.layers),
     )
     with scratch("measure") as folder:
         found = measure(to_measure, run, folder)

@@ -32,6 +32,7 @@ GateName = Literal[
     "size",
     "xnnpack",
     "bit-exactness",
+    "parity",
     "finite outputs",
     "stability",
     "faults",

@@ -9,6 +9,7 @@ from pipeline.build import Inputs, compile_model
 from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.flatbuffer.layers import user_layers
 from pipeline.flatbuffer.simulation import exact_constants, require_simulated
+from pipeline.layer_records import known_layers
 from pipeline.loading.load import load_data
 from pipeline.npy import read_array
 from pipeline.preparation.prepare import prepare_model
@@ -25,14 +26,12 @@ from pipeline.validate.report import read_report
 from pipeline.validate.sensitivity import Given, Sensitivity, measure_sensitivity, sensitivity_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel
     from pipeline.build_config import BuildConfig
-    from pipeline.layer_records import LayerRecord, LayerTreatment
     from pipeline.release.released import Released
     from pipeline.store import Store
 
@@ -133,11 +132,6 @@ def debug_file(
             groups = grouped(under_test.flat, user_layers(under_test.flat, layers))
             found = sensitivity_of(under_test.flat, exact, groups, Given(values), layers, folder)
     return Debugged(name=file.name, sensitivity=found, rewrites=report.rewrites if report else ())
-
-
-def known_layers(layers: Iterable[LayerRecord | LayerTreatment]) -> dict[str, str]:
-    """Return the user's layer by the name of each layer that was converted."""
-    return {layer.name: layer.made_of or layer.name for layer in layers}
 
 
 def _of_build(

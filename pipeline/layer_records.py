@@ -89,6 +89,11 @@ class LayerTreatment:
         )
 
 
+def known_layers(layers: Iterable[LayerRecord | LayerTreatment]) -> dict[str, str]:
+    """Return the layer of the given model by the name of each layer that was converted."""
+    return {layer.name: layer.made_of or layer.name for layer in layers}
+
+
 def require_no_clusters(
     layers: Iterable[LayerRecord], stage: str, *, undone_by: str, hint: str, keeps_levels: bool = False
 ) -> None:

@@ -150,7 +150,7 @@ def with_batch(content: bytes, batch: int) -> bytes:
             continue
         before, after = (list(graph.tensors[at].shape) for at in (operator.inputs[0], operator.outputs[0]))
         if before[:1] == after[:1] == [1]:
-            shape = _add_constant(model, np.array([batch, *after[1:]], np.int32), "batch shape")
+            shape = add_constant(model, np.array([batch, *after[1:]], np.int32), "batch shape")
             operator.inputs = [operator.inputs[0], shape]
     return pack(model)
 
@@ -170,7 +170,7 @@ def with_outputs(flat: TfliteModel, tensors: Sequence[int]) -> bytes:
             outputs.append(index)
             continue
         if shape is None:
-            shape, code = _add_constant(model, FLAT, "flat shape"), _reshape_code(model)
+            shape, code = add_constant(model, FLAT, "flat shape"), add_reshape_code(model)
         graph.tensors = [*graph.tensors, _flattened(graph.tensors[index], flat.tensors[index])]
         node = schema().OperatorT()
         node.opcodeIndex, node.inputs, node.outputs = code, [index, shape], [len(graph.tensors) - 1]
@@ -180,8 +180,8 @@ def with_outputs(flat: TfliteModel, tensors: Sequence[int]) -> bytes:
     return pack(model)
 
 
-def _add_constant(model: Any, values: NDArray[np.int32], name: str) -> int:
-    """Add a constant (n,) to the main subgraph, and return its tensor."""
+def add_constant(model: Any, values: NDArray[np.int32], name: str) -> int:
+    """Add a constant (n,) to the main subgraph of an unpacked file, and return its tensor."""
     buffer, tensor = schema().BufferT(), schema().TensorT()
     buffer.data = np.frombuffer(values.tobytes(), np.uint8)
     tensor.name, tensor.shape, tensor.type = name, list(values.shape), schema().TensorType.INT32
@@ -191,7 +191,8 @@ def _add_constant(model: Any, values: NDArray[np.int32], name: str) -> int:
     return len(model.subgraphs[0].tensors) - 1
 
 
-def _reshape_code(model: Any) -> int:
+def add_reshape_code(model: Any) -> int:
+    """Add the code of RESHAPE to an unpacked file, and return its place."""
     code = schema().OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema().BuiltinOperator.RESHAPE
     code.version = 1

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from pipeline.validate.parity import Parity
+    from pipeline.node_parity import Parity
 
 MAX_NODES = 10
 

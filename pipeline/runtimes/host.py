@@ -45,7 +45,8 @@ class HostRuntime:
 
     @property
     def title(self) -> str:
-        return f"{self.package} {self.version}, host {platform.machine()}"
+        kernels = " reference kernels" if self.reference_kernels else ""
+        return f"{self.package} {self.version}{kernels}, host {platform.machine()}"
 
     @property
     def capabilities(self) -> Capabilities:

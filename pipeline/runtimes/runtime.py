@@ -117,6 +117,11 @@ def reference_runtime() -> HostRuntime:
     return HostRuntime.of("tflite-runtime", reference_kernels=True)
 
 
+def reference_kernels() -> HostRuntime:
+    """Return LiteRT of this environment with TFLite's reference kernels."""
+    return HostRuntime.of("litert", reference_kernels=True)
+
+
 def emulated_runtime(device: Device) -> EmulatedRuntime:
     """Return the runtime that a device carries, emulated; errors as ``EmulatedRuntime.of``."""
     return EmulatedRuntime.of(device)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError, StageError
 from pipeline.runtimes.capabilities import PACKAGES
-from pipeline.runtimes.runtime import host_runtime, reference_runtime, runtime_of
+from pipeline.runtimes.runtime import host_runtime, reference_kernels, reference_runtime, runtime_of
 from pipeline.validate.breakdown import measure_operators
 from pipeline.validate.costs import PROCESSES, time_model
 from pipeline.validate.devices import run_on_device
@@ -24,7 +24,7 @@ from pipeline.validate.inference import infer_test_set, run_golden_set
 from pipeline.validate.jobs import run_parallel
 from pipeline.validate.latency import compare_latency
 from pipeline.validate.on_board import run_on_board
-from pipeline.validate.parity import locate_difference
+from pipeline.validate.parity import compare_runtimes
 from pipeline.validate.shift import evaluate_shift
 from pipeline.validate.stability import soak_model
 
@@ -87,6 +87,7 @@ class ToMeasure:
         real: runtimes of real devices.
         board: whether to use the emulated board.
         plan: the measurements; those that something is missing for are left out.
+        layers: the layer of the user's model by the name of each converted layer; empty if unknown.
         timing: None for ``config.latency_inferences`` in each process.
     """
 
@@ -103,6 +104,7 @@ class ToMeasure:
     devices: tuple[Device, ...] = ()
     real: tuple[Runtime, ...] = ()
     board: bool = False
+    layers: dict[str, str] = field(default_factory=dict)
     timing: Timing | None = None
 
 
@@ -298,10 +300,17 @@ class _Measuring:
             other: _Other = inferred.get(("other", ""), _Other())
             for runtime, run in {host_runtime("tflite-runtime"): other.golden, **runs}.items():
                 if run is not None and not is_exact(run, host):
-                    jobs["parity", runtime.title] = partial(
-                        self._step_on(runtime), locate_difference, self.of.model, host, run, runtime=runtime
-                    )
+                    jobs["parity", runtime.title] = self._parity(runtime, host, run)
+            kernels = reference_kernels()
+            jobs["parity", kernels.title] = self._parity(kernels, host)
         return jobs
+
+    def _parity(self, runtime: Runtime, *runs: GoldenRun) -> Callable[[], Divergence]:
+        """Return the job that compares the nodes on a runtime with those on the host's LiteRT."""
+        return partial(
+            self._step_on(runtime), compare_runtimes, self.of.model, *runs,
+            runtime=runtime, layers=self.of.layers,
+        )  # fmt: skip
 
     @cached_property
     def _on_devices(self) -> tuple[Runtime, ...]:

@@ -12,6 +12,7 @@ from pipeline.choices import Baselines, Candidate
 from pipeline.config import GateName
 from pipeline.errors import InputError
 from pipeline.layer_records import LayerTreatment
+from pipeline.node_parity import Parity
 from pipeline.runtimes.session import Tensor
 from pipeline.sections import problem
 from pipeline.tasks.comparison import Comparison
@@ -25,7 +26,6 @@ from pipeline.validate.delegation import Delegation
 from pipeline.validate.latency import LatencyComparison
 from pipeline.validate.model_under_test import ModelFile
 from pipeline.validate.on_board import BoardResult
-from pipeline.validate.parity import Parity
 from pipeline.validate.report_versions import SCHEMA_VERSION, migrated
 from pipeline.validate.shift_results import ShiftReport
 from pipeline.validate.stability import StabilityReport

@@ -9,11 +9,11 @@ import pytest
 
 from models.ports import Port
 from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel, Source, Transform
-from pipeline.debugging import debug_build, known_layers
+from pipeline.debugging import debug_build
 from pipeline.errors import InputError
 from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.simulation import dequantized, simulate
-from pipeline.layer_records import LayerRecord
+from pipeline.layer_records import LayerRecord, known_layers
 from pipeline.run import Run
 from pipeline.store import Store
 

@@ -95,6 +95,7 @@ GATES: dict[GateName, Gate] = {
     "size": Gate(structure.size, inputs=("--baseline",)),
     "xnnpack": Gate(structure.xnnpack),
     "bit-exactness": Gate(behaviour.bit_exactness, ("devices", "parity")),
+    "parity": Gate(behaviour.parity, ("devices", "cross-runtime", "parity")),
     "finite outputs": Gate(behaviour.finite_outputs),
     "stability": Gate(behaviour.stability, ("stability",)),
     "faults": Gate(behaviour.faults, ("faults",)),

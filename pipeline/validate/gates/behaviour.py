@@ -46,6 +46,28 @@ def _bits(differing: int, largest: float, most: int) -> Outcome:
     return "warning" if largest <= most else "failed"
 
 
+def parity(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """Warn of the first node that, given the same inputs, differs by too many steps on other kernels.
+
+    It never fails: ``bit_exactness`` and the accuracy decide about devices.
+    """
+    most = allowed.bit_difference_steps
+    limit = f"each node within {most} step{'s' * (most != 1)}"
+    verdicts = []
+    for pair in report.parity:
+        beyond, worst = pair.beyond(most), pair.worst
+        if pair.problem:
+            outcome: Outcome = "skipped"
+            got = "the nodes do not run by themselves"
+        elif beyond is not None:
+            outcome, got = "warning", f"{beyond.name}: {beyond.size}"
+        else:
+            size = worst.size if worst is not None and worst.in_steps else "0 steps"
+            outcome, got = "passed", f"{pair.nodes} nodes within {size}"
+        verdicts.append(Verdict(gate="parity", subject=pair.other, outcome=outcome, got=got, allowed=limit))
+    return tuple(verdicts)
+
+
 def stability(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """Constant outputs, memory, latency and open files over a long run; one output for every thread count.
 

@@ -69,7 +69,7 @@ def test_an_address_that_cannot_be_used_is_refused_in_one_line(pipeline, tiny, a
         (
             "rpi5",
             "faults",
-            "enable bit-exactness or instructions with --baseline or regression with --against, or omit the",
+            "enable bit-exactness or parity or instructions with --baseline or regression with --against",
         ),
         (
             "rpi5",

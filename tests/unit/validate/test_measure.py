@@ -41,6 +41,7 @@ def test_every_gate_has_a_row_and_every_gate_together_ask_for_every_measurement(
         (("size", "full integer", "xnnpack", "finite outputs", "compatibility"), ()),
         (("faults", "shift"), ("shift", "faults")),
         (("bit-exactness",), ("devices", "parity")),
+        (("parity",), ("cross-runtime", "devices", "parity")),
         (("regression",), ("devices", "regression")),
     ],
 )
@@ -51,6 +52,7 @@ def test_the_plan_is_the_union_of_what_the_asked_gates_need(asked, measurements)
 def test_the_devices_are_needed_for_bits_and_instructions_alone():
     assert [name for name in GATES if needs_devices(plan([name]))] == [
         "bit-exactness",
+        "parity",
         "instructions",
         "regression",
     ]

@@ -1,0 +1,161 @@
+"""Compare two runtimes node by node: each node gets the same inputs on both.
+
+The inputs are those that the node has on the first runtime, so differences do not add up from node to node,
+and none hides behind a ReLU or a maximum.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import InputError, StageError
+from pipeline.flatbuffer.apart import apart
+from pipeline.flatbuffer.edit import with_outputs
+from pipeline.flatbuffer.layers import user_layers
+from pipeline.flatbuffer.layout import bits, numpy_dtypes
+from pipeline.node_parity import NodeDifference, Parity
+from pipeline.runtimes.session import Session
+from pipeline.scratch import scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from pipeline.flatbuffer import Operator, TfliteModel
+    from pipeline.runtimes.runtime import Runtime
+
+MAX_ORIGINS = 20
+MAX_BYTES = 1 << 26
+"""Maximum bytes of all tensors of all samples per runtime; large models use fewer samples."""
+
+
+def compare_nodes(
+    flat: TfliteModel,
+    inputs: Sequence[NDArray[Any]],
+    reference: Runtime,
+    other: Runtime,
+    layers: Mapping[str, str] | None = None,
+) -> Parity:
+    """Run each node of a model on both runtimes, with the inputs that it has on the first.
+
+    Args:
+        flat: a verified file without custom operators.
+        inputs: for each of the model's inputs an array (n, ...) of its own dtype; of a large model only the
+            first few samples are compared.
+        reference: what is right, e.g. the host's LiteRT.
+        other: the runtime to compare with it.
+        layers: as for ``user_layers``.
+    """
+    traced = traced_tensors(flat)
+    parity = partial(Parity, reference=reference.title, other=other.title, is_device=other.device is not None)
+    each = sum(flat.tensors[index].elements * bits(flat.tensors[index].dtype) // 8 for index in traced)
+    count = min(len(inputs[0]), max(1, MAX_BYTES // max(each, 1)))
+    alone = apart(flat, traced) if traced else None
+    if alone is None or not alone.outputs:
+        return parity(samples=0, nodes=0, problem="it has no node whose output can be read")
+    values = dict(zip(flat.subgraphs[0].inputs, (array[:count] for array in inputs), strict=True))
+    runtime = reference
+    try:
+        values |= dict(
+            zip(traced, _run(reference, with_outputs(flat, traced), [*values.values()]), strict=True)
+        )
+        runtime = other
+        found = _run(other, alone.content, [values[index] for index in alone.inputs])
+    except (InputError, StageError) as error:
+        return parity(samples=0, nodes=0, problem=_problem(runtime, error))
+    theirs = dict(zip(alone.outputs, found, strict=True))
+    origins = tuple(_origins(flat, values, theirs, user_layers(flat, layers or {})))
+    compared = sum(any(index in theirs for index in operator.outputs) for operator in flat.operators)
+    return parity(samples=count, nodes=compared, differing_nodes=len(origins), origins=tuple(_kept(origins)))
+
+
+def _run(runtime: Runtime, content: bytes, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    with scratch("parity") as folder:
+        path = folder / "model.tflite"
+        path.write_bytes(content)
+        with Session(runtime, path) as session:
+            return session.run(inputs)
+
+
+def _problem(runtime: Runtime, error: Exception) -> str:
+    return f"{runtime.title} does not run the nodes of the model by themselves: {error}"
+
+
+def _kept(origins: Sequence[NodeDifference]) -> Iterator[NodeDifference]:
+    """Yield the first ones and those that exceed all before them, so the first beyond any limit."""
+    largest = -1.0
+    for place, origin in enumerate(origins):
+        exceeds = origin.in_steps and origin.largest_difference > largest
+        if exceeds:
+            largest = origin.largest_difference
+        if place < MAX_ORIGINS or exceeds:
+            yield origin
+
+
+def traced_tensors(flat: TfliteModel) -> tuple[int, ...]:
+    """Indices of the tensors that the main subgraph computes and that NumPy can hold, in that order."""
+    computed = dict.fromkeys(index for operator in flat.operators for index in operator.outputs)
+    return tuple(
+        index
+        for index in computed
+        if flat.tensors[index].dtype in numpy_dtypes()
+        and flat.tensors[index].dtype != "int4"
+        and not flat.tensors[index].is_variable
+    )
+
+
+def _origins(
+    flat: TfliteModel,
+    ours: Mapping[int, NDArray[Any]],
+    theirs: Mapping[int, NDArray[Any]],
+    layers: Sequence[str],
+) -> Iterator[NodeDifference]:
+    """Yield the nodes of which an output differs; of several outputs the first."""
+    for operator in flat.operators:
+        for index in operator.outputs:
+            if index in theirs and (where := _differs(ours[index], theirs[index])).any():
+                layer = layers[operator.index]
+                yield _described(flat, operator, layer, index, where, ours[index], theirs[index])
+                break
+
+
+def _described(
+    flat: TfliteModel,
+    operator: Operator,
+    layer: str,
+    index: int,
+    where: NDArray[np.bool_],
+    ours: NDArray[Any],
+    theirs: NDArray[Any],
+) -> NodeDifference:
+    with np.errstate(invalid="ignore", over="ignore"):
+        # complex and float alike; integers cannot overflow as floats
+        kind = np.complex128 if np.iscomplexobj(ours) else np.float64
+        before, after = ours[where].astype(kind), theirs[where].astype(kind)
+        gaps = np.where(_same(before, after), 0.0, np.abs(before - after))
+    return NodeDifference(
+        node=operator.index,
+        operator=operator.name,
+        layer=layer,
+        tensor=flat.tensors[index].name,
+        differing_samples=int(where.sum()),
+        largest_difference=float(np.nan_to_num(gaps, nan=np.inf, posinf=np.inf).max()),
+        in_steps=bool(np.issubdtype(ours.dtype, np.integer)),
+    )
+
+
+def _differs(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return for each sample (n,) whether any value differs; a NaN equals a NaN."""
+    if ours.shape != theirs.shape:
+        return np.ones(len(ours), bool)
+    unequal: NDArray[np.bool_] = np.logical_not(_same(ours, theirs).reshape(len(ours), -1).all(axis=1))
+    return unequal
+
+
+def _same(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.bool_]:
+    same: NDArray[np.bool_] = (ours == theirs) | ((ours != ours) & (theirs != theirs))  # NaN is not itself
+    return same
