@@ -28,9 +28,7 @@ ENDS_PER_OCTAVE = 64
 OCTAVES = 24
 ROUNDS = 20
 
-# For "entropy": bins per quantization step, thresholds per factor of 2, minimum share of values in range, and
-# the smallest probability.
-FINE = 8
+# For "entropy": thresholds per factor of 2, minimum share of values in range, smallest probability.
 PER_OCTAVE = 8
 KEPT = 0.99
 NEVER = 1e-12
@@ -156,26 +154,25 @@ def entropy(found: Statistics, _percentile: float) -> tuple[float, float]:
     to the threshold with the values of each quantization step spread evenly over its bins that are not empty.
 
     Differences from that source: zeros are left out, because they stay exact; the range is asymmetric, from
-    ``max(low, -threshold)`` to ``min(high, threshold)``; the histogram is resampled to 8 bins per step for
-    each threshold, so that outliers do not make it coarse; there are 8 thresholds per factor of 2, from the
-    largest magnitude down to the one that 99 % of the values do not exceed.
+    ``max(low, -threshold)`` to ``min(high, threshold)``; bins have the relative width of the histogram, cut
+    at the ends of steps, so that outliers do not make them coarse; there are 8 thresholds per factor of 2,
+    from the largest magnitude down to the one that 99 % of the values do not exceed.
     """
     magnitudes = _magnitudes(found)
     if not magnitudes.total:
         return 0.0, 0.0
     starts, ends = magnitudes.edges()
     ends[-1] = largest = max(found.high, -found.low)
-    share = np.cumsum(magnitudes.counts) / magnitudes.total
-    least = ends[np.searchsorted(share, KEPT)]
+    below = np.cumsum(magnitudes.counts)
+    least = ends[np.searchsorted(below, KEPT * magnitudes.total)]
     thresholds = largest * 2.0 ** (-np.arange(0, np.log2(largest / least) + 1e-9, 1 / PER_OCTAVE))
     edges = np.stack([starts, ends], axis=1).ravel()
-    below = np.cumsum(np.stack([np.zeros(len(share)), magnitudes.counts], axis=1).ravel())
+    values_below = np.stack([below - magnitudes.counts, below], axis=1).ravel()
 
     def divergence(threshold: float) -> float:
         span = min(max(found.high, 0.0), threshold) - max(min(found.low, 0.0), -threshold)
-        grid = np.linspace(0.0, threshold, FINE * max(1, round(STEPS * threshold / span)) + 1)
-        inside = np.diff(np.interp(grid, edges, below))
-        return _divergence(inside, magnitudes.total - inside.sum())
+        steps = np.linspace(0.0, threshold, max(1, round(STEPS * threshold / span)) + 1)
+        return _divergence(edges, values_below, steps)
 
     best = min(thresholds, key=divergence)
     return max(found.low, -float(best)), min(found.high, float(best))
@@ -190,19 +187,24 @@ def _magnitudes(found: Statistics) -> Histogram:
     return Histogram(bins, counts)
 
 
-def _divergence(inside: NDArray[np.float64], outside: float) -> float:
+def _divergence(
+    edges: NDArray[np.float64], values_below: NDArray[np.int64], steps: NDArray[np.float64]
+) -> float:
     """Return KL(P || Q) in nats; see ``entropy``.
 
     Args:
-        inside: number of values in each bin up to the threshold, ``FINE`` bins for each quantization step.
-        outside: number of values beyond.
+        edges: both ends of each bin, ascending.
+        values_below: number of values below each edge.
+        steps: ends of the quantization steps, from 0 to the threshold.
     """
-    by_step = inside.reshape(-1, FINE)
-    filled = by_step > 0
-    even = by_step.sum(axis=1) / np.maximum(filled.sum(axis=1), 1)
-    quantized = (even[:, None] * filled).ravel()
+    cuts = np.union1d(edges[edges < steps[-1]], steps)
+    inside = np.diff(np.interp(cuts, edges, values_below))
+    width = np.where(inside > 0, np.diff(cuts), 0.0)
+    step = np.searchsorted(steps, cuts[:-1], side="right") - 1
+    density = np.bincount(step, inside) / np.maximum(np.bincount(step, width), np.finfo(float).tiny)
+    quantized = density[step] * width
     real = inside.copy()
-    real[-1] += outside
+    real[-1] += values_below[-1] - inside.sum()
     p, q = real / real.sum(), quantized / max(quantized.sum(), NEVER)
     seen = p > 0
     return float(np.sum(p[seen] * np.log(p[seen] / np.maximum(q[seen], NEVER))))

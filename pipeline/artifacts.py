@@ -336,7 +336,10 @@ class Ranges(Artifact):
 
     @property
     def table(self) -> Path:
-        """A JSON list with the fields of ``pipeline.flatbuffer.edit.Range`` for each tensor."""
+        """JSON: ``method``, and ``ranges``, a list with the fields of ``pipeline.flatbuffer.edit.Range``.
+
+        Where methods were compared, it has the other fields of ``pipeline.quantize.choice.Choice``, too.
+        """
         return self.folder / "ranges.json"
 
 
@@ -353,6 +356,7 @@ class QuantizedModel(Artifact):
         layers: what was done to each layer.
         candidates: the models that it was chosen from; empty if only one was made.
         trainings: those of the build, in order.
+        ranges: how the method that chooses ranges was chosen; "" without a comparison.
     """
 
     size_bytes: int
@@ -364,6 +368,7 @@ class QuantizedModel(Artifact):
     untrained: str = ""
     candidates: tuple[Candidate, ...] = ()
     trainings: tuple[TrainingHistory, ...] = ()
+    ranges: str = ""
 
     @property
     def after_training(self) -> str:

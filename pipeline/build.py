@@ -318,7 +318,10 @@ def _described(target: Target, compiled: Compiled) -> dict[str, Any]:
         "baselines": None if compiled.teacher is None else compiled.teacher.baselines,
         "candidates": quantized.candidates,
         "trainings": quantized.trainings,
-        "notes": (*data.findings, *data.notes, *prepared.notes, *filter(None, [quantized.after_training])),
+        "notes": (
+            *(*data.findings, *data.notes, *prepared.notes),
+            *filter(None, [quantized.ranges, quantized.after_training]),
+        ),
     }
 
 

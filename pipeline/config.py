@@ -43,7 +43,7 @@ GateName = Literal[
     "compatibility",
     "cross-runtime",
 ]
-RangeMethod = Literal["min-max", "moving-average", "percentile", "mse", "entropy"]
+RangeMethod = Literal["auto", "min-max", "moving-average", "percentile", "mse", "entropy"]
 # Former names, which are still accepted with a warning.
 OLD_GATES: dict[str, GateName] = {
     "class recall": "per-class recall",
@@ -234,7 +234,7 @@ class CalibrationConfig(Section):
         field_statistics: a file of statistics from devices, as ``pipeline monitor --save`` writes it:
             training samples are then chosen so that they are distributed as the inputs in the field are.
         ranges: how the range of an activation follows from its values, a key of
-            ``calibration.ranges.METHODS``.
+            ``calibration.ranges.METHODS``; "auto" compares them on a part of the samples.
         percentile: of the method "percentile", in percent.
     """
 
@@ -243,7 +243,7 @@ class CalibrationConfig(Section):
     samples: Count = 256
     sampling: Sampling = AUTO
     field_statistics: Path | None = None
-    ranges: RangeMethod = "min-max"
+    ranges: RangeMethod = "auto"
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from calibration.histogram import Statistics
 from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.edit import with_batch
 from pipeline.progress import track
+from pipeline.runtimes.quantization import dequantize, quantize_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,11 +66,44 @@ def statistics(content: bytes, samples: Samples) -> dict[int, Statistics]:
     return found
 
 
-def run_float(content: bytes, samples: Samples) -> list[NDArray[np.float32]]:
-    """Return the outputs of a float model on samples, (n, ...) each; see ``observe``."""
-    outputs = read_tflite(content).subgraphs[0].outputs
-    found = [[batch[index] for index in outputs] for batch in observe(content, samples)]
-    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+def run_file(content: bytes, samples: Samples) -> list[NDArray[Any]]:
+    """Return the outputs of a float or an int8 model on samples as real numbers, (n, ...) each.
+
+    LiteRT runs it as on a device, with XNNPACK and one sample at a time.
+
+    Args:
+        content: the file; inputs in the order of ``samples``.
+        samples: what to run it on.
+
+    Raises:
+        RuntimeError: LiteRT cannot run the file.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    order = input_order(read_tflite(content))
+    inputs.sort(key=lambda known: order.index(known["index"]))
+    found: list[list[NDArray[Any]]] = [[] for _ in outputs]
+    for sample in samples.chunks(1):
+        interpreter.reset_all_variables()
+        for known, values in zip(inputs, sample.model_inputs(), strict=True):
+            interpreter.set_tensor(known["index"], _stored(values, known))
+        interpreter.invoke()
+        for known, of_output in zip(outputs, found, strict=True):
+            values = interpreter.get_tensor(known["index"])
+            scale, zero_point = known["quantization"]
+            of_output.append(dequantize(values, scale, zero_point) if scale else values)
+    return [np.concatenate(of_output) for of_output in found]
+
+
+def _stored(values: NDArray[Any], known: dict[str, Any]) -> NDArray[Any]:
+    """Return real values in the form of an interpreter's input."""
+    scale, zero_point = known["quantization"]
+    if scale:
+        return quantize_inputs(values, scale, zero_point, known["dtype"])
+    return values.astype(known["dtype"], copy=False)
 
 
 def observed_tensors(flat: TfliteModel) -> tuple[int, ...]:

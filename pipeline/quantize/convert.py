@@ -181,6 +181,7 @@ def _convert(
         untrained=reasons[Attempt(taken.format)] if taken.after_training else "",
         layers=final_layers(model, taken.format, taken.after_training, flat),
         trainings=model.trainings if isinstance(model, KerasModel) else (),
+        ranges="; ".join(ranges.findings) if ranges is not None and has_integers(taken.format) else "",
     )
     return replace(converted, notes=tuple(filter(None, [converted.after_training])))
 

@@ -31,7 +31,7 @@ def write_float32(model: PreparedModel, written: Path) -> None:
 
     start_tensorflow(0)
     concrete, keeper = _concrete(model, None if model.opaque else open_model(model.reference))
-    written.write_bytes(_named(tflite_converter.convert(concrete, keeper, "float32", None), model))
+    written.write_bytes(with_ports(tflite_converter.convert(concrete, keeper, "float32", None), model))
 
 
 def float_file(model: ModelArtifact, samples: Samples) -> tuple[bytes, list[Range]]:
@@ -103,9 +103,9 @@ def write_model(
         source = calibrated[0].read_bytes() if calibrated else _calibrated(concrete, keeper, samples)
         ranges = calibrated[1] if calibrated else ranges_of(source)
         content = of.quantize(source, with_output_levels(ranges, source, model.layers), requested)
-    written.write_bytes(_named(content, model))
+    written.write_bytes(with_ports(content, model))
     if source:
-        original.write_bytes(_named(source, model))
+        original.write_bytes(with_ports(source, model))
 
 
 def _function(model: ModelArtifact, requested: Format, after_training: bool) -> tuple[Any, Any]:
@@ -131,8 +131,8 @@ def _concrete(model: ModelArtifact, keras: Any | None) -> tuple[Any, Any]:
     return tf.function(infer).get_concrete_function(*specs), keeper
 
 
-def _named(content: bytes, model: ModelArtifact) -> bytes:
-    """Restore the model's order and names of inputs and outputs in the converter's file."""
+def with_ports(content: bytes, model: ModelArtifact) -> bytes:
+    """Return a converter's file with the model's order and names of inputs and outputs."""
     inputs, outputs = ([port.name for port in ports] for ports in (model.inputs, model.outputs))
     return normalize(content, inputs, outputs)
 

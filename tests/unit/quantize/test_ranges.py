@@ -2,119 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
+from float_models import (
+    SAMPLES,
+    Given,
+    calibrated,
+    concrete,
+    float_file,
+    residual,
+    tiny,
+    tokens,
+    two_inputs,
+    unrolled,
+)
 
 from calibration.ranges import METHODS
 from models.ports import Port
 from pipeline.artifacts import CalibrationSet, KerasModel, Transform
 from pipeline.config import CalibrationConfig
-from pipeline.errors import StageError, StageKilledError, StageTimeoutError
-from pipeline.flatbuffer import read_tflite
+from pipeline.errors import StageCrashedError, StageError, StageKilledError, StageTimeoutError
 from pipeline.flatbuffer.edit import Range, ranges_of, with_ranges
 from pipeline.isolation import sandbox
-from pipeline.quantize import activations, ranges
-from pipeline.quantize.activations import observe, run_float, statistics
-from pipeline.quantize.backends.tflite_converter import calibrate, convert, inputs_of, quantize
+from pipeline.quantize import ranges
+from pipeline.quantize.backends.tflite_converter import convert, inputs_of, quantize
 from pipeline.quantize.convert import ConvertConfig, convert_quantized
-from pipeline.quantize.ranges import SHARED_SCALE, find_ranges, ranges_from, read_ranges
-from pipeline.training.tfmot import tensorflow
+from pipeline.quantize.ranges import find_ranges, read_ranges
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
-SAMPLES = 16
-
-
-@dataclass(frozen=True, eq=False)
-class Given:
-    """Samples as conversions take them."""
-
-    arrays: tuple[np.ndarray, ...]
-
-    def __len__(self):
-        return SAMPLES
-
-    def chunks(self, size):
-        return (Given(tuple(each[at : at + size] for each in self.arrays)) for at in range(0, SAMPLES, size))
-
-    def model_inputs(self):
-        return list(self.arrays)
-
-
-def residual(layers):
-    image = layers.Input((8, 8, 2))
-    hidden = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(image)))
-    added = layers.Add()([hidden, layers.Conv2D(4, 1)(image)])
-    return image, layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D()(added))
-
-
-def unrolled(layers):
-    series = layers.Input((5, 3))
-    # Of a GRU, the quantizer rescales the outputs of SPLIT in some runs and not in others.
-    return series, layers.Dense(2, activation="sigmoid")(layers.SimpleRNN(4, unroll=True)(series))
-
-
-def tiny(layers):
-    image = layers.Input((4, 4, 1))
-    return image, layers.Dense(3, activation="softmax")(layers.Flatten()(layers.Conv2D(2, 3)(image)))
-
-
-def two_inputs(layers):
-    image, profile = layers.Input((6, 6, 1)), layers.Input((4,))
-    joined = layers.Concatenate()([layers.Flatten()(layers.Conv2D(2, 3)(image)), layers.Dense(3)(profile)])
-    return [image, profile], layers.Dense(1)(joined)
-
-
-def pooled(layers):
-    image = layers.Input((8, 8, 2))
-    one = layers.MaxPooling2D()(layers.Conv2D(3, 3, padding="same")(image))
-    other = layers.AveragePooling2D()(layers.Conv2D(2, 1, activation="relu")(image))
-    joined = layers.Concatenate()([one, layers.ZeroPadding2D(((0, 0), (0, 0)))(other)])
-    return image, layers.Dense(2)(layers.Flatten()(layers.UpSampling2D()(joined)))
-
-
-def tokens(layers):
-    words = layers.Input((6,), dtype="int32")
-    pooled = layers.GlobalAveragePooling1D()(layers.Embedding(20, 4)(words))
-    return words, layers.Dense(2, activation="softmax")(pooled)
-
-
-@cache
-def float_file(function, keeper):
-    return convert(function, keeper, "float32", None)
-
-
-@cache
-def calibrated(function, keeper, samples):
-    return calibrate(float_file(function, keeper), function, samples)
 
 
 @pytest.fixture(params=[residual, unrolled, two_inputs])
 def model(request):
     """A model as a concrete function, what keeps it alive, and samples."""
     return concrete(request.param)
-
-
-@cache
-def concrete(build):
-    tf = tensorflow()
-    import tf_keras
-
-    tf_keras.utils.set_random_seed(1)
-    keras_model = tf_keras.Model(*build(tf_keras.layers))
-    specs = [
-        tf.TensorSpec((1, *each.shape[1:]), each.dtype, f"input_{i}")
-        for i, each in enumerate(keras_model.inputs)
-    ]
-    function = tf.function(lambda *x: keras_model(x[0] if len(x) == 1 else list(x), training=False))
-    rng = np.random.default_rng(1)
-    arrays = tuple(rng.normal(size=(SAMPLES, *spec.shape[1:])).astype(np.float32) for spec in specs)
-    return function.get_concrete_function(*specs), keras_model, Given(arrays)
 
 
 def quantization(content):
@@ -182,117 +109,6 @@ def test_indices_are_given_in_the_models_own_dtype():
     assert quantization(quantize(content, ranges_of(content), "int8"))
 
 
-def test_an_input_has_the_range_of_the_samples(model):
-    function, keeper, samples = model
-    found = ranges_of(calibrated(function, keeper, samples))
-
-    by_name = {each.name: each for each in found}
-    for index, values in enumerate(samples.arrays):
-        known = by_name[f"serving_default_input_{index}:0"]
-        assert (known.low, known.high) == pytest.approx((values.min(), values.max()))
-
-
-def test_extremes_are_those_of_the_calibrator_which_sees_inputs_of_add_after_they_were_overwritten(model):
-    function, keeper, samples = model
-    content = float_file(function, keeper)
-    flat = read_tflite(content)
-    # The Calibrator numbers the tensors in another way.
-    expected = sorted(each[2:] for each in ranges_of(calibrated(function, keeper, samples)))
-
-    found = statistics(content, samples)
-
-    seen = sorted((flat.tensors[at].name, each.low, each.high, at) for at, each in found.items())
-    overwritten = {operator.inputs[0] for operator in flat.operators if operator.name == "ADD"}
-    assert [name for name, *_ in seen] == [name for name, *_ in expected]
-    for (_, low, high, tensor), (_, *known) in zip(seen, expected, strict=True):
-        if tensor in overwritten:
-            assert known[0] <= low + 1e-5
-            assert high <= known[1] + 1e-5
-        else:
-            assert (low, high) == pytest.approx(known, rel=1e-4, abs=1e-5)
-    assert {each.samples for each in found.values()} == {SAMPLES}
-
-
-def test_what_a_relu_returns_is_not_negative_where_it_is_added_in_place():
-    function, keeper, samples = concrete(residual)
-    content = float_file(function, keeper)
-    relu = next(each.index for each in read_tflite(content).tensors if "re_lu" in each.name)
-
-    assert statistics(content, samples)[relu].low == 0.0
-
-
-def test_activations_come_in_batches_where_they_are_the_same_as_one_by_one(model, monkeypatch):
-    function, keeper, samples = model
-    content = float_file(function, keeper)
-    monkeypatch.setattr(activations, "BATCH", 1)
-    alone = list(observe(content, samples))
-    monkeypatch.setattr(activations, "BATCH", 6)
-    batches = list(observe(content, samples))
-
-    assert [len(next(iter(batch.values()))) for batch in batches] == [6, 6, 4]
-    for tensor in alone[0]:
-        one, other = (np.concatenate([each[tensor] for each in found]) for found in (alone, batches))
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
-
-
-def test_batches_are_inferred_at_once_although_a_reshape_has_a_batch_of_one():
-    function, keeper, samples = concrete(two_inputs)  # it has a Flatten
-    runner = activations._Runner(float_file(function, keeper))
-    runner.batch = 8
-
-    runner.try_batches([values[:8] for values in samples.arrays])
-
-    assert runner._batched is not None
-
-
-def test_a_float_file_runs_to_the_outputs_of_the_model(model):
-    function, keeper, samples = model
-
-    (found,) = run_float(float_file(function, keeper), samples)
-
-    expected = [np.asarray(function(*each.arrays)) for each in samples.chunks(1)]
-    np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_operators_that_share_a_scale_share_a_range(method):
-    function, keeper, samples = concrete(pooled)
-    content = float_file(function, keeper)
-    flat = read_tflite(content)
-
-    found = {each.tensor: each[3:] for each in ranges_from(content, statistics(content, samples), method, 99)}
-
-    for operator in flat.operators:
-        if operator.name in SHARED_SCALE:
-            (shared,) = {found[at] for at in (*operator.inputs, *operator.outputs) if at in found}
-            assert shared[0] <= 0.0 <= shared[1]
-    quantized = read_tflite(
-        quantize(content, [Range(0, at, "", *ends) for at, ends in found.items()], "int8")
-    )
-    for operator in quantized.operators:
-        tensors = [quantized.tensors[at] for at in (*operator.inputs, *operator.outputs)]
-        scales = {each.scales for each in tensors if each.dtype == "int8" and not each.is_constant}
-        assert len(scales) == 1 or operator.name not in SHARED_SCALE
-
-
-def test_an_unrolled_layer_has_one_range_for_the_same_activation_in_all_steps():
-    function, keeper, samples = concrete(unrolled)
-    content = float_file(function, keeper)
-    flat = read_tflite(content)
-
-    found = {
-        each.tensor: each[3:] for each in ranges_from(content, statistics(content, samples), "min-max", 99)
-    }
-
-    steps = {}
-    for operator in flat.operators:
-        if operator.name == "FULLY_CONNECTED":
-            of_kernel = steps.setdefault(operator.inputs[1], [])
-            of_kernel.append((found[operator.inputs[0]], found[operator.outputs[0]]))
-    assert sorted(map(len, steps.values())) == [1, 4, 5]  # the last layer, the state, the input
-    assert all(len(set(of_kernel)) == 1 for of_kernel in steps.values())
-
-
 def test_ranges_that_are_set_decide_the_scales(model):
     function, keeper, samples = model
     content = calibrated(function, keeper, samples)
@@ -341,7 +157,7 @@ class TestStage:
         monkeypatch.setattr(sandbox, "run", run)
         monkeypatch.setattr(ranges, "float_file", lambda model, samples: (content, [inside]))
 
-        made = find_ranges(*given, config=CalibrationConfig(), timeout_s=7.0, out=tmp_path)
+        made = find_ranges(*given, config=CalibrationConfig(ranges="min-max"), timeout_s=7.0, out=tmp_path)
 
         *found, last = read_ranges(made)
         assert not made.problem
@@ -361,6 +177,39 @@ class TestStage:
 
         with pytest.raises(error):
             find_ranges(*given, config=CalibrationConfig(), timeout_s=7.0, out=tmp_path)
+
+    def test_the_methods_are_compared_by_default_and_the_errors_kept(self, given, tmp_path, monkeypatch):
+        function, keeper, _ = concrete(tiny)
+        content = float_file(function, keeper)
+        monkeypatch.setattr(sandbox, "run", lambda stage, task, *given, timeout_s: task(*given))
+        monkeypatch.setattr(ranges, "float_file", lambda model, samples: (content, []))
+
+        made = find_ranges(*given, config=CalibrationConfig(), timeout_s=7.0, out=tmp_path)
+
+        stored = json.loads(made.table.read_text())
+        assert set(stored["errors"]) == set(METHODS)
+        assert made.findings[0].startswith(f"ranges: {stored['method']}")
+        assert len(read_ranges(made)) == len(stored["ranges"])
+
+    @pytest.mark.parametrize(
+        "error", [RuntimeError("no kernel"), StageCrashedError("find_ranges", "no kernel", "")]
+    )
+    def test_where_the_methods_cannot_be_compared_ranges_are_those_of_all_values(
+        self, given, tmp_path, monkeypatch, error
+    ):
+        def fail(*given):
+            raise error
+
+        function, keeper, _ = concrete(tiny)
+        monkeypatch.setattr(sandbox, "run", lambda stage, task, *given, timeout_s: task(*given))
+        monkeypatch.setattr(ranges, "best_ranges", fail)
+        monkeypatch.setattr(ranges, "float_file", lambda model, samples: (float_file(function, keeper), []))
+
+        made = find_ranges(*given, config=CalibrationConfig(), timeout_s=7.0, out=tmp_path)
+
+        assert "no kernel" in made.findings[0]
+        assert json.loads(made.table.read_text())["method"] == "min-max"
+        assert read_ranges(made)[0].high == np.load(given[2].input(0))[:4].max()
 
     def test_a_model_without_ranges_becomes_a_format_that_needs_none(
         self, given, tmp_path, monkeypatch, tiny_tflite
