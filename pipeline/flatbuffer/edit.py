@@ -17,7 +17,7 @@ from pipeline.flatbuffer.reader import IDENTIFIER
 from pipeline.flatbuffer.schema import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -155,6 +155,48 @@ def with_batch(content: bytes, batch: int) -> bytes:
     return pack(model)
 
 
+class Weights(NamedTuple):
+    """New weights and a new bias of an operator.
+
+    Attributes:
+        weights: float32, in the shape of the old ones.
+        bias: float32 (output channels,).
+    """
+
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def with_weights(content: bytes, changed: Mapping[int, Weights]) -> bytes:
+    """Return a float file in which operators of the main subgraph have other weights and biases.
+
+    Their weights are read by no others. A bias that other operators or tensors share is left to these, and an
+    operator without a bias gets one. Other tensors keep their indices.
+
+    Args:
+        content: the file.
+        changed: by the operator's index.
+    """
+    flat = unpack(content)
+    graph = flat.subgraphs[0]
+    for index, (weights, bias) in changed.items():
+        operator = graph.operators[index]
+        kernel = graph.tensors[operator.inputs[1]]
+        flat.buffers[kernel.buffer].data = _bytes_of(weights)
+        tensor = schema().TensorT()
+        tensor.name, tensor.shape, tensor.type = f"bias of operator {index}", [len(bias)], kernel.type
+        tensor.buffer = _add_buffer(flat, bias)
+        at = int(operator.inputs[2]) if len(operator.inputs) > 2 else -1
+        if at >= 0:
+            tensor.name = graph.tensors[at].name
+        if at >= 0 and sum(list(each.inputs).count(at) for each in graph.operators) == 1:
+            graph.tensors[at] = tensor
+        else:
+            graph.tensors = [*graph.tensors, tensor]
+            operator.inputs = [*operator.inputs[:2], len(graph.tensors) - 1]
+    return pack(flat)
+
+
 def with_outputs(flat: TfliteModel, tensors: Sequence[int]) -> bytes:
     """Return the file with these tensors of the main subgraph as its outputs, in this order.
 
@@ -182,13 +224,22 @@ def with_outputs(flat: TfliteModel, tensors: Sequence[int]) -> bytes:
 
 def add_constant(model: Any, values: NDArray[np.int32], name: str) -> int:
     """Add a constant (n,) to the main subgraph of an unpacked file, and return its tensor."""
-    buffer, tensor = schema().BufferT(), schema().TensorT()
-    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+    tensor = schema().TensorT()
     tensor.name, tensor.shape, tensor.type = name, list(values.shape), schema().TensorType.INT32
-    tensor.buffer = len(model.buffers)
-    model.buffers = [*model.buffers, buffer]
+    tensor.buffer = _add_buffer(model, values)
     model.subgraphs[0].tensors = [*model.subgraphs[0].tensors, tensor]
     return len(model.subgraphs[0].tensors) - 1
+
+
+def _add_buffer(model: Any, values: NDArray[Any]) -> int:
+    buffer = schema().BufferT()
+    buffer.data = _bytes_of(values)
+    model.buffers = [*model.buffers, buffer]
+    return len(model.buffers) - 1
+
+
+def _bytes_of(values: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
 
 
 def add_reshape_code(model: Any) -> int:
