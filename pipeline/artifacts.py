@@ -10,7 +10,7 @@ import numpy as np
 
 from models.ports import Port
 from models.task_rules import Task
-from pipeline.choices import Baselines, Candidate
+from pipeline.choices import Baselines, Candidate, Repair
 from pipeline.formats import Format
 from pipeline.layer_records import LayerRecord
 from pipeline.training_history import TrainingHistory
@@ -326,9 +326,13 @@ class Ranges(Artifact):
 
     Attributes:
         problem: why there are none, where the model did not convert or run; else "".
+        chosen: which method chose them, and why; "" without a comparison.
+        repairs: what was done to the file's weights so that int8 loses less, or why not.
     """
 
     problem: str = ""
+    chosen: str = ""
+    repairs: tuple[Repair, ...] = ()
 
     @property
     def tflite(self) -> Path:
@@ -355,6 +359,7 @@ class QuantizedModel(Artifact):
         sparsity: share of zeros over all kernels.
         layers: what was done to each layer.
         candidates: the models that it was chosen from; empty if only one was made.
+        repairs: what was done to its weights without training, or why not.
         trainings: those of the build, in order.
         ranges: how the method that chooses ranges was chosen; "" without a comparison.
     """
@@ -367,6 +372,7 @@ class QuantizedModel(Artifact):
     layers: tuple[LayerRecord, ...]
     untrained: str = ""
     candidates: tuple[Candidate, ...] = ()
+    repairs: tuple[Repair, ...] = ()
     trainings: tuple[TrainingHistory, ...] = ()
     ranges: str = ""
 

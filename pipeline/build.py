@@ -26,7 +26,7 @@ from pipeline.preparation.float_check import check_float
 from pipeline.quantize.candidates import choose_quantized
 from pipeline.quantize.compilers import compile_for
 from pipeline.quantize.metadata import ModelInfo, add_metadata
-from pipeline.quantize.methods import QUANTIZE
+from pipeline.quantize.methods import QUANTIZE, PtqConfig
 from pipeline.release.documents import Origin
 from pipeline.release.drift_reference import make_drift_reference
 from pipeline.release.manifest import counter_in
@@ -254,7 +254,14 @@ def convert_model(
     given: list[Artifact] = [model, samples, data]
     if method.calibrate is not None and config.convert.to_integers:
         timeout = Unkeyed(config.convert.timeout_s)
-        given.append(run.step(method.calibrate, *given, config=config.calibration, timeout_s=timeout))
+        ranges = run.step(method.calibrate, *given, config=config.calibration, timeout_s=timeout)
+        repairs = getattr(config.quantize, "repairs", PtqConfig().repairs)
+        if method.repair is not None and repairs:
+            ranges = run.step(
+                method.repair, *given, ranges, repairs=repairs, config=config.calibration,
+                backend=config.convert.backend, timeout_s=timeout,
+            )  # fmt: skip
+        given.append(ranges)
     return run.step(method.convert, *given, config=config.convert)
 
 
@@ -317,6 +324,7 @@ def _described(target: Target, compiled: Compiled) -> dict[str, Any]:
         "layers": tuple(map(LayerTreatment.of, quantized.layers)),
         "baselines": None if compiled.teacher is None else compiled.teacher.baselines,
         "candidates": quantized.candidates,
+        "repairs": quantized.repairs,
         "trainings": quantized.trainings,
         "notes": (
             *(*data.findings, *data.notes, *prepared.notes),

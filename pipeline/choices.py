@@ -53,3 +53,31 @@ class Candidate:
     difference: tuple[float, float, float] | None
     within_limits: bool
     chosen: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repair:
+    """What a repair without training does for an int8 model, on held-out samples.
+
+    Attributes:
+        name: e.g. "bias-correction".
+        before_db: signal-to-quantization-noise ratio (SQNR) of the outputs without it, in dB.
+        after_db: with it; as before, if it was not tried.
+        samples: how many it was measured on.
+        applied: whether the model has it.
+        reason: why not; "" if it has.
+    """
+
+    name: str
+    before_db: float
+    after_db: float
+    samples: int
+    applied: bool
+    reason: str = ""
+
+    def __str__(self) -> str:
+        gain = f"{self.before_db:.1f} -> {self.after_db:.1f} dB"
+        if self.applied:
+            return f"{self.name} {gain}"
+        tried = f" ({gain})" if self.after_db != self.before_db else ""
+        return f"{self.name} not applied: {self.reason}{tried}"

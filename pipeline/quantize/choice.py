@@ -59,10 +59,10 @@ class Choice(NamedTuple):
     samples: int
 
     def __str__(self) -> str:
-        errors = ", ".join(f"{method} {_decibels(error):.1f}" for method, error in self.errors.items())
+        errors = ", ".join(f"{method} {decibels(error):.1f}" for method, error in self.errors.items())
         some = ""
         if self.exceptions:
-            count, final = len(self.exceptions), _decibels(self.error)
+            count, final = len(self.exceptions), decibels(self.error)
             some = f", {self.other} for {count} of {len(self.ranges)} tensors ({final:.1f} dB)"
         return f"ranges: {self.method}{some}; SQNR in dB on {self.samples} held-out samples: {errors}"
 
@@ -70,21 +70,20 @@ class Choice(NamedTuple):
 class HeldOut:
     """Held-out samples, and what a float model computes of them."""
 
-    def __init__(self, content: bytes, samples: Samples, quantize: Quantize) -> None:
+    def __init__(self, content: bytes, samples: Samples) -> None:
         """Run the float model.
 
         Args:
             content: the float .tflite file.
             samples: the held-out samples.
-            quantize: makes an int8 file of it, with ranges; inputs and outputs in the same order.
         """
-        self._samples, self._quantize = samples, quantize
+        self._samples = samples
         self._signals = compared_tensors(read_tflite(content))
         found = [[batch[index] for index in self._signals] for batch in observe(content, samples)]
         self._expected = [_rows(np.concatenate(parts)) for parts in zip(*found, strict=True)]
 
-    def errors(self, ranges: list[Range]) -> Errors:
-        """Return the error of the int8 file with these ranges, for each sample (n,).
+    def errors(self, int8: bytes) -> Errors:
+        """Return the error of an int8 file, outputs in the order of the float file, for each sample (n,).
 
         It is the squared difference from the float model as a share of the signal's power, averaged over the
         outputs and what the softmax or sigmoid before an output reads, because a saturated output hides
@@ -92,7 +91,7 @@ class HeldOut:
         percentile over samples, so that a sample of outliers counts no more than any other. A thousandth of
         the squared output is added for outputs that hardly differ between samples.
         """
-        flat = read_tflite(self._quantize(ranges))
+        flat = read_tflite(int8)
         found = run_file(with_outputs(flat, compared_tensors(flat)), self._samples)
         per_signal = []
         for values, expected in zip(map(_rows, found), self._expected, strict=True):
@@ -141,11 +140,15 @@ def best_ranges(content: bytes, samples: Samples, quantize: Quantize, percentile
     is_held_out = places % EVERY == EVERY - 1 if len(places) >= EVERY else np.ones(len(places), bool)
     found = statistics(content, samples.take(places[~is_held_out]) if not is_held_out.all() else samples)
     candidates = {method: ranges_from(content, found, method, percentile) for method in METHODS}
-    held_out = HeldOut(content, samples.take(places[is_held_out]), quantize)
+    held_out = HeldOut(content, samples.take(places[is_held_out]))
+
+    def errors_of(ranges: list[Range]) -> Errors:
+        return held_out.errors(quantize(ranges))
+
     with track("compare ranges", len(METHODS) + sum(PARTS), "files") as advance:
         errors = {}
         for method, ranges in candidates.items():
-            errors[method] = held_out.errors(ranges)
+            errors[method] = errors_of(ranges)
             advance(note=method)
         best = min(errors, key=lambda method: float(errors[method].mean()))
         if not _is_better(errors[best], errors[DEFAULT]):
@@ -153,7 +156,7 @@ def best_ranges(content: bytes, samples: Samples, quantize: Quantize, percentile
         means = {method: float(each.mean()) for method, each in errors.items()}
         other = min(set(means) - {best}, key=lambda method: means[method])
         ranges, error = _refined(
-            content, candidates[best], candidates[other], errors[best], held_out, advance
+            content, candidates[best], candidates[other], errors[best], errors_of, advance
         )
     exceptions = [each.name for each, plain in zip(ranges, candidates[best], strict=True) if each != plain]
     count = int(is_held_out.sum())
@@ -165,7 +168,7 @@ def _refined(
     mine: list[Range],
     other: list[Range],
     error: Errors,
-    held_out: HeldOut,
+    errors_of: Callable[[list[Range]], Errors],
     advance: Callable[..., None],
 ) -> tuple[list[Range], Errors]:
     """Return ranges where parts of the model have those of the other method, and the error with them.
@@ -175,6 +178,7 @@ def _refined(
         mine: ranges of the best method.
         other: those of the next best.
         error: of the best method's ranges.
+        errors_of: returns those of other ranges.
     """
     chosen = list(mine)
     groups = sorted(set(scale_groups(read_tflite(content), [each.tensor for each in mine]).items()))
@@ -186,7 +190,7 @@ def _refined(
                 theirs if ours.tensor in inside else ours for ours, theirs in zip(chosen, other, strict=True)
             ]
             if tried != chosen:
-                found = held_out.errors(tried)
+                found = errors_of(tried)
                 if _is_better(found, error):
                     chosen, error = tried, found
             advance()
@@ -200,8 +204,8 @@ def _is_better(one: Errors, other: Errors) -> bool:
     return bool(difference.mean() > max(noise, MIN_GAIN * other.mean()))
 
 
-def _decibels(error: float) -> float:
-    """Return the signal-to-quantization-noise ratio."""
+def decibels(error: float) -> float:
+    """Return the signal-to-quantization-noise ratio of a mean error."""
     return float(-10 * np.log10(max(error, MIN_ERROR)))
 
 

@@ -181,8 +181,9 @@ def _convert(
         untrained=reasons[Attempt(taken.format)] if taken.after_training else "",
         layers=final_layers(model, taken.format, taken.after_training, flat),
         trainings=model.trainings if isinstance(model, KerasModel) else (),
-        ranges="; ".join(ranges.findings) if ranges is not None and has_integers(taken.format) else "",
     )
+    if ranges is not None and has_integers(taken.format):
+        converted = replace(converted, ranges=ranges.chosen, repairs=ranges.repairs)
     return replace(converted, notes=tuple(filter(None, [converted.after_training])))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic import field_validator
 
 from pipeline.quantize.convert import convert_quantized, convert_unquantized
 from pipeline.quantize.qat import QatConfig, train_qat
 from pipeline.quantize.ranges import find_ranges
+from pipeline.quantize.repair import AUTO, repair_model
 from pipeline.sections import MethodSection
 
 if TYPE_CHECKING:
@@ -22,9 +25,22 @@ class AutoConfig(QatConfig):
 
 
 class PtqConfig(MethodSection):
-    """Post-training quantization: the ranges are those of the calibration samples."""
+    """Post-training quantization: the ranges are those of the calibration samples.
+
+    Attributes:
+        repairs: without training, before the conversion; "auto" keeps those that measurably help.
+    """
 
     method: str = "ptq"
+    repairs: tuple[Literal["auto", "equalization", "bias-correction", "rounding"], ...] = ("auto",)
+
+    @field_validator("repairs")
+    @classmethod
+    def _check_auto(cls, repairs: tuple[str, ...]) -> tuple[str, ...]:
+        if AUTO in repairs and len(repairs) > 1:
+            msg = '"auto" stands alone; leave out the others'
+            raise ValueError(msg)
+        return repairs
 
 
 class FloatConfig(MethodSection):
@@ -40,6 +56,7 @@ class Quantization(NamedTuple):
         train: the stage that trains the model and its ranges, called like a compression step; None if the
             conversion needs only the calibration samples.
         calibrate: the stage that finds the ranges; None if they are trained, or there are none.
+        repair: the stage that changes weights without training so that less is lost; None as ``calibrate``.
         convert: the stage that writes the .tflite file.
         config: the settings of both stages, in ``[quantize]``.
         beside: another method, whose results for the same and for the uncompressed weights are compared with
@@ -48,14 +65,15 @@ class Quantization(NamedTuple):
 
     train: Callable[..., KerasModel] | None
     calibrate: Callable[..., Ranges] | None
+    repair: Callable[..., Ranges] | None
     convert: Callable[..., QuantizedModel]
     config: type[MethodSection]
     beside: str = ""
 
 
 QUANTIZE = {
-    "auto": Quantization(train_qat, None, convert_quantized, AutoConfig, beside="ptq"),
-    "qat": Quantization(train_qat, None, convert_quantized, QatConfig),
-    "ptq": Quantization(None, find_ranges, convert_quantized, PtqConfig),
-    "none": Quantization(None, None, convert_unquantized, FloatConfig),
+    "auto": Quantization(train_qat, None, None, convert_quantized, AutoConfig, beside="ptq"),
+    "qat": Quantization(train_qat, None, None, convert_quantized, QatConfig),
+    "ptq": Quantization(None, find_ranges, repair_model, convert_quantized, PtqConfig),
+    "none": Quantization(None, None, None, convert_unquantized, FloatConfig),
 }

@@ -16,7 +16,7 @@ from pipeline.quantize.activations import statistics
 from pipeline.quantize.backends import tflite_converter
 from pipeline.quantize.choice import DEFAULT, best_ranges
 from pipeline.quantize.shared_scales import ranges_from
-from pipeline.quantize.tflite import float_file, with_ports
+from pipeline.quantize.tflite import float_file
 from pipeline.samples import Samples
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def find_ranges(
         raise
     except StageError as error:
         return Ranges(problem=error.cause)
-    return replace(made, findings=tuple(filter(None, [finding])))
+    return replace(made, chosen=finding, findings=tuple(filter(None, [finding])))
 
 
 def _written(
@@ -82,27 +82,51 @@ def write_ranges(model: ModelArtifact, samples: Samples, config: CalibrationConf
         Which method was chosen and why; "" if the settings name one.
     """
     content, unseen = float_file(model, samples)
-    made.tflite.write_bytes(content)
-    method: str = config.ranges
-    finding, compared = "", dict[str, Any]()
+    found, described = choose_ranges(content, unseen, samples, config)
+    write_files(made, content, found, described)
+    finding: str = described.get("finding", "")
+    return finding
+
+
+def choose_ranges(
+    content: bytes, unseen: list[Range], samples: Samples, config: CalibrationConfig
+) -> tuple[list[Range], dict[str, Any]]:
+    """Return a range for each activation of a float file, and how they were chosen.
+
+    Args:
+        content: the file.
+        unseen: ranges of what cannot be observed.
+        samples: to observe the others on.
+        config: how to choose.
+
+    Raises:
+        StageError: a tensor has no finite value.
+    """
 
     def quantize(ranges: list[Range]) -> bytes:
-        return with_ports(tflite_converter.quantize(content, [*ranges, *unseen], "int8"), model)
+        return tflite_converter.quantize(content, [*ranges, *unseen], "int8")
 
+    method: str = config.ranges
+    described: dict[str, Any] = {}
     if method == AUTO:
         try:
-            choice = best_ranges(with_ports(content, model), samples, quantize, config.percentile)
-            method, found, finding = choice.method, choice.ranges, str(choice)
-            compared = choice._asdict()
+            choice = best_ranges(content, samples, quantize, config.percentile)
         except StageError:
             raise
         except Exception as error:  # the converter and the runtime have no common base
-            method, finding = DEFAULT, _not_compared(str(error).strip().partition("\n")[0])
-    if not compared:
-        found = ranges_from(content, statistics(content, samples), method, config.percentile)
-    table = [each._asdict() for each in (*found, *unseen)]
-    made.table.write_text(json.dumps(compared | {"method": method, "ranges": table}, indent=1), "utf-8")
-    return finding
+            method = DEFAULT
+            described = {"finding": _not_compared(str(error).strip().partition("\n")[0])}
+        else:
+            return [*choice.ranges, *unseen], choice._asdict() | {"finding": str(choice)}
+    found = ranges_from(content, statistics(content, samples), method, config.percentile)
+    return [*found, *unseen], described | {"method": method}
+
+
+def write_files(made: Ranges, content: bytes, ranges: list[Range], described: dict[str, Any]) -> None:
+    """Write a float file, and its table with how the ranges were chosen."""
+    made.tflite.write_bytes(content)
+    table = described | {"ranges": [each._asdict() for each in ranges]}
+    made.table.write_text(json.dumps(table, indent=1), encoding="utf-8")
 
 
 def _not_compared(cause: str) -> str:

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from pipeline.choices import Baselines, Candidate
+    from pipeline.choices import Baselines, Candidate, Repair
 
 
-def choice_tables(baselines: Baselines | None, candidates: tuple[Candidate, ...]) -> Iterator[RenderableType]:
-    """Return what fine-tuning does for the float model, and the quantized models that were compared."""
+def choice_tables(
+    baselines: Baselines | None, candidates: tuple[Candidate, ...], repairs: tuple[Repair, ...]
+) -> Iterator[RenderableType]:
+    """Return what fine-tuning does for the float model, and the quantized models and repairs compared."""
     if baselines is not None:
         yield Text(baselines_line(baselines))
     if candidates:
@@ -26,6 +28,13 @@ def choice_tables(baselines: Baselines | None, candidates: tuple[Candidate, ...]
         for each in candidates:
             score = "" if each.score is None else f"{each.score:.2f}"
             table.add_row(each.name, score, difference(each), f"{each.download_bytes:,}", note(each))
+        yield table
+    if repairs:
+        title = f"Repairs without training, SQNR on {repairs[0].samples:,} training samples"
+        table = make_table(title, "", "dB before", "dB after", "", numbers=2)
+        for repair in repairs:
+            before, after = f"{repair.before_db:.1f}", f"{repair.after_db:.1f}"
+            table.add_row(repair.name, before, after, "applied" if repair.applied else repair.reason)
         yield table
 
 

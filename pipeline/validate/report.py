@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.choices import Baselines, Candidate
+from pipeline.choices import Baselines, Candidate, Repair
 from pipeline.config import GateName
 from pipeline.errors import InputError
 from pipeline.layer_records import LayerTreatment
@@ -134,6 +134,7 @@ class Report:
         format_reason: why it is not "int8" throughout; "" if it is.
         baselines: scores of the float model as it was given and fine-tuned alike; None if it was not trained.
         candidates: quantized models that were compared on held-out samples, the released one among them.
+        repairs: what was done without training so that int8 loses less, or why not.
         trainings: of the build, with the histograms before and after each.
         notes: what a user should know about model and data, one line each.
         chance: of a file that no build made, each output against the best constant answer.
@@ -171,6 +172,7 @@ class Report:
     format_reason: str = ""
     baselines: Baselines | None = None
     candidates: tuple[Candidate, ...] = ()
+    repairs: tuple[Repair, ...] = ()
     trainings: tuple[TrainingHistory, ...] = ()
     notes: tuple[str, ...] = ()
     chance: tuple[Standard, ...] = ()

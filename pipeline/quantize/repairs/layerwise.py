@@ -14,7 +14,7 @@ from pipeline.quantize.repairs.bias_correction import correct_bias
 from pipeline.quantize.repairs.kernels import INT8_LIMIT, Kernel, find_kernels
 from pipeline.quantize.repairs.moments import moments
 from pipeline.quantize.repairs.rounding import round_weights
-from pipeline.quantize.repairs.running import ordered_inputs, run_file
+from pipeline.quantize.repairs.running import ordered_inputs, run_batched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,8 +94,8 @@ def repair_kernels(content: bytes, int8: bytes, inputs: Sequence[NDArray[Any]], 
             as_int8 = with_weights(part, {0: Weights(on_steps, new.bias)})
         given = [index for index in dict.fromkeys(operator.inputs) if index in exact]
         made = [index for index in operator.outputs if index in last] or list(operator.outputs)
-        exact |= zip(made, run_file(part, [exact[index] for index in given]), strict=True)
-        found = zip(made, run_file(as_int8, [rounded[index] for index in given]), strict=True)
+        exact |= zip(made, run_batched(part, [exact[index] for index in given]), strict=True)
+        found = zip(made, run_batched(as_int8, [rounded[index] for index in given]), strict=True)
         rounded |= _on_grids(dict(found), on_grid)
         for index in given:
             if last[index] == operator.index:

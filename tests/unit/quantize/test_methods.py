@@ -24,6 +24,10 @@ def test_every_method_names_itself_in_its_settings_and_has_the_stages_that_a_bui
     assert [each.name for each in taken][: len([*GIVEN, *ranges])] == [*GIVEN, *ranges]
     if row.calibrate is not None:
         assert list(inspect.signature(row.calibrate).parameters) == [*GIVEN, "config", "timeout_s", "out"]
+    assert (row.repair is None) == (row.calibrate is None)
+    if row.repair is not None:
+        settings = ["repairs", "config", "backend", "timeout_s", "out"]
+        assert list(inspect.signature(row.repair).parameters) == [*GIVEN, "ranges", *settings]
     if row.train is not None:
         assert list(inspect.signature(row.train).parameters) == TRAINING
 

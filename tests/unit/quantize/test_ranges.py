@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
+from float_graphs import Arrays, FloatGraph, quantized
 from float_models import (
     SAMPLES,
     Given,
@@ -28,9 +29,11 @@ from models.ports import Port
 from pipeline.artifacts import CalibrationSet, KerasModel, Transform
 from pipeline.config import CalibrationConfig
 from pipeline.errors import StageCrashedError, StageError, StageKilledError, StageTimeoutError
+from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.edit import Range, ranges_of, with_ranges
 from pipeline.isolation import sandbox
 from pipeline.quantize import ranges
+from pipeline.quantize.activations import observed_tensors
 from pipeline.quantize.backends.tflite_converter import convert, inputs_of, quantize
 from pipeline.quantize.convert import ConvertConfig, convert_quantized
 from pipeline.quantize.ranges import find_ranges, read_ranges
@@ -210,6 +213,21 @@ class TestStage:
         assert "no kernel" in made.findings[0]
         assert json.loads(made.table.read_text())["method"] == "min-max"
         assert read_ranges(made)[0].high == np.load(given[2].input(0))[:4].max()
+
+    def test_compared_ranges_are_of_the_tensors_of_a_file_with_equal_constants(self, monkeypatch):
+        rng = np.random.default_rng(0)
+        graph = FloatGraph()
+        hidden = graph.dense(graph.input(4), rng.normal(size=(4, 4)), np.zeros(4))
+        content = graph.file(graph.dense(hidden, rng.normal(size=(4, 4)), np.zeros(4)))
+        monkeypatch.setattr(ranges.tflite_converter, "quantize", quantized)
+        samples = Arrays((rng.normal(size=(40, 4)).astype(np.float32),))
+
+        found, described = ranges.choose_ranges(content, [], samples, CalibrationConfig())
+
+        flat = read_tflite(content)
+        assert described["errors"].keys() == METHODS.keys()
+        assert {each.tensor for each in found} == set(observed_tensors(flat))
+        assert all(each.name == flat.tensors[each.tensor].name for each in found)
 
     def test_a_model_without_ranges_becomes_a_format_that_needs_none(
         self, given, tmp_path, monkeypatch, tiny_tflite

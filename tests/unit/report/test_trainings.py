@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.choices import Baselines, Candidate
+from pipeline.choices import Baselines, Candidate, Repair
 from pipeline.report.html import report_html
 from pipeline.report.text import report_text
 from pipeline.report.trainings import HEIGHT, MARGIN, WIDTH, curve_points, distributions, outline_points
@@ -84,3 +84,19 @@ def test_the_text_lists_the_candidates_and_says_which_was_released(report):
     assert "Quantized models, on 1,100 held-out training samples" in text
     assert row.split() == ["ptq", "91.00", "+0.00", "[+0.00,", "+0.00]", "35,000", "released"]
     assert "beyond [gates] size_ratio" in text
+
+
+def test_repairs_are_shown_with_what_each_gained_or_why_it_was_left_out(report):
+    applied = Repair(name="rounding", before_db=24.06, after_db=26.3, samples=512, applied=True)
+    other = replace(applied, name="equalization", applied=False, reason="no measurable gain")
+    shown = replace(report, repairs=(applied, other))
+
+    text, page = report_text(shown), report_html(shown)
+
+    rows = [line.split() for line in text.splitlines() if line.startswith(("rounding", "equalization"))]
+    assert rows == [
+        ["rounding", "24.1", "26.3", "applied"],
+        ["equalization", "24.1", "26.3", "no", "measurable", "gain"],
+    ]
+    assert "SQNR on 512 training samples" in " ".join(text.split())
+    assert '<td class="n">26.3</td><td>applied</td>' in page

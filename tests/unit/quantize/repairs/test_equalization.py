@@ -11,7 +11,7 @@ from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.edit import Weights, with_weights
 from pipeline.quantize.repairs.equalization import Pair, channel_magnitudes, equalize, find_pairs
 from pipeline.quantize.repairs.kernels import find_kernels
-from pipeline.quantize.repairs.running import run_file
+from pipeline.quantize.repairs.running import run_batched
 
 RNG = np.random.default_rng(1)
 
@@ -56,7 +56,7 @@ def spread(content, octaves):
 
 
 def outputs(content):
-    return run_file(content, [SAMPLES.arrays[0][:, None]])[0]
+    return run_batched(content, [SAMPLES.arrays[0][:, None]])[0]
 
 
 def disparities(content):
@@ -141,4 +141,4 @@ def test_an_activation_that_is_an_output_of_the_model_is_left_as_it_is():
 
 
 def outputs_of(content):
-    return [each.tolist() for each in run_file(content, [np.ones((2, 1, 4), np.float32)])]
+    return [each.tolist() for each in run_batched(content, [np.ones((2, 1, 4), np.float32)])]

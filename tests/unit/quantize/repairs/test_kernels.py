@@ -10,7 +10,7 @@ from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.edit import Weights, with_weights
 from pipeline.quantize.repairs.kernels import find_kernels
 from pipeline.quantize.repairs.moments import moments, patches
-from pipeline.quantize.repairs.running import run_file
+from pipeline.quantize.repairs.running import run_batched
 
 RNG = np.random.default_rng(0)
 
@@ -36,7 +36,7 @@ def test_patches_times_weights_are_what_the_runtime_computes(layer):
     image = graph.input(7, 9, 6)
     content = graph.file(LAYERS[layer](graph, image))
     images = normal(3, 1, 7, 9, 6)
-    expected = run_file(content, [images])[0]
+    expected = run_batched(content, [images])[0]
 
     [kernel] = find_kernels(read_tflite(content)).values()
     rows = patches(kernel, images[:, 0])
@@ -103,10 +103,10 @@ def test_changed_weights_and_biases_are_computed_with_and_shared_biases_stay_for
     for operator in graph.graph.operators[1:]:
         operator.inputs.append(shared)
     content = graph.file(first, second, third)
-    x, old = normal(5, 1, 4), run_file(graph.file(first, second, third), [normal(1, 1, 4)])
+    x, old = normal(5, 1, 4), run_batched(graph.file(first, second, third), [normal(1, 1, 4)])
 
     new = {index: Weights(normal(3, 4), normal(3)) for index in (0, 1)}
-    found = run_file(with_weights(content, new), [x])
+    found = run_batched(with_weights(content, new), [x])
 
     assert len(old) == 3
     rows = x[:, 0]
@@ -114,6 +114,6 @@ def test_changed_weights_and_biases_are_computed_with_and_shared_biases_stay_for
         found[0][:, 0], np.maximum(rows @ new[0].weights.T + new[0].bias, 0), atol=1e-5
     )
     np.testing.assert_allclose(found[1][:, 0], rows @ new[1].weights.T + new[1].bias, atol=1e-5)
-    np.testing.assert_allclose(found[2], run_file(content, [x])[2], atol=1e-5)
+    np.testing.assert_allclose(found[2], run_batched(content, [x])[2], atol=1e-5)
     names = [tensor.name for tensor in read_tflite(content).tensors]
     assert [tensor.name for tensor in read_tflite(with_weights(content, new)).tensors][: len(names)] == names

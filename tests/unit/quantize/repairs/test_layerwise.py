@@ -9,10 +9,11 @@ from float_graphs import RELU, Arrays, FloatGraph, packed, quantized
 
 from pipeline.flatbuffer import read_tflite
 from pipeline.quantize.activations import statistics
-from pipeline.quantize.ranges import ranges_from
+from pipeline.quantize.choice import HeldOut, decibels
 from pipeline.quantize.repairs.kernels import find_kernels
 from pipeline.quantize.repairs.layerwise import Layerwise, grids, repair_kernels, unrepairable, weight_steps
-from pipeline.quantize.repairs.running import output_errors, run_file, run_real, sqnr_db
+from pipeline.quantize.repairs.running import run_batched
+from pipeline.quantize.shared_scales import ranges_from
 
 RNG = np.random.default_rng(2)
 SAMPLES = Arrays((np.abs(RNG.normal(size=(96, 8, 8, 2))).astype(np.float32),))
@@ -39,8 +40,7 @@ def ranges(content):
 
 
 def sqnr(content, changed, ranges):
-    found = run_real(quantized(changed, ranges), OTHERS.arrays)
-    return sqnr_db(output_errors(run_real(content, OTHERS.arrays), found))
+    return decibels(HeldOut(content, OTHERS).errors(quantized(changed, ranges)).mean())
 
 
 def integers(int8):
@@ -134,4 +134,4 @@ def test_a_file_whose_shapes_hold_one_sample_runs_one_by_one():
     content = graph.file(graph.add("RESHAPE", [values, shape], [3, 2], schema.ReshapeOptionsT()))
     samples = normal(5, 2, 3)
 
-    np.testing.assert_array_equal(run_file(content, [samples[:, None]])[0], samples.reshape(5, 3, 2))
+    np.testing.assert_array_equal(run_batched(content, [samples[:, None]])[0], samples.reshape(5, 3, 2))
