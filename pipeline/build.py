@@ -9,7 +9,7 @@ from deploy.bundle import release_name
 from pipeline.artifacts import Source, described
 from pipeline.compress.steps import COMPRESS
 from pipeline.config import TrainingConfig
-from pipeline.errors import leaf_errors_mapped
+from pipeline.errors import StageError, leaf_errors_mapped
 from pipeline.events import Warned, emit
 from pipeline.isolation.child import in_child
 from pipeline.layer_records import LayerTreatment, known_layers
@@ -218,7 +218,10 @@ def quantize_model(
     if config.compress:
         others[f"{method.beside}, not compressed"] = teacher
     for name, model in others.items():
-        candidates[name] = convert_model(model, QUANTIZE[method.beside], samples, data, config, run)
+        try:
+            candidates[name] = convert_model(model, QUANTIZE[method.beside], samples, data, config, run)
+        except StageError as error:
+            emit(Warned(text=f"{name!r} is not among the quantized models to choose from: {error}"))
     return step(
         choose_quantized, data, teacher, baseline, *candidates.values(),
         names=tuple(candidates), max_size_ratio=config.gates.size_ratio, seed=seed,
