@@ -38,6 +38,7 @@ SAME_SCALE = frozenset(
     | {"RESIZE_NEAREST_NEIGHBOR", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "TILE", "SPLIT", "UNPACK"}
 )
 _RECTIFIED = frozenset({1, 3})  # the schema's ActivationFunctionType RELU and RELU6
+_CHANNELS_LAST = frozenset({"DEPTHWISE_CONV_2D", "CONV_3D"})  # others have output channels first
 STAGE = "convert"
 _REPORT = "report this model: levels must survive quantization"
 
@@ -129,7 +130,7 @@ def _kernels_of(flat: TfliteModel, layer: str) -> Iterator[tuple[Operator, Tenso
 def _columns(flat: TfliteModel, operator: Operator, tensor: Tensor) -> NDArray[Any]:
     """Return a kernel as (n, output channels)."""
     values = flat.constant(tensor)
-    axis = values.ndim - 1 if operator.name == "DEPTHWISE_CONV_2D" else 0
+    axis = values.ndim - 1 if operator.name in _CHANNELS_LAST else 0
     return np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis])
 
 
