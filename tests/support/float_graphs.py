@@ -30,6 +30,9 @@ class Arrays:
         for start in range(0, len(self), size):
             yield Arrays(tuple(each[start : start + size] for each in self.arrays))
 
+    def take(self, places: Any) -> Arrays:
+        return Arrays(tuple(each[places] for each in self.arrays))
+
     def model_inputs(self) -> list[np.ndarray[Any, Any]]:
         return list(self.arrays)
 
