@@ -57,9 +57,23 @@ def of_model(found: dict[str, Any]) -> str:
             "|---|---|---|---|",
             *map(of_duel, found["duels"]),
         ]
-    failed = [cell for cell in found["cells"] if "failed" in cell]
-    notes = sorted({f"- {ROWS[cell['row']].title}: {cell['failed']}" for cell in failed})
+    notes = sorted(
+        {f"- {ROWS[cell['row']].title}: {said}" for cell in found["cells"] for said in remarks(cell)}
+    )
     return "\n".join([*lines, *(["", *notes] if notes else [])])
+
+
+def remarks(cell: dict[str, Any]) -> list[str]:
+    """Return what the numbers of a cell do not say: why there are none, and what a build chose."""
+    if "failed" in cell:
+        return [cell["failed"]]
+    said = []
+    if cell["code"]:
+        said.append("the accuracy gate failed, so that the build releases nothing")
+    chosen = [each["name"] for each in cell.get("candidates") or () if each["chosen"]]
+    if chosen:
+        said.append(f"released is {chosen[0]} (seed {cell['seed']})")
+    return said
 
 
 def of_row(name: str, cells: list[dict[str, Any]]) -> str:
