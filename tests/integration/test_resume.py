@@ -114,7 +114,7 @@ def test_the_resumed_build_has_the_same_digest_and_bytes_in_another_folder(journ
 def test_nothing_half_written_stays(journey):
     out = journey[1].out
 
-    made = ["events.jsonl", "release", "report", "run.json", "store"]
+    made = ["events.jsonl", "release", "report", "run.json", "store", "tensorboard"]
     assert sorted(path.name for path in out.iterdir()) == made
     assert [path.name for path in out.glob("**/.*")] == []
 
