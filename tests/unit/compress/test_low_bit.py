@@ -204,8 +204,8 @@ def file_of(data, tmp_path_factory):
         samples = Samples.of(data, "train", model.preprocessing).take(slice(0, 16))
         after_training = not hasattr(model, "unbounded")
         write_model(
-            model, samples, "int8", after_training, "tflite-converter", None, samples,
-            folder / "answers.npz", folder / "original.tflite", folder / "model.tflite",
+            model, samples, "int8", after_training, "tflite-converter", None,
+            folder / "original.tflite", samples, folder / "answers.npz", folder / "model.tflite",
         )  # fmt: skip
         return read_tflite(folder / "model.tflite")
 
@@ -330,7 +330,7 @@ def test_recurrent_kernels_keep_their_levels_in_the_file(store_dataset, prepared
     samples = Samples.of(data, "train", model.preprocessing).take(slice(0, 8))
     written = tmp_path / "model.tflite"
     write_model(
-        found, samples, "int8", True, "tflite-converter", None, samples,
-        tmp_path / "answers.npz", tmp_path / "original.tflite", written,
+        found, samples, "int8", True, "tflite-converter", None,
+        tmp_path / "original.tflite", samples, tmp_path / "answers.npz", written,
     )  # fmt: skip
     require_levels(read_tflite(written), found.layers, "int8")
