@@ -63,13 +63,14 @@ def choose_teacher(
     given = open_model(model.model)
     described = {field.name: getattr(model, field.name) for field in fields(KerasModel)}
     teacher = Teacher(**{**described, "folder": out, "digest": "", "notes": ()}, share=DEFAULT_SHARE)
-    if config.fine_tune == "never" or not _has_labels(model):
+    held_out = HeldOut.of(data, model, seed)
+    no_evidence = config.fine_tune == "auto" and not len(held_out.samples)
+    if config.fine_tune == "never" or no_evidence or not _has_labels(model):
         save_model(given, out / "model")
         return teacher
     student = open_model(model.model)
     history = fine_tune("float fine-tuning", student, model, data, training.on_labels(), seed)
     teacher = replace(teacher, trainings=(history,))
-    held_out = HeldOut.of(data, model, seed)
     gain = None
     if len(held_out.samples):
         gain = held_out.gain(held_out.outputs(given), held_out.outputs(student))

@@ -21,6 +21,9 @@ sparsity = 0.5
 min_weights = 0
 training = { epochs = 2, min_steps = 1, batch_size = 16 }
 
+[teacher]
+fine_tune = "never"
+
 [quantize]
 method = "qat"
 training = { epochs = 2, min_steps = 1, batch_size = 16 }
