@@ -54,7 +54,7 @@ def check(tmp_path, store_dataset, prepared_model, float_tflite, monkeypatch):
             {"subgraph": 0, "tensor": each.index, "name": each.name, "low": -9.0, "high": 9.0}
             for each in computed
         ]
-        ranges.table.write_text(json.dumps(table))
+        ranges.table.write_text(json.dumps({"method": "min-max", "ranges": table}))
         return check_ranges(ranges, samples, data, prepared, seed=0, timeout_s=60.0, out=tmp_path)
 
     monkeypatch.setattr(sandbox, "run", lambda stage, function, *given, timeout_s: function(*given))
