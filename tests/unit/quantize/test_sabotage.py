@@ -84,7 +84,7 @@ def test_after_training_channels_of_unequal_size_are_blamed_on_their_layer(netwo
 
 def test_a_range_that_training_spoiled_is_blamed_on_its_layer(network, tmp_path):
     student = fake_quantized(network)
-    set_activation_ranges(student, network, Few(INPUTS), 0)
+    set_activation_ranges(student, network, Few(INPUTS), 0, {})
     [limit] = [each for each in student.weights if each.name.startswith("quant_middle/post_activation_max")]
     limit.assign(limit * 50)
 
