@@ -70,6 +70,44 @@ def set_option(command: Command) -> Command:
     )(command)
 
 
+def data_options(command: Command) -> Command:
+    """Add --data, --task and --labels, in this order."""
+    options = (
+        click.option("--data", type=UserSource(), help=DATA_HELP),
+        click.option(
+            "--task",
+            multiple=True,
+            help="Task of each output; repeatable; default: inferred from model and data.",
+        ),
+        click.option("--labels", multiple=True, metavar="A,B,C", callback=split_labels, help=LABELS_HELP),
+    )
+    return _with_options(command, options)
+
+
+def model_options(command: Command) -> Command:
+    """Add --config, --model and those of ``data_options``, in this order."""
+    options = (
+        click.option(
+            "--config",
+            type=UserPath(),
+            help="Settings file; default, without --model: ./pipeline.toml, else the built-in model.",
+        ),
+        click.option(
+            "--model",
+            type=UserSource(),
+            help="Trained Keras model: .keras, .h5, .json, a SavedModel, or zoo:NAME.",
+        ),
+    )
+    return _with_options(data_options(command), options)
+
+
+def _with_options(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
+    """Add options, which --help lists in this order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def flag_of(name: str) -> str:
     """Return the flag of a parameter: "--trust-model" for "trust_model"."""
     return f"--{name.replace('_', '-')}"
@@ -83,19 +121,7 @@ def _replaced_options(command: Command) -> Command:
 
 @click.command()
 @click.option("--target", required=True, help="Target to build for; see: pipeline device list.")
-@click.option(
-    "--config",
-    type=UserPath(),
-    help="Settings file; default, without --model: ./pipeline.toml, else the built-in model.",
-)
-@click.option(
-    "--model", type=UserSource(), help="Trained Keras model: .keras, .h5, .json, a SavedModel, or zoo:NAME."
-)
-@click.option("--data", type=UserSource(), help=DATA_HELP)
-@click.option(
-    "--task", multiple=True, help="Task of each output; repeatable; default: inferred from model and data."
-)
-@click.option("--labels", multiple=True, metavar="A,B,C", callback=split_labels, help=LABELS_HELP)
+@model_options
 @click.option(
     "--method",
     help="Quantization method: auto (the best of qat and ptq), qat, ptq (no training), or none.",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.build import DATA_HELP, LABELS_HELP, build_settings, set_option, split_labels
-from pipeline.cli.paths import UserPath, UserSource
+from pipeline.cli.build import build_settings, model_options, set_option
+from pipeline.cli.paths import UserPath
 from pipeline.cli.stored import size_option, store_at, store_option
 
 if TYPE_CHECKING:
@@ -18,19 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--config",
-    type=UserPath(),
-    help="Settings file; default, without --model: ./pipeline.toml, else the built-in model.",
-)
-@click.option(
-    "--model", type=UserSource(), help="Trained Keras model: .keras, .h5, .json, a SavedModel, or zoo:NAME."
-)
-@click.option("--data", type=UserSource(), help=DATA_HELP)
-@click.option(
-    "--task", multiple=True, help="Task of each output; repeatable; default: inferred from model and data."
-)
-@click.option("--labels", multiple=True, metavar="A,B,C", callback=split_labels, help=LABELS_HELP)
+@model_options
 @click.option("--trust-model", is_flag=True, help="Execute code from the model file, in a confined process.")
 @set_option
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Random seed.")

@@ -10,13 +10,11 @@ from click.core import ParameterSource
 
 from pipeline.cli.build import (
     ALLOW_CHANCE_HELP,
-    DATA_HELP,
     FLAGS,
-    LABELS_HELP,
     build_settings,
+    data_options,
     flag_of,
     set_option,
-    split_labels,
 )
 from pipeline.cli.paths import UserPath, UserSource
 from pipeline.cli.stored import size_option, store_at, store_option
@@ -38,11 +36,7 @@ RECORD = "run.json"
     help="Settings file; default, without PATH and --model: ./pipeline.toml, else the built-in model.",
 )
 @click.option("--model", type=UserSource(), help="Trained Keras model, built as `pipeline build` does.")
-@click.option("--data", type=UserSource(), help=DATA_HELP)
-@click.option(
-    "--task", multiple=True, help="Task of each output; repeatable; default: inferred from model and data."
-)
-@click.option("--labels", multiple=True, metavar="A,B,C", callback=split_labels, help=LABELS_HELP)
+@data_options
 @click.option("--allow-chance", is_flag=True, help=ALLOW_CHANCE_HELP)
 @click.option("--trust-model", is_flag=True, help="Execute code from the model file, in a confined process.")
 @click.option("--method", help="Quantization method, as of `pipeline build`.")

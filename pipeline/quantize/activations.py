@@ -150,7 +150,7 @@ class _Runner:
             found = self._at_once(arrays)
         except (RuntimeError, ValueError):
             found = {}
-        if not all(index in found and _agree(found[index], expected[index]) for index in self._tensors):
+        if not all(index in found and agree(found[index], expected[index]) for index in self._tensors):
             self._batched = None
 
     def _one_by_one(self, arrays: list[NDArray[Any]]) -> Activations:
@@ -226,7 +226,7 @@ def _sample_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[1:] if shape[:1] == (1,) else shape
 
 
-def _agree(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+def agree(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
     """Return whether values are equal up to the order of additions."""
     finite = np.isfinite(other)
     scale = float(np.abs(other[finite]).max()) if finite.any() else 0.0

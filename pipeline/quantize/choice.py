@@ -43,7 +43,7 @@ class Choice(NamedTuple):
     Attributes:
         ranges: one for each activation.
         method: whose ranges these are, a key of ``METHODS``.
-        errors: for each method the error on the held-out samples; see ``HeldOut.errors``.
+        errors: for each method the error on the held-out samples; see ``OutputErrors.errors``.
         exceptions: names of the tensors that have the range of the method ``other``.
         other: the next best method.
         error: with these exceptions.
@@ -67,8 +67,8 @@ class Choice(NamedTuple):
         return f"ranges: {self.method}{some}; SQNR in dB on {self.samples} held-out samples: {errors}"
 
 
-class HeldOut:
-    """Held-out samples, and what a float model computes of them."""
+class OutputErrors:
+    """The errors of int8 files against a float model on held-out samples."""
 
     def __init__(self, content: bytes, samples: Samples) -> None:
         """Run the float model.
@@ -140,7 +140,7 @@ def best_ranges(content: bytes, samples: Samples, quantize: Quantize, percentile
     is_held_out = places % EVERY == EVERY - 1 if len(places) >= EVERY else np.ones(len(places), bool)
     found = statistics(content, samples.take(places[~is_held_out]) if not is_held_out.all() else samples)
     candidates = {method: ranges_from(content, found, method, percentile) for method in METHODS}
-    held_out = HeldOut(content, samples.take(places[is_held_out]))
+    held_out = OutputErrors(content, samples.take(places[is_held_out]))
 
     def errors_of(ranges: list[Range]) -> Errors:
         return held_out.errors(quantize(ranges))

@@ -16,7 +16,7 @@ from pipeline.flatbuffer import read_tflite
 from pipeline.isolation import sandbox
 from pipeline.quantize.activations import observed_tensors
 from pipeline.quantize.backends import BACKENDS
-from pipeline.quantize.choice import HeldOut, decibels
+from pipeline.quantize.choice import OutputErrors, decibels
 from pipeline.quantize.levels import with_output_levels
 from pipeline.quantize.ranges import choose_ranges, read_ranges, write_files
 from pipeline.quantize.repairs.equalization import channel_magnitudes, equalize, find_pairs
@@ -158,7 +158,7 @@ class _Repairs:
     ) -> None:
         self._calibration, self._layers, self._config = given.calibration, layers, config
         self._quantize = BACKENDS[backend].quantize
-        self._held_out = HeldOut(content, given.held_out)
+        self._held_out = OutputErrors(content, given.held_out)
 
     def measured(self, content: bytes, ranges: list[Range], described: dict[str, Any], **more: Any) -> _State:
         """Return the state of a float file with these ranges."""

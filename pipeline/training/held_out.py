@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.samples import Samples
 from pipeline.tasks.scoring import Gain, macro_f1, paired_gain, score_of
+from pipeline.tasks.spec import TASKS
 from pipeline.training.keras_io import predict
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ def split_training(data: Dataset, model: ModelArtifact, seed: int) -> tuple[Samp
 
 
 class HeldOut(NamedTuple):
-    """Held-out samples in memory, and the model whose outputs are scored on them.
+    """Samples that no training sees, and the model whose outputs are scored on them.
 
     Attributes:
-        samples: as many as fit, with the outputs of a model, in ``MAX_OUTPUT_BYTES``.
+        samples: those of ``of`` fit, with the outputs of a model, in ``MAX_OUTPUT_BYTES``.
         model: gives tasks and forms of the outputs.
     """
 
@@ -61,8 +62,6 @@ class HeldOut(NamedTuple):
     @property
     def metric(self) -> str:
         """What the score of the first output is called."""
-        from pipeline.tasks.spec import TASKS
-
         return TASKS[self.model.tasks[0]].metric
 
     def outputs(self, network: Any) -> NDArray[np.float32]:

@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from pipeline.artifacts import KerasModel, Teacher
 from pipeline.choices import Baselines
 from pipeline.samples import Samples
 from pipeline.sections import Section
-from pipeline.tasks.scoring import score_of
 from pipeline.tasks.spec import TASKS
 from pipeline.training.fine_tuning import DEFAULT_SHARE, fine_tune
 from pipeline.training.held_out import HeldOut
-from pipeline.training.keras_io import open_model, predict, save_model, start_tensorflow
+from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,30 +67,26 @@ def choose_teacher(
         return teacher
     student = open_model(model.model)
     history = fine_tune("float fine-tuning", student, model, data, training.on_labels(), seed)
-    teacher = replace(teacher, trainings=(history,))
     gain = None
     if len(held_out.samples):
         gain = held_out.gain(held_out.outputs(given), held_out.outputs(student))
     taken = config.fine_tune == "always" or (gain is not None and gain.is_shown)
     save_model(student if taken else given, out / "model")
+    share = FINE_TUNED_SHARE if taken else DEFAULT_SHARE
+    teacher = replace(teacher, trainings=(history,), fine_tuned=taken, share=share)
     if gain is None:
-        return replace(teacher, fine_tuned=taken, share=FINE_TUNED_SHARE if taken else DEFAULT_SHARE)
+        return teacher
     finding = (
         f"fine-tuning the float model on the labels changes its {held_out.metric} by {gain} on "
         f"{len(held_out.samples):,} held-out samples; the {'fine-tuned' if taken else 'given'} model is the "
         "teacher"
     )
-    scores = [_test_points(network, model, data) for network in (given, student)]
-    return replace(
-        teacher,
-        share=FINE_TUNED_SHARE if taken else DEFAULT_SHARE,
-        fine_tuned=taken,
-        baselines=Baselines(
-            metric=held_out.metric, given=scores[0], fine_tuned=scores[1], held_out_gain=gain.points,
-            low=gain.low, high=gain.high,
-        ),
-        findings=(finding,),
+    before, after = (_test_points(network, model, data) for network in (given, student))
+    baselines = Baselines(
+        metric=held_out.metric, given=before, fine_tuned=after, held_out_gain=gain.points,
+        low=gain.low, high=gain.high,
     )  # fmt: skip
+    return replace(teacher, baselines=baselines, findings=(finding,))
 
 
 def _has_labels(model: KerasModel) -> bool:
@@ -102,11 +95,5 @@ def _has_labels(model: KerasModel) -> bool:
 
 def _test_points(network: Any, model: KerasModel, data: Dataset) -> float:
     """Score a model's first output on the test samples, in points; no choice depends on it."""
-    samples = Samples.of(data, "test", model.preprocessing).choose(MAX_TEST_SAMPLES, seed=0)
-    inputs, outputs = [], []
-    for chunk in samples.chunks():
-        given = chunk.model_inputs()
-        inputs.append(given[0])
-        outputs.append(predict(network, given)[0])
-    score = score_of(model.tasks[0], np.concatenate(outputs), np.concatenate(inputs), samples.target(0))
-    return 100 * (score or 0.0)
+    test = HeldOut(Samples.of(data, "test", model.preprocessing).choose(MAX_TEST_SAMPLES, seed=0), model)
+    return test.score(test.outputs(network)) or 0.0

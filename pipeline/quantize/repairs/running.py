@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.edit import with_batch
-from pipeline.quantize.activations import input_order
+from pipeline.quantize.activations import agree, input_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ def run_batched(content: bytes, inputs: Sequence[NDArray[Any]]) -> list[NDArray[
     if count > 1 and all(tensor.shape[:1] == (1,) for tensor in (*model.inputs, *model.outputs)):
         size = max(1, min(count, BATCH_BYTES // _activation_bytes(model)))
         found = _in_batches(content, inputs, size)
-        if found is not None and all(_agree(each[-1], one) for each, one in zip(found, last, strict=True)):
+        if found is not None and all(agree(each[-1], one) for each, one in zip(found, last, strict=True)):
             return found
     every = [_invoke(single, [each[row] for each in inputs]) for row in range(count)]
     return [np.stack(values) for values in zip(*every, strict=True)]
@@ -89,12 +89,6 @@ def _invoke(interpreter: Any, inputs: Sequence[NDArray[Any]]) -> list[NDArray[An
         interpreter.set_tensor(known["index"], values)
     interpreter.invoke()
     return [interpreter.get_tensor(known["index"]) for known in interpreter.get_output_details()]
-
-
-def _agree(found: NDArray[Any], one: NDArray[Any]) -> bool:
-    """Whether a sample has the same values in a batch as alone, up to the order of additions."""
-    scale = float(np.abs(one).max(initial=0.0))
-    return found.shape == one.shape and bool(np.allclose(found, one, rtol=1e-4, atol=1e-5 * scale))
 
 
 def _activation_bytes(model: TfliteModel) -> int:

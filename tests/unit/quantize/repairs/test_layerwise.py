@@ -9,7 +9,7 @@ from float_graphs import RELU, Arrays, FloatGraph, packed, quantized
 
 from pipeline.flatbuffer import read_tflite
 from pipeline.quantize.activations import statistics
-from pipeline.quantize.choice import HeldOut, decibels
+from pipeline.quantize.choice import OutputErrors, decibels
 from pipeline.quantize.repairs.kernels import find_kernels
 from pipeline.quantize.repairs.layerwise import Layerwise, grids, repair_kernels, unrepairable, weight_steps
 from pipeline.quantize.repairs.running import run_batched
@@ -40,7 +40,7 @@ def ranges(content):
 
 
 def sqnr(content, changed, ranges):
-    return decibels(HeldOut(content, OTHERS).errors(quantized(changed, ranges)).mean())
+    return decibels(OutputErrors(content, OTHERS).errors(quantized(changed, ranges)).mean())
 
 
 def integers(int8):
