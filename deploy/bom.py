@@ -22,6 +22,7 @@ PROJECT = "edge-deploy-pipeline"
 # As the packages' own descriptions have it.
 LICENSES = {
     "ai-edge-litert": "Apache-2.0",
+    "litert-quantizer": "Apache-2.0",
     "numpy": "BSD-3-Clause",
     "tensorflow": "Apache-2.0",
     "tensorflow-model-optimization": "Apache-2.0",

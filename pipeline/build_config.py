@@ -20,6 +20,7 @@ from pipeline.config import (
     ValidateConfig,
 )
 from pipeline.errors import ConfigError
+from pipeline.quantize.backends import BACKENDS
 from pipeline.quantize.convert import ConvertConfig
 from pipeline.quantize.methods import QUANTIZE, AutoConfig
 from pipeline.sections import MethodSection, Section, advice, problem
@@ -78,6 +79,18 @@ class BuildConfig(Section):
             if "compress" not in raw and not _trains(found["quantize"]):
                 found["compress"] = ()
         return found
+
+    @model_validator(mode="after")
+    def _check_backend(self) -> BuildConfig:
+        """Refuse a converter that cannot convert what the method trains, before any training."""
+        backend, method = self.convert.backend, self.quantize.method
+        if QUANTIZE[method].train is not None and not BACKENDS[backend].takes_trained:
+            msg = (
+                f"convert.backend: {backend!r} quantizes after training only, and quantize.method is "
+                f'{method!r}; set [quantize] method = "ptq", or leave out backend'
+            )
+            raise ConfigError(msg)
+        return self
 
     @model_validator(mode="after")
     def _check_names(self) -> BuildConfig:

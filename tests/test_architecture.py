@@ -99,7 +99,12 @@ def test_no_module_imports_tensorflow_scipy_or_jinja_at_its_top():
         if not module.name.endswith("__main__")
     ]
     loaded = _loaded_after("\n".join(f"import {name}" for name in modules))
-    slow = (*TENSORFLOW, "scipy", "jinja2")  # a build that takes every step from the store needs none of them
+    slow = (
+        *TENSORFLOW,
+        "scipy",
+        "jinja2",
+        "litert_quantizer",
+    )  # a build that takes every step from the store needs none of them
     assert loaded.isdisjoint(slow), loaded.intersection(slow)
 
 

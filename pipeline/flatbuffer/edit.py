@@ -135,6 +135,20 @@ def with_ranges(content: bytes, found: Iterable[Range]) -> bytes:
     return pack(flat)
 
 
+def with_unique_names(content: bytes) -> bytes:
+    """Return a file in which no two tensors have the same name: the later ones get a number."""
+    flat = unpack(content)
+    taken: set[bytes] = set()
+    for graph in flat.subgraphs:
+        for tensor in graph.tensors:
+            name, number = tensor.name, 1
+            while tensor.name in taken:
+                number += 1
+                tensor.name = b"%s#%d" % (name, number)
+            taken.add(tensor.name)
+    return pack(flat)
+
+
 def with_batch(content: bytes, batch: int) -> bytes:
     """Return a float file with a batch of 1 such that its inputs may have a batch of this size.
 

@@ -27,6 +27,7 @@ from deploy.facts import (
 )
 from deploy.provenance import builder_of, commit_of, provenance, work_tree_of
 from pipeline.content import file_sha256
+from pipeline.quantize.backends import BACKENDS
 from pipeline.release.manifest import created_at, runtimes_of
 from pipeline.sections import keyed
 from pipeline.settings import is_import_path
@@ -55,7 +56,7 @@ TOOLS = (
     "ai-edge-litert",
     "tflite-runtime",
 )
-"""Distributions that the documents name with their versions."""
+"""Distributions that the documents name with their versions, besides the converter's."""
 LOWEST_CLASSES = 5
 # Gates on measurements that differ slightly in every build.
 MEASURED: frozenset[GateName] = frozenset(
@@ -140,7 +141,7 @@ def release_documents(
         baseline_bytes=report.baseline.size_bytes if report.baseline else None,
         download_bytes=download_bytes,
         sparsity=quantized.sparsity,
-        tools={name: metadata.version(name) for name in TOOLS},
+        tools=_versions(config),
         project=metadata.version(PROJECT),
         samples=(data.train_samples, data.test_samples, samples.samples),
         calibration_sha256=file_sha256(samples.manifest),
@@ -154,6 +155,10 @@ def release_documents(
         created=origin.created,
     )
     return {CARD: card(facts), BOM: bom(facts), PROVENANCE: provenance(facts)}
+
+
+def _versions(config: BuildConfig) -> dict[str, str]:
+    return {name: metadata.version(name) for name in (*TOOLS, BACKENDS[config.convert.backend].distribution)}
 
 
 def _identity(config: BuildConfig, target: Target, quantized: QuantizedModel) -> dict[str, Any]:

@@ -39,10 +39,31 @@ def residual(layers):
     return image, layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D()(added))
 
 
+def depthwise(layers):
+    image = layers.Input((8, 8, 2))
+    hidden = layers.Conv2D(6, 3, padding="same", activation="relu")(image)
+    hidden = layers.DepthwiseConv2D(3, strides=2, padding="same", activation="relu6")(hidden)
+    hidden = layers.Conv2D(8, 1, activation="relu")(hidden)
+    return image, layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D()(hidden))
+
+
+def leaky(layers):
+    image = layers.Input((6, 6, 1))
+    hidden = layers.LeakyReLU(name="leaky")(layers.Conv2D(2, 3)(image))
+    return image, layers.Dense(2)(layers.Flatten()(hidden))
+
+
 def unrolled(layers):
     series = layers.Input((5, 3))
     # Of a GRU, the quantizer rescales the outputs of SPLIT in some runs and not in others.
     return series, layers.Dense(2, activation="sigmoid")(layers.SimpleRNN(4, unroll=True)(series))
+
+
+def growing_lstm(layers):
+    """Its open gates add up the inputs, so that each step has larger states than the one before."""
+    series = layers.Input((8, 2))
+    states = layers.LSTM(4, unroll=True, bias_initializer="ones", unit_forget_bias=False)(series)
+    return series, layers.Dense(2, name="scores")(states)
 
 
 def tiny(layers):

@@ -380,5 +380,22 @@ def test_a_wrong_quantization_method_comes_with_the_nearest_one(method, nearest)
     assert message == f"pipeline.toml: quantize.method: unknown method '{method}'; {nearest}"
 
 
+@pytest.mark.parametrize("quantize", [{}, {"quantize": {"method": "qat"}}])
+def test_a_method_that_trains_needs_a_converter_of_fake_quantization(quantize):
+    message = refusal(convert={"backend": "litert-quantizer"}, **quantize)
+
+    assert message.startswith(
+        "pipeline.toml: convert.backend: 'litert-quantizer' quantizes after training only"
+    )
+    assert 'set [quantize] method = "ptq"' in message
+
+
+@pytest.mark.parametrize("method", ["ptq", "none"])
+def test_methods_without_training_take_any_converter(method):
+    given = {"convert": {"backend": "litert-quantizer"}, "quantize": {"method": method}}
+
+    assert make_config(MINIMAL | given, "pipeline.toml").convert.backend == "litert-quantizer"
+
+
 def test_a_key_of_another_method_is_refused():
     assert "unknown key 'quantize.training'" in refusal(quantize={"method": "ptq", "training": {}})
