@@ -21,6 +21,7 @@ class Diagnosis:
         model, data: where they were read from.
         samples: what is known without the model.
         method: how ranges are chosen.
+        other_ranges: how to choose them instead, as a fix; "" if all ways were compared.
         ranges: of the tensors of the float model; None if it did not run.
         problem: why it did not run; "" if it did.
     """
@@ -31,6 +32,7 @@ class Diagnosis:
     method: str
     ranges: TensorChecks | None
     problem: str = ""
+    other_ranges: str = ""
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
@@ -38,7 +40,8 @@ class Diagnosis:
         if self.ranges is None:
             found = [Finding(check="outliers", outcome="skipped", text=self.problem)]
         else:
-            found = self.ranges.findings(self.samples.samples, self.samples.training_samples)
+            counts = self.samples.samples, self.samples.training_samples
+            found = self.ranges.findings(*counts, self.other_ranges)
         return (*self.samples.findings(), *found)
 
     @property

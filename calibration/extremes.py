@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -49,6 +51,11 @@ class Extremes:
     def of_tensors(self, places: NDArray[np.int64]) -> Extremes:
         """Return the extremes in some tensors."""
         return Extremes(self.low[:, places], self.high[:, places])
+
+    def as_one(self, groups: Sequence[NDArray[np.int64]]) -> Extremes:
+        """Return the extremes of each sample in groups of tensors, each given by their places."""
+        low = np.stack([self.low[:, places].min(axis=1) for places in groups], axis=1)
+        return Extremes(low, np.stack([self.high[:, places].max(axis=1) for places in groups], axis=1))
 
     def widths(self) -> Floats:
         """Return the width of the min-max range of each tensor, (tensors,)."""

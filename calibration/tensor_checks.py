@@ -12,6 +12,7 @@ from calibration.checks import listed
 from calibration.curve import CurvePoint, best_range, curve, excess_db
 from calibration.extremes import beyond, influence, spread
 from calibration.findings import Finding
+from calibration.histogram import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from calibration.extremes import Extremes
     from calibration.findings import Outcome
-    from calibration.histogram import Histogram
 
 INFLUENCE = 0.2
 """Share of a range that one sample may set: the steps of int8 are 25 % larger because of it."""
@@ -39,12 +39,12 @@ SPREAD = 0.25
 MAX_ROWS = 5
 """Outliers that have a line each."""
 ENOUGH_DB = 0.5
-OTHER_RANGES = 'set [calibration] ranges to "percentile" or "mse"'
+WIDE_FIX = "look for wrong samples; no way to choose ranges gives measurably better outputs"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorRange:
-    """The range of one tensor; each share is one of the range's width.
+    """The range of a tensor, or of several that share it; each share is one of the range's width.
 
     Attributes:
         low, high: the range, as configured.
@@ -95,8 +95,14 @@ class TensorChecks:
     not_finite: tuple[str, ...]
     curve: tuple[CurvePoint, ...]
 
-    def findings(self, samples: int, available: int) -> list[Finding]:
-        """Return the findings of all checks, given the number of calibration and of training samples."""
+    def findings(self, samples: int, available: int, other_ranges: str) -> list[Finding]:
+        """Return the findings of all checks.
+
+        Args:
+            samples: number of calibration samples.
+            available: number of training samples.
+            other_ranges: how to choose ranges instead, as a fix; "" if all ways were compared.
+        """
         found = []
         if self.not_finite:
             text = f"tensors with infinite values or NaN: {listed(self.not_finite)}"
@@ -107,9 +113,9 @@ class TensorChecks:
             return [*found, Finding(check="values", outcome="failed", text=text, fix="check [preprocessing]")]
         return [
             *found,
-            *check_outliers(self.tensors),
-            *check_resolution(self.tensors, self.constant),
-            check_stability(self.tensors, samples),
+            *check_outliers(self.tensors, other_ranges),
+            *check_resolution(self.tensors, self.constant, other_ranges),
+            check_stability(self.tensors, samples, other_ranges),
             check_number(self.curve, samples, available),
         ]
 
@@ -142,6 +148,24 @@ class Observed:
             self.low[places],
             self.high[places],
             self.not_finite[places],
+        )
+
+    def as_one(self, owners: NDArray[np.int64]) -> Observed:
+        """Return what was observed with the tensors that share a range as one.
+
+        It has the name of the first one, with the number of the others.
+
+        Args:
+            owners: (tensors,), equal for the tensors that share a range.
+        """
+        groups = [np.flatnonzero(owners == owner) for owner in dict.fromkeys(owners.tolist())]
+        return Observed(
+            [self.names[at[0]] + (f" (+{len(at) - 1})" if len(at) > 1 else "") for at in groups],
+            self.every.as_one(groups),
+            [sum((self.histograms[place] for place in at), Histogram()) for at in groups],
+            np.array([self.low[at].min() for at in groups]),
+            np.array([self.high[at].max() for at in groups]),
+            np.array([self.not_finite[at].sum() for at in groups]),
         )
 
 
@@ -199,14 +223,14 @@ def _used(histogram: Histogram, width: float) -> float:
     return min(float(max(high, 0) - min(low, 0)) / width, 1.0)
 
 
-def check_outliers(tensors: Sequence[TensorRange]) -> list[Finding]:
+def check_outliers(tensors: Sequence[TensorRange], other_ranges: str) -> list[Finding]:
     """Name the samples that alone set a large part of a tensor's range, the most influential first."""
     caused: dict[int, list[TensorRange]] = defaultdict(list)
     for tensor in tensors:
         if tensor.influence > INFLUENCE:
             caused[tensor.row].append(tensor)
     found = [
-        _outlier(row, touched, len(tensors))
+        _outlier(row, touched, len(tensors), other_ranges)
         for row, touched in caused.items()
         if len(touched) >= FEW * len(tensors) or max(each.influence for each in touched) > MAX_INFLUENCE
     ]
@@ -219,12 +243,17 @@ def check_outliers(tensors: Sequence[TensorRange]) -> list[Finding]:
         found = [Finding(check="outliers", outcome="passed", text=text)]
     if len(found) > MAX_ROWS:
         text = f"{len(found) - MAX_ROWS} more samples set more than {INFLUENCE:.0%} of a range"
-        more = Finding(check="outliers", outcome="warning", subject="other rows", text=text, fix=OTHER_RANGES)
+        fix = _or("look at these samples; remove those that are wrong", other_ranges)
+        more = Finding(check="outliers", outcome="warning", subject="other rows", text=text, fix=fix)
         found = [*found[:MAX_ROWS], more]
-    return [*found, _extreme(tensors), *_others(tensors)]
+    return [*found, _extreme(tensors, other_ranges), *_others(tensors)]
 
 
-def _outlier(row: int, touched: Sequence[TensorRange], tensors: int) -> Finding:
+def _or(fix: str, other: str) -> str:
+    return f"{fix}, or {other}" if other else fix
+
+
+def _outlier(row: int, touched: Sequence[TensorRange], tensors: int, other_ranges: str) -> Finding:
     worst = max(touched, key=lambda each: each.influence)
     return Finding(
         check="outliers",
@@ -232,11 +261,11 @@ def _outlier(row: int, touched: Sequence[TensorRange], tensors: int) -> Finding:
         subject=f"row {row}",
         text=f"sets {worst.influence:.0%} of the range of {worst.name}, "
         f"and more than {INFLUENCE:.0%} in {len(touched)} of {tensors} tensors",
-        fix=f"look at this sample; remove it if it is wrong, or {OTHER_RANGES}",
+        fix=_or("look at this sample; remove it if it is wrong", other_ranges),
     )
 
 
-def _extreme(tensors: Sequence[TensorRange]) -> Finding:
+def _extreme(tensors: Sequence[TensorRange], other_ranges: str) -> Finding:
     """Judge the most extreme samples together: several outliers hide each other when one is left out."""
     worst = max(tensors, key=lambda each: each.trimmed)
     many = sum(each.trimmed > MAX_INFLUENCE for each in tensors)
@@ -244,7 +273,7 @@ def _extreme(tensors: Sequence[TensorRange]) -> Finding:
     if not many:
         return Finding(check="outliers", outcome="passed", subject="1 % of the samples", text=text)
     text += f", and more than {MAX_INFLUENCE:.0%} in {many} of {len(tensors)} tensors"
-    fix = f"look for wrong samples among them, or {OTHER_RANGES}"
+    fix = _or("look for wrong samples among them", other_ranges)
     return Finding(check="outliers", outcome="warning", subject="1 % of the samples", text=text, fix=fix)
 
 
@@ -261,7 +290,9 @@ def _others(tensors: Sequence[TensorRange]) -> list[Finding]:
     return [Finding(check="outliers", outcome=outcome, subject="other training samples", text=text, fix=fix)]
 
 
-def check_resolution(tensors: Sequence[TensorRange], constant: Sequence[str]) -> list[Finding]:
+def check_resolution(
+    tensors: Sequence[TensorRange], constant: Sequence[str], other_ranges: str
+) -> list[Finding]:
     """Name the tensors whose range wastes steps or clips too much, and those that are always 0."""
     used = [(each.used, f"{each.name} {each.used:.1%}") for each in tensors if each.used < USED]
     poor = [each for each in tensors if each.error_db > BIT_DB]
@@ -269,22 +300,21 @@ def check_resolution(tensors: Sequence[TensorRange], constant: Sequence[str]) ->
         [(-each.error_db, f"{each.name} {each.error_db:.1f} dB") for each in poor if each.is_wide == is_wide]
         for is_wide in (True, False)
     )
+    narrower = other_ranges or WIDE_FIX
     above = f"errors are {BIT_DB:g} dB (one bit) above those of the best ranges"
     found = [
         _resolution(
             used,
             f"99.9 % of the values use less than {USED:.1%} of the range",
             f"99.9 % of the values use at least {min(each.used for each in tensors):.0%} of each range",
-            OTHER_RANGES,
+            narrower,
         ),
-        _resolution(
-            wide, f"ranges are so wide that {above}", f"no range is so wide that {above}", OTHER_RANGES
-        ),
+        _resolution(wide, f"ranges are so wide that {above}", f"no range is so wide that {above}", narrower),
         _resolution(
             narrow,
             f"ranges clip so much that {above}",
             f"no range clips so much that {above}",
-            'set [calibration] samples higher, or ranges to "mse"',
+            _or("set [calibration] samples higher", other_ranges),
         ),
     ]
     if constant:
@@ -302,7 +332,7 @@ def _resolution(tensors: Sequence[tuple[float, str]], problem: str, passed: str,
     return Finding(check="resolution", outcome="warning", text=text, fix=fix)
 
 
-def check_stability(tensors: Sequence[TensorRange], samples: int) -> Finding:
+def check_stability(tensors: Sequence[TensorRange], samples: int, other_ranges: str) -> Finding:
     """Judge how far the ranges of disjoint subsets are apart."""
     spreads = {each.name: each.spread for each in tensors if each.spread is not None}
     if not spreads:
@@ -314,7 +344,7 @@ def check_stability(tensors: Sequence[TensorRange], samples: int) -> Finding:
         f"ranges over disjoint quarters of the samples differ by {middle:.0%} (median), {worst:.0%} in {name}"
     )
     outcome: Outcome = "warning" if middle > SPREAD else "passed"
-    fix = f"set [calibration] samples to {2 * samples}, or {OTHER_RANGES}" if outcome != "passed" else ""
+    fix = _or(f"set [calibration] samples to {2 * samples}", other_ranges) if outcome != "passed" else ""
     return Finding(check="stability", outcome=outcome, text=text, fix=fix)
 
 

@@ -23,7 +23,8 @@ from pipeline.loading.sample_checks import check_samples
 from pipeline.opening import open_inputs
 from pipeline.progress import track
 from pipeline.quantize.activations import input_order, observe
-from pipeline.quantize.ranges import find_ranges, read_ranges
+from pipeline.quantize.ranges import AUTO, find_ranges, is_compared, read_ranges
+from pipeline.quantize.shared_scales import scale_groups
 from pipeline.run import Run
 from pipeline.samples import Samples
 from pipeline.scratch import scratch
@@ -87,7 +88,22 @@ def check_calibration(config: BuildConfig, store: Store) -> Diagnosis:
         method=calibration.ranges,
         ranges=checked.found,
         problem=checked.problem,
+        other_ranges=other_ranges(calibration.ranges, ranges),
     )
+
+
+def other_ranges(method: str, ranges: Ranges) -> str:
+    """Return how to choose ranges instead, as a fix; "" if all methods were compared, or there are no ranges.
+
+    Args:
+        method: of ``[calibration]``.
+        ranges: what it gave; "auto" compares nothing where the int8 file does not convert or run.
+    """
+    if method != AUTO:
+        return 'set [calibration] ranges to "auto"'
+    if ranges.problem or is_compared(ranges):
+        return ""
+    return 'set [calibration] ranges to "percentile" or "mse"'
 
 
 def check_ranges(
@@ -129,12 +145,12 @@ def check_ranges(
         return CheckedRanges(folder=out, found=None, problem=f"the float model does not run: {error.cause}")
     flat = read_tflite(ranges.tflite)
     names = tensor_names(flat, [port.name for port in prepared.inputs])
-    found = tensor_checks(_observed(observed, names, ranges), chosen.rows, len(places), seed)
+    found = tensor_checks(_observed(observed, names, ranges, flat), chosen.rows, len(places), seed)
     return CheckedRanges(folder=out, found=found)
 
 
-def _observed(file: Path, names: dict[int, str], ranges: Ranges) -> Observed:
-    """Read what ``write_extremes`` wrote, for the tensors that have a range."""
+def _observed(file: Path, names: dict[int, str], ranges: Ranges, flat: TfliteModel) -> Observed:
+    """Read what ``write_extremes`` wrote, for the tensors that have a range; those that share it are one."""
     known = {each.tensor: each for each in read_ranges(ranges) if each.subgraph == 0}
     with np.load(file) as kept:
         ends = np.cumsum(kept["bins_per_tensor"])[:-1]
@@ -148,7 +164,9 @@ def _observed(file: Path, names: dict[int, str], ranges: Ranges) -> Observed:
             np.array([known[tensor].high if tensor in known else 0.0 for tensor in tensors]),
             kept["not_finite"],
         )
-    return every.of_tensors(np.flatnonzero(np.isin(tensors, list(known))))
+    kept_places = np.flatnonzero(np.isin(tensors, list(known)))
+    owner = scale_groups(flat, known)
+    return every.of_tensors(kept_places).as_one(np.array([owner[tensors[at]] for at in kept_places]))
 
 
 def write_extremes(tflite: Path, samples: Samples, written: Path) -> None:

@@ -133,6 +133,11 @@ def _not_compared(cause: str) -> str:
     return f"ranges: {DEFAULT}, because methods cannot be compared with this model ({cause:.200})"
 
 
+def is_compared(made: Ranges) -> bool:
+    """Return whether "auto" compared the methods; not if it took the default without."""
+    return "errors" in json.loads(made.table.read_text(encoding="utf-8"))
+
+
 def read_ranges(made: Ranges) -> list[Range]:
     """Return the table of ranges."""
     return [Range(**entry) for entry in json.loads(made.table.read_text(encoding="utf-8"))["ranges"]]

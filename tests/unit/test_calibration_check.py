@@ -7,12 +7,24 @@ import json
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from float_models import concrete, float_file, growing_lstm
 
+from calibration.tensor_checks import tensor_checks
+from pipeline import calibration_check
 from pipeline.artifacts import CalibrationSet, Ranges, Transform
-from pipeline.calibration_check import check_ranges, tensor_names
+from pipeline.calibration_check import (
+    _observed,
+    check_ranges,
+    other_ranges,
+    tensor_names,
+    write_extremes,
+)
 from pipeline.errors import StageError, StageTimeoutError
 from pipeline.flatbuffer import read_tflite
 from pipeline.isolation import sandbox
+from pipeline.quantize.activations import statistics
+from pipeline.quantize.ranges import write_files
+from pipeline.quantize.shared_scales import ranges_from
 
 RNG = np.random.default_rng(0)
 SAMPLES, CHOSEN = 40, 16
@@ -68,9 +80,8 @@ def images():
 def test_every_tensor_is_checked_by_the_name_of_its_layer(check):
     found = check(images()).found
 
-    names = [tensor.name for tensor in found.tensors]
-    assert names[0] == "input"
-    assert len(set(names)) == 5
+    # The convolution's output is only reshaped, so both have one range.
+    assert [tensor.name for tensor in found.tensors] == ["input", "conv (+1)", "dense", "probabilities"]
     assert {(tensor.low, tensor.high) for tensor in found.tensors} == {(-9, 9)}
     assert [point.samples for point in found.curve] == [8, 16, 32, 40]
 
@@ -93,6 +104,57 @@ def test_values_that_are_not_finite_are_reported_by_tensor(check):
 
     assert "input" in found.not_finite
     assert all(np.isfinite([tensor.error_db, tensor.used]).all() for tensor in found.tensors)
+
+
+@pytest.fixture(scope="module")
+def lstm():
+    """An unrolled LSTM that adds up its inputs, so that each step has larger states than the one before."""
+    function, keeper, samples = concrete(growing_lstm)
+    content = float_file(function, keeper)
+    return content, samples
+
+
+def test_the_steps_of_an_unrolled_lstm_are_judged_as_one_and_raise_no_alarm(lstm, tmp_path, monkeypatch):
+    content, samples = lstm
+    ranges = Ranges(folder=tmp_path)
+    ranges.tflite.write_bytes(content)
+    found = ranges_from(content, statistics(content, samples), "min-max", 100.0)
+    write_files(ranges, content, found, {"method": "min-max"})
+    write_extremes(ranges.tflite, samples, tmp_path / "extremes.npz")
+
+    def judged():
+        flat = read_tflite(content)
+        observed = _observed(tmp_path / "extremes.npz", tensor_names(flat, ["series"]), ranges, flat)
+        checks = tensor_checks(observed, np.arange(len(samples)), len(samples), 0)
+        found = checks.findings(len(samples), len(samples), "")
+        return checks.tensors, {(each.check, each.outcome) for each in found}
+
+    together, outcomes = judged()
+    assert ("resolution", "warning") not in outcomes
+    assert ("outliers", "failed") not in outcomes
+    assert any(each.name.endswith("(+6)") for each in together)
+
+    monkeypatch.setattr(calibration_check, "scale_groups", lambda flat, tensors: {at: at for at in tensors})
+    apart, outcomes = judged()
+    assert len(apart) > 2 * len(together)
+    assert {("resolution", "warning"), ("outliers", "failed")} <= outcomes
+
+
+@pytest.mark.parametrize(
+    ("method", "described", "fix"),
+    [
+        ("min-max", {"method": "min-max"}, 'set [calibration] ranges to "auto"'),
+        ("auto", {"method": "mse", "errors": {"mse": 0.1}}, ""),
+        ("auto", {"method": "min-max"}, 'set [calibration] ranges to "percentile" or "mse"'),
+    ],
+)
+def test_the_way_to_choose_ranges_that_is_advised_is_never_the_one_that_is_set(
+    method, described, fix, tmp_path
+):
+    ranges = Ranges(folder=tmp_path)
+    write_files(ranges, b"", [], described)
+
+    assert other_ranges(method, ranges) == fix
 
 
 def test_a_model_without_ranges_or_that_does_not_run_says_why(check, monkeypatch):

@@ -22,6 +22,7 @@ from calibration.tensor_checks import (
 
 RNG = np.random.default_rng(0)
 NAMES = ("image", "conv", "dense")
+OTHER = 'set [calibration] ranges to "auto"'
 
 
 def extremes(samples=256, outlier=None, scale=1000.0):
@@ -50,7 +51,7 @@ def observed(every, samples, values=None, ranges=None):
 def diagnosed(every, samples, values=None, ranges=None):
     rows = np.arange(len(every)) * 10
     checks = tensor_checks(observed(every, samples, values, ranges), rows, samples, seed=0)
-    return checks, checks.findings(samples, 5000)
+    return checks, checks.findings(samples, 5000, OTHER)
 
 
 def of_check(findings, check, subject=""):
@@ -140,7 +141,7 @@ def test_an_outlier_among_the_other_training_samples_is_named():
 def test_a_tensor_that_is_not_finite_fails():
     every = extremes(64)
     given = replace(observed(every, 32), not_finite=np.array([0, 3, 0]))
-    first, *_ = tensor_checks(given, np.arange(64), 32, 0).findings(32, 64)
+    first, *_ = tensor_checks(given, np.arange(64), 32, 0).findings(32, 64, OTHER)
 
     assert (first.outcome, first.text) == ("failed", "tensors with infinite values or NaN: conv")
 
@@ -150,7 +151,7 @@ def test_a_model_whose_tensors_are_all_zero_fails():
     checks = tensor_checks(observed(zero, 9), np.arange(9), 9, 0)
 
     assert checks.constant == NAMES
-    assert [found.outcome for found in checks.findings(9, 9)] == ["failed"]
+    assert [found.outcome for found in checks.findings(9, 9, OTHER)] == ["failed"]
 
 
 def test_two_equal_outliers_hide_each_other_but_not_among_the_most_extreme():
@@ -181,14 +182,16 @@ def influenced(tensors, rows, share=0.3):
 
 
 def test_many_outliers_are_summed_up():
-    found = check_outliers(influenced(20, 20))
+    found = check_outliers(influenced(20, 20), OTHER)
 
     assert [each.subject for each in found[5:]] == ["other rows", "1 % of the samples"]
     assert found[5].text.startswith("15 more samples")
 
 
 def test_a_sample_may_set_much_of_a_single_range_among_many():
-    few, much = check_outliers(influenced(100, 3)), check_outliers(influenced(100, 1, share=0.7))
+    few, much = (
+        check_outliers(given, OTHER) for given in (influenced(100, 3), influenced(100, 1, share=0.7))
+    )
 
     assert few[0].outcome == "passed"
     assert few[0].text.endswith("and none more than 20% in 5% of the tensors")
@@ -236,14 +239,14 @@ def test_a_tensor_that_is_always_zero_is_named():
 
     assert checks.constant == ("conv",)
     assert [each.outcome for each in of_check(found, "resolution")] == ["passed"] * 3 + ["warning"]
-    assert len(check_resolution(checks.tensors, ())) == 3
+    assert len(check_resolution(checks.tensors, (), OTHER)) == 3
 
 
 def test_unstable_ranges_are_a_warning():
     every = Extremes.of(-RNG.pareto(1, (64, 3)), RNG.pareto(1, (64, 3)))
     checks, _ = diagnosed(every, 64)
 
-    found = check_stability(checks.tensors, 64)
+    found = check_stability(checks.tensors, 64, OTHER)
     assert found.outcome == "warning"
     assert "samples to 128" in found.fix
 
@@ -259,3 +262,48 @@ def test_a_diagnosis_without_ranges_says_why():
 
     assert found.findings[-1].text == "it does not run"
     assert found.failed == ("duplicates",)
+
+
+def judged(other_ranges, scale):
+    """The fixes of all findings on ranges of which each is far wider than its values."""
+    every = extremes(512, outlier=[17, 18], scale=scale)
+    checks = tensor_checks(observed(every, 256, histograms(extremes(512))), np.arange(512), 256, 0)
+    return {each.fix for each in checks.findings(256, 5000, other_ranges) if each.fix}
+
+
+def test_no_fix_names_a_way_to_choose_ranges_where_all_were_compared():
+    scale = np.array([[1000.0], [10.0]])
+    known, unknown = judged("", scale), judged(OTHER, scale)
+
+    assert len(known) >= 3
+    assert not [fix for fix in known if "ranges to" in fix]
+    assert "look at this sample; remove it if it is wrong" in known
+    assert OTHER in unknown
+    assert f"look at this sample; remove it if it is wrong, or {OTHER}" in unknown
+
+
+def test_tensors_that_share_a_range_are_judged_as_one():
+    low = np.tile([[0.0, -0.01, -5.0]], (64, 1))
+    every = Extremes.of(low, np.tile([[1.0, 0.01, 5.0]], (64, 1)))
+    values = [
+        Histogram.of(np.linspace(*ends, 1001, dtype=np.float32)) for ends in ((0, 1), (-0.01, 0.01), (-5, 5))
+    ]
+    shared = np.full(3, -5.0), np.full(3, 5.0)
+    apart = Observed(NAMES, every, values, *shared, np.array([0, 2, 1]))
+
+    together = apart.as_one(np.array([0, 1, 1]))
+
+    assert list(together.names) == ["image", "conv (+1)"]
+    assert together.every.high[0].tolist() == [1, 5]
+    assert together.histograms[1].total == 2002
+    assert together.not_finite.tolist() == [0, 3]
+    one, *others = (
+        [
+            found
+            for found in tensor_checks(given, np.arange(64), 32, 0).findings(32, 64, OTHER)
+            if "conv" in found.text
+        ]
+        for given in (apart, together)
+    )
+    assert "resolution" in {each.check for each in one}
+    assert "resolution" not in {each.check for each in others[0]}
