@@ -18,7 +18,7 @@ from pipeline.training_history import TrainingHistory
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Split = Literal["train", "test"]
+Split = Literal["train", "test", "fit", "held_out"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class FloatModel(Artifact):
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Artifact):
-    """Samples in the dtype of their source, and which rows of them are for training and for testing.
+    """Samples in the dtype of their source, and which rows of them are for what.
 
     Attributes:
         tasks: for each output of the model what it is for, and with that the form of its targets.
@@ -98,7 +98,7 @@ class Dataset(Artifact):
         return self.folder / f"target_{index}.npy"
 
     def rows(self, split: Split) -> Path:
-        """int64 indices of the samples of one split."""
+        """int64 indices of the samples of one split, as ``models.data.partition.Splits`` says."""
         return self.folder / f"{split}.npy"
 
 

@@ -224,7 +224,7 @@ def quantize_model(
             emit(Warned(text=f"{name!r} is not among the quantized models to choose from: {error}"))
     return step(
         choose_quantized, data, teacher, baseline, *candidates.values(),
-        names=tuple(candidates), max_size_ratio=config.gates.size_ratio, seed=seed,
+        names=tuple(candidates), max_size_ratio=config.gates.size_ratio,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.data.options import TEST_NAMES, Parts
+from models.data.options import TEST_NAMES, VALIDATION_NAMES, Parts
 from models.data.rows import Rows, rows_of_archive, rows_of_array, rows_of_file, together
 from models.errors import DataError
 
@@ -70,6 +70,9 @@ def parts_of_arrays(
         by_name, ("",), inputs, outputs, where
     )
     test = _find_part(by_name, TEST_NAMES, inputs, outputs, where)
+    validation = _find_part(by_name, VALIDATION_NAMES, inputs, outputs, where)
+    if test is None:
+        test, validation = validation, None
     if train is None:
         expected = "x_train, y_train, x_test, y_test, or x and y to have them split"
         if len(inputs) > 1 or len(outputs) > 1:
@@ -80,13 +83,20 @@ def parts_of_arrays(
         msg = f"{where}: arrays {sorted(arrays)}; name them {expected}"
         raise DataError(msg)
     names = next((by_name[key] for key in _CLASS_NAMES if key in by_name), None)
-    parts = parts_of_rows(train, test, where, () if names is None else _text(names))
+    parts = parts_of_rows(train, test, where, () if names is None else _text(names), validation)
     taken = {port.name.lower() for port in (*inputs, *outputs)}
     found = [name for name in ((group.lower(),) if group else _GROUPS) if name not in taken]
-    return replace(parts, groups=_groups(by_name, found, train, test, where, required=bool(group)))
+    by_part = {"train": train, "test": test, "validation": validation}
+    return replace(parts, groups=_groups(by_name, found, by_part, where, required=bool(group)))
 
 
-def parts_of_rows(train: Found, test: Found | None, where: str, class_names: tuple[str, ...] = ()) -> Parts:
+def parts_of_rows(
+    train: Found,
+    test: Found | None,
+    where: str,
+    class_names: tuple[str, ...] = (),
+    validation: Found | None = None,
+) -> Parts:
     """Read arrays of the same length side by side.
 
     Args:
@@ -94,6 +104,7 @@ def parts_of_rows(train: Found, test: Found | None, where: str, class_names: tup
         test: the same to test on. Where only these have targets, those to train on are all 0: normal.
         where: the source, for messages.
         class_names: of all classes in order.
+        validation: the same that models were chosen on.
 
     Raises:
         DataError: their lengths differ.
@@ -103,7 +114,9 @@ def parts_of_rows(train: Found, test: Found | None, where: str, class_names: tup
     elif test is not None and train[1] and not test[1]:
         msg = f"{where}: labels to train on and none to test on; give both"
         raise DataError(msg)
-    for part, found in (("training", train), ("test", test)):
+    if validation is not None and train[1] and not validation[1]:
+        validation = None
+    for part, found in (("training", train), ("test", test), ("validation", validation)):
         if found is None:
             continue
         shapes = [array.shape for arrays in found for array in arrays]
@@ -114,24 +127,33 @@ def parts_of_rows(train: Found, test: Found | None, where: str, class_names: tup
                 "give one label for each sample"
             )
             raise DataError(msg)
-    return Parts(_batches(train), None if test is None else _batches(test), class_names)
+    return Parts(
+        _batches(train),
+        None if test is None else _batches(test),
+        class_names,
+        validation=None if validation is None else _batches(validation),
+    )
 
 
 def _groups(
     arrays: Mapping[str, Rows],
     names: list[str],
-    train: Found,
-    test: Found | None,
+    parts: Mapping[str, Found | None],
     where: str,
     *,
     required: bool,
 ) -> Callable[[], Iterable[str]] | None:
-    """Find the group of each sample: ``NAME``, or ``NAME_train`` and ``NAME_test`` of two parts."""
+    """Find the group of each sample: ``NAME``, or ``NAME_train`` and ``NAME_test`` of several parts."""
+    ends_of = {
+        "train": ("train",) if parts["test"] is not None else ("", "train"),
+        "test": (*TEST_NAMES, *VALIDATION_NAMES),
+        "validation": VALIDATION_NAMES,
+    }
     found = []
-    for part, rows in (("train", train), ("test", test)):
+    for part, rows in parts.items():
         if rows is None:
             continue
-        ends = TEST_NAMES if part == "test" else ("train",) if test is not None else ("", "train")
+        ends = ends_of[part]
         spellings = [f"{name}_{end}" if end else name for name in names for end in ends]
         array = next((arrays[name] for name in spellings if name in arrays), None)
         if array is None and required:

@@ -153,18 +153,21 @@ class _Reader:
                 return part is layout.test and in_table is not None
             return len(names) < 2 or len(part.folders) > 1 or not set(part.folders).isdisjoint(names)
 
-        test = self._choose_test(layout, labelled)
-        held_out = None
+        test, validation = self._choose_parts(layout, labelled)
+        tested = None
         if test is not None:
             check_classes(test)
-            held_out = _by_class(test) if test.folders else in_table
-        if held_out is not None and test is not None:
-            names = self._with_test_classes(names, held_out, test)
+            tested = _by_class(test) if test.folders else in_table
+        if tested is not None and test is not None:
+            names = self._with_test_classes(names, tested, test)
+        chosen_on = None
+        if validation is not None and set(validation.folders) <= set(names) and validation.images():
+            chosen_on = _by_class(validation)
         if all(name.isdigit() for name in names) and names != sorted(names, key=int):
             self.notes.append(
                 f"class folders in the order of Keras, the alphabet's: {', '.join(names[:4])}, ..."
             )
-        return self._parts(_by_class(train), held_out, tuple(names))
+        return self._parts(_by_class(train), tested, tuple(names), chosen_on)
 
     def _class_names(self, train: Folder) -> list[str]:
         names = list(train.folders)
@@ -192,23 +195,23 @@ class _Reader:
         if train is None:
             return None
         tested = {kind: tables.of(kind, self.notes) or common.get(kind) for kind in ("test", "validation")}
-        test = tested["test"] or tested["validation"]
+        test, validation = tested["test"] or tested["validation"], tested["validation"]
+        if test is validation:
+            validation = None
         if tested["test"] is None and (layout.test is not None or test is not None):
             instead = (
                 "the validation samples are" if test is not None else "a part of the training samples is"
             )
             self.notes.append(f"no test sample has a label: {instead} tested on")
-        elif tested["validation"] is not None:
-            self.notes.append("the validation samples are not used: there are others to test on")
-        train, test = with_numbers(train, test)
+        train, test, validation = with_numbers(train, test, validation)
         assert train is not None
-        return self._parts(train, test, tables.names())
+        return self._parts(train, test, tables.names(), validation)
 
     def unlabelled(self, layout: Layout) -> Parts:
         """Read images alone."""
-        test = self._choose_test(layout, lambda part: True)
-        held_out = None if test is None else Labelled(test.images())
-        return self._parts(Labelled(layout.train.images()), held_out, ())
+        parts = self._choose_parts(layout, lambda part: True)
+        test, validation = (None if part is None else Labelled(part.images()) for part in parts)
+        return self._parts(Labelled(layout.train.images()), test, (), validation)
 
     def with_masks(self, layout: Layout) -> Parts:
         """Read images with a mask each."""
@@ -226,37 +229,45 @@ class _Reader:
             for pictures, targets in decode_all(rows, (image, mask)):
                 yield (pictures,), (targets,)
 
-        test = self._choose_test(layout, lambda part: _pair(part) is not None)
-        found = None if test is None else _pair(test)
-        tested = [] if found is None else _pairs(*found)
+        parts = self._choose_parts(layout, lambda part: _pair(part) is not None)
+        found = [None if part is None else _pair(part) for part in parts]
+        tested, chosen_on = ([] if pair is None else _pairs(*pair) for pair in found)
         return Parts(
             batches(files),
             batches(tested) if tested else None,
             notes=self.notes,
             findings=self.findings,
             late_notes=lambda: [*image.note(), *mask.note()],
-            groups=self._groups([picture for picture, _ in (*files, *tested)]),
+            groups=self._groups([picture for picture, _ in (*files, *tested, *chosen_on)]),
+            validation=batches(chosen_on) if chosen_on else None,
         )
 
-    def _choose_test(self, layout: Layout, labelled: Callable[[Folder], bool]) -> Folder | None:
-        """Return the part to test on: the test, or where it has no labels, the validation."""
+    def _choose_parts(
+        self, layout: Layout, labelled: Callable[[Folder], bool]
+    ) -> tuple[Folder | None, Folder | None]:
+        """Return the parts to test on, the validation if the test has no labels, and to choose models on."""
         test, validation = layout.test, layout.validation
+        usable = validation if validation is not None and labelled(validation) else None
         if test is not None and labelled(test):
-            if validation is not None:
-                self.notes.append(f"{validation.path.name} is not used: {test.path.name} is there to test on")
-            return test
-        if validation is not None and labelled(validation):
+            return test, usable
+        if usable is not None:
             if test is not None:
-                self.notes.append(f"{validation.path.name} is tested on: {test.path.name} has no labels")
-            return validation
+                self.notes.append(f"{usable.path.name} is tested on: {test.path.name} has no labels")
+            return usable, None
         unused = [part.path.name for part in (test, validation) if part is not None]
         if unused:
             self.notes.append(
                 f"{' and '.join(unused)} without labels not used: a part of the training samples is tested on"
             )
-        return None
+        return None, None
 
-    def _parts(self, train: Labelled, test: Labelled | None, names: tuple[str, ...]) -> Parts:
+    def _parts(
+        self,
+        train: Labelled,
+        test: Labelled | None,
+        names: tuple[str, ...],
+        validation: Labelled | None,
+    ) -> Parts:
         fixed = self.decoder.fixed(train.files[0])
 
         def batches(part: Labelled) -> Iterator[Batch]:
@@ -268,7 +279,7 @@ class _Reader:
 
         groups = None
         if self.options.group:
-            every = [part for part in (train, test) if part is not None]
+            every = [part for part in (train, test, validation) if part is not None]
             if all(part.groups for part in every):
                 groups = lambda: list(itertools.chain(*(part.groups for part in every)))  # noqa: E731
             else:
@@ -281,6 +292,7 @@ class _Reader:
             fixed.note,
             findings=self.findings,
             groups=groups,
+            validation=None if validation is None else batches(validation),
         )
 
     def _groups(self, files: list[Path]) -> Callable[[], list[str]] | None:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["image", "bytes", "float32", "int64"]
 TRAIN_NAMES = ("train", "training")
-TEST_NAMES = ("test", "testing", "val", "valid", "validation")
+TEST_NAMES = ("test", "testing")
+VALIDATION_NAMES = ("val", "valid", "validation")
+"""What has such a name is tested on where there is nothing else to test on."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class Parts:
         late_notes: gives more notes, once the last batch is read.
         reshape: samples are rows of numbers, which take any shape that they fill.
         findings: what was inferred of the source, for the user.
-        groups: gives the group of each training sample, then of each test sample; None if there are none.
+        groups: gives the group of each sample, in the order of the parts; None if there are none.
+        validation: batches that the user chose models on, where there are others to test on.
     """
 
     train: Iterable[Batch]
@@ -124,3 +127,4 @@ class Parts:
     reshape: bool = False
     findings: list[str] = field(default_factory=list)
     groups: Callable[[], Iterable[str]] | None = None
+    validation: Iterable[Batch] | None = None

@@ -1,12 +1,13 @@
-"""Choose the stored rows to train on and those to test on."""
+"""Choose the stored rows to train on, those to test on and those to choose models on."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from models.data.held_out import MIN_SAMPLES, given, hold_out
 from models.data.outputs import target_file
 from models.data.rows import rows_of_file, together
 from models.data.splits import bins, make_split, split_groups, split_time, without_shared
@@ -30,6 +31,23 @@ _PAIRS = 64  # pairs of consecutive samples to check for overlap
 _MIN_SHARED = 8  # steps
 
 
+class Splits(NamedTuple):
+    """Rows for each purpose, ascending.
+
+    Attributes:
+        train: to calibrate on, and to train on where nothing is chosen.
+        test: to test on; no other row equals one of these.
+        fit: to train on where a choice between models follows.
+        held_out: to make that choice on: the user's validation samples, or the rows of ``train`` that are not
+            in ``fit``. None of a small data set.
+    """
+
+    train: Indices
+    test: Indices
+    fit: Indices
+    held_out: Indices
+
+
 def choose_rows(
     folder: Path,
     tasks: tuple[Task, ...],
@@ -38,8 +56,8 @@ def choose_rows(
     options: DataOptions,
     seed: int,
     notes: list[str],
-) -> tuple[Indices, Indices]:
-    """Return the rows to train on and those to test on, ascending.
+) -> Splits:
+    """Choose the rows of each purpose.
 
     Args:
         folder: holds the stored inputs and targets.
@@ -62,13 +80,14 @@ def choose_rows(
             strata = _strata(target_file(folder, index), tasks[index])
         if TASK_RULES[tasks[index]].only_normal:
             anomalous |= np.load(target_file(folder, index)) == 1
+    numbers = _numbers(groups, count)
+    overlap = _overlap(input_file(folder, 0))
     if stored.test_rows is None:
-        numbers = _numbers(groups, count)
-        train, test = _split(input_file(folder, 0), strata, stored, numbers, options, seed, notes)
+        train, test = _split(overlap, strata, stored, numbers, options, seed, notes)
         test = np.union1d(test, np.flatnonzero(anomalous))
     else:
-        train, test = np.arange(stored.train_rows), np.arange(stored.train_rows, count)
-        _note_given(_numbers(groups, count), stored.train_rows, options, notes)
+        train, test = np.arange(stored.train_rows), stored.train_rows + np.arange(stored.test_rows)
+        _note_given(None if numbers is None else (numbers[train], numbers[test]), options, notes)
     unfit = int(anomalous[train].sum())
     if unfit:
         where = "are there to test on" if stored.test_rows is None else "were left out"
@@ -88,7 +107,52 @@ def choose_rows(
             msg += ", labelled 0, or name the normal class first in labels"
         raise DataError(msg)
     _check_time(options, stored, strata if classes is not None else None, train, test)
-    return train, test
+    fit, held_out = _held_out(train, test, strata, anomalous, stored, numbers, overlap, options, seed, notes)
+    return Splits(train, test, fit, held_out)
+
+
+def _held_out(
+    train: Indices,
+    test: Indices,
+    strata: Indices,
+    anomalous: NDArray[np.bool_],
+    stored: Stored,
+    groups: Indices | None,
+    overlap: _Overlap,
+    options: DataOptions,
+    seed: int,
+    notes: list[str],
+) -> tuple[Indices, Indices]:
+    """Return the rows to train on and those that are held out."""
+    rows = np.arange(len(strata) - stored.validation_rows, len(strata))
+    validation = given(rows, test, stored.digests, anomalous, seed)
+    if len(validation):
+        notes.append(f"{len(validation)} validation samples are held out to choose between models")
+        return train[~np.isin(stored.digests[train], stored.digests[validation])], validation
+    if len(rows):
+        few = f"{len(rows)} validation samples are not used: fewer than {MIN_SAMPLES} "
+        notes.append(few + "remain that are not tested on")
+    return hold_out(
+        train, strata=strata, digests=stored.digests, groups=groups, overlap=overlap.samples,
+        by_time=options.split == "time" and stored.test_rows is None, seed=seed,
+    )  # fmt: skip
+
+
+class _Overlap(NamedTuple):
+    """How windows of a series overlap: by how many steps each begins after the last, and their length."""
+
+    step: int = 0
+    length: int = 0
+
+    @property
+    def samples(self) -> int:
+        """How many samples after one share values with it."""
+        return math.ceil(self.length / self.step) - 1 if self.step else 0
+
+
+def _overlap(path: Path) -> _Overlap:
+    step = window_step(path)
+    return _Overlap(step, rows_of_file(path).shape[1]) if step else _Overlap()
 
 
 def window_step(path: Path) -> int | None:
@@ -124,7 +188,7 @@ def _shift(first: NDArray[Any], second: NDArray[Any]) -> int | None:
 
 
 def _split(
-    samples: Path,
+    overlap: _Overlap,
     strata: Indices,
     stored: Stored,
     groups: Indices | None,
@@ -139,17 +203,16 @@ def _split(
         tested, every = len(np.unique(groups[test])), len(np.unique(groups))
         notes.append(f"{tested} of {every} groups, {len(test)} of {count} samples, are tested on")
         return train, test
-    step = window_step(samples)
-    length = rows_of_file(samples).shape[1] if step else 0
     if options.split == "time":
-        gap = math.ceil(length / step) - 1 if step else 0
-        if gap:
-            notes.append(f"{gap} samples that overlap the first of the test samples were left out")
-        return split_time(count, options.test_fraction, gap)
-    if step:
+        if overlap.samples:
+            notes.append(
+                f"{overlap.samples} samples that overlap the first of the test samples were left out"
+            )
+        return split_time(count, options.test_fraction, overlap.samples)
+    if overlap.step:
         notes.append(
-            f"consecutive samples overlap: each begins {step} of {length} steps after the one before it. "
-            "A random split tests on what was trained on, and its accuracy is too high; "
+            f"consecutive samples overlap: each begins {overlap.step} of {overlap.length} steps after the "
+            "one before it. A random split tests on what was trained on, and its accuracy is too high; "
             'set split = "time" or group under [data]'
         )
     repeated = count - len(np.unique(stored.digests))
@@ -175,12 +238,12 @@ def _check_time(
         raise DataError(msg)
 
 
-def _note_given(groups: Indices | None, train_rows: int, options: DataOptions, notes: list[str]) -> None:
-    """Note which options do not apply because the source has its own split."""
+def _note_given(groups: tuple[Indices, Indices] | None, options: DataOptions, notes: list[str]) -> None:
+    """Note which options do not apply because the source has its own split; groups: of training and test."""
     if options.split == "time":
         notes.append('split = "time" is not used: the data has test samples of its own')
     if groups is not None:
-        both = np.intersect1d(groups[:train_rows], groups[train_rows:])
+        both = np.intersect1d(*groups)
         if len(both):
             notes.append(
                 f"leakage: {len(both)} groups are in both the training and the test samples; "

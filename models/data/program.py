@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.data.arrays import parts_of_arrays
-from models.data.options import TEST_NAMES, DataOptions, Parts
+from models.data.options import TEST_NAMES, VALIDATION_NAMES, DataOptions, Parts
 from models.data.rows import rows_of_array, together
 from models.data.streams import batches_of_stream, by_port, is_stream, raised
 from models.errors import DataError
@@ -89,10 +89,13 @@ class _Reader:
     def find_parts(self, value: Any) -> Parts:
         if isinstance(value, dict):
             keys = {str(key).lower(): part for key, part in value.items()}
-            if "train" in keys and set(keys) <= {"train", *TEST_NAMES}:
-                return self.parts(
-                    keys["train"], next((keys[name] for name in TEST_NAMES if name in keys), None)
-                )
+            if "train" in keys and set(keys) <= {"train", *TEST_NAMES, *VALIDATION_NAMES}:
+                others = [
+                    keys[next(name for name in names if name in keys)]
+                    for names in (TEST_NAMES, VALIDATION_NAMES)
+                    if set(names) & set(keys)
+                ]
+                return self.parts(keys["train"], *others)
             with raised(self.source):
                 arrays = {str(name): rows_of_array(np.atleast_1d(np.asarray(a))) for name, a in value.items()}
             return parts_of_arrays(arrays, self.inputs, self.outputs, self.source, self.group)
@@ -101,15 +104,20 @@ class _Reader:
         if isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_set, value)):
             return self.parts(value[0], value[1])
         if isinstance(value, tuple | list | np.ndarray) or is_stream(value):
-            return self.parts(value, None)
+            return self.parts(value)
         msg = f"{self.source}: it returned {type(value).__name__}; {_FORMS}"
         raise DataError(msg)
 
-    def parts(self, train: Any, test: Any) -> Parts:
+    def parts(self, train: Any, test: Any = None, validation: Any = None) -> Parts:
         names = getattr(train, "class_names", None)  # set by Keras' data sets from folders
         classes = tuple(map(str, names)) if isinstance(names, list | tuple) else ()
-        held_out = None if test is None else self.batches(test, "test")
-        return Parts(self.batches(train, "training"), held_out, classes, self.notes)
+        return Parts(
+            self.batches(train, "training"),
+            None if test is None else self.batches(test, "test"),
+            classes,
+            self.notes,
+            validation=None if validation is None else self.batches(validation, "validation"),
+        )
 
     def batches(self, value: Any, part: str) -> Iterator[Batch]:
         if is_stream(value):

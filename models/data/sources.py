@@ -39,7 +39,8 @@ def load_data(
         source: a file, a folder, or ``module:function``; see docs/reference/data.md.
         folder: exists. It gets ``input_0.npy`` ... ``(n, *shape)`` with the source's values and dtype,
             ``target_0.npy`` ... in the form of each task (``models.task_rules``; none of a reconstruction
-            or of an embedding without labels), ``train.npy`` and ``test.npy``: int64 rows, ascending.
+            or of an embedding without labels), and int64 rows, ascending, as :class:`Splits` says:
+            ``train.npy``, ``test.npy``, ``fit.npy`` and ``held_out.npy``.
         inputs: of the model.
         outputs: of the model.
         options: settings that cannot be inferred from the data.
@@ -81,14 +82,14 @@ def _load(
         class_names = class_names or found
     check_names(class_names)
     groups = None if parts.groups is None else parts.groups()
-    train, test = choose_rows(folder, tuple(tasks), stored, groups, options, seed, notes)
-    np.save(folder / "train.npy", train)
-    np.save(folder / "test.npy", test)
+    splits = choose_rows(folder, tuple(tasks), stored, groups, options, seed, notes)
+    for name, rows in splits._asdict().items():
+        np.save(folder / f"{name}.npy", rows)
     return StoredData(
         tuple(tasks),
         class_names,
-        len(train),
-        len(test),
+        len(splits.train),
+        len(splits.test),
         notes=tuple(dict.fromkeys(map(_printable, notes))),
         findings=tuple(map(_printable, findings)),
         text_labels=bool(stored.words),

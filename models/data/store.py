@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from models.data.options import Array, Batch, Parts
     from models.ports import Port
 
-TRAIN, TEST = "training", "test"
+TRAIN, TEST, VALIDATION = "training", "test", "validation"
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Stored:
     Attributes:
         train_rows: the first rows of every file, to train on; all where there are no others.
         test_rows: those after them; None if the source has no test samples of its own.
+        validation_rows: the last ones, which the user chose models on.
         digests: uint64 ``(rows,)``, equal for samples whose inputs are equal.
         words: for each target that is text, all words in it; its file then holds their indices.
         targets: how many target files there are.
@@ -39,6 +40,7 @@ class Stored:
 
     train_rows: int
     test_rows: int | None
+    validation_rows: int
     digests: NDArray[np.uint64]
     words: dict[int, tuple[str, ...]]
     targets: int
@@ -64,19 +66,20 @@ def store(parts: Parts, folder: Path, inputs: Sequence[Port], where: str) -> Sto
     ]
     targets: list[TargetWriter] = []
     digests = array("Q")
-    counts = []
+    counts: list[int | None] = []
     try:
-        for part, batches in ((TRAIN, parts.train), (TEST, parts.test)):
+        for part, batches in ((TRAIN, parts.train), (TEST, parts.test), (VALIDATION, parts.validation)):
+            before = len(digests)
             if batches is not None:
-                before = len(digests)
                 _store_part(part, batches, folder, writers, targets, digests, where)
-                counts.append(len(digests) - before)
+            counts.append(None if batches is None else len(digests) - before)
     finally:
         for rows in [writer.rows for writer in writers] + [target.rows for target in targets]:
             rows.close()
     words = {index: target.save_words() for index, target in enumerate(targets) if target.words}
     hashes = np.array(digests, np.uint64)
-    return Stored(counts[0], counts[1] if len(counts) > 1 else None, hashes, words, len(targets))
+    train, test, validation = counts
+    return Stored(train or 0, test, validation or 0, hashes, words, len(targets))
 
 
 def _store_part(

@@ -12,7 +12,7 @@ import numpy as np
 
 from models.data.columns import choose_columns
 from models.data.dialect import MISSING, check_width, find_dialect, parse_number, read_rows
-from models.data.options import TEST_NAMES, TRAIN_NAMES, Parts
+from models.data.options import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES, Parts
 from models.errors import DataError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def read_table(path: Path, inputs: Sequence[Port], outputs: Sequence[Port], opti
     Raises:
         DataError: the columns do not fit the model; while it is read: a cell is missing, or is not a number.
     """
-    train, test = table_files(path) if path.is_dir() else (path, None)
+    train, *others = table_files(path) if path.is_dir() else [path]
     dialect = find_dialect(train, options.decimal)
     names = dialect.names
     if dialect.header and len(set(names)) < len(names):
@@ -70,11 +70,11 @@ def read_table(path: Path, inputs: Sequence[Port], outputs: Sequence[Port], opti
     text = _text_target(train, dialect, columns, missing)
     integers = tuple(np.dtype(port.dtype).kind in "iu" for port in inputs)
     readers = [_Reader(train, dialect, columns, text, missing, integers)]
-    if test is not None:
-        other = find_dialect(test, options.decimal or dialect.decimal)
-        same = _reordered(test, other, train, dialect, columns, options.group)
+    for file in others:
+        other = find_dialect(file, options.decimal or dialect.decimal)
+        same = _reordered(file, other, train, dialect, columns, options.group)
         moved = None if text is None else same.targets[0][0]
-        readers.append(_Reader(test, other, same, moved, missing, integers))
+        readers.append(_Reader(file, other, same, moved, missing, integers))
     notes = [
         f"{reader.path.name} is not UTF-8 and was read as Windows-1252 (Latin-1)"
         for reader in readers
@@ -84,7 +84,8 @@ def read_table(path: Path, inputs: Sequence[Port], outputs: Sequence[Port], opti
     parts = [_batches(reader) for reader in readers]
     return Parts(
         parts[0],
-        parts[1] if test else None,
+        parts[1] if len(parts) > 1 else None,
+        validation=parts[2] if len(parts) > 2 else None,
         notes=notes,
         reshape=True,
         findings=[columns.finding, *commas],
@@ -100,8 +101,10 @@ def _groups(readers: Sequence[_Reader], group: str) -> Iterator[str]:
             yield row[place].strip()
 
 
-def table_files(folder: Path) -> tuple[Path, Path | None]:
-    """Return the training and the test table of a folder, recognized by a word in their names.
+def table_files(folder: Path) -> list[Path]:
+    """Return the tables of a folder to train on, test on and choose models on, by a word in their names.
+
+    Only the first is always there.
 
     Raises:
         DataError: there is none to train on, or several.
@@ -109,14 +112,17 @@ def table_files(folder: Path) -> tuple[Path, Path | None]:
     found = sorted(file for file in folder.iterdir() if file.name.lower().endswith(SUFFIXES))
     found = [file for file in found if not file.name.startswith(".")]
     if len(found) == 1:
-        return found[0], None
+        return found
     words = {file: set(re.split(r"[^a-z]+", file.name.lower())) for file in found}
     train = [file for file in found if words[file] & set(TRAIN_NAMES)]
     if len(train) != 1:
         msg = f"{folder}: tables {[file.name for file in found]}; name them train.csv and test.csv"
         raise DataError(msg)
-    tests = [file for name in TEST_NAMES for file in found if name in words[file] and file not in train]
-    return train[0], tests[0] if tests else None
+    others = [file for file in found if file not in train]
+    kinds = (
+        [file for file in others if words[file] & set(names)] for names in (TEST_NAMES, VALIDATION_NAMES)
+    )
+    return [*train, *(files[0] for files in kinds if files)]
 
 
 def _reordered(

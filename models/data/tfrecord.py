@@ -43,16 +43,16 @@ def is_record_file(path: Path) -> bool:
 
 
 def read_tfrecord(path: Path, inputs: Sequence[Port], outputs: Sequence[Port], options: DataOptions) -> Parts:
-    """Read a file, or a folder: files named ``train*`` to train on, ``test*`` or ``val*`` to test on.
+    """Read a file, or a folder: files named ``train*``, ``test*`` and ``val*`` for these parts.
 
     Raises:
         DataError: what the features are cannot be told; while it is read: a file is damaged or has not the
             features.
     """
-    train, test = split_files(path)
-    first = next(read_examples(train), None)
+    files = split_files(path)
+    first = next(read_examples(files[0]), None)
     if first is None:
-        msg = f"{train[0]}: no records; give at least one"
+        msg = f"{files[0][0]}: no records; give at least one"
         raise DataError(msg)
     notes = []
     spec = {name: feature for name, feature in options.features.items() if feature.role}
@@ -62,33 +62,30 @@ def read_tfrecord(path: Path, inputs: Sequence[Port], outputs: Sequence[Port], o
         notes.append(f"inferred from the first record: {said}")
     order = _in_order(spec, inputs, outputs, str(path))
     decoders = _decoders(spec, order, inputs, outputs, options.interpolation, first)
-    batches = [
-        None if files is None else _batches(files, spec, order, decoders, len(inputs))
-        for files in (train, test)
-    ]
+    parts = [_batches(part, spec, order, decoders, len(inputs)) for part in files]
     return Parts(
-        batches[0] or (),
-        batches[1],
+        parts[0],
+        parts[1] if len(parts) > 1 else None,
+        validation=parts[2] if len(parts) > 2 else None,
         notes=notes,
         late_notes=lambda: [note for decoder in decoders.values() for note in decoder.note()],
     )
 
 
-def split_files(path: Path) -> tuple[list[Path], list[Path] | None]:
-    """Return the files to train on and those to test on.
+def split_files(path: Path) -> list[list[Path]]:
+    """Return the files to train on, those to test on and those to choose models on, as far as there are any.
 
     Raises:
         DataError: a shard is missing, or a folder has none to train on.
     """
     if not path.is_dir():
-        return _shards(path), None
+        return [_shards(path)]
     files = record_files(path)
     train = [file for file in files if _says(file, "train")]
-    for word in ("test", "val"):
-        test = [file for file in files if _says(file, word) and file not in train]
-        if train and test:
-            return train, test
-    return train or files, None
+    if not train:
+        return [files]
+    others = ([file for file in files if _says(file, word) and file not in train] for word in ("test", "val"))
+    return [train, *filter(None, others)]
 
 
 def _says(file: Path, word: str) -> bool:

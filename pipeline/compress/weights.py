@@ -86,7 +86,7 @@ def prune_weights(
         targets = dict.fromkeys(names, sparsity)
         student, history = _pruned(given, targets, model, teacher, data, config.training, seed)
         trainings = (*model.trainings, history)
-        lost = _lost_points(given, student, teacher, data, seed)
+        lost = _lost_points(given, student, teacher, data)
         if lost <= config.max_drop_points:
             break
         notes.append(f"at {sparsity:.0%} zeros the model lost {lost:.1f} points on held-out samples")
@@ -151,12 +151,12 @@ def _pruned(
     return sparsity.strip_pruning(student), history
 
 
-def _lost_points(given: Any, student: Any, teacher: KerasModel, data: Dataset, seed: int) -> float:
+def _lost_points(given: Any, student: Any, teacher: KerasModel, data: Dataset) -> float:
     """Return how many points the score of the first output fell on held-out samples; 0 if it has no score.
 
     Of few samples none are held out, and training samples are used.
     """
-    held_out = HeldOut.of(data, teacher, seed)
+    held_out = HeldOut.of(data, teacher)
     if not len(held_out.samples):
         samples = Samples.of(data, "train", teacher.preprocessing).choose(JUDGED_SAMPLES, seed=0)
         held_out = held_out._replace(samples=samples)

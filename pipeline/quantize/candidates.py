@@ -31,7 +31,6 @@ def choose_quantized(
     *candidates: QuantizedModel,
     names: tuple[str, ...],
     max_size_ratio: float,
-    seed: int,
     out: Path,
 ) -> QuantizedModel:
     """Return the best of several quantized models.
@@ -47,7 +46,7 @@ def choose_quantized(
         names: of the candidates, for the report.
         max_size_ratio: most bytes of a file, as a share of the float file.
     """
-    held_out = HeldOut.of(data, model, seed)
+    held_out = HeldOut.of(data, model)
     downloads = [len(compress(each.tflite.read_bytes())) for each in candidates]
     float_bytes = baseline.tflite.stat().st_size
     allowed = [

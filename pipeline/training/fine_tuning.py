@@ -13,9 +13,10 @@ import numpy as np
 from pipeline.artifacts import Teacher
 from pipeline.events import Distributed, Finding, Metric, emit
 from pipeline.progress import track
+from pipeline.samples import Samples
 from pipeline.tasks.spec import TASKS
 from pipeline.training.augmentation import augmented, check_augmentation
-from pipeline.training.held_out import HeldOut, split_training
+from pipeline.training.held_out import HeldOut
 from pipeline.training.keras_io import open_model, predict
 from pipeline.training.recording import Recorder
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from pipeline.artifacts import Dataset, KerasModel, ModelArtifact
     from pipeline.config import TrainingConfig
-    from pipeline.samples import Samples
     from pipeline.training_history import TrainingHistory
 
     Arrays = list[NDArray[np.float32]]
@@ -42,7 +42,7 @@ DEFAULT_SHARE = 0.9
 
 def training_samples(data: Dataset, model: ModelArtifact, config: TrainingConfig, seed: int) -> Samples:
     """Return the samples for fine-tuning: all training samples that are not held out, or a seeded choice."""
-    samples, _ = split_training(data, model, seed)
+    samples = Samples.of(data, "fit", model.preprocessing)
     return samples.choose(config.samples or len(samples), seed)
 
 
@@ -94,7 +94,7 @@ def fine_tune(
     weights = loss_weights(teacher, aim, samples)
     student.compile(_optimizer(config, steps), loss=losses(teacher), loss_weights=weights)
     first_frozen = epochs - int(config.frozen_norms * epochs)
-    watched = Watched(student, HeldOut.of(data, teacher, seed), math.ceil(complete_after * epochs))
+    watched = Watched(student, HeldOut.of(data, teacher), math.ceil(complete_after * epochs))
     heard = _callback_list(callbacks, student)
     course = Course(student, teacher, samples, config, aim, np.random.default_rng(seed), heard)
     recorder = Recorder(name, student, samples)

@@ -1,4 +1,4 @@
-"""Held-out samples: a part of the training samples that no training sees and choices are made on."""
+"""Held-out samples, which no training sees and choices between models are made on."""
 
 from __future__ import annotations
 
@@ -17,32 +17,15 @@ if TYPE_CHECKING:
 
     from pipeline.artifacts import Dataset, ModelArtifact
 
-SHARE = 0.1
-MAX_SAMPLES = 5000
-# With fewer, a difference between two models says nothing, and training needs every sample.
-MIN_SAMPLES = 40
 MAX_OUTPUT_BYTES = 128 << 20
 PREDICT_BATCH = 256
 
 
-def split_training(data: Dataset, model: ModelArtifact, seed: int) -> tuple[Samples, Samples]:
-    """Return the samples to train on, and those that are held out: a tenth, or none of a small data set.
-
-    The user's own model was usually trained on both parts, so its score on the second one flatters it.
-
-    Args:
-        seed: of the choice; every step of a build uses the same one.
-    """
-    samples = Samples.of(data, "train", model.preprocessing)
-    count = min(round(SHARE * len(samples)), MAX_SAMPLES)
-    if count < MIN_SAMPLES:
-        return samples, samples.take(slice(0, 0))
-    order = np.random.default_rng(seed).permutation(len(samples))
-    return samples.take(np.sort(order[count:])), samples.take(np.sort(order[:count]))
-
-
 class HeldOut(NamedTuple):
     """Samples that no training sees, and the model whose outputs are scored on them.
+
+    Unless they are the user's validation samples, the user's own model was usually trained on them, so its
+    score flatters it.
 
     Attributes:
         samples: those of ``of`` fit, with the outputs of a model, in ``MAX_OUTPUT_BYTES``.
@@ -53,9 +36,9 @@ class HeldOut(NamedTuple):
     model: ModelArtifact
 
     @classmethod
-    def of(cls, data: Dataset, model: ModelArtifact, seed: int) -> HeldOut:
+    def of(cls, data: Dataset, model: ModelArtifact) -> HeldOut:
         """Return the held-out samples of a data set."""
-        _, held_out = split_training(data, model, seed)
+        held_out = Samples.of(data, "held_out", model.preprocessing)
         values = sum(math.prod(port.fixed_shape) for port in (*model.outputs, model.inputs[0]))
         return cls(held_out.take(slice(0, max(MAX_OUTPUT_BYTES // (4 * values), 1))), model)
 

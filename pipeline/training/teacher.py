@@ -60,7 +60,7 @@ def choose_teacher(
     given = open_model(model.model)
     described = {field.name: getattr(model, field.name) for field in fields(KerasModel)}
     teacher = Teacher(**{**described, "folder": out, "digest": "", "notes": ()}, share=DEFAULT_SHARE)
-    held_out = HeldOut.of(data, model, seed)
+    held_out = HeldOut.of(data, model)
     no_evidence = config.fine_tune == "auto" and not len(held_out.samples)
     if config.fine_tune == "never" or no_evidence or not _has_labels(model):
         save_model(given, out / "model")

@@ -138,6 +138,7 @@ def tiny_tflite_with() -> Callable[[Edit], bytes]:
 @pytest.fixture(scope="session")
 def store_dataset() -> Callable[..., Any]:
     """A function that stores arrays as a data set: one input and one output, if nothing else is said."""
+    from models.data.held_out import hold_out
     from pipeline.artifacts import Dataset
 
     def store(
@@ -158,7 +159,13 @@ def store_dataset() -> Callable[..., Any]:
             np.save(data.input(index), array)
         if target is not None:
             np.save(data.target(0), target)
-        np.save(data.rows("train"), np.arange(samples - test))
+        train = np.arange(samples - test)
+        fit, held_out = hold_out(
+            train, strata=np.zeros_like(train), digests=train.astype(np.uint64), groups=None, overlap=0,
+            by_time=False, seed=0,
+        )  # fmt: skip
+        for split, rows in (("train", train), ("fit", fit), ("held_out", held_out)):
+            np.save(data.rows(split), rows)
         np.save(data.rows("test"), np.arange(samples - test, samples))
         return data
 

@@ -64,7 +64,7 @@ def choose(tmp_path, store_dataset, prepared_model, tiny_tflite_with):
         ).keras
         (out := tmp_path / "out").mkdir()
         found = choose_quantized(
-            data, model, baseline, *made, names=names, max_size_ratio=size_ratio, seed=0, out=out
+            data, model, baseline, *made, names=names, max_size_ratio=size_ratio, out=out
         )
         assert found.tflite.read_bytes() == contents[chosen(found)]
         return found

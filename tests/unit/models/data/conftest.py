@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from models.data.options import DataOptions
+from models.data.partition import Splits
 from models.data.sources import load_data
 from models.errors import DataError
 
@@ -24,6 +25,8 @@ class Loaded(NamedTuple):
     targets: list
     train: np.ndarray
     test: np.ndarray
+    fit: np.ndarray
+    held_out: np.ndarray
 
     @property
     def x(self):
@@ -42,13 +45,16 @@ def load(tmp_path_factory):
         folder = tmp_path_factory.mktemp("stored")
         data = load_data(source, folder, **ports, options=DataOptions(**options), seed=seed)
         known = {f"{kind}_{index}.npy" for kind in ("input", "target") for index in range(9)}
-        assert {file.name for file in folder.iterdir()} <= known | {"train.npy", "test.npy"}
+        splits = {f"{name}.npy": np.load(folder / f"{name}.npy") for name in Splits._fields}
+        assert {file.name for file in folder.iterdir()} <= known | set(splits)
         inputs = [np.load(folder / f"input_{index}.npy") for index in range(len(ports["inputs"]))]
         targets = [np.load(file) for file in sorted(folder.glob("target_*.npy"))]
-        train, test = np.load(folder / "train.npy"), np.load(folder / "test.npy")
+        train, test, fit, held_out = splits.values()
         assert (len(train), len(test)) == (data.train_samples, data.test_samples)
         assert not set(train) & set(test)
-        return Loaded(data, inputs, targets, train, test)
+        assert not set(held_out) & {*test, *fit}
+        assert set(fit) <= set(train)
+        return Loaded(data, inputs, targets, train, test, fit, held_out)
 
     return load_source
 

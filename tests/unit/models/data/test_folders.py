@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from models.ports import Port
+from pipeline.training.tfmot import tensorflow
 
 RNG = np.random.default_rng(0)
 TWO = [Port("y", (2,), activation="softmax")]
@@ -42,11 +43,11 @@ def test_train_and_test_folders_are_kept_apart(folder, load):
     assert set(loaded.x[loaded.test][..., 2].ravel()) == {50}
 
 
-def test_a_second_test_folder_is_said_to_be_unused(folder, load):
+def test_a_validation_folder_of_a_few_images_beside_a_test_is_not_used(folder, load):
     loaded = load(folder("train", "test", "val"), model(7, 9, 3))
 
-    assert len(loaded.x) == 16
-    assert any("val is not used" in note for note in loaded.data.notes)
+    assert (len(loaded.train), len(loaded.test), len(loaded.held_out)) == (8, 8, 0)
+    assert any("8 validation samples are not used" in note for note in loaded.data.notes)
 
 
 def test_the_order_of_classes_is_that_of_keras(folder, load):
@@ -106,8 +107,7 @@ def test_images_are_scaled_as_was_said(how, folder, load):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(4, 5), (24, 40)])
 def test_images_are_scaled_without_antialias_as_tensorflow_does(size, channels, folder, load):
-    import tensorflow as tf
-
+    tf = tensorflow()
     pixels = RNG.integers(0, 256, (16, 17, channels), np.uint8)
     root = folder()
     Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(root / "cat" / "0.png")
