@@ -202,30 +202,49 @@ def quantize_model(
     Raises:
         PipelineError: a stage could not finish.
     """
-    step, seed, method = run.step, config.seed, QUANTIZE[config.quantize.method]
+    method = QUANTIZE[config.quantize.method]
     if teacher is None:
         model = prepared if prepared.opaque else prepared.keras
         return convert_model(model, method, samples, data, config, run)
-    compressed = trained = compress_model(teacher, data, config, run)
-    if method.train:
-        train = in_child(method.train)
-        trained = step(train, compressed, teacher, data, config=config.quantize, seed=seed)
-    first = convert_model(trained, method, samples, data, config, run)
+    compressed = compress_model(teacher, data, config, run)
+    first = train_and_convert(compressed, method, teacher, samples, data, config, run)
     if not method.beside:
         return first
-    candidates = {"qat": first}
-    others = {method.beside: compressed}
+    beside, candidates = QUANTIZE[method.beside], {"qat": first}
+    others = [(method.beside, beside, compressed)]
     if config.compress:
-        others[f"{method.beside}, not compressed"] = teacher
-    for name, model in others.items():
+        # Training is known to help this model, so the better weights may be those with nothing removed.
+        others += [("qat, not compressed", method, teacher)] if teacher.fine_tuned else []
+        others += [(f"{method.beside}, not compressed", beside, teacher)]
+    for name, other, model in others:
         try:
-            candidates[name] = convert_model(model, QUANTIZE[method.beside], samples, data, config, run)
+            candidates[name] = train_and_convert(model, other, teacher, samples, data, config, run)
         except StageError as error:
             emit(Warned(text=f"{name!r} is not among the quantized models to choose from: {error}"))
-    return step(
+    return run.step(
         choose_quantized, data, teacher, baseline, *candidates.values(),
         names=tuple(candidates), max_size_ratio=config.gates.size_ratio,
     )  # fmt: skip
+
+
+def train_and_convert(
+    model: KerasModel,
+    method: Quantization,
+    teacher: Teacher,
+    samples: CalibrationSet,
+    data: Dataset,
+    config: BuildConfig,
+    run: Run,
+) -> QuantizedModel:
+    """Train a model for quantization, where the method does, and convert it.
+
+    Raises:
+        PipelineError: a stage could not finish.
+    """
+    if method.train:
+        train = in_child(method.train)
+        model = run.step(train, model, teacher, data, config=config.quantize, seed=config.seed)
+    return convert_model(model, method, samples, data, config, run)
 
 
 def compress_model(teacher: KerasModel, data: Dataset, config: BuildConfig, run: Run) -> KerasModel:
