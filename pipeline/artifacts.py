@@ -13,6 +13,7 @@ from models.task_rules import Task
 from pipeline.choices import Baselines, Candidate, Repair
 from pipeline.formats import Format
 from pipeline.layer_records import LayerRecord
+from pipeline.node_parity import Counterpart
 from pipeline.training_history import TrainingHistory
 
 if TYPE_CHECKING:
@@ -362,6 +363,7 @@ class QuantizedModel(Artifact):
         repairs: what was done to its weights without training, or why not.
         trainings: those of the build, in order.
         ranges: how the method that chooses ranges was chosen; "" without a comparison.
+        counterpart: the model with fake quantization that it has to equal; None of a file without integers.
     """
 
     size_bytes: int
@@ -375,16 +377,7 @@ class QuantizedModel(Artifact):
     repairs: tuple[Repair, ...] = ()
     trainings: tuple[TrainingHistory, ...] = ()
     ranges: str = ""
-
-    @property
-    def after_training(self) -> str:
-        """Return which layers were quantized after training, and why; "" if none."""
-        if not self.untrained:
-            return ""
-        return (
-            f"{self.format} by post-training quantization: the model of quantization-aware training "
-            f"does not convert ({self.untrained})"
-        )
+    counterpart: Counterpart | None = None
 
     @property
     def tflite(self) -> Path:
@@ -394,6 +387,11 @@ class QuantizedModel(Artifact):
     def original(self) -> Path:
         """The same model in float32, with its weights before they were rounded; missing of a float one."""
         return self.folder / "float.tflite"
+
+    @property
+    def expected(self) -> Path:
+        """What the counterpart's layers compute, by tensor (``quantize/fake_quantization.py``), if known."""
+        return self.folder / "expected.npz"
 
     @property
     def source(self) -> Source:

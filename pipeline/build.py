@@ -9,6 +9,7 @@ from deploy.bundle import release_name
 from pipeline.artifacts import Source, described
 from pipeline.compress.steps import COMPRESS
 from pipeline.config import TrainingConfig
+from pipeline.content import file_sha256
 from pipeline.errors import StageError, leaf_errors_mapped
 from pipeline.events import Warned, emit
 from pipeline.isolation.child import in_child
@@ -25,6 +26,7 @@ from pipeline.opening import open_inputs
 from pipeline.preparation.float_check import check_float
 from pipeline.quantize.candidates import choose_quantized
 from pipeline.quantize.compilers import compile_for
+from pipeline.quantize.convert import after_training
 from pipeline.quantize.metadata import ModelInfo, add_metadata
 from pipeline.quantize.methods import QUANTIZE, PtqConfig
 from pipeline.release.documents import Origin
@@ -322,6 +324,8 @@ def measure_model(
         config=settings,
         plan=plan(config.gates.enabled),
         layers=known_layers(quantized.layers),
+        counterpart=quantized.counterpart,
+        expected=_source_of_file(quantized.expected) if quantized.expected.exists() else None,
     )
     with scratch("measure") as folder:
         found = measure(to_measure, run, folder)
@@ -329,6 +333,10 @@ def measure_model(
         assemble_report, model, name=quantized.tflite.name, baseline=baseline, against=inputs.against,
         found=found, described=_described(target, compiled),
     )  # fmt: skip
+
+
+def _source_of_file(path: Path) -> Source:
+    return Source(location=str(path), digest=file_sha256(path))
 
 
 def _described(target: Target, compiled: Compiled) -> dict[str, Any]:
@@ -350,7 +358,7 @@ def _described(target: Target, compiled: Compiled) -> dict[str, Any]:
         "trainings": quantized.trainings,
         "notes": (
             *(*data.findings, *data.notes, *prepared.notes),
-            *filter(None, [quantized.ranges, quantized.after_training]),
+            *filter(None, [quantized.ranges, after_training(quantized)]),
         ),
     }
 

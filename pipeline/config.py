@@ -352,6 +352,8 @@ class GatesConfig(Section):
         xnnpack_share: least share of multiply-accumulates that run in XNNPACK int8 kernels.
         bit_difference_steps: largest difference from the host's output, in steps of its scale, on a device
             that is then evaluated itself; 0 demands equal bits.
+        parity_steps: largest difference of a node from the model with fake quantization and between runtimes,
+            with the same inputs, in steps of its scale.
         leak_bytes_per_inference: most that memory grows by with every inference, by the lower end of the
             slope's interval: 64 bytes at 30 inferences a second are 158 MiB a day.
         latency_growth: most growth of the latency over the stability run against a fresh interpreter, as a
@@ -375,6 +377,7 @@ class GatesConfig(Section):
     size_ratio: Annotated[float, Field(gt=0)] = 0.5
     xnnpack_share: Annotated[float, Field(ge=0, le=1)] = 0.9
     bit_difference_steps: Annotated[int, Field(ge=0)] = 1
+    parity_steps: Annotated[int, Field(ge=0)] = 2
     leak_bytes_per_inference: Annotated[float, Field(ge=0)] = 64.0
     latency_growth: Annotated[float, Field(ge=0)] = 0.05
     instruction_growth: Annotated[float, Field(ge=0)] = 0.005

@@ -38,27 +38,55 @@ class NodeDifference:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Counterpart:
+    """A model with fake quantization whose values the nodes of an int8 file have to give.
+
+    Attributes:
+        title: which model it is.
+        problem: why its values are not known; "" if they are.
+    """
+
+    title: str
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parity:
-    """One runtime against another, node by node.
+    """One runtime against another, or against the model with fake quantization, node by node.
 
     Attributes:
         is_device: whether the other one is a device that the model is for.
+        is_fake_quantized: whether the reference is not a runtime, but the model with fake quantization.
         samples: that were compared.
         nodes: that were compared.
         differing_nodes: how many of them differ.
         origins: the first of the nodes that differ, and those that differ more than all before them, in the
             order of execution.
+        accumulated: how much the model's outputs differ if each node reads what the ones before it gave, in
+            steps; None if that was not measured.
         problem: why there is no comparison; "" if there is one.
     """
 
     reference: str
     other: str
     is_device: bool = False
+    is_fake_quantized: bool = False
     samples: int
     nodes: int
     differing_nodes: int = 0
     origins: tuple[NodeDifference, ...] = ()
+    accumulated: float | None = None
     problem: str = ""
+
+    @property
+    def subject(self) -> str:
+        """What is compared, for a gate: the other runtime, or the model with fake quantization."""
+        return self.reference if self.is_fake_quantized else self.other
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the other runtime has TFLite's reference kernels."""
+        return "reference kernels" in self.other
 
     @property
     def first(self) -> NodeDifference | None:
@@ -85,8 +113,11 @@ class Parity:
         if self.problem:
             return f"{pair}: {self.problem}"
         first = self.first
+        end = (
+            "" if self.accumulated is None else f"; from input to output by up to {self.accumulated:g} steps"
+        )
         if first is None:
-            return f"{pair}: all {self.nodes} nodes give the same bits for {self.samples} samples"
+            return f"{pair}: all {self.nodes} nodes give the same bits for {self.samples} samples{end}"
         line = (
             f"{pair}: the first node that differs is {first.name}, in {first.differing_samples} of "
             f"{self.samples} samples, by up to {first.size}"
@@ -95,4 +126,4 @@ class Parity:
             line += f"; {more} more of {self.nodes} differ by themselves"
         if self.worst is not None and self.worst != first:
             line += f", the most {self.worst.name}, by up to {self.worst.size}"
-        return line
+        return line + end

@@ -59,6 +59,7 @@ def simulate(
     *,
     inputs: Collection[int] = (),
     outputs: Sequence[int] | None = None,
+    given: Values | None = None,
 ) -> bytes:
     """Return a float file of the model in which only some operators round.
 
@@ -68,11 +69,12 @@ def simulate(
         rounded: indices of the operators that round their weights and outputs.
         inputs: tensors of the inputs that are rounded.
         outputs: tensors to return instead of the model's outputs.
+        given: constants that operators that round read in place of those of the file, by tensor.
 
     Returns:
         A file whose inputs are real numbers, and whose outputs are those of the model as real numbers.
     """
-    writer = _Writer(model, exact)
+    writer = _Writer(model, exact, given or {})
     source = writer.add_inputs(inputs)
     writer.add(model.operators, rounded, source)
     chosen = model.subgraphs[0].outputs if outputs is None else outputs
@@ -123,8 +125,8 @@ def require_simulated(model: TfliteModel, name: str) -> None:
 class _Writer:
     """A float file while it is written; a ``source`` tells which of its tensors holds each of the model's."""
 
-    def __init__(self, model: TfliteModel, exact: Values) -> None:
-        self.model, self.exact = model, exact
+    def __init__(self, model: TfliteModel, exact: Values, rounded: Values | None = None) -> None:
+        self.model, self.exact, self.rounded = model, exact, rounded or {}
         self.flat = unpack(model.content)
         self.flat.subgraphs = self.flat.subgraphs[:1]
         self.flat.signatureDefs, self.flat.metadata = [], []
@@ -189,7 +191,8 @@ class _Writer:
             return index
         is_exact = not rounds and index in self.exact
         if (index, is_exact) not in self.constants:
-            values = self.exact[index] if is_exact else dequantized(self.model, tensor)
+            values = self.exact[index] if is_exact else self.rounded.get(index)
+            values = dequantized(self.model, tensor) if values is None else values
             self.constants[index, is_exact] = self._constant(index, values)
         return self.constants[index, is_exact]
 

@@ -72,7 +72,7 @@ def choose_quantized(
         for place, each in enumerate(candidates)
     )  # fmt: skip
     taken = candidates[chosen]
-    for file in filter(Path.exists, (taken.tflite, taken.original)):
+    for file in filter(Path.exists, (taken.tflite, taken.original, taken.expected)):
         shutil.copyfile(file, out / file.name)
     found = f"of {len(candidates)} quantized models {names[chosen]!r} is taken: {_listed(table)}"
     if chosen:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,9 @@ from pipeline.errors import PipelineError, StageError, StageKilledError, StageTi
 from pipeline.flatbuffer import float_operators, integer_io, read_tflite, weight_sparsity
 from pipeline.formats import FORMATS, Format, has_integers
 from pipeline.isolation import sandbox
+from pipeline.node_parity import Counterpart
 from pipeline.quantize.backends import BACKENDS
+from pipeline.quantize.fake_quantization import FLOAT, KERAS, simulated_values, write_values
 from pipeline.quantize.layers import final_layers, float_layers
 from pipeline.quantize.levels import require_levels
 from pipeline.quantize.ranges import read_ranges
@@ -31,7 +34,6 @@ from pipeline.sections import Section, Unkeyed, advice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -165,9 +167,10 @@ def _convert(
 ) -> QuantizedModel:
     chosen = Samples.of(data, "train", model.preprocessing).take(np.load(samples.indices))
     taken, trial, reasons = _first_that_runs(model, attempts, chosen, ranges, config, out)
-    written, original = trial.rename(out / "model.tflite"), trial.with_suffix(".float")
-    if original.exists():
-        original.rename(out / "float.tflite")
+    written = trial.rename(out / "model.tflite")
+    for suffix, name in ((".float", "float.tflite"), (".expected", "expected.npz")):
+        if (made := trial.with_suffix(suffix)).exists():
+            made.rename(out / name)
     for left in out.glob("trial-*"):
         left.unlink()
     flat = read_tflite(written)
@@ -184,7 +187,37 @@ def _convert(
     )
     if ranges is not None and has_integers(taken.format):
         converted = replace(converted, ranges=ranges.chosen, repairs=ranges.repairs)
-    return replace(converted, notes=tuple(filter(None, [converted.after_training])))
+    if has_integers(taken.format):
+        is_trained = isinstance(model, QatModel) and not taken.after_training
+        converted = replace(converted, folder=out)
+        converted = replace(converted, folder=Path(), counterpart=_counterpart(converted, chosen, is_trained))
+    return replace(converted, notes=tuple(filter(None, [after_training(converted)])))
+
+
+def after_training(model: QuantizedModel) -> str:
+    """Return why a trained model was quantized after training all the same; "" if it was not."""
+    if not model.untrained:
+        return ""
+    return (
+        f"{model.format} by post-training quantization: the model of quantization-aware training "
+        f"does not convert ({model.untrained})"
+    )
+
+
+def _counterpart(converted: QuantizedModel, samples: Samples, is_trained: bool) -> Counterpart:
+    """Return the model with fake quantization that a file has to equal; its values are in the folder.
+
+    Those of a trained model are written with the file, where TensorFlow is.
+    """
+    if is_trained:
+        return Counterpart(title=KERAS)
+    try:
+        flat, original = (read_tflite(path) for path in (converted.tflite, converted.original))
+        values = simulated_values(flat, original, samples.take(slice(0, TRIED_SAMPLES)).model_inputs())
+    except PipelineError as error:
+        return Counterpart(title=FLOAT, problem=str(error))
+    write_values(converted.expected, values)
+    return Counterpart(title=FLOAT)
 
 
 def _first_that_runs(
@@ -268,7 +301,7 @@ def _try(
     try:
         sandbox.run(
             STAGE, write_model, model, samples, *requested, config.backend, calibrated, original,
-            tried, answers, written,
+            tried, answers, written.with_suffix(".expected"), written,
             timeout_s=config.timeout_s,
         )  # fmt: skip
         flat = read_tflite(written)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,6 @@ from pipeline.tasks.spec import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from models.ports import Port
     from models.task_rules import Task
@@ -74,8 +74,8 @@ def add_metadata(
         quantized, folder=out, digest="", notes=(), size_bytes=found.size_bytes, sha256=found.sha256
     )
     described.tflite.write_bytes(written)
-    if quantized.original.exists():
-        shutil.copyfile(quantized.original, described.original)
+    for file in filter(Path.exists, (quantized.original, quantized.expected)):
+        shutil.copyfile(file, out / file.name)
     return described
 
 

@@ -77,7 +77,7 @@ def train_qat(
     }
     held = set_activation_ranges(student, network, samples, seed, fixed)
     held += _kernels_with_levels(student, network, model)
-    callbacks = (_holding(held),)
+    callbacks = (_holding(held), _sharing(share_pooling_ranges(student)))
     history = fine_tune("quantization-aware", student, teacher, data, config.training, seed, callbacks)
     trained = QatModel(
         folder=out,
@@ -209,6 +209,50 @@ def set_activation_ranges(
         # Zero is exactly representable, as in the converter.
         variable.assign(max(high, 0.0) if is_maximum else min(low, 0.0))
     return [variable for variable, key, _ in limits if key in fixed]
+
+
+def share_pooling_ranges(student: Any) -> list[tuple[Any, Any]]:
+    """Give the output of each average pooling the range of its input, which the int8 kernel needs.
+
+    With a smaller range of its own, the converter would clip the input to it.
+
+    Returns:
+        For each variable of such an output the one that it has to follow.
+    """
+    import tf_keras
+
+    pairs: list[tuple[Any, Any]] = []
+    for layer in student.layers:
+        if isinstance(getattr(layer, "layer", None), tf_keras.layers.AveragePooling2D):
+            before = layer
+            while not (limits := output_limits(before)) or before is layer:
+                tensors = [tensor for node in before.inbound_nodes for tensor in node.keras_inputs]
+                if len(tensors) != 1:
+                    break
+                before = tensors[0].node.layer
+            pairs += zip(output_limits(layer), limits if before is not layer else (), strict=False)
+    for variable, source in pairs:
+        variable.assign(source)
+    return pairs
+
+
+def output_limits(layer: Any) -> list[Any]:
+    """Return the variables of the range of a layer's output, minimum first; none if it has no range."""
+    kinds = ("output", "post_activation", "quantize_layer")
+    names = [f"{kind}_{end}:0" for kind in kinds for end in ("min", "max")]
+    found = {variable.name.rpartition("/")[2]: variable for variable in layer.weights}
+    return [found[name] for name in names if name in found]
+
+
+def _sharing(pairs: list[tuple[Any, Any]]) -> Any:
+    """Return a Keras callback that lets variables follow others after every batch."""
+    import tf_keras
+
+    def follow(batch: int, logs: Any) -> None:
+        for variable, source in pairs:
+            variable.assign(source)
+
+    return tf_keras.callbacks.LambdaCallback(on_batch_end=follow)
 
 
 def _with_levels(model: KerasModel) -> tuple[str, ...]:

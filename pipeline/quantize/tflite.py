@@ -12,6 +12,7 @@ from pipeline.flatbuffer.edit import normalize, ranges_of
 from pipeline.formats import has_integers
 from pipeline.quantize.activations import observed_tensors
 from pipeline.quantize.backends import BACKENDS, tflite_converter
+from pipeline.quantize.fake_quantization import keras_values, write_values
 from pipeline.quantize.levels import with_output_levels
 from pipeline.training.tfmot import tensorflow
 
@@ -60,6 +61,7 @@ def write_model(
     original: Path,
     tried: Samples,
     answers: Path,
+    expected: Path,
     written: Path,
 ) -> None:
     """Convert a model to one format.
@@ -75,6 +77,7 @@ def write_model(
         original: where to write the same model in float32, for formats of integers.
         tried: samples to run with Keras, for a comparison with the file.
         answers: where to write these outputs: an .npz with an array (n, ...) for each output.
+        expected: where to write what the layers of trained fake quantization compute.
         written: where to write the file.
     """
     from pipeline.quantize.qat import without_fake_quantization
@@ -103,7 +106,10 @@ def write_model(
         source = calibrated[0].read_bytes() if calibrated else _calibrated(concrete, keeper, samples)
         ranges = calibrated[1] if calibrated else ranges_of(source)
         content = of.quantize(source, with_output_levels(ranges, source, model.layers), requested)
-    written.write_bytes(with_ports(content, model))
+    content = with_ports(content, model)
+    written.write_bytes(content)
+    if isinstance(model, QatModel) and has_integers(requested) and not after_training:
+        write_values(expected, keras_values(keeper, read_tflite(content), tried.model_inputs()))
     if source:
         original.write_bytes(with_ports(source, model))
 

@@ -16,12 +16,12 @@ from pipeline.flatbuffer.apart import apart
 from pipeline.flatbuffer.edit import with_outputs
 from pipeline.flatbuffer.layers import user_layers
 from pipeline.flatbuffer.layout import bits, numpy_dtypes
-from pipeline.node_parity import NodeDifference, Parity
+from pipeline.node_parity import Counterpart, NodeDifference, Parity
 from pipeline.runtimes.session import Session
 from pipeline.scratch import scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -65,12 +65,81 @@ def compare_nodes(
         )
         runtime = other
         found = _run(other, alone.content, [values[index] for index in alone.inputs])
+        whole = _run(other, flat.content, [values[index] for index in flat.subgraphs[0].inputs])
     except (InputError, StageError) as error:
         return parity(samples=0, nodes=0, problem=_problem(runtime, error))
     theirs = dict(zip(alone.outputs, found, strict=True))
     origins = tuple(_origins(flat, values, theirs, user_layers(flat, layers or {})))
     compared = sum(any(index in theirs for index in operator.outputs) for operator in flat.operators)
-    return parity(samples=count, nodes=compared, differing_nodes=len(origins), origins=tuple(_kept(origins)))
+    ends = zip(flat.subgraphs[0].outputs, whole, strict=True)
+    accumulated = _largest((values[index], end) for index, end in ends if index in values)
+    return parity(
+        samples=count, nodes=compared, differing_nodes=len(origins), origins=tuple(_kept(origins)),
+        accumulated=accumulated,
+    )  # fmt: skip
+
+
+def compare_values(
+    flat: TfliteModel,
+    values: Mapping[int, NDArray[Any]],
+    counterpart: Counterpart,
+    runtime: Runtime,
+    layers: Mapping[str, str] | None = None,
+) -> Parity:
+    """Run the nodes of a model with the inputs of its counterpart with fake quantization.
+
+    Args:
+        flat: as for ``compare_nodes``.
+        values: what the counterpart computes, integers (n, ...) by tensor, the model's inputs among them;
+            integers beyond the range of a tensor differ from what any node can give. Nodes between two of
+            these tensors are compared together.
+        counterpart: in words.
+        runtime: where to run the nodes.
+        layers: as for ``user_layers``.
+    """
+    parity = partial(Parity, reference=counterpart.title, other=runtime.title, is_fake_quantized=True)
+    inputs = flat.subgraphs[0].inputs
+    alone = apart(flat, [index for index in values if index not in inputs]) if values else None
+    if alone is None or not alone.outputs:
+        return parity(samples=0, nodes=0, problem=counterpart.problem or "none of its layers is in the file")
+    given = {index: _in_range(array, flat.tensors[index].dtype) for index, array in values.items()}
+    try:
+        found = _run(runtime, alone.content, [given[index] for index in alone.inputs])
+        whole = _run(runtime, flat.content, [given[index] for index in inputs])
+    except (InputError, StageError) as error:
+        return parity(samples=0, nodes=0, problem=_problem(runtime, error))
+    theirs = {index: _like(array, values[index]) for index, array in zip(alone.outputs, found, strict=True)}
+    ours = {index: values[index] for index in theirs}
+    origins = tuple(_origins(flat, ours, theirs, user_layers(flat, layers or {})))
+    pairs = zip(flat.subgraphs[0].outputs, whole, strict=True)
+    return parity(
+        samples=len(values[inputs[0]]),
+        nodes=sum(any(index in theirs for index in operator.outputs) for operator in flat.operators),
+        differing_nodes=len(origins),
+        origins=tuple(_kept(origins)),
+        accumulated=_largest((ours[index], _like(end, ours[index])) for index, end in pairs if index in ours),
+    )
+
+
+def _in_range(array: NDArray[Any], dtype: str) -> NDArray[Any]:
+    if array.dtype == dtype:
+        return array
+    limits = np.iinfo(dtype)
+    return array.clip(limits.min, limits.max).astype(dtype)
+
+
+def _like(found: NDArray[Any], expected: NDArray[Any]) -> NDArray[Any]:
+    return found.reshape(expected.shape)
+
+
+def _largest(pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> float | None:
+    """Return the largest difference of integers, in steps; None if there are none."""
+    gaps = [
+        float(np.abs(one.astype(np.int64) - other.astype(np.int64)).max())
+        for one, other in pairs
+        if np.issubdtype(one.dtype, np.integer)
+    ]
+    return max(gaps, default=None)
 
 
 def _run(runtime: Runtime, content: bytes, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:

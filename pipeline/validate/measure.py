@@ -24,7 +24,7 @@ from pipeline.validate.inference import infer_test_set, run_golden_set
 from pipeline.validate.jobs import run_parallel
 from pipeline.validate.latency import compare_latency
 from pipeline.validate.on_board import run_on_board
-from pipeline.validate.parity import compare_runtimes
+from pipeline.validate.parity import compare_counterpart, compare_runtimes
 from pipeline.validate.shift import evaluate_shift
 from pipeline.validate.stability import soak_model
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from pipeline.artifacts import Dataset, Source
     from pipeline.config import ValidateConfig
+    from pipeline.node_parity import Counterpart
     from pipeline.run import Run
     from pipeline.runtimes.runtime import Runtime
     from pipeline.targets import Device, Package
@@ -88,6 +89,8 @@ class ToMeasure:
         board: whether to use the emulated board.
         plan: the measurements; those that something is missing for are left out.
         layers: the layer of the user's model by the name of each converted layer; empty if unknown.
+        counterpart: the model with fake quantization that it was made of; None if there is none.
+        expected: what that computes; None if unknown.
         timing: None for ``config.latency_inferences`` in each process.
     """
 
@@ -105,6 +108,8 @@ class ToMeasure:
     real: tuple[Runtime, ...] = ()
     board: bool = False
     layers: dict[str, str] = field(default_factory=dict)
+    counterpart: Counterpart | None = None
+    expected: Source | None = None
     timing: Timing | None = None
 
 
@@ -303,6 +308,11 @@ class _Measuring:
                     jobs["parity", runtime.title] = self._parity(runtime, host, run)
             kernels = reference_kernels()
             jobs["parity", kernels.title] = self._parity(kernels, host)
+            if (counterpart := self.of.counterpart) is not None:
+                jobs["parity", counterpart.title] = partial(
+                    self.run.step, compare_counterpart, self.of.model, *filter(None, [self.of.expected]),
+                    counterpart=counterpart, layers=self.of.layers,
+                )  # fmt: skip
         return jobs
 
     def _parity(self, runtime: Runtime, *runs: GoldenRun) -> Callable[[], Divergence]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.artifacts import Artifact
-from pipeline.node_parity import Parity  # noqa: TC001 - pydantic reads the annotations
-from pipeline.runtimes.parity import compare_nodes
+from pipeline.node_parity import Counterpart, Parity  # noqa: TC001 - pydantic reads the annotations
+from pipeline.runtimes.parity import compare_nodes, compare_values
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.validate.delegation import multiply_accumulates
 from pipeline.validate.exactness import differing
@@ -18,6 +18,8 @@ from pipeline.validate.model_under_test import ModelUnderTest
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from pipeline.artifacts import Source
     from pipeline.runtimes.runtime import Runtime
@@ -33,6 +35,30 @@ class Divergence(Artifact):
     """A comparison of two runtimes."""
 
     found: Parity
+
+
+def compare_counterpart(
+    model: Source,
+    expected: Source | None = None,
+    *,
+    counterpart: Counterpart,
+    layers: dict[str, str],
+    out: Path,
+) -> Divergence:
+    """Compare the nodes of a model on the host's LiteRT with the model with fake quantization.
+
+    Args:
+        expected: what the latter computes, as ``quantize/fake_quantization.py`` writes it; None if unknown.
+        layers: as for ``user_layers``.
+    """
+    values: dict[int, NDArray[Any]] = {}
+    if expected is not None:
+        with np.load(expected.location, allow_pickle=False) as stored:
+            values = {int(name): stored[name] for name in stored.files}
+    flat = ModelUnderTest.of(model).flat
+    return Divergence(
+        folder=out, found=compare_values(flat, values, counterpart, host_runtime("litert"), layers)
+    )
 
 
 def compare_runtimes(

@@ -205,7 +205,8 @@ def file_of(data, tmp_path_factory):
         after_training = not hasattr(model, "unbounded")
         write_model(
             model, samples, "int8", after_training, "tflite-converter", None,
-            folder / "original.tflite", samples, folder / "answers.npz", folder / "model.tflite",
+            folder / "original.tflite", samples, folder / "answers.npz", folder / "expected.npz",
+            folder / "model.tflite",
         )  # fmt: skip
         return read_tflite(folder / "model.tflite")
 
@@ -331,6 +332,6 @@ def test_recurrent_kernels_keep_their_levels_in_the_file(store_dataset, prepared
     written = tmp_path / "model.tflite"
     write_model(
         found, samples, "int8", True, "tflite-converter", None,
-        tmp_path / "original.tflite", samples, tmp_path / "answers.npz", written,
+        tmp_path / "original.tflite", samples, tmp_path / "answers.npz", tmp_path / "expected.npz", written,
     )  # fmt: skip
     require_levels(read_tflite(written), found.layers, "int8")

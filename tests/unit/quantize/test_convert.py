@@ -54,11 +54,11 @@ def convert(monkeypatch, tmp_path, store_dataset):
         left = list(contents)
 
         def written(*arguments, **options):
-            content, (tried, said, path) = left.pop(0), arguments[-3:]
+            content, (original, tried, said, _, path) = left.pop(0), arguments[-5:]
             if isinstance(content, Exception):
                 raise content
             path.write_bytes(content)
-            arguments[-4].write_bytes(b"float")
+            original.write_bytes(b"float")
             expected = [np.zeros((len(tried), 3))]
             with suppress(PipelineError):
                 expected = _answers(path, tried, "litert")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 import pytest
+from few_samples import Few
 
 from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.edit import ranges_of
@@ -18,22 +17,6 @@ from pipeline.validate.layer_errors import grouped
 from pipeline.validate.sensitivity import Given, sensitivity_of
 
 INPUTS = np.random.default_rng(2).normal(size=(32, 8, 8, 2)).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Few:
-    """Samples in memory."""
-
-    array: np.ndarray
-
-    def choose(self, count, seed):
-        return self
-
-    def chunks(self, size=32):
-        return (replace(self, array=self.array[i : i + size]) for i in range(0, len(self.array), size))
-
-    def model_inputs(self):
-        return [self.array]
 
 
 @pytest.fixture
