@@ -247,6 +247,7 @@ class PreparedModel(ModelArtifact):
     Attributes:
         rewrites: what graph preparation changed, one line each.
         unrolled: recurrent layers that were written out step by step.
+        unrolled_steps: of all of them together.
         input_findings: of the inputs whose preprocessing was chosen.
         better_settings: notes on preprocessing that suits the model far better than what is declared, or than
             floats as they are.
@@ -255,6 +256,7 @@ class PreparedModel(ModelArtifact):
 
     rewrites: tuple[str, ...] = ()
     unrolled: tuple[str, ...] = ()
+    unrolled_steps: int = 0
     input_findings: tuple[InputFinding, ...] = ()
     better_settings: tuple[str, ...] = ()
     opaque: bool = False

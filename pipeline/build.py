@@ -11,7 +11,7 @@ from pipeline.compress.steps import COMPRESS
 from pipeline.config import TrainingConfig
 from pipeline.content import file_sha256
 from pipeline.errors import StageError, leaf_errors_mapped
-from pipeline.events import Warned, emit
+from pipeline.events import Finding, Warned, emit
 from pipeline.isolation.child import in_child
 from pipeline.layer_records import LayerTreatment, known_layers
 from pipeline.loading.field_calibration import field_statistics
@@ -209,19 +209,27 @@ def quantize_model(
         model = prepared if prepared.opaque else prepared.keras
         return convert_model(model, method, samples, data, config, run)
     compressed = compress_model(teacher, data, config, run)
-    first = train_and_convert(compressed, method, teacher, samples, data, config, run)
-    if not method.beside:
-        return first
-    beside, candidates = QUANTIZE[method.beside], {"qat": first}
+    skipped = method.skips_training(prepared)
+    candidates: dict[str, QuantizedModel] = {}
+    if skipped:
+        emit(Finding(text=skipped))
+    else:
+        candidates["qat"] = train_and_convert(compressed, method, teacher, samples, data, config, run)
+        if not method.beside:
+            return candidates["qat"]
+    beside = QUANTIZE[method.beside]
     others = [(method.beside, beside, compressed)]
     if config.compress:
         # Training is known to help this model, so the better weights may be those with nothing removed.
-        others += [("qat, not compressed", method, teacher)] if teacher.fine_tuned else []
+        trains = teacher.fine_tuned and not skipped
+        others += [("qat, not compressed", method, teacher)] if trains else []
         others += [(f"{method.beside}, not compressed", beside, teacher)]
     for name, other, model in others:
         try:
             candidates[name] = train_and_convert(model, other, teacher, samples, data, config, run)
         except StageError as error:
+            if not candidates and name == others[-1][0]:
+                raise
             emit(Warned(text=f"{name!r} is not among the quantized models to choose from: {error}"))
     return run.step(
         choose_quantized, data, teacher, baseline, *candidates.values(),

@@ -19,13 +19,13 @@ EPSILON = 1e-3
 class Rewrite:
     """A change: the layer of the given model, its replacement, and the reason.
 
-    ``unrolled`` is set where a recurrent layer was written out step by step.
+    ``unrolled`` is how many steps a recurrent layer was written out in, or 0.
     """
 
     layer: str
     what: str
     why: str
-    unrolled: bool = False
+    unrolled: int = 0
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Edit:
         """Call a layer of the new graph once more, for one of its results."""
         return self._append(Call(name, inputs, result))
 
-    def note(self, layer: str, what: str, why: str, *, unrolled: bool = False) -> None:
+    def note(self, layer: str, what: str, why: str, *, unrolled: int = 0) -> None:
         """Record a change, once for a layer."""
         rewrite = Rewrite(layer, what, why, unrolled)
         if rewrite not in self.rewrites:

@@ -37,13 +37,13 @@ def unroll_recurrent(graph: Graph) -> tuple[Graph, list[Rewrite]]:
             edit.moved.append(edit.keep(call))
         elif layer.kind == "Bidirectional":
             what = f"was split into its two directions, unrolled over {steps} steps"
-            edit.note(layer.name, what, _WHY, unrolled=True)
+            edit.note(layer.name, what, _WHY, unrolled=2 * steps)
             edit.moved.append(_both_directions(edit, layer, split, steps, call))
         else:
             edit.moved.append(edit.keep(call))
             edit.layers[layer.name] = _unrolled(layer)
             if not (layer.inner or layer).config.get("unroll"):
-                edit.note(layer.name, f"was unrolled over {steps} steps", _WHY, unrolled=True)
+                edit.note(layer.name, f"was unrolled over {steps} steps", _WHY, unrolled=steps)
     return edit.finish(), edit.rewrites
 
 

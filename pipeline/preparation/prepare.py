@@ -92,6 +92,7 @@ def _prepare(model: FloatModel, data: Dataset, config: PreprocessingConfig, *, o
         preprocessing=transforms,
         rewrites=tuple(f"{rewrite.layer}: {rewrite.what}" for rewrite in (*lifts, *rewrites)),
         unrolled=tuple(rewrite.layer for rewrite in rewrites if rewrite.unrolled),
+        unrolled_steps=sum(rewrite.unrolled for rewrite in rewrites),
         layers=_records(prepared, made_of),
         notes=(*model.dropped, *choice.warnings),
         better_settings=choice.better,

@@ -15,7 +15,11 @@ from pipeline.sections import MethodSection
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pipeline.artifacts import KerasModel, QuantizedModel, Ranges
+    from pipeline.artifacts import KerasModel, PreparedModel, QuantizedModel, Ranges
+
+
+MAX_STEPS = 48
+"""Of unrolled recurrent layers together: time and memory of the training grow with them."""
 
 
 class AutoConfig(QatConfig):
@@ -61,6 +65,7 @@ class Quantization(NamedTuple):
         config: the settings of both stages, in ``[quantize]``.
         beside: another method, whose results for the same and for the uncompressed weights are compared with
             this one's; "" if there is none.
+        max_unrolled_steps: of recurrent layers, above which only the other method is used; None: any.
     """
 
     train: Callable[..., KerasModel] | None
@@ -69,10 +74,23 @@ class Quantization(NamedTuple):
     convert: Callable[..., QuantizedModel]
     config: type[MethodSection]
     beside: str = ""
+    max_unrolled_steps: int | None = None
+
+    def skips_training(self, model: PreparedModel) -> str:
+        """Return why the model is not trained, but quantized by the other method alone; "" if it is."""
+        if self.max_unrolled_steps is None or model.unrolled_steps <= self.max_unrolled_steps:
+            return ""
+        return (
+            f"{', '.join(model.unrolled)}: {model.unrolled_steps} unrolled steps, and quantization-aware "
+            f"training of more than {self.max_unrolled_steps} takes minutes and quantizes nothing inside "
+            "them; it is left out, --method qat insists on it"
+        )
 
 
 QUANTIZE = {
-    "auto": Quantization(train_qat, None, None, convert_quantized, AutoConfig, beside="ptq"),
+    "auto": Quantization(
+        train_qat, None, None, convert_quantized, AutoConfig, beside="ptq", max_unrolled_steps=MAX_STEPS
+    ),
     "qat": Quantization(train_qat, None, None, convert_quantized, QatConfig),
     "ptq": Quantization(None, find_ranges, repair_model, convert_quantized, PtqConfig),
     "none": Quantization(None, None, None, convert_unquantized, FloatConfig),

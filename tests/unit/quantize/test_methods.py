@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from pipeline.quantize.backends import BACKENDS
-from pipeline.quantize.methods import QUANTIZE
+from pipeline.quantize.methods import MAX_STEPS, QUANTIZE
 
 GIVEN = ["model", "samples", "data"]
 TRAINING = ["model", "teacher", "data", "config", "seed", "out"]
@@ -46,3 +46,15 @@ def test_every_converter_takes_a_function_or_a_float_file_with_ranges(backend):
 
     assert list(inspect.signature(row.convert).parameters) == ["function", "keeper", "requested", "samples"]
     assert list(inspect.signature(row.quantize).parameters) == ["content", "ranges", "requested"]
+
+
+def test_auto_alone_leaves_out_the_training_of_long_unrolled_models(prepared_model, tmp_path):
+    models = [
+        prepared_model(tmp_path, unrolled=("lstm",) * bool(steps), unrolled_steps=steps)
+        for steps in (0, MAX_STEPS, MAX_STEPS + 1)
+    ]
+
+    assert [bool(QUANTIZE["auto"].skips_training(model)) for model in models] == [False, False, True]
+    assert not any(QUANTIZE[name].skips_training(models[-1]) for name in QUANTIZE if name != "auto")
+    assert "lstm: 49 unrolled steps" in QUANTIZE["auto"].skips_training(models[-1])
+    assert "--method qat insists" in QUANTIZE["auto"].skips_training(models[-1])
