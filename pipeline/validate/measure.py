@@ -302,17 +302,17 @@ class _Measuring:
             if not is_exact(run, right) and self.of.data is not None and self.of.baseline is not None:
                 jobs[ON_DEVICE, run.device] = partial(self._accuracy_on, runtime, of_baseline)
         if "parity" in self.of.plan:
+            if (counterpart := self.of.counterpart) is not None:
+                jobs["parity", counterpart.title] = partial(
+                    self.run.step, compare_counterpart, self.of.model, *filter(None, [self.of.expected]),
+                    counterpart=counterpart, layers=self.of.layers,
+                )  # fmt: skip
             other: _Other = inferred.get(("other", ""), _Other())
             for runtime, run in {host_runtime("tflite-runtime"): other.golden, **runs}.items():
                 if run is not None and not is_exact(run, host):
                     jobs["parity", runtime.title] = self._parity(runtime, host, run)
             kernels = reference_kernels()
             jobs["parity", kernels.title] = self._parity(kernels, host)
-            if (counterpart := self.of.counterpart) is not None:
-                jobs["parity", counterpart.title] = partial(
-                    self.run.step, compare_counterpart, self.of.model, *filter(None, [self.of.expected]),
-                    counterpart=counterpart, layers=self.of.layers,
-                )  # fmt: skip
         return jobs
 
     def _parity(self, runtime: Runtime, *runs: GoldenRun) -> Callable[[], Divergence]:
