@@ -149,6 +149,25 @@ def with_unique_names(content: bytes) -> bytes:
     return pack(flat)
 
 
+def with_unread_quantized(content: bytes) -> bytes:
+    """Return a file in which an output that nothing reads is quantized as another one of its operator is.
+
+    An unrolled LSTM splits off a gate that its first step does not need. Kernels want one type for all parts.
+    """
+    flat = unpack(content)
+    float32 = schema().TensorType.FLOAT32
+    for graph in flat.subgraphs:
+        read = {int(index) for operator in graph.operators for index in operator.inputs}
+        read |= set(map(int, graph.outputs))
+        for operator in graph.operators:
+            outputs = [(int(index) in read, graph.tensors[index]) for index in operator.outputs]
+            like = next((each for is_read, each in outputs if is_read and each.type != float32), None)
+            for is_read, tensor in outputs:
+                if like is not None and not is_read and tensor.type == float32:
+                    tensor.type, tensor.quantization = like.type, like.quantization
+    return pack(flat)
+
+
 def with_batch(content: bytes, batch: int) -> bytes:
     """Return a float file with a batch of 1 such that its inputs may have a batch of this size.
 

@@ -86,9 +86,9 @@ def run_file(content: bytes, samples: Samples) -> list[NDArray[Any]]:
     order = input_order(read_tflite(content))
     inputs.sort(key=lambda known: order.index(known["index"]))
     found: list[list[NDArray[Any]]] = [[] for _ in outputs]
-    for sample in samples.chunks(1):
+    for arrays in _one_by_one(samples):
         interpreter.reset_all_variables()
-        for known, values in zip(inputs, sample.model_inputs(), strict=True):
+        for known, values in zip(inputs, arrays, strict=True):
             interpreter.set_tensor(known["index"], _stored(values, known))
         interpreter.invoke()
         for known, of_output in zip(outputs, found, strict=True):
@@ -96,6 +96,14 @@ def run_file(content: bytes, samples: Samples) -> list[NDArray[Any]]:
             scale, zero_point = known["quantization"]
             of_output.append(dequantize(values, scale, zero_point) if scale else values)
     return [np.concatenate(of_output) for of_output in found]
+
+
+def _one_by_one(samples: Samples) -> Iterator[list[NDArray[Any]]]:
+    """Yield the inputs of each sample, (1, ...) each; many are read at once, because a file costs time."""
+    for chunk in samples.chunks(BATCH):
+        arrays = chunk.model_inputs()
+        for row in range(len(chunk)):
+            yield [array[row : row + 1] for array in arrays]
 
 
 def _stored(values: NDArray[Any], known: dict[str, Any]) -> NDArray[Any]:

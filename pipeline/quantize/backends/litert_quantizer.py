@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.errors import StageError
 from pipeline.flatbuffer import float_operators, read_tflite
-from pipeline.flatbuffer.edit import with_unique_names
+from pipeline.flatbuffer.edit import with_unique_names, with_unread_quantized
 from pipeline.formats import has_integers
 from pipeline.quantize.backends import tflite_converter
 
@@ -59,7 +59,7 @@ def quantize(content: bytes, ranges: Iterable[Range], requested: Format) -> byte
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the interpreter that looks up the names of tensors
-        made = _quantized(with_unique_names(content), ranges, requested)
+        made = with_unread_quantized(_quantized(with_unique_names(content), ranges, requested))
     if requested == "int8":
         _reject_floats(made)
     return made

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from float_models import (
     SAMPLES,
     Given,
@@ -20,7 +23,7 @@ from calibration.ranges import METHODS
 from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.edit import Range, ranges_of
 from pipeline.quantize import activations
-from pipeline.quantize.activations import observe, run_file, statistics
+from pipeline.quantize.activations import BATCH, observe, run_file, statistics
 from pipeline.quantize.backends.tflite_converter import quantize
 from pipeline.quantize.choice import best_ranges, compared_tensors
 from pipeline.quantize.shared_scales import SHARED_SCALE, ranges_from
@@ -177,3 +180,25 @@ def test_outputs_are_compared_before_and_after_they_saturate():
 
     softmax = flat.operators[-1]
     assert compared_tensors(flat) == (softmax.outputs[0], softmax.inputs[0])
+
+
+def test_statistics_of_many_samples_take_few_inferences_and_no_more_memory_than_those_of_few(monkeypatch):
+    function, keeper, samples = concrete(residual)
+    content, invocations = float_file(function, keeper), []
+    invoke = Interpreter.invoke
+    monkeypatch.setattr(Interpreter, "invoke", lambda self: invocations.append(invoke(self)))
+
+    def peak(times):
+        many = samples.take(np.tile(np.arange(SAMPLES), times))
+        invocations.clear()
+        tracemalloc.start()
+        found = statistics(content, many)
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert {each.samples for each in found.values()} == {len(many)}
+        return held
+
+    few, many = peak(8), peak(80)
+
+    assert len(invocations) == BATCH + 80 * SAMPLES // BATCH + 1  # the first batch is inferred in three ways
+    assert many < 1.5 * few

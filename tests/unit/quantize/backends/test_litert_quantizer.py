@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from float_graphs import Arrays
-from float_models import concrete, depthwise, float_file, leaky, residual, unrolled
+from float_models import concrete, depthwise, float_file, growing_lstm, leaky, residual, unrolled
 
 from pipeline.errors import StageError
 from pipeline.flatbuffer import float_operators, read_tflite
@@ -39,7 +39,7 @@ def kernels(flat):
     return [each for each in flat.tensors if each.is_constant and each.dtype == "int8"]
 
 
-@pytest.mark.parametrize("build", [residual, depthwise, unrolled])
+@pytest.mark.parametrize("build", [residual, depthwise, unrolled, growing_lstm])
 def test_with_the_same_ranges_both_converters_make_the_same_model(build):
     content, ranges, samples = given(build)
 
