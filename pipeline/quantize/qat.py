@@ -12,6 +12,7 @@ from models.layers import own_layers
 from pipeline.artifacts import QatModel
 from pipeline.config import TrainingConfig
 from pipeline.layer_records import require_no_clusters
+from pipeline.quantize.keras_equalization import equalize_uneven
 from pipeline.quantize.levels import int8_range
 from pipeline.samples import Samples
 from pipeline.sections import MethodSection
@@ -50,6 +51,8 @@ def train_qat(
 ) -> QatModel:
     """Insert fake quantization where TF-MOT supports it and fine-tune with it.
 
+    Channels of very unequal range are equalized before.
+
     The converter quantizes layers that TF-MOT does not support after training; the reason is recorded.
     Kernels with levels and ranges of rounded outputs are not trained.
 
@@ -67,15 +70,11 @@ def train_qat(
     tensorflow_model_optimization()
     start_tensorflow(seed)
     network = open_model(model.model)
-    free = unbounded_outputs(network, model)
-    student = fake_quantized(network, free, _with_levels(model))
     samples = Samples.of(data, "train", model.preprocessing)
-    fixed = {
-        layer.name: int8_range(layer.output_high, layer.output_bits)
-        for layer in model.layers
-        if layer.output_bits
-    }
-    held = set_activation_ranges(student, network, samples, seed, fixed)
+    free = unbounded_outputs(network, model)
+    findings = _equalized(network, model, samples, seed)
+    student = fake_quantized(network, free, _with_levels(model))
+    held = set_activation_ranges(student, network, samples, seed, _fixed_ranges(model))
     held += _kernels_with_levels(student, network, model)
     callbacks = (_holding(held), _sharing(share_pooling_ranges(student)))
     history = fine_tune("quantization-aware", student, teacher, data, config.training, seed, callbacks)
@@ -89,10 +88,29 @@ def train_qat(
         layers=tuple(_records(network, student, model)),
         trainings=(*model.trainings, history),
         unbounded=free,
+        findings=findings,
     )
     shutil.copytree(model.model, trained.model)
     save_weights(student, trained.weights)
     return trained
+
+
+def _equalized(network: Any, model: KerasModel, samples: Samples, seed: int) -> tuple[str, ...]:
+    """Equalize channels of very unequal range in place, unless weights or ranges are fixed; says so."""
+    if any(layer.levels or layer.output_bits for layer in model.layers):
+        return ()
+    octaves = equalize_uneven(network, _batches(samples, seed))
+    what = f"channels between layers were equalized before training, by scales that differ by 2^{octaves:.1f}"
+    return (f"{what}; the model computes the same",) if octaves else ()
+
+
+def _fixed_ranges(model: KerasModel) -> dict[str, tuple[float, float]]:
+    """Return the ranges of the outputs that were rounded before, by layer."""
+    return {
+        layer.name: int8_range(layer.output_high, layer.output_bits)
+        for layer in model.layers
+        if layer.output_bits
+    }
 
 
 def unbounded_outputs(model: Any, described: KerasModel) -> tuple[str, ...]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from models.ports import Port
+from pipeline.artifacts import KerasModel
 from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
 from pipeline.layer_records import LayerRecord
 from pipeline.quantize.qat import QatConfig, fake_quantized, open_qat_model, train_qat
-from pipeline.training.keras_io import open_weights, save_model, save_weights, start_tensorflow
+from pipeline.training.keras_io import open_model, open_weights, save_model, save_weights, start_tensorflow
 
 SAMPLES = np.random.default_rng(0).normal(size=(64, 8, 8, 2)).astype(np.float32)
 
@@ -119,3 +120,27 @@ def test_a_depthwise_layer_with_levels_before_a_normalization_keeps_its_weights(
 
     np.testing.assert_array_equal(kernel, network.get_layer("depthwise").get_weights()[0])
     assert all(quantizer(kernel, True, {}) is kernel for _, quantizer, _ in wrapper._weight_vars)
+
+
+def test_training_starts_from_equal_channels_where_they_differ_by_far(trained, tmp_path, store_dataset):
+    network = open_model(trained[0].model)
+    scales = np.exp2(np.linspace(-6, 6, 16)).astype(np.float32)
+    norm, depthwise = network.get_layer("norm"), network.get_layer("depthwise")
+    for variable in (norm.gamma, norm.beta):
+        variable.assign(variable * scales)
+    depthwise.depthwise_kernel.assign(depthwise.depthwise_kernel / scales[:, None])
+    save_model(network, tmp_path / "spread/model")
+    facts = {field.name: getattr(trained[0], field.name) for field in fields(KerasModel)}
+    model = KerasModel(**facts | {"folder": tmp_path / "spread", "trainings": ()})
+    data = store_dataset(tmp_path, SAMPLES, np.arange(64) % 2)
+    (out := tmp_path / "out").mkdir()
+    config = QatConfig(training=TrainingConfig(epochs=1, min_steps=1, batch_size=32))
+
+    found = train_qat(model, model, data, config=config, seed=0, out=out)
+
+    assert "equalized before training" in found.findings[0]
+    assert trained[0].findings == ()
+    gamma = next(weight for weight in open_qat_model(found).weights if "norm/gamma" in weight.name).numpy()
+    alive = gamma[1::2]  # the pruned kernel has no weights in the others
+    assert alive.max() / alive.min() < 100
+    assert found.zero_weights == 144
