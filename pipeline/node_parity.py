@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ONLY_READ = "read "
+"""Beginning of the names of arrays that nodes of a counterpart read, and that are not compared."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NodeDifference:

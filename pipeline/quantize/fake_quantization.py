@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.edit import with_outputs
 from pipeline.flatbuffer.simulation import exact_constants, is_rounded, require_simulated, simulate
+from pipeline.node_parity import ONLY_READ
 from pipeline.quantize.qat import output_limits
 from pipeline.runtimes.parity import traced_tensors
 from pipeline.runtimes.quantization import dequantize, quantize_inputs, tensor_inputs
@@ -37,10 +38,12 @@ MAX_BYTES = 1 << 25
 """Maximum bytes of the values of all samples; large models get fewer samples."""
 
 
-def write_values(path: Path, values: Mapping[int, NDArray[Any]]) -> None:
-    """Write integers (n, ...) by tensor; ``runtimes/parity.py`` reads them."""
+def write_values(path: Path, values: Values, only_read: Values | None = None) -> None:
+    """Write integers (n, ...) by tensor; ``validate/parity.py`` reads them."""
+    arrays = {str(index): array for index, array in values.items()}
+    arrays |= {f"{ONLY_READ}{index}": array for index, array in (only_read or {}).items()}
     with path.open("wb") as file:
-        np.savez(file, **{str(index): array for index, array in values.items()})
+        np.savez(file, **arrays)
 
 
 def in_steps(real: NDArray[Any], tensor: Tensor, *, dtype: str = "") -> NDArray[Any]:
@@ -61,10 +64,12 @@ def few_samples(flat: TfliteModel, tensors: Sequence[int], values: Arrays) -> li
     return [array[:count] for array in values]
 
 
-def keras_values(student: Any, flat: TfliteModel, inputs: Arrays) -> Values:
+def keras_values(student: Any, flat: TfliteModel, inputs: Arrays) -> tuple[Values, Values]:
     """Return what the layers of a fake-quantized Keras model compute, in the steps of its int8 file.
 
     Each layer reads the steps that the file has before it, so differences do not add up from layer to layer.
+    Layers without fake quantization, such as recurrent ones, round only in the file, perhaps many times: what
+    they give is read by the layers after them, and not compared.
 
     Args:
         student: as ``open_qat_model`` returns it.
@@ -74,6 +79,7 @@ def keras_values(student: Any, flat: TfliteModel, inputs: Arrays) -> Values:
     Returns:
         Integers (n, ...) by the file's tensor: its inputs, and the output of each layer that has one. An
         output with a trained range, which the tensor has to have, may be beyond those of the tensor.
+        Likewise what is only read.
     """
     import tf_keras
 
@@ -87,10 +93,11 @@ def keras_values(student: Any, flat: TfliteModel, inputs: Arrays) -> Values:
         tensor.node.layer.name: _real(found[index], flat.tensors[index])
         for tensor, index in zip(student.inputs, places, strict=True)
     }
+    only_read: Values = {}
     for layer in student.layers:
         if layer.name not in tensors:
             continue
-        sources = _sources(layer.output, real)
+        sources, is_fake_quantized = _sources(layer.output, real)
         network = tf_keras.Model([tensor for tensor, _ in sources], layer.output)
         given = [real[name] for _, name in sources]
         computed = np.asarray(network(given[0] if len(given) == 1 else given, training=False))
@@ -99,17 +106,22 @@ def keras_values(student: Any, flat: TfliteModel, inputs: Arrays) -> Values:
             continue
         # The range of a tensor without a trained one may be that of the layer after it, which clips it.
         steps = in_steps(computed, tensor, dtype="int16" if "8" in tensor.dtype else "int32")
-        found[tensor.index] = steps if output_limits(layer) else in_steps(computed, tensor)
+        into = found if is_fake_quantized else only_read
+        into[tensor.index] = steps if output_limits(layer) else in_steps(computed, tensor)
         real[layer.name] = _real(steps, tensor)
-    return found
+    return found, only_read
 
 
-def _sources(output: Any, known: Mapping[str, Any]) -> list[tuple[Any, str]]:
-    """Return the nearest tensors of known layers that a tensor is computed from."""
+def _sources(output: Any, known: Mapping[str, Any]) -> tuple[list[tuple[Any, str]], bool]:
+    """Return the nearest tensors of known layers that a tensor is computed from.
+
+    Also whether all layers from there have fake quantization.
+    """
     found: dict[str, Any] = {}
-    waiting, seen = [output.node], set()
+    waiting, seen, is_fake_quantized = [output.node], set(), True
     while waiting:
         node = waiting.pop()
+        is_fake_quantized &= hasattr(node.layer, "quantize_config") or bool(output_limits(node.layer))
         for tensor in node.keras_inputs:
             before = tensor.node
             if before.layer.name in known:
@@ -117,7 +129,7 @@ def _sources(output: Any, known: Mapping[str, Any]) -> list[tuple[Any, str]]:
             elif id(before) not in seen:
                 seen.add(id(before))
                 waiting.append(before)
-    return [(tensor, name) for name, tensor in found.items()]
+    return [(tensor, name) for name, tensor in found.items()], is_fake_quantized
 
 
 def _real(integers: NDArray[Any], tensor: Tensor) -> NDArray[Any]:

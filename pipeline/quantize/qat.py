@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset, KerasModel
     from pipeline.layer_records import LayerRecord
 
+_OUTPUT_LIMIT = re.compile(r"(output|post_activation|quantize_layer(_\d+)?)_(min|max):0")
 RANGE_BATCHES = 16
 RANGE_BATCH_SIZE = 16
 
@@ -256,10 +258,12 @@ def share_pooling_ranges(student: Any) -> list[tuple[Any, Any]]:
 
 def output_limits(layer: Any) -> list[Any]:
     """Return the variables of the range of a layer's output, minimum first; none if it has no range."""
-    kinds = ("output", "post_activation", "quantize_layer")
-    names = [f"{kind}_{end}:0" for kind in kinds for end in ("min", "max")]
-    found = {variable.name.rpartition("/")[2]: variable for variable in layer.weights}
-    return [found[name] for name in names if name in found]
+    limits = [
+        variable
+        for variable in layer.weights
+        if variable.shape.rank == 0 and _OUTPUT_LIMIT.fullmatch(variable.name.rpartition("/")[2])
+    ]
+    return sorted(limits, key=lambda variable: variable.name, reverse=True)
 
 
 def _sharing(pairs: list[tuple[Any, Any]]) -> Any:

@@ -85,6 +85,7 @@ def compare_values(
     counterpart: Counterpart,
     runtime: Runtime,
     layers: Mapping[str, str] | None = None,
+    only_read: Mapping[int, NDArray[Any]] | None = None,
 ) -> Parity:
     """Run the nodes of a model with the inputs of its counterpart with fake quantization.
 
@@ -96,28 +97,32 @@ def compare_values(
         counterpart: in words.
         runtime: where to run the nodes.
         layers: as for ``user_layers``.
+        only_read: tensors that nodes read, like ``values``, and that are not compared themselves.
     """
     parity = partial(Parity, reference=counterpart.title, other=runtime.title, is_fake_quantized=True)
     inputs = flat.subgraphs[0].inputs
-    alone = apart(flat, [index for index in values if index not in inputs]) if values else None
+    known = {**values, **(only_read or {})}
+    alone = apart(flat, [index for index in known if index not in inputs]) if values else None
     if alone is None or not alone.outputs:
         return parity(samples=0, nodes=0, problem=counterpart.problem or "none of its layers is in the file")
-    given = {index: _in_range(array, flat.tensors[index].dtype) for index, array in values.items()}
+    given = {index: _in_range(array, flat.tensors[index].dtype) for index, array in known.items()}
     try:
         found = _run(runtime, alone.content, [given[index] for index in alone.inputs])
         whole = _run(runtime, flat.content, [given[index] for index in inputs])
     except (InputError, StageError) as error:
         return parity(samples=0, nodes=0, problem=_problem(runtime, error))
-    theirs = {index: _like(array, values[index]) for index, array in zip(alone.outputs, found, strict=True)}
+    by_tensor = zip(alone.outputs, found, strict=True)
+    theirs = {index: _like(array, values[index]) for index, array in by_tensor if index in values}
     ours = {index: values[index] for index in theirs}
     origins = tuple(_origins(flat, ours, theirs, user_layers(flat, layers or {})))
-    pairs = zip(flat.subgraphs[0].outputs, whole, strict=True)
+    ends = zip(flat.subgraphs[0].outputs, whole, strict=True)
+    pairs = [(known[index], _like(end, known[index])) for index, end in ends if index in known]
     return parity(
         samples=len(values[inputs[0]]),
         nodes=sum(any(index in theirs for index in operator.outputs) for operator in flat.operators),
         differing_nodes=len(origins),
         origins=tuple(_kept(origins)),
-        accumulated=_largest((ours[index], _like(end, ours[index])) for index, end in pairs if index in ours),
+        accumulated=_largest(pairs),
     )
 
 

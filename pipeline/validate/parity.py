@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.artifacts import Artifact
-from pipeline.node_parity import Counterpart, Parity  # noqa: TC001 - pydantic reads the annotations
+from pipeline.node_parity import ONLY_READ, Counterpart, Parity
 from pipeline.runtimes.parity import compare_nodes, compare_values
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.validate.delegation import multiply_accumulates
@@ -51,14 +51,18 @@ def compare_counterpart(
         expected: what the latter computes, as ``quantize/fake_quantization.py`` writes it; None if unknown.
         layers: as for ``user_layers``.
     """
-    values: dict[int, NDArray[Any]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     if expected is not None:
         with np.load(expected.location, allow_pickle=False) as stored:
-            values = {int(name): stored[name] for name in stored.files}
-    flat = ModelUnderTest.of(model).flat
-    return Divergence(
-        folder=out, found=compare_values(flat, values, counterpart, host_runtime("litert"), layers)
-    )
+            arrays = dict(stored)
+    values = {int(name): array for name, array in arrays.items() if not name.startswith(ONLY_READ)}
+    only_read = {
+        int(name.removeprefix(ONLY_READ)): array
+        for name, array in arrays.items()
+        if name.startswith(ONLY_READ)
+    }
+    flat, host = ModelUnderTest.of(model).flat, host_runtime("litert")
+    return Divergence(folder=out, found=compare_values(flat, values, counterpart, host, layers, only_read))
 
 
 def compare_runtimes(

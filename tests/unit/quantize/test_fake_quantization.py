@@ -83,7 +83,9 @@ def trained(network, *, shared=True):
     if shared:
         share_pooling_ranges(student)
     content = normalize(convert(*function_of(student), "int8", Few(INPUTS)), ["in"], ["out"])
-    return Converted(content, keras_values(student, read_tflite(content), [INPUTS]))
+    values, only_read = keras_values(student, read_tflite(content), [INPUTS])
+    assert not only_read
+    return Converted(content, values)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +160,20 @@ def test_an_average_pooling_has_the_range_of_its_input_in_training(network, of_k
 
     assert apart.beyond(2).layer == "my average"
     assert of_keras.compared().beyond(2) is None
+
+
+def test_what_has_no_fake_quantization_is_read_and_not_compared(of_keras):
+    place = tensor_of(of_keras.content, "depthwise")
+    values = dict(of_keras.values)
+    only_read = {place: values.pop(place)}
+    content = of_keras.edited("depthwise", more_bias)
+
+    found = compare_values(
+        read_tflite(content), values, Counterpart(title="it"), host_runtime("litert"), only_read=only_read
+    )
+
+    assert found.beyond(2) is None
+    assert found.nodes == of_keras.compared().nodes - 1
 
 
 def test_another_model_is_no_counterpart(of_float, tiny_tflite):
