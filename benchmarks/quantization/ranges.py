@@ -60,6 +60,7 @@ MAX_PEAK_BYTES, MIN_SPEEDUP = 1e9, 3.0
 MIN_LOST, MAX_LOST = 5.0, 1.0  # points, of min-max and of "auto"
 MAX_RATIO = 5.0
 FACTOR = 1000.0
+LABELS = {"batched": "in batches", "one_at_a_time": "one at a time", "only_invoke": "only invoke"}
 DAMAGED = {"none": (256, 0), "1 of 256": (256, 1), "1 of 1000": (1000, 1)}
 """Calibration samples, and how many of them are multiplied by FACTOR."""
 
@@ -283,14 +284,14 @@ def show_histograms(given: argparse.Namespace, store: Store, folder: Path) -> No
     found = pairs((batched, one_at_a_time, only_invoke), few, given.pairs)
     table("", "samples", "seconds", "CPU seconds", "peak memory, MB", "bar")
     bar = f"<= {MAX_PEAK_BYTES / 1e6:.0f} MB: {_met(whole['peak'] <= MAX_PEAK_BYTES)}"
-    row("in batches", given.samples, *_seconds([whole]), f"{whole['peak'] / 1e6:.0f}", bar)
+    row(LABELS["batched"], given.samples, *_seconds([whole]), f"{whole['peak'] / 1e6:.0f}", bar)
     for name, each in found.items():
-        row(name.replace("_", " "), given.paired, *_seconds(each), f"{each[0]['peak'] / 1e6:.0f}", "")
+        row(LABELS[name], given.paired, *_seconds(each), f"{each[0]['peak'] / 1e6:.0f}", "")
     table("compared with batches", "pairs", "times the seconds", "times the CPU seconds", "bar")
     for name in ("one_at_a_time", "only_invoke"):
         wall, cpu = (ratio(found[name], found["batched"], of) for of in ("wall", "cpu"))
         bar = f">= {MIN_SPEEDUP:g}: {_met(wall[0] >= MIN_SPEEDUP)}" if name == "one_at_a_time" else ""
-        row(name.replace("_", " "), given.pairs, _interval(wall), _interval(cpu), bar)
+        row(LABELS[name], given.pairs, _interval(wall), _interval(cpu), bar)
 
 
 def _seconds(found: Sequence[dict[str, float]]) -> list[str]:
