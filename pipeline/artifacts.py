@@ -10,8 +10,8 @@ import numpy as np
 
 from models.ports import Port
 from models.task_rules import Task
-from pipeline.choices import Baselines, Candidate, Repair
-from pipeline.formats import Format
+from pipeline.choices import Baselines, Candidate, Precision, Repair
+from pipeline.formats import WrittenFormat
 from pipeline.layer_records import LayerRecord
 from pipeline.node_parity import Counterpart
 from pipeline.training_history import TrainingHistory
@@ -363,6 +363,7 @@ class QuantizedModel(Artifact):
         layers: what was done to each layer.
         candidates: the models that it was chosen from; empty if only one was made.
         repairs: what was done to its weights without training, or why not.
+        precision: which layers are in a wider format, or why none; None if that was not asked for.
         trainings: those of the build, in order.
         ranges: how the method that chooses ranges was chosen; "" without a comparison.
         counterpart: the model with fake quantization that it has to equal; None of a file without integers.
@@ -371,12 +372,13 @@ class QuantizedModel(Artifact):
     size_bytes: int
     sha256: str
     sparsity: float
-    format: Format
+    format: WrittenFormat
     reason: str
     layers: tuple[LayerRecord, ...]
     untrained: str = ""
     candidates: tuple[Candidate, ...] = ()
     repairs: tuple[Repair, ...] = ()
+    precision: Precision | None = None
     trainings: tuple[TrainingHistory, ...] = ()
     ranges: str = ""
     counterpart: Counterpart | None = None

@@ -10,7 +10,7 @@ from pipeline.artifacts import Source, described
 from pipeline.compress.steps import COMPRESS
 from pipeline.config import TrainingConfig
 from pipeline.content import file_sha256
-from pipeline.errors import StageError, leaf_errors_mapped
+from pipeline.errors import ConfigError, StageError, leaf_errors_mapped
 from pipeline.events import Finding, Warned, emit
 from pipeline.isolation.child import in_child
 from pipeline.layer_records import LayerTreatment, known_layers
@@ -23,6 +23,7 @@ from pipeline.loading.load import (
     source_of,
 )
 from pipeline.opening import open_inputs
+from pipeline.precision.select import require_known, select_precision
 from pipeline.preparation.float_check import check_float
 from pipeline.quantize.candidates import choose_quantized
 from pipeline.quantize.compilers import compile_for
@@ -143,18 +144,25 @@ def build(
         GateFailed: a gate was not passed; there is no new release.
         PipelineError: a stage could not finish.
     """
-    check_environment(target.devices if needs_devices(plan(config.gates.enabled)) else ())
+    needed = needs_devices(plan(config.gates.enabled)) or bool(config.precision.layers)
+    check_environment(target.devices if needed else ())
+    if config.precision.layers and target.compiler:
+        msg = f"precision.layers: the compiler of {target.name} takes int8 throughout; leave it out"
+        raise ConfigError(msg)
     inputs = Inputs.of(config, target)
     with run.recording(inputs.name):
-        compiled = compile_model(inputs, config, run)
+        compiled = compile_model(inputs, config, run, target)
         write_event_files(compiled.quantized.trainings, run.folder / "tensorboard")
         compiled = replace(compiled, quantized=compile_for(target, compiled.quantized, run.step))
         measured = measure_model(compiled, inputs, target, config, run)
         return release_model(compiled, measured, inputs, target, config, run, key, password)
 
 
-def compile_model(inputs: Inputs, config: BuildConfig, run: Run) -> Compiled:
+def compile_model(inputs: Inputs, config: BuildConfig, run: Run, target: Target | None = None) -> Compiled:
     """Load, prepare, compress and quantize the model.
+
+    Args:
+        target: on whose runtimes wider layers are chosen; None to leave all layers in int8.
 
     Raises:
         PipelineError: a stage could not finish.
@@ -164,8 +172,15 @@ def compile_model(inputs: Inputs, config: BuildConfig, run: Run) -> Compiled:
     opened = open_inputs(inputs.model, inputs.data, inputs.field, config, run)
     data, prepared, baseline, samples = opened.data, opened.prepared, opened.baseline, opened.samples
     step(check_float, baseline, prepared, data, allow_chance=config.gates.allow_chance)
+    if not config.precision.searches:
+        require_known(config.precision.layers, prepared.layers)
     teacher = find_teacher(prepared, data, config, run)
     converted = quantize_model(prepared, teacher, baseline, samples, data, config, run)
+    if config.precision.layers and target is not None:
+        converted = step(
+            select_precision, converted, prepared, baseline, data,
+            config=config.precision, gates=config.gates, devices=target.devices, seed=config.seed,
+        )  # fmt: skip
     quantized = step(
         add_metadata, converted, prepared, data, info=ModelInfo.of(config.project, config.release)
     )
@@ -363,6 +378,7 @@ def _described(target: Target, compiled: Compiled) -> dict[str, Any]:
         "baselines": None if compiled.teacher is None else compiled.teacher.baselines,
         "candidates": quantized.candidates,
         "repairs": quantized.repairs,
+        "precision": quantized.precision,
         "trainings": quantized.trainings,
         "notes": (
             *(*data.findings, *data.notes, *prepared.notes),

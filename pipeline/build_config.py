@@ -20,9 +20,10 @@ from pipeline.config import (
     ValidateConfig,
 )
 from pipeline.errors import ConfigError
+from pipeline.precision.config import PrecisionConfig
 from pipeline.quantize.backends import BACKENDS
 from pipeline.quantize.convert import ConvertConfig
-from pipeline.quantize.methods import QUANTIZE, AutoConfig
+from pipeline.quantize.methods import QUANTIZE, AutoConfig, FloatConfig
 from pipeline.sections import MethodSection, Section, advice, problem
 from pipeline.training.teacher import TeacherConfig
 from pipeline.validate.compatibility import split_runtime
@@ -47,6 +48,7 @@ class BuildConfig(Section):
         teacher: the float model that training starts from and learns from.
         compress: the compression steps in their order; the settings of each are those of its method.
         quantize: the quantization method with its settings.
+        precision: the layers that are not int8.
     """
 
     project: ProjectConfig = ProjectConfig()
@@ -56,6 +58,7 @@ class BuildConfig(Section):
     teacher: TeacherConfig = TeacherConfig()
     compress: tuple[SerializeAsAny[MethodSection], ...] = (WeightsConfig(),)
     quantize: SerializeAsAny[MethodSection] = AutoConfig()
+    precision: PrecisionConfig = PrecisionConfig()
     convert: ConvertConfig = ConvertConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     validation: Annotated[ValidateConfig, Field(alias="validate")] = ValidateConfig()
@@ -98,6 +101,10 @@ class BuildConfig(Section):
         check_shifts(self.validation.shift.shifts)
         if self.gates.min_runtime:
             split_runtime(self.gates.min_runtime)
+        quantizes = QUANTIZE[self.quantize.method].config is not FloatConfig and self.convert.to_integers
+        if self.precision.layers and not quantizes:
+            msg = "precision.layers: the model does not become int8, so no layer can be wider; leave it out"
+            raise ConfigError(msg)
         return self
 
 

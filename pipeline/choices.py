@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.formats import Format
+from pipeline.formats import WrittenFormat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Candidate:
     """
 
     name: str
-    format: Format
+    format: WrittenFormat
     size_bytes: int
     download_bytes: int
     metric: str
@@ -81,3 +81,82 @@ class Repair:
             return f"{self.name} {gain}"
         tried = f" ({gain})" if self.after_db != self.before_db else ""
         return f"{self.name} not applied: {self.reason}{tried}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriedLayer:
+    """The int8 model with one layer in a wider format, on the samples of the search.
+
+    Attributes:
+        layer: its name in the user's model.
+        sqnr_db: signal-to-quantization-noise ratio of the outputs, in dB.
+        change: of the metric against float, in points; None without targets.
+        cost: what the layer adds to an inference, in the unit of ``Precision.cost_unit``; None: not measured.
+        chosen: whether it is in the wider format in the file.
+    """
+
+    layer: str
+    sqnr_db: float
+    change: float | None
+    cost: float | None
+    chosen: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriedWidth:
+    """The chosen layers in one format.
+
+    Attributes:
+        width: the format, e.g. "float16".
+        problem: why it was not taken, such as the runtime that computes it wrong; "" if it could be.
+        change: as for ``TriedLayer``.
+        cost: of an inference of the whole model; None if there is no such file.
+        size_bytes: of the file; 0 if there is none.
+        chosen: whether it was taken.
+    """
+
+    width: str
+    problem: str
+    change: float | None = None
+    cost: float | None = None
+    size_bytes: int = 0
+    chosen: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """Which layers compute in a wider format than int8, and what that was decided on.
+
+    Attributes:
+        layers: the layers; empty if the model is int8 throughout.
+        width: their format; "" without layers.
+        searched: whether they were found by a search, not named by the user.
+        reason: what the search found, in words.
+        samples: training samples on which the models were compared.
+        metric: of ``change``, e.g. "top-1"; "" without targets.
+        int8_sqnr_db: of the model with int8 throughout.
+        int8_change: its change of the metric against float, in points.
+        cost_unit: "instructions", counted on the emulated ``device``; or "estimated operations".
+        device: the name of the device; "" for estimates.
+        int8_cost: of an inference of the int8 model.
+        int8_size_bytes: of its file.
+        tried: single layers, those first that gain most.
+        widths: the formats tried for the chosen layers.
+        sets: how many files were measured.
+    """
+
+    layers: tuple[str, ...]
+    width: str
+    searched: bool
+    reason: str
+    samples: int
+    metric: str
+    int8_sqnr_db: float
+    int8_change: float | None
+    cost_unit: str
+    device: str
+    int8_cost: float
+    int8_size_bytes: int
+    tried: tuple[TriedLayer, ...] = ()
+    widths: tuple[TriedWidth, ...] = ()
+    sets: int = 0

@@ -10,7 +10,7 @@ from pipeline.errors import StageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Quantization = Literal["quantization-aware", "post-training", "float"]
+Quantization = Literal["quantization-aware", "post-training", "float", "int16 activations"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -294,7 +294,7 @@ def _flattened(source: Any, described: Tensor) -> Any:
 def stands_alone(model: TfliteModel, operator: Operator) -> bool:
     """Return whether an operator can run as a model of its own: a builtin that computes on numbers."""
     tensors = [model.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
-    computed = [tensor for tensor in _computed(model, [operator]) if not model.tensors[tensor].is_variable]
+    computed = [tensor for tensor in inputs_of(model, [operator]) if not model.tensors[tensor].is_variable]
     return (
         not operator.is_custom
         and operator.name not in _NOT_ALONE
@@ -322,7 +322,7 @@ def extract(model: TfliteModel, groups: Iterable[Sequence[int]]) -> Iterator[byt
 def _extracted(model: TfliteModel, whole: Any, operators: Sequence[int]) -> bytes:
     graph = whole.subgraphs[0]
     chosen = [model.operators[index] for index in operators]
-    inputs = [index for index in _computed(model, chosen) if not model.tensors[index].is_variable]
+    inputs = [index for index in inputs_of(model, chosen) if not model.tensors[index].is_variable]
     outputs = _left_over(model, chosen)
     used = {index for op in chosen for index in (*op.inputs, *op.outputs) if index >= 0}
     used |= {
@@ -342,8 +342,8 @@ def _extracted(model: TfliteModel, whole: Any, operators: Sequence[int]) -> byte
     return pack(part)
 
 
-def _computed(model: TfliteModel, operators: Sequence[Operator]) -> list[int]:
-    """Return the tensors that the operators read and that are neither constants nor computed before."""
+def inputs_of(model: TfliteModel, operators: Sequence[Operator]) -> list[int]:
+    """Return the tensors that operators read and that are neither constants nor computed by them before."""
     found: list[int] = []
     own: set[int] = set()
     for operator in operators:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SCALINGS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _ROUNDED = frozenset({"int8", "uint8", "int16"})
 # Their outputs are some of their inputs: with the same scale they round nothing.
-_MOVING = frozenset(
+MOVING = frozenset(
     {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "PACK", "UNPACK", "SPLIT", "SPLIT_V", "CONCATENATION"}
     | {"SLICE", "STRIDED_SLICE", "GATHER", "GATHER_ND", "EMBEDDING_LOOKUP", "TILE", "BROADCAST_TO"}
     | {"PAD", "PADV2", "MIRROR_PAD", "MAX_POOL_2D", "MAXIMUM", "MINIMUM", "REDUCE_MAX", "REDUCE_MIN"}
@@ -170,7 +170,7 @@ class _Writer:
     def _rounds(self, operator: Operator, index: int) -> bool:
         """Return whether an operator's output has other steps than the values that it is made of."""
         tensor = self.model.tensors[index]
-        if not is_rounded(tensor) or operator.name not in _MOVING:
+        if not is_rounded(tensor) or operator.name not in MOVING:
             return is_rounded(tensor)
         read = [self.model.tensors[given] for given in operator.inputs if given >= 0]
         steps = {(each.scales, each.zero_points) for each in read if each.scales}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -93,15 +93,25 @@ class OutputErrors:
         """
         flat = read_tflite(int8)
         found = run_file(with_outputs(flat, compared_tensors(flat)), self._samples)
-        per_signal = []
-        for values, expected in zip(map(_rows, found), self._expected, strict=True):
-            power = np.square(expected - np.median(expected, axis=0)).sum(axis=1)
-            square = np.median(np.square(expected).sum(axis=1))
-            scale = power + np.percentile(power, 90) + 1e-3 * square
-            noise = np.square(values - expected).sum(axis=1)
-            per_signal.append(noise / np.maximum(scale, np.finfo(float).tiny))
-        mean: Errors = np.mean(per_signal, axis=0)
-        return mean
+        return relative_errors(self._expected, found)
+
+
+def relative_errors(expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> Errors:
+    """Return errors as ``OutputErrors.errors`` does, (n,).
+
+    Args:
+        expected: for each signal what the float model gives, (n, ...).
+        found: what another model gives.
+    """
+    per_signal = []
+    for right, values in zip(map(_rows, expected), map(_rows, found), strict=True):
+        power = np.square(right - np.median(right, axis=0)).sum(axis=1)
+        square = np.median(np.square(right).sum(axis=1))
+        scale = power + np.percentile(power, 90) + 1e-3 * square
+        noise = np.square(values - right).sum(axis=1)
+        per_signal.append(noise / np.maximum(scale, np.finfo(float).tiny))
+    mean: Errors = np.mean(per_signal, axis=0)
+    return mean
 
 
 def compared_tensors(flat: TfliteModel) -> tuple[int, ...]:
@@ -209,5 +219,5 @@ def decibels(error: float) -> float:
     return float(-10 * np.log10(max(error, MIN_ERROR)))
 
 
-def _rows(values: NDArray[np.float32]) -> NDArray[np.float64]:
+def _rows(values: NDArray[Any]) -> NDArray[np.float64]:
     return values.reshape(len(values), -1).astype(np.float64)

@@ -161,7 +161,7 @@ def _gates(report: Report) -> Table:
 
 def _format(report: Report) -> str:
     """Return the headings of the model's columns."""
-    return "int8" if report.format == "int8 with float operators" else report.format
+    return "int8" if report.format.startswith("int8") else report.format
 
 
 def _metrics(report: Report, found: Comparison) -> Group:

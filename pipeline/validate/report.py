@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.choices import Baselines, Candidate, Repair
+from pipeline.choices import Baselines, Candidate, Precision, Repair
 from pipeline.config import GateName
 from pipeline.errors import InputError
 from pipeline.layer_records import LayerTreatment
@@ -129,12 +129,14 @@ class Report:
         runtimes: the host's: LiteRT, on which the accuracy is compared, then tflite-runtime.
         board: what the emulated board did with the model; None if it was not asked for.
         not_finite: golden samples for which the host's LiteRT gave an output that is infinite or no number.
-        format: what the model could become: "int8", "int8 with float operators", "float16" or "float32".
+        format: what the model could become: "int8", "int8 with wider layers", "int8 with float operators",
+            "float16" or "float32".
         unrolled: recurrent layers that were written out step by step, in a file that is larger for it.
         format_reason: why it is not "int8" throughout; "" if it is.
         baselines: scores of the float model as it was given and fine-tuned alike; None if it was not trained.
         candidates: quantized models that were compared on held-out samples, the released one among them.
         repairs: what was done without training so that int8 loses less, or why not.
+        precision: which layers are in a wider format than int8, and why; null if that was not asked for.
         trainings: of the build, with the histograms before and after each.
         notes: what a user should know about model and data, one line each.
         chance: of a file that no build made, each output against the best constant answer.
@@ -173,13 +175,14 @@ class Report:
     baselines: Baselines | None = None
     candidates: tuple[Candidate, ...] = ()
     repairs: tuple[Repair, ...] = ()
+    precision: Precision | None = None
     trainings: tuple[TrainingHistory, ...] = ()
     notes: tuple[str, ...] = ()
     chance: tuple[Standard, ...] = ()
 
     @property
     def degraded(self) -> bool:
-        """Whether the model could not become full-integer int8, with a reason."""
+        """Whether the model is not full-integer int8, with a reason."""
         return self.format != "int8" and bool(self.format_reason)
 
     @property

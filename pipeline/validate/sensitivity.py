@@ -156,12 +156,12 @@ def measure_sensitivity(
     return sensitivity_of(flat, exact, groups, given_samples(chosen, outputs, inputs.seed), layers, out)
 
 
-def affordable(flat: TfliteModel, layers: int) -> int:
-    """Return how many samples to measure, by the arithmetic that they need and by the memory."""
+def affordable(flat: TfliteModel, layers: int, most: int = MAX_SAMPLES) -> int:
+    """Return how many samples to measure, at most ``most``, by the arithmetic and the memory they need."""
     macs = sum(multiply_accumulates(operator, flat) for operator in flat.operators)
     size = sum(4 * tensor.elements for tensor in flat.inputs)
-    most = min(MAX_MACS // max(macs * 2 * layers, 1), MAX_INPUT_BYTES // max(size, 1))
-    return min(MAX_SAMPLES, max(MIN_SAMPLES, most))
+    within = min(MAX_MACS // max(macs * 2 * layers, 1), MAX_INPUT_BYTES // max(size, 1))
+    return min(most, max(MIN_SAMPLES, within))
 
 
 def given_samples(samples: Samples, outputs: OutputSpec, seed: int) -> Given:

@@ -44,12 +44,26 @@ def accuracy(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     for place, compared in (("", report.accuracy), *((d.device, d.accuracy) for d in report.devices)):
         for found in compared:
             of = found.output if len(compared) > 1 else ""
-            for metric in found.gated:
-                which = "" if metric is found.primary else metric.name
-                verdicts.append(non_inferiority("accuracy", metric, found.samples, allowed, which, of, place))
-            if found.channels:
-                verdicts.append(_by_channel(found, allowed, "by channel", of, place))
+            verdicts += accuracy_of(found, allowed, of, place)
     return tuple(verdicts)
+
+
+def accuracy_of(found: Comparison, allowed: GatesConfig, of: str = "", place: str = "") -> list[Verdict]:
+    """Judge one output.
+
+    Args:
+        found: its comparison with float.
+        allowed: the margins.
+        of: its name, if the model has several.
+        place: the device; "" for the host.
+    """
+    verdicts = []
+    for metric in found.gated:
+        which = "" if metric is found.primary else metric.name
+        verdicts.append(non_inferiority("accuracy", metric, found.samples, allowed, which, of, place))
+    if found.channels:
+        verdicts.append(_by_channel(found, allowed, "by channel", of, place))
+    return verdicts
 
 
 def _by_channel(found: Comparison, allowed: GatesConfig, *subject: str) -> Verdict:
@@ -142,31 +156,30 @@ def per_class_recall(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...
     A class fails where the paired interval of its F1 shows a loss (Holm's correction for the number of
     classes) beyond the margin. Where the estimate is beyond it and not shown, the samples are too few.
     """
+    found = (
+        class_recall_of(each, allowed, each.output if len(report.accuracy) > 1 else "")
+        for each in report.accuracy
+    )
+    return tuple(verdict for verdict in found if verdict is not None)
+
+
+def class_recall_of(found: Comparison, allowed: GatesConfig, of: str = "") -> Verdict | None:
+    """Judge the classes of one output, as ``accuracy_of`` does; None if it has none."""
     margin = allowed.class_recall_drop_points
-    verdicts = []
-    for found in report.accuracy:
-        classes = [(score, score.f1_change) for score in found.classes if score.f1_change and score.support]
-        if not classes:
-            continue
-        certain = shown([f1 for _, f1 in classes])
-        beyond = [sure for (_, f1), sure in zip(classes, certain, strict=True) if f1.difference <= -margin]
-        outcome: Outcome = "passed"
-        if beyond:
-            undecided: Outcome = "failed" if allowed.inconclusive == "fail" else "inconclusive"
-            outcome = "failed" if any(beyond) else undecided
-        worst, f1 = min(classes, key=lambda row: row[1].difference)
-        got = f"worst: {worst.name}, F1 {change(f1)}, recall {worst.recall_change:+.2f}"
-        got += f", precision {worst.precision_change:+.2f} of {worst.support:,} samples"
-        verdicts.append(
-            Verdict(
-                gate="per-class recall",
-                subject=found.output if len(report.accuracy) > 1 else "",
-                outcome=outcome,
-                got=got,
-                allowed=f"above -{margin:g} points each",
-            )
-        )
-    return tuple(verdicts)
+    classes = [(score, score.f1_change) for score in found.classes if score.f1_change and score.support]
+    if not classes:
+        return None
+    certain = shown([f1 for _, f1 in classes])
+    beyond = [sure for (_, f1), sure in zip(classes, certain, strict=True) if f1.difference <= -margin]
+    outcome: Outcome = "passed"
+    if beyond:
+        undecided: Outcome = "failed" if allowed.inconclusive == "fail" else "inconclusive"
+        outcome = "failed" if any(beyond) else undecided
+    worst, f1 = min(classes, key=lambda row: row[1].difference)
+    got = f"worst: {worst.name}, F1 {change(f1)}, recall {worst.recall_change:+.2f}"
+    got += f", precision {worst.precision_change:+.2f} of {worst.support:,} samples"
+    limit = f"above -{margin:g} points each"
+    return Verdict(gate="per-class recall", subject=of, outcome=outcome, got=got, allowed=limit)
 
 
 def float_baseline(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
