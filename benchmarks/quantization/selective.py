@@ -1,13 +1,15 @@
 """Selective precision on a model with one sabotaged layer: int8 fails the gates, "auto" finds the layer.
 
 Usage: python benchmarks/quantization/selective.py [MODEL ...] [--target arm64] [--strength 30]
-           [--store FOLDER]
+           [--formats] [--store FOLDER]
 
 The last dense layer of a reference model gets the same large weights for all classes. Softmax ignores what
 all logits share, so the float model computes the same. In int8 one scale serves all logits, so that the
 differences between them are lost, which no repair can help. The model is built with post-training
 quantization, first in int8 throughout and then with [precision] layers = "auto"; the gates judge the whole
 test set. Prints two Markdown tables for each model: the builds, and the layers and formats tried.
+--formats takes the models as they are, and prints what all layers in each format cost on each emulated
+device, and whether the device's runtime computes every layer right.
 """
 
 from __future__ import annotations
@@ -20,12 +22,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.build import build
+from pipeline.build import Inputs, build, compile_model
 from pipeline.errors import GateFailed
+from pipeline.precision.search import Units
+from pipeline.precision.select import WIDTHS, int8_model
+from pipeline.precision.trials import Costs, wrong_on
 from pipeline.run import Run
+from pipeline.runtimes.runtime import runtime_of
+from pipeline.samples import Samples
 from pipeline.settings import make_config, nested, overlay, zoo_settings
 from pipeline.store import Store, user_store
-from pipeline.targets import get_target
+from pipeline.targets import get_target, load_devices
 from pipeline.validate.report import read_report
 
 if TYPE_CHECKING:
@@ -104,16 +111,43 @@ def tried(found: Precision) -> list[str]:
     return lines
 
 
+def formats(model: str, store: Store, folder: Path) -> list[str]:
+    """Return a table of the formats, with all layers of a model in each."""
+    given = {"quantize.method": "ptq", "compress": []}
+    config = make_config(overlay(zoo_settings(model), nested(given)), model)
+    compiled = compile_model(Inputs.of(config, get_target("host")), config, Run(folder, store))
+    int8 = int8_model(compiled.quantized)
+    samples = Samples.of(compiled.data, "train", compiled.prepared.preprocessing).take(slice(0, 4))
+    values, units = samples.model_inputs(), Units(int8.units)
+    lines = ["| model | device | format | instructions | of int8 | bytes | right |", f"|{'---|' * 7}"]
+    for device in (each for each in load_devices().values() if not each.is_host):
+        runtime = runtime_of(device)
+        wrong = wrong_on(int8, units, WIDTHS, values, [runtime])
+        with Costs(int8, [runtime], values) as costs:
+            before = costs.of(Units(), "float32")
+            sizes = {width: len(int8.file(units, width)) for width in WIDTHS}
+            rows = [("int8", before, len(int8.flat.content), "")]
+            rows += [(width, costs.of(units, width), sizes[width], wrong[width]) for width in WIDTHS]
+        for name, cost, size, problem in rows:
+            cells = (device.name, name, f"{cost:,.0f}", f"{cost / before:.2f}", f"{size:,}", problem or "yes")
+            lines.append(f"| {model} | {' | '.join(cells)} |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("models", nargs="*", default=MODELS)
     parser.add_argument("--target", default="arm64")
     parser.add_argument("--strength", type=float, default=30.0)
+    parser.add_argument("--formats", action="store_true")
     parser.add_argument("--store", type=Path, default=user_store())
     given = parser.parse_args()
     target = get_target(given.target)
     with Store(given.store, 20 * 10**9) as store, tempfile.TemporaryDirectory() as folder:
         for model in given.models:
+            if given.formats:
+                print(*formats(model, store, Path(folder) / model), sep="\n", flush=True)
+                continue
             path = Path(folder) / f"{model}.keras"
             layer = sabotaged(Path(zoo_settings(model)["model"]["path"]), given.strength, path)
             print(f"\n{model}, sabotaged: {layer}\n")

@@ -91,7 +91,7 @@ def select_precision(
     """
     if not has_integers(quantized.format) or not quantized.original.exists():
         return _unchanged(quantized, f"{KEY} has no effect: the file is {quantized.format}", out)
-    model, runtimes = _opened(quantized), [runtime_of(device) for device in devices]
+    model, runtimes = int8_model(quantized), [runtime_of(device) for device in devices]
     trials = _trials(model, quantized, prepared, baseline, data, gates, seed)
     with Costs(model, runtimes, trials.values) as costs:
         selection = _Selection(model, trials, costs, runtimes, config)
@@ -105,7 +105,8 @@ def select_precision(
     return _written(quantized, model, units, found, out)
 
 
-def _opened(quantized: QuantizedModel) -> Model:
+def int8_model(quantized: QuantizedModel) -> Model:
+    """Return a converted model with its layers; errors as ``require_simulated`` and ``exact_constants``."""
     flat = read_tflite(quantized.tflite)
     require_simulated(flat, "the int8 file")
     groups = grouped(flat, user_layers(flat, known_layers(quantized.layers)))
@@ -224,7 +225,7 @@ class _Selection:
             int8_change=int8.change,
             cost_unit=self.costs.unit,
             device=self.costs.device,
-            int8_cost=self.costs.of(Units(), self.width) if units else 0.0,
+            int8_cost=self.costs.known(Units(), self.width) or 0.0,
             int8_size_bytes=len(self.model.flat.content),
             tried=tuple(self._tried(units)),
             widths=widths,

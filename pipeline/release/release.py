@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pipeline.release.documents import Origin
     from pipeline.release.drift_reference import DriftReference
     from pipeline.targets import Target
+    from pipeline.validate.report import Report
 
 
 def judge(measured: Measured, *, name: str, gates: GatesConfig, out: Path) -> JudgedReport:
@@ -64,10 +65,19 @@ def require_passed(judged: JudgedReport, published: Path, standing: Path | None 
             f"{v}: got {v.got}, allowed {v.allowed}" for v in report.verdicts if v.outcome == "failed"
         )
         msg = f"no release: {what}; the whole report is in {published}"
+        if {"accuracy", "per-class recall"} & {*judged.failed} and report.format == "int8":
+            msg += _wider(report)
         if standing is not None and standing.is_dir():
             msg += f"; {standing} is unchanged: {_earlier(standing)}, not this build's"
         raise GateFailed(msg)
     return PassedReport(**{field.name: getattr(judged, field.name) for field in fields(judged)})
+
+
+def _wider(report: Report) -> str:
+    """Return how to keep layers in a wider format, or that it was tried."""
+    if report.precision is not None:
+        return f"; [precision]: {report.precision.reason}"
+    return '; [precision] layers = "auto" keeps the layers that lose most in a wider format than int8'
 
 
 def _earlier(folder: Path) -> str:

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from pipeline.choices import Baselines, Candidate, Repair
+    from pipeline.choices import Baselines, Candidate, Precision, Repair
 
 
 def choice_tables(
-    baselines: Baselines | None, candidates: tuple[Candidate, ...], repairs: tuple[Repair, ...]
+    baselines: Baselines | None,
+    candidates: tuple[Candidate, ...],
+    repairs: tuple[Repair, ...],
+    precision: Precision | None,
 ) -> Iterator[RenderableType]:
-    """Return what fine-tuning does for the float model, and the quantized models and repairs compared."""
+    """Return what fine-tuning does for the float model, and the models, repairs and layers tried."""
     if baselines is not None:
         yield Text(baselines_line(baselines))
     if candidates:
@@ -36,6 +39,38 @@ def choice_tables(
             before, after = f"{repair.before_db:.1f}", f"{repair.after_db:.1f}"
             table.add_row(repair.name, before, after, "applied" if repair.applied else repair.reason)
         yield table
+    if precision is not None:
+        yield precision_table(precision)
+
+
+def precision_table(found: Precision) -> RenderableType:
+    """Return the layers and formats that were tried, with what they gain and cost."""
+    if not found.tried and not found.widths:
+        return Text(f"precision: {found.reason}")
+    metric = f"{found.metric}, points" if found.metric else ""
+    title = f"Layers in a wider format, on {found.samples:,} training samples"
+    where = f"{found.cost_unit} {found.device}".strip()
+    table = make_table(title, "", "SQNR, dB", metric, where, "", numbers=4)
+    table.add_row("int8 throughout", f"{found.int8_sqnr_db:.1f}", points(found.int8_change), "", "")
+    for layer in found.tried:
+        cost = "" if layer.cost is None else more(layer.cost, found)
+        chosen = "chosen" if layer.chosen else ""
+        table.add_row(layer.layer, f"{layer.sqnr_db:.1f}", points(layer.change), cost, chosen)
+    for width in found.widths:
+        cost = "" if width.cost is None else more(width.cost - found.int8_cost, found)
+        note = "released" if width.chosen else width.problem
+        table.add_row(f"{', '.join(found.layers)} in {width.width}", "", points(width.change), cost, note)
+    return table
+
+
+def points(change: float | None) -> str:
+    """Return a change of a metric; "" if there is none."""
+    return "" if change is None else f"{change:+.2f}"
+
+
+def more(cost: float, found: Precision) -> str:
+    """Return an additional cost of an inference as a share of that in int8."""
+    return f"{cost / max(found.int8_cost, 1.0):+.2%}"
 
 
 def baselines_line(found: Baselines) -> str:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from pipeline.flatbuffer import printable
-from pipeline.report.choices import baselines_line, difference, note
+from pipeline.report.choices import baselines_line, difference, more, note, points
 from pipeline.report.compatibility import since_words
 from pipeline.report.trainings import curve_points, distributions, outline_points
 from pipeline.validate.gates.quality import change
@@ -108,6 +108,8 @@ def render(template: str, **values: Any) -> str:
         difference=difference,
         choice=note,
         baselines=baselines_line,
+        more=more,
+        points=points,
     )
     return environment.get_template(template).render(**values)
 

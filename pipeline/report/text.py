@@ -61,7 +61,7 @@ def summary(report: Report) -> tuple[RenderableType, ...]:
     """Return the part for the terminal: float next to int8, and every gate."""
     shift = (shift_summary(report.shift),) if report.shift else ()
     metrics = (_metrics(report, found) for found in report.accuracy)
-    choices = choice_tables(report.baselines, report.candidates, report.repairs)
+    choices = choice_tables(report.baselines, report.candidates, report.repairs, report.precision)
     return (_figures(report), *metrics, *choices, *shift, _gates(report))
 
 
