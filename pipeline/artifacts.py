@@ -355,8 +355,7 @@ class QuantizedModel(Artifact):
     """The .tflite to release.
 
     Attributes:
-        format: the best one that the converter and the runtimes can do: full-integer int8 where there is no
-            reason against it.
+        format: full-integer int8 where there is no reason against it, else the best one that runs.
         reason: why it is not "int8".
         untrained: why it was not converted from the model of quantization-aware training, where it was not.
         sparsity: share of zeros over all kernels.

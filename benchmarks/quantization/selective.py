@@ -1,6 +1,6 @@
 """Selective precision on a model with one sabotaged layer: int8 fails the gates, "auto" finds the layer.
 
-Usage: python benchmarks/quantization/selective.py [MODEL ...] [--target arm64] [--strength 30]
+Usage: python benchmarks/quantization/selective.py [MODEL ...] [--target arm64] [--strength 100]
            [--formats] [--store FOLDER]
 
 The last dense layer of a reference model gets the same large weights for all classes. Softmax ignores what
@@ -138,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("models", nargs="*", default=MODELS)
     parser.add_argument("--target", default="arm64")
-    parser.add_argument("--strength", type=float, default=30.0)
+    parser.add_argument("--strength", type=float, default=100.0)
     parser.add_argument("--formats", action="store_true")
     parser.add_argument("--store", type=Path, default=user_store())
     given = parser.parse_args()

@@ -399,3 +399,10 @@ def test_methods_without_training_take_any_converter(method):
 
 def test_a_key_of_another_method_is_refused():
     assert "unknown key 'quantize.training'" in refusal(quantize={"method": "ptq", "training": {}})
+
+
+@pytest.mark.parametrize("changed", [{"quantize": {"method": "none"}}, {"convert": {"formats": ["float32"]}}])
+def test_wider_layers_are_refused_where_the_model_does_not_become_int8(changed):
+    message = refusal(precision={"layers": "auto"}, **changed)
+
+    assert message.startswith("pipeline.toml: precision.layers: the model does not become int8")

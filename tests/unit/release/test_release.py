@@ -134,6 +134,14 @@ def test_a_failed_gate_is_refused_with_what_it_got_and_what_it_allows(measured, 
     assert "x: FAILED" in (judged.folder / "report.txt").read_text()
 
 
+def test_a_build_that_loses_too_much_accuracy_says_how_to_keep_layers_in_a_wider_format(measured, tmp_path):
+    gates = GatesConfig(enabled=("accuracy",), accuracy_drop_points=0.01, inconclusive="fail")
+    judged = judge(measured, name="x", gates=gates, out=tmp_path)
+
+    with pytest.raises(GateFailed, match=r'\[precision\] layers = "auto" keeps the layers that lose most'):
+        require_passed(judged, judged.folder)
+
+
 def test_a_refused_build_says_that_the_earlier_release_of_the_name_stands(measured, judged, make, tmp_path):
     made = make(require_passed(judged, judged.folder))
     earlier = made.folder / made.name

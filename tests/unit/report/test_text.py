@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.choices import Precision, TriedLayer, TriedWidth
 from pipeline.config import GatesConfig
 from pipeline.report.text import report_text
 from pipeline.validate.gates import evaluate_gates
@@ -198,3 +199,23 @@ def test_a_model_without_baseline_data_or_devices_has_a_report_too(judged):
 
     assert row(text, "size, bytes")[1] == "95,712"
     assert row(text, "accuracy ")[1] == "skipped"
+
+
+def test_layers_in_a_wider_format_are_listed_with_what_each_gains_and_costs(judged):
+    found = Precision(
+        layers=("head",), width="float16", searched=True, reason="found", samples=500, metric="top-1",
+        int8_sqnr_db=10.2, int8_change=-6.5, cost_unit="instructions", device="rpi4", int8_cost=2000.0,
+        int8_size_bytes=9000, sets=7,
+        tried=(TriedLayer(layer="head", sqnr_db=30.4, change=-0.1, cost=100.0, chosen=True),),
+        widths=(
+            TriedWidth(width="float16", problem="", change=-0.1, cost=2100.0, size_bytes=9900, chosen=True),
+            TriedWidth(width="int16", problem="wrong on rpi4"),
+        ),
+    )  # fmt: skip
+
+    text = report_text(replace(judged, precision=found))
+
+    assert row(text, "int8 throughout") == ["int8 throughout", "10.2", "-6.50"]
+    assert row(text, "head  ") == ["head", "30.4", "-0.10", "+5.00%", "chosen"]
+    assert row(text, "head in float16") == ["head in float16", "-0.10", "+5.00%", "released"]
+    assert row(text, "head in int16") == ["head in int16", "wrong on rpi4"]
