@@ -18,6 +18,7 @@ from pipeline.formats import has_integers
 from pipeline.layer_records import known_layers
 from pipeline.precision.search import Search, Units
 from pipeline.precision.trials import Costs, Model, Trial, Trials, wrong_on
+from pipeline.quantize.convert import float_counterpart
 from pipeline.runtimes.runtime import host_runtime, runtime_of
 from pipeline.samples import Samples
 from pipeline.sections import advice
@@ -102,7 +103,8 @@ def select_precision(
         found = selection.described(units, reason)
     if not found.layers:
         return replace(_unchanged(quantized, found.reason, out), precision=found)
-    return _written(quantized, model, units, found, out)
+    written = _written(quantized, model, units, found, out)
+    return replace(written, folder=Path(), counterpart=float_counterpart(written, trials.samples))
 
 
 def int8_model(quantized: QuantizedModel) -> Model:
@@ -313,7 +315,7 @@ def _points(trial: Trial) -> str:
 
 
 def _unchanged(quantized: QuantizedModel, finding: str, out: Path) -> QuantizedModel:
-    for file in filter(Path.exists, (quantized.tflite, quantized.original)):
+    for file in filter(Path.exists, (quantized.tflite, quantized.original, quantized.expected)):
         shutil.copyfile(file, out / file.name)
     return replace(quantized, folder=out, digest="", notes=(), findings=(f"precision: {finding}",))
 

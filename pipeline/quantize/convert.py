@@ -209,8 +209,11 @@ def _counterpart(converted: QuantizedModel, samples: Samples, is_trained: bool) 
 
     Those of a trained model are written with the file, where TensorFlow is.
     """
-    if is_trained:
-        return Counterpart(title=KERAS)
+    return Counterpart(title=KERAS) if is_trained else float_counterpart(converted, samples)
+
+
+def float_counterpart(converted: QuantizedModel, samples: Samples) -> Counterpart:
+    """Write what the float file with the rounding of a converted file computes, and describe it."""
     try:
         flat, original = (read_tflite(path) for path in (converted.tflite, converted.original))
         values = simulated_values(flat, original, samples.take(slice(0, TRIED_SAMPLES)).model_inputs())
