@@ -104,7 +104,7 @@ def select_precision(
     if not found.layers:
         return replace(_unchanged(quantized, found.reason, out), precision=found)
     written = _written(quantized, model, units, found, out)
-    return replace(written, folder=Path(), counterpart=float_counterpart(written, trials.samples))
+    return replace(written, counterpart=float_counterpart(written, trials.samples))
 
 
 def int8_model(quantized: QuantizedModel) -> Model:

@@ -103,6 +103,7 @@ def test_auto_widens_the_one_layer_that_loses_and_says_what_it_gains_and_costs(g
     assert [each.name for each in float_operators(flat) if not each.is_cast] == ["CONV_2D"]
     assert (found.sha256, found.size_bytes) == (flat.sha256, flat.size_bytes)
     assert found.original.exists()
+    assert (found.counterpart.problem, found.expected.exists()) == ("", True)
 
 
 def test_auto_widens_neighbours_where_what_is_between_them_has_too_few_steps(given, tmp_path):
