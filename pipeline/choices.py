@@ -14,10 +14,11 @@ class Baselines:
     Attributes:
         metric: what they are, e.g. "accuracy".
         given: of the model as it was given, on the test samples.
-        fine_tuned: of the same model after the training that the quantized one gets, without quantization.
+        fine_tuned: of the same model after training on the labels, without quantization.
         held_out_gain: what fine-tuning gains on the held-out samples.
         low: lower end of its paired 95 % interval.
         high: upper end.
+        rounds: of this training, each with the settings that the quantized model gets.
     """
 
     metric: str
@@ -26,6 +27,7 @@ class Baselines:
     held_out_gain: float
     low: float
     high: float
+    rounds: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,9 +75,10 @@ def more(cost: float, found: Precision) -> str:
 
 def baselines_line(found: Baselines) -> str:
     """Return in one line what the float model has on the test samples, as given and fine-tuned alike."""
+    rounds = "" if found.rounds == 1 else f" in {found.rounds} rounds"
     return (
         f"float {found.metric} on test samples: {found.given:.2f} as given, {found.fine_tuned:.2f} "
-        "fine-tuned like the int8 model, without quantization"
+        f"fine-tuned on the labels{rounds}, without quantization"
     )
 
 

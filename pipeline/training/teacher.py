@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field
 
 from pipeline.artifacts import KerasModel, Teacher
 from pipeline.choices import Baselines
@@ -19,10 +21,13 @@ if TYPE_CHECKING:
 
     from pipeline.artifacts import Dataset
     from pipeline.config import TrainingConfig
+    from pipeline.tasks.scoring import Gain
+    from pipeline.training_history import TrainingHistory
 
 # Of a teacher that was itself trained on the labels a moment ago.
 FINE_TUNED_SHARE = 0.5
 MAX_TEST_SAMPLES = 10_000
+NAME = "float fine-tuning"
 
 
 class TeacherConfig(Section):
@@ -31,9 +36,12 @@ class TeacherConfig(Section):
     Attributes:
         fine_tune: whether it is the given model or the same fine-tuned on the labels; "auto" takes the
             fine-tuned one if it is measurably better on the held-out samples.
+        rounds: at most so many trainings, one after another; each must be measurably better than the one
+            before, or it is the last and is undone.
     """
 
     fine_tune: Literal["auto", "always", "never"] = "auto"
+    rounds: Annotated[int, Field(ge=1)] = 4
 
 
 def choose_teacher(
@@ -66,27 +74,67 @@ def choose_teacher(
         save_model(given, out / "model")
         return teacher
     student = open_model(model.model)
-    history = fine_tune("float fine-tuning", student, model, data, training.on_labels(), seed)
-    gain = None
-    if len(held_out.samples):
-        gain = held_out.gain(held_out.outputs(given), held_out.outputs(student))
-    taken = config.fine_tune == "always" or (gain is not None and gain.is_shown)
+    tuned = _fine_tune(student, given, model, data, held_out, config.rounds, training.on_labels(), seed)
+    taken = config.fine_tune == "always" or (tuned.gain is not None and tuned.gain.is_shown)
     save_model(student if taken else given, out / "model")
     share = FINE_TUNED_SHARE if taken else DEFAULT_SHARE
-    teacher = replace(teacher, trainings=(history,), fine_tuned=taken, share=share)
-    if gain is None:
+    teacher = replace(teacher, trainings=tuned.trainings, fine_tuned=taken, share=share)
+    if tuned.gain is None:
         return teacher
+    times = "" if tuned.rounds == 1 else f" in {tuned.rounds} rounds"
     finding = (
-        f"fine-tuning the float model on the labels changes its {held_out.metric} by {gain} on "
+        f"fine-tuning the float model on the labels{times} changes its {held_out.metric} by {tuned.gain} on "
         f"{len(held_out.samples):,} held-out samples; the {'fine-tuned' if taken else 'given'} model is the "
         "teacher"
     )
     before, after = (_test_points(network, model, data) for network in (given, student))
     baselines = Baselines(
-        metric=held_out.metric, given=before, fine_tuned=after, held_out_gain=gain.points,
-        low=gain.low, high=gain.high,
+        metric=held_out.metric, given=before, fine_tuned=after, held_out_gain=tuned.gain.points,
+        low=tuned.gain.low, high=tuned.gain.high, rounds=tuned.rounds,
     )  # fmt: skip
     return replace(teacher, baselines=baselines, findings=(finding,))
+
+
+class _Tuned(NamedTuple):
+    """Trainings of the float model, how many of them count, and what these gain on held-out samples."""
+
+    trainings: tuple[TrainingHistory, ...]
+    rounds: int
+    gain: Gain | None
+
+
+def _fine_tune(
+    student: Any,
+    given: Any,
+    model: KerasModel,
+    data: Dataset,
+    held_out: HeldOut,
+    rounds: int,
+    training: TrainingConfig,
+    seed: int,
+) -> _Tuned:
+    """Train ``student``, which has the weights of ``given``, in rounds for as long as each one helps.
+
+    Without held-out samples there is one round.
+    """
+    trainings = [fine_tune(NAME, student, model, data, training, seed)]
+    if not len(held_out.samples):
+        return _Tuned(tuple(trainings), 1, None)
+    first, best = held_out.outputs(given), held_out.outputs(student)
+    gain, counted = held_out.gain(first, best), 1
+    helps = gain is not None and gain.is_shown
+    while helps and counted < rounds:
+        weights = student.get_weights()
+        name = f"{NAME}, round {counted + 1}"
+        trainings.append(fine_tune(name, student, model, data, training, seed + counted))
+        outputs = held_out.outputs(student)
+        more = held_out.gain(best, outputs)
+        helps = more is not None and more.is_shown
+        if helps:
+            best, gain, counted = outputs, held_out.gain(first, outputs), counted + 1
+        else:
+            student.set_weights(weights)
+    return _Tuned(tuple(trainings), counted, gain)
 
 
 def _has_labels(model: KerasModel) -> bool:

@@ -12,13 +12,15 @@ from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 from pipeline.training.teacher import FINE_TUNED_SHARE, TeacherConfig, choose_teacher
 
 TRAINING = TrainingConfig(epochs=8, min_steps=1, batch_size=16, learning_rate=0.05)
+SLOW = TrainingConfig(epochs=2, min_steps=1, batch_size=64, learning_rate=1e-3)
+FAST = TrainingConfig(epochs=2, min_steps=1, batch_size=64, learning_rate=0.1)
 
 
 @pytest.fixture(scope="module")
 def choose(tmp_path_factory, store_dataset, prepared_model):
     """Choose the teacher for a model of one of four numbers, whose sum decides between two classes."""
 
-    def of(weight, samples=480, **config):
+    def of(weight, samples=480, training=TRAINING, **config):
         start_tensorflow(0)
         import tf_keras
 
@@ -34,8 +36,9 @@ def choose(tmp_path_factory, store_dataset, prepared_model):
         model = prepared_model(folder, **ports).keras
         (out := folder / "out").mkdir()
         return choose_teacher(
-            model, data, config=TeacherConfig(**config), training=TRAINING, seed=0, out=out
-        ), network
+            model, data, config=TeacherConfig(**config), seed=0, out=out,
+            training=training,
+        ), network  # fmt: skip
 
     return of
 
@@ -53,6 +56,29 @@ def test_an_under_trained_model_is_fine_tuned_first_and_both_scores_are_reported
     assert teacher.baselines.low > 0
     assert teacher.baselines.fine_tuned > teacher.baselines.given + 3
     assert "fine-tuned model is the teacher" in teacher.findings[0]
+
+
+def test_fine_tuning_goes_on_for_as_long_as_each_round_is_shown_to_help(choose):
+    once, _ = choose(0.1, samples=2000, training=SLOW, rounds=1)
+    twice, _ = choose(0.1, samples=2000, training=SLOW, rounds=2)
+
+    assert (once.baselines.rounds, twice.baselines.rounds) == (1, 2)
+    assert twice.baselines.held_out_gain > once.baselines.held_out_gain
+    assert twice.baselines.fine_tuned > once.baselines.fine_tuned
+    assert [history.name for history in twice.trainings] == [
+        "float fine-tuning",
+        "float fine-tuning, round 2",
+    ]
+
+
+def test_a_round_that_is_not_shown_to_help_is_undone(choose):
+    one, _ = choose(0.1, samples=2000, training=FAST, rounds=1)
+    four, _ = choose(0.1, samples=2000, training=FAST, rounds=4)
+
+    assert four.baselines.rounds < 4
+    assert len(four.trainings) == four.baselines.rounds + 1
+    if four.baselines.rounds == 1:
+        np.testing.assert_array_equal(weights(four)[0], weights(one)[0])
 
 
 def test_fine_tuning_that_is_not_shown_to_gain_leaves_the_given_model(choose):
