@@ -207,9 +207,12 @@ def after_training(model: QuantizedModel) -> str:
 def _counterpart(converted: QuantizedModel, samples: Samples, is_trained: bool) -> Counterpart:
     """Return the model with fake quantization that a file has to equal; its values are in the folder.
 
-    Those of a trained model are written with the file, where TensorFlow is.
+    Those of a trained model are written with the file, where TensorFlow is. If none of its layers can be
+    compared, as in a recurrent model, the float file takes its place.
     """
-    return Counterpart(title=KERAS) if is_trained else float_counterpart(converted, samples)
+    if is_trained and converted.expected.exists():
+        return Counterpart(title=KERAS)
+    return float_counterpart(converted, samples)
 
 
 def float_counterpart(converted: QuantizedModel, samples: Samples) -> Counterpart:

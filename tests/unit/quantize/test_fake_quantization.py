@@ -187,3 +187,13 @@ def test_without_values_it_says_why(of_float):
     )
 
     assert (found.problem, found.nodes) == ("a loop", 0)
+
+
+def test_a_comparison_of_nothing_is_no_pass(of_keras):
+    flat = read_tflite(of_keras.content)
+    inputs = {index: of_keras.values[index] for index in flat.subgraphs[0].inputs}
+    others = {index: array for index, array in of_keras.values.items() if index not in inputs}
+
+    found = compare_values(flat, inputs, Counterpart(title="it"), host_runtime("litert"), only_read=others)
+
+    assert found.problem == "none of its layers is in the file"
