@@ -26,16 +26,28 @@ MODEL, REPORT = "add_metadata", "assemble_report"
 """Stages: the last one before the measurements, and the one that joins them."""
 
 
-class PeakMemory(threading.Thread):
-    """Watches the proportional set size of a process and all its descendants."""
+class Usage(threading.Thread):
+    """Watches the proportional set size and the processor time of a process and all its descendants.
+
+    The kernel adds up the processor time of descendants that someone waits for; a build's trainings run in
+    processes that no one waits for.
+    """
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
         self.pid, self.peak_bytes = pid, 0
+        self._seconds: dict[int, float] = {}
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of all of them, up to the last look at each."""
+        return sum(self._seconds.values())
 
     def run(self) -> None:
         while Path(f"/proc/{self.pid}").exists():
-            self.peak_bytes = max(self.peak_bytes, sum(map(_resident, _family(self.pid))))
+            family = _family(self.pid)
+            self.peak_bytes = max(self.peak_bytes, sum(map(_resident, family)))
+            self._seconds |= {pid: seconds for pid in family if (seconds := _seconds(pid)) is not None}
             time.sleep(SAMPLE_EVERY_S)
 
 
@@ -57,19 +69,27 @@ def _resident(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
+def _seconds(pid: int) -> float | None:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def build(config: Path | None, out: str) -> tuple[dict[str, Any], float, int]:
     """Run one build; returns its JSON result, its wall time in seconds and its peak memory in bytes."""
     arguments = [COMMAND, "build", "--target", "arm64", "--out", out, "--store", f"{out}/store", "--json"]
     arguments += ["--config", str(config)] if config else []
     began = time.perf_counter()
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
-    memory = PeakMemory(process.pid)
-    memory.start()
+    usage = Usage(process.pid)
+    usage.start()
     printed, _ = process.communicate()
     seconds = time.perf_counter() - began
     if process.returncode:
         sys.exit(process.returncode)
-    return json.loads(printed), seconds, memory.peak_bytes
+    return json.loads(printed), seconds, usage.peak_bytes
 
 
 def validation_seconds(out: Path) -> float:

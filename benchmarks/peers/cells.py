@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from build import PeakMemory
+from build import Usage
 from environments import NotInstallableError
 from rows import HERE, OURS_FIXED, ROWS
 
@@ -163,16 +163,16 @@ def measured(program: list[str], folder: Path) -> dict[str, Any]:
     with (folder / "log.txt").open("wb") as log, (folder / "printed.json").open("wb") as printed:
         began = time.perf_counter()
         process = subprocess.Popen(program, stdout=printed, stderr=log)
-        memory = PeakMemory(process.pid)
-        memory.start()
+        usage = Usage(process.pid)
+        usage.start()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     return {
         "code": process.returncode,
         "seconds": round(time.perf_counter() - began, 1),
-        "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
-        # A short program may end before the first look at its memory; the kernel knows its own peak.
-        "peak_bytes": max(memory.peak_bytes, used.ru_maxrss << 10),
+        # The kernel knows a short program, which may end before the first look at it.
+        "cpu_seconds": round(max(usage.cpu_seconds, used.ru_utime + used.ru_stime), 1),
+        "peak_bytes": max(usage.peak_bytes, used.ru_maxrss << 10),
     }
 
 
