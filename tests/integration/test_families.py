@@ -34,15 +34,14 @@ samples = 32
 [validate]
 threads = [1, 2]
 operators = false
-[validate.shift]
-samples = 64
-severities = [3]
-[validate.stability]
-faults = false
 
 [gates]
 accuracy_drop_points = 5.0
 xnnpack_share = 0.0
+enabled = [
+    "accuracy", "per-class recall", "float baseline", "full integer", "size", "xnnpack", "bit-exactness",
+    "parity", "finite outputs", "compatibility", "cross-runtime",
+]
 """
 
 

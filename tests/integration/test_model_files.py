@@ -29,14 +29,10 @@ samples = 32
 [validate]
 threads = [1]
 operators = false
-[validate.shift]
-samples = 64
-severities = [3]
-[validate.stability]
-faults = false
 
 [gates]
 accuracy_drop_points = 5.0
+enabled = ["accuracy", "float baseline", "full integer", "parity", "finite outputs"]
 """
 CUSTOM = """
 from tf_keras import layers
