@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -128,3 +128,10 @@ class Parts:
     findings: list[str] = field(default_factory=list)
     groups: Callable[[], Iterable[str]] | None = None
     validation: Iterable[Batch] | None = None
+
+    @classmethod
+    def in_order(cls, parts: Sequence[Iterable[Batch]], **others: Any) -> Parts:
+        """Return what to train on, test on and choose models on, of which only the first must be there."""
+        train, test, validation = (*parts, None, None)[:3]
+        assert train is not None
+        return cls(train, test, validation=validation, **others)

@@ -97,7 +97,7 @@ def read_series(path: Path, inputs: Sequence[Port]) -> Parts:
         notes.append(f"series of {shortest} to {longest} steps end in zeros, up to {length} steps")
     classes = tuple(_sorted(set(headers[0].classes) | words)) if headers[0].labelled else ()
     parts = [_batches(file, header, length) for file, header in zip(files, headers, strict=True)]
-    return Parts(parts[0], parts[1] if test is not None else None, classes, notes)
+    return Parts.in_order(parts, class_names=classes, notes=notes)
 
 
 def _part(path: Path) -> str | None:

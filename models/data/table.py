@@ -81,11 +81,8 @@ def read_table(path: Path, inputs: Sequence[Port], outputs: Sequence[Port], opti
         if reader.dialect.encoding == "cp1252"
     ]
     commas = [f"{reader.path.name}: decimal comma" for reader in readers if reader.dialect.decimal == ","]
-    parts = [_batches(reader) for reader in readers]
-    return Parts(
-        parts[0],
-        parts[1] if len(parts) > 1 else None,
-        validation=parts[2] if len(parts) > 2 else None,
+    return Parts.in_order(
+        [_batches(reader) for reader in readers],
         notes=notes,
         reshape=True,
         findings=[columns.finding, *commas],

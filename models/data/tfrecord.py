@@ -62,11 +62,8 @@ def read_tfrecord(path: Path, inputs: Sequence[Port], outputs: Sequence[Port], o
         notes.append(f"inferred from the first record: {said}")
     order = _in_order(spec, inputs, outputs, str(path))
     decoders = _decoders(spec, order, inputs, outputs, options.interpolation, first)
-    parts = [_batches(part, spec, order, decoders, len(inputs)) for part in files]
-    return Parts(
-        parts[0],
-        parts[1] if len(parts) > 1 else None,
-        validation=parts[2] if len(parts) > 2 else None,
+    return Parts.in_order(
+        [_batches(part, spec, order, decoders, len(inputs)) for part in files],
         notes=notes,
         late_notes=lambda: [note for decoder in decoders.values() for note in decoder.note()],
     )
