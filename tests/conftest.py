@@ -37,6 +37,20 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="module")
+def state_of_random_numbers(request: pytest.FixtureRequest) -> Any:
+    """The state of the module's RNG before its first test; None if there is none."""
+    generator = getattr(request.module, "RNG", None)
+    return None if generator is None else generator.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers(request: pytest.FixtureRequest, state_of_random_numbers: Any) -> None:
+    """Let each test draw the same numbers from the module's RNG, whichever tests ran before it."""
+    if state_of_random_numbers is not None:
+        request.module.RNG.bit_generator.state = state_of_random_numbers
+
+
 @dataclass(frozen=True)
 class Ended:
     """How the command ended."""

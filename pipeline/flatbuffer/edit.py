@@ -149,6 +149,41 @@ def with_unique_names(content: bytes) -> bytes:
     return pack(flat)
 
 
+def with_unread_outputs(content: bytes) -> tuple[bytes, int]:
+    """Return a file that also puts out what its operators write and nothing reads, and how many it put out.
+
+    Only of the main graph; ``with_first_outputs`` undoes it.
+    """
+    flat = unpack(content)
+    graph = flat.subgraphs[0]
+    known = [int(index) for index in graph.outputs]
+    read = {int(index) for operator in graph.operators for index in operator.inputs} | set(known)
+    written = [int(index) for operator in graph.operators for index in operator.outputs]
+    unread = [index for index in written if index not in read]
+    if not unread:
+        return content, len(known)
+    graph.outputs = known + unread
+    return pack(flat), len(known)
+
+
+def with_first_outputs(content: bytes, count: int) -> bytes:
+    """Return a file that puts out only its first outputs, and turns none of the others into floats."""
+    flat = unpack(content)
+    graph = flat.subgraphs[0]
+    others = {int(index) for index in graph.outputs[count:]}
+    if not others:
+        return content
+    dequantize = schema().BuiltinOperator.DEQUANTIZE
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in flat.operatorCodes]
+    graph.operators = [
+        operator
+        for operator in graph.operators
+        if codes[operator.opcodeIndex] != dequantize or int(operator.outputs[0]) not in others
+    ]
+    graph.outputs = graph.outputs[:count]
+    return pack(flat)
+
+
 def with_unread_quantized(content: bytes) -> bytes:
     """Return a file in which an output that nothing reads is quantized as another one of its operator is.
 

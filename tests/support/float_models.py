@@ -55,8 +55,12 @@ def leaky(layers):
 
 def unrolled(layers):
     series = layers.Input((5, 3))
-    # Of a GRU, the quantizer rescales the outputs of SPLIT in some runs and not in others.
     return series, layers.Dense(2, activation="sigmoid")(layers.SimpleRNN(4, unroll=True)(series))
+
+
+def gru(layers):
+    series = layers.Input((8, 2))
+    return series, layers.Dense(2, name="scores")(layers.GRU(4, unroll=True)(series))
 
 
 def growing_lstm(layers):

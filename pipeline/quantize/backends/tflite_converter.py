@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline.flatbuffer import read_tflite
-from pipeline.flatbuffer.edit import with_ranges
+from pipeline.flatbuffer.edit import with_first_outputs, with_ranges, with_unread_outputs
 from pipeline.training.tfmot import tensorflow
 
 if TYPE_CHECKING:
@@ -39,11 +39,10 @@ def convert(function: Any, keeper: Any, requested: Format, samples: Samples | No
     elif requested != "float32" and samples is not None:
         converter.representative_dataset = lambda: _representative(function, samples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        if requested == "int8":
-            converter.inference_input_type = tf.int8
-            converter.inference_output_type = tf.int8
-        else:
+        if requested != "int8":
             converter.target_spec.supported_ops += [tf.lite.OpsSet.TFLITE_BUILTINS]
+        converter._experimental_calibrate_only = True
+        return _quantized(bytes(converter.convert()), requested)
     return bytes(converter.convert())
 
 
@@ -78,11 +77,23 @@ def quantize(content: bytes, ranges: Iterable[Range], requested: Format) -> byte
         ranges: of its activations.
         requested: "int8"; or with float operators, whose input and output are float, too.
     """
+    return _quantized(with_ranges(content, ranges), requested)
+
+
+def _quantized(calibrated: bytes, requested: Format) -> bytes:
+    """Quantize a float file with ranges, in the same way each time.
+
+    The quantizer leaves an operator in float if it has removed an output that nothing reads before it looks
+    at the operator, and the order depends on addresses in memory: a third of all conversions of an unrolled
+    LSTM or GRU had a float SPLIT. It sees such outputs as outputs of the graph.
+    """
     tf = tensorflow()
     from tensorflow.lite.python.convert import mlir_quantize
 
     io = tf.int8 if requested == "int8" else tf.float32
-    return bytes(mlir_quantize(with_ranges(content, ranges), input_data_type=io, output_data_type=io))
+    content, outputs = with_unread_outputs(calibrated)
+    quantized = bytes(mlir_quantize(content, input_data_type=io, output_data_type=io))
+    return with_first_outputs(quantized, outputs)
 
 
 def inputs_of(function: Any, sample: Samples) -> list[NDArray[Any]]:
