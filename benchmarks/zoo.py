@@ -26,7 +26,8 @@ COMMAND = str(Path(sys.executable).with_name("pipeline"))
 DEVICE = "rpi5"
 COLUMNS = (
     *("model", "task", "metric", "float", "int8", "difference [95 %]", "float bytes", "int8 bytes"),
-    *("compressed", "zeros", "instructions, float", "int8", "seconds"),
+    *("compressed", "zeros", "instructions, float", "int8", "released", "shifts int8 loses more under"),
+    "seconds",
 )
 
 
@@ -60,6 +61,8 @@ def row(name: str, report: dict[str, Any], seconds: float) -> str:
         f"{int8_file['compressed_bytes']:,}",
         f"{int8_file['sparsity']:.0%}",
         *(instructions(device.get(kind)) for kind in ("baseline", "quantized")),
+        next((each["name"] for each in report["candidates"] if each["chosen"]), ""),
+        losing(report["shift"]),
         f"{seconds:.0f}",
     ]
     return f"| {' | '.join(cells)} |"
@@ -78,6 +81,14 @@ def accuracy(report: dict[str, Any]) -> list[str]:
 
 def instructions(count: dict[str, Any] | None) -> str:
     return "" if count is None else f"{count['instructions']:,}"
+
+
+def losing(shift: dict[str, Any] | None) -> str:
+    """How many of the judged shifts int8 loses more under than float, beyond the margin, and their names."""
+    verdicts = {each["name"]: each["verdict"] for each in (shift or {"shifts": ()})["shifts"]}
+    judged = {name: verdict for name, verdict in verdicts.items() if verdict != "skipped"}
+    lost = [name for name, verdict in judged.items() if verdict == "int8 loses more"]
+    return "".join([f"{len(lost)} of {len(judged)}", *(f", {name}" for name in lost)]) if judged else ""
 
 
 def main() -> None:
