@@ -302,7 +302,7 @@ def convert_model(
     if method.calibrate is not None and config.convert.to_integers:
         timeout = Unkeyed(config.convert.timeout_s)
         ranges = run.step(method.calibrate, *given, config=config.calibration, timeout_s=timeout)
-        repairs = getattr(config.quantize, "repairs", PtqConfig().repairs)
+        repairs = config.quantize.repairs if isinstance(config.quantize, PtqConfig) else ()
         if method.repair is not None and repairs:
             ranges = run.step(
                 method.repair, *given, ranges, repairs=repairs, config=config.calibration,

@@ -22,12 +22,6 @@ MAX_STEPS = 48
 """Of unrolled recurrent layers together: time and memory of the training grow with them."""
 
 
-class AutoConfig(QatConfig):
-    """Quantization-aware training, compared with post-training quantization; the better model is released."""
-
-    method: str = "auto"
-
-
 class PtqConfig(MethodSection):
     """Post-training quantization: the ranges are those of the calibration samples.
 
@@ -45,6 +39,12 @@ class PtqConfig(MethodSection):
             msg = '"auto" stands alone; leave out the others'
             raise ValueError(msg)
         return repairs
+
+
+class AutoConfig(QatConfig, PtqConfig):
+    """Quantization-aware training, compared with post-training quantization; the better model is released."""
+
+    method: str = "auto"
 
 
 class FloatConfig(MethodSection):

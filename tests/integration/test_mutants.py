@@ -1,4 +1,4 @@
-"""Damaged .tflite files through the whole of ``pipeline validate``: a few of what the benchmark does."""
+"""Damaged .tflite files through the whole of ``pipeline validate``: each kind of damage once."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ PROGRAM = Path(__file__).parents[2] / "benchmarks" / "validation" / "mutants.py"
 
 def test_every_damaged_file_ends_with_a_verdict_or_one_line_and_the_judging_process_lives(built):
     quantized = next(built.release.glob("*.tflite"))
-    baseline = next(built.out.glob("store/convert_float-*/float.tflite"))
 
     run = subprocess.run(
-        [sys.executable, PROGRAM, quantized, baseline, "--runs", "14"], capture_output=True, text=True
+        [sys.executable, PROGRAM, quantized, "--runs", "7"], capture_output=True, text=True
     )
 
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "parent alive 14 of 14" in run.stdout
+    assert "parent alive 7 of 7" in run.stdout
     assert "one line: bad input" in run.stdout
     assert "verdict: " in run.stdout

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -14,20 +14,20 @@ from pipeline.build_config import BuildConfig
 
 @dataclass
 class Recorded:
-    """Runs no stage, and keeps the settings of the last one."""
+    """Runs no stage, and keeps the settings of each."""
 
-    settings: Any = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def step(self, stage: Any, *inputs: Any, **settings: Any) -> Any:
-        self.settings = settings
+        self.settings[stage.__name__] = settings
         return stage.__name__, inputs
 
 
 @pytest.fixture
-def candidates(tmp_path, prepared_model):
-    """Return the names of the candidates of a build, by whether fine-tuning improved the teacher."""
+def quantized(tmp_path, prepared_model):
+    """Return what the stages of a build are given, by whether fine-tuning improved the teacher."""
 
-    def made(*, fine_tuned: bool, **config: Any) -> tuple[str, ...]:
+    def made(*, fine_tuned: bool = False, **config: Any) -> dict[str, Any]:
         prepared = prepared_model(tmp_path)
         teacher = Teacher(**{**vars(prepared.keras), "folder": tmp_path}, share=0.5, fine_tuned=fine_tuned)
         run = Recorded()
@@ -35,9 +35,15 @@ def candidates(tmp_path, prepared_model):
             {"model": {"path": "m.keras"}, "data": {"source": "d.npz"}, **config}
         )
         quantize_model(prepared, teacher, None, None, None, settings, run)
-        return run.settings["names"]
+        return run.settings
 
     return made
+
+
+@pytest.fixture
+def candidates(quantized):
+    """Return the names of the candidates of a build."""
+    return lambda **given: quantized(**given)["choose_quantized"]["names"]
 
 
 def test_weights_that_fine_tuning_improved_are_also_trained_without_compression(candidates):
@@ -52,3 +58,12 @@ def test_weights_that_it_did_not_improve_are_only_converted_without_compression(
 
 def test_without_compression_there_is_one_model_of_each_method(candidates):
     assert candidates(fine_tuned=True, compress=()) == ("qat", "ptq")
+
+
+@pytest.mark.parametrize("method", ["auto", "ptq"])
+def test_repairs_are_those_of_the_settings(quantized, method):
+    ran = quantized(quantize={"method": method, "repairs": ("rounding",)})
+    unrepaired = quantized(quantize={"method": method, "repairs": ()})
+
+    assert ran["repair_model"]["repairs"] == ("rounding",)
+    assert "repair_model" not in unrepaired
