@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.artifacts import KerasModel  # noqa: TC001 - Run.step reads the return type
+from pipeline.compress.amounts import MAX_SPARSITY, Amounts, by_magnitude, by_sensitivity, uniform
 from pipeline.config import TrainingConfig
 from pipeline.layer_records import require_no_clusters
 from pipeline.samples import Samples
-from pipeline.sections import MethodSection
+from pipeline.sections import MethodSection, Section
 from pipeline.training.fine_tuning import fine_tune, total_steps, training_samples
 from pipeline.training.held_out import HeldOut
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
@@ -28,19 +29,41 @@ if TYPE_CHECKING:
 
 # Pruning smaller kernels hardly shortens the download, and costs the most accuracy.
 MIN_KERNEL_WEIGHTS = 1000
-# The polynomial schedule reaches the final sparsity here; the rest of the training recovers accuracy.
-RAMP_SHARE = 0.5
+PATTERN = r"^(single|[1-9]\d?:[1-9]\d?|[1-9]\d?x[1-9]\d?)$"
 UPDATE_EVERY_STEPS = 20
 JUDGED_SAMPLES = 1024
+PROBED_SAMPLES = 256
+MIN_STEP = 0.02
+"""Between sparsities: a smaller difference is not worth a training."""
+
+
+class ScheduleConfig(Section):
+    """How the zeros become more in the course of the training.
+
+    Attributes:
+        shape: "polynomial" from none to all, or "constant": all from the first step on.
+        power: of the polynomial; the higher, the more of the zeros come early.
+        end: share of the training after which all zeros are there; the rest recovers accuracy.
+    """
+
+    shape: Literal["polynomial", "constant"] = "polynomial"
+    power: Annotated[float, Field(gt=0)] = 3.0
+    end: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 
 class WeightsConfig(MethodSection):
     """Magnitude pruning of single weights with TF-MOT.
 
     Attributes:
-        sparsity: final share of zeros in every pruned kernel.
-        max_drop_points: if the pruned model loses more points of its score on held-out samples, try half
-            the sparsity, then none.
+        sparsity: final share of zeros in the pruned kernels.
+        amounts: "uniform": the same share in each of them; "global": the smallest of all weights, compared
+            across layers; "sensitivity": more in the kernels that bear more, as measured.
+        pattern: "single" weights; "N:M", such as "2:4": of M consecutive inputs of each output the N
+            largest stay, which makes the sparsity 1 - N / M; "HxW", such as "1x4": whole blocks of H inputs
+            and W outputs of dense layers, and single weights of the other layers.
+        max_drop_points: of the score on held-out samples that pruning may cost.
+        tries: trainings at most, where a model loses more: the highest sparsity is searched for that it
+            bears, by bisection between 0 and ``sparsity``.
         min_weights: prune only models with at least this many weights in the kernels to prune: the
             download of smaller ones would shrink by a few kilobytes only, and they need all their weights.
             Kernels with fewer than ``MIN_KERNEL_WEIGHTS`` are never pruned and do not count.
@@ -48,9 +71,46 @@ class WeightsConfig(MethodSection):
 
     method: str = "weights"
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.75
+    amounts: Amounts = "uniform"
+    pattern: Annotated[str, Field(pattern=PATTERN)] = "single"
+    schedule: ScheduleConfig = ScheduleConfig()
     max_drop_points: Annotated[float, Field(gt=0)] = 3.0
+    tries: Annotated[int, Field(ge=1)] = 3
     min_weights: Annotated[int, Field(ge=0)] = 16384
     training: TrainingConfig = TrainingConfig(epochs=4)
+
+    @model_validator(mode="after")
+    def _check_amounts(self) -> WeightsConfig:
+        zeros, of = self.zeros_of
+        if of and not 0 < zeros < of:
+            msg = f"pattern {self.pattern!r}: the first number has to be smaller than the second, e.g. 2:4"
+            raise ValueError(msg)
+        if of and "sparsity" in self.model_fields_set and self.sparsity not in (0.0, zeros / of):
+            msg = f"pattern {self.pattern!r} makes the sparsity {zeros / of:g}; leave sparsity out"
+            raise ValueError(msg)
+        if self.amounts != "uniform" and (of or self.sparsity > MAX_SPARSITY):
+            most = "patterns N:M" if of else f"a sparsity above {MAX_SPARSITY:g}"
+            msg = f'amounts "{self.amounts}" cannot have {most}; use "uniform"'
+            raise ValueError(msg)
+        return self
+
+    @property
+    def zeros_of(self) -> tuple[int, int]:
+        """How many of how many weights the pattern "N:M" makes zero; (0, 0) for another pattern."""
+        kept, colon, of = self.pattern.partition(":")
+        return (int(of) - int(kept), int(of)) if colon else (0, 0)
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Height and width of the pattern's blocks; (1, 1) if there are none."""
+        height, by, width = self.pattern.partition("x")
+        return (int(height), int(width)) if by else (1, 1)
+
+    @property
+    def asked(self) -> float:
+        """The sparsity that the settings ask for."""
+        zeros, of = self.zeros_of
+        return zeros / of if of and self.sparsity else self.sparsity
 
 
 def prune_weights(
@@ -64,7 +124,8 @@ def prune_weights(
 ) -> KerasModel:
     """Zero the smallest weights of every large kernel while fine-tuning.
 
-    A model that loses too much, measured on held-out samples, gets half as many zeros, or none.
+    A model that loses too much, measured on held-out samples, gets the highest share of zeros that it was
+    found to bear, or none.
 
     Raises:
         StageError: an earlier step clustered a layer, which pruning would undo.
@@ -78,23 +139,18 @@ def prune_weights(
     )
     tensorflow_model_optimization()
     start_tensorflow(seed)
-    student = open_model(model.model)
-    left_out = unpruned_layers(student, config)
-    names = tuple(name for name in prunable_layers(student) if name not in left_out)
-    given, notes = student, []
-    for sparsity in (config.sparsity, config.sparsity / 2) if names else ():
-        targets = dict.fromkeys(names, sparsity)
-        student, history = _pruned(given, targets, model, teacher, data, config.training, seed)
-        trainings = (*model.trainings, history)
-        lost = _lost_points(given, student, teacher, data)
-        if lost <= config.max_drop_points:
-            break
-        notes.append(f"at {sparsity:.0%} zeros the model lost {lost:.1f} points on held-out samples")
-    else:
+    given = open_model(model.model)
+    left_out = unpruned_layers(given, config)
+    names = tuple(name for name in prunable_layers(given) if name not in left_out)
+    found, notes = _highest_borne(given, names, model, teacher, data, config, seed)
+    if found is None and names:
         left_out |= dict.fromkeys(names, f"not pruned: {'; '.join(notes)}")
-        student, names, trainings = given, (), model.trainings
+    student, trainings = given, model.trainings
+    pruned: tuple[str, ...] = ()
+    if found is not None:
+        student, pruned, trainings = found.student, names, (*model.trainings, found.history)
     save_model(student, out / "model")
-    layers = tuple(_recorded(layer, student, names, left_out) for layer in model.layers)
+    layers = tuple(_recorded(layer, student, pruned, left_out) for layer in model.layers)
     return replace(
         model, folder=out, digest="", layers=layers, trainings=trainings, notes=tuple(notes), findings=()
     )
@@ -114,41 +170,116 @@ def _recorded(
     )
 
 
-def _pruned(
+class _Pruned(NamedTuple):
+    """A pruned model and its training."""
+
+    student: Any
+    history: TrainingHistory
+
+
+def _highest_borne(
+    given: Any,
+    names: tuple[str, ...],
+    model: KerasModel,
+    teacher: KerasModel,
+    data: Dataset,
+    config: WeightsConfig,
+    seed: int,
+) -> tuple[_Pruned | None, list[str]]:
+    """Prune with the highest sparsity that the model bears; returns it, and what it did not bear.
+
+    N:M has one sparsity only, so that there is nothing to search for.
+    """
+    best: _Pruned | None = None
+    notes: list[str] = []
+    low, high, sparsity = 0.0, config.asked, config.asked
+    for _ in range(1 if config.zeros_of[1] else config.tries):
+        if not names or (notes and high - low < MIN_STEP):
+            break
+        targets = _targets(given, names, sparsity, teacher, data, config)
+        tried = _prune(given, targets, model, teacher, data, config, seed)
+        lost = _lost_points(given, tried.student, teacher, data)
+        if lost <= config.max_drop_points:
+            best, low = tried, sparsity
+        else:
+            high = sparsity
+            notes.append(f"at {sparsity:.0%} zeros the model lost {lost:.1f} points on held-out samples")
+        if low == config.asked:
+            break
+        sparsity = (low + high) / 2
+    return best, notes
+
+
+def _targets(
+    given: Any,
+    names: tuple[str, ...],
+    sparsity: float,
+    teacher: KerasModel,
+    data: Dataset,
+    config: WeightsConfig,
+) -> dict[str, float]:
+    """Return the sparsity of each kernel."""
+    kernels = {name: given.get_layer(name).kernel.numpy() for name in names}
+    if config.amounts == "global":
+        return by_magnitude(kernels, sparsity)
+    if config.amounts == "sensitivity":
+        samples = Samples.of(data, "train", teacher.preprocessing).choose(PROBED_SAMPLES, seed=0)
+        return by_sensitivity(given, kernels, sparsity, samples.model_inputs())
+    return uniform(kernels, sparsity)
+
+
+def _prune(
     given: Any,
     targets: dict[str, float],
     model: KerasModel,
     teacher: KerasModel,
     data: Dataset,
-    training: TrainingConfig,
+    config: WeightsConfig,
     seed: int,
-) -> tuple[Any, TrainingHistory]:
+) -> _Pruned:
     """Train a copy of ``given`` while zeroing the smallest weights of ``targets``.
 
     Layers that already have at least that many zeros keep them.
     """
-    sparsity = tensorflow_model_optimization().sparsity.keras
+    sparsity, training = tensorflow_model_optimization().sparsity.keras, config.training
     steps = total_steps(len(training_samples(data, teacher, training, seed)), training)
     update_every = min(UPDATE_EVERY_STEPS, max(steps // 10, 1))
-    schedules = {
-        name: sparsity.PolynomialDecay(
+
+    def constant(target: float) -> dict[str, Any]:
+        schedule = sparsity.ConstantSparsity(target, begin_step=0, frequency=update_every)
+        return {"pruning_schedule": schedule}
+
+    def rising(target: float) -> dict[str, Any]:
+        schedule = sparsity.PolynomialDecay(
             initial_sparsity=0.0,
             final_sparsity=target,
             begin_step=0,
-            end_step=max(int(steps * RAMP_SHARE), 1),
+            end_step=max(int(steps * config.schedule.end), 1),
+            power=config.schedule.power,
             frequency=update_every,
         )
-        for name, target in targets.items()
+        return {"pruning_schedule": schedule}
+
+    asked = constant if config.schedule.shape == "constant" else rising
+    options = {
+        name: asked(target) | _pattern(given.get_layer(name), config) for name, target in targets.items()
     }
-    schedules |= {
-        layer.name: sparsity.ConstantSparsity(layer.sparsity, begin_step=0, frequency=update_every)
+    options |= {
+        layer.name: constant(layer.sparsity)
         for layer in model.layers
         if layer.sparsity > targets.get(layer.name, 0.0)
     }
-    student = _wrapped(given, schedules)
+    student = _wrapped(given, options)
     callbacks = (sparsity.UpdatePruningStep(),)
-    history = fine_tune("prune", student, teacher, data, training, seed, callbacks, RAMP_SHARE)
-    return sparsity.strip_pruning(student), history
+    history = fine_tune("prune", student, teacher, data, training, seed, callbacks, config.schedule.end)
+    return _Pruned(sparsity.strip_pruning(student), history)
+
+
+def _pattern(layer: Any, config: WeightsConfig) -> dict[str, Any]:
+    """Return TF-MOT's options for the pattern; it has blocks for dense layers alone."""
+    if config.zeros_of[1]:
+        return {"sparsity_m_by_n": config.zeros_of}
+    return {"block_size": config.block} if len(layer.kernel.shape) == 2 and config.block != (1, 1) else {}
 
 
 def _lost_points(given: Any, student: Any, teacher: KerasModel, data: Dataset) -> float:
@@ -184,7 +315,7 @@ def unpruned_layers(model: Any, config: WeightsConfig) -> dict[str, str]:
     prunable = set(prunable_layers(model))
     weights = sum(_kernel_weights(model.get_layer(name)) for name in prunable)
     too_few = ""
-    if not config.sparsity:
+    if not config.asked:
         too_few = "not pruned: sparsity is 0"
     elif weights < config.min_weights:
         too_few = f"not pruned: {weights:,} weights in all, min_weights is {config.min_weights:,}"
@@ -212,18 +343,18 @@ def _why_exempt(layer: Any) -> str:
     return f"not pruned: its kernel has {weights:,} weights, at least {MIN_KERNEL_WEIGHTS:,} are needed"
 
 
-def _wrapped(model: Any, schedules: dict[str, Any]) -> Any:
+def _wrapped(model: Any, options: dict[str, dict[str, Any]]) -> Any:
     import tf_keras
 
     prune = tensorflow_model_optimization().sparsity.keras.prune_low_magnitude
 
     def wrap(layer: Any) -> Any:
         clone = layer.__class__.from_config(layer.get_config())
-        return prune(clone, schedules[layer.name]) if layer.name in schedules else clone
+        return prune(clone, **options[layer.name]) if layer.name in options else clone
 
     wrapped = tf_keras.models.clone_model(model, clone_function=wrap)
     for layer in model.layers:
-        is_pruned = layer.name in schedules
+        is_pruned = layer.name in options
         twin = (
             wrapped.get_layer(f"prune_low_magnitude_{layer.name}").layer
             if is_pruned

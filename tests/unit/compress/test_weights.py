@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from models.ports import Port
-from pipeline.compress.weights import WeightsConfig, prunable_layers, prune_weights
+from pipeline.compress.amounts import without_smallest
+from pipeline.compress.weights import WeightsConfig, _Pruned, prunable_layers, prune_weights
 from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
 from pipeline.layer_records import LayerRecord
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
+from pipeline.training_history import TrainingHistory
 
 pytestmark = pytest.mark.xdist_group("pruning")  # one process trains what the tests share
 
@@ -116,19 +118,119 @@ def test_a_small_model_is_left_as_it_is_and_every_kernel_says_why(stored, data, 
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize(("losses", "zeros"), [((5.0, 1.0), 0.375), ((9.0, 4.0), 0.0)])
-def test_a_model_that_does_not_bear_it_gets_fewer_zeros_or_none_and_that_is_said(
-    stored, data, tmp_path, monkeypatch, losses, zeros
+@pytest.mark.parametrize(
+    ("losses", "zeros", "trained"),
+    [
+        ((5.0, 1.0, 2.0), 0.5625, (0.75, 0.375, 0.5625)),
+        ((5.0, 1.0, 9.0), 0.375, (0.75, 0.375, 0.5625)),
+        ((9.0, 4.0, 5.0), 0.0, (0.75, 0.375, 0.1875)),
+        ((1.0,), 0.75, (0.75,)),
+    ],
+)
+def test_a_model_that_does_not_bear_it_gets_the_highest_sparsity_found_that_it_bears(
+    stored, data, tmp_path, monkeypatch, losses, zeros, trained
 ):
-    left = list(losses)
+    left, tried = list(losses), []
+
+    def prune(given, targets, *_):
+        """Without the training."""
+        tried.append(targets["large"])
+        student = open_model(stored.model)
+        kernel = student.get_layer("large").kernel
+        kernel.assign(without_smallest(kernel.numpy(), targets["large"]))
+        return _Pruned(student, TrainingHistory(name="prune", curves=(), ranges=(), before=(), after=()))
+
+    monkeypatch.setattr("pipeline.compress.weights._prune", prune)
     monkeypatch.setattr("pipeline.compress.weights._lost_points", lambda *_: left.pop(0))
 
     found, model = pruned(stored, data, tmp_path / "out")
 
+    assert tuple(tried) == trained
     assert np.mean(model.get_layer("large").kernel.numpy() == 0) == pytest.approx(zeros, abs=0.002)
-    assert found.notes[0] == f"at 75% zeros the model lost {losses[0]} points on held-out samples"
+    refused = [(each, lost) for each, lost in zip(trained, losses, strict=True) if lost > 3]
+    assert found.notes == tuple(
+        f"at {each:.0%} zeros the model lost {lost} points on held-out samples" for each, lost in refused
+    )
+    assert len(found.trainings) == bool(zeros)
     assert pruned_layers(found) == (("large",) if zeros else ())
     assert zeros or record(found, "large").reason == f"not pruned: {'; '.join(found.notes)}"
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory, prepared_model):
+    """A model with dense kernels of 128x32 and 32x64 weights."""
+    start_tensorflow(0)
+    import tf_keras
+
+    layers = tf_keras.layers
+    inputs = layers.Input((8, 8, 2))
+    x = layers.Dense(32, activation="relu", name="first")(layers.Flatten(name="flat")(inputs))
+    x = layers.Dense(64, activation="relu", name="second")(x)
+    network = tf_keras.Model(inputs, layers.Dense(2, activation="softmax", name="class")(x))
+    folder = tmp_path_factory.mktemp("dense")
+    save_model(network, folder / "keras/model")
+    return prepared_model(
+        folder,
+        inputs=(Port("input", (8, 8, 2)),),
+        outputs=(Port("class", (2,), activation="softmax"),),
+        layers=tuple(LayerRecord(name=each.name, kind=type(each).__name__) for each in network.layers),
+    ).keras
+
+
+def test_of_consecutive_inputs_of_each_output_the_largest_stay(dense, data, tmp_path):
+    config = WeightsConfig(pattern="1:4", min_weights=0, training=TRAINING)
+    (tmp_path / "out").mkdir()
+
+    found = prune_weights(dense, dense, data, config=config, seed=0, out=tmp_path / "out")
+
+    for name in ("first", "second"):
+        kernel = open_model(found.model).get_layer(name).kernel.numpy()
+        groups = kernel.T.reshape(kernel.shape[1], -1, 4)
+        np.testing.assert_array_equal(np.count_nonzero(groups, axis=2), 1)
+        assert record(found, name).sparsity == 0.75
+
+
+def test_of_consecutive_channels_of_a_convolution_the_largest_stay(stored, data, tmp_path):
+    config = WeightsConfig(pattern="2:4", min_weights=0, training=TRAINING)
+    (tmp_path / "out").mkdir()
+
+    found = prune_weights(stored, stored, data, config=config, seed=0, out=tmp_path / "out")
+
+    kernel = open_model(found.model).get_layer("large").kernel.numpy()
+    groups = kernel.transpose(3, 0, 1, 2).reshape(32, 3, 3, 2, 4)
+    np.testing.assert_array_equal(np.count_nonzero(groups, axis=4), 2)
+
+
+def test_blocks_of_a_dense_kernel_are_zero_as_a_whole(dense, data, tmp_path):
+    _, model = pruned(dense, data, tmp_path / "out", pattern="2x4")
+
+    kernel = model.get_layer("first").kernel.numpy()
+    zeros = np.count_nonzero(kernel.reshape(64, 2, 8, 4) == 0, axis=(1, 3))
+    assert set(zeros.ravel()) == {0, 8}
+    assert np.mean(zeros == 8) == pytest.approx(0.75, abs=0.01)
+
+
+def test_global_amounts_have_the_share_of_all_kernels_together(dense, data, tmp_path):
+    found, model = pruned(dense, data, tmp_path / "out", amounts="global", sparsity=0.5)
+
+    kernels = [model.get_layer(name).kernel.numpy() for name in ("first", "second")]
+    zeros = sum(np.count_nonzero(kernel == 0) for kernel in kernels)
+    assert zeros == pytest.approx(0.5 * sum(kernel.size for kernel in kernels), rel=0.01)
+    assert record(found, "first").sparsity != pytest.approx(record(found, "second").sparsity, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pattern": "4:2"}, "first number has to be smaller"),
+        ({"pattern": "2:4", "sparsity": 0.75}, "makes the sparsity 0.5; leave sparsity out"),
+        ({"pattern": "2:4", "amounts": "global"}, 'cannot have patterns N:M; use "uniform"'),
+        ({"amounts": "sensitivity", "sparsity": 0.99}, "cannot have a sparsity above 0.98"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        WeightsConfig(**settings)
 
 
 def test_no_sparsity_leaves_the_model_as_it_was(stored, data, tmp_path):
