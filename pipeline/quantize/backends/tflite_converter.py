@@ -31,7 +31,7 @@ def convert(function: Any, keeper: Any, requested: Format, samples: Samples | No
         samples: the representative data set, for the formats of int8.
     """
     tf = tensorflow()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], keeper)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], _variables_of(keeper))
     if requested != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if requested == "float16":
@@ -44,6 +44,21 @@ def convert(function: Any, keeper: Any, requested: Format, samples: Samples | No
         converter._experimental_calibrate_only = True
         return _quantized(bytes(converter.convert()), requested)
     return bytes(converter.convert())
+
+
+def _variables_of(keeper: Any) -> Any:
+    """Return an object that keeps the variables of a Keras model alive, or any other one as it is.
+
+    The converter saves what it gets, and of a Keras model every layer is traced once more for that, which
+    takes five times as long as the rest of the conversion.
+    """
+    import tf_keras
+
+    if not isinstance(keeper, tf_keras.Model):
+        return keeper
+    module = tensorflow().Module()
+    module.kept = list(keeper.variables)
+    return module
 
 
 def computes_inside(content: bytes) -> bool:

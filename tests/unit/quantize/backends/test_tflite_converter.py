@@ -42,3 +42,16 @@ def test_with_float_operators_nothing_is_turned_into_floats_that_no_operator_rea
     assert turned
     assert all(set(operator.outputs) <= read for operator in turned)
     assert [output.dtype for output in flat.outputs] == ["float32"]
+
+
+def test_a_conversion_does_not_trace_the_layers_of_the_model_again(monkeypatch):
+    function, keeper, samples = concrete(growing_lstm)
+    traced = []
+    call = type(keeper.layers[-1]).call
+    monkeypatch.setattr(
+        type(keeper.layers[-1]), "call", lambda layer, inputs: traced.append(layer) or call(layer, inputs)
+    )
+
+    convert(function, keeper, "int8", samples)
+
+    assert traced == []
