@@ -25,7 +25,8 @@ class LayerRecord:
         without_int8: why TFLite does not compute it in int8, or not correctly; "" if it does.
         weights: how many weights its kernel has, where ``sparsity`` or ``clusters`` must be preserved.
         sparsity: share of the kernel's weights that are zero and must stay zero.
-        clusters: how many distinct values the kernel may have; 0: any.
+        clusters: how many values the weights of the kernel, or of each of its output channels, share;
+            quantization may merge some. 0: they share none.
         levels: how many distinct values the weights of each output channel may have; 0: any.
         distinct: how many they have, added up over the channels.
         output_bits: log2 of how many values the output, which is never negative, may have; 0: any.
@@ -94,18 +95,13 @@ def known_layers(layers: Iterable[LayerRecord | LayerTreatment]) -> dict[str, st
     return {layer.name: layer.made_of or layer.name for layer in layers}
 
 
-def require_no_clusters(
-    layers: Iterable[LayerRecord], stage: str, *, undone_by: str, hint: str, keeps_levels: bool = False
-) -> None:
+def require_no_clusters(layers: Iterable[LayerRecord], stage: str, *, undone_by: str, hint: str) -> None:
     """Refuse a model whose weights have only few values.
-
-    Args:
-        keeps_levels: whether the stage preserves the levels of each output channel.
 
     Raises:
         StageError: a layer has clusters or levels; names the first.
     """
     for layer in layers:
-        if layer.clusters or (layer.levels and not keeps_levels):
+        if layer.clusters or layer.levels:
             what = "clustered weights" if layer.clusters else f"weights of {layer.levels} levels"
             raise StageError(stage, f"layer {layer.name!r} has {what}, which {undone_by} would undo", hint)

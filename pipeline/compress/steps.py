@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pipeline.artifacts import KerasModel
+from pipeline.compress.clusters import ClustersConfig, cluster_weights
 from pipeline.compress.low_bit import LowBitConfig, train_low_bit
 from pipeline.compress.weights import WeightsConfig, prune_weights
 from pipeline.sections import MethodSection
@@ -26,5 +27,6 @@ class CompressionStep(NamedTuple):
 
 COMPRESS = {
     "weights": CompressionStep(prune_weights, WeightsConfig),
+    "clusters": CompressionStep(cluster_weights, ClustersConfig),
     "low_bit": CompressionStep(train_low_bit, LowBitConfig),
 }

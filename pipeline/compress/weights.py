@@ -16,7 +16,7 @@ from pipeline.layer_records import require_no_clusters
 from pipeline.samples import Samples
 from pipeline.sections import MethodSection, Section
 from pipeline.training.fine_tuning import fine_tune, total_steps, training_samples
-from pipeline.training.held_out import HeldOut
+from pipeline.training.held_out import lost_points
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 from pipeline.training.tfmot import tensorflow_model_optimization
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 MIN_KERNEL_WEIGHTS = 1000
 PATTERN = r"^(single|[1-9]\d?:[1-9]\d?|[1-9]\d?x[1-9]\d?)$"
 UPDATE_EVERY_STEPS = 20
-JUDGED_SAMPLES = 1024
 PROBED_SAMPLES = 256
 MIN_STEP = 0.02
 """Between sparsities: a smaller difference is not worth a training."""
@@ -198,7 +197,7 @@ def _highest_borne(
             break
         targets = _targets(given, names, sparsity, teacher, data, config)
         tried = _prune(given, targets, model, teacher, data, config, seed)
-        lost = _lost_points(given, tried.student, teacher, data)
+        lost = lost_points(given, tried.student, teacher, data)
         if lost <= config.max_drop_points:
             best, low = tried, sparsity
         else:
@@ -280,19 +279,6 @@ def _pattern(layer: Any, config: WeightsConfig) -> dict[str, Any]:
     if config.zeros_of[1]:
         return {"sparsity_m_by_n": config.zeros_of}
     return {"block_size": config.block} if len(layer.kernel.shape) == 2 and config.block != (1, 1) else {}
-
-
-def _lost_points(given: Any, student: Any, teacher: KerasModel, data: Dataset) -> float:
-    """Return how many points the score of the first output fell on held-out samples; 0 if it has no score.
-
-    Of few samples none are held out, and training samples are used.
-    """
-    held_out = HeldOut.of(data, teacher)
-    if not len(held_out.samples):
-        samples = Samples.of(data, "train", teacher.preprocessing).choose(JUDGED_SAMPLES, seed=0)
-        held_out = held_out._replace(samples=samples)
-    before, after = (held_out.score(held_out.outputs(network)) for network in (given, student))
-    return 0.0 if before is None or after is None else before - after
 
 
 def prunable_layers(model: Any) -> tuple[str, ...]:

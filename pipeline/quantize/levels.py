@@ -40,7 +40,7 @@ SAME_SCALE = frozenset(
 _RECTIFIED = frozenset({1, 3})  # the schema's ActivationFunctionType RELU and RELU6
 _CHANNELS_LAST = frozenset({"DEPTHWISE_CONV_2D", "CONV_3D"})  # others have output channels first
 STAGE = "convert"
-_REPORT = "report this model: levels must survive quantization"
+_REPORT = "report this model: the few values of weights must survive quantization"
 
 
 def int8_range(high: float, bits: int) -> tuple[float, float]:
@@ -79,7 +79,8 @@ def require_levels(flat: TfliteModel, layers: Iterable[LayerRecord], written: Fo
     """Check that the levels of weights and outputs are in the file.
 
     Raises:
-        StageError: weights of a layer have more or fewer values than before, or its output another step.
+        StageError: weights of a layer have more values than before, or fewer unless they are clustered, or
+            its output another step.
     """
     for layer in layers:
         if layer.levels:
@@ -98,7 +99,10 @@ def _require_weights(flat: TfliteModel, layer: LayerRecord) -> None:
     found = sum(map(distinct_values, columns))
     # A batch normalization with gamma 0 makes a channel zero.
     zero = sum(int((~each.any(axis=0)).sum()) for each in columns)
-    if not layer.distinct - zero * (layer.levels - 1) <= found <= layer.distinct:
+    # int8 may merge clusters, which are not evenly spaced; it never separates equal weights of a channel.
+    least = 1 if layer.clusters else layer.distinct - zero * (layer.levels - 1)
+    most = max((distinct_values(channel[:, None]) for each in columns for channel in each.T), default=0)
+    if not (least <= found <= layer.distinct and most <= layer.levels):
         cause = (
             f"the weights of layer {layer.name!r} had {layer.distinct:,} distinct values, added up over its "
             f"output channels, before the conversion and have {found:,} after"

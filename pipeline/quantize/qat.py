@@ -12,7 +12,6 @@ from models.layer_rules import rule_of
 from models.layers import own_layers
 from pipeline.artifacts import QatModel
 from pipeline.config import TrainingConfig
-from pipeline.layer_records import require_no_clusters
 from pipeline.quantize.keras_equalization import equalize_uneven
 from pipeline.quantize.levels import int8_range
 from pipeline.samples import Samples
@@ -56,19 +55,11 @@ def train_qat(
     Channels of very unequal range are equalized before.
 
     The converter quantizes layers that TF-MOT does not support after training; the reason is recorded.
-    Kernels with levels and ranges of rounded outputs are not trained.
+    Kernels with few values and ranges of rounded outputs are not trained.
 
     Raises:
-        StageError: an earlier step clustered a layer, which this training would undo.
         ToolchainError: TF-MOT cannot run in this process.
     """
-    require_no_clusters(
-        model.layers,
-        train_qat.__name__,
-        undone_by="training",
-        hint='use post-training quantization: [quantize] method = "ptq"',
-        keeps_levels=True,
-    )
     tensorflow_model_optimization()
     start_tensorflow(seed)
     network = open_model(model.model)
@@ -368,7 +359,7 @@ def _records(network: Any, student: Any, model: KerasModel) -> Iterator[LayerRec
         elif record.name in left_out:
             yield record.quantized("quantization-aware", f"output only: {left_out[record.name]}")
         elif record.levels:
-            yield record.quantized("quantization-aware", "its weights keep their levels")
+            yield record.quantized("quantization-aware", "its weights keep their few values")
         elif hasattr(layer, "kernel") and not wrapper.quantize_config.get_weights_and_quantizers(
             wrapper.layer
         ):

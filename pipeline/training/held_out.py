@@ -15,10 +15,11 @@ from pipeline.training.keras_io import predict
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pipeline.artifacts import Dataset, ModelArtifact
+    from pipeline.artifacts import Dataset, KerasModel, ModelArtifact
 
 MAX_OUTPUT_BYTES = 128 << 20
 PREDICT_BATCH = 256
+JUDGED_SAMPLES = 1024
 
 
 class HeldOut(NamedTuple):
@@ -70,3 +71,16 @@ class HeldOut(NamedTuple):
             return None
         inputs, target = self.samples.model_inputs()[0], self.samples.target(0)
         return paired_gain(self.model.tasks[0], before, after, inputs, target)
+
+
+def lost_points(given: Any, student: Any, teacher: KerasModel, data: Dataset) -> float:
+    """Return how many points the score of the first output fell on held-out samples; 0 if it has no score.
+
+    Of few samples none are held out, and training samples are used.
+    """
+    held_out = HeldOut.of(data, teacher)
+    if not len(held_out.samples):
+        samples = Samples.of(data, "train", teacher.preprocessing).choose(JUDGED_SAMPLES, seed=0)
+        held_out = held_out._replace(samples=samples)
+    before, after = (held_out.score(held_out.outputs(network)) for network in (given, student))
+    return 0.0 if before is None or after is None else before - after

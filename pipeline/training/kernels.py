@@ -31,11 +31,15 @@ class Kernel(NamedTuple):
 
     def assign(self, columns: NDArray[np.float32]) -> None:
         """Set its values from (n, channels)."""
+        self.variable.assign(self.in_shape(columns))
+
+    def in_shape(self, columns: NDArray[Any]) -> NDArray[Any]:
+        """Return (n, channels) in the kernel's shape."""
         shape = tuple(self.variable.shape)
         channels = tuple(shape[axis] for axis in self.axes)
         rest = tuple(size for axis, size in enumerate(shape) if axis - len(shape) not in self.axes)
         moved = columns.reshape(*rest, *channels)
-        self.variable.assign(np.moveaxis(moved, range(-len(self.axes), 0), self.axes))
+        return np.moveaxis(moved, range(-len(self.axes), 0), self.axes)
 
 
 def kernels_of(layer: Any) -> tuple[Kernel, ...]:

@@ -141,7 +141,7 @@ def test_a_model_that_does_not_bear_it_gets_the_highest_sparsity_found_that_it_b
         return _Pruned(student, TrainingHistory(name="prune", curves=(), ranges=(), before=(), after=()))
 
     monkeypatch.setattr("pipeline.compress.weights._prune", prune)
-    monkeypatch.setattr("pipeline.compress.weights._lost_points", lambda *_: left.pop(0))
+    monkeypatch.setattr("pipeline.compress.weights.lost_points", lambda *_: left.pop(0))
 
     found, model = pruned(stored, data, tmp_path / "out")
 

@@ -10,7 +10,6 @@ import pytest
 from models.ports import Port
 from pipeline.artifacts import KerasModel
 from pipeline.config import TrainingConfig
-from pipeline.errors import StageError
 from pipeline.layer_records import LayerRecord
 from pipeline.quantize.qat import QatConfig, fake_quantized, open_qat_model, train_qat
 from pipeline.training.keras_io import open_model, open_weights, save_model, save_weights, start_tensorflow
@@ -94,13 +93,6 @@ def test_activation_ranges_are_near_what_the_activations_are(trained):
 
     assert limits["min:0"] == pytest.approx(0, abs=0.05)
     assert 0 < limits["max:0"] < 5
-
-
-def test_clustered_weights_are_not_trained(trained, tmp_path):
-    model = replace(trained[0], layers=tuple(replace(layer, clusters=16) for layer in trained[0].layers))
-
-    with pytest.raises(StageError, match=r"clustered weights, which training would undo; use post-training"):
-        train_qat(model, model, None, config=QatConfig(), seed=0, out=tmp_path)
 
 
 def test_a_depthwise_layer_with_levels_before_a_normalization_keeps_its_weights():
