@@ -6,6 +6,7 @@ from typing import NamedTuple
 from pipeline.artifacts import KerasModel
 from pipeline.compress.clusters import ClustersConfig, cluster_weights
 from pipeline.compress.low_bit import LowBitConfig, train_low_bit
+from pipeline.compress.low_rank import LowRankConfig, factorize_layers
 from pipeline.compress.weights import WeightsConfig, prune_weights
 from pipeline.sections import MethodSection
 
@@ -28,5 +29,6 @@ class CompressionStep(NamedTuple):
 COMPRESS = {
     "weights": CompressionStep(prune_weights, WeightsConfig),
     "clusters": CompressionStep(cluster_weights, ClustersConfig),
+    "low_rank": CompressionStep(factorize_layers, LowRankConfig),
     "low_bit": CompressionStep(train_low_bit, LowBitConfig),
 }
