@@ -61,7 +61,7 @@ def row(name: str, report: dict[str, Any], seconds: float) -> str:
         f"{int8_file['compressed_bytes']:,}",
         f"{int8_file['sparsity']:.0%}",
         *(instructions(device.get(kind)) for kind in ("baseline", "quantized")),
-        next((each["name"] for each in report["candidates"] if each["chosen"]), ""),
+        next((each["name"] for each in report["candidates"] if each["chosen"]), "the only one"),
         losing(report["shift"]),
         f"{seconds:.0f}",
     ]

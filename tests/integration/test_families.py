@@ -86,7 +86,6 @@ CASES = {
         keras="tf_keras",
         ending="h5",
         epochs=20,
-        target="arm64",
     ),
     "attention": Case(
         f.attention,
@@ -108,7 +107,6 @@ CASES = {
         85.0,
         seen=unit,
         epochs=6,
-        target="arm64",
     ),
 }
 
