@@ -150,7 +150,9 @@ class Course(NamedTuple):
         """Train for one epoch (from 0); returns its mean loss, which ``after_step`` gets so far."""
         self.student.reset_metrics()  # makes the loss the mean over the epoch so far
         self.heard.on_epoch_begin(number)
-        order, size = self.rng.permutation(len(self.samples)), self.config.batch_size
+        size, steps = self.config.batch_size, steps_per_epoch(len(self.samples), self.config)
+        # The first samples fill up the last batch: one of another size would be traced once more.
+        order = np.resize(self.rng.permutation(len(self.samples)), steps * size)
         loss = 0.0
         for step, start in enumerate(range(0, len(order), size)):
             self.heard.on_train_batch_begin(step)

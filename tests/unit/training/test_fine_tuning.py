@@ -80,7 +80,7 @@ def test_samples_are_all_or_a_seeded_choice_in_order(data, network):
 
 
 @pytest.mark.parametrize(("samples", "expected"), [(1, 2), (32, 2), (33, 4), (64, 4)])
-def test_the_last_batch_of_an_epoch_may_be_short(samples, expected):
+def test_an_epoch_has_as_many_batches_as_its_samples_begin(samples, expected):
     assert total_steps(samples, TrainingConfig(epochs=2, min_steps=1, batch_size=32)) == expected
 
 
@@ -170,6 +170,21 @@ def test_training_learns_and_a_seed_makes_it_reproducible_to_the_bit(network, da
         np.testing.assert_array_equal(one, same)
     assert not np.array_equal(first.get_weights()[0], other.get_weights()[0])
     assert capfd.readouterr().out == ""
+
+
+def test_every_batch_is_full_and_an_epoch_sees_every_sample(network, data, monkeypatch):
+    start_tensorflow(0)
+    student, seen = open_model(network.model), []
+    train_on_batch = student.train_on_batch
+    monkeypatch.setattr(
+        student, "train_on_batch", lambda x, y, **given: seen.append(x) or train_on_batch(x, y, **given)
+    )
+
+    fine_tune("train", student, network, data, TrainingConfig(epochs=2, min_steps=1, batch_size=16), 0)
+
+    assert [len(batch) for batch in seen] == [16] * 6
+    for epoch in (seen[:3], seen[3:]):
+        assert len(np.unique(np.concatenate(epoch), axis=0)) == 40
 
 
 def test_several_inputs_and_outputs_are_trained_together(tmp_path, store_dataset, prepared_model):
