@@ -1,0 +1,336 @@
+"""Structured pruning: filters and units are removed, so that layers become smaller and faster."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from models.prepare import graph_of
+from pipeline.artifacts import KerasModel  # noqa: TC001 - Run.step reads the return type
+from pipeline.compress.channel_budget import Choice, full_counts, with_counts, within_macs
+from pipeline.compress.channel_criteria import ON_SAMPLES, Criterion, Measured, scores_of
+from pipeline.compress.channel_graph import ChannelGraph
+from pipeline.compress.channel_removal import smaller_model
+from pipeline.config import TrainingConfig
+from pipeline.errors import StageError
+from pipeline.layer_records import require_no_clusters
+from pipeline.samples import Samples
+from pipeline.sections import MethodSection
+from pipeline.tasks.spec import TASKS
+from pipeline.training.fine_tuning import aims, fine_tune, loss_weights, losses, training_samples
+from pipeline.training.held_out import lost_points
+from pipeline.training.keras_io import open_model, save_model, start_tensorflow
+from pipeline.training.kernels import kernels_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from models.graph import Graph
+    from pipeline.artifacts import Dataset
+    from pipeline.layer_records import LayerRecord
+    from pipeline.training_history import TrainingHistory
+
+    Records = tuple[LayerRecord, ...]
+
+MAX_TRIES = 3  # each is a whole training
+SCORED_SAMPLES = 1024
+COMPARED_SAMPLES = 8
+NORM_SAMPLES = 256
+
+
+class ChannelsConfig(MethodSection):
+    """Structured pruning of channels.
+
+    Attributes:
+        macs: share of the multiply-accumulates to keep; the layers to take channels from are chosen.
+        share: of the channels to remove, the same in each layer, in place of ``macs``.
+        criterion: which channels go first: those with the smallest norm of their filters ("l1", "l2"), factor
+            of batch normalization ("bn_scale"), effect on the loss ("taylor"), mean magnitude ("activation")
+            or magnitude of the sum ("activation_sum") of their activations on training samples.
+        multiple: what is left of a layer is a multiple of this many channels, or all of them.
+        rounds: in how many rounds channels are removed; each one ends with a training.
+        max_drop_points: if the smaller model loses more points of its score on held-out samples, less is
+            removed: at most ``MAX_TRIES`` amounts are tried, then nothing is.
+        training: of each round.
+    """
+
+    method: str = "channels"
+    macs: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    criterion: Criterion = "l1"
+    multiple: Annotated[int, Field(ge=1)] = 8
+    rounds: Annotated[int, Field(ge=1)] = 1
+    max_drop_points: Annotated[float, Field(gt=0)] = 3.0
+    training: TrainingConfig = TrainingConfig(epochs=4)
+
+    @model_validator(mode="after")
+    def _check_budget(self) -> ChannelsConfig:
+        if self.share is not None and "macs" in self.model_fields_set:
+            msg = "macs and share exclude each other; leave one out"
+            raise ValueError(msg)
+        return self
+
+    def kept(self, effort: float) -> float:
+        """Return the share of the MACs, or of each layer's channels, to keep with a part of the effort."""
+        return 1 - effort * (1 - self.macs if self.share is None else self.share)
+
+    def budget(self, effort: float) -> str:
+        """Describe the budget with a part of the effort."""
+        return f"{self.kept(effort):.0%} of the {'MACs' if self.share is None else 'channels'}"
+
+
+class Smaller(NamedTuple):
+    """A model without some channels.
+
+    Attributes:
+        network: the tf_keras model.
+        records: of its layers.
+        kept: why layers keep all their channels, by name.
+        trainings: that made it.
+    """
+
+    network: Any
+    records: Records
+    kept: dict[str, str]
+    trainings: tuple[TrainingHistory, ...] = ()
+
+
+def remove_channels(
+    model: KerasModel,
+    teacher: KerasModel,
+    data: Dataset,
+    *,
+    config: ChannelsConfig,
+    seed: int,
+    out: Path,
+) -> KerasModel:
+    """Remove the least important channels of every layer, and fine-tune what is left.
+
+    Inputs and outputs of the model stay as they are, and zeros of pruned layers stay zero.
+
+    A model that loses too much, measured on held-out samples, keeps more channels: the amount is halved, then
+    halfway between the smallest that was too much and the largest that was not.
+
+    Raises:
+        StageError: an earlier step clustered a layer or rounded its outputs; the criterion cannot judge this
+            model; or the smaller model does not compute what the masked one does, which is a defect.
+    """
+    _require_free_values(model.layers)
+    start_tensorflow(seed)
+    network = open_model(model.model)
+    start = ChannelGraph.of(graph_of(network))
+    given = Smaller(network, model.layers, start.kept)
+    best, notes, kept_all, too_much, effort = given, [], 0.0, 1.0, 1.0
+    for _ in range(MAX_TRIES):
+        found = _removed(given, effort, teacher, data, config, seed)
+        if not found.trainings:
+            break
+        lost = lost_points(given.network, found.network, teacher, data)
+        if lost <= config.max_drop_points:
+            best, kept_all = found, effort
+        else:
+            too_much = effort
+            notes.append(f"with {config.budget(effort)} the model lost {lost:.1f} points on held-out samples")
+        if kept_all == 1.0:
+            break
+        effort = (kept_all + too_much) / 2
+    save_model(best.network, out / "model")
+    finding = _gain(start, ChannelGraph.of(graph_of(best.network)), config)
+    if best is given and not notes:
+        notes.append('no channel can be removed: [[compress]] method = "channels" did nothing')
+    return replace(
+        model,
+        folder=out,
+        digest="",
+        layers=_explained(best, start, "; ".join(notes) if best is given else ""),
+        trainings=(*model.trainings, *best.trainings),
+        notes=tuple(notes),
+        findings=() if best is given else (finding,),
+    )
+
+
+def _require_free_values(layers: Records) -> None:
+    hint = 'put method = "channels" before that step in [[compress]]'
+    require_no_clusters(layers, remove_channels.__name__, undone_by="fine-tuning", hint=hint)
+    for layer in layers:
+        if layer.output_bits:
+            cause = f"layer {layer.name!r} has {layer.output_bits}-bit outputs, which fine-tuning would undo"
+            raise StageError(remove_channels.__name__, cause, hint)
+
+
+def _removed(
+    given: Smaller, effort: float, teacher: KerasModel, data: Dataset, config: ChannelsConfig, seed: int
+) -> Smaller:
+    """Remove channels in rounds, with a training after each; without trainings if there was nothing to do."""
+    first = ChannelGraph.of(graph_of(given.network))
+    sizes = _sizes(first)
+    samples = Samples.of(data, "train", teacher.preprocessing).take(slice(0, COMPARED_SAMPLES))
+    full, now = within_macs(first, np.ones(first.channels), np.inf, 1).macs[0], given
+    for number in range(1, config.rounds + 1):
+        channels = ChannelGraph.of(graph_of(now.network))
+        kept = config.kept(effort * number / config.rounds)
+        scores, channels = _scored(channels, teacher, data, config, seed)
+        if config.share is None:
+            choice = within_macs(channels, scores, kept * full, config.multiple)
+        else:
+            wanted = [
+                len(group.channels) * kept * sizes[group.layers] / _sizes(channels)[group.layers]
+                for group in channels.groups
+            ]
+            choice = with_counts(channels, scores, wanted, config.multiple)
+        if not choice.removed.any():
+            continue
+        network = smaller_model(channels, choice.removed, samples.model_inputs())
+        records = _recorded(now.records, channels, choice, network)
+        _estimate_norms(network, training_samples(data, teacher, config.training, seed))
+        history = _trained(network, records, teacher, data, config, seed)
+        now = Smaller(network, _with_zeros(records, network), channels.kept, (*now.trainings, history))
+    return now
+
+
+def _sizes(channels: ChannelGraph) -> dict[tuple[str, ...], int]:
+    """Return how many channels are computed by the same layers."""
+    sizes: dict[tuple[str, ...], int] = {}
+    for group, count in zip(channels.groups, full_counts(channels), strict=True):
+        sizes[group.layers] = sizes.get(group.layers, 0) + int(count)
+    return sizes
+
+
+def _scored(
+    channels: ChannelGraph, teacher: KerasModel, data: Dataset, config: ChannelsConfig, seed: int
+) -> tuple[NDArray[np.float64], ChannelGraph]:
+    """Return the scores, and the graph in which channels without one are kept."""
+    measured = _measured(teacher, data, config, seed) if config.criterion in ON_SAMPLES else None
+    scores = scores_of(channels, config.criterion, measured)
+    reason = f"the criterion {config.criterion!r} has no score for them"
+    groups = tuple(
+        replace(group, kept=reason) if not group.kept and np.isnan(scores[group.channels]).any() else group
+        for group in channels.groups
+    )
+    if all(group.kept for group in groups) and not all(group.kept for group in channels.groups):
+        cause = f"the criterion {config.criterion!r} has no score for any channel of this model"
+        raise StageError(remove_channels.__name__, cause, 'write criterion = "l1" in [[compress]]')
+    return np.nan_to_num(scores), replace(channels, groups=groups)
+
+
+def _measured(teacher: KerasModel, data: Dataset, config: ChannelsConfig, seed: int) -> Measured:
+    """Return training samples with the loss on their labels, which a trained model still has.
+
+    Towards the outputs of a teacher that it equals, a model would have no gradient.
+    """
+    samples = training_samples(data, teacher, config.training, seed).choose(SCORED_SAMPLES, seed)
+    known = zip(teacher.tasks, samples.targets, strict=True)
+    if config.criterion == "taylor" and not all(path or TASKS[task].of_input for task, path in known):
+        cause = 'criterion = "taylor" needs labels for every output'
+        raise StageError(remove_channels.__name__, cause, 'add them, or write criterion = "activation"')
+    aim = aims(teacher, samples, share=0.0)
+    kinds, weights = losses(teacher), loss_weights(teacher, aim, samples)
+
+    def loss(outputs: list[Any], places: NDArray[np.int64]) -> Any:
+        targets = aim(places, samples.take(places).model_inputs())
+        terms = zip(kinds, weights, targets, outputs, strict=True)
+        return sum(weight * kind(target, output) for kind, weight, target, output in terms)
+
+    return Measured(samples.model_inputs(), loss)
+
+
+def _estimate_norms(network: Any, samples: Samples) -> None:
+    """Estimate the statistics of the batch normalizations again, whose inputs have lost some summands.
+
+    The moving averages would need hundreds of training steps for it.
+    """
+    import tf_keras
+
+    norms = [each for each in network.layers if isinstance(each, tf_keras.layers.BatchNormalization)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    inputs = samples.choose(NORM_SAMPLES, seed=0).model_inputs()
+    network(inputs[0] if len(inputs) == 1 else inputs, training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def _trained(
+    network: Any, records: Records, teacher: KerasModel, data: Dataset, config: ChannelsConfig, seed: int
+) -> TrainingHistory:
+    import tf_keras
+
+    pruned = [
+        (kernel.variable, kernel.variable.numpy() != 0)
+        for record in records
+        if record.sparsity
+        for kernel in kernels_of(network.get_layer(record.name))
+    ]
+
+    class KeepZeros(tf_keras.callbacks.Callback):  # type: ignore[misc]
+        """Set pruned weights back to zero after each update."""
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            for variable, mask in pruned:
+                variable.assign(variable * mask)
+
+    return fine_tune("channels", network, teacher, data, config.training, seed, (KeepZeros(),))
+
+
+def _recorded(records: Records, channels: ChannelGraph, choice: Choice, network: Any) -> Records:
+    """Record how many channels each layer has lost, and which zeros its smaller kernel has."""
+    counts = _removed_of(channels, choice)
+    done = []
+    for record in records:
+        removed, before = counts.get(record.name, (0, 0))
+        if removed:
+            operation = f"{removed} of {before} channels removed"
+            record = replace(record, operations=(*record.operations, operation))
+        done.append(record)
+    return _with_zeros(tuple(done), network)
+
+
+def _with_zeros(records: Records, network: Any) -> Records:
+    """Count the zeros of pruned layers again."""
+    found = []
+    for record in records:
+        if record.sparsity:
+            kernels = [kernel.columns() for kernel in kernels_of(network.get_layer(record.name))]
+            size = sum(kernel.size for kernel in kernels)
+            zeros = size - sum(int(np.count_nonzero(kernel)) for kernel in kernels)
+            record = replace(record, weights=size, sparsity=zeros / size)
+        found.append(record)
+    return tuple(found)
+
+
+def _removed_of(channels: ChannelGraph, choice: Choice) -> dict[str, tuple[int, int]]:
+    """Return how many of how many channels each layer with filters loses."""
+    filters = {axis.layer for axis in channels.axes if axis.role == "filter"}
+    widths = channels.widths(choice.removed)
+    return {
+        call.layer: (len(labels) - left, len(labels))
+        for call, labels, left in zip(channels.graph.calls, channels.tensors, widths, strict=True)
+        if call.layer in filters
+    }
+
+
+def _explained(best: Smaller, channels: ChannelGraph, undone: str) -> Records:
+    """Give each layer that keeps all channels the reason; ``undone`` is why nothing was removed."""
+    every = {name: undone for group in channels.groups for name in group.layers if undone}
+    reasons = {name: f"all channels kept: {reason}" for name, reason in (every | best.kept).items()}
+    return tuple(replace(each, reason=reasons.get(each.name, each.reason)) for each in best.records)
+
+
+def _gain(before: ChannelGraph, after: ChannelGraph, config: ChannelsConfig) -> str:
+    """Say what the removal saves."""
+    weights = [_parameters(each.graph) for each in (before, after)]
+    macs = [within_macs(each, np.ones(each.channels), np.inf, 1).macs[0] / 1e6 for each in (before, after)]
+    return (
+        f"channels: {weights[0]:,} -> {weights[1]:,} parameters, {macs[0]:.3g} -> {macs[1]:.3g} million "
+        f"multiply-accumulates ({config.criterion})"
+    )
+
+
+def _parameters(graph: Graph) -> int:
+    return sum(array.size for layer in graph.layers.values() for array in layer.weights)
