@@ -252,7 +252,8 @@ def _base(
     if config is None and model is not None and DEFAULT_FILE.exists():
         emit(Warned(text=f"{DEFAULT_FILE} is not read with --model; to use it, pass --config {DEFAULT_FILE}"))
     if is_zoo and model is not None:
-        return zoo_settings(model.removeprefix(ZOO)), model
+        own = zoo_settings(model.removeprefix(ZOO))
+        return (own, model) if config is None else (_over(own, read_toml(config)), str(config))
     if (model is None) != (data is None) and config is None:
         msg = "--model and --data go together: give both, or neither for the built-in model"
         raise ConfigError(msg)
@@ -262,6 +263,18 @@ def _base(
         return {"project": {"name": Path(model).stem}}, "--model"
     path = config or DEFAULT_FILE
     return read_toml(path), str(path)
+
+
+def _over(own: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a reference model with those of a file laid over them, but for the model.
+
+    The other keys of [quantize] are those of a method, and go if the file chooses one.
+    """
+    from pipeline.settings import overlay
+
+    if "method" in given.get("quantize", {}):
+        own = {name: section for name, section in own.items() if name != "quantize"}
+    return {**overlay(own, given), "model": own["model"]}
 
 
 def _overlay_training(raw: dict[str, Any], flags: dict[str, Any]) -> None:

@@ -64,6 +64,21 @@ def test_a_reference_model_comes_with_its_own_settings_and_flags_lie_over_them()
     assert (found.project.name, found.data.source) == ("other", "mine.npz")
 
 
+def test_a_settings_file_lies_over_the_settings_of_a_reference_model(folder):
+    path = folder / "my.toml"
+    path.write_text(
+        '[model]\npath = "other.keras"\n[quantize]\nmethod = "ptq"\n'
+        "[[compress]]\nmethod = 'weights'\nsparsity = 0.1\n[calibration]\nsamples = 77\n"
+    )
+
+    found = settings(config=path, model="zoo:ds_cnn")
+
+    assert found.model.path.name == "ds_cnn.keras"
+    assert (found.project.name, found.calibration.samples) == ("fashion-ds-cnn", 77)
+    assert [step.sparsity for step in found.compress] == [0.1]
+    assert found.quantize.method == "ptq"
+
+
 def test_trust_is_given_by_a_flag_and_by_nothing_else(folder):
     given = {"model": str(folder / "net.keras"), "data": "set.npz"}
 
