@@ -30,6 +30,7 @@ from pipeline.quantize.compilers import compile_for
 from pipeline.quantize.convert import after_training
 from pipeline.quantize.metadata import ModelInfo, add_metadata
 from pipeline.quantize.methods import QUANTIZE, PtqConfig
+from pipeline.recipe import recipe_of
 from pipeline.release.documents import Origin
 from pipeline.release.drift_reference import make_drift_reference
 from pipeline.release.manifest import counter_in
@@ -354,7 +355,7 @@ def measure_model(
         found = measure(to_measure, run, folder)
     return run.step(
         assemble_report, model, name=quantized.tflite.name, baseline=baseline, against=inputs.against,
-        found=found, described=_described(target, compiled),
+        found=found, described=_described(target, compiled, config),
     )  # fmt: skip
 
 
@@ -362,7 +363,7 @@ def _source_of_file(path: Path) -> Source:
     return Source(location=str(path), digest=file_sha256(path))
 
 
-def _described(target: Target, compiled: Compiled) -> dict[str, Any]:
+def _described(target: Target, compiled: Compiled, config: BuildConfig) -> dict[str, Any]:
     """Return the parts of the report that are not measurements."""
     data, prepared, quantized = compiled.data, compiled.prepared, compiled.quantized
     return {
@@ -370,6 +371,7 @@ def _described(target: Target, compiled: Compiled) -> dict[str, Any]:
         "runtime": target.runtime,
         "format": quantized.format,
         "format_reason": quantized.reason,
+        "recipe": recipe_of(config),
         "classes": data.classes,
         "preprocessing": described(prepared.inputs, prepared.preprocessing),
         "rewrites": prepared.rewrites,

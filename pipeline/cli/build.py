@@ -126,6 +126,11 @@ def _replaced_options(command: Command) -> Command:
     "--method",
     help="Quantization method: auto (the best of qat and ptq), qat, ptq (no training), or none.",
 )
+@click.option(
+    "--recipe",
+    metavar="STEP-STEP-METHOD8",
+    help="Compression steps with their amounts, and the quantization: weights75-cluster16-qat8.",
+)
 @click.option("--allow-chance", is_flag=True, help=ALLOW_CHANCE_HELP)
 @click.option("--against", type=UserPath(), help="Reference model; fail if the new one is worse.")
 @click.option("--trust-model", is_flag=True, help="Execute code from the model file, in a confined process.")
@@ -220,14 +225,21 @@ def build_settings(config: Path | None, flags: dict[str, Any], settings: Sequenc
         flags: values of options by their parameters' names; "model" and "data" at least.
         settings: values of --set.
     """
+    from pipeline.errors import ConfigError
     from pipeline.events import Warned, emit
+    from pipeline.recipe import with_recipe
     from pipeline.settings import ZOO, choose_method, configure, nested, overlay, parse_setting
 
+    if flags.get("method") is not None and flags.get("recipe") is not None:
+        msg = "--method and --recipe exclude each other: the recipe's last part is the method"
+        raise ConfigError(msg)
     model = flags["model"]
     is_zoo = model is not None and model.startswith(ZOO) and not Path(model).exists()
     raw, where = _base(config, model, flags["data"], is_zoo)
     if flags.get("method") is not None:
         raw = choose_method(raw, flags["method"])
+    if flags.get("recipe") is not None:
+        raw = with_recipe(raw, flags["recipe"])
     given = {FLAGS[name]: flags.get(name) for name in FLAGS if not (is_zoo and name == "model")}
     _overlay_training(raw, flags)
     raw = overlay(raw, nested(given))

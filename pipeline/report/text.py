@@ -69,6 +69,8 @@ def details(report: Report) -> Iterator[RenderableType]:
     """Return the part for the report only: classes, layers, nodes and runtimes."""
     if report.notes:
         yield Text("notes:\n" + "\n".join(f"  {line}" for line in report.notes))
+    if report.recipe:
+        yield Text(f"recipe: {report.recipe}")
     if report.preprocessing:
         yield Text(f"preprocessing: {report.preprocessing}")
     if report.rewrites:

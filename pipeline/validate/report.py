@@ -131,6 +131,8 @@ class Report:
         not_finite: golden samples for which the host's LiteRT gave an output that is infinite or no number.
         format: what the model could become: "int8", "int8 with wider layers", "int8 with float operators",
             "float16" or "float32".
+        recipe: compression steps with their amounts and the quantization, as ``--recipe`` takes them; "" of a
+            file that no build made.
         unrolled: recurrent layers that were written out step by step, in a file that is larger for it.
         format_reason: why it is not "int8" throughout; "" if it is.
         baselines: scores of the float model as it was given and fine-tuned alike; None if it was not trained.
@@ -172,6 +174,7 @@ class Report:
     verdicts: tuple[Verdict, ...] = ()
     format: str = "int8"
     format_reason: str = ""
+    recipe: str = ""
     baselines: Baselines | None = None
     candidates: tuple[Candidate, ...] = ()
     repairs: tuple[Repair, ...] = ()

@@ -129,6 +129,14 @@ def test_a_second_build_takes_every_step_from_the_store_without_tensorflow(built
     assert not imported & {"tensorflow", "keras", "tf_keras", "tensorflow_model_optimization"}
 
 
+def test_the_recipe_in_a_release_builds_the_same_release(built, build, tiny):
+    recipe = built.result["report"]["recipe"]
+    again = build(built.out, "--recipe", recipe, cwd=tiny)
+
+    assert recipe == "weights50-qat8"
+    assert again.stdout == built.stdout
+
+
 def test_a_failed_gate_ends_with_1_the_whole_report_and_no_release(built, tiny, tmp_path, start):
     """Only the gates differ from the finished build, so everything that was measured is taken from it."""
     gates = '\n[gates]\naccuracy_drop_points = 0.01\ninconclusive = "fail"\n'
