@@ -3,16 +3,16 @@
 The converter makes one operator of an LSTM, which XNNPACK does not take and which remembers the sample before
 until a program resets it; on a GRU it crashes. Unrolled, either is matrix products and activations.
 
-The unrolled cell computes each gate by itself (tf_keras's ``implementation=1``): of the products of all gates
-at once the converter leaves the SPLIT in float in some models. A Bidirectional becomes its two layers, and
-the reversed sequence is assembled step by step, because the int8 REVERSE_V2 does not adapt the scale of
-what it moves.
+The unrolled cell of an LSTM multiplies by the kernels of all gates at once (tf_keras's ``implementation=2``),
+which takes a third fewer operators. A GRU would save hardly any, and computes each gate by itself. A
+Bidirectional becomes its two layers, and the reversed sequence is assembled step by step, because the int8
+REVERSE_V2 does not adapt the scale of what it moves.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from models.graph import Layer
 from models.layer_rules import LAYERS, MAX_STEPS
@@ -53,10 +53,8 @@ def is_recurrent(layer: Layer) -> bool:
 
 
 def _unrolled(layer: Layer) -> Layer:
-    settings: dict[str, Any] = {"unroll": True}
-    if layer.kind != "SimpleRNN":
-        settings["implementation"] = 1
-    return replace(layer, config=layer.config | settings)
+    gates = {"LSTM": {"implementation": 2}, "GRU": {"implementation": 1}}
+    return replace(layer, config=layer.config | {"unroll": True} | gates.get(layer.kind, {}))
 
 
 def _both_directions(

@@ -49,6 +49,17 @@ def test_recurrent_layers_are_unrolled_in_both_directions(sequential, library, k
     assert without_int8(prepared) == {}
 
 
+@pytest.mark.parametrize(("kind", "products"), [("LSTM", 2), ("GRU", 6), ("SimpleRNN", 2)])
+def test_a_step_multiplies_as_often_as_its_file_needs(sequential, library, kind, products):
+    model = sequential((6, 3), getattr(library.layers, kind)(4))
+
+    prepared, *_ = prepare(model)
+
+    tf = tensorflow()
+    graph = tf.function(prepared).get_concrete_function(tf.TensorSpec((1, 6, 3))).graph
+    assert sum(node.type == "MatMul" for node in graph.get_operations()) == 6 * products
+
+
 def test_a_bidirectional_layer_used_twice_keeps_one_set_of_weights(library, randomised):
     layers = library.layers
     both, inputs = layers.Bidirectional(layers.GRU(3, return_sequences=True)), library.Input((5, 6))
