@@ -11,7 +11,9 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -64,6 +66,10 @@ KILLED = -9
 def code_of_builds(out: Path) -> str:
     """Return the digest of the code that makes the .tflite of a build."""
     return Dependencies(out / "sources.json").of(*STAGES).digest
+
+
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/:]+/)+(?=[^\s/:]+)")
+"""In front of a file's name: they are those of one machine."""
 
 
 def digest_of(*values: Any) -> str:
@@ -127,7 +133,7 @@ def run(contest: Contest, row: str, seed: int, case: Path, out: Path) -> dict[st
             if model.exists():
                 result |= facts(model) | {"samples": infer(model, case, folder / "outputs.npz")}
             else:
-                result["failed"] = last_line(folder / "log.txt")
+                result["failed"] = why_failed(result["code"], folder / "log.txt")
         except (NotInstallableError, PipelineError) as error:
             result["failed"] = str(error)
     if result.get("code") != KILLED:
@@ -242,7 +248,10 @@ def commit() -> str:
     return done.stdout.strip()
 
 
-def last_line(log: Path) -> str:
+def why_failed(code: int, log: Path) -> str:
+    """Return the signal that ended a program, or the last error in its log."""
+    if code < 0:
+        return f"crashed: {signal.Signals(-code).name}"
     lines = log.read_text(errors="replace").strip().splitlines() or ["no message"]
     errors = [line for line in lines if "Error" in line]
-    return " ".join((errors or lines)[-1].split())[:300]
+    return _FOLDERS.sub("", " ".join((errors or lines)[-1].split()))[:300]
