@@ -67,6 +67,14 @@ def as_int4(content: bytes) -> tuple[bytes, int]:
         tensor.type = schema.TensorType.INT4
         tensor.quantization.scale = (tensor.quantization.scale * (127 / largest)).astype(np.float32)
         model.buffers[tensor.buffer].data = packed(codes)
+        if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
+            bias = graph.tensors[
+                operator.inputs[2]
+            ]  # its scale is that of the input times that of the kernel
+            steps = np.asarray(model.buffers[bias.buffer].data).view(np.int32)
+            bias.quantization.scale = (bias.quantization.scale * (127 / largest)).astype(np.float32)
+            rounded = np.rint(steps * (largest / 127)).astype(np.int32)
+            model.buffers[bias.buffer].data = rounded.view(np.uint8)
         code.version, changed = max(code.version, version), changed + 1
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
