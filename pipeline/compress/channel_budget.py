@@ -119,11 +119,11 @@ def within_macs(channels: ChannelGraph, scores: NDArray[np.float64], macs: float
     """Remove channels until at most ``macs`` multiply-accumulates are left, if that is possible.
 
     A layer can do what its channels do together, and the next one builds on it: so the product of the shares
-    of importance that the groups keep is to stay high. Each time, the block is removed whose logarithm of
-    the share falls least per multiply-accumulate saved.
+    of importance that the groups keep is to stay high, each counted as often as the group has members. Each
+    time, the block is removed whose logarithm of the share falls least per multiply-accumulate saved.
 
     Args:
-        scores: float64 (channels,), at least 0; those of a group are compared with each other only.
+        scores: float64 (channels,), at least 0; their mean over a group is the number of its members.
         multiple: the size of the blocks.
     """
     cost, counts = Cost(channels), full_counts(channels)
@@ -197,6 +197,7 @@ class _Ladder:
         ordered = np.sort(scores[group.channels])[::-1]
         shares = np.cumsum(ordered if ordered.any() else np.ones(len(ordered)))
         self._kept = np.maximum(shares / shares[-1], SMALLEST_SHARE)
+        self._members = float(ordered.mean())
         self._multiple, self.left = multiple, len(ordered)
 
     @property
@@ -206,9 +207,9 @@ class _Ladder:
         return fewer if fewer >= self._multiple else None
 
     def loss(self) -> float:
-        """Return how much the logarithm of the kept share of importance falls with the next block."""
+        """Return how much the logarithm of the kept share of importance falls, times the members."""
         assert self.next is not None
-        return float(np.log(self._kept[self.left - 1] / self._kept[self.next - 1]))
+        return self._members * float(np.log(self._kept[self.left - 1] / self._kept[self.next - 1]))
 
 
 def _marked(channels: ChannelGraph, scores: NDArray[np.float64], counts: Counts) -> NDArray[np.bool_]:

@@ -2,7 +2,8 @@
 
 A channel has several members: its filter in each layer that computes it, or each tensor in which a layer
 reads it. The scores of a member are divided by their mean over the layer, and those of a channel's members
-added up (as for the groups of Fang et al., 2023, arXiv:2301.12900).
+added up (as for the groups of Fang et al., 2023, arXiv:2301.12900). So the mean score of the channels of a
+group is the number of its members.
 """
 
 from __future__ import annotations
@@ -63,9 +64,10 @@ def scores_of(channels: ChannelGraph, criterion: Criterion, measured: Measured |
         ]
     scores, seen = np.zeros(channels.channels), np.zeros(channels.channels, np.bool_)
     for labels, values in members:
-        mean = float(values.mean()) if len(values) else 0.0
-        np.add.at(scores, labels, np.asarray(values, np.float64) / (mean or 1.0))
-        seen[labels] = True
+        of_channels, number = np.unique(labels, return_inverse=True)
+        sums = np.bincount(number, values, len(of_channels))
+        scores[of_channels] += sums / (sums.mean() or 1.0)
+        seen[of_channels] = True
     return np.where(seen, scores, np.nan)
 
 

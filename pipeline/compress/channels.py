@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from models.prepare import graph_of
 from pipeline.artifacts import KerasModel  # noqa: TC001 - Run.step reads the return type
-from pipeline.compress.channel_budget import Choice, full_counts, with_counts, within_macs
+from pipeline.compress.channel_budget import Choice, Cost, full_counts, with_counts, within_macs
 from pipeline.compress.channel_criteria import ON_SAMPLES, Criterion, Measured, scores_of
 from pipeline.compress.channel_graph import ChannelGraph
 from pipeline.compress.channel_removal import smaller_model
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     Records = tuple[LayerRecord, ...]
 
 MAX_TRIES = 3  # each is a whole training
+MIN_STEP = 0.02  # of the effort: a smaller difference is not worth a training
 SCORED_SAMPLES = 1024
 COMPARED_SAMPLES = 8
 NORM_SAMPLES = 256
@@ -62,7 +63,7 @@ class ChannelsConfig(MethodSection):
     method: str = "channels"
     macs: Annotated[float, Field(gt=0, lt=1)] = 0.5
     share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    criterion: Criterion = "l1"
+    criterion: Criterion = "taylor"
     multiple: Annotated[int, Field(ge=1)] = 8
     rounds: Annotated[int, Field(ge=1)] = 1
     max_drop_points: Annotated[float, Field(gt=0)] = 3.0
@@ -100,6 +101,69 @@ class Smaller(NamedTuple):
     trainings: tuple[TrainingHistory, ...] = ()
 
 
+class Removal(NamedTuple):
+    """What the removal of channels needs to know.
+
+    Attributes:
+        sizes: how many channels are computed by the same layers of the given model.
+        macs: its multiply-accumulates.
+    """
+
+    teacher: KerasModel
+    data: Dataset
+    config: ChannelsConfig
+    seed: int
+    sizes: dict[tuple[str, ...], int]
+    macs: int
+
+    def scored(self, model: Smaller) -> tuple[NDArray[np.float64], ChannelGraph]:
+        """Return the scores of a model's channels, and the graph in which those without one are kept.
+
+        Raises:
+            StageError: none has a score.
+        """
+        channels, criterion = ChannelGraph.of(graph_of(model.network)), self.config.criterion
+        scores = scores_of(channels, criterion, _measured(self) if criterion in ON_SAMPLES else None)
+        reason = f"the criterion {criterion!r} has no score for them"
+        groups = tuple(
+            replace(each, kept=reason) if not each.kept and np.isnan(scores[each.channels]).any() else each
+            for each in channels.groups
+        )
+        if all(group.kept for group in groups) and not all(group.kept for group in channels.groups):
+            cause = f"the criterion {criterion!r} has no score for any channel of this model"
+            raise StageError(remove_channels.__name__, cause, 'write criterion = "l1" in [[compress]]')
+        return np.nan_to_num(scores), replace(channels, groups=groups)
+
+    def choice(self, channels: ChannelGraph, scores: NDArray[np.float64], effort: float) -> Choice:
+        """Choose what to remove with a part of the effort."""
+        kept, multiple = self.config.kept(effort), self.config.multiple
+        if self.config.share is None:
+            return within_macs(channels, scores, kept * self.macs, multiple)
+        now = _sizes(channels)
+        wanted = [
+            len(group.channels) * kept * self.sizes[group.layers] / now[group.layers]
+            for group in channels.groups
+        ]
+        return with_counts(channels, scores, wanted, multiple)
+
+    def applied(self, given: Smaller, effort: float) -> Smaller:
+        """Remove channels in rounds, with a training after each."""
+        samples = Samples.of(self.data, "train", self.teacher.preprocessing)
+        inputs, now = samples.take(slice(0, COMPARED_SAMPLES)).model_inputs(), given
+        fitted = training_samples(self.data, self.teacher, self.config.training, self.seed)
+        for number in range(1, self.config.rounds + 1):
+            scores, channels = self.scored(now)
+            choice = self.choice(channels, scores, effort * number / self.config.rounds)
+            if not choice.removed.any():
+                continue
+            network = smaller_model(channels, choice.removed, inputs)
+            records = _recorded(now.records, channels, choice, network)
+            _estimate_norms(network, fitted)
+            history = _trained(network, records, self)
+            now = Smaller(network, _with_zeros(records, network), channels.kept, (*now.trainings, history))
+        return now
+
+
 def remove_channels(
     model: KerasModel,
     teacher: KerasModel,
@@ -125,20 +189,8 @@ def remove_channels(
     network = open_model(model.model)
     start = ChannelGraph.of(graph_of(network))
     given = Smaller(network, model.layers, start.kept)
-    best, notes, kept_all, too_much, effort = given, [], 0.0, 1.0, 1.0
-    for _ in range(MAX_TRIES):
-        found = _removed(given, effort, teacher, data, config, seed)
-        if not found.trainings:
-            break
-        lost = lost_points(given.network, found.network, teacher, data)
-        if lost <= config.max_drop_points:
-            best, kept_all = found, effort
-        else:
-            too_much = effort
-            notes.append(f"with {config.budget(effort)} the model lost {lost:.1f} points on held-out samples")
-        if kept_all == 1.0:
-            break
-        effort = (kept_all + too_much) / 2
+    removal = Removal(teacher, data, config, seed, _sizes(start), _macs(start))
+    best, notes = _smallest_borne(given, removal)
     save_model(best.network, out / "model")
     finding = _gain(start, ChannelGraph.of(graph_of(best.network)), config)
     if best is given and not notes:
@@ -163,34 +215,32 @@ def _require_free_values(layers: Records) -> None:
             raise StageError(remove_channels.__name__, cause, hint)
 
 
-def _removed(
-    given: Smaller, effort: float, teacher: KerasModel, data: Dataset, config: ChannelsConfig, seed: int
-) -> Smaller:
-    """Remove channels in rounds, with a training after each; without trainings if there was nothing to do."""
-    first = ChannelGraph.of(graph_of(given.network))
-    sizes = _sizes(first)
-    samples = Samples.of(data, "train", teacher.preprocessing).take(slice(0, COMPARED_SAMPLES))
-    full, now = within_macs(first, np.ones(first.channels), np.inf, 1).macs[0], given
-    for number in range(1, config.rounds + 1):
-        channels = ChannelGraph.of(graph_of(now.network))
-        kept = config.kept(effort * number / config.rounds)
-        scores, channels = _scored(channels, teacher, data, config, seed)
-        if config.share is None:
-            choice = within_macs(channels, scores, kept * full, config.multiple)
-        else:
-            wanted = [
-                len(group.channels) * kept * sizes[group.layers] / _sizes(channels)[group.layers]
-                for group in channels.groups
-            ]
-            choice = with_counts(channels, scores, wanted, config.multiple)
+def _smallest_borne(given: Smaller, removal: Removal) -> tuple[Smaller, list[str]]:
+    """Return the smallest model that loses little, or the given one; and what was tried in vain."""
+    best, notes, outcomes = given, list[str](), dict[bytes, bool]()
+    borne, too_much, effort = 0.0, 1.0, 1.0
+    scores, channels = removal.scored(given)
+    while len(outcomes) < MAX_TRIES and borne < 1.0 and too_much - borne > MIN_STEP:
+        choice = removal.choice(channels, scores, effort)
+        # Blocks are large in small models: the same ones may go for other budgets.
+        key = choice.removed.tobytes() + (b"" if removal.config.rounds == 1 else str(effort).encode())
         if not choice.removed.any():
-            continue
-        network = smaller_model(channels, choice.removed, samples.model_inputs())
-        records = _recorded(now.records, channels, choice, network)
-        _estimate_norms(network, training_samples(data, teacher, config.training, seed))
-        history = _trained(network, records, teacher, data, config, seed)
-        now = Smaller(network, _with_zeros(records, network), channels.kept, (*now.trainings, history))
-    return now
+            borne = effort
+        elif key not in outcomes:
+            found = removal.applied(given, effort)
+            lost = lost_points(given.network, found.network, removal.teacher, removal.data)
+            outcomes[key] = lost <= removal.config.max_drop_points
+            if outcomes[key]:
+                best = found
+            else:
+                budget = removal.config.budget(effort)
+                notes.append(f"with {budget} the model lost {lost:.1f} points on held-out samples")
+        if outcomes.get(key, False):
+            borne = effort
+        elif key in outcomes:
+            too_much = effort
+        effort = (borne + too_much) / 2
+    return best, notes
 
 
 def _sizes(channels: ChannelGraph) -> dict[tuple[str, ...], int]:
@@ -201,38 +251,24 @@ def _sizes(channels: ChannelGraph) -> dict[tuple[str, ...], int]:
     return sizes
 
 
-def _scored(
-    channels: ChannelGraph, teacher: KerasModel, data: Dataset, config: ChannelsConfig, seed: int
-) -> tuple[NDArray[np.float64], ChannelGraph]:
-    """Return the scores, and the graph in which channels without one are kept."""
-    measured = _measured(teacher, data, config, seed) if config.criterion in ON_SAMPLES else None
-    scores = scores_of(channels, config.criterion, measured)
-    reason = f"the criterion {config.criterion!r} has no score for them"
-    groups = tuple(
-        replace(group, kept=reason) if not group.kept and np.isnan(scores[group.channels]).any() else group
-        for group in channels.groups
-    )
-    if all(group.kept for group in groups) and not all(group.kept for group in channels.groups):
-        cause = f"the criterion {config.criterion!r} has no score for any channel of this model"
-        raise StageError(remove_channels.__name__, cause, 'write criterion = "l1" in [[compress]]')
-    return np.nan_to_num(scores), replace(channels, groups=groups)
-
-
-def _measured(teacher: KerasModel, data: Dataset, config: ChannelsConfig, seed: int) -> Measured:
+def _measured(removal: Removal) -> Measured:
     """Return training samples with the loss on their labels, which a trained model still has.
 
-    Towards the outputs of a teacher that it equals, a model would have no gradient.
+    Towards the outputs of a teacher that it equals, a model would have no gradient. Where there are no
+    labels, as for an embedding, the loss is the squared output.
     """
+    teacher, data, config, seed, *_ = removal
     samples = training_samples(data, teacher, config.training, seed).choose(SCORED_SAMPLES, seed)
-    known = zip(teacher.tasks, samples.targets, strict=True)
-    if config.criterion == "taylor" and not all(path or TASKS[task].of_input for task, path in known):
-        cause = 'criterion = "taylor" needs labels for every output'
-        raise StageError(remove_channels.__name__, cause, 'add them, or write criterion = "activation"')
+    labelled = [
+        path is not None or TASKS[task].of_input
+        for task, path in zip(teacher.tasks, samples.targets, strict=True)
+    ]
     aim = aims(teacher, samples, share=0.0)
     kinds, weights = losses(teacher), loss_weights(teacher, aim, samples)
 
     def loss(outputs: list[Any], places: NDArray[np.int64]) -> Any:
         targets = aim(places, samples.take(places).model_inputs())
+        targets = [each if known else 0 * each for each, known in zip(targets, labelled, strict=True)]
         terms = zip(kinds, weights, targets, outputs, strict=True)
         return sum(weight * kind(target, output) for kind, weight, target, output in terms)
 
@@ -256,10 +292,10 @@ def _estimate_norms(network: Any, samples: Samples) -> None:
         norm.momentum = momentum
 
 
-def _trained(
-    network: Any, records: Records, teacher: KerasModel, data: Dataset, config: ChannelsConfig, seed: int
-) -> TrainingHistory:
+def _trained(network: Any, records: Records, removal: Removal) -> TrainingHistory:
     import tf_keras
+
+    teacher, data, config, seed, *_ = removal
 
     pruned = [
         (kernel.variable, kernel.variable.numpy() != 0)
@@ -325,11 +361,15 @@ def _explained(best: Smaller, channels: ChannelGraph, undone: str) -> Records:
 def _gain(before: ChannelGraph, after: ChannelGraph, config: ChannelsConfig) -> str:
     """Say what the removal saves."""
     weights = [_parameters(each.graph) for each in (before, after)]
-    macs = [within_macs(each, np.ones(each.channels), np.inf, 1).macs[0] / 1e6 for each in (before, after)]
+    macs = [_macs(each) / 1e6 for each in (before, after)]
     return (
         f"channels: {weights[0]:,} -> {weights[1]:,} parameters, {macs[0]:.3g} -> {macs[1]:.3g} million "
         f"multiply-accumulates ({config.criterion})"
     )
+
+
+def _macs(channels: ChannelGraph) -> int:
+    return Cost(channels).of(full_counts(channels))
 
 
 def _parameters(graph: Graph) -> int:

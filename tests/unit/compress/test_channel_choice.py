@@ -171,6 +171,44 @@ def test_the_cost_is_positions_times_kernel(channels):
     assert Cost(channels).of(full_counts(channels)) == (64 * 9 * 2 * 16 + 16 * 9 * 16 * 24 + 24 * 12 + 12 * 2)
 
 
+def test_a_member_counts_once_however_many_places_a_channel_has():
+    start_tensorflow(0)
+    import tf_keras
+
+    layers = tf_keras.layers
+    parts = [layers.Conv2D(4, 1, name="a"), layers.Flatten(), layers.Dense(5, name="r")]
+    graph = ChannelGraph.of(graph_of(tf_keras.Sequential([tf_keras.Input((3, 3, 2)), *parts])))
+    inputs = [RNG.normal(size=(6, 3, 3, 2)).astype(np.float32)]
+
+    found = of_layer(graph, scores_of(graph, "activation", Measured(inputs, lambda *_: None)), "a")
+
+    values = np.abs(parts[0](inputs[0]).numpy()).mean((0, 1, 2))
+    np.testing.assert_allclose(found, values / values.mean(), rtol=1e-5)
+
+
+def test_channels_that_many_layers_read_go_last():
+    start_tensorflow(0)
+    import tf_keras
+
+    layers = tf_keras.layers
+    x = inputs = tf_keras.Input((4, 4, 16))
+    x = layers.Conv2D(16, 1, name="trunk")(x)
+    for name in ("one", "two"):
+        x = layers.Add()([x, layers.Conv2D(16, 1, name=name)(layers.Conv2D(16, 1, name=f"in_{name}")(x))])
+    model = tf_keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    graph = ChannelGraph.of(graph_of(model))
+    scores = np.ones(graph.channels)  # all channels of a layer are alike
+    for group in graph.groups:
+        scores[group.channels] = len(group.layers)
+
+    choice = within_macs(graph, scores, 0.65 * Cost(graph).of(full_counts(graph)), 8)
+
+    free = [group for group in graph.groups if not group.kept]
+    assert {group.layers: int(choice.removed[group.channels].sum()) for group in free} == {
+        ("trunk", "one", "two"): 0, ("in_one",): 8, ("in_two",): 8
+    }  # fmt: skip
+
+
 def test_a_budget_of_macs_is_kept_in_blocks(channels):
     scores = scores_of(channels, "l1")
 
@@ -216,7 +254,7 @@ def untrained(monkeypatch):
 
 def removed(stored, data, folder, **settings):
     folder.mkdir()
-    config = ChannelsConfig(**{"training": TRAINING, "max_drop_points": 101.0} | settings)
+    config = ChannelsConfig(**{"training": TRAINING, "max_drop_points": 101.0, "criterion": "l1"} | settings)
     found = remove_channels(stored, stored, data, config=config, seed=0, out=folder)
     return found, open_model(found.model)
 
@@ -276,6 +314,29 @@ def test_bisection_takes_the_smallest_model_that_loses_little(stored, data, tmp_
         "with 50% of the channels the model lost 9.0 points on held-out samples",
         "with 62% of the channels the model lost 5.0 points on held-out samples",
     )
+
+
+@pytest.mark.usefixtures("untrained")
+def test_the_same_removal_is_not_tried_twice(stored, data, tmp_path, monkeypatch):
+    lost = iter((9.0,))
+    monkeypatch.setattr("pipeline.compress.channels.lost_points", lambda *_: next(lost))
+
+    found, _ = removed(stored, data, tmp_path / "out", macs=0.9, max_drop_points=3.0)
+
+    assert operations(found) == {"c2": ("pruned",)}
+    assert found.notes == ("with 90% of the MACs the model lost 9.0 points on held-out samples",)
+
+
+@pytest.mark.usefixtures("untrained")
+def test_without_labels_taylor_looks_at_the_squared_outputs(stored, tmp_path, store_dataset):
+    inputs = np.random.default_rng(0).normal(size=(32, 8, 8, 2))
+    data = store_dataset(tmp_path / "data", inputs, task="embedding")
+    model = replace(stored, tasks=("embedding",))
+
+    found, network = removed(model, data, tmp_path / "out", share=0.5, criterion="taylor")
+
+    assert operations(found)["c1"] == ("8 of 16 channels removed",)
+    assert network.output_shape == (None, 2)
 
 
 @pytest.mark.usefixtures("untrained")
