@@ -11,7 +11,7 @@ from halving import HalveConfig, halve
 from models.ports import Port
 from pipeline.artifacts import KerasModel
 from pipeline.build import compress_model
-from pipeline.compress.steps import COMPRESS, CompressionStep
+from pipeline.compress.steps import COMPRESS, CompressionStep, Notation
 from pipeline.errors import ConfigError, StageError
 from pipeline.layer_records import LayerRecord
 from pipeline.run import Run
@@ -116,7 +116,7 @@ def test_every_step_names_itself_in_its_settings(method):
 
 @pytest.fixture
 def halving(monkeypatch):
-    monkeypatch.setitem(COMPRESS, "halve", CompressionStep(halve, HalveConfig))
+    monkeypatch.setitem(COMPRESS, "halve", CompressionStep(halve, HalveConfig, Notation("halve", "share")))
 
 
 @pytest.mark.usefixtures("halving")
