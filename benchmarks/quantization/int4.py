@@ -68,9 +68,8 @@ def as_int4(content: bytes) -> tuple[bytes, int]:
         tensor.quantization.scale = (tensor.quantization.scale * (127 / largest)).astype(np.float32)
         model.buffers[tensor.buffer].data = packed(codes)
         if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
-            bias = graph.tensors[
-                operator.inputs[2]
-            ]  # its scale is that of the input times that of the kernel
+            # The scale of a bias is that of the input times that of the kernel.
+            bias = graph.tensors[operator.inputs[2]]
             steps = np.asarray(model.buffers[bias.buffer].data).view(np.int32)
             bias.quantization.scale = (bias.quantization.scale * (127 / largest)).astype(np.float32)
             rounded = np.rint(steps * (largest / 127)).astype(np.int32)

@@ -14,6 +14,7 @@ from pipeline.compress.channel_budget import Choice, Cost, full_counts, with_cou
 from pipeline.compress.channel_criteria import ON_SAMPLES, Criterion, Measured, scores_of
 from pipeline.compress.channel_graph import ChannelGraph
 from pipeline.compress.channel_removal import smaller_model
+from pipeline.compress.straight_through import keeping_zeros
 from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
 from pipeline.layer_records import require_no_clusters
@@ -293,25 +294,9 @@ def _estimate_norms(network: Any, samples: Samples) -> None:
 
 
 def _trained(network: Any, records: Records, removal: Removal) -> TrainingHistory:
-    import tf_keras
-
     teacher, data, config, seed, *_ = removal
-
-    pruned = [
-        (kernel.variable, kernel.variable.numpy() != 0)
-        for record in records
-        if record.sparsity
-        for kernel in kernels_of(network.get_layer(record.name))
-    ]
-
-    class KeepZeros(tf_keras.callbacks.Callback):  # type: ignore[misc]
-        """Set pruned weights back to zero after each update."""
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            for variable, mask in pruned:
-                variable.assign(variable * mask)
-
-    return fine_tune("channels", network, teacher, data, config.training, seed, (KeepZeros(),))
+    zeros = keeping_zeros(network, [record.name for record in records if record.sparsity])
+    return fine_tune("channels", network, teacher, data, config.training, seed, (zeros,))
 
 
 def _recorded(records: Records, channels: ChannelGraph, choice: Choice, network: Any) -> Records:

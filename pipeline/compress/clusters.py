@@ -11,9 +11,8 @@ from pydantic import Field
 from pipeline.artifacts import KerasModel  # noqa: TC001 - Run.step reads the return type
 from pipeline.compress.codebooks import Start, share_values
 from pipeline.compress.low_bit import LAYER_TYPES
-from pipeline.compress.quantizers import INT8
 from pipeline.compress.shared_weights import Sharing, with_shared_weights
-from pipeline.compress.straight_through import LatentKernel, updating
+from pipeline.compress.straight_through import keeping_zeros
 from pipeline.config import TrainingConfig
 from pipeline.layer_records import require_no_clusters
 from pipeline.sections import MethodSection
@@ -172,12 +171,8 @@ def _clustered(
         kernel.assign(books.weights.reshape(columns.shape))
         sharing[name] = Sharing.of(books, kernel)
     student = with_shared_weights(network, sharing)
-    zeros = [
-        LatentKernel(kernel, INT8, spans_all=False, pruned=True)
-        for name in sorted(pruned - sharing.keys())
-        for kernel in kernels_of(student.get_layer(name))
-    ]
-    history = fine_tune("cluster", student, teacher, data, config.training, seed, (updating(zeros),))
+    zeros = keeping_zeros(student, sorted(pruned - sharing.keys()))
+    history = fine_tune("cluster", student, teacher, data, config.training, seed, (zeros,))
     network.set_weights(student.get_weights())
     for name in names:
         [kernel] = kernels_of(network.get_layer(name))

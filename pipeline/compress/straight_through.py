@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.compress import quantizers
+from pipeline.training.kernels import kernels_of
 from pipeline.training.tfmot import tensorflow
 
 if TYPE_CHECKING:
@@ -86,6 +87,19 @@ def updating(kernels: Iterable[LatentKernel]) -> Any:
             kernel.update()
 
     return tf_keras.callbacks.LambdaCallback(on_batch_end=update)
+
+
+def keeping_zeros(network: Any, names: Iterable[str]) -> Any:
+    """Return a Keras callback that sets weights of pruned layers back to zero after every batch.
+
+    Args:
+        names: of the layers; what is zero in their kernels now stays zero.
+    """
+    return updating(
+        LatentKernel(kernel, quantizers.INT8, spans_all=False, pruned=True)
+        for name in names
+        for kernel in kernels_of(network.get_layer(name))
+    )
 
 
 @cache

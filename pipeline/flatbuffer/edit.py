@@ -74,7 +74,7 @@ def _with_trained_range(flat: Any, graph: Any, tensor: int) -> int:
     The converter does so where a layer that it calibrates reads an input whose range was trained. Both
     operators go, and the input has the trained range.
     """
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in flat.operatorCodes]
+    codes = _builtin_codes(flat)
     found, place = [], tensor
     for kind in (schema().BuiltinOperator.DEQUANTIZE, schema().BuiltinOperator.QUANTIZE):
         readers = [operator for operator in graph.operators if place in operator.inputs]
@@ -86,6 +86,17 @@ def _with_trained_range(flat: Any, graph: Any, tensor: int) -> int:
         return tensor
     graph.operators = [operator for operator in graph.operators if operator not in found]
     return place
+
+
+def _builtin_codes(flat: Any) -> list[int]:
+    """Return the kind of each entry of an unpacked file's table of operators."""
+    return [max(code.builtinCode, code.deprecatedBuiltinCode) for code in flat.operatorCodes]
+
+
+def _read_in(graph: Any) -> set[int]:
+    """Return the tensors that an operator reads or the graph puts out."""
+    read = {int(index) for operator in graph.operators for index in operator.inputs}
+    return read | set(map(int, graph.outputs))
 
 
 def _renamed(graph: Any, entries: list[Any], names: Sequence[str]) -> list[int]:
@@ -157,7 +168,7 @@ def with_unread_outputs(content: bytes) -> tuple[bytes, int]:
     flat = unpack(content)
     graph = flat.subgraphs[0]
     known = [int(index) for index in graph.outputs]
-    read = {int(index) for operator in graph.operators for index in operator.inputs} | set(known)
+    read = _read_in(graph)
     written = [int(index) for operator in graph.operators for index in operator.outputs]
     unread = [index for index in written if index not in read]
     if not unread:
@@ -174,7 +185,7 @@ def with_first_outputs(content: bytes, count: int) -> bytes:
     if not others:
         return content
     dequantize = schema().BuiltinOperator.DEQUANTIZE
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in flat.operatorCodes]
+    codes = _builtin_codes(flat)
     graph.operators = [
         operator
         for operator in graph.operators
@@ -192,8 +203,7 @@ def with_unread_quantized(content: bytes) -> bytes:
     flat = unpack(content)
     float32 = schema().TensorType.FLOAT32
     for graph in flat.subgraphs:
-        read = {int(index) for operator in graph.operators for index in operator.inputs}
-        read |= set(map(int, graph.outputs))
+        read = _read_in(graph)
         for operator in graph.operators:
             outputs = [(int(index) in read, graph.tensors[index]) for index in operator.outputs]
             like = next((each for is_read, each in outputs if is_read and each.type != float32), None)
@@ -212,9 +222,9 @@ def with_batch(content: bytes, batch: int) -> bytes:
     model = unpack(content)
     reshape = schema().BuiltinOperator.RESHAPE
     graph = model.subgraphs[0]
+    codes = _builtin_codes(model)
     for operator in graph.operators:
-        code = model.operatorCodes[operator.opcodeIndex]
-        if max(code.builtinCode, code.deprecatedBuiltinCode) != reshape:
+        if codes[operator.opcodeIndex] != reshape:
             continue
         before, after = (list(graph.tensors[at].shape) for at in (operator.inputs[0], operator.outputs[0]))
         if before[:1] == after[:1] == [1]:
