@@ -7,21 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.ports import Port
 from pipeline.compress.clusters import ClustersConfig, cluster_weights
 from pipeline.compress.codebooks import share_values
 from pipeline.compress.low_bit import LowBitConfig, train_low_bit
 from pipeline.compress.shared_weights import Sharing, with_shared_weights
 from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
-from pipeline.flatbuffer import read_tflite
 from pipeline.layer_records import LayerRecord
 from pipeline.quantize.layers import is_of_layer
 from pipeline.quantize.levels import require_levels
 from pipeline.quantize.qat import QatConfig, open_qat_model, train_qat
-from pipeline.quantize.tflite import write_model
 from pipeline.samples import Samples
-from pipeline.training.keras_io import open_model, save_model, start_tensorflow
+from pipeline.training.keras_io import open_model, start_tensorflow
 from pipeline.training.kernels import kernels_of
 
 pytestmark = pytest.mark.xdist_group("clusters")  # one process trains what the tests share
@@ -41,7 +38,7 @@ def data(tmp_path_factory, store_dataset):
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory, prepared_model):
+def stored(store_network):
     start_tensorflow(0)
     import tf_keras
 
@@ -60,14 +57,7 @@ def stored(tmp_path_factory, prepared_model):
     for name in PRUNED:
         kernel = network.get_layer(name).kernel
         kernel.assign(kernel * mask_of(kernel))
-    folder = tmp_path_factory.mktemp("model")
-    save_model(network, folder / "keras/model")
-    return prepared_model(
-        folder,
-        inputs=(Port("image", (8, 8, 2)),),
-        outputs=(Port("class", (2,), activation="softmax"),),
-        layers=tuple(map(record_of, network.layers)),
-    ).keras
+    return store_network(network, record_of)
 
 
 def mask_of(kernel):
@@ -198,24 +188,6 @@ def test_weights_that_share_a_value_are_still_equal_after_training(stored, data,
     for code in range(8):
         assert np.ptp(trained[sharing.codes == code]) < 1e-6
         assert abs(trained[sharing.codes == code][0] - books.values[code]) > 1e-3
-
-
-@pytest.fixture(scope="module")
-def file_of(data, tmp_path_factory):
-    """Write the int8 file of a model, in this process."""
-
-    def convert(model):
-        folder = tmp_path_factory.mktemp("file")
-        samples = Samples.of(data, "train", model.preprocessing).take(slice(0, 16))
-        after_training = not hasattr(model, "unbounded")
-        write_model(
-            model, samples, "int8", after_training, "tflite-converter", None,
-            folder / "original.tflite", samples, folder / "answers.npz", folder / "expected.npz",
-            folder / "model.tflite",
-        )  # fmt: skip
-        return read_tflite(folder / "model.tflite")
-
-    return convert
 
 
 def assert_values_are_stored(flat, found):

@@ -195,24 +195,6 @@ def test_every_layer_has_its_levels_and_says_so(found):
             assert each.sparsity == np.mean(columns == 0)
 
 
-@pytest.fixture(scope="module")
-def file_of(data, tmp_path_factory):
-    """Write the int8 file of a model, in this process."""
-
-    def convert(model):
-        folder = tmp_path_factory.mktemp("file")
-        samples = Samples.of(data, "train", model.preprocessing).take(slice(0, 16))
-        after_training = not hasattr(model, "unbounded")
-        write_model(
-            model, samples, "int8", after_training, "tflite-converter", None,
-            folder / "original.tflite", samples, folder / "answers.npz", folder / "expected.npz",
-            folder / "model.tflite",
-        )  # fmt: skip
-        return read_tflite(folder / "model.tflite")
-
-    return convert
-
-
 def operator_of(flat, name):
     return next(each for each in flat.operators if is_of_layer(flat.tensors[each.outputs[0]].name, name))
 

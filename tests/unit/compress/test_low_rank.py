@@ -9,7 +9,6 @@ import pytest
 from pydantic import ValidationError
 
 from models.graph import build_model
-from models.ports import Port
 from models.prepare import graph_of
 from pipeline.compress.low_rank import (
     Choice,
@@ -23,7 +22,7 @@ from pipeline.compress.low_rank import (
 from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
 from pipeline.layer_records import LayerRecord
-from pipeline.training.keras_io import open_model, save_model, start_tensorflow
+from pipeline.training.keras_io import open_model, start_tensorflow
 
 pytestmark = pytest.mark.xdist_group("low_rank")  # one process trains what the tests share
 
@@ -76,22 +75,12 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def stored(network, tmp_path_factory, prepared_model):
-    folder = tmp_path_factory.mktemp("model")
-    save_model(network, folder / "keras/model")
-    return prepared_model(
-        folder,
-        inputs=(Port("image", (8, 8, 2)),),
-        outputs=(Port("class", (2,), activation="softmax"),),
-        layers=tuple(
-            LayerRecord(
-                name=each.name,
-                kind=type(each).__name__,
-                made_of="mine" if each.name == "window" else "",
-            )
-            for each in network.layers
-        ),
-    ).keras
+def stored(network, store_network):
+    def record_of(layer):
+        made_of = "mine" if layer.name == "window" else ""
+        return LayerRecord(name=layer.name, kind=type(layer).__name__, made_of=made_of)
+
+    return store_network(network, record_of)
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.ports import Port
 from pipeline.compress.amounts import without_smallest
 from pipeline.compress.weights import WeightsConfig, _Pruned, prunable_layers, prune_weights
 from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
-from pipeline.layer_records import LayerRecord
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 from pipeline.training_history import TrainingHistory
 
@@ -48,15 +46,8 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def stored(network, tmp_path_factory, prepared_model):
-    folder = tmp_path_factory.mktemp("model")
-    save_model(network, folder / "keras/model")
-    return prepared_model(
-        folder,
-        inputs=(Port("input", (8, 8, 2)),),
-        outputs=(Port("class", (2,), activation="softmax"),),
-        layers=tuple(LayerRecord(name=each.name, kind=type(each).__name__) for each in network.layers),
-    ).keras
+def stored(network, store_network):
+    return store_network(network)
 
 
 def pruned(stored, data, folder, **changes):
@@ -157,7 +148,7 @@ def test_a_model_that_does_not_bear_it_gets_the_highest_sparsity_found_that_it_b
 
 
 @pytest.fixture(scope="module")
-def dense(tmp_path_factory, prepared_model):
+def dense(store_network):
     """A model with dense kernels of 128x32 and 32x64 weights."""
     start_tensorflow(0)
     import tf_keras
@@ -166,15 +157,7 @@ def dense(tmp_path_factory, prepared_model):
     inputs = layers.Input((8, 8, 2))
     x = layers.Dense(32, activation="relu", name="first")(layers.Flatten(name="flat")(inputs))
     x = layers.Dense(64, activation="relu", name="second")(x)
-    network = tf_keras.Model(inputs, layers.Dense(2, activation="softmax", name="class")(x))
-    folder = tmp_path_factory.mktemp("dense")
-    save_model(network, folder / "keras/model")
-    return prepared_model(
-        folder,
-        inputs=(Port("input", (8, 8, 2)),),
-        outputs=(Port("class", (2,), activation="softmax"),),
-        layers=tuple(LayerRecord(name=each.name, kind=type(each).__name__) for each in network.layers),
-    ).keras
+    return store_network(tf_keras.Model(inputs, layers.Dense(2, activation="softmax", name="class")(x)))
 
 
 def test_of_consecutive_inputs_of_each_output_the_largest_stay(dense, data, tmp_path):
