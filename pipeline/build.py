@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from deploy.bundle import release_name
 from pipeline.artifacts import Source, described
 from pipeline.compress.steps import COMPRESS
-from pipeline.config import TrainingConfig
 from pipeline.content import file_sha256
 from pipeline.errors import ConfigError, StageError, leaf_errors_mapped
 from pipeline.events import Finding, Warned, emit
@@ -40,6 +39,7 @@ from pipeline.runtimes.environment import check_environment
 from pipeline.scratch import scratch
 from pipeline.sections import Unkeyed
 from pipeline.training.teacher import choose_teacher
+from pipeline.training_config import TrainingConfig
 from pipeline.validate.assemble import assemble_report
 from pipeline.validate.gates import plan
 from pipeline.validate.measure import ToMeasure, measure, needs_devices

@@ -167,64 +167,6 @@ class PreprocessingConfig(InputPreprocessing):
         }
 
 
-class AugmentationConfig(Section):
-    """Random variations of the training samples of a batch; none by default.
-
-    Attributes:
-        mirror: how half of the images are mirrored.
-        shift: up to how many pixels images are moved in each direction; their border is repeated.
-        noise: standard deviation of normal noise, as a share of that of the batch.
-    """
-
-    mirror: Literal["none", "horizontal", "vertical", "both"] = "none"
-    shift: Annotated[int, Field(ge=0)] = 0
-    noise: Annotated[float, Field(ge=0)] = 0.0
-
-    @property
-    def moves(self) -> bool:
-        """Whether positions change."""
-        return self.mirror != "none" or self.shift > 0
-
-    @property
-    def is_on(self) -> bool:
-        """Whether anything varies."""
-        return self.moves or self.noise > 0
-
-
-class TrainingConfig(Section):
-    """Fine-tuning settings of a step.
-
-    Attributes:
-        epochs: passes over the samples.
-        min_steps: minimum number of batches; few samples are passed over more often than ``epochs``, because
-            fewer steps do not recover what compression and rounding lose.
-        learning_rate: the highest; it decays to zero along a cosine.
-        warm_up: share of the steps in which the learning rate rises from zero.
-        distillation: share of the loss that compares with the teacher's outputs; the rest compares with the
-            labels. "auto" takes the one that was chosen together with the teacher.
-        patience: stop after this many epochs without a better score on the held-out samples; None: never.
-        frozen_norms: share of the epochs, at the end, in which the statistics and weights of batch
-            normalizations stay as they are.
-        samples: maximum number of training samples; None: all.
-        augmentation: random variations of the samples.
-    """
-
-    epochs: Count = 3
-    min_steps: Count = 500
-    batch_size: Count = 32
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    distillation: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
-    patience: Count | None = None
-    frozen_norms: Annotated[float, Field(ge=0, le=1)] = 0.0
-    samples: Count | None = None
-    augmentation: AugmentationConfig = AugmentationConfig()
-
-    def on_labels(self) -> TrainingConfig:
-        """Return the same training without distillation."""
-        return self.model_copy(update={"distillation": 0.0})
-
-
 class CalibrationConfig(Section):
     """Calibration samples, and the ranges of activations that are found on them.
 

@@ -27,7 +27,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pipeline.artifacts import CalibrationSet, Dataset, PreparedModel
     from pipeline.build_config import BuildConfig
-    from pipeline.config import TrainingConfig
+    from pipeline.training_config import TrainingConfig
 
 
 STORE_BYTES = 20 * 10**9

@@ -15,16 +15,17 @@ from pipeline.compress.channel_criteria import ON_SAMPLES, Criterion, Measured, 
 from pipeline.compress.channel_graph import ChannelGraph
 from pipeline.compress.channel_removal import smaller_model
 from pipeline.compress.straight_through import keeping_zeros
-from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
 from pipeline.layer_records import require_no_clusters
 from pipeline.samples import Samples
 from pipeline.sections import MethodSection
 from pipeline.tasks.spec import TASKS
-from pipeline.training.fine_tuning import aims, fine_tune, loss_weights, losses, training_samples
+from pipeline.training.aims import LABELS_ALONE, aims, loss_weights, losses
+from pipeline.training.fine_tuning import fine_tune, training_samples
 from pipeline.training.held_out import lost_points
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 from pipeline.training.kernels import kernels_of
+from pipeline.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -264,7 +265,7 @@ def _measured(removal: Removal) -> Measured:
         path is not None or TASKS[task].of_input
         for task, path in zip(teacher.tasks, samples.targets, strict=True)
     ]
-    aim = aims(teacher, samples, share=0.0)
+    aim = aims(teacher, samples, LABELS_ALONE)
     kinds, weights = losses(teacher), loss_weights(teacher, aim, samples)
 
     def loss(outputs: list[Any], places: NDArray[np.int64]) -> Any:

@@ -13,13 +13,13 @@ from pipeline.compress.codebooks import Start, share_values
 from pipeline.compress.low_bit import LAYER_TYPES
 from pipeline.compress.shared_weights import Sharing, with_shared_weights
 from pipeline.compress.straight_through import keeping_zeros
-from pipeline.config import TrainingConfig
 from pipeline.layer_records import require_no_clusters
 from pipeline.sections import MethodSection
 from pipeline.training.fine_tuning import fine_tune
 from pipeline.training.held_out import lost_points
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 from pipeline.training.kernels import distinct_values, kernels_of
+from pipeline.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

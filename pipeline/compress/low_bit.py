@@ -18,7 +18,6 @@ from pipeline.compress.straight_through import (
     updating,
     with_rounded_outputs,
 )
-from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
 from pipeline.layer_records import require_no_clusters
 from pipeline.samples import Samples
@@ -26,6 +25,7 @@ from pipeline.sections import MethodSection, Section, advice
 from pipeline.training.fine_tuning import fine_tune
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 from pipeline.training.kernels import distinct_values, kernels_of
+from pipeline.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,12 +15,12 @@ from models.shape_inference import infer_shapes
 from pipeline.artifacts import KerasModel  # noqa: TC001 - Run.step reads the return type
 from pipeline.compress.factors import Decomposition, Positions, Ranks, spatial, svd, tucker
 from pipeline.compress.low_bit import LAYER_TYPES
-from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
 from pipeline.sections import MethodSection
 from pipeline.training.fine_tuning import fine_tune
 from pipeline.training.held_out import lost_points
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
+from pipeline.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

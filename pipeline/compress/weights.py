@@ -11,7 +11,6 @@ from pydantic import Field, model_validator
 
 from pipeline.artifacts import KerasModel  # noqa: TC001 - Run.step reads the return type
 from pipeline.compress.amounts import MAX_SPARSITY, Amounts, by_magnitude, by_sensitivity, uniform
-from pipeline.config import TrainingConfig
 from pipeline.layer_records import require_no_clusters
 from pipeline.samples import Samples
 from pipeline.sections import MethodSection, Section
@@ -19,6 +18,7 @@ from pipeline.training.fine_tuning import fine_tune, total_steps, training_sampl
 from pipeline.training.held_out import lost_points
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 from pipeline.training.tfmot import tensorflow_model_optimization
+from pipeline.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

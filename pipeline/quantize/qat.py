@@ -11,7 +11,6 @@ import numpy as np
 from models.layer_rules import rule_of
 from models.layers import own_layers
 from pipeline.artifacts import QatModel
-from pipeline.config import TrainingConfig
 from pipeline.quantize.keras_equalization import equalize_uneven
 from pipeline.quantize.levels import int8_range
 from pipeline.samples import Samples
@@ -21,6 +20,7 @@ from pipeline.training.fine_tuning import fine_tune
 from pipeline.training.keras_io import open_model, open_weights, save_weights, start_tensorflow
 from pipeline.training.kernels import kernels_of
 from pipeline.training.tfmot import tensorflow_model_optimization
+from pipeline.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.artifacts import ModelArtifact
-    from pipeline.config import AugmentationConfig
+    from pipeline.training_config import AugmentationConfig
 
     Arrays = list[NDArray[Any]]
 

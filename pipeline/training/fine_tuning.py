@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.artifacts import Teacher
+from pipeline.errors import StageError
 from pipeline.events import Distributed, Finding, Metric, emit
 from pipeline.progress import track
 from pipeline.samples import Samples
-from pipeline.tasks.spec import TASKS
+from pipeline.training.aims import Mixture, aims, loss_weights, losses, position_weights, single
 from pipeline.training.augmentation import augmented, check_augmentation
 from pipeline.training.held_out import HeldOut
-from pipeline.training.keras_io import open_model, predict
+from pipeline.training.optimizers import make_optimizer
 from pipeline.training.recording import Recorder
 
 if TYPE_CHECKING:
@@ -26,18 +26,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.artifacts import Dataset, KerasModel, ModelArtifact
-    from pipeline.config import TrainingConfig
+    from pipeline.training.aims import Aim, Arrays
+    from pipeline.training.features import Features
+    from pipeline.training_config import TrainingConfig
     from pipeline.training_history import TrainingHistory
 
-    Arrays = list[NDArray[np.float32]]
-    Aim = Callable[[NDArray[np.int64], list[NDArray[Any]]], Arrays]
-
-PREDICT_BATCH = 256
-# The teacher's outputs are computed once if they fit in this many bytes, else for every batch.
-KEPT_TARGET_BYTES = 256 << 20
-SMALLEST_VARIANCE = 1e-6
-# Of the teacher in the loss, where nothing was measured.
-DEFAULT_SHARE = 0.9
+STAGE = "training"
 
 
 def training_samples(data: Dataset, model: ModelArtifact, config: TrainingConfig, seed: int) -> Samples:
@@ -68,13 +62,13 @@ def fine_tune(
     seed: int,
     callbacks: tuple[Any, ...] = (),
     complete_after: float = 0.0,
+    features: Features | None = None,
 ) -> TrainingHistory:
     """Train ``student`` in place towards the teacher's outputs and the targets, showing progress.
 
-    Adam with a learning rate that rises linearly during the warm-up and falls along a cosine. The training
-    targets mix the teacher's outputs with the labels; cross-entropy is linear in its target, and so is the
-    gradient of the squared error, so this equals a weighted sum of the distillation loss (Hinton et al.,
-    2015, arXiv:1503.02531, at temperature 1) and the loss on the targets.
+    The training targets mix the teacher's outputs with the labels; cross-entropy is linear in its target, and
+    so is the gradient of the squared error, so at temperature 1 this equals a weighted sum of the
+    distillation loss (Hinton et al., 2015, arXiv:1503.02531) and the loss on the targets.
 
     The weights of an earlier epoch are taken instead of the last one's if they are measurably better on the
     held-out samples.
@@ -83,20 +77,31 @@ def fine_tune(
         callbacks: tf_keras callbacks.
         complete_after: share of the training before which the student is unfinished, so that its weights of
             then are never taken.
+        features: of the student to be compared with those of the teacher.
 
     Returns:
         What each epoch reached; it is part of the artifact that the training makes.
+
+    Raises:
+        StageError: a setting does not suit the model or the data.
     """
     check_augmentation(teacher, config.augmentation)
     samples = training_samples(data, teacher, config, seed)
     epochs, steps = total_epochs(len(samples), config), total_steps(len(samples), config)
-    aim = aims(teacher, samples, share_of_teacher(teacher, config), kept=not config.augmentation.is_on)
-    weights = loss_weights(teacher, aim, samples)
-    student.compile(_optimizer(config, steps), loss=losses(teacher), loss_weights=weights)
+    mixture, held_out = Mixture.of(teacher, config), HeldOut.of(data, teacher)
+    _check_patience(held_out, config)
+    trained = student if features is None else features.student
+    kept = not config.augmentation.is_on
+    aim = aims(teacher, samples, mixture, kept, None if features is None else features.teacher)
+    goal = {"loss": losses(teacher, mixture), "loss_weights": loss_weights(teacher, aim, samples)}
+    if features is not None:
+        goal["loss"] += features.losses
+        goal["loss_weights"] += features.weights
+    trained.compile(make_optimizer(config, steps, trained), **goal)
     first_frozen = epochs - int(config.frozen_norms * epochs)
-    watched = Watched(student, HeldOut.of(data, teacher), math.ceil(complete_after * epochs))
+    watched = Watched(student, held_out, math.ceil(complete_after * epochs))
     heard = _callback_list(callbacks, student)
-    course = Course(student, teacher, samples, config, aim, np.random.default_rng(seed), heard)
+    course = Course(trained, teacher, samples, config, aim, np.random.default_rng(seed), heard)
     recorder = Recorder(name, student, samples)
     heard.on_train_begin()
     started = time.monotonic()
@@ -104,34 +109,46 @@ def fine_tune(
         for epoch in range(epochs):
             if epoch == first_frozen:
                 _freeze_norms(student)
-                student.compile(student.optimizer, loss=losses(teacher), loss_weights=weights)
-            note = f"epoch {epoch + 1} of {epochs}"
-            loss = course.epoch(epoch, partial(_show, advance, note))
+                trained.compile(trained.optimizer, **goal)
+            loss = course.epoch(epoch, partial(_show, advance, f"epoch {epoch + 1} of {epochs}"))
             seconds = round(time.monotonic() - started, 3)
-            figures = {"loss": loss, **watched.after(epoch)}
-            recorder.epoch(figures)
+            metric = partial(Metric, task=name, epoch=epoch + 1, epochs=epochs, seconds=seconds)
+            recorder.epoch(figures := {"loss": loss, **watched.after(epoch)})
             for figure, value in figures.items():
-                emit(
-                    Metric(
-                        task=name, name=figure, value=value, epoch=epoch + 1, epochs=epochs, seconds=seconds
-                    )
-                )
+                emit(metric(name=figure, value=value))
             if config.patience is not None and watched.epochs_without_gain >= config.patience:
                 break
     heard.on_train_end()
     watched.restore_best(name)
     history = recorder.history()
+    _emit_histograms(name, history)
+    return history
+
+
+def _emit_histograms(name: str, history: TrainingHistory) -> None:
     for when, found in (("before", history.before), ("after", history.after)):
         for histogram in found:
             facts = asdict(histogram) | {"counts": list(histogram.counts)}
             emit(Distributed(task=name, when=when, **facts))
-    return history
+
+
+def _check_patience(held_out: HeldOut, config: TrainingConfig) -> None:
+    """Refuse to wait for a better score where there is none.
+
+    Raises:
+        StageError: no samples are held out, or the task has no score.
+    """
+    if config.patience is None or held_out.has_score:
+        return
+    cause = "patience compares scores on held-out samples, and there are none"
+    raise StageError(STAGE, cause, "remove it from training.patience")
 
 
 class Course(NamedTuple):
     """What an epoch of training needs.
 
     Attributes:
+        student: the tf_keras model that is trained; features that are compared are its last outputs.
         samples: to train on.
         aim: their targets.
         rng: of their order and their variations.
@@ -167,23 +184,11 @@ class Course(NamedTuple):
         inputs = samples.model_inputs()
         if self.config.augmentation.is_on:
             inputs = augmented(inputs, self.teacher, self.config.augmentation, self.rng)
-        weights = position_weights(self.teacher, samples)
-        targets = _single(self.aim(batch, inputs))
-        found = self.student.train_on_batch(_single(inputs), targets, sample_weight=weights)
+        features = len(self.student.outputs) - len(self.teacher.outputs)
+        weights = position_weights(self.teacher, samples, features)
+        targets = single(self.aim(batch, inputs))
+        found = self.student.train_on_batch(single(inputs), targets, sample_weight=weights)
         return float(found[0] if isinstance(found, list) else found)
-
-
-def _optimizer(config: TrainingConfig, steps: int) -> Any:
-    import tf_keras
-
-    warm_up = int(config.warm_up * steps)
-    schedule = tf_keras.optimizers.schedules.CosineDecay(
-        0.0 if warm_up else config.learning_rate,
-        steps - warm_up,
-        warmup_target=config.learning_rate if warm_up else None,
-        warmup_steps=warm_up,
-    )
-    return tf_keras.optimizers.Adam(schedule)
 
 
 def _callback_list(callbacks: tuple[Any, ...], student: Any) -> Any:
@@ -203,13 +208,6 @@ def _freeze_norms(student: Any) -> None:
 
 def _show(advance: Any, note: str, loss: float) -> None:
     advance(1, f"{note}, loss {loss:.4f}")
-
-
-def share_of_teacher(teacher: KerasModel, config: TrainingConfig) -> float:
-    """Return the share of the loss that compares with the teacher: configured, or chosen with the teacher."""
-    if config.distillation != "auto":
-        return config.distillation
-    return teacher.share if isinstance(teacher, Teacher) else DEFAULT_SHARE
 
 
 class Watched:
@@ -256,106 +254,3 @@ class Watched:
                     text=f"{name}: the weights of epoch {epoch + 1} are taken, {gain} on held-out samples"
                 )
             )
-
-
-def losses(model: ModelArtifact) -> list[Any]:
-    """Return the training loss of each output's task."""
-    return [
-        TASKS[task].loss(TASKS[task].is_sigmoid(port.shape[-1], port.activation), bool(from_logits))
-        for port, task, from_logits in zip(model.outputs, model.tasks, model.from_logits, strict=True)
-    ]
-
-
-def position_weights(model: ModelArtifact, samples: Samples) -> Any:
-    """Return sample weights that exclude positions without a class from the loss.
-
-    Returns:
-        None if every position has a class. Else float32 for each output: (n, *positions) with mean 1 and 0
-        at positions without a class, or (n,) ones. With one output, its array without a list.
-    """
-    weights, partial = [], False
-    for index, task in enumerate(model.tasks):
-        target = samples.target(index) if TASKS[task].has_positions else None
-        counts = np.ones(len(samples), bool) if target is None else target >= 0
-        partial = partial or not counts.all()
-        weights.append(np.asarray(counts / max(float(counts.mean()), 1 / counts.size), np.float32))
-    return _single(weights) if partial else None
-
-
-def loss_weights(model: ModelArtifact, aim: Aim, samples: Samples) -> list[float]:
-    """Return the loss weight of each output.
-
-    Squared errors are divided by the variance of the targets, so that the unit of a regression output has no
-    influence. Without this, an output with small numbers drifts out of the range that fake quantization
-    learned, and gradients vanish there.
-    """
-    places = np.arange(min(len(samples), PREDICT_BATCH))
-    found = aim(places, samples.take(places).model_inputs())
-    return [
-        1.0 if TASKS[task].of_classes else 1.0 / max(float(values.var()), SMALLEST_VARIANCE)
-        for task, values in zip(model.tasks, found, strict=True)
-    ]
-
-
-def aims(teacher: KerasModel, samples: Samples, share: float, kept: bool = True) -> Aim:
-    """Return the training targets: ``share`` of the teacher's outputs plus the rest of the labels.
-
-    Args:
-        kept: whether the teacher's outputs may be computed once, because inputs do not change.
-
-    Returns:
-        A function of sample indices and the model's inputs at these indices that returns float32
-        (n, *output_shape) for each output.
-    """
-    if not share and all(samples.targets):
-        return lambda places, inputs: mixed(teacher, samples.take(places), inputs, None, share)
-    network = open_model(teacher.model)
-    values = sum(math.prod(port.fixed_shape) for port in teacher.outputs)
-    if not kept or 4 * len(samples) * values > KEPT_TARGET_BYTES:
-        return lambda places, inputs: mixed(
-            teacher, samples.take(places), inputs, predict(network, inputs), share
-        )
-    stored = [np.empty((len(samples), *port.fixed_shape), np.float32) for port in teacher.outputs]
-    with track("teacher's outputs", len(samples), "samples") as advance:
-        start = 0
-        for chunk in samples.chunks(PREDICT_BATCH):
-            inputs = chunk.model_inputs()
-            found = mixed(teacher, chunk, inputs, predict(network, inputs), share)
-            for of_output, values_found in zip(stored, found, strict=True):
-                of_output[start : start + len(chunk)] = values_found
-            start += len(chunk)
-            advance(len(chunk))
-    return lambda places, inputs: [of_output[places] for of_output in stored]
-
-
-def mixed(
-    model: ModelArtifact, samples: Samples, inputs: list[NDArray[Any]], taught: Arrays | None, share: float
-) -> Arrays:
-    """Mix the float model's outputs with the targets; outputs of classes as probabilities."""
-    result = []
-    for index, (port, task) in enumerate(zip(model.outputs, model.tasks, strict=True)):
-        soft = None
-        if taught is not None:
-            is_logits = TASKS[task].of_classes and model.from_logits[index]
-            soft = probabilities(taught[index], port.activation, task) if is_logits else taught[index]
-        aim, shape = TASKS[task].aim, (len(samples), *port.fixed_shape)
-        hard = None if aim is None else aim(samples.target(index), inputs, shape)
-        if hard is None:
-            assert soft is not None
-            result.append(np.asarray(soft, np.float32))
-            continue
-        result.append(hard if soft is None else np.asarray(share * soft + (1 - share) * hard, np.float32))
-    return result
-
-
-def probabilities(logits: NDArray[np.float32], activation: str, task: str) -> NDArray[np.float32]:
-    """Convert logits (n, ..., classes) to probabilities."""
-    from scipy.special import expit, softmax
-
-    if TASKS[task].is_sigmoid(logits.shape[-1], activation):
-        return np.asarray(expit(logits), np.float32)
-    return np.asarray(softmax(logits, axis=-1), np.float32)
-
-
-def _single(values: list[Any]) -> Any:
-    return values[0] if len(values) == 1 else values

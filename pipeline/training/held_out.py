@@ -48,6 +48,11 @@ class HeldOut(NamedTuple):
         """What the score of the first output is called."""
         return TASKS[self.model.tasks[0]].metric
 
+    @property
+    def has_score(self) -> bool:
+        """Whether there are samples, and a score of the first output."""
+        return len(self.samples) > 0 and TASKS[self.model.tasks[0]].score is not None
+
     def outputs(self, network: Any) -> NDArray[np.float32]:
         """Return a Keras model's first output, (n, ...)."""
         found = [predict(network, chunk.model_inputs())[0] for chunk in self.samples.chunks(PREDICT_BATCH)]

@@ -12,7 +12,8 @@ from pipeline.choices import Baselines
 from pipeline.samples import Samples
 from pipeline.sections import Section
 from pipeline.tasks.spec import TASKS
-from pipeline.training.fine_tuning import DEFAULT_SHARE, fine_tune
+from pipeline.training.aims import DEFAULT_SHARE
+from pipeline.training.fine_tuning import fine_tune
 from pipeline.training.held_out import HeldOut
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.artifacts import Dataset
-    from pipeline.config import TrainingConfig
     from pipeline.tasks.scoring import Gain
+    from pipeline.training_config import TrainingConfig
     from pipeline.training_history import TrainingHistory
 
 # Of a teacher that was itself trained on the labels a moment ago.

@@ -14,10 +14,10 @@ from pipeline.compress.channel_budget import Cost, full_counts, with_counts, wit
 from pipeline.compress.channel_criteria import Measured, scores_of
 from pipeline.compress.channel_graph import ChannelGraph
 from pipeline.compress.channels import ChannelsConfig, remove_channels
-from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
 from pipeline.layer_records import LayerRecord
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
+from pipeline.training_config import TrainingConfig
 from pipeline.training_history import TrainingHistory
 
 pytestmark = pytest.mark.xdist_group("channels")  # one process trains what the tests share

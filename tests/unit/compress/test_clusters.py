@@ -11,7 +11,6 @@ from pipeline.compress.clusters import ClustersConfig, cluster_weights
 from pipeline.compress.codebooks import share_values
 from pipeline.compress.low_bit import LowBitConfig, train_low_bit
 from pipeline.compress.shared_weights import Sharing, with_shared_weights
-from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
 from pipeline.layer_records import LayerRecord
 from pipeline.quantize.layers import is_of_layer
@@ -20,6 +19,7 @@ from pipeline.quantize.qat import QatConfig, open_qat_model, train_qat
 from pipeline.samples import Samples
 from pipeline.training.keras_io import open_model, start_tensorflow
 from pipeline.training.kernels import kernels_of
+from pipeline.training_config import TrainingConfig
 
 pytestmark = pytest.mark.xdist_group("clusters")  # one process trains what the tests share
 

@@ -13,7 +13,6 @@ from pipeline.compress.low_bit import LowBitConfig, plan, train_low_bit
 from pipeline.compress.quantizers import rounded_activations, ternary
 from pipeline.compress.straight_through import LatentKernel, with_rounded_outputs
 from pipeline.compress.weights import WeightsConfig, prune_weights
-from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
 from pipeline.flatbuffer import read_tflite
 from pipeline.layer_records import LayerRecord
@@ -24,6 +23,7 @@ from pipeline.quantize.tflite import write_model
 from pipeline.samples import Samples
 from pipeline.training.keras_io import open_model, predict, save_model, start_tensorflow
 from pipeline.training.kernels import distinct_values, kernels_of
+from pipeline.training_config import TrainingConfig
 
 pytestmark = pytest.mark.xdist_group("low_bit")  # one process trains what the tests share
 

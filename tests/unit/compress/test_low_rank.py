@@ -19,10 +19,10 @@ from pipeline.compress.low_rank import (
     factorize_layers,
     factorized,
 )
-from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
 from pipeline.layer_records import LayerRecord
 from pipeline.training.keras_io import open_model, start_tensorflow
+from pipeline.training_config import TrainingConfig
 
 pytestmark = pytest.mark.xdist_group("low_rank")  # one process trains what the tests share
 

@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.compress.amounts import without_smallest
 from pipeline.compress.weights import WeightsConfig, _Pruned, prunable_layers, prune_weights
-from pipeline.config import TrainingConfig
 from pipeline.errors import StageError
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
+from pipeline.training_config import TrainingConfig
 from pipeline.training_history import TrainingHistory
 
 pytestmark = pytest.mark.xdist_group("pruning")  # one process trains what the tests share

@@ -9,10 +9,10 @@ import pytest
 
 from models.ports import Port
 from pipeline.artifacts import KerasModel
-from pipeline.config import TrainingConfig
 from pipeline.layer_records import LayerRecord
 from pipeline.quantize.qat import QatConfig, fake_quantized, open_qat_model, train_qat
 from pipeline.training.keras_io import open_model, open_weights, save_model, save_weights, start_tensorflow
+from pipeline.training_config import TrainingConfig
 
 SAMPLES = np.random.default_rng(0).normal(size=(64, 8, 8, 2)).astype(np.float32)
 

@@ -17,7 +17,7 @@ from pipeline.tasks.label_order import label_order
 from pipeline.tasks.regression import evaluate_regression, reduce_regression
 from pipeline.tasks.scoring import against_chance, score_of
 from pipeline.tasks.spec import TASKS, TaskSpec
-from pipeline.training import fine_tuning
+from pipeline.training import aims
 from pipeline.training.keras_io import start_tensorflow
 from pipeline.validate.accuracy import Evaluator
 
@@ -97,8 +97,8 @@ def test_data_of_every_task_are_read_trained_and_scored_by_its_row(task, tmp_pat
     start_tensorflow(0)
     model = model_of(task, shape, activation)
     outputs = np.random.default_rng(1).random((12, *shape)).astype(np.float32)
-    [loss] = fine_tuning.losses(model)
-    [aim] = fine_tuning.mixed(model, _Samples(target), [INPUTS], [outputs], 0.0)
+    [loss] = aims.losses(model)
+    [aim] = aims.mixed(model, _Samples(target), [INPUTS], [outputs], aims.Mixture(0.0))
     assert aim.shape == outputs.shape
     assert np.isfinite(float(loss(aim, outputs)))
     score = score_of(task, outputs, INPUTS, target)
@@ -168,8 +168,8 @@ def test_an_added_task_is_trained_scored_and_judged_by_its_row(counts):
     outputs = target + rng.normal(size=target.shape)
     model = model_of(counts, (1,), "exponential")
 
-    assert type(fine_tuning.losses(model)[0]).__name__ == "Poisson"
-    [aim] = fine_tuning.mixed(model, _Samples(target, 200), [INPUTS], None, 0.0)
+    assert type(aims.losses(model)[0]).__name__ == "Poisson"
+    [aim] = aims.mixed(model, _Samples(target, 200), [INPUTS], None, aims.Mixture(0.0))
     np.testing.assert_array_equal(aim, target)
     assert score_of(counts, outputs, target, target) == 0.5
     assert against_chance(counts, outputs, target, target).standing == "better"

@@ -7,9 +7,9 @@ import pytest
 
 from models.ports import Port
 from pipeline.artifacts import Transform
-from pipeline.config import AugmentationConfig
 from pipeline.errors import StageError
 from pipeline.training.augmentation import augmented, check_augmentation
+from pipeline.training_config import AugmentationConfig
 
 IMAGES = np.arange(2 * 64 * 5 * 4, dtype=np.float32).reshape(64, 5, 4, 2)
 

@@ -9,20 +9,11 @@ import pytest
 
 from models.ports import Port
 from pipeline.artifacts import Transform
-from pipeline.config import TrainingConfig
 from pipeline.samples import Samples
-from pipeline.training.fine_tuning import (
-    aims,
-    fine_tune,
-    losses,
-    mixed,
-    position_weights,
-    probabilities,
-    total_epochs,
-    total_steps,
-    training_samples,
-)
+from pipeline.training.aims import Mixture, aims, losses, mixed, position_weights, probabilities
+from pipeline.training.fine_tuning import fine_tune, total_epochs, total_steps, training_samples
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
+from pipeline.training_config import TrainingConfig
 
 LOGITS = np.array([[2.0, 0.0, -1.0], [1000.0, -1000.0, 0.0]], np.float32)
 
@@ -95,7 +86,7 @@ def test_without_distillation_the_targets_are_the_labels_and_no_model_is_opened(
     tmp_path, data, prepared_model
 ):
     model = prepared_model(tmp_path / "absent")
-    aim = aims(model, samples_of(data, model), 0.0)
+    aim = aims(model, samples_of(data, model), Mixture(0.0))
     [found] = aim(np.array([0, 1, 5]), [])
 
     np.testing.assert_array_equal(found, np.eye(3)[[0, 1, 2]])
@@ -104,7 +95,7 @@ def test_without_distillation_the_targets_are_the_labels_and_no_model_is_opened(
 def test_targets_mix_the_float_models_outputs_with_the_labels(network, data):
     teacher = open_model(network.model).predict_on_batch(np.load(data.input(0)).astype(np.float32))
 
-    [found] = aims(network, samples_of(data, network), 0.25)(np.arange(40), [])
+    [found] = aims(network, samples_of(data, network), Mixture(0.25))(np.arange(40), [])
 
     labels = np.eye(3)[np.load(data.target(0))]
     np.testing.assert_allclose(found, 0.25 * teacher + 0.75 * labels, atol=1e-6)
@@ -112,9 +103,9 @@ def test_targets_mix_the_float_models_outputs_with_the_labels(network, data):
 
 def test_targets_that_do_not_fit_in_memory_are_the_same_batch_by_batch(network, data, monkeypatch):
     samples, places = samples_of(data, network), np.array([3, 17, 5])
-    [kept] = aims(network, samples, 0.25)(places, [])
-    monkeypatch.setattr("pipeline.training.fine_tuning.KEPT_TARGET_BYTES", 0)
-    [again] = aims(network, samples, 0.25)(places, samples.take(places).model_inputs())
+    [kept] = aims(network, samples, Mixture(0.25))(places, [])
+    monkeypatch.setattr("pipeline.training.aims.KEPT_TARGET_BYTES", 0)
+    [again] = aims(network, samples, Mixture(0.25))(places, samples.take(places).model_inputs())
 
     np.testing.assert_allclose(again, kept, atol=1e-6)
 
@@ -140,7 +131,7 @@ def test_each_task_has_targets_of_its_own_form(
     data = store_dataset(tmp_path / "data", inputs, None if target is None else np.asarray(target), task=task)
     taught = [np.zeros((2, *shape), np.float32)]
 
-    [found] = mixed(model, samples_of(data, model), [inputs], taught, 0.5)
+    [found] = mixed(model, samples_of(data, model), [inputs], taught, Mixture(0.5))
 
     np.testing.assert_allclose(found, expected)
 
@@ -235,7 +226,7 @@ def test_positions_without_a_class_are_left_out_of_the_loss(tmp_path, store_data
     outputs = network(inputs).numpy()
 
     weights = position_weights(model, samples)
-    aimed = mixed(model, samples, [inputs], None, 0.0)[0]
+    aimed = mixed(model, samples, [inputs], None, Mixture(0.0))[0]
     loss = network.test_on_batch(inputs, aimed, sample_weight=weights)
 
     counts = masks >= 0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.config import TrainingConfig
 from pipeline.quantize.qat import fake_quantized
 from pipeline.training.fine_tuning import fine_tune
 from pipeline.training.keras_io import save_model, start_tensorflow
 from pipeline.training.recording import BINS, OBSERVED_SAMPLES
+from pipeline.training_config import TrainingConfig
 
 
 @pytest.fixture(scope="module")

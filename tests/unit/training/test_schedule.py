@@ -7,13 +7,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pipeline.config import TrainingConfig
 from pipeline.events import Finding, Metric
 from pipeline.tasks.scoring import Gain
 from pipeline.training import fine_tuning
 from pipeline.training.fine_tuning import fine_tune
 from pipeline.training.held_out import HeldOut
 from pipeline.training.keras_io import save_model, start_tensorflow
+from pipeline.training_config import TrainingConfig
 
 CONFIG = {"epochs": 4, "min_steps": 1, "batch_size": 36, "learning_rate": 0.05, "distillation": 0.0}
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from models.ports import Port
-from pipeline.config import TrainingConfig
-from pipeline.training.fine_tuning import DEFAULT_SHARE, share_of_teacher
+from pipeline.training.aims import DEFAULT_SHARE, Mixture
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 from pipeline.training.teacher import FINE_TUNED_SHARE, TeacherConfig, choose_teacher
+from pipeline.training_config import TrainingConfig
 
 TRAINING = TrainingConfig(epochs=8, min_steps=1, batch_size=16, learning_rate=0.05)
 SLOW = TrainingConfig(epochs=2, min_steps=1, batch_size=64, learning_rate=1e-3)
@@ -98,5 +98,5 @@ def test_the_given_model_is_kept_if_the_user_says_so(choose):
 def test_the_share_of_the_teacher_is_the_configured_one_or_the_one_chosen_with_it(choose):
     teacher, _ = choose(0.1, fine_tune="always", samples=100)
 
-    assert share_of_teacher(teacher, TrainingConfig()) == FINE_TUNED_SHARE
-    assert share_of_teacher(teacher, TrainingConfig(distillation=0.25)) == 0.25
+    assert Mixture.of(teacher, TrainingConfig()).share == FINE_TUNED_SHARE
+    assert Mixture.of(teacher, TrainingConfig(distillation=0.25)).share == 0.25
