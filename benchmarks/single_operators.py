@@ -1,4 +1,4 @@
-"""Minimal .tflite files for compatibility.py: one that names an operator, and one that is an operator."""
+"""Minimal .tflite files for other benchmarks: one that names an operator, and one that is an operator."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class Case:
         constants: inputs that follow: an int32 array, or "weights", "bias" with a shape.
         first: constants that come before the computed inputs.
         options: of the table that the schema has for the operator.
+        channels: that weights and bias have a scale each for in int8; 1 if they share one.
+        output_dtype: if it is another one.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -38,6 +40,8 @@ class Case:
     first: tuple[Any, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     outputs: int = 1
+    channels: int = 1
+    output_dtype: str = ""
 
 
 IMAGE = (1, 4, 4, 2)
@@ -101,9 +105,16 @@ def name_operator(operator: str, version: int) -> bytes:
     return _pack(operator, version, [tensor], [schema.BufferT()], [0], [0], None)
 
 
-def single_operator(operator: str, dtype: str) -> bytes:
-    """A file whose one node is the operator, its tensors of ``dtype``, quantized as the kernel wants."""
-    case = CASE_OF[operator]
+def single_operator(operator: str, dtype: str, case: Case | None = None, repeat: int = 1) -> bytes:
+    """A file whose one node is the operator, its tensors of ``dtype``, quantized as the kernel wants.
+
+    Args:
+        operator: the schema's name of it.
+        dtype: of what is computed.
+        case: its tensors and options; by default that of ``CASE_OF``.
+        repeat: apply it this many times, each time to its own output, which needs the shape of its input.
+    """
+    case = case or CASE_OF[operator]
     tensors: list[Any] = []
     buffers = [schema.BufferT()]
 
@@ -112,8 +123,11 @@ def single_operator(operator: str, dtype: str) -> bytes:
         if kind in {"int8", "uint8", "int16"} or (kind in {"int32", "int64"} and name == "bias"):
             tensor.quantization = schema.QuantizationParametersT()
             zero = 128 if kind == "uint8" and scale[1] is None else scale[1] or 0
-            tensor.quantization.scale = np.array([scale[0]], np.float32)
-            tensor.quantization.zeroPoint = np.array([zero], np.int64)
+            channels = case.channels if name in {"weights", "bias"} and kind in {"int8", "int32"} else 1
+            tensor.quantization.scale = np.full(channels, scale[0], np.float32)
+            tensor.quantization.zeroPoint = np.full(channels, zero, np.int64)
+            if channels > 1 and name == "weights":
+                tensor.quantization.quantizedDimension = shape.index(channels, -1 if shape[0] == 1 else 0)
         if data is not None:
             buffer = schema.BufferT()
             buffer.data = np.frombuffer(np.asarray(data).tobytes(), np.uint8)
@@ -136,10 +150,20 @@ def single_operator(operator: str, dtype: str) -> bytes:
     computed = [add(shape, dtype, f"input {i}") for i, shape in enumerate(case.shapes)]
     inputs = before + computed + [constant(what) for what in case.constants]
     scale = FIXED.get(operator, {}).get(dtype, (0.5, None))
-    outputs = [add(case.output, dtype, f"output {i}", scale=scale) for i in range(case.outputs)]
+    made = case.output_dtype or dtype
+    outputs = [add(case.output, made, f"output {i}", scale=scale) for i in range(case.outputs)]
+    nodes = [_node(inputs, outputs)]
+    for number in range(1, repeat):
+        given, outputs = outputs, [add(case.output, dtype, f"output {number}", scale=scale)]
+        place = inputs.index(computed[0])
+        nodes.append(_node([*inputs[:place], *given, *inputs[place + 1 :]], outputs))
+    return _pack(operator, 1, tensors, buffers, computed, outputs, (nodes, case.options))
+
+
+def _node(inputs: list[int], outputs: list[int]) -> Any:
     node = schema.OperatorT()
     node.inputs, node.outputs = inputs, outputs
-    return _pack(operator, 1, tensors, buffers, computed, outputs, (node, case.options))
+    return node
 
 
 def _tensor(shape: tuple[int, ...], dtype: str, name: str) -> Any:
@@ -156,7 +180,7 @@ def _pack(
     buffers: list[Any],
     inputs: list[int],
     outputs: list[int],
-    node: tuple[Any, dict[str, Any]] | None,
+    used: tuple[list[Any], dict[str, Any]] | None,
 ) -> bytes:
     from pipeline.flatbuffer.layout import options_table
 
@@ -165,19 +189,22 @@ def _pack(
     code.deprecatedBuiltinCode, code.version = min(code.builtinCode, 127), version
     graph = schema.SubGraphT()
     graph.tensors, graph.inputs, graph.outputs, graph.operators = tensors, inputs, outputs, []
-    if node is not None:
-        made, options = node
-        table = options_table(operator)
-        if table:
-            made.builtinOptions = getattr(schema, f"{table}T")()
-            made.builtinOptionsType = getattr(schema.BuiltinOptions, table)
-            for name, value in options.items():
-                if not hasattr(made.builtinOptions, name):
-                    raise AttributeError(name)
-                setattr(made.builtinOptions, name, value)
-        graph.operators = [made]
+    if used is not None:
+        graph.operators, options = used
+        for node in graph.operators:
+            _set_options(node, options_table(operator), options)
     model = schema.ModelT()
     model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], buffers
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _set_options(node: Any, table: str, options: dict[str, Any]) -> None:
+    if table:
+        node.builtinOptions = getattr(schema, f"{table}T")()
+        node.builtinOptionsType = getattr(schema.BuiltinOptions, table)
+        for name, value in options.items():
+            if not hasattr(node.builtinOptions, name):
+                raise AttributeError(name)
+            setattr(node.builtinOptions, name, value)

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from models.layer_rules import LAYERS
+from pipeline.costing.macs import kernels, positions_of, uses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from models.graph import Call, Layer
-    from models.shapes import Shape
     from pipeline.compress.channel_graph import ChannelGraph, Group
 
     Counts = NDArray[np.int64]
@@ -65,14 +63,6 @@ class Cost:
 
 
 def _terms(channels: ChannelGraph) -> list[Term]:
-    positions: dict[tuple[str, int], int] = defaultdict(int)
-    for index, call in enumerate(channels.graph.calls):
-        layer = channels.graph.layers[call.layer]
-        if call.result == 0 and layer.weights:
-            of_call = applications(layer, call, channels.shapes, index)
-            for weight, known in enumerate(LAYERS[layer.kind].weights[: len(layer.weights)]):
-                if "kernel" in known.name:
-                    positions[layer.name, weight] += of_call
     axes: dict[tuple[str, int], list[int]] = defaultdict(list)
     for number, axis in enumerate(channels.axes):
         axes[axis.layer, axis.weight].append(number)
@@ -81,21 +71,15 @@ def _terms(channels: ChannelGraph) -> list[Term]:
         for axis_number, places in group.lengths.items():
             groups[axis_number][number] = places
     terms = []
-    for (name, weight), count in positions.items():
-        shape = list(channels.graph.layers[name].weights[weight].shape)
-        for number in axes[name, weight]:
-            shape[channels.axes[number].axis] = 1
-        terms.append(Term(count * math.prod(shape), tuple(groups[number] for number in axes[name, weight])))
+    for name, positions in positions_of(channels.graph, channels.shapes).items():
+        layer = channels.graph.layers[name]
+        for weight in kernels(layer):
+            shape = list(layer.weights[weight].shape)
+            for number in axes[name, weight]:
+                shape[channels.axes[number].axis] = 1
+            factor = uses(layer, positions) * math.prod(shape)
+            terms.append(Term(factor, tuple(groups[number] for number in axes[name, weight])))
     return terms
-
-
-def applications(layer: Layer, call: Call, shapes: tuple[Shape, ...], index: int) -> int:
-    """Return how often a call multiplies with each weight of its kernel: positions or steps."""
-    given, made = shapes[call.inputs[0]], shapes[index]
-    if LAYERS[layer.kind].states:
-        return given[1] or 1
-    lengths = given[1:-1] if layer.kind == "Dense" or layer.kind.endswith("Transpose") else made[1:-1]
-    return math.prod(length or 1 for length in lengths)
 
 
 class Choice(NamedTuple):

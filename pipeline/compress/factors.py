@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from pipeline.costing.macs import ONE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
+
+    from pipeline.costing.macs import Positions
 
     Floats = NDArray[np.floating[Any]]
 
@@ -25,24 +29,6 @@ Ranks = tuple[int, ...]
 RANK_STEP = 8
 # Of the share of squares that is kept: singular values are rounded.
 _ROUNDING = 1e-9
-
-
-class Positions(NamedTuple):
-    """How many positions a layer computes for a sample, over all of its calls.
-
-    Attributes:
-        before: of its input: height times width.
-        between: height of its output times width of its input.
-        after: of its output.
-    """
-
-    before: int
-    between: int
-    after: int
-
-
-ONE = Positions(1, 1, 1)
-"""Multiply-accumulates at one position are as many as there are weights."""
 
 
 class Factor(NamedTuple):

@@ -11,10 +11,10 @@ from pydantic import Field, model_validator
 from models.graph import Graph, Layer, build_model
 from models.prepare import graph_of
 from models.rewrites.edit import Edit
-from models.shape_inference import infer_shapes
 from pipeline.artifacts import KerasModel  # noqa: TC001 - Run.step reads the return type
-from pipeline.compress.factors import Decomposition, Positions, Ranks, spatial, svd, tucker
+from pipeline.compress.factors import Decomposition, Ranks, spatial, svd, tucker
 from pipeline.compress.low_bit import LAYER_TYPES
+from pipeline.costing.macs import kernels, positions_of, uses
 from pipeline.errors import StageError
 from pipeline.sections import MethodSection
 from pipeline.training.fine_tuning import fine_tune
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from models.shapes import Shape
     from pipeline.artifacts import Dataset
+    from pipeline.costing.macs import Positions
     from pipeline.layer_records import LayerRecord
     from pipeline.training_history import TrainingHistory
 
@@ -198,32 +198,16 @@ def _shares(config: LowRankConfig) -> list[float]:
 
 def costed_layers(graph: Graph, config: LowRankConfig) -> dict[str, Costed]:
     """Return the convolutions, dense and recurrent layers of a graph by name."""
-    shapes, found = infer_shapes(graph), {}
+    positions, found = positions_of(graph), {}
     for name, layer in graph.layers.items():
-        if layer.kind not in LAYER_TYPES or not layer.weights:
+        if layer.kind not in LAYER_TYPES or name not in positions:
             continue
-        calls = [
-            (shapes[call.inputs[0]], shapes[index])
-            for index, call in enumerate(graph.calls)
-            if call.layer == name and not call.result
-        ]
-        positions = Positions(*map(sum, zip(*(_positions(layer, *each) for each in calls), strict=True)))
-        kernels = layer.weights[: 2 if LAYER_TYPES[layer.kind] == "recurrent" else 1]
-        weights = sum(kernel.size for kernel in kernels)
+        weights = sum(layer.weights[index].size for index in kernels(layer))
         reason = _why_whole(layer, config)
         made = () if reason else tuple(_decompositions(layer, config))
-        at = positions.before if layer.kind.endswith("Transpose") else positions.after
-        found[name] = Costed(weights, weights * at, positions, made, reason)
+        macs = weights * uses(layer, positions[name])
+        found[name] = Costed(weights, macs, positions[name], made, reason)
     return found
-
-
-def _positions(layer: Layer, before: Shape, after: Shape) -> Positions:
-    """Return the positions of one call."""
-    if LAYER_TYPES[layer.kind] == "recurrent":
-        return Positions(*[before[1] or 1] * 3)
-    sizes = [math.prod(length or 1 for length in shape[1:-1]) for shape in (before, after)]
-    between = (after[1] or 1) * (before[2] or 1) if len(before) == 4 and len(after) == 4 else sizes[1]
-    return Positions(sizes[0], between, sizes[1])
 
 
 def _why_whole(layer: Layer, config: LowRankConfig) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.artifacts import KerasModel, QatModel
 from pipeline.flatbuffer import read_tflite
-from pipeline.flatbuffer.edit import normalize, ranges_of
+from pipeline.flatbuffer.edit import Range, normalize, ranges_of
 from pipeline.formats import has_integers
 from pipeline.quantize.activations import observed_tensors
 from pipeline.quantize.backends import BACKENDS, tflite_converter
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.artifacts import ModelArtifact, PreparedModel
-    from pipeline.flatbuffer.edit import Range
     from pipeline.formats import Format
     from pipeline.samples import Samples
 
@@ -33,6 +32,24 @@ def write_float32(model: PreparedModel, written: Path) -> None:
     start_tensorflow(0)
     concrete, keeper = _concrete(model, None if model.opaque else open_model(model.reference))
     written.write_bytes(with_ports(tflite_converter.convert(concrete, keeper, "float32", None), model))
+
+
+def untrained_files(network: Any) -> tuple[bytes, bytes]:
+    """Convert a tf_keras model to float32, and to int8 with the same range for all activations.
+
+    The int8 file has the size and the operators of one with measured ranges. Its outputs are meaningless.
+    """
+    tf = tensorflow()
+    infer, specs, keeper = _keras_function(tf, network)
+    concrete = tf.function(infer).get_concrete_function(*specs)
+    content = tflite_converter.convert(concrete, keeper, "float32", None)
+    ranges = [
+        Range(place, tensor.index, tensor.name, -1.0, 1.0)
+        for place, graph in enumerate(read_tflite(content).subgraphs)
+        for tensor in graph.tensors
+        if tensor.dtype == "float32" and not tensor.is_constant
+    ]
+    return content, tflite_converter.quantize(content, ranges, "int8")
 
 
 def float_file(model: ModelArtifact, samples: Samples) -> tuple[bytes, list[Range]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.compress.factors import Positions, spatial, svd, tucker
+from pipeline.compress.factors import spatial, svd, tucker
+from pipeline.costing.macs import Positions
 
 RNG = np.random.default_rng(0)
 POSITIONS = Positions(64, 32, 16)

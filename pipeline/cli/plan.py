@@ -1,0 +1,126 @@
+"""``pipeline plan``: what compression would buy on a target, before any training."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli.build import build_settings, set_option
+from pipeline.cli.paths import UserPath, UserSource
+from pipeline.cli.stored import size_option, store_at, store_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.build_config import BuildConfig
+    from pipeline.planning.goal import Goal
+    from pipeline.planning.plan import Plan
+    from pipeline.store import Store
+    from pipeline.targets import Target
+
+
+@click.command()
+@click.option("--target", required=True, help="Target to plan for; see: pipeline device list.")
+@click.option(
+    "--config",
+    type=UserPath(),
+    help="Settings file; default, without --model: ./pipeline.toml, else the built-in model.",
+)
+@click.option(
+    "--model",
+    type=UserSource(),
+    help="Keras model: .keras, .h5, .json or zoo:NAME; it needs no data and no training.",
+)
+@click.option(
+    "--recipe",
+    "recipes",
+    multiple=True,
+    metavar="STEP-STEP-METHOD8",
+    help="Recipe to predict, in place of the usual ones; repeatable.",
+)
+@click.option(
+    "--goal",
+    metavar="LIMIT, LIMIT",
+    help="Recommend a recipe for limits, e.g. 'rpi4 instructions <= 1.5M, download <= 40k, drop <= 1'.",
+)
+@set_option
+@store_option
+@size_option
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of tables.")
+def plan(
+    target: str,
+    config: Path | None,
+    model: str | None,
+    recipes: tuple[str, ...],
+    goal: str | None,
+    settings: tuple[str, ...],
+    store: Path | None,
+    cache_size: int,
+    as_json: bool,
+) -> None:
+    """Predict what compression steps would buy on a target, and what they would not.
+
+    Applies each recipe without its trainings, and predicts instructions from shapes and measured costs of
+    kernels. The accuracy is known only after a build.
+    """
+    from pipeline.planning.goal import read_goal
+    from pipeline.store import Store
+    from pipeline.targets import get_target
+
+    devices = get_target(target)
+    limits = read_goal(goal, devices) if goal is not None else None
+    flags = {"model": model, "data": None if model is None else ""}
+    chosen = build_settings(config, flags, settings)
+    with Store(store_at(store), cache_size) as opened:
+        found = _planned(chosen, devices, recipes, limits, opened)
+    if as_json:
+        from pydantic import TypeAdapter
+
+        from pipeline.planning.plan import Plan
+
+        click.echo(json.dumps(TypeAdapter(Plan).dump_python(found, mode="json")))
+    else:
+        from pipeline.report.plan import plan_parts
+        from pipeline.terminal import print_parts
+
+        words = ["pipeline", "build", "--target", target]
+        words += ["--config", str(config)] if config else []
+        words += ["--model", model] if model else []
+        words += ["--data", "DATA"] if model and not model.startswith("zoo:") else []
+        words += [word for setting in settings for word in ("--set", setting)]
+        print_parts(plan_parts(found, limits, shlex.join(words)))
+    _require_reached(found)
+
+
+def _planned(
+    config: BuildConfig, target: Target, recipes: tuple[str, ...], goal: Goal | None, store: Store
+) -> Plan:
+    from pipeline.artifacts import Source
+    from pipeline.errors import leaf_errors_mapped
+    from pipeline.loading.load import model_digest
+    from pipeline.planning.plan import plan_model
+    from pipeline.run import Run
+    from pipeline.scratch import scratch
+
+    with leaf_errors_mapped():
+        source = Source(location=str(config.model.path), digest=model_digest(config.model))
+    steps: dict[str, Any] = {
+        "compress": [
+            step.model_dump(exclude_unset=True) | {"method": step.method} for step in config.compress
+        ]
+    }
+    with scratch("plan") as folder:
+        return plan_model(
+            source, config.model, target, Run(folder, store), settings=steps, recipes=recipes, goal=goal
+        )
+
+
+def _require_reached(found: Plan) -> None:
+    from pipeline.errors import GateFailed
+
+    if found.recommendation is not None and found.recommendation.row is None:
+        msg = f"goal: no recipe that was tried reaches {', '.join(found.recommendation.missed)}"
+        raise GateFailed(msg)
