@@ -32,17 +32,18 @@ class Baselines:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One of several quantized models that were compared on held-out samples.
+    """One of several quantized models that were compared.
 
     Attributes:
         name: how it was made, e.g. "qat".
         download_bytes: of the file compressed with Zstandard, as a release has it.
         metric: what the score is, e.g. "accuracy".
         samples: how many it was measured on.
-        score: in points; None without held-out samples, or for a task without a score.
+        score: in points; None for a task without a score.
         difference: score minus the best one's, with the ends of its paired 95 % interval, in points.
         within_limits: whether it is full-integer int8 and within the limit of size.
         chosen: whether it is the one to release.
+        held_out: whether the samples are held out; training samples stand in where there are few.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Candidate:
     difference: tuple[float, float, float] | None
     within_limits: bool
     chosen: bool
+    held_out: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

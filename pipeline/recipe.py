@@ -80,4 +80,6 @@ def _part(step: MethodSection) -> str:
     amount = getattr(step, notation.key)
     if amount in notation.names:
         return str(amount)
+    if isinstance(amount, str):  # found by itself
+        return notation.word
     return f"{notation.word}{100 * amount if notation.is_percent else amount:.10g}"

@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 STORE_BYTES = 20 * 10**9
 
 
+SPARSITY = 0.75
+DEPTHWISE = ("ds_cnn", "mobilenet_v1_025", "mobilenet_v2_micro")
+SPARSITY_OF_DEPTHWISE = 0.5
+"""Their pointwise convolutions bear less."""
+
+
 @dataclass(frozen=True)
 class Contest:
     """A model and its data, as the command line of a build names them.
@@ -57,6 +63,11 @@ class Contest:
             return ["--model", f"zoo:{self.zoo}"]
         options = {"--config": self.config, "--model": self.model, "--data": self.data}
         return [text for option, value in options.items() if value for text in (option, str(value))]
+
+    @property
+    def sparsity(self) -> float:
+        """Of the contenders that prune, all alike; the default build finds its own."""
+        return SPARSITY_OF_DEPTHWISE if self.zoo in DEPTHWISE else SPARSITY
 
     def settings(self, changes: tuple[str, ...] = ()) -> BuildConfig:
         """Return the settings of the build, with values of --set laid over them."""
@@ -108,7 +119,7 @@ def export(contest: Contest, seed: int, store: Path, folder: Path) -> None:
         found = open_inputs(model, data, None, config, Run(folder / "run", opened))
         shutil.copy(found.baseline.tflite, folder / "float.tflite")
         write_arrays(found.prepared, found.data, found.samples, folder)
-        case = described(config, found.prepared, found.data) | {
+        case = described(contest, config, found.prepared, found.data) | {
             "prunable_weights": write_model(found.prepared, folder),
             "model": model.digest,
             "data": data.digest,
@@ -167,7 +178,9 @@ def prunable_weights(model: Any) -> int:
     return sum(int(np.prod(model.get_layer(name).kernel.shape)) for name in prunable_layers(model))
 
 
-def described(config: BuildConfig, prepared: PreparedModel, data: Dataset) -> dict[str, Any]:
+def described(
+    contest: Contest, config: BuildConfig, prepared: PreparedModel, data: Dataset
+) -> dict[str, Any]:
     """Return what scripts need to know besides the arrays."""
     from pipeline.compress.weights import MIN_KERNEL_WEIGHTS, WeightsConfig
     from pipeline.tasks.spec import TASKS
@@ -190,7 +203,7 @@ def described(config: BuildConfig, prepared: PreparedModel, data: Dataset) -> di
             "quantize": planned(training_of(config), data),
             "prune": planned(pruning.training, data)
             | {
-                "sparsity": pruning.sparsity,
+                "sparsity": contest.sparsity,
                 "min_kernel_weights": MIN_KERNEL_WEIGHTS,
                 "min_weights": pruning.min_weights,
             },

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from build import Usage
 from environments import NotInstallableError
-from rows import HERE, OURS_FIXED, ROWS
+from rows import HERE, OURS_FIXED, ROWS, Row
 
 from deploy.download import compress
 from pipeline.dependencies import Dependencies
@@ -106,9 +106,17 @@ def key_of(contest: Contest, row: str, case: Path, out: Path) -> str:
     given = ROWS[row]
     content = (case / "case.json").read_text()
     if given.is_ours:
-        return digest_of(content, given.changes, OURS_FIXED, code_of_builds(out), contest.arguments())
+        return digest_of(content, changes_of(contest, given), code_of_builds(out), contest.arguments())
     environment = given.environment.requirements if given.environment else [*map(version, PACKAGES)]
     return digest_of(content, row, given.program().read_text(), environment)
+
+
+def changes_of(contest: Contest, given: Row) -> tuple[str, ...]:
+    """Return the settings of a build of this project."""
+    pruning = (
+        ('compress.0.method="weights"', f"compress.0.sparsity={contest.sparsity}") if given.prunes else ()
+    )
+    return (*OURS_FIXED, *given.changes, *pruning)
 
 
 def run(contest: Contest, row: str, seed: int, case: Path, out: Path) -> dict[str, Any]:
@@ -154,7 +162,7 @@ def command(contest: Contest, row: str, seed: int, case: Path, folder: Path) -> 
     if not given.is_ours:
         script = [str(given.python()), str(given.program()), row, str(case)]
         return [*script, str(folder / "model.tflite"), str(seed)]
-    settings = [text for change in (*OURS_FIXED, *given.changes) for text in ("--set", change)]
+    settings = [text for change in changes_of(contest, given) for text in ("--set", change)]
     places = ["--out", str(folder / "build"), "--store", str(folder / "store")]
     return [
         *(COMMAND, "build", "--target", "host", "--json", "--seed", str(seed)),

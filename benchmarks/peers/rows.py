@@ -83,10 +83,10 @@ ROWS = {
     "ours-ptq": Row("ours, ptq", "no pruning", changes=("compress=[]", "quantize.method=ptq")),
     "ours-qat": Row("ours, qat", "no pruning", changes=("compress=[]", "quantize.method=qat")),
     "ours-prune-ptq": Row(
-        "ours, prune + ptq", "the default pruning", changes=("quantize.method=ptq",), prunes=True
+        "ours, prune + ptq", "pruning to the same sparsity", changes=("quantize.method=ptq",), prunes=True
     ),
     "ours-prune-qat": Row(
-        "ours, prune + qat", "the default pruning", changes=("quantize.method=qat",), prunes=True
+        "ours, prune + qat", "pruning to the same sparsity", changes=("quantize.method=qat",), prunes=True
     ),
     "ours-auto": Row("ours, auto", "the default build", changes=("quantize.method=auto",)),
 }

@@ -13,34 +13,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
+import sys
 import tempfile
-import time
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from deploy.download import compress
 from models.zoo.catalogue import ZOO
-from pipeline.build import Inputs, compile_model
-from pipeline.run import Run
-from pipeline.runtimes.quantization import run_real
-from pipeline.runtimes.runtime import host_runtime
-from pipeline.runtimes.session import Session
-from pipeline.samples import Samples
 from pipeline.settings import make_config, nested, overlay, parse_setting, zoo_settings
 from pipeline.store import Store
-from pipeline.targets import load_targets
-from pipeline.tasks.scoring import paired_gain, score_of
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from pipeline.artifacts import Source
-    from pipeline.build import Compiled
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from scored import build_and_score
 
 DENSE = "8"
 # Recipe -> most points lost, and most bytes of the download as a share of the dense one.
@@ -63,38 +48,11 @@ def settings(model: str, recipe: str, changes: list[str]) -> dict[str, Any]:
     return overlay(zoo_settings(model), nested(given))
 
 
-def outputs_of(file: Source | Path, compiled: Compiled) -> NDArray[Any]:
-    """Return the first output of a file for all test samples, as real numbers."""
-    path = file if isinstance(file, Path) else Path(file.location)
-    samples = Samples.of(compiled.data, "test", compiled.prepared.preprocessing)
-    with Session(host_runtime("litert"), path) as session:
-        found = [run_real(session, chunk.model_inputs(), batches=True)[0] for chunk in samples.chunks()]
-    return np.concatenate(found)
-
-
 def measure(model: str, recipe: str, seed: int, changes: list[str], store: Store) -> dict[str, Any]:
     """Build one recipe; returns its scores and sizes."""
     config = make_config(overlay(settings(model, recipe, changes), {"seed": seed}), recipe)
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run(Path(folder), store)
-        compiled = compile_model(Inputs.of(config, load_targets()["host"]), config, run)
-        before, after = (
-            outputs_of(each.source, compiled) for each in (compiled.baseline, compiled.quantized)
-        )
-    samples = Samples.of(compiled.data, "test", compiled.prepared.preprocessing)
-    task, inputs, target = compiled.data.tasks[0], samples.model_inputs()[0], samples.target(0)
-    scores = [100 * (score_of(task, outputs, inputs, target) or 0.0) for outputs in (before, after)]
-    gain = paired_gain(task, before, after, inputs, target)
-    content = compiled.quantized.tflite.read_bytes()
-    return {
-        "model": model, "recipe": recipe, "seed": seed, "changes": changes,
-        "format": compiled.quantized.format, "float": scores[0], "int8": scores[1],
-        "gain": None if gain is None else list(gain),
-        "size_bytes": len(content), "download_bytes": len(compress(content)),
-        "seconds": round(time.monotonic() - began), "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
-    }  # fmt: skip
+    found = build_and_score(config, store)
+    return {"model": model, "recipe": recipe, "seed": seed, "changes": changes} | found
 
 
 def table(results: list[dict[str, Any]]) -> list[str]:

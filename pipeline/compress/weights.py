@@ -10,12 +10,19 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from pipeline.artifacts import KerasModel  # noqa: TC001 - Run.step reads the return type
-from pipeline.compress.amounts import MAX_SPARSITY, Amounts, by_magnitude, by_sensitivity, uniform
+from pipeline.compress.amounts import (
+    MAX_SPARSITY,
+    Amounts,
+    by_magnitude,
+    by_sensitivity,
+    uniform,
+    without_smallest,
+)
 from pipeline.layer_records import require_no_clusters
 from pipeline.samples import Samples
 from pipeline.sections import MethodSection, Section
 from pipeline.training.fine_tuning import fine_tune, total_steps, training_samples
-from pipeline.training.held_out import lost_points
+from pipeline.training.held_out import judged_gain, lost_points
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 from pipeline.training.tfmot import tensorflow_model_optimization
 from pipeline.training_config import TrainingConfig
@@ -34,6 +41,12 @@ UPDATE_EVERY_STEPS = 20
 PROBED_SAMPLES = 256
 MIN_STEP = 0.02
 """Between sparsities: a smaller difference is not worth a training."""
+AUTO: Literal["auto"] = "auto"
+MOST_BY_ITSELF = 0.75
+"""The highest sparsity of "auto"."""
+HALVINGS_UNTRAINED = 4
+MAX_UNSHOWN_POINTS = 0.5
+"""Of few held-out samples even a large loss is not measurable."""
 
 
 class ScheduleConfig(Section):
@@ -54,13 +67,14 @@ class WeightsConfig(MethodSection):
     """Magnitude pruning of single weights with TF-MOT.
 
     Attributes:
-        sparsity: final share of zeros in the pruned kernels.
+        sparsity: final share of zeros in the pruned kernels; "auto": the highest, at most
+            ``MOST_BY_ITSELF``, that costs nothing measurable on held-out samples.
         amounts: "uniform": the same share in each of them; "global": the smallest of all weights, compared
             across layers; "sensitivity": more in the kernels that bear more, as measured.
         pattern: "single" weights; "N:M", such as "2:4": of M consecutive inputs of each output the N
             largest stay, which makes the sparsity 1 - N / M; "HxW", such as "1x4": whole blocks of H inputs
             and W outputs of dense layers, and single weights of the other layers.
-        max_drop_points: of the score on held-out samples that pruning may cost.
+        max_drop_points: of the score on held-out samples that a sparsity that was asked for may cost.
         tries: trainings at most, where a model loses more: the highest sparsity is searched for that it
             bears, by bisection between 0 and ``sparsity``.
         min_weights: prune only models with at least this many weights in the kernels to prune: the
@@ -69,8 +83,8 @@ class WeightsConfig(MethodSection):
     """
 
     method: str = "weights"
-    sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.75
-    amounts: Amounts = "uniform"
+    sparsity: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = AUTO
+    amounts: Amounts = "global"
     pattern: Annotated[str, Field(pattern=PATTERN)] = "single"
     schedule: ScheduleConfig = ScheduleConfig()
     max_drop_points: Annotated[float, Field(gt=0)] = 3.0
@@ -84,10 +98,10 @@ class WeightsConfig(MethodSection):
         if of and not 0 < zeros < of:
             msg = f"pattern {self.pattern!r}: the first number has to be smaller than the second, e.g. 2:4"
             raise ValueError(msg)
-        if of and "sparsity" in self.model_fields_set and self.sparsity not in (0.0, zeros / of):
+        if of and self.sparsity not in (AUTO, 0.0, zeros / of):
             msg = f"pattern {self.pattern!r} makes the sparsity {zeros / of:g}; leave sparsity out"
             raise ValueError(msg)
-        if self.amounts != "uniform" and (of or self.sparsity > MAX_SPARSITY):
+        if "amounts" in self.model_fields_set and self.amounts != "uniform" and self.is_uniform:
             most = "patterns N:M" if of else f"a sparsity above {MAX_SPARSITY:g}"
             msg = f'amounts "{self.amounts}" cannot have {most}; use "uniform"'
             raise ValueError(msg)
@@ -106,10 +120,17 @@ class WeightsConfig(MethodSection):
         return (int(height), int(width)) if by else (1, 1)
 
     @property
-    def asked(self) -> float:
-        """The sparsity that the settings ask for."""
+    def most(self) -> float:
+        """The highest sparsity to try: that which was asked for, or the limit of "auto"."""
         zeros, of = self.zeros_of
-        return zeros / of if of and self.sparsity else self.sparsity
+        if of and self.sparsity:
+            return zeros / of
+        return MOST_BY_ITSELF if self.sparsity == AUTO else self.sparsity
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether every kernel gets the same share, as settings or the pattern ask."""
+        return self.amounts == "uniform" or bool(self.zeros_of[1]) or self.most > MAX_SPARSITY
 
 
 def prune_weights(
@@ -147,7 +168,8 @@ def prune_weights(
     student, trainings = given, model.trainings
     pruned: tuple[str, ...] = ()
     if found is not None:
-        student, pruned, trainings = found.student, names, (*model.trainings, found.history)
+        student, pruned = found.student, names
+        trainings = (*trainings, *filter(None, [found.history]))
     save_model(student, out / "model")
     layers = tuple(_recorded(layer, student, pruned, left_out) for layer in model.layers)
     return replace(
@@ -170,10 +192,10 @@ def _recorded(
 
 
 class _Pruned(NamedTuple):
-    """A pruned model and its training."""
+    """A pruned model and its training, if it was trained."""
 
     student: Any
-    history: TrainingHistory
+    history: TrainingHistory | None
 
 
 def _highest_borne(
@@ -187,26 +209,71 @@ def _highest_borne(
 ) -> tuple[_Pruned | None, list[str]]:
     """Prune with the highest sparsity that the model bears; returns it, and what it did not bear.
 
-    N:M has one sparsity only, so that there is nothing to search for.
+    What was asked for comes first, and then a bisection below it; N:M has one sparsity only, so that there is
+    nothing to search for. "auto" begins with what the model bears without training, and goes half of the way
+    to the highest sparsity, and the whole way if that was borne: one training where a model bears little.
     """
     best: _Pruned | None = None
     notes: list[str] = []
-    low, high, sparsity = 0.0, config.asked, config.asked
-    for _ in range(1 if config.zeros_of[1] else config.tries):
-        if not names or (notes and high - low < MIN_STEP):
+    low, high, sparsity, tries = 0.0, config.most, config.most, config.tries
+    is_auto = config.sparsity == AUTO and config.pattern == "single"
+    if is_auto and names:
+        low, best = _untrained(given, names, model, teacher, data, config)
+        sparsity, tries = (low + high) / 2, 2
+    for _ in range(1 if config.zeros_of[1] else tries):
+        if not names or (notes and (is_auto or high - low < MIN_STEP)):
             break
         targets = _targets(given, names, sparsity, teacher, data, config)
         tried = _prune(given, targets, model, teacher, data, config, seed)
-        lost = lost_points(given, tried.student, teacher, data)
-        if lost <= config.max_drop_points:
+        lost, is_borne = _loss(given, tried.student, teacher, data, config)
+        if is_borne:
             best, low = tried, sparsity
         else:
             high = sparsity
             notes.append(f"at {sparsity:.0%} zeros the model lost {lost:.1f} points on held-out samples")
-        if low == config.asked:
+        if low == config.most:
             break
-        sparsity = (low + high) / 2
+        sparsity = config.most if is_auto else (low + high) / 2
     return best, notes
+
+
+def _untrained(
+    given: Any,
+    names: tuple[str, ...],
+    model: KerasModel,
+    teacher: KerasModel,
+    data: Dataset,
+    config: WeightsConfig,
+) -> tuple[float, _Pruned | None]:
+    """Return the highest sparsity that the model bears without training, in steps, and the model with it."""
+    student = open_model(model.model)
+
+    def set_zeros(sparsity: float) -> None:
+        for name, target in _targets(given, names, sparsity, teacher, data, config).items():
+            kernel = given.get_layer(name).kernel.numpy()
+            student.get_layer(name).kernel.assign(without_smallest(kernel, target))
+
+    low, high = 0.0, config.most
+    for _ in range(HALVINGS_UNTRAINED):
+        middle = (low + high) / 2
+        set_zeros(middle)
+        _, is_borne = _loss(given, student, teacher, data, config)
+        low, high = (middle, high) if is_borne else (low, middle)
+    set_zeros(low)
+    return low, _Pruned(student, None) if low else None
+
+
+def _loss(
+    given: Any, student: Any, teacher: KerasModel, data: Dataset, config: WeightsConfig
+) -> tuple[float, bool]:
+    """Return how many points the score fell on held-out samples, and whether the model bears it."""
+    if config.sparsity != AUTO:
+        lost = lost_points(given, student, teacher, data)
+        return lost, lost <= config.max_drop_points
+    gain = judged_gain(given, student, teacher, data)
+    return (
+        (0.0, True) if gain is None else (-gain.points, gain.high >= 0 and -gain.points <= MAX_UNSHOWN_POINTS)
+    )
 
 
 def _targets(
@@ -219,12 +286,12 @@ def _targets(
 ) -> dict[str, float]:
     """Return the sparsity of each kernel."""
     kernels = {name: given.get_layer(name).kernel.numpy() for name in names}
-    if config.amounts == "global":
-        return by_magnitude(kernels, sparsity)
+    if config.is_uniform:
+        return uniform(kernels, sparsity)
     if config.amounts == "sensitivity":
         samples = Samples.of(data, "train", teacher.preprocessing).choose(PROBED_SAMPLES, seed=0)
         return by_sensitivity(given, kernels, sparsity, samples.model_inputs())
-    return uniform(kernels, sparsity)
+    return by_magnitude(kernels, sparsity)
 
 
 def _prune(
@@ -301,7 +368,7 @@ def unpruned_layers(model: Any, config: WeightsConfig) -> dict[str, str]:
     prunable = set(prunable_layers(model))
     weights = sum(_kernel_weights(model.get_layer(name)) for name in prunable)
     too_few = ""
-    if not config.asked:
+    if not config.most:
         too_few = "not pruned: sparsity is 0"
     elif weights < config.min_weights:
         too_few = f"not pruned: {weights:,} weights in all, min_weights is {config.min_weights:,}"

@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 
 def pruned(network: Any, model: KerasModel, config: WeightsConfig) -> Any:
-    """Zero the smallest weights, of each layer or of all of them."""
+    """Zero the smallest weights, of each layer or of all of them; "auto" as far as it may go."""
     left_out = unpruned_layers(network, config)
     kernels = {
         name: network.get_layer(name).kernel.numpy()
         for name in prunable_layers(network)
         if name not in left_out
     }
-    shares = uniform(kernels, config.asked)
-    if config.amounts != "uniform" and kernels:  # the sensitivity of kernels needs samples
-        shares = by_magnitude(kernels, config.asked)
+    shares = uniform(kernels, config.most)
+    if not config.is_uniform and kernels:  # the sensitivity of kernels needs samples
+        shares = by_magnitude(kernels, config.most)
     for name, kernel in kernels.items():
         network.get_layer(name).kernel.assign(without_smallest(kernel, shares[name]))
     return network

@@ -37,7 +37,8 @@ def choose_quantized(
 
     Those that miss a limit are out, unless all do: full-integer int8, and the size. Of the others the one
     with the best score on the held-out samples counts, and those that are not measurably worse than it are
-    as good; of these the smallest download is taken. Without held-out samples or a score, it is the first.
+    as good; of these the smallest download is taken. Training samples stand in where none are held out, and
+    without a score it is the first.
 
     Args:
         model: what the candidates were made of; gives preprocessing and tasks.
@@ -46,18 +47,19 @@ def choose_quantized(
         names: of the candidates, for the report.
         max_size_ratio: most bytes of a file, as a share of the float file.
     """
-    held_out = HeldOut.of(data, model)
+    held_out = HeldOut.or_training(data, model)
+    is_held_out = bool(len(HeldOut.of(data, model).samples))
     downloads = [len(compress(each.tflite.read_bytes())) for each in candidates]
     float_bytes = baseline.tflite.stat().st_size
     allowed = [
         each.format == "int8" and each.size_bytes <= max_size_ratio * float_bytes for each in candidates
     ]
     places = [place for place, within in enumerate(allowed) if within] or list(range(len(candidates)))
-    outputs = [_outputs(each, held_out) for each in candidates] if len(held_out.samples) else []
+    outputs = [_outputs(each, held_out) for each in candidates]
     scores = [held_out.score(found) for found in outputs]
     chosen = places[0]
     gains: list[Gain | None] = [None] * len(candidates)
-    if scores and None not in scores:
+    if None not in scores:
         best = max(places, key=lambda place: (scores[place], -downloads[place]))
         gains = [held_out.gain(outputs[best], found) for found in outputs]
         equal = [place for place in places if place == best or not _is_worse(gains[place])]
@@ -65,8 +67,8 @@ def choose_quantized(
     table = tuple(
         Candidate(
             name=names[place], format=each.format, size_bytes=each.size_bytes,
-            download_bytes=downloads[place], score=scores[place] if scores else None,
-            metric=held_out.metric, samples=len(held_out.samples), difference=gains[place],
+            download_bytes=downloads[place], score=scores[place], metric=held_out.metric,
+            samples=len(held_out.samples), held_out=is_held_out, difference=gains[place],
             chosen=place == chosen, within_limits=allowed[place],
         )
         for place, each in enumerate(candidates)

@@ -26,7 +26,8 @@ def choice_tables(
     if baselines is not None:
         yield Text(baselines_line(baselines))
     if candidates:
-        title = f"Quantized models, on {candidates[0].samples:,} held-out training samples"
+        held_out = "held-out " if candidates[0].held_out else ""
+        title = f"Quantized models, on {candidates[0].samples:,} {held_out}training samples"
         table = make_table(title, "", candidates[0].metric, "against the best", "download", "", numbers=4)
         for each in candidates:
             score = "" if each.score is None else f"{each.score:.2f}"

@@ -43,6 +43,15 @@ class HeldOut(NamedTuple):
         values = sum(math.prod(port.fixed_shape) for port in (*model.outputs, model.inputs[0]))
         return cls(held_out.take(slice(0, max(MAX_OUTPUT_BYTES // (4 * values), 1))), model)
 
+    @classmethod
+    def or_training(cls, data: Dataset, model: ModelArtifact) -> HeldOut:
+        """Return the held-out samples, or training samples where there are too few to hold some out."""
+        held_out = cls.of(data, model)
+        if len(held_out.samples):
+            return held_out
+        training = Samples.of(data, "train", model.preprocessing).choose(JUDGED_SAMPLES, seed=0)
+        return held_out._replace(samples=training)
+
     @property
     def metric(self) -> str:
         """What the score of the first output is called."""
@@ -83,9 +92,12 @@ def lost_points(given: Any, student: Any, teacher: KerasModel, data: Dataset) ->
 
     Of few samples none are held out, and training samples are used.
     """
-    held_out = HeldOut.of(data, teacher)
-    if not len(held_out.samples):
-        samples = Samples.of(data, "train", teacher.preprocessing).choose(JUDGED_SAMPLES, seed=0)
-        held_out = held_out._replace(samples=samples)
-    before, after = (held_out.score(held_out.outputs(network)) for network in (given, student))
+    judges = HeldOut.or_training(data, teacher)
+    before, after = (judges.score(judges.outputs(network)) for network in (given, student))
     return 0.0 if before is None or after is None else before - after
+
+
+def judged_gain(given: Any, student: Any, teacher: KerasModel, data: Dataset) -> Gain | None:
+    """Return what the score of the first output gained on the samples of ``lost_points``, if it has one."""
+    judges = HeldOut.or_training(data, teacher)
+    return judges.gain(judges.outputs(given), judges.outputs(student))

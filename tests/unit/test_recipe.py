@@ -27,6 +27,7 @@ def test_a_recipe_says_the_steps_their_order_their_amounts_and_the_quantization(
     [
         *(
             "weights75-auto8",
+            "weights-auto8",
             "rank90-weights62.5-cluster16-qat8",
             "channels50-qat8",
             "bits4-ptq8",
@@ -41,7 +42,7 @@ def test_the_recipe_of_a_build_is_the_one_that_was_given(recipe):
 
 
 def test_the_settings_without_a_recipe_have_one():
-    assert recipe_of(make_config(zoo_settings(), "settings")) == "weights75-auto8"
+    assert recipe_of(make_config(zoo_settings(), "settings")) == "weights-auto8"
 
 
 def test_amounts_are_the_recipes_and_all_else_is_that_of_the_settings():

@@ -10,6 +10,7 @@ import pytest
 from pipeline.compress.amounts import without_smallest
 from pipeline.compress.weights import WeightsConfig, _Pruned, prunable_layers, prune_weights
 from pipeline.errors import StageError
+from pipeline.tasks.scoring import Gain
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 from pipeline.training_config import TrainingConfig
 from pipeline.training_history import TrainingHistory
@@ -55,6 +56,22 @@ def pruned(stored, data, folder, **changes):
     config = CONFIG.model_copy(update=changes)
     found = prune_weights(stored, stored, data, config=config, seed=0, out=folder)
     return found, open_model(found.model)
+
+
+@pytest.fixture
+def tried(stored, monkeypatch):
+    """Sparsities that were trained, without the training."""
+    found = []
+
+    def prune(given, targets, *_):
+        found.append(targets["large"])
+        student = open_model(stored.model)
+        kernel = student.get_layer("large").kernel
+        kernel.assign(without_smallest(kernel.numpy(), targets["large"]))
+        return _Pruned(student, TrainingHistory(name="prune", curves=(), ranges=(), before=(), after=()))
+
+    monkeypatch.setattr("pipeline.compress.weights._prune", prune)
+    return found
 
 
 def record(model, name):
@@ -119,19 +136,10 @@ def test_a_small_model_is_left_as_it_is_and_every_kernel_says_why(stored, data, 
     ],
 )
 def test_a_model_that_does_not_bear_it_gets_the_highest_sparsity_found_that_it_bears(
-    stored, data, tmp_path, monkeypatch, losses, zeros, trained
+    stored, data, tmp_path, monkeypatch, tried, losses, zeros, trained
 ):
-    left, tried = list(losses), []
+    left = list(losses)
 
-    def prune(given, targets, *_):
-        """Without the training."""
-        tried.append(targets["large"])
-        student = open_model(stored.model)
-        kernel = student.get_layer("large").kernel
-        kernel.assign(without_smallest(kernel.numpy(), targets["large"]))
-        return _Pruned(student, TrainingHistory(name="prune", curves=(), ranges=(), before=(), after=()))
-
-    monkeypatch.setattr("pipeline.compress.weights._prune", prune)
     monkeypatch.setattr("pipeline.compress.weights.lost_points", lambda *_: left.pop(0))
 
     found, model = pruned(stored, data, tmp_path / "out")
@@ -145,6 +153,31 @@ def test_a_model_that_does_not_bear_it_gets_the_highest_sparsity_found_that_it_b
     assert len(found.trainings) == bool(zeros)
     assert pruned_layers(found) == (("large",) if zeros else ())
     assert zeros or record(found, "large").reason == f"not pruned: {'; '.join(found.notes)}"
+
+
+@pytest.mark.parametrize(
+    ("borne_trained", "zeros", "trained"),
+    [(0.8, 0.75, (0.515625, 0.75)), (0.6, 0.515625, (0.515625, 0.75)), (0.3, 0.28125, (0.515625,))],
+)
+def test_by_itself_a_model_gets_the_highest_sparsity_that_costs_nothing_measurable(
+    stored, data, tmp_path, monkeypatch, tried, borne_trained, zeros, trained
+):
+
+    def gain(given, student, *_):
+        """Untrained it bears 0.3; trained, more costs over half a point, but not measurably."""
+        share = np.mean(student.get_layer("large").kernel.numpy() == 0)
+        if share <= (borne_trained if tried else 0.3):
+            return Gain(-0.4, -0.9, 0.1)
+        return Gain(-1.0, -2.5, 0.5) if tried else Gain(-0.3, -0.5, -0.1)
+
+    monkeypatch.setattr("pipeline.compress.weights.judged_gain", gain)
+
+    found, model = pruned(stored, data, tmp_path / "out", sparsity="auto")
+
+    assert tried == pytest.approx(list(trained), abs=0.001)
+    assert np.mean(model.get_layer("large").kernel.numpy() == 0) == pytest.approx(zeros, abs=0.001)
+    assert len(found.trainings) == (zeros in trained)
+    assert len(found.notes) == (zeros < 0.75)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +218,7 @@ def test_of_consecutive_channels_of_a_convolution_the_largest_stay(stored, data,
 
 
 def test_blocks_of_a_dense_kernel_are_zero_as_a_whole(dense, data, tmp_path):
-    _, model = pruned(dense, data, tmp_path / "out", pattern="2x4")
+    _, model = pruned(dense, data, tmp_path / "out", pattern="2x4", amounts="uniform")
 
     kernel = model.get_layer("first").kernel.numpy()
     zeros = np.count_nonzero(kernel.reshape(64, 2, 8, 4) == 0, axis=(1, 3))
@@ -200,6 +233,12 @@ def test_global_amounts_have_the_share_of_all_kernels_together(dense, data, tmp_
     zeros = sum(np.count_nonzero(kernel == 0) for kernel in kernels)
     assert zeros == pytest.approx(0.5 * sum(kernel.size for kernel in kernels), rel=0.01)
     assert record(found, "first").sparsity != pytest.approx(record(found, "second").sparsity, abs=0.01)
+
+
+def test_a_pattern_and_few_weights_left_mean_the_same_share_everywhere():
+    assert WeightsConfig(pattern="2:4").is_uniform
+    assert WeightsConfig(sparsity=0.99).is_uniform
+    assert not WeightsConfig().is_uniform
 
 
 @pytest.mark.parametrize(

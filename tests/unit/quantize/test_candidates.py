@@ -105,8 +105,8 @@ def test_if_all_are_out_the_best_is_taken_all_the_same(choose):
     assert chosen(choose("wrong", "padded", size_ratio=0.01)) == "padded"
 
 
-def test_without_held_out_samples_the_first_is_taken(choose):
-    found = choose("padded", "right", samples=300)
+def test_of_few_samples_none_are_held_out_and_training_samples_judge(choose):
+    found = choose("wrong", "padded", "right", samples=300)
 
-    assert chosen(found) == "padded"
-    assert found.candidates[0].score is None
+    assert chosen(found) == "right"
+    assert {(each.samples, each.held_out) for each in found.candidates} == {(300, False)}
