@@ -95,6 +95,25 @@ def known_layers(layers: Iterable[LayerRecord | LayerTreatment]) -> dict[str, st
     return {layer.name: layer.made_of or layer.name for layer in layers}
 
 
+def require_unbound(
+    layers: Iterable[LayerRecord], stage: str, *, undone_by: str, hint: str, zeros: bool = False
+) -> None:
+    """Refuse a model whose weights or outputs have only few values.
+
+    Args:
+        zeros: whether to refuse pruned weights, too.
+
+    Raises:
+        StageError: a layer has such values; names the first.
+    """
+    layers = tuple(layers)
+    require_no_clusters(layers, stage, undone_by=undone_by, hint=hint)
+    for layer in layers:
+        if layer.output_bits or (zeros and layer.sparsity):
+            what = f"{layer.output_bits}-bit outputs" if layer.output_bits else "pruned weights"
+            raise StageError(stage, f"layer {layer.name!r} has {what}, which {undone_by} would undo", hint)
+
+
 def require_no_clusters(layers: Iterable[LayerRecord], stage: str, *, undone_by: str, hint: str) -> None:
     """Refuse a model whose weights have only few values.
 

@@ -124,8 +124,12 @@ def difference(channels: ChannelGraph, removed: Removed, small: Any, inputs: lis
 
     Relative to the largest output if that is above 1.
     """
-    reference = build_model(masked(channels, removed))
-    return max(map(_distance, _outputs(small, inputs), _outputs(reference, inputs)))
+    return outputs_distance(small, build_model(masked(channels, removed)), inputs)
+
+
+def outputs_distance(network: Any, reference: Any, inputs: list[NDArray[Any]]) -> float:
+    """Return how far the outputs of two tf_keras models are apart, as ``difference`` does."""
+    return max(map(_distance, _outputs(network, inputs), _outputs(reference, inputs)))
 
 
 def _outputs(network: Any, inputs: list[NDArray[Any]]) -> list[NDArray[np.float32]]:

@@ -16,7 +16,7 @@ from pipeline.compress.channel_graph import ChannelGraph
 from pipeline.compress.channel_removal import smaller_model
 from pipeline.compress.straight_through import keeping_zeros
 from pipeline.errors import StageError
-from pipeline.layer_records import require_no_clusters
+from pipeline.layer_records import require_unbound
 from pipeline.samples import Samples
 from pipeline.sections import MethodSection
 from pipeline.tasks.spec import TASKS
@@ -25,6 +25,7 @@ from pipeline.training.fine_tuning import fine_tune, training_samples
 from pipeline.training.held_out import lost_points
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 from pipeline.training.kernels import kernels_of
+from pipeline.training.norms import estimate_norms
 from pipeline.training_config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ MAX_TRIES = 3  # each is a whole training
 MIN_STEP = 0.02  # of the effort: a smaller difference is not worth a training
 SCORED_SAMPLES = 1024
 COMPARED_SAMPLES = 8
-NORM_SAMPLES = 256
 
 
 class ChannelsConfig(MethodSection):
@@ -160,7 +160,7 @@ class Removal(NamedTuple):
                 continue
             network = smaller_model(channels, choice.removed, inputs)
             records = _recorded(now.records, channels, choice, network)
-            _estimate_norms(network, fitted)
+            estimate_norms(network, fitted)
             history = _trained(network, records, self)
             now = Smaller(network, _with_zeros(records, network), channels.kept, (*now.trainings, history))
         return now
@@ -186,7 +186,8 @@ def remove_channels(
         StageError: an earlier step clustered a layer or rounded its outputs; the criterion cannot judge this
             model; or the smaller model does not compute what the masked one does, which is a defect.
     """
-    _require_free_values(model.layers)
+    hint = 'put method = "channels" before that step in [[compress]]'
+    require_unbound(model.layers, remove_channels.__name__, undone_by="fine-tuning", hint=hint)
     start_tensorflow(seed)
     network = open_model(model.model)
     start = ChannelGraph.of(graph_of(network))
@@ -206,15 +207,6 @@ def remove_channels(
         notes=tuple(notes),
         findings=() if best is given else (finding,),
     )
-
-
-def _require_free_values(layers: Records) -> None:
-    hint = 'put method = "channels" before that step in [[compress]]'
-    require_no_clusters(layers, remove_channels.__name__, undone_by="fine-tuning", hint=hint)
-    for layer in layers:
-        if layer.output_bits:
-            cause = f"layer {layer.name!r} has {layer.output_bits}-bit outputs, which fine-tuning would undo"
-            raise StageError(remove_channels.__name__, cause, hint)
 
 
 def _smallest_borne(given: Smaller, removal: Removal) -> tuple[Smaller, list[str]]:
@@ -275,23 +267,6 @@ def _measured(removal: Removal) -> Measured:
         return sum(weight * kind(target, output) for kind, weight, target, output in terms)
 
     return Measured(samples.model_inputs(), loss)
-
-
-def _estimate_norms(network: Any, samples: Samples) -> None:
-    """Estimate the statistics of the batch normalizations again, whose inputs have lost some summands.
-
-    The moving averages would need hundreds of training steps for it.
-    """
-    import tf_keras
-
-    norms = [each for each in network.layers if isinstance(each, tf_keras.layers.BatchNormalization)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    inputs = samples.choose(NORM_SAMPLES, seed=0).model_inputs()
-    network(inputs[0] if len(inputs) == 1 else inputs, training=True)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
 
 
 def _trained(network: Any, records: Records, removal: Removal) -> TrainingHistory:

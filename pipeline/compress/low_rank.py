@@ -16,6 +16,7 @@ from pipeline.compress.factors import Decomposition, Ranks, spatial, svd, tucker
 from pipeline.compress.low_bit import LAYER_TYPES
 from pipeline.costing.macs import kernels, positions_of, uses
 from pipeline.errors import StageError
+from pipeline.layer_records import require_unbound
 from pipeline.sections import MethodSection
 from pipeline.training.fine_tuning import fine_tune
 from pipeline.training.held_out import lost_points
@@ -139,7 +140,8 @@ def factorize_layers(
         StageError: an earlier step left zeros or few values, which this step would undo, or so few
             multiply-accumulates as asked for cannot be reached.
     """
-    _require_plain(model.layers)
+    hint = 'put method = "low_rank" before the other steps in [[compress]]'
+    require_unbound(model.layers, factorize_layers.__name__, undone_by="factorization", hint=hint, zeros=True)
     start_tensorflow(seed)
     given = network = open_model(model.model)
     graph = graph_of(given)
@@ -173,21 +175,6 @@ def factorize_layers(
         notes=tuple(notes),
         findings=findings,
     )
-
-
-def _require_plain(layers: tuple[LayerRecord, ...]) -> None:
-    for layer in layers:
-        has = {
-            "clustered weights": layer.clusters,
-            f"weights of {layer.levels} levels": layer.levels,
-            "pruned weights": layer.sparsity,
-            f"an output of {layer.output_bits} bits": layer.output_bits,
-        }
-        what = next((what for what, amount in has.items() if amount), None)
-        if what:
-            cause = f"layer {layer.name!r} has {what}, which factorization would undo"
-            hint = 'put method = "low_rank" before the other steps in [[compress]]'
-            raise StageError(factorize_layers.__name__, cause, hint)
 
 
 def _shares(config: LowRankConfig) -> list[float]:

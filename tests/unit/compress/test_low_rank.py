@@ -289,7 +289,7 @@ def test_a_model_that_does_not_bear_it_gets_higher_ranks_or_stays(
         ({"weights": 10, "sparsity": 0.5}, "pruned weights"),
         ({"clusters": 16, "levels": 16}, "clustered weights"),
         ({"levels": 15}, "weights of 15 levels"),
-        ({"output_bits": 4}, "an output of 4 bits"),
+        ({"output_bits": 4}, "4-bit outputs"),
     ],
 )
 def test_what_earlier_steps_did_is_not_undone(stored, data, tmp_path, facts, what):
