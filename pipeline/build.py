@@ -95,6 +95,8 @@ class Inputs:
             PipelineError: a file is missing or damaged, or no rollback index follows from the version.
         """
         counter_in(config)
+        for step in config.compress:
+            COMPRESS[step.method].files(step)
         with leaf_errors_mapped():
             return cls(
                 name=release_name(config.project.name, config.project.version, target.name),
@@ -281,8 +283,9 @@ def compress_model(teacher: KerasModel, data: Dataset, config: BuildConfig, run:
     """
     model = teacher
     for settings in config.compress:
-        compress = in_child(COMPRESS[settings.method].stage)
-        model = run.step(compress, model, teacher, data, config=settings, seed=config.seed)
+        row = COMPRESS[settings.method]
+        compress, files = in_child(row.stage), row.files(settings)
+        model = run.step(compress, model, teacher, data, *files, config=settings, seed=config.seed)
     return model
 
 

@@ -119,9 +119,11 @@ def _locate(raw: dict[str, Any], folder: Path) -> None:
     for key in ("validate", "shift", "sources"):
         sources = sources.get(key) if isinstance(sources, dict) else None
     places += [(sources, name) for name in sources] if isinstance(sources, dict) else []
+    steps: Any = raw.get("compress")
+    places += [(table, "into") for table in steps] if isinstance(steps, list) else []
     for table, key in places:
         value = table.get(key) if isinstance(table, dict) else None
-        if isinstance(value, str) and not is_import_path(value):
+        if isinstance(value, str) and not is_import_path(value) and not value.startswith(ZOO):
             table[key] = str(folder / _at_home(value))
 
 

@@ -1,11 +1,13 @@
 """Compression steps: from a Keras model to a smaller one, in the order of ``[[compress]]``."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pipeline.artifacts import KerasModel
+from pipeline.artifacts import KerasModel, Source
 from pipeline.compress.channels import ChannelsConfig, remove_channels
 from pipeline.compress.clusters import ClustersConfig, cluster_weights
+from pipeline.compress.distill import DistillConfig, architecture_file, distill_model
+from pipeline.compress.layers import LayersConfig, remove_layers
 from pipeline.compress.low_bit import LowBitConfig, train_low_bit
 from pipeline.compress.low_rank import LowRankConfig, factorize_layers
 from pipeline.compress.weights import WeightsConfig, prune_weights
@@ -28,6 +30,11 @@ class Notation(NamedTuple):
     names: tuple[str, ...] = ()
 
 
+def no_files(settings: Any) -> tuple[Source, ...]:
+    """Return no files."""
+    return ()
+
+
 class CompressionStep(NamedTuple):
     """A compression method.
 
@@ -38,11 +45,13 @@ class CompressionStep(NamedTuple):
             ``StageError``.
         config: the keys of its table in ``[[compress]]``.
         notation: its part of a recipe.
+        files: returns the files that its settings name, by content; the stage gets them after ``data``.
     """
 
     stage: Callable[..., KerasModel]
     config: type[MethodSection]
     notation: Notation
+    files: Callable[[Any], tuple[Source, ...]] = no_files
 
 
 COMPRESS = {
@@ -52,9 +61,13 @@ COMPRESS = {
     "channels": CompressionStep(
         remove_channels, ChannelsConfig, Notation("channels", "macs", is_percent=True)
     ),
+    "layers": CompressionStep(remove_layers, LayersConfig, Notation("layers", "blocks")),
     "clusters": CompressionStep(cluster_weights, ClustersConfig, Notation("cluster", "clusters")),
     "low_rank": CompressionStep(factorize_layers, LowRankConfig, Notation("rank", "energy", is_percent=True)),
     "low_bit": CompressionStep(
         train_low_bit, LowBitConfig, Notation("bits", "weights", names=("ternary", "binary"))
+    ),
+    "distill": CompressionStep(
+        distill_model, DistillConfig, Notation("distill", "width", is_percent=True), architecture_file
     ),
 }

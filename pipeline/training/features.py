@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pipeline.samples import Samples
 
-Kind = Literal["none", "hints", "attention"]
+FeatureKind = Literal["none", "hints", "attention"]
 STAGE = "training"
 _SMALLEST_NORM = 1e-12
 
@@ -38,7 +38,7 @@ class Features(NamedTuple):
 
 
 def compare_features(
-    student: Any, teacher: Any, kind: Kind, pairs: Mapping[str, str], weight: float, samples: Samples
+    student: Any, teacher: Any, kind: FeatureKind, pairs: Mapping[str, str], weight: float, samples: Samples
 ) -> Features | None:
     """Pair layers of the teacher with layers of the student, and compare their outputs.
 
@@ -126,7 +126,7 @@ def _output(network: Any, name: str) -> Any:
     return known[name].get_output_at(0)
 
 
-def _require_equal_positions(teacher: str, student: str, target: Any, found: Any, kind: Kind) -> None:
+def _require_equal_positions(teacher: str, student: str, target: Any, found: Any, kind: FeatureKind) -> None:
     shapes = [tuple(tensor.shape[1:]) for tensor in (target, found)]
     grids = {shape[:-1] for shape in shapes}
     if len(grids) > 1:

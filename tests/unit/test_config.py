@@ -154,6 +154,13 @@ def test_relative_paths_are_taken_from_the_files_own_folder(tmp_path):
     assert raw["data"]["source"] == str(tmp_path / "../data")
 
 
+def test_files_of_compression_steps_are_taken_from_the_files_own_folder(tmp_path):
+    steps = '[[compress]]\nmethod = "distill"\ninto = "{}"\n'
+    raw = read_toml(write(tmp_path, steps.format("small.keras") + steps.format("zoo:lenet5")))
+
+    assert [step["into"] for step in raw["compress"]] == [str(tmp_path / "small.keras"), "zoo:lenet5"]
+
+
 @pytest.mark.parametrize("source", ["/data/set.npz", "my_project.data:load"])
 def test_absolute_paths_and_import_paths_stay(source, tmp_path):
     assert read_toml(write(tmp_path, f'[data]\nsource = "{source}"\n'))["data"]["source"] == source

@@ -32,6 +32,8 @@ def test_a_recipe_says_the_steps_their_order_their_amounts_and_the_quantization(
             "channels50-qat8",
             "bits4-ptq8",
             "ternary-qat8",
+            "distill50-layers2-weights75-qat8",
+            "weights60-distill100-ptq8",
             "ptq8",
         ),
         *("weights33.3-weights80-auto8", "float32"),
@@ -39,6 +41,12 @@ def test_a_recipe_says_the_steps_their_order_their_amounts_and_the_quantization(
 )
 def test_the_recipe_of_a_build_is_the_one_that_was_given(recipe):
     assert recipe_of(config(recipe)) == recipe
+
+
+def test_a_student_and_blocks_have_amounts():
+    distill, layers = config("distill37.5-layers3-qat8").compress
+
+    assert (distill.width, layers.blocks) == (0.375, 3)
 
 
 def test_the_settings_without_a_recipe_have_one():
