@@ -22,6 +22,7 @@ from pipeline.loading.load import (
     source_of,
 )
 from pipeline.opening import open_inputs
+from pipeline.planning.step_gains import measure_step
 from pipeline.precision.select import require_known, select_precision
 from pipeline.preparation.float_check import check_float
 from pipeline.quantize.candidates import choose_quantized
@@ -29,7 +30,7 @@ from pipeline.quantize.compilers import compile_for
 from pipeline.quantize.convert import after_training
 from pipeline.quantize.metadata import ModelInfo, add_metadata
 from pipeline.quantize.methods import QUANTIZE, PtqConfig
-from pipeline.recipe import recipe_of
+from pipeline.recipe import part_of, recipe_of
 from pipeline.release.documents import Origin
 from pipeline.release.drift_reference import make_drift_reference
 from pipeline.release.manifest import counter_in
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
         Teacher,
     )
     from pipeline.build_config import BuildConfig
+    from pipeline.choices import StepGain
     from pipeline.quantize.methods import Quantization
     from pipeline.run import Run
     from pipeline.targets import Target
@@ -119,6 +121,7 @@ class Compiled:
     samples: CalibrationSet
     teacher: Teacher | None
     quantized: QuantizedModel
+    steps: tuple[StepGain, ...]
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,10 @@ def compile_model(inputs: Inputs, config: BuildConfig, run: Run, target: Target 
     if not config.precision.searches:
         require_known(config.precision.layers, prepared.layers)
     teacher = find_teacher(prepared, data, config, run)
-    converted = quantize_model(prepared, teacher, baseline, samples, data, config, run)
+    stages = () if teacher is None else compress_model(teacher, data, config, run)
+    steps = () if teacher is None else measure_steps(stages, teacher, data, config, target, run)
+    compressed = stages[-1] if stages else None
+    converted = quantize_model(prepared, teacher, compressed, baseline, samples, data, config, run)
     if config.precision.layers and target is not None:
         converted = step(
             select_precision, converted, prepared, baseline, data,
@@ -189,7 +195,7 @@ def compile_model(inputs: Inputs, config: BuildConfig, run: Run, target: Target 
     )
     if quantized.reason:
         emit(Warned(text=f"the release is {quantized.format}: {quantized.reason}"))
-    return Compiled(opened.loaded, data, prepared, baseline, samples, teacher, quantized)
+    return Compiled(opened.loaded, data, prepared, baseline, samples, teacher, quantized, steps)
 
 
 def find_teacher(prepared: PreparedModel, data: Dataset, config: BuildConfig, run: Run) -> Teacher | None:
@@ -209,24 +215,27 @@ def find_teacher(prepared: PreparedModel, data: Dataset, config: BuildConfig, ru
 def quantize_model(
     prepared: PreparedModel,
     teacher: Teacher | None,
+    compressed: KerasModel | None,
     baseline: Baseline,
     samples: CalibrationSet,
     data: Dataset,
     config: BuildConfig,
     run: Run,
 ) -> QuantizedModel:
-    """Compress the model, train it for quantization where the method does, and convert it.
+    """Train the compressed model for quantization where the method does, and convert it.
 
     Where the method has another one beside it, the better result is taken.
+
+    Args:
+        compressed: the teacher after all compression steps; None like the teacher if nothing is trained.
 
     Raises:
         PipelineError: a stage could not finish.
     """
     method = QUANTIZE[config.quantize.method]
-    if teacher is None:
+    if teacher is None or compressed is None:
         model = prepared if prepared.opaque else prepared.keras
         return convert_model(model, method, samples, data, config, run)
-    compressed = compress_model(teacher, data, config, run)
     skipped = method.skips_training(prepared)
     candidates: dict[str, QuantizedModel] = {}
     if skipped:
@@ -275,18 +284,51 @@ def train_and_convert(
     return convert_model(model, method, samples, data, config, run)
 
 
-def compress_model(teacher: KerasModel, data: Dataset, config: BuildConfig, run: Run) -> KerasModel:
+def compress_model(
+    teacher: KerasModel, data: Dataset, config: BuildConfig, run: Run
+) -> tuple[KerasModel, ...]:
     """Run the compression steps in order; every step learns from the same teacher.
+
+    Returns:
+        The teacher, and the model after each step.
 
     Raises:
         PipelineError: a stage could not finish.
     """
-    model = teacher
+    models = [teacher]
     for settings in config.compress:
         row = COMPRESS[settings.method]
         compress, files = in_child(row.stage), row.files(settings)
-        model = run.step(compress, model, teacher, data, *files, config=settings, seed=config.seed)
-    return model
+        models.append(
+            run.step(compress, models[-1], teacher, data, *files, config=settings, seed=config.seed)
+        )
+    return tuple(models)
+
+
+def measure_steps(
+    models: tuple[KerasModel, ...],
+    teacher: KerasModel,
+    data: Dataset,
+    config: BuildConfig,
+    target: Target | None,
+    run: Run,
+) -> tuple[StepGain, ...]:
+    """Measure what each compression step bought, where the model after it converts to int8.
+
+    Args:
+        models: the teacher, and the model after each step.
+        target: on whose devices instructions are predicted.
+    """
+    devices = () if target is None else tuple(device.name for device in target.devices)
+    gains = []
+    for settings, before, after in zip(config.compress, models[:-1], models[1:], strict=True):
+        measure, step = in_child(measure_step), part_of(settings)
+        try:
+            found = run.step(measure, before, after, teacher, data, step=step, devices=devices)
+            gains.append(found.gain)
+        except StageError as error:
+            emit(Warned(text=f"what {step} bought is not in the report: {error}"))
+    return tuple(gains)
 
 
 def convert_model(
@@ -382,6 +424,7 @@ def _described(target: Target, compiled: Compiled, config: BuildConfig) -> dict[
         "layers": tuple(map(LayerTreatment.of, quantized.layers)),
         "baselines": None if compiled.teacher is None else compiled.teacher.baselines,
         "candidates": quantized.candidates,
+        "steps": compiled.steps,
         "repairs": quantized.repairs,
         "precision": quantized.precision,
         "trainings": quantized.trainings,

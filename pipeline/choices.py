@@ -164,3 +164,28 @@ class Precision:
     tried: tuple[TriedLayer, ...] = ()
     widths: tuple[TriedWidth, ...] = ()
     sets: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepGain:
+    """What one compression step bought: each figure before it and after.
+
+    Attributes:
+        step: as a recipe writes it, e.g. "weights75".
+        parameters: of the Keras model.
+        size_bytes: of the int8 file.
+        download_bytes: of that file compressed with Zstandard.
+        instructions: of an inference of that file, predicted, by device.
+        metric: what the score is, e.g. "accuracy".
+        samples: how many held-out samples it was measured on.
+        score: of the float model, in points; None without held-out samples, or for a task without a score.
+    """
+
+    step: str
+    parameters: tuple[int, int]
+    size_bytes: tuple[int, int]
+    download_bytes: tuple[int, int]
+    instructions: dict[str, tuple[int, int]]
+    metric: str
+    samples: int
+    score: tuple[float, float] | None

@@ -50,7 +50,7 @@ def with_recipe(raw: dict[str, Any], recipe: str) -> dict[str, Any]:
 def recipe_of(config: BuildConfig) -> str:
     """Return the recipe of a build, whose other settings it does not tell."""
     ending = next(word for word, method in ENDINGS.items() if method == config.quantize.method)
-    return "-".join([*map(_part, config.compress), ending])
+    return "-".join([*map(part_of, config.compress), ending])
 
 
 def _table(part: str, recipe: str) -> dict[str, Any]:
@@ -75,7 +75,8 @@ def _table(part: str, recipe: str) -> dict[str, Any]:
     raise ConfigError(msg)
 
 
-def _part(step: MethodSection) -> str:
+def part_of(step: MethodSection) -> str:
+    """Return a compression step with its amount, as a recipe writes it."""
     notation = COMPRESS[step.method].notation
     amount = getattr(step, notation.key)
     if amount in notation.names:

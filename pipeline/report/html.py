@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.flatbuffer import printable
 from pipeline.report.choices import baselines_line, difference, more, note, points
 from pipeline.report.compatibility import since_words
+from pipeline.report.steps import cells, headings
 from pipeline.report.trainings import curve_points, distributions, outline_points
 from pipeline.validate.gates.quality import change
 
@@ -105,6 +106,8 @@ def render(template: str, **values: Any) -> str:
         since=since_words,
         curve=curve_points,
         outline=outline_points,
+        headings=headings,
+        cells=cells,
         difference=difference,
         choice=note,
         baselines=baselines_line,

@@ -18,6 +18,7 @@ from pipeline.report.costs import device_table, host_lines, host_table
 from pipeline.report.parity import parity_tables
 from pipeline.report.shift import shift_details, shift_summary
 from pipeline.report.stability import stability_tables
+from pipeline.report.steps import step_tables
 from pipeline.report.tables import make_table
 from pipeline.tasks.comparison import POINTS
 from pipeline.terminal import Terminal
@@ -62,7 +63,7 @@ def summary(report: Report) -> tuple[RenderableType, ...]:
     shift = (shift_summary(report.shift),) if report.shift else ()
     metrics = (_metrics(report, found) for found in report.accuracy)
     choices = choice_tables(report.baselines, report.candidates, report.repairs, report.precision)
-    return (_figures(report), *metrics, *choices, *shift, _gates(report))
+    return (_figures(report), *metrics, *step_tables(report.steps), *choices, *shift, _gates(report))
 
 
 def details(report: Report) -> Iterator[RenderableType]:

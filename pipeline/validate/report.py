@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.choices import Baselines, Candidate, Precision, Repair
+from pipeline.choices import Baselines, Candidate, Precision, Repair, StepGain
 from pipeline.config import GateName
 from pipeline.errors import InputError
 from pipeline.layer_records import LayerTreatment
@@ -137,6 +137,7 @@ class Report:
         format_reason: why it is not "int8" throughout; "" if it is.
         baselines: scores of the float model as it was given and fine-tuned alike; None if it was not trained.
         candidates: quantized models that were compared on held-out samples, the released one among them.
+        steps: what each compression step bought, before quantization.
         repairs: what was done without training so that int8 loses less, or why not.
         precision: which layers are in a wider format than int8, and why; null if that was not asked for.
         trainings: of the build, with the histograms before and after each.
@@ -177,6 +178,7 @@ class Report:
     recipe: str = ""
     baselines: Baselines | None = None
     candidates: tuple[Candidate, ...] = ()
+    steps: tuple[StepGain, ...] = ()
     repairs: tuple[Repair, ...] = ()
     precision: Precision | None = None
     trainings: tuple[TrainingHistory, ...] = ()

@@ -34,7 +34,7 @@ def quantized(tmp_path, prepared_model):
         settings = BuildConfig.model_validate(
             {"model": {"path": "m.keras"}, "data": {"source": "d.npz"}, **config}
         )
-        quantize_model(prepared, teacher, None, None, None, settings, run)
+        quantize_model(prepared, teacher, teacher, None, None, None, settings, run)
         return run.settings
 
     return made

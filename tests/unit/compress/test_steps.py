@@ -131,10 +131,12 @@ def test_a_step_is_added_by_one_function_and_one_entry(model, data, tmp_path):
     assert config.compress == (HalveConfig(), HalveConfig(share=0.75))
     assert config.model_dump()["compress"][1] == {"method": "halve", "share": 0.75}
     run = Run(tmp_path / "build", Store(tmp_path / "store"))
-    found = compress_model(model, data, config, run)
+    given, halved, found = compress_model(model, data, config, run)
+    assert given == model
+    assert halved.layers[0].operations == ("halved",)
     assert [layer.operations for layer in found.layers] == [("halved",) * 2, ("given", "halved", "halved")]
     assert found.zero_weights == 0.75 * 20480 + 0.875 * 320
-    assert compress_model(model, data, config, run) == found
+    assert compress_model(model, data, config, run) == (given, halved, found)
     assert [step["cached"] for step in run.steps] == [False, False, True, True]
     assert_conforms(COMPRESS["halve"], settings_of("halve", share=0.6), model, data, tmp_path)
 
@@ -143,7 +145,7 @@ def test_no_step_leaves_the_model_as_it_was(model, data, tmp_path):
     raw = {"model": {"path": "m"}, "data": {"source": "d"}, "compress": [], "quantize": {"method": "ptq"}}
 
     run = Run(tmp_path / "build", Store(tmp_path / "store"))
-    assert compress_model(model, data, make_config(raw, "test"), run) == model
+    assert compress_model(model, data, make_config(raw, "test"), run) == (model,)
 
 
 @pytest.mark.usefixtures("halving")
