@@ -20,7 +20,7 @@ import numpy as np
 
 from models.graph import build_model
 from models.prepare import graph_of
-from pipeline.compress.channel_budget import Cost, full_counts, within_macs
+from pipeline.compress.channel_budget import Cost, full_counts, within_budget
 from pipeline.compress.channel_criteria import scores_of
 from pipeline.compress.channel_graph import ChannelGraph
 from pipeline.compress.channel_removal import TOLERANCE, masked, without
@@ -81,7 +81,7 @@ def measure(name: str, macs: float, size: int) -> dict[str, Any]:
     channels = ChannelGraph.of(graph_of(model))
     x = rng.uniform(-1, 1, (SAMPLES, size, size, 3)).astype(np.float32)
     full = Cost(channels).of(full_counts(channels))
-    choice = within_macs(channels, np.nan_to_num(scores_of(channels, "l1")), macs * full, 8)
+    choice = within_budget(channels, np.nan_to_num(scores_of(channels, "l1")), macs * full, 8)
     random = at_random(channels, rng)
     nothing = np.zeros_like(random)
     found = {
@@ -95,7 +95,7 @@ def measure(name: str, macs: float, size: int) -> dict[str, Any]:
         "architecture": name,
         "groups": f"{free} of {len(channels.groups)}",
         "parameters": f"{model.count_params():,} -> {left:,}",
-        "million MACs": f"{choice.macs[0] / 1e6:.1f} -> {choice.macs[1] / 1e6:.1f}",
+        "million MACs": f"{choice.cost[0] / 1e6:.1f} -> {choice.cost[1] / 1e6:.1f}",
         **found,
         "seconds": round(time.monotonic() - started),
     }

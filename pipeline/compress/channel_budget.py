@@ -5,16 +5,20 @@ from __future__ import annotations
 import heapq
 import math
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from pipeline.costing.macs import kernels, positions_of, uses
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
+    from models.graph import Layer
     from pipeline.compress.channel_graph import ChannelGraph, Group
+    from pipeline.costing.macs import Positions
 
     Counts = NDArray[np.int64]
 
@@ -32,37 +36,54 @@ class Term(NamedTuple):
     factor: int
     axes: tuple[dict[int, int], ...]
 
+    @property
+    def groups(self) -> frozenset[int]:
+        return frozenset(group for axis in self.axes for group in axis)
+
     def of(self, counts: Counts) -> int:
         return self.factor * math.prod(
             sum(places * int(counts[group]) for group, places in axis.items()) for axis in self.axes
         )
 
 
-class Cost:
-    """Multiply-accumulates of one inference as a function of how many channels each group has.
+class Priced(Protocol):
+    """A part of a cost that depends on how many channels some groups have."""
 
-    Those of convolutions, dense and recurrent layers; an activation or a merge has none.
+    @property
+    def groups(self) -> frozenset[int]:
+        """Those that it depends on."""
+
+    def of(self, counts: Counts) -> float:
+        """Return what it costs."""
+
+
+class Cost:
+    """What a model costs as a function of how many channels each group has.
+
+    By default the multiply-accumulates of one inference, those of convolutions, dense and recurrent layers;
+    an activation or a merge has none.
     """
 
-    def __init__(self, channels: ChannelGraph) -> None:
-        self.terms = list(_terms(channels))
-        self._of_group: dict[int, list[Term]] = defaultdict(list)
+    def __init__(self, channels: ChannelGraph, terms_of: Sequence[Priced] | None = None) -> None:
+        self.terms = terms(channels, uses) if terms_of is None else terms_of
+        self._of_group: dict[int, list[Priced]] = defaultdict(list)
         for term in self.terms:
-            for group in {group for axis in term.axes for group in axis}:
+            for group in term.groups:
                 self._of_group[group].append(term)
 
-    def of(self, counts: Counts) -> int:
+    def of(self, counts: Counts) -> float:
         """Return the cost; ``counts`` is int64 (groups,)."""
         return sum(term.of(counts) for term in self.terms)
 
-    def saved(self, counts: Counts, group: int, left: int) -> int:
+    def saved(self, counts: Counts, group: int, left: int) -> float:
         """Return what the model costs less when only ``left`` channels of one group are left."""
         fewer = counts.copy()
         fewer[group] = left
         return sum(term.of(counts) - term.of(fewer) for term in self._of_group[group])
 
 
-def _terms(channels: ChannelGraph) -> list[Term]:
+def terms(channels: ChannelGraph, often: Callable[[Layer, Positions], int]) -> list[Term]:
+    """Return the kernels of a model, each weight counted as often as a function of its layer says."""
     axes: dict[tuple[str, int], list[int]] = defaultdict(list)
     for number, axis in enumerate(channels.axes):
         axes[axis.layer, axis.weight].append(number)
@@ -70,16 +91,16 @@ def _terms(channels: ChannelGraph) -> list[Term]:
     for number, group in enumerate(channels.groups):
         for axis_number, places in group.lengths.items():
             groups[axis_number][number] = places
-    terms = []
+    found = []
     for name, positions in positions_of(channels.graph, channels.shapes).items():
         layer = channels.graph.layers[name]
         for weight in kernels(layer):
             shape = list(layer.weights[weight].shape)
             for number in axes[name, weight]:
                 shape[channels.axes[number].axis] = 1
-            factor = uses(layer, positions) * math.prod(shape)
-            terms.append(Term(factor, tuple(groups[number] for number in axes[name, weight])))
-    return terms
+            factor = often(layer, positions) * math.prod(shape)
+            found.append(Term(factor, tuple(groups[number] for number in axes[name, weight])))
+    return found
 
 
 class Choice(NamedTuple):
@@ -87,11 +108,11 @@ class Choice(NamedTuple):
 
     Attributes:
         removed: bool (channels,).
-        macs: multiply-accumulates before and after.
+        cost: before and after, in multiply-accumulates if nothing else is said.
     """
 
     removed: NDArray[np.bool_]
-    macs: tuple[int, int]
+    cost: tuple[float, float]
 
 
 def full_counts(channels: ChannelGraph) -> Counts:
@@ -99,18 +120,25 @@ def full_counts(channels: ChannelGraph) -> Counts:
     return np.array([len(group.channels) for group in channels.groups], np.int64)
 
 
-def within_macs(channels: ChannelGraph, scores: NDArray[np.float64], macs: float, multiple: int) -> Choice:
-    """Remove channels until at most ``macs`` multiply-accumulates are left, if that is possible.
+def within_budget(
+    channels: ChannelGraph,
+    scores: NDArray[np.float64],
+    budget: float,
+    multiple: int,
+    cost: Cost | None = None,
+) -> Choice:
+    """Remove channels until the model costs at most ``budget``, if that is possible.
 
     A layer can do what its channels do together, and the next one builds on it: so the product of the shares
     of importance that the groups keep is to stay high, each counted as often as the group has members. Each
-    time, the block is removed whose logarithm of the share falls least per multiply-accumulate saved.
+    time, the block is removed whose logarithm of the share falls least for what it saves.
 
     Args:
         scores: float64 (channels,), at least 0; their mean over a group is the number of its members.
         multiple: the size of the blocks.
+        cost: what the budget is of; by default multiply-accumulates.
     """
-    cost, counts = Cost(channels), full_counts(channels)
+    cost, counts = cost or Cost(channels), full_counts(channels)
     before = left = cost.of(counts)
     ladders = {
         number: _Ladder(group, scores, multiple)
@@ -127,7 +155,7 @@ def within_macs(channels: ChannelGraph, scores: NDArray[np.float64], macs: float
     done: list[tuple[int, int, int]] = []
     heap = [found for number in ladders if (found := entry(number)) is not None]
     heapq.heapify(heap)
-    while heap and left > macs:
+    while heap and left > budget:
         _, number = heapq.heappop(heap)
         now = entry(number)
         assert now is not None
@@ -141,7 +169,7 @@ def within_macs(channels: ChannelGraph, scores: NDArray[np.float64], macs: float
         counts[number] = ladder.left = ladder.next
         if (again := entry(number)) is not None:
             heapq.heappush(heap, again)
-    _put_back(counts, done, cost, macs - left)
+    _put_back(counts, done, cost, budget - left)
     return Choice(_marked(channels, scores, counts), (before, cost.of(counts)))
 
 

@@ -10,15 +10,17 @@ from pydantic import Field, model_validator
 
 from models.prepare import graph_of
 from pipeline.artifacts import KerasModel  # noqa: TC001 - Run.step reads the return type
-from pipeline.compress.channel_budget import Choice, Cost, full_counts, with_counts, within_macs
+from pipeline.compress.channel_budget import Choice, Cost, full_counts, with_counts, within_budget
+from pipeline.compress.channel_costs import bytes_cost, instructions_cost
 from pipeline.compress.channel_criteria import ON_SAMPLES, Criterion, Measured, scores_of
 from pipeline.compress.channel_graph import ChannelGraph
 from pipeline.compress.channel_removal import smaller_model
 from pipeline.compress.straight_through import keeping_zeros
+from pipeline.costing.predict import cost_table, tables
 from pipeline.errors import StageError
 from pipeline.layer_records import require_unbound
 from pipeline.samples import Samples
-from pipeline.sections import MethodSection
+from pipeline.sections import MethodSection, advice
 from pipeline.tasks.spec import TASKS
 from pipeline.training.aims import LABELS_ALONE, aims, loss_weights, losses
 from pipeline.training.fine_tuning import fine_tune, training_samples
@@ -44,6 +46,8 @@ MAX_TRIES = 3  # each is a whole training
 MIN_STEP = 0.02  # of the effort: a smaller difference is not worth a training
 SCORED_SAMPLES = 1024
 COMPARED_SAMPLES = 8
+BUDGETS = ("macs", "share", "kernel_bytes", "instructions")
+"""The keys that say how much to remove; the first one has a default."""
 
 
 class ChannelsConfig(MethodSection):
@@ -52,6 +56,10 @@ class ChannelsConfig(MethodSection):
     Attributes:
         macs: share of the multiply-accumulates to keep; the layers to take channels from are chosen.
         share: of the channels to remove, the same in each layer, in place of ``macs``.
+        kernel_bytes: share of the bytes of the int8 kernels to keep, in place of ``macs``.
+        instructions: share of the instructions of the int8 model on ``device`` to keep, as the table of
+            costs predicts them, in place of ``macs``.
+        device: whose instructions; it has a table of costs.
         criterion: which channels go first: those with the smallest norm of their filters ("l1", "l2"), factor
             of batch normalization ("bn_scale"), effect on the loss ("taylor"), mean magnitude ("activation")
             or magnitude of the sum ("activation_sum") of their activations on training samples.
@@ -65,6 +73,9 @@ class ChannelsConfig(MethodSection):
     method: str = "channels"
     macs: Annotated[float, Field(gt=0, lt=1)] = 0.5
     share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    kernel_bytes: Annotated[float, Field(gt=0, lt=1)] | None = None
+    instructions: Annotated[float, Field(gt=0, lt=1)] | None = None
+    device: str = ""
     criterion: Criterion = "taylor"
     multiple: Annotated[int, Field(ge=1)] = 8
     rounds: Annotated[int, Field(ge=1)] = 1
@@ -73,18 +84,39 @@ class ChannelsConfig(MethodSection):
 
     @model_validator(mode="after")
     def _check_budget(self) -> ChannelsConfig:
-        if self.share is not None and "macs" in self.model_fields_set:
-            msg = "macs and share exclude each other; leave one out"
+        given = [name for name in BUDGETS if name in self.model_fields_set]
+        if len(given) > 1:
+            msg = f"{' and '.join(given)} exclude each other; leave one out"
+            raise ValueError(msg)
+        if (self.instructions is None) == bool(self.device):
+            msg = 'instructions and device go together, e.g. instructions = 0.6 and device = "rpi4"'
+            raise ValueError(msg)
+        if self.device and self.device not in tables():
+            hint = advice(self.device, tables(), "devices")
+            msg = f"no instruction costs of {self.device!r} are known; {hint}"
             raise ValueError(msg)
         return self
 
+    @property
+    def budget_of(self) -> str:
+        """What the budget is of, one of ``BUDGETS``."""
+        return next((name for name in BUDGETS[1:] if getattr(self, name) is not None), BUDGETS[0])
+
     def kept(self, effort: float) -> float:
-        """Return the share of the MACs, or of each layer's channels, to keep with a part of the effort."""
-        return 1 - effort * (1 - self.macs if self.share is None else self.share)
+        """Return the share to keep with a part of the effort: of each layer's channels, or of the cost."""
+        amount: float = getattr(self, self.budget_of)
+        return 1 - effort * (amount if self.budget_of == "share" else 1 - amount)
 
     def budget(self, effort: float) -> str:
         """Describe the budget with a part of the effort."""
-        return f"{self.kept(effort):.0%} of the {'MACs' if self.share is None else 'channels'}"
+        of = {"macs": "MACs", "share": "channels", "kernel_bytes": "bytes of kernels"}
+        return f"{self.kept(effort):.0%} of the {of.get(self.budget_of, f'instructions on {self.device}')}"
+
+    def cost(self, channels: ChannelGraph) -> Cost:
+        """Return what the budget is of as a function of the channels."""
+        if self.budget_of == "instructions":
+            return instructions_cost(channels, cost_table(self.device))
+        return bytes_cost(channels) if self.budget_of == "kernel_bytes" else Cost(channels)
 
 
 class Smaller(NamedTuple):
@@ -108,7 +140,7 @@ class Removal(NamedTuple):
 
     Attributes:
         sizes: how many channels are computed by the same layers of the given model.
-        macs: its multiply-accumulates.
+        full: what the budget is of, in the given model.
     """
 
     teacher: KerasModel
@@ -116,7 +148,7 @@ class Removal(NamedTuple):
     config: ChannelsConfig
     seed: int
     sizes: dict[tuple[str, ...], int]
-    macs: int
+    full: float
 
     def scored(self, model: Smaller) -> tuple[NDArray[np.float64], ChannelGraph]:
         """Return the scores of a model's channels, and the graph in which those without one are kept.
@@ -140,7 +172,7 @@ class Removal(NamedTuple):
         """Choose what to remove with a part of the effort."""
         kept, multiple = self.config.kept(effort), self.config.multiple
         if self.config.share is None:
-            return within_macs(channels, scores, kept * self.macs, multiple)
+            return within_budget(channels, scores, kept * self.full, multiple, self.config.cost(channels))
         now = _sizes(channels)
         wanted = [
             len(group.channels) * kept * self.sizes[group.layers] / now[group.layers]
@@ -192,7 +224,8 @@ def remove_channels(
     network = open_model(model.model)
     start = ChannelGraph.of(graph_of(network))
     given = Smaller(network, model.layers, start.kept)
-    removal = Removal(teacher, data, config, seed, _sizes(start), _macs(start))
+    full = config.cost(start).of(full_counts(start))
+    removal = Removal(teacher, data, config, seed, _sizes(start), full)
     best, notes = _smallest_borne(given, removal)
     save_model(best.network, out / "model")
     finding = _gain(start, ChannelGraph.of(graph_of(best.network)), config)
@@ -329,7 +362,7 @@ def _gain(before: ChannelGraph, after: ChannelGraph, config: ChannelsConfig) -> 
     )
 
 
-def _macs(channels: ChannelGraph) -> int:
+def _macs(channels: ChannelGraph) -> float:
     return Cost(channels).of(full_counts(channels))
 
 

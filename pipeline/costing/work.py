@@ -87,6 +87,11 @@ class Depthwise(NamedTuple):
     channels: int
     taps: int
 
+    @property
+    def variant(self) -> str:
+        """Return "wide" of a window for which XNNPACK has no fast kernel."""
+        return "wide" if self.taps > WINDOWS[-1] else ""
+
     def features(self, tile: Tile) -> Features:
         whole, rest = divmod(self.channels, tile.width)
         tiles, half = self.rows * whole, self.rows * ceil(rest / max(tile.width // 2, 1))
@@ -167,11 +172,11 @@ def _work(operator: Operator, given: list[Tensor], made: list[Tensor]) -> tuple[
         filters, height, width, depth = given[1].shape
         product = Product(output.elements // filters, filters, depth, height * width)
         is_strided = max(operator.options.get("StrideH", 1), operator.options.get("StrideW", 1)) > 1
-        return _named("window" if product.taps > 1 or is_strided else "1x1", product), product
+        return convolution_variant(product, is_strided=is_strided), product
     if name == "FULLY_CONNECTED":
         filters, depth = given[1].shape
         product = Product(output.elements // filters, filters, depth)
-        return _named("", product), product
+        return dense_variant(product), product
     if name == "TRANSPOSE_CONV":
         filters, height, width, depth = given[1].shape
         stride = operator.options.get("StrideH", 1) * operator.options.get("StrideW", 1)
@@ -181,14 +186,19 @@ def _work(operator: Operator, given: list[Tensor], made: list[Tensor]) -> tuple[
         return "", Product(prod(output.shape[:-1]), output.shape[-1], depth)
     if name == "DEPTHWISE_CONV_2D":
         _, height, width, channels = given[1].shape
-        taps = height * width
-        return "wide" if taps > WINDOWS[-1] else "", Depthwise(output.elements // channels, channels, taps)
+        depthwise = Depthwise(output.elements // channels, channels, height * width)
+        return depthwise.variant, depthwise
     return _pass(operator, given, made)
 
 
-def _named(variant: str, product: Product) -> str:
-    """Name apart what has kernels of another width."""
-    return f"{variant} narrow".strip() if product.columns <= NARROW else variant
+def convolution_variant(product: Product, *, is_strided: bool) -> str:
+    """Return which kernel a convolution needs: "1x1" has no window and no stride."""
+    return f"{'window' if product.taps > 1 or is_strided else '1x1'} {dense_variant(product)}".strip()
+
+
+def dense_variant(product: Product) -> str:
+    """Return "narrow" of few columns, which have kernels of another width."""
+    return "narrow" if product.columns <= NARROW else ""
 
 
 def _pass(operator: Operator, given: list[Tensor], made: list[Tensor]) -> tuple[str, Pass]:

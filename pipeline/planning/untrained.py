@@ -11,7 +11,7 @@ from models.graph import build_model
 from models.prepare import graph_of
 from pipeline.compress import low_bit
 from pipeline.compress.amounts import by_magnitude, uniform, without_smallest
-from pipeline.compress.channel_budget import Cost, full_counts, with_counts, within_macs
+from pipeline.compress.channel_budget import full_counts, with_counts, within_budget
 from pipeline.compress.channel_criteria import scores_of
 from pipeline.compress.channel_graph import ChannelGraph
 from pipeline.compress.channel_removal import without
@@ -61,7 +61,8 @@ def narrowed(network: Any, model: KerasModel, config: ChannelsConfig) -> Any:
     channels, scores = replace(channels, groups=groups), np.nan_to_num(scores)
     counts, kept = full_counts(channels), config.kept(1.0)
     if config.share is None:
-        choice = within_macs(channels, scores, kept * Cost(channels).of(counts), config.multiple)
+        cost = config.cost(channels)
+        choice = within_budget(channels, scores, kept * cost.of(counts), config.multiple, cost)
     else:
         choice = with_counts(channels, scores, [kept * count for count in counts], config.multiple)
     return build_model(without(channels, choice.removed))

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from models.ports import Port
 from models.prepare import graph_of
-from pipeline.compress.channel_budget import Cost, full_counts, with_counts, within_macs
+from pipeline.compress.channel_budget import Cost, full_counts, with_counts, within_budget
 from pipeline.compress.channel_criteria import Measured, scores_of
 from pipeline.compress.channel_graph import ChannelGraph
 from pipeline.compress.channels import ChannelsConfig, remove_channels
@@ -201,7 +201,7 @@ def test_channels_that_many_layers_read_go_last():
     for group in graph.groups:
         scores[group.channels] = len(group.layers)
 
-    choice = within_macs(graph, scores, 0.65 * Cost(graph).of(full_counts(graph)), 8)
+    choice = within_budget(graph, scores, 0.65 * Cost(graph).of(full_counts(graph)), 8)
 
     free = [group for group in graph.groups if not group.kept]
     assert {group.layers: int(choice.removed[group.channels].sum()) for group in free} == {
@@ -212,7 +212,7 @@ def test_channels_that_many_layers_read_go_last():
 def test_a_budget_of_macs_is_kept_in_blocks(channels):
     scores = scores_of(channels, "l1")
 
-    choice = within_macs(channels, np.nan_to_num(scores), 0.6 * Cost(channels).of(full_counts(channels)), 8)
+    choice = within_budget(channels, np.nan_to_num(scores), 0.6 * Cost(channels).of(full_counts(channels)), 8)
 
     left = {group.layers: int((~choice.removed[group.channels]).sum()) for group in channels.groups}
     assert all(count % 8 == 0 or count == len(of_layer(channels, scores, name)) for (name,), count in
@@ -220,7 +220,7 @@ def test_a_budget_of_macs_is_kept_in_blocks(channels):
     assert left["class",] == 2
     c1, c2, hidden = (left[name,] for name in ("c1", "c2", "hidden"))
     macs = 64 * 9 * 2 * c1 + 16 * 9 * c1 * c2 + c2 * hidden + hidden * 2
-    assert choice.macs[1] == macs <= 0.6 * choice.macs[0]
+    assert choice.cost[1] == macs <= 0.6 * choice.cost[0]
     for name in ("c1", "c2"):
         gone = of_layer(channels, choice.removed, name)
         ordered = of_layer(channels, scores, name)
@@ -228,7 +228,7 @@ def test_a_budget_of_macs_is_kept_in_blocks(channels):
 
 
 def test_an_impossible_budget_leaves_one_block_of_each_layer(channels):
-    choice = within_macs(channels, np.nan_to_num(scores_of(channels, "l2")), 1.0, 8)
+    choice = within_budget(channels, np.nan_to_num(scores_of(channels, "l2")), 1.0, 8)
 
     assert {group.layers: int((~choice.removed[group.channels]).sum()) for group in channels.groups} == {
         (): 2, ("c1",): 8, ("c2",): 8, ("hidden",): 8, ("class",): 2
