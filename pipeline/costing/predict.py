@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 from pipeline.costing.work import Tile, kernel_of
@@ -115,6 +116,7 @@ def _tile(heights: list[int], width: int, step: int) -> Tile:
 def predict(flat: TfliteModel, table: CostTable) -> Prediction:
     """Predict what one inference of a file costs, operator by operator."""
     costs, unknown, partitions, before = list[float](), dict[str, None](), 0, False
+    swishes = _swishes(flat)
     for operator in flat.operators:
         kernel = kernel_of(operator, flat) if operator.outputs else None
         known = table.kernels.get(kernel.name) if kernel is not None else None
@@ -123,7 +125,24 @@ def predict(flat: TfliteModel, table: CostTable) -> Prediction:
             costs.append(0.0)
             before = False
             continue
-        costs.append(known.of(kernel))
+        costs.append(0.0 if known.delegated and operator.index in swishes else known.of(kernel))
         partitions += known.delegated and not before
         before = known.delegated
     return Prediction(tuple(costs), table.call + partitions * table.partition, tuple(unknown))
+
+
+def _swishes(flat: TfliteModel) -> set[int]:
+    """Return the products of an int8 tensor with its own sigmoid.
+
+    XNNPACK looks up both at once, in the table of the sigmoid.
+    """
+    sigmoids = {
+        operator.outputs[0]: operator.inputs[0] for operator in flat.operators if operator.name == "LOGISTIC"
+    }
+    return {
+        operator.index
+        for operator in flat.operators
+        if operator.name == "MUL"
+        and flat.tensors[operator.outputs[0]].dtype == "int8"
+        and any(sigmoids.get(one) == other for one, other in permutations(operator.inputs, 2))
+    }

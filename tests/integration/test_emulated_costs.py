@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pipeline.costing.predict import cost_table, predict
 from pipeline.emulation.emulator import provision
+from pipeline.flatbuffer import read_tflite
 from pipeline.runtimes.runtime import emulated_runtime
 from pipeline.runtimes.session import Session
 from pipeline.targets import get_device
@@ -164,3 +167,16 @@ def test_one_more_layer_is_found_and_the_same_model_is_not(tiny):
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"slower model found 1 of 1, the same model 0 of 1", done.stdout)
+
+
+def test_the_table_of_costs_predicts_what_is_counted(tmp_path):
+    """The short form of benchmarks/compression/instruction_costs.py."""
+    benchmark = runpy.run_path(str(ROOT / "benchmarks/compression/instruction_costs.py"))
+    wanted, written = list(benchmark["measurables"](few=True)), tmp_path / "rpi5.jsonl"
+
+    benchmark["count"]("rpi5", wanted, written, jobs=1)
+
+    counts = {row["name"]: row["instructions"] for row in map(json.loads, written.read_text().splitlines())}
+    for each in wanted:
+        predicted = predict(read_tflite(each.file()), cost_table("rpi5")).instructions
+        assert counts[each.name] == pytest.approx(predicted, rel=0.25), each.name

@@ -53,6 +53,22 @@ def test_kernels_that_follow_each_other_are_one_partition():
     assert predict(CONVOLUTION, replace(TABLE, kernels=kernels)).call == 1000 + 100
 
 
+def test_a_product_with_its_own_sigmoid_is_part_of_the_sigmoid():
+    shapes = tuple(tensor(index, (1, 4, 4, 8)) for index in range(4))
+    gate = Operator(0, "LOGISTIC", 1, (0,), (1,))
+    table = replace(
+        TABLE,
+        kernels={name: KernelCost(True, Tile(), {"output": 1}) for name in ("LOGISTIC int8", "MUL int8")},
+    )
+
+    own, other = (
+        model(gate, Operator(1, "MUL", 1, inputs, (3,)), tensors=shapes) for inputs in ((0, 1), (1, 2))
+    )
+
+    assert predict(own, table).operators == (128, 0)
+    assert predict(other, table).operators == (128, 128)
+
+
 def test_an_operator_without_a_cost_is_named():
     kernels = {"CONV_2D window int8": TABLE.kernels["CONV_2D window int8"]}
 
