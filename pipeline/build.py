@@ -22,7 +22,7 @@ from pipeline.loading.load import (
     source_of,
 )
 from pipeline.opening import open_inputs
-from pipeline.planning.step_gains import measure_step
+from pipeline.planning.step_gains import measure_steps
 from pipeline.precision.select import require_known, select_precision
 from pipeline.preparation.float_check import check_float
 from pipeline.quantize.candidates import choose_quantized
@@ -182,7 +182,7 @@ def compile_model(inputs: Inputs, config: BuildConfig, run: Run, target: Target 
         require_known(config.precision.layers, prepared.layers)
     teacher = find_teacher(prepared, data, config, run)
     stages = () if teacher is None else compress_model(teacher, data, config, run)
-    steps = () if teacher is None else measure_steps(stages, teacher, data, config, target, run)
+    steps = measure_steps(stages, data, tuple(map(part_of, config.compress)), target, run)
     compressed = stages[-1] if stages else None
     converted = quantize_model(prepared, teacher, compressed, baseline, samples, data, config, run)
     if config.precision.layers and target is not None:
@@ -303,32 +303,6 @@ def compress_model(
             run.step(compress, models[-1], teacher, data, *files, config=settings, seed=config.seed)
         )
     return tuple(models)
-
-
-def measure_steps(
-    models: tuple[KerasModel, ...],
-    teacher: KerasModel,
-    data: Dataset,
-    config: BuildConfig,
-    target: Target | None,
-    run: Run,
-) -> tuple[StepGain, ...]:
-    """Measure what each compression step bought, where the model after it converts to int8.
-
-    Args:
-        models: the teacher, and the model after each step.
-        target: on whose devices instructions are predicted.
-    """
-    devices = () if target is None else tuple(device.name for device in target.devices)
-    gains = []
-    for settings, before, after in zip(config.compress, models[:-1], models[1:], strict=True):
-        measure, step = in_child(measure_step), part_of(settings)
-        try:
-            found = run.step(measure, before, after, teacher, data, step=step, devices=devices)
-            gains.append(found.gain)
-        except StageError as error:
-            emit(Warned(text=f"what {step} bought is not in the report: {error}"))
-    return tuple(gains)
 
 
 def convert_model(

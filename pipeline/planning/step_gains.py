@@ -9,7 +9,10 @@ from deploy.download import compress
 from pipeline.artifacts import Artifact
 from pipeline.choices import StepGain
 from pipeline.costing.predict import cost_table, predict, tables
+from pipeline.errors import StageError
+from pipeline.events import Warned, emit
 from pipeline.flatbuffer import read_tflite
+from pipeline.isolation.child import in_child
 from pipeline.quantize.tflite import untrained_files
 from pipeline.training.held_out import HeldOut
 from pipeline.training.keras_io import open_model, start_tensorflow
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.artifacts import Dataset, KerasModel
+    from pipeline.run import Run
+    from pipeline.targets import Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,3 +84,26 @@ def _score(held_out: HeldOut, network: Any) -> float | None:
 def _pair(values: Any) -> tuple[int, int]:
     first, second = values
     return int(first), int(second)
+
+
+def measure_steps(
+    models: tuple[KerasModel, ...], data: Dataset, steps: tuple[str, ...], target: Target | None, run: Run
+) -> tuple[StepGain, ...]:
+    """Measure what each compression step bought; a step whose models do not convert to int8 is left out.
+
+    Args:
+        models: the teacher, and the model after each step; none if nothing was trained.
+        steps: as a recipe writes them.
+        target: on whose devices instructions are predicted.
+    """
+    devices = () if target is None else tuple(device.name for device in target.devices)
+    gains = []
+    for step, before, after in zip(steps, models, models[1:], strict=False):
+        try:
+            found = run.step(
+                in_child(measure_step), before, after, models[0], data, step=step, devices=devices
+            )
+            gains.append(found.gain)
+        except StageError as error:
+            emit(Warned(text=f"what {step} bought is not in the report: {error}"))
+    return tuple(gains)
