@@ -10,7 +10,8 @@ unexport PYTHONDONTWRITEBYTECODE # the tests start the command hundreds of times
 demo: emulator             # build the default model for arm64 into build/
 	$(BIN)/pipeline build --target arm64
 
-test: check provision      # every check and test; ends with pytest's summary
+test: env                  # every check and test; ends with pytest's summary
+	@$(MAKE) --no-print-directory -j 2 check provision
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 check: env                 # the checks that need no emulator, in seconds

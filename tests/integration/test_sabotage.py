@@ -23,6 +23,9 @@ faults = false
 """
 
 
+RPI5 = ("--device", "rpi5")
+
+
 @pytest.fixture
 def files(built):
     return next(built.release.glob("*.tflite")), next(built.out.glob("store/convert_float-*/float.tflite"))
@@ -30,11 +33,14 @@ def files(built):
 
 @pytest.fixture
 def judged(pipeline, tiny, tmp_path):
-    """Validate a file against a float one and return each gate's outcome, and the report."""
+    """Validate a file against a float one and return each gate's outcome, and the report.
+
+    It runs on an emulated device where a test looks at one.
+    """
     (tmp_path / "pipeline.toml").write_text(SETTINGS, encoding="utf-8")
 
     def run(file, baseline=None, *, data=tiny / "data.npz", also=()):
-        given = ["--config", tmp_path / "pipeline.toml", "--device", "rpi5", "--json"]
+        given = ["--config", tmp_path / "pipeline.toml", "--json"]
         given += ["--data", data, "--scale", 1 / 255] if data else []
         given += ["--baseline", baseline] if baseline else []
         ended = pipeline("validate", file, *given, *also)
@@ -93,7 +99,7 @@ def converted(out, *, float_operator=False, layers=1, integer=True):
 
 
 def test_the_unharmed_model_passes(files, judged):
-    outcomes, _ = judged(*files)
+    outcomes, _ = judged(*files, also=RPI5)
 
     assert set(outcomes.values()) <= {"passed", "warning", "inconclusive"}
 
@@ -160,11 +166,11 @@ def test_a_slower_layer_fails_the_regression_gate(judged, tmp_path):
     before = converted(tmp_path / "before.tflite")
     after = converted(tmp_path / "after.tflite", layers=2)
 
-    outcomes, _ = judged(after, data=None, also=("--against", before))
+    outcomes, _ = judged(after, data=None, also=(*RPI5, "--against", before))
 
     assert outcomes["regression (instructions, rpi5)"] == "failed"
     assert (
-        judged(before, data=None, also=("--against", before))[0]["regression (instructions, rpi5)"]
+        judged(before, data=None, also=(*RPI5, "--against", before))[0]["regression (instructions, rpi5)"]
         == "passed"
     )
 
