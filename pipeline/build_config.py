@@ -19,6 +19,7 @@ from pipeline.config import (
     ReleaseConfig,
     ValidateConfig,
 )
+from pipeline.corruptions.suite import check_names as check_shifts
 from pipeline.errors import ConfigError
 from pipeline.precision.config import PrecisionConfig
 from pipeline.quantize.backends import BACKENDS
@@ -27,7 +28,6 @@ from pipeline.quantize.methods import QUANTIZE, AutoConfig, FloatConfig
 from pipeline.sections import MethodSection, Section, advice, problem
 from pipeline.training.teacher import TeacherConfig
 from pipeline.validate.compatibility import split_runtime
-from pipeline.validate.corruptions.suite import check_names as check_shifts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -44,6 +44,8 @@ class Candidate:
         within_limits: whether it is full-integer int8 and within the limit of size.
         chosen: whether it is the one to release.
         held_out: whether the samples are held out; training samples stand in where there are few.
+        corrupted: like the difference, on some of the samples under every corruption that suits them; None
+            if none does.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Candidate:
     within_limits: bool
     chosen: bool
     held_out: bool = True
+    corrupted: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

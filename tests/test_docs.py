@@ -20,11 +20,11 @@ from pipeline.build_config import BuildConfig
 from pipeline.cli import cli
 from pipeline.compress.steps import COMPRESS
 from pipeline.config import GateName, GatesConfig
+from pipeline.corruptions.suite import NAMES as CORRUPTIONS
 from pipeline.quantize.methods import QUANTIZE
 from pipeline.sections import Section
 from pipeline.settings import make_config
 from pipeline.targets import load_devices, load_targets
-from pipeline.validate.corruptions.suite import NAMES as CORRUPTIONS
 from pipeline.validate.report import report_schema
 
 ROOT = Path(__file__).resolve().parents[1]

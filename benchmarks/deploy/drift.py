@@ -27,9 +27,9 @@ from deploy.device.observe import Observer
 from deploy.monitor.compare import compare
 from deploy.monitor.statistics import Statistics, read_statistics
 from pipeline.artifacts import Dataset, PreparedModel, QuantizedModel
+from pipeline.corruptions import suite
 from pipeline.release.drift_reference import MAX_SAMPLES, Answered, answer, count, make_contract
 from pipeline.samples import Samples
-from pipeline.validate.corruptions import suite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,18 +21,22 @@ from pipeline.compress.amounts import (
 from pipeline.layer_records import require_no_clusters
 from pipeline.samples import Samples
 from pipeline.sections import MethodSection, Section
+from pipeline.training.evidence import Evidence
 from pipeline.training.fine_tuning import fine_tune, total_steps, training_samples
-from pipeline.training.held_out import judged_gain, lost_points
-from pipeline.training.keras_io import open_model, save_model, start_tensorflow
+from pipeline.training.held_out import lost_points
+from pipeline.training.keras_io import open_model, predict, save_model, start_tensorflow
 from pipeline.training.tfmot import tensorflow_model_optimization
 from pipeline.training_config import TrainingConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pipeline.artifacts import Dataset
     from pipeline.layer_records import LayerRecord
     from pipeline.training_history import TrainingHistory
+
+    Judge = Callable[[Any], tuple[str, bool]]
 
 # Pruning smaller kernels hardly shortens the download, and costs the most accuracy.
 MIN_KERNEL_WEIGHTS = 1000
@@ -45,8 +49,6 @@ AUTO: Literal["auto"] = "auto"
 MOST_BY_ITSELF = 0.75
 """The highest sparsity of "auto"."""
 HALVINGS_UNTRAINED = 4
-MAX_UNSHOWN_POINTS = 0.5
-"""Of few held-out samples even a large loss is not measurable."""
 
 
 class ScheduleConfig(Section):
@@ -217,20 +219,21 @@ def _highest_borne(
     notes: list[str] = []
     low, high, sparsity, tries = 0.0, config.most, config.most, config.tries
     is_auto = config.sparsity == AUTO and config.pattern == "single"
-    if is_auto and names:
-        low, best = _untrained(given, names, model, teacher, data, config)
+    judge = _judge(given, teacher, data, config) if names else None
+    if is_auto and judge:
+        low, best = _untrained(given, names, model, teacher, data, config, judge)
         sparsity, tries = (low + high) / 2, 2
     for _ in range(1 if config.zeros_of[1] else tries):
-        if not names or (notes and (is_auto or high - low < MIN_STEP)):
+        if judge is None or (notes and (is_auto or high - low < MIN_STEP)):
             break
         targets = _targets(given, names, sparsity, teacher, data, config)
         tried = _prune(given, targets, model, teacher, data, config, seed)
-        lost, is_borne = _loss(given, tried.student, teacher, data, config)
+        found, is_borne = judge(tried.student)
         if is_borne:
             best, low = tried, sparsity
         else:
             high = sparsity
-            notes.append(f"at {sparsity:.0%} zeros the model lost {lost:.1f} points on held-out samples")
+            notes.append(f"at {sparsity:.0%} zeros {found}")
         if low == config.most:
             break
         sparsity = config.most if is_auto else (low + high) / 2
@@ -244,6 +247,7 @@ def _untrained(
     teacher: KerasModel,
     data: Dataset,
     config: WeightsConfig,
+    judge: Judge,
 ) -> tuple[float, _Pruned | None]:
     """Return the highest sparsity that the model bears without training, in steps, and the model with it."""
     student = open_model(model.model)
@@ -257,23 +261,29 @@ def _untrained(
     for _ in range(HALVINGS_UNTRAINED):
         middle = (low + high) / 2
         set_zeros(middle)
-        _, is_borne = _loss(given, student, teacher, data, config)
+        _, is_borne = judge(student)
         low, high = (middle, high) if is_borne else (low, middle)
     set_zeros(low)
     return low, _Pruned(student, None) if low else None
 
 
-def _loss(
-    given: Any, student: Any, teacher: KerasModel, data: Dataset, config: WeightsConfig
-) -> tuple[float, bool]:
-    """Return how many points the score fell on held-out samples, and whether the model bears it."""
+def _judge(given: Any, teacher: KerasModel, data: Dataset, config: WeightsConfig) -> Judge:
+    """Return what says of a pruned model how much it lost, and whether that is borne."""
     if config.sparsity != AUTO:
-        lost = lost_points(given, student, teacher, data)
-        return lost, lost <= config.max_drop_points
-    gain = judged_gain(given, student, teacher, data)
-    return (
-        (0.0, True) if gain is None else (-gain.points, gain.high >= 0 and -gain.points <= MAX_UNSHOWN_POINTS)
-    )
+
+        def by_points(student: Any) -> tuple[str, bool]:
+            lost = lost_points(given, student, teacher, data)
+            return f"the model lost {lost:.1f} points on held-out samples", lost <= config.max_drop_points
+
+        return by_points
+    evidence = Evidence.of(data, teacher)
+    before = evidence.answers(lambda inputs: predict(given, inputs)[0])
+
+    def by_evidence(student: Any) -> tuple[str, bool]:
+        gains = evidence.gains(before, evidence.answers(lambda inputs: predict(student, inputs)[0]))
+        return f"the model has {gains}", gains.costs_nothing
+
+    return by_evidence
 
 
 def _targets(

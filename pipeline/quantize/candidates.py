@@ -5,9 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from deploy.download import compress
 from pipeline.artifacts import QuantizedModel  # noqa: TC001 - Run.step reads the return type
@@ -15,13 +13,12 @@ from pipeline.choices import Candidate
 from pipeline.runtimes.quantization import run_real
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
+from pipeline.training.evidence import Evidence, Gains
 from pipeline.training.held_out import HeldOut
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from pipeline.artifacts import Baseline, Dataset, KerasModel
-    from pipeline.tasks.scoring import Gain
+    from pipeline.training.evidence import Answers
 
 
 def choose_quantized(
@@ -36,9 +33,9 @@ def choose_quantized(
     """Return the best of several quantized models.
 
     Those that miss a limit are out, unless all do: full-integer int8, and the size. Of the others the one
-    with the best score on the held-out samples counts, and those that are not measurably worse than it are
-    as good; of these the smallest download is taken. Training samples stand in where none are held out, and
-    without a score it is the first.
+    with the best score on the held-out samples counts, as they are and corrupted, and those that are not
+    measurably worse than it on either are as good; of these the smallest download is taken. Training samples
+    stand in where none are held out, and without a score it is the first.
 
     Args:
         model: what the candidates were made of; gives preprocessing and tasks.
@@ -47,7 +44,8 @@ def choose_quantized(
         names: of the candidates, for the report.
         max_size_ratio: most bytes of a file, as a share of the float file.
     """
-    held_out = HeldOut.or_training(data, model)
+    evidence = Evidence.of(data, model)
+    held_out = evidence.held_out
     is_held_out = bool(len(HeldOut.of(data, model).samples))
     downloads = [len(compress(each.tflite.read_bytes())) for each in candidates]
     float_bytes = baseline.tflite.stat().st_size
@@ -55,20 +53,21 @@ def choose_quantized(
         each.format == "int8" and each.size_bytes <= max_size_ratio * float_bytes for each in candidates
     ]
     places = [place for place, within in enumerate(allowed) if within] or list(range(len(candidates)))
-    outputs = [_outputs(each, held_out) for each in candidates]
-    scores = [held_out.score(found) for found in outputs]
+    answers = [_answers(each, evidence) for each in candidates]
+    points = [evidence.points(found) for found in answers]
     chosen = places[0]
-    gains: list[Gain | None] = [None] * len(candidates)
-    if None not in scores:
-        best = max(places, key=lambda place: (scores[place], -downloads[place]))
-        gains = [held_out.gain(outputs[best], found) for found in outputs]
-        equal = [place for place in places if place == best or not _is_worse(gains[place])]
+    gains = [Gains(None, None)] * len(candidates)
+    if None not in points:
+        best = max(places, key=lambda place: (points[place], -downloads[place]))
+        gains = [evidence.gains(answers[best], found) for found in answers]
+        equal = [place for place in places if place == best or not gains[place].is_worse]
         chosen = min(equal, key=lambda place: downloads[place])
     table = tuple(
         Candidate(
             name=names[place], format=each.format, size_bytes=each.size_bytes,
-            download_bytes=downloads[place], score=scores[place], metric=held_out.metric,
-            samples=len(held_out.samples), held_out=is_held_out, difference=gains[place],
+            download_bytes=downloads[place], score=held_out.score(answers[place].clean),
+            metric=held_out.metric, samples=len(held_out.samples), held_out=is_held_out,
+            difference=gains[place].clean, corrupted=gains[place].corrupted,
             chosen=place == chosen, within_limits=allowed[place],
         )
         for place, each in enumerate(candidates)
@@ -83,18 +82,9 @@ def choose_quantized(
     return replace(taken, folder=out, digest="", candidates=table, trainings=trainings, findings=(found,))
 
 
-def _outputs(model: QuantizedModel, held_out: HeldOut) -> NDArray[Any]:
-    """Return the first output, real numbers (n, ...), of the held-out samples."""
+def _answers(model: QuantizedModel, evidence: Evidence) -> Answers:
     with Session(host_runtime("litert"), model.tflite) as session:
-        found = [
-            run_real(session, chunk.model_inputs(), batches=True)[0] for chunk in held_out.samples.chunks()
-        ]
-    return np.concatenate(found)
-
-
-def _is_worse(gain: Gain | None) -> bool:
-    """Whether a candidate is measurably worse than the best one."""
-    return gain is not None and gain.high < 0
+        return evidence.answers(lambda inputs: run_real(session, inputs, batches=True)[0])
 
 
 def _listed(table: tuple[Candidate, ...]) -> str:

@@ -28,10 +28,12 @@ def choice_tables(
     if candidates:
         held_out = "held-out " if candidates[0].held_out else ""
         title = f"Quantized models, on {candidates[0].samples:,} {held_out}training samples"
-        table = make_table(title, "", candidates[0].metric, "against the best", "download", "", numbers=4)
+        columns = (candidates[0].metric, "against the best", "corrupted", "download", "")
+        table = make_table(title, "", *columns, numbers=5)
         for each in candidates:
             score = "" if each.score is None else f"{each.score:.2f}"
-            table.add_row(each.name, score, difference(each), f"{each.download_bytes:,}", note(each))
+            gains = (difference(each.difference), difference(each.corrupted))
+            table.add_row(each.name, score, *gains, f"{each.download_bytes:,}", note(each))
         yield table
     if repairs:
         title = f"Repairs without training, SQNR on {repairs[0].samples:,} training samples"
@@ -83,12 +85,12 @@ def baselines_line(found: Baselines) -> str:
     )
 
 
-def difference(candidate: Candidate) -> str:
-    """Return the difference from the best candidate, with its interval."""
-    if candidate.difference is None:
+def difference(found: tuple[float, float, float] | None) -> str:
+    """Return a difference from the best candidate, with its interval."""
+    if found is None:
         return ""
-    points, low, high = candidate.difference
-    return f"{points:+.2f} [{low:+.2f}, {high:+.2f}]"
+    gain, low, high = found
+    return f"{gain:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def note(candidate: Candidate) -> str:

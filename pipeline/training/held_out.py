@@ -95,9 +95,3 @@ def lost_points(given: Any, student: Any, teacher: KerasModel, data: Dataset) ->
     judges = HeldOut.or_training(data, teacher)
     before, after = (judges.score(judges.outputs(network)) for network in (given, student))
     return 0.0 if before is None or after is None else before - after
-
-
-def judged_gain(given: Any, student: Any, teacher: KerasModel, data: Dataset) -> Gain | None:
-    """Return what the score of the first output gained on the samples of ``lost_points``, if it has one."""
-    judges = HeldOut.or_training(data, teacher)
-    return judges.gain(judges.outputs(given), judges.outputs(student))

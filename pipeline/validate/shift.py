@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Artifact
+from pipeline.corruptions import suite
 from pipeline.errors import InputError
 from pipeline.progress import track
 from pipeline.runtimes.quantization import run_real
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
-from pipeline.validate.corruptions import suite
 from pipeline.validate.excess import PrimaryEvaluator
 from pipeline.validate.shift_results import EvaluationState, Evidence, ShiftReport
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pipeline.artifacts import Transform
+from pipeline.corruptions.images import IMAGES
+from pipeline.corruptions.measurements import MEASUREMENTS
+from pipeline.corruptions.suite import choose, corrupt, describe
 from pipeline.errors import ConfigError
-from pipeline.validate.corruptions.images import IMAGES
-from pipeline.validate.corruptions.measurements import MEASUREMENTS
-from pipeline.validate.corruptions.suite import choose, corrupt, describe
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (5, 16, 16, 3), np.uint8)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.validate.corruptions import filters
-from pipeline.validate.corruptions.severities import (
+from pipeline.corruptions import filters
+from pipeline.corruptions.severities import (
     LARGE,
     LARGE_IMAGES,
     SIDE_OF_LARGE,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline.validate.corruptions.filters import Images
+    from pipeline.corruptions.filters import Images
 
     Corruption = Callable[[Images, tuple[float, ...], float, np.random.Generator], Images]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pipeline.corruptions import images, measurements
 from pipeline.errors import ConfigError
 from pipeline.sections import advice
 from pipeline.tasks.spec import TASKS
-from pipeline.validate.corruptions import images, measurements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.validate.corruptions.severities import MEASUREMENTS as SEVERITIES
+from pipeline.corruptions.severities import MEASUREMENTS as SEVERITIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

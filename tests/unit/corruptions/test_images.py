@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pipeline.validate.corruptions.images import IMAGES, corrupt_images
-from pipeline.validate.corruptions.severities import LARGE_IMAGES, SMALL_IMAGES
+from pipeline.corruptions.images import IMAGES, corrupt_images
+from pipeline.corruptions.severities import LARGE_IMAGES, SMALL_IMAGES
 
 # The paper's constants go up and down there: movement is traded for blur, water for mud, light for ice.
 NOT_MONOTONE = {"elastic_transform", "frost", "glass_blur", "saturate", "spatter"}

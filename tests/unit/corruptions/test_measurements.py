@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.validate.corruptions.measurements import MEASUREMENTS, OF_SERIES, FeatureStats, corrupt_readings
+from pipeline.corruptions.measurements import MEASUREMENTS, OF_SERIES, FeatureStats, corrupt_readings
 
 RNG = np.random.default_rng(0)
 PHASES = RNG.uniform(0, 2 * np.pi, (200, 1, 2))
