@@ -28,6 +28,8 @@ SEVERITY = 3
 CHUNK = 256
 MAX_UNSHOWN_POINTS = 0.5
 """Of few held-out samples even a large loss is not measurable."""
+MAX_POINTS_OF_ONE = 2.0
+"""Of a single corruption: its samples are few, and the shift gate allows as much."""
 
 
 class Answers(NamedTuple):
@@ -38,15 +40,23 @@ class Answers(NamedTuple):
 
 
 class Gains(NamedTuple):
-    """What one model gains over another; None where there is no score, or nothing suits the inputs."""
+    """What one model gains over another; None where there is no score, or nothing suits the inputs.
+
+    Attributes:
+        clean: on the samples as they are.
+        corrupted: under all corruptions together.
+        worst: points under the corruption that costs the most, and its name.
+    """
 
     clean: Gain | None
     corrupted: Gain | None
+    worst: tuple[float, str] = (0.0, "")
 
     @property
     def is_worse(self) -> bool:
-        """Whether the second model is measurably worse."""
-        return any(gain is not None and gain.high < 0 for gain in self)
+        """Whether the second model is measurably worse, or loses much under a corruption."""
+        measurably = any(gain is not None and gain.high < 0 for gain in (self.clean, self.corrupted))
+        return measurably or self.worst[0] < -MAX_POINTS_OF_ONE
 
     @property
     def costs_nothing(self) -> bool:
@@ -54,8 +64,11 @@ class Gains(NamedTuple):
         return not self.is_worse and (self.clean is None or -self.clean.points <= MAX_UNSHOWN_POINTS)
 
     def __str__(self) -> str:
-        clean, corrupted = ("" if gain is None else f"{gain.points:+.1f} points" for gain in self)
-        return f"{clean} on held-out samples" + (f", {corrupted} on corrupted ones" if corrupted else "")
+        found = "" if self.clean is None else f"{self.clean.points:+.1f} points on held-out samples"
+        if self.corrupted is None:
+            return found
+        points, name = self.worst
+        return f"{found}, {self.corrupted.points:+.1f} on corrupted ones, {points:+.1f} with {name}"
 
 
 @dataclass(frozen=True)
@@ -64,12 +77,14 @@ class Evidence:
 
     Attributes:
         held_out: the held-out samples, or training samples where there are few.
+        names: of the corruptions.
         corrupted: model inputs (n, ...) of some of them under every corruption that suits them, one after
             another; empty if none does.
         target: of the first output for these, (n, ...), or None.
     """
 
     held_out: HeldOut
+    names: tuple[str, ...]
     corrupted: Inputs
     target: NDArray[Any] | None
 
@@ -86,7 +101,7 @@ class Evidence:
         given = describe(raws, model.preprocessing)
         names, _ = choose(given, model.tasks, ())
         if not names:
-            return cls(held_out, [], None)
+            return cls(held_out, (), [], None)
         width = 4 * sum(raw[0].size for raw in raws) * len(names)
         fitting = samples.take(slice(0, max(CORRUPTED_BYTES // width, 1)))
         raws = [raw[: len(fitting)] for raw in raws]
@@ -96,7 +111,8 @@ class Evidence:
             for index, transform in enumerate(model.preprocessing)
         ]
         target = fitting.target(0)
-        return cls(held_out, inputs, None if target is None else np.concatenate([target] * len(names)))
+        repeated = None if target is None else np.concatenate([target] * len(names))
+        return cls(held_out, names, inputs, repeated)
 
     def answers(self, answer: Answer) -> Answers:
         """Run a model on all of the samples."""
@@ -112,15 +128,34 @@ class Evidence:
         """Return the mean of the scores on both kinds of samples, in points; None without a score."""
         scores = [self.held_out.score(answers.clean)]
         if answers.corrupted is not None:
-            found = score_of(self.held_out.model.tasks[0], answers.corrupted, self.corrupted[0], self.target)
-            scores.append(None if found is None else 100 * found)
+            under = [self._score(answers.corrupted, of) for of in self._parts()]
+            scores.append(None if None in under else float(np.mean(under)))  # type: ignore[arg-type]
         known = [score for score in scores if score is not None]
         return float(np.mean(known)) if known else None
 
     def gains(self, before: Answers, after: Answers) -> Gains:
         """Compare two models."""
-        corrupted = None
-        if before.corrupted is not None and after.corrupted is not None:
-            task = self.held_out.model.tasks[0]
-            corrupted = paired_gain(task, before.corrupted, after.corrupted, self.corrupted[0], self.target)
-        return Gains(self.held_out.gain(before.clean, after.clean), corrupted)
+        clean = self.held_out.gain(before.clean, after.clean)
+        if clean is None or before.corrupted is None or after.corrupted is None:
+            return Gains(clean, None)
+        task = self.held_out.model.tasks[0]
+        corrupted = paired_gain(task, before.corrupted, after.corrupted, self.corrupted[0], self.target)
+        scores = [
+            [self._score(found, of) for of in self._parts()] for found in (before.corrupted, after.corrupted)
+        ]
+        differences = [
+            (late - early, name)
+            for early, late, name in zip(*scores, self.names, strict=True)
+            if early is not None and late is not None
+        ]
+        return Gains(clean, corrupted, min(differences, default=(0.0, "")))
+
+    def _parts(self) -> list[slice]:
+        """Return the places of each corruption."""
+        count = len(self.corrupted[0]) // len(self.names)
+        return [slice(at * count, (at + 1) * count) for at in range(len(self.names))]
+
+    def _score(self, corrupted: NDArray[Any], of: slice) -> float | None:
+        target = None if self.target is None else self.target[of]
+        found = score_of(self.held_out.model.tasks[0], corrupted[of], self.corrupted[0][of], target)
+        return None if found is None else 100 * found

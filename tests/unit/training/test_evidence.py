@@ -46,6 +46,7 @@ def test_a_model_that_fails_on_corrupted_samples_alone_is_worse(evidence):
 
     assert gains.clean.points == 0
     assert gains.corrupted.high < 0
+    assert gains.worst[0] < gains.corrupted.points
     assert gains.is_worse
 
 
@@ -58,19 +59,20 @@ def test_a_model_compared_with_itself_loses_nothing(evidence):
 
 
 @pytest.mark.parametrize(
-    ("clean", "corrupted", "costs_nothing"),
+    ("clean", "corrupted", "worst", "costs_nothing"),
     [
-        (Gain(-0.4, -0.9, 0.1), Gain(-0.9, -2.0, 0.1), True),
-        (Gain(-0.6, -1.9, 0.7), None, False),  # too much, though not measurable
-        (Gain(-0.2, -0.3, -0.1), None, False),
-        (Gain(0.1, 0.0, 0.2), Gain(-0.6, -1.0, -0.2), False),
-        (None, None, True),
+        (Gain(-0.4, -0.9, 0.1), Gain(-0.9, -2.0, 0.1), -1.9, True),
+        (Gain(-0.4, -0.9, 0.1), Gain(-0.9, -2.0, 0.1), -2.1, False),
+        (Gain(-0.6, -1.9, 0.7), None, 0.0, False),  # too much, though not measurable
+        (Gain(-0.2, -0.3, -0.1), None, 0.0, False),
+        (Gain(0.1, 0.0, 0.2), Gain(-0.6, -1.0, -0.2), 0.0, False),
+        (None, None, 0.0, True),
     ],
 )
 def test_what_costs_nothing_is_not_measurably_worse_and_loses_no_more_than_half_a_point(
-    clean, corrupted, costs_nothing
+    clean, corrupted, worst, costs_nothing
 ):
-    assert Gains(clean, corrupted).costs_nothing is costs_nothing
+    assert Gains(clean, corrupted, (worst, "fog")).costs_nothing is costs_nothing
 
 
 def test_inputs_that_no_corruption_suits_are_judged_as_they_are(tmp_path, store_dataset, prepared_model):
