@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COMMAND = str(Path(sys.executable).with_name("pipeline"))
-COMPILING = ("load_", "prepare_", "convert_", "check_", "choose_", "prune_", "train_", "add_metadata")
+COMPILING = (
+    *("load_", "prepare_", "convert_", "check_", "choose_", "prune_", "measure_step", "train_"),
+    "add_metadata",
+)
 """Names of the stages that make the model, whose results are kept; every run does all others anew."""
 
 

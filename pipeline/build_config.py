@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
@@ -108,6 +109,9 @@ class BuildConfig(Section):
         return self
 
 
+_ALTERNATIVE = re.compile(r"(constrained-)?(float|int|str|bool)|literal\[.*\]")
+
+
 def _trains(quantize: Any) -> bool:
     return isinstance(quantize, MethodSection) and QUANTIZE[quantize.method].train is not None
 
@@ -178,4 +182,5 @@ def problem_of_flag(error: ValidationError, flags: Mapping[str, str]) -> ConfigE
 
 
 def _key(problem: ErrorDetails) -> str:
-    return ".".join(str(part) for part in problem["loc"])
+    """Return the key, without the alternative that Pydantic tried where a value may be of several types."""
+    return ".".join(part for part in map(str, problem["loc"]) if not _ALTERNATIVE.fullmatch(part))

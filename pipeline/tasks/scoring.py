@@ -80,7 +80,8 @@ def paired_gain(
 
     def difference(places: NDArray[np.int64]) -> float | None:
         of = None if target is None else target[places]
-        scores = [score_of(task, outputs[places], inputs[places], of) for outputs in (before, after)]
+        given = inputs[places] if TASKS[task].of_input else inputs  # a copy for each resample is slow
+        scores = [score_of(task, outputs[places], given, of) for outputs in (before, after)]
         return None if None in scores else 100 * (scores[1] - scores[0])  # type: ignore[operator]
 
     count = len(before)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CORRUPTED_SAMPLES = 300
 CORRUPTED_BYTES = 128 << 20
-SEVERITY = 3
+SEVERITIES = (3, 5)
 CHUNK = 256
 MAX_UNSHOWN_POINTS = 0.5
 """Of few held-out samples even a large loss is not measurable."""
@@ -77,7 +77,7 @@ class Evidence:
 
     Attributes:
         held_out: the held-out samples, or training samples where there are few.
-        names: of the corruptions.
+        names: of the corruptions, with their severities.
         corrupted: model inputs (n, ...) of some of them under every corruption that suits them, one after
             another; empty if none does.
         target: of the first output for these, (n, ...), or None.
@@ -90,7 +90,7 @@ class Evidence:
 
     @classmethod
     def of(cls, data: Dataset, model: ModelArtifact) -> Evidence:
-        """Corrupt held-out samples at a medium severity.
+        """Corrupt held-out samples at a medium and the highest severity.
 
         Args:
             model: gives preprocessing, tasks and forms of the outputs.
@@ -99,19 +99,21 @@ class Evidence:
         samples = held_out.samples.choose(CORRUPTED_SAMPLES, seed=0)
         raws = [samples.raw(index) for index in range(len(samples.inputs))]
         given = describe(raws, model.preprocessing)
-        names, _ = choose(given, model.tasks, ())
-        if not names:
+        suitable, _ = choose(given, model.tasks, ())
+        if not suitable:
             return cls(held_out, (), [], None)
-        width = 4 * sum(raw[0].size for raw in raws) * len(names)
+        steps = [(name, severity) for name in suitable for severity in SEVERITIES]
+        width = 4 * sum(raw[0].size for raw in raws) * len(steps)
         fitting = samples.take(slice(0, max(CORRUPTED_BYTES // width, 1)))
         raws = [raw[: len(fitting)] for raw in raws]
-        found = [corrupt(raws, given, name, SEVERITY, (0,)) for name in names]
+        found = [corrupt(raws, given, name, severity, (0,)) for name, severity in steps]
         inputs = [
             np.concatenate([transform.apply(each[index]) for each in found])
             for index, transform in enumerate(model.preprocessing)
         ]
         target = fitting.target(0)
-        repeated = None if target is None else np.concatenate([target] * len(names))
+        names = tuple(f"{name} of severity {severity}" for name, severity in steps)
+        repeated = None if target is None else np.concatenate([target] * len(steps))
         return cls(held_out, names, inputs, repeated)
 
     def answers(self, answer: Answer) -> Answers:

@@ -167,6 +167,21 @@ def test_absolute_paths_and_import_paths_stay(source, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"sparsity": 2}, r"compress\.0\.sparsity: 2 is out of range"),
+        ({"sparsity": "much"}, r"compress\.0\.sparsity: a number is expected"),
+        ({"training": {"distillation": 7}}, r"compress\.0\.training\.distillation: 7 is out of range"),
+    ],
+)
+def test_a_value_of_several_types_is_refused_by_its_key_alone(step, said):
+    raw = {"model": {"path": "m"}, "data": {"source": "d"}, "compress": [{"method": "weights"} | step]}
+
+    with pytest.raises(ConfigError, match=said):
+        make_config(raw, "pipeline.toml")
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [(b"a = ", "invalid TOML file"), (b"\xff\xfe", "invalid TOML file"), (None, "no such file")],
 )
