@@ -130,6 +130,11 @@ class WeightsConfig(MethodSection):
         return MOST_BY_ITSELF if self.sparsity == AUTO else self.sparsity
 
     @property
+    def is_found(self) -> bool:
+        """Whether the sparsity is neither a number nor that of a pattern N:M."""
+        return self.sparsity == AUTO and not self.zeros_of[1]
+
+    @property
     def is_uniform(self) -> bool:
         """Whether every kernel gets the same share, as settings or the pattern ask."""
         return self.amounts == "uniform" or bool(self.zeros_of[1]) or self.most > MAX_SPARSITY
@@ -218,7 +223,7 @@ def _highest_borne(
     best: _Pruned | None = None
     notes: list[str] = []
     low, high, sparsity, tries = 0.0, config.most, config.most, config.tries
-    is_auto = config.sparsity == AUTO and config.pattern == "single"
+    is_auto = config.is_found and config.pattern == "single"
     judge = _judge(given, teacher, data, config) if names else None
     if is_auto and judge:
         low, best = _untrained(given, names, model, teacher, data, config, judge)
@@ -269,7 +274,7 @@ def _untrained(
 
 def _judge(given: Any, teacher: KerasModel, data: Dataset, config: WeightsConfig) -> Judge:
     """Return what says of a pruned model how much it lost, and whether that is borne."""
-    if config.sparsity != AUTO:
+    if not config.is_found:
 
         def by_points(student: Any) -> tuple[str, bool]:
             lost = lost_points(given, student, teacher, data)
