@@ -28,8 +28,8 @@ SEVERITIES = (3, 5)
 CHUNK = 256
 MAX_UNSHOWN_POINTS = 0.5
 """Of few held-out samples even a large loss is not measurable."""
-MAX_POINTS_OF_ONE = 2.0
-"""Of a single corruption: its samples are few, and the shift gate allows as much."""
+MAX_POINTS_OF_ONE = 1.0
+"""Of a single corruption: the shift gate allows two, and the conversion to int8 takes its part."""
 
 
 class Answers(NamedTuple):

@@ -61,8 +61,8 @@ def test_a_model_compared_with_itself_loses_nothing(evidence):
 @pytest.mark.parametrize(
     ("clean", "corrupted", "worst", "costs_nothing"),
     [
-        (Gain(-0.4, -0.9, 0.1), Gain(-0.9, -2.0, 0.1), -1.9, True),
-        (Gain(-0.4, -0.9, 0.1), Gain(-0.9, -2.0, 0.1), -2.1, False),
+        (Gain(-0.4, -0.9, 0.1), Gain(-0.9, -2.0, 0.1), -0.9, True),
+        (Gain(-0.4, -0.9, 0.1), Gain(-0.9, -2.0, 0.1), -1.1, False),
         (Gain(-0.6, -1.9, 0.7), None, 0.0, False),  # too much, though not measurable
         (Gain(-0.2, -0.3, -0.1), None, 0.0, False),
         (Gain(0.1, 0.0, 0.2), Gain(-0.6, -1.0, -0.2), 0.0, False),
