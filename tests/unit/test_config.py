@@ -32,7 +32,7 @@ def test_a_model_and_data_are_all_that_must_be_said():
 
     assert config.model.path == Path("model.keras")
     assert (config.project.name, config.seed) == ("model", 0)
-    assert config.compress[0].sparsity > 0.5
+    assert config.compress[0].sparsity == "auto"
     assert config.validation.golden_samples >= 64
     assert config.gates.accuracy_drop_points == 1
 

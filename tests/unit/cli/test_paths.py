@@ -47,7 +47,7 @@ def arguments(command, param, value):
             words += [other.opts[0], "host" if other.name == "target" else "given"]
     if param.name == "data":
         words += ["--model", "given"] if any(each.name == "model" for each in command.params) else []
-    if param.name == "model":
+    if param.name == "model" and any(each.name == "data" for each in command.params):
         words += ["--data", "given"]
     return words
 

@@ -242,7 +242,7 @@ def test_a_pattern_and_few_weights_left_mean_the_same_share_everywhere():
     [
         ({"pattern": "4:2"}, "first number has to be smaller"),
         ({"pattern": "2:4", "sparsity": 0.75}, "makes the sparsity 0.5; leave sparsity out"),
-        ({"pattern": "2:4", "amounts": "global"}, 'cannot have patterns N:M; use "uniform"'),
+        ({"pattern": "2:4", "amounts": "sensitivity"}, 'cannot have patterns N:M; use "uniform"'),
         ({"amounts": "sensitivity", "sparsity": 0.99}, "cannot have a sparsity above 0.98"),
     ],
 )
