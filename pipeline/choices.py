@@ -46,6 +46,8 @@ class Candidate:
         held_out: whether the samples are held out; training samples stand in where there are few.
         corrupted: like the difference, on some of the samples under every corruption that suits them; None
             if none does.
+        worst: the same under the corruption that costs the most against the best one, in points, and its
+            name; None if none suits.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Candidate:
     chosen: bool
     held_out: bool = True
     corrupted: tuple[float, float, float] | None = None
+    worst: tuple[float, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

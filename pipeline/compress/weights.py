@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from pipeline.artifacts import KerasModel  # noqa: TC001 - Run.step reads the return type
-from pipeline.compress.amounts import (
-    MAX_SPARSITY,
-    Amounts,
-    by_magnitude,
-    by_sensitivity,
-    uniform,
-    without_smallest,
-)
+from pipeline.compress.amounts import MAX_SPARSITY, Amounts
+from pipeline.compress.pruning import Pruned, Pruning
 from pipeline.layer_records import require_no_clusters
-from pipeline.samples import Samples
 from pipeline.sections import MethodSection, Section
 from pipeline.training.evidence import Evidence
-from pipeline.training.fine_tuning import fine_tune, total_steps, training_samples
 from pipeline.training.held_out import lost_points
 from pipeline.training.keras_io import open_model, predict, save_model, start_tensorflow
 from pipeline.training.tfmot import tensorflow_model_optimization
@@ -34,15 +26,12 @@ if TYPE_CHECKING:
 
     from pipeline.artifacts import Dataset
     from pipeline.layer_records import LayerRecord
-    from pipeline.training_history import TrainingHistory
 
     Judge = Callable[[Any], tuple[str, bool]]
 
 # Pruning smaller kernels hardly shortens the download, and costs the most accuracy.
 MIN_KERNEL_WEIGHTS = 1000
 PATTERN = r"^(single|[1-9]\d?:[1-9]\d?|[1-9]\d?x[1-9]\d?)$"
-UPDATE_EVERY_STEPS = 20
-PROBED_SAMPLES = 256
 MIN_STEP = 0.02
 """Between sparsities: a smaller difference is not worth a training."""
 AUTO: Literal["auto"] = "auto"
@@ -169,8 +158,12 @@ def prune_weights(
     given = open_model(model.model)
     left_out = unpruned_layers(given, config)
     names = tuple(name for name in prunable_layers(given) if name not in left_out)
-    found, notes = _highest_borne(given, names, model, teacher, data, config, seed)
-    if found is None and names:
+    found: Pruned | None = None
+    notes: list[str] = []
+    if names:
+        pruning = Pruning(given, names, model, teacher, data, config, seed)
+        found, notes = _highest_borne(pruning, _judge(given, teacher, data, config))
+    if found is None:
         left_out |= dict.fromkeys(names, f"not pruned: {'; '.join(notes)}")
     student, trainings = given, model.trainings
     pruned: tuple[str, ...] = ()
@@ -198,41 +191,25 @@ def _recorded(
     )
 
 
-class _Pruned(NamedTuple):
-    """A pruned model and its training, if it was trained."""
-
-    student: Any
-    history: TrainingHistory | None
-
-
-def _highest_borne(
-    given: Any,
-    names: tuple[str, ...],
-    model: KerasModel,
-    teacher: KerasModel,
-    data: Dataset,
-    config: WeightsConfig,
-    seed: int,
-) -> tuple[_Pruned | None, list[str]]:
+def _highest_borne(pruning: Pruning, judge: Judge) -> tuple[Pruned | None, list[str]]:
     """Prune with the highest sparsity that the model bears; returns it, and what it did not bear.
 
     What was asked for comes first, and then a bisection below it; N:M has one sparsity only, so that there is
     nothing to search for. "auto" begins with what the model bears without training, and goes half of the way
     to the highest sparsity, and the whole way if that was borne: one training where a model bears little.
     """
-    best: _Pruned | None = None
+    config = pruning.config
+    best: Pruned | None = None
     notes: list[str] = []
     low, high, sparsity, tries = 0.0, config.most, config.most, config.tries
     is_auto = config.is_found and config.pattern == "single"
-    judge = _judge(given, teacher, data, config) if names else None
-    if is_auto and judge:
-        low, best = _untrained(given, names, model, teacher, data, config, judge)
+    if is_auto:
+        low, best = _untrained(pruning, judge)
         sparsity, tries = (low + high) / 2, 2
     for _ in range(1 if config.zeros_of[1] else tries):
-        if judge is None or (notes and (is_auto or high - low < MIN_STEP)):
+        if notes and (is_auto or high - low < MIN_STEP):
             break
-        targets = _targets(given, names, sparsity, teacher, data, config)
-        tried = _prune(given, targets, model, teacher, data, config, seed)
+        tried = pruning.in_training(sparsity)
         found, is_borne = judge(tried.student)
         if is_borne:
             best, low = tried, sparsity
@@ -245,31 +222,17 @@ def _highest_borne(
     return best, notes
 
 
-def _untrained(
-    given: Any,
-    names: tuple[str, ...],
-    model: KerasModel,
-    teacher: KerasModel,
-    data: Dataset,
-    config: WeightsConfig,
-    judge: Judge,
-) -> tuple[float, _Pruned | None]:
+def _untrained(pruning: Pruning, judge: Judge) -> tuple[float, Pruned | None]:
     """Return the highest sparsity that the model bears without training, in steps, and the model with it."""
-    student = open_model(model.model)
-
-    def set_zeros(sparsity: float) -> None:
-        for name, target in _targets(given, names, sparsity, teacher, data, config).items():
-            kernel = given.get_layer(name).kernel.numpy()
-            student.get_layer(name).kernel.assign(without_smallest(kernel, target))
-
-    low, high = 0.0, config.most
+    low, high, best = 0.0, pruning.config.most, None
     for _ in range(HALVINGS_UNTRAINED):
         middle = (low + high) / 2
-        set_zeros(middle)
-        _, is_borne = judge(student)
-        low, high = (middle, high) if is_borne else (low, middle)
-    set_zeros(low)
-    return low, _Pruned(student, None) if low else None
+        tried = pruning.at_once(middle)
+        if judge(tried.student)[1]:
+            low, best = middle, tried
+        else:
+            high = middle
+    return low, best
 
 
 def _judge(given: Any, teacher: KerasModel, data: Dataset, config: WeightsConfig) -> Judge:
@@ -289,78 +252,6 @@ def _judge(given: Any, teacher: KerasModel, data: Dataset, config: WeightsConfig
         return f"the model has {gains}", gains.costs_nothing
 
     return by_evidence
-
-
-def _targets(
-    given: Any,
-    names: tuple[str, ...],
-    sparsity: float,
-    teacher: KerasModel,
-    data: Dataset,
-    config: WeightsConfig,
-) -> dict[str, float]:
-    """Return the sparsity of each kernel."""
-    kernels = {name: given.get_layer(name).kernel.numpy() for name in names}
-    if config.is_uniform:
-        return uniform(kernels, sparsity)
-    if config.amounts == "sensitivity":
-        samples = Samples.of(data, "train", teacher.preprocessing).choose(PROBED_SAMPLES, seed=0)
-        return by_sensitivity(given, kernels, sparsity, samples.model_inputs())
-    return by_magnitude(kernels, sparsity)
-
-
-def _prune(
-    given: Any,
-    targets: dict[str, float],
-    model: KerasModel,
-    teacher: KerasModel,
-    data: Dataset,
-    config: WeightsConfig,
-    seed: int,
-) -> _Pruned:
-    """Train a copy of ``given`` while zeroing the smallest weights of ``targets``.
-
-    Layers that already have at least that many zeros keep them.
-    """
-    sparsity, training = tensorflow_model_optimization().sparsity.keras, config.training
-    steps = total_steps(len(training_samples(data, teacher, training, seed)), training)
-    update_every = min(UPDATE_EVERY_STEPS, max(steps // 10, 1))
-
-    def constant(target: float) -> dict[str, Any]:
-        schedule = sparsity.ConstantSparsity(target, begin_step=0, frequency=update_every)
-        return {"pruning_schedule": schedule}
-
-    def rising(target: float) -> dict[str, Any]:
-        schedule = sparsity.PolynomialDecay(
-            initial_sparsity=0.0,
-            final_sparsity=target,
-            begin_step=0,
-            end_step=max(int(steps * config.schedule.end), 1),
-            power=config.schedule.power,
-            frequency=update_every,
-        )
-        return {"pruning_schedule": schedule}
-
-    asked = constant if config.schedule.shape == "constant" else rising
-    options = {
-        name: asked(target) | _pattern(given.get_layer(name), config) for name, target in targets.items()
-    }
-    options |= {
-        layer.name: constant(layer.sparsity)
-        for layer in model.layers
-        if layer.sparsity > targets.get(layer.name, 0.0)
-    }
-    student = _wrapped(given, options)
-    callbacks = (sparsity.UpdatePruningStep(),)
-    history = fine_tune("prune", student, teacher, data, training, seed, callbacks, config.schedule.end)
-    return _Pruned(sparsity.strip_pruning(student), history)
-
-
-def _pattern(layer: Any, config: WeightsConfig) -> dict[str, Any]:
-    """Return TF-MOT's options for the pattern; it has blocks for dense layers alone."""
-    if config.zeros_of[1]:
-        return {"sparsity_m_by_n": config.zeros_of}
-    return {"block_size": config.block} if len(layer.kernel.shape) == 2 and config.block != (1, 1) else {}
 
 
 def prunable_layers(model: Any) -> tuple[str, ...]:
@@ -409,24 +300,3 @@ def _why_exempt(layer: Any) -> str:
     if weights >= MIN_KERNEL_WEIGHTS:
         return f"not pruned: {type(layer).__name__} is never pruned"
     return f"not pruned: its kernel has {weights:,} weights, at least {MIN_KERNEL_WEIGHTS:,} are needed"
-
-
-def _wrapped(model: Any, options: dict[str, dict[str, Any]]) -> Any:
-    import tf_keras
-
-    prune = tensorflow_model_optimization().sparsity.keras.prune_low_magnitude
-
-    def wrap(layer: Any) -> Any:
-        clone = layer.__class__.from_config(layer.get_config())
-        return prune(clone, **options[layer.name]) if layer.name in options else clone
-
-    wrapped = tf_keras.models.clone_model(model, clone_function=wrap)
-    for layer in model.layers:
-        is_pruned = layer.name in options
-        twin = (
-            wrapped.get_layer(f"prune_low_magnitude_{layer.name}").layer
-            if is_pruned
-            else wrapped.get_layer(layer.name)
-        )
-        twin.set_weights(layer.get_weights())
-    return wrapped

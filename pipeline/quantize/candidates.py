@@ -14,7 +14,6 @@ from pipeline.runtimes.quantization import run_real
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.training.evidence import Evidence, Gains
-from pipeline.training.held_out import HeldOut
 
 if TYPE_CHECKING:
     from pipeline.artifacts import Baseline, Dataset, KerasModel
@@ -34,7 +33,7 @@ def choose_quantized(
 
     Those that miss a limit are out, unless all do: full-integer int8, and the size. Of the others the one
     with the best score on the held-out samples counts, as they are and corrupted, and those that are not
-    measurably worse than it on either are as good; of these the smallest download is taken. Training samples
+    worse than it (``Gains.is_worse``) are as good; of these the smallest download is taken. Training samples
     stand in where none are held out, and without a score it is the first.
 
     Args:
@@ -46,7 +45,6 @@ def choose_quantized(
     """
     evidence = Evidence.of(data, model)
     held_out = evidence.held_out
-    is_held_out = bool(len(HeldOut.of(data, model).samples))
     downloads = [len(compress(each.tflite.read_bytes())) for each in candidates]
     float_bytes = baseline.tflite.stat().st_size
     allowed = [
@@ -66,8 +64,8 @@ def choose_quantized(
         Candidate(
             name=names[place], format=each.format, size_bytes=each.size_bytes,
             download_bytes=downloads[place], score=held_out.score(answers[place].clean),
-            metric=held_out.metric, samples=len(held_out.samples), held_out=is_held_out,
-            difference=gains[place].clean, corrupted=gains[place].corrupted,
+            metric=held_out.metric, samples=len(held_out.samples), held_out=held_out.is_held_out,
+            difference=gains[place].clean, corrupted=gains[place].corrupted, worst=gains[place].worst,
             chosen=place == chosen, within_limits=allowed[place],
         )
         for place, each in enumerate(candidates)

@@ -28,11 +28,11 @@ def choice_tables(
     if candidates:
         held_out = "held-out " if candidates[0].held_out else ""
         title = f"Quantized models, on {candidates[0].samples:,} {held_out}training samples"
-        columns = (candidates[0].metric, "against the best", "corrupted", "download", "")
-        table = make_table(title, "", *columns, numbers=5)
+        columns = (candidates[0].metric, "against the best", "corrupted", "worst corruption", "download", "")
+        table = make_table(title, "", *columns, numbers=6)
         for each in candidates:
             score = "" if each.score is None else f"{each.score:.2f}"
-            gains = (difference(each.difference), difference(each.corrupted))
+            gains = (difference(each.difference), difference(each.corrupted), worst(each.worst))
             table.add_row(each.name, score, *gains, f"{each.download_bytes:,}", note(each))
         yield table
     if repairs:
@@ -91,6 +91,11 @@ def difference(found: tuple[float, float, float] | None) -> str:
         return ""
     gain, low, high = found
     return f"{gain:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def worst(found: tuple[float, str] | None) -> str:
+    """Return what the corruption that costs the most costs, and its name."""
+    return "" if found is None else f"{found[0]:+.1f} with {found[1]}"
 
 
 def note(candidate: Candidate) -> str:

@@ -50,13 +50,13 @@ class Gains(NamedTuple):
 
     clean: Gain | None
     corrupted: Gain | None
-    worst: tuple[float, str] = (0.0, "")
+    worst: tuple[float, str] | None = None
 
     @property
     def is_worse(self) -> bool:
         """Whether the second model is measurably worse, or loses much under a corruption."""
         measurably = any(gain is not None and gain.high < 0 for gain in (self.clean, self.corrupted))
-        return measurably or self.worst[0] < -MAX_POINTS_OF_ONE
+        return measurably or (self.worst is not None and self.worst[0] < -MAX_POINTS_OF_ONE)
 
     @property
     def costs_nothing(self) -> bool:
@@ -65,7 +65,7 @@ class Gains(NamedTuple):
 
     def __str__(self) -> str:
         found = "" if self.clean is None else f"{self.clean.points:+.1f} points on held-out samples"
-        if self.corrupted is None:
+        if self.corrupted is None or self.worst is None:
             return found
         points, name = self.worst
         return f"{found}, {self.corrupted.points:+.1f} on corrupted ones, {points:+.1f} with {name}"
@@ -150,7 +150,7 @@ class Evidence:
             for early, late, name in zip(*scores, self.names, strict=True)
             if early is not None and late is not None
         ]
-        return Gains(clean, corrupted, min(differences, default=(0.0, "")))
+        return Gains(clean, corrupted, min(differences, default=None))
 
     def _parts(self) -> list[slice]:
         """Return the places of each corruption."""

@@ -31,10 +31,12 @@ class HeldOut(NamedTuple):
     Attributes:
         samples: those of ``of`` fit, with the outputs of a model, in ``MAX_OUTPUT_BYTES``.
         model: gives tasks and forms of the outputs.
+        is_held_out: False where training samples stand in.
     """
 
     samples: Samples
     model: ModelArtifact
+    is_held_out: bool = True
 
     @classmethod
     def of(cls, data: Dataset, model: ModelArtifact) -> HeldOut:
@@ -50,7 +52,7 @@ class HeldOut(NamedTuple):
         if len(held_out.samples):
             return held_out
         training = Samples.of(data, "train", model.preprocessing).choose(JUDGED_SAMPLES, seed=0)
-        return held_out._replace(samples=training)
+        return held_out._replace(samples=training, is_held_out=False)
 
     @property
     def metric(self) -> str:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.compress.amounts import without_smallest
-from pipeline.compress.weights import WeightsConfig, _Pruned, prunable_layers, prune_weights
+from pipeline.compress.pruning import Pruning
+from pipeline.compress.weights import WeightsConfig, prunable_layers, prune_weights
 from pipeline.errors import StageError
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 from pipeline.training_config import TrainingConfig
@@ -62,14 +62,12 @@ def tried(stored, monkeypatch):
     """Sparsities that were trained, without the training."""
     found = []
 
-    def prune(given, targets, *_):
-        found.append(targets["large"])
-        student = open_model(stored.model)
-        kernel = student.get_layer("large").kernel
-        kernel.assign(without_smallest(kernel.numpy(), targets["large"]))
-        return _Pruned(student, TrainingHistory(name="prune", curves=(), ranges=(), before=(), after=()))
+    def prune(pruning, sparsity):
+        found.append(sparsity)
+        history = TrainingHistory(name="prune", curves=(), ranges=(), before=(), after=())
+        return pruning.at_once(sparsity)._replace(history=history)
 
-    monkeypatch.setattr("pipeline.compress.weights._prune", prune)
+    monkeypatch.setattr(Pruning, "in_training", prune)
     return found
 
 

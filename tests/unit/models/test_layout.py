@@ -47,6 +47,7 @@ def test_a_layer_with_channels_first_computes_the_same(
     kind, shape, arguments, randomised, save, outputs, rng
 ):
     import keras
+    import tensorflow as tf
 
     if kind == "ConvLSTM2D":
         arguments = {**arguments, "recurrent_activation": "sigmoid"}
@@ -56,7 +57,8 @@ def test_a_layer_with_channels_first_computes_the_same(
 
     loaded = load_model(save(model, ".keras"))
 
-    expected = outputs(model, x)[0]
+    # Without oneDNN, which is off on older CPUs, only XLA computes convolutions with the channels first.
+    expected = np.asarray(tf.function(model, jit_compile=True)(x, training=False))
     np.testing.assert_allclose(outputs(loaded, x)[0], expected, rtol=0, atol=1e-5)
     np.testing.assert_allclose(outputs(prepare(loaded)[0], x)[0], expected, rtol=0, atol=1e-5)
 

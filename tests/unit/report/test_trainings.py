@@ -38,7 +38,14 @@ CANDIDATE = Candidate(
 )  # fmt: skip
 CANDIDATES = (
     CANDIDATE,
-    replace(CANDIDATE, name="ptq", score=91.0, difference=(0.0, 0.0, 0.0), chosen=True),
+    replace(
+        CANDIDATE,
+        name="ptq",
+        score=91.0,
+        difference=(0.0, 0.0, 0.0),
+        worst=(-0.7, "fog of severity 5"),
+        chosen=True,
+    ),
     replace(CANDIDATE, name="too large", within_limits=False),
 )
 
@@ -82,7 +89,8 @@ def test_the_text_lists_the_candidates_and_says_which_was_released(report):
     row = next(line for line in text.splitlines() if line.startswith("ptq "))
 
     assert "Quantized models, on 1,100 held-out training samples" in text
-    assert row.split() == ["ptq", "91.00", "+0.00", "[+0.00,", "+0.00]", "35,000", "released"]
+    shown = "ptq 91.00 +0.00 [+0.00, +0.00] -0.7 with fog of 35,000 released"
+    assert " ".join(row.split()) == shown  # "severity 5" is in the next line
     assert "beyond [gates] size_ratio" in text
 
 
