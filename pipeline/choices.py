@@ -48,6 +48,7 @@ class Candidate:
             if none does.
         worst: the same under the corruption that costs the most against the best one, in points, and its
             name; None if none suits.
+        reason: why it is worse than the best one; "" if it is not measurably so.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Candidate:
     held_out: bool = True
     corrupted: tuple[float, float, float] | None = None
     worst: tuple[float, str] | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

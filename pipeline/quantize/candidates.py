@@ -33,7 +33,7 @@ def choose_quantized(
 
     Those that miss a limit are out, unless all do: full-integer int8, and the size. Of the others the one
     with the best score on the held-out samples counts, as they are and corrupted, and those that are not
-    worse than it (``Gains.is_worse``) are as good; of these the smallest download is taken. Training samples
+    worse than it (``Gains.reason``) are as good; of these the smallest download is taken. Training samples
     stand in where none are held out, and without a score it is the first.
 
     Args:
@@ -58,7 +58,7 @@ def choose_quantized(
     if None not in points:
         best = max(places, key=lambda place: (points[place], -downloads[place]))
         gains = [evidence.gains(answers[best], found) for found in answers]
-        equal = [place for place in places if place == best or not gains[place].is_worse]
+        equal = [place for place in places if place == best or not gains[place].reason]
         chosen = min(equal, key=lambda place: downloads[place])
     table = tuple(
         Candidate(
@@ -66,7 +66,7 @@ def choose_quantized(
             download_bytes=downloads[place], score=held_out.score(answers[place].clean),
             metric=held_out.metric, samples=len(held_out.samples), held_out=held_out.is_held_out,
             difference=gains[place].clean, corrupted=gains[place].corrupted, worst=gains[place].worst,
-            chosen=place == chosen, within_limits=allowed[place],
+            reason=gains[place].reason, chosen=place == chosen, within_limits=allowed[place],
         )
         for place, each in enumerate(candidates)
     )  # fmt: skip

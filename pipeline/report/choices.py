@@ -28,11 +28,11 @@ def choice_tables(
     if candidates:
         held_out = "held-out " if candidates[0].held_out else ""
         title = f"Quantized models, on {candidates[0].samples:,} {held_out}training samples"
-        columns = (candidates[0].metric, "against the best", "corrupted", "worst corruption", "download", "")
-        table = make_table(title, "", *columns, numbers=6)
+        columns = (candidates[0].metric, "against the best", "corrupted", "download", "")
+        table = make_table(title, "", *columns, numbers=4)
         for each in candidates:
             score = "" if each.score is None else f"{each.score:.2f}"
-            gains = (difference(each.difference), difference(each.corrupted), worst(each.worst))
+            gains = (difference(each.difference), difference(each.corrupted))
             table.add_row(each.name, score, *gains, f"{each.download_bytes:,}", note(each))
         yield table
     if repairs:
@@ -93,15 +93,10 @@ def difference(found: tuple[float, float, float] | None) -> str:
     return f"{gain:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
-def worst(found: tuple[float, str] | None) -> str:
-    """Return what the corruption that costs the most costs, and its name."""
-    return "" if found is None else f"{found[0]:+.1f} with {found[1]}"
-
-
 def note(candidate: Candidate) -> str:
     """Return "released" for the candidate that was taken, or why another one could not be."""
     if candidate.chosen:
         return "released"
     if candidate.within_limits:
-        return ""
+        return candidate.reason
     return "beyond [gates] size_ratio" if candidate.format == "int8" else candidate.format

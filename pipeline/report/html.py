@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from pipeline.flatbuffer import printable
-from pipeline.report.choices import baselines_line, difference, more, note, points, worst
+from pipeline.report.choices import baselines_line, difference, more, note, points
 from pipeline.report.compatibility import since_words
 from pipeline.report.steps import cells, headings
 from pipeline.report.trainings import curve_points, distributions, outline_points
@@ -109,7 +109,6 @@ def render(template: str, **values: Any) -> str:
         headings=headings,
         cells=cells,
         difference=difference,
-        worst=worst,
         choice=note,
         baselines=baselines_line,
         more=more,

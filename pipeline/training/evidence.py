@@ -53,15 +53,20 @@ class Gains(NamedTuple):
     worst: tuple[float, str] | None = None
 
     @property
-    def is_worse(self) -> bool:
-        """Whether the second model is measurably worse, or loses much under a corruption."""
-        measurably = any(gain is not None and gain.high < 0 for gain in (self.clean, self.corrupted))
-        return measurably or (self.worst is not None and self.worst[0] < -MAX_POINTS_OF_ONE)
+    def reason(self) -> str:
+        """Why the second model is worse: measurably, or much under a corruption; "" if it is not."""
+        if self.clean is not None and self.clean.high < 0:
+            return "measurably worse"
+        if self.corrupted is not None and self.corrupted.high < 0:
+            return "measurably worse on corrupted samples"
+        if self.worst is not None and self.worst[0] < -MAX_POINTS_OF_ONE:
+            return f"{self.worst[0]:+.1f} points with {self.worst[1]}"
+        return ""
 
     @property
     def costs_nothing(self) -> bool:
         """Whether the second model can take the place of the first."""
-        return not self.is_worse and (self.clean is None or -self.clean.points <= MAX_UNSHOWN_POINTS)
+        return not self.reason and (self.clean is None or -self.clean.points <= MAX_UNSHOWN_POINTS)
 
     def __str__(self) -> str:
         found = "" if self.clean is None else f"{self.clean.points:+.1f} points on held-out samples"

@@ -34,18 +34,11 @@ TRAININGS = (
 BASELINES = Baselines(metric="accuracy", given=71.6, fine_tuned=87.9, held_out_gain=13.5, low=11.0, high=16.0)
 CANDIDATE = Candidate(
     name="qat", format="int8", size_bytes=94_000, download_bytes=35_000, metric="accuracy", samples=1100,
-    score=90.0, difference=(-1.0, -2.0, -0.1), within_limits=True, chosen=False,
+    score=90.0, difference=(-1.0, -2.0, -0.1), within_limits=True, chosen=False, reason="measurably worse",
 )  # fmt: skip
 CANDIDATES = (
     CANDIDATE,
-    replace(
-        CANDIDATE,
-        name="ptq",
-        score=91.0,
-        difference=(0.0, 0.0, 0.0),
-        worst=(-0.7, "fog of severity 5"),
-        chosen=True,
-    ),
+    replace(CANDIDATE, name="ptq", score=91.0, difference=(0.0, 0.0, 0.0), chosen=True, reason=""),
     replace(CANDIDATE, name="too large", within_limits=False),
 )
 
@@ -89,8 +82,8 @@ def test_the_text_lists_the_candidates_and_says_which_was_released(report):
     row = next(line for line in text.splitlines() if line.startswith("ptq "))
 
     assert "Quantized models, on 1,100 held-out training samples" in text
-    shown = "ptq 91.00 +0.00 [+0.00, +0.00] -0.7 with fog of 35,000 released"
-    assert " ".join(row.split()) == shown  # "severity 5" is in the next line
+    assert row.split() == ["ptq", "91.00", "+0.00", "[+0.00,", "+0.00]", "35,000", "released"]
+    assert "measurably worse" in text
     assert "beyond [gates] size_ratio" in text
 
 
