@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
 
 from pipeline.compress.steps import COMPRESS
-from pipeline.compress.weights import WeightsConfig
+from pipeline.compress.weights_config import WeightsConfig
 from pipeline.config import (
     CalibrationConfig,
     DataConfig,

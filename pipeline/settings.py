@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from pipeline.build_config import BuildConfig, first_problem, is_section, problem_of_flag
-from pipeline.compress.weights import WeightsConfig
+from pipeline.compress.weights_config import WeightsConfig
 from pipeline.errors import ConfigError
 from pipeline.events import Warned, emit
 from pipeline.quantize.methods import QUANTIZE

@@ -182,7 +182,7 @@ def described(
     contest: Contest, config: BuildConfig, prepared: PreparedModel, data: Dataset
 ) -> dict[str, Any]:
     """Return what scripts need to know besides the arrays."""
-    from pipeline.compress.weights import MIN_KERNEL_WEIGHTS, WeightsConfig
+    from pipeline.compress.weights_config import MIN_KERNEL_WEIGHTS, WeightsConfig
     from pipeline.tasks.spec import TASKS
 
     pruning = next((step for step in config.compress if isinstance(step, WeightsConfig)), WeightsConfig())

@@ -70,14 +70,8 @@ def _is_keras(file: Path) -> bool:
 
 def _tflite(file: Path) -> dict[str, Any]:
     """Return what ``--json`` prints for a .tflite file."""
-    from pipeline.flatbuffer import (
-        compressed_size,
-        count_zeros,
-        float_operators,
-        integer_io,
-        kernels,
-        read_tflite,
-    )
+    from deploy.download import compress
+    from pipeline.flatbuffer import count_zeros, float_operators, integer_io, kernels, read_tflite
 
     # Listing runs nothing, so unsupported operators are allowed.
     model = read_tflite(file, allow_custom=None)
@@ -89,7 +83,7 @@ def _tflite(file: Path) -> dict[str, Any]:
         "format": "tflite",
         "description": model.description,
         "size_bytes": model.size_bytes,
-        "compressed_bytes": compressed_size(file),
+        "compressed_bytes": len(compress(file.read_bytes())),
         "sha256": model.sha256,
         "full_integer": not float_left and integer_io(model),
         "float_operators": [str(operator) for operator in float_left],

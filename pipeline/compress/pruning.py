@@ -13,7 +13,7 @@ from pipeline.training.tfmot import tensorflow_model_optimization
 
 if TYPE_CHECKING:
     from pipeline.artifacts import Dataset, KerasModel
-    from pipeline.compress.weights import WeightsConfig
+    from pipeline.compress.weights_config import WeightsConfig
     from pipeline.training_history import TrainingHistory
 
 UPDATE_EVERY_STEPS = 20

@@ -10,7 +10,8 @@ from pipeline.compress.distill import DistillConfig, architecture_file, distill_
 from pipeline.compress.layers import LayersConfig, remove_layers
 from pipeline.compress.low_bit import LowBitConfig, train_low_bit
 from pipeline.compress.low_rank import LowRankConfig, factorize_layers
-from pipeline.compress.weights import WeightsConfig, prune_weights
+from pipeline.compress.weights import prune_weights
+from pipeline.compress.weights_config import WeightsConfig
 from pipeline.sections import MethodSection
 
 

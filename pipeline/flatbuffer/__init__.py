@@ -6,7 +6,6 @@ from pipeline.flatbuffer.reader import printable
 from pipeline.flatbuffer.weights import (
     FloatOperator,
     ZeroCount,
-    compressed_size,
     count_zeros,
     float_operators,
     integer_io,
@@ -21,7 +20,6 @@ __all__ = [
     "Tensor",
     "TfliteModel",
     "ZeroCount",
-    "compressed_size",
     "count_zeros",
     "float_operators",
     "integer_io",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,8 +10,6 @@ import numpy as np
 from pipeline.flatbuffer import layout
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pipeline.flatbuffer.model import Subgraph, Tensor, TfliteModel
 
 # Operator -> which of its inputs is the kernel.
@@ -130,8 +127,3 @@ def count_zeros(model: TfliteModel, tensor: Tensor) -> ZeroCount:
 def weight_sparsity(model: TfliteModel) -> dict[str, ZeroCount]:
     """Return kernel's tensor name -> its zeros, for each convolution and dense layer of the main graph."""
     return {tensor.name: count_zeros(model, tensor) for tensor in kernels(model.subgraphs[0]).values()}
-
-
-def compressed_size(path: Path) -> int:
-    """Return the bytes of the file as a compressed download: zlib at level 9."""
-    return len(zlib.compress(path.read_bytes(), 9))

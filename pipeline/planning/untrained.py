@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pipeline.compress.clusters import ClustersConfig
     from pipeline.compress.low_bit import LowBitConfig
     from pipeline.compress.low_rank import LowRankConfig
-    from pipeline.compress.weights import WeightsConfig
+    from pipeline.compress.weights_config import WeightsConfig
 
 
 def pruned(network: Any, model: KerasModel, config: WeightsConfig) -> Any:

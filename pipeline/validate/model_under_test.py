@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deploy.download import compress
 from models.ports import Port
 from pipeline.artifacts import Source
 from pipeline.errors import InputError
 from pipeline.flatbuffer import (
     FloatOperator,
-    compressed_size,
     float_operators,
     integer_io,
     printable,
@@ -111,7 +111,7 @@ class ModelUnderTest:
         return ModelFile(
             sha256=self.flat.sha256,
             size_bytes=self.flat.size_bytes,
-            compressed_bytes=compressed_size(self.path),
+            compressed_bytes=len(compress(self.path.read_bytes())),
             sparsity=sum(count.zeros for count in kernels) / max(weights, 1),
             float_operators=float_operators(self.flat),
             integer_io=integer_io(self.flat),

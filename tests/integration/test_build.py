@@ -122,8 +122,10 @@ def test_the_float_model_is_reported_as_given_and_fine_tuned_alike(default):
 
 def test_the_metadata_describe_the_model(default, metadata):
     model = read_tflite(default.release / f"{NAME}.tflite")
+    download = default.release / f"{NAME}.tflite.zst"
 
     assert metadata["files"][f"{NAME}.tflite"] == model.sha256
+    assert default.result["report"]["quantized"]["compressed_bytes"] == download.stat().st_size
     assert default.result["reproducible_digest"] == file_sha256(default.release / "manifest.json")
     assert metadata["devices"] == ["rpi4", "rpi5"]
     [taken], [given] = metadata["inputs"], metadata["outputs"]

@@ -12,7 +12,8 @@ from models.ports import Port
 from pipeline.compress.low_bit import LowBitConfig, plan, train_low_bit
 from pipeline.compress.quantizers import rounded_activations, ternary
 from pipeline.compress.straight_through import LatentKernel, with_rounded_outputs
-from pipeline.compress.weights import WeightsConfig, prune_weights
+from pipeline.compress.weights import prune_weights
+from pipeline.compress.weights_config import WeightsConfig
 from pipeline.errors import StageError
 from pipeline.flatbuffer import read_tflite
 from pipeline.layer_records import LayerRecord

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.compress.pruning import Pruning
-from pipeline.compress.weights import WeightsConfig, prunable_layers, prune_weights
+from pipeline.compress.weights import prunable_layers, prune_weights
+from pipeline.compress.weights_config import WeightsConfig
 from pipeline.errors import StageError
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 from pipeline.training_config import TrainingConfig

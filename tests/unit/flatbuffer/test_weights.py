@@ -1,14 +1,12 @@
-"""Sparsity, float operators and the size of the download, told from the file."""
+"""Sparsity and float operators, told from the file."""
 
 from __future__ import annotations
-
-import zlib
 
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from pipeline.flatbuffer import compressed_size, float_operators, integer_io, read_tflite, weight_sparsity
+from pipeline.flatbuffer import float_operators, integer_io, read_tflite, weight_sparsity
 
 
 def _float_outputs(model):
@@ -71,10 +69,3 @@ def test_float16_kernels_are_found_behind_their_dequantize(tiny_tflite_with):
         graph.operators.insert(0, dequantize)
 
     assert weight_sparsity(read_tflite(tiny_tflite_with(widen)))["dense/kernel"] == (64, 192)
-
-
-def test_the_download_is_what_zlib_makes_of_the_file(tiny_tflite, tmp_path):
-    path = tmp_path / "tiny.tflite"
-    path.write_bytes(tiny_tflite)
-
-    assert compressed_size(path) == len(zlib.compress(tiny_tflite, 9)) < len(tiny_tflite)
