@@ -162,8 +162,13 @@ def is_section(kind: Any) -> TypeGuard[type[BaseModel]]:
 
 def first_problem(error: ValidationError, prefix: str = "") -> ConfigError:
     """Return an error that names the key and says what is wrong with its value."""
-    first = error.errors()[0]
-    return ConfigError(f"{prefix}{_key(first)}: {problem(first)}")
+    first, *others = error.errors()
+    key = _key(first)
+    words = [
+        each["ctx"]["expected"] for each in others if each["type"] == "literal_error" and _key(each) == key
+    ]
+    more = f"; {' or '.join(words)} is allowed, too" if words else ""
+    return ConfigError(f"{(prefix + key).rstrip('.')}: {problem(first)}{more}")
 
 
 def problem_of_flag(error: ValidationError, flags: Mapping[str, str]) -> ConfigError | None:

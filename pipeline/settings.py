@@ -357,10 +357,15 @@ def overlay(base: Any, given: Any) -> Any:
 
 
 def _default_lists() -> dict[str, Any]:
-    """Return the lists of tables that hold where the settings have none, as plain settings."""
+    """Return the lists of tables that hold where the settings have none, as plain settings.
+
+    Only what a table says is there: a key that is given may exclude others.
+    """
     fields = BuildConfig.model_fields.items()
     return {
-        field.alias or name: [table.model_dump() for table in field.default]
+        field.alias or name: [
+            {"method": table.method} | table.model_dump(exclude_unset=True) for table in field.default
+        ]
         for name, field in fields
         if isinstance(field.default, tuple)
     }

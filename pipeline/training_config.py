@@ -85,7 +85,7 @@ class TrainingConfig(Section):
     def _check_effects(self) -> TrainingConfig:
         """Refuse settings that others leave without effect."""
         msg = ""
-        if self.momentum != type(self).model_fields["momentum"].default and self.optimizer != "sgd":
+        if "momentum" in self.model_fields_set and self.optimizer != "sgd":
             msg = f'momentum is that of optimizer = "sgd", not of "{self.optimizer}"; leave it out'
         elif self.weight_decay * self.learning_rate >= 1:
             msg = "weight_decay times learning_rate has to be below 1, or a step turns all weights round"

@@ -70,7 +70,7 @@ class WeightsConfig(MethodSection):
         if of and self.sparsity not in (AUTO, 0.0, zeros / of):
             msg = f"pattern {self.pattern!r} makes the sparsity {zeros / of:g}; leave sparsity out"
             raise ValueError(msg)
-        if self.amounts == "sensitivity" and self.is_uniform:
+        if "amounts" in self.model_fields_set and self.amounts != "uniform" and self.is_uniform:
             most = "patterns N:M" if of else f"a sparsity above {MAX_SPARSITY:g}"
             msg = f'amounts "{self.amounts}" cannot have {most}; use "uniform"'
             raise ValueError(msg)

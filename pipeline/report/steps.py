@@ -24,12 +24,12 @@ def step_tables(steps: Sequence[StepGain]) -> Iterator[RenderableType]:
 
 
 def step_table(steps: Sequence[StepGain]) -> RenderableType:
-    """Return a row for each step."""
-    columns = headings(steps)
-    title = "Compression steps: after each, and its change; instructions are predicted"
-    table = make_table(title, *columns, numbers=len(columns) - 1)
-    for step in steps:
-        table.add_row(*cells(step))
+    """Return a column for each step, and a row for each figure."""
+    title = "Compression steps (instructions are predicted)"
+    names, *rows = zip(headings(steps), *map(cells, steps), strict=True)
+    table = make_table(title, *names, numbers=len(steps))
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -41,7 +41,7 @@ def headings(steps: Sequence[StepGain]) -> list[str]:
 
 
 def cells(step: StepGain) -> list[str]:
-    """Return one row: e.g. "35,881 (-54 %)", and the score in points."""
+    """Return the figures of one step: e.g. "35,881 (-54 %)", and the score in points."""
     figures = (step.parameters, step.size_bytes, step.download_bytes, *step.instructions.values())
     score = "" if step.score is None else f"{step.score[1]:.2f} ({step.score[1] - step.score[0]:+.2f})"
     return [step.step, *(_changed(*each) for each in figures), score]

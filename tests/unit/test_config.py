@@ -69,7 +69,12 @@ def test_a_key_like_no_other_comes_with_all_of_them():
     ("sections", "key", "value"),
     [
         ({"compress": [{"method": "weights", "sparsity": 1.0}]}, "compress.0.sparsity", "1.0"),
-        ({"compress": [{"method": "weights", "sparsity": "much"}]}, "compress.0.sparsity", "'much'"),
+        (
+            {"compress": [{"method": "weights", "sparsity": "much"}]},
+            "compress.0.sparsity",
+            "'much'; 'auto' is allowed, too",
+        ),
+        ({"compress": [{"method": "weights", "pattern": "4:2"}]}, "compress.0", "4:2"),
         (
             {"compress": [{"method": "weights", "training": {"epochs": 0}}]},
             "compress.0.training.epochs",
@@ -102,7 +107,7 @@ def test_a_key_like_no_other_comes_with_all_of_them():
 def test_a_value_that_is_not_allowed_is_named_with_its_key(sections, key, value):
     message = refusal(**sections)
 
-    assert message.startswith(f"pipeline.toml: {key}")
+    assert message.startswith(f"pipeline.toml: {key}:")
     assert value in message
 
 

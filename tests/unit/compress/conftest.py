@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from models.ports import Port
@@ -27,6 +28,14 @@ def store_network(tmp_path_factory, prepared_model):
         ).keras
 
     return store
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, store_dataset):
+    """48 samples of two classes for a stored network."""
+    labels = np.arange(48) % 2
+    inputs = np.random.default_rng(0).normal(size=(48, 8, 8, 2)) + labels[:, None, None, None]
+    return store_dataset(tmp_path_factory.mktemp("data"), inputs, labels)
 
 
 @pytest.fixture(scope="module")

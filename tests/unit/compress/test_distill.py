@@ -20,13 +20,6 @@ CONFIG = DistillConfig(training=TRAINING, max_drop_points=100)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory, store_dataset):
-    labels = np.arange(48) % 2
-    inputs = np.random.default_rng(0).normal(size=(48, 8, 8, 2)) + labels[:, None, None, None]
-    return store_dataset(tmp_path_factory.mktemp("data"), inputs, labels)
-
-
-@pytest.fixture(scope="module")
 def stored(store_network):
     """Two convolutions; half of the weights of the second are zero."""
     start_tensorflow(0)

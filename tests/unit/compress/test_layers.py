@@ -23,13 +23,6 @@ CONFIG = LayersConfig(blocks=1, training=TRAINING, max_drop_points=100)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory, store_dataset):
-    labels = np.arange(48) % 2
-    inputs = np.random.default_rng(0).normal(size=(48, 8, 8, 2)) + labels[:, None, None, None]
-    return store_dataset(tmp_path_factory.mktemp("data"), inputs, labels)
-
-
-@pytest.fixture(scope="module")
 def stored(store_network):
     """Two residual blocks, the first of which adds next to nothing, and a chain of linear layers."""
     start_tensorflow(0)
