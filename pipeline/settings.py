@@ -357,10 +357,7 @@ def overlay(base: Any, given: Any) -> Any:
 
 
 def _default_lists() -> dict[str, Any]:
-    """Return the lists of tables that hold where the settings have none, as plain settings.
-
-    Only what a table says is there: a key that is given may exclude others.
-    """
+    """Return the lists of tables that hold where the settings have none: only what each of them says."""
     fields = BuildConfig.model_fields.items()
     return {
         field.alias or name: [

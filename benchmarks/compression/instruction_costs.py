@@ -4,7 +4,7 @@ Usage: python benchmarks/compression/instruction_costs.py [--devices rpi4,rpi5,a
                                                           [--fit] [--few]
 
 Each count is written to FOLDER/DEVICE.jsonl as soon as it is known; a run that was interrupted resumes there.
-Then the costs of kernels are fitted to the counts and written to pipeline/planning/costs/DEVICE.json. --fit
+Then the costs of kernels are fitted to the counts and written to pipeline/costing/tables/DEVICE.json. --fit
 counts nothing. --few counts a few small operators only and fits nothing.
 """
 

@@ -101,6 +101,7 @@ DUELS = (
     ("ours-qat", "tfmot-qat"),
     ("ours-prune-ptq", "tfmot-prune-ptq"),
     ("ours-prune-qat", "tfmot-prune-qat"),
+    ("ours-prune-qat", "ours-prune-ptq"),
     ("ours-auto", "tflite-ptq"),
     ("ours-auto", "tfmot-qat"),
     ("ours-auto", "tfmot-prune-qat"),

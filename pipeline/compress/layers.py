@@ -109,12 +109,12 @@ def remove_layers(
     given = open_model(model.model)
     graph, samples = graph_of(given), Samples.of(data, "train", teacher.preprocessing)
     inputs = samples.choose(PROBED_SAMPLES, seed).model_inputs()
-    removed = _least_important(graph, inputs, config)
+    removed = least_important(graph, inputs, config)
     pruned = {layer.name for layer in model.layers if layer.sparsity}
     notes: list[str] = []
     trainings, made, network = model.trainings, Collapsed(graph, {}), given
     for count in _counts(len(removed)):
-        made = _collapsed(_without(graph, removed[:count]), pruned, config, inputs)
+        made = collapsed(without_blocks(graph, removed[:count]), pruned, config, inputs)
         network = build_model(made.graph)
         if not count:
             removed = []
@@ -147,7 +147,7 @@ def _counts(removed: int) -> list[int]:
     return counts
 
 
-def _least_important(graph: Graph, inputs: Inputs, config: LayersConfig) -> list[Removed]:
+def least_important(graph: Graph, inputs: Inputs, config: LayersConfig) -> list[Removed]:
     """Choose blocks one after another, each by its effect on the model without those before.
 
     Raises:
@@ -173,7 +173,7 @@ def _least_important(graph: Graph, inputs: Inputs, config: LayersConfig) -> list
     return found
 
 
-def _without(graph: Graph, removed: list[Removed]) -> Graph:
+def without_blocks(graph: Graph, removed: list[Removed]) -> Graph:
     """Return the model without blocks; each was found in the model without those before."""
     for each in removed:
         graph = without_block(graph, each.block)
@@ -197,7 +197,7 @@ def _macs(graph: Graph) -> int:
     return sum(multiply_accumulates(graph).values())
 
 
-def _collapsed(graph: Graph, bound: set[str], config: LayersConfig, inputs: Inputs) -> Collapsed:
+def collapsed(graph: Graph, bound: set[str], config: LayersConfig, inputs: Inputs) -> Collapsed:
     """Merge linear layers, and check that the model computes the same.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deploy.download import compress
 from pipeline.artifacts import Artifact, KerasModel
 from pipeline.costing.macs import multiply_accumulates
-from pipeline.errors import ConfigError, InputError
+from pipeline.errors import InputError
 from pipeline.layer_records import LayerRecord
 from pipeline.planning.untrained import UNTRAINED
 from pipeline.quantize.tflite import untrained_files
@@ -17,7 +17,7 @@ from pipeline.sections import MethodSection
 from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 
 if TYPE_CHECKING:
-    from pipeline.artifacts import FloatModel
+    from pipeline.artifacts import FloatModel, Source
 
 Steps = tuple[MethodSection, ...]
 
@@ -76,11 +76,13 @@ def _records(network: Any) -> tuple[LayerRecord, ...]:
     return tuple(LayerRecord(name=each.name, kind=type(each).__name__) for each in network.layers)
 
 
-def try_recipe(model: KerasModel, *, steps: Steps, out: Path) -> Candidate:
+def try_recipe(model: KerasModel, *files: Source, steps: Steps, out: Path) -> Candidate:
     """Apply compression steps without their trainings, and convert to float32 and int8.
 
+    Args:
+        files: that the steps name, by content.
+
     Raises:
-        ConfigError: a step cannot be planned.
         StageError: a step cannot be applied as asked.
     """
     from models.prepare import graph_of
@@ -88,9 +90,6 @@ def try_recipe(model: KerasModel, *, steps: Steps, out: Path) -> Candidate:
     start_tensorflow(0)
     network: Any = open_model(model.model)
     for step in steps:
-        if step.method not in UNTRAINED:
-            msg = f"{step.method!r} cannot be planned: only a build can tell what it buys; leave it out"
-            raise ConfigError(msg)
         network = UNTRAINED[step.method](network, model, step)
         names = {layer.name: type(layer).__name__ for layer in network.layers}
         model = replace(

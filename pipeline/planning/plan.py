@@ -32,6 +32,7 @@ PLAIN = "qat8"
 """The recipe that the others are compared with: int8 without compression."""
 RECIPES = (
     *("weights75-qat8", "weights90-qat8", "cluster16-qat8", "bits4-qat8", "rank90-qat8"),
+    *("layers1-qat8", "distill50-qat8"),
     *("channels75-qat8", "channels50-qat8", "channels25-qat8", "channels50-weights75-qat8"),
 )
 AT_ONCE = 2
@@ -136,7 +137,8 @@ class Planner:
 
     def _row(self, recipe: str) -> Row:
         steps = steps_of(recipe, self.settings)
-        made = self.run.step(in_child(try_recipe), self.model, steps=steps)
+        files = [file for step in steps for file in COMPRESS[step.method].files(step)]
+        made = self.run.step(in_child(try_recipe), self.model, *files, steps=steps)
         counts: list[dict[str, int]] = []
         for path in (made.int8, made.float32):
             flat = read_tflite(path)

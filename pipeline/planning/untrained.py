@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,21 +18,31 @@ from pipeline.compress.channel_graph import ChannelGraph
 from pipeline.compress.channel_removal import without
 from pipeline.compress.clusters import unclustered_layers
 from pipeline.compress.codebooks import share_values
+from pipeline.compress.distill import architecture_file
+from pipeline.compress.layers import collapsed, least_important, without_blocks
 from pipeline.compress.low_rank import chosen, costed_layers, energy_for, factorized
 from pipeline.compress.quantizers import INT8
 from pipeline.compress.straight_through import LatentKernel
+from pipeline.compress.students import narrower, other_architecture
 from pipeline.compress.weights import prunable_layers, unpruned_layers
+from pipeline.errors import StageError
 from pipeline.training.kernels import kernels_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from pipeline.artifacts import KerasModel
     from pipeline.compress.channels import ChannelsConfig
     from pipeline.compress.clusters import ClustersConfig
+    from pipeline.compress.distill import DistillConfig
+    from pipeline.compress.layers import LayersConfig
     from pipeline.compress.low_bit import LowBitConfig
     from pipeline.compress.low_rank import LowRankConfig
     from pipeline.compress.weights_config import WeightsConfig
+
+PROBES = 16
 
 
 def pruned(network: Any, model: KerasModel, config: WeightsConfig) -> Any:
@@ -100,11 +111,55 @@ def rounded(network: Any, model: KerasModel, config: LowBitConfig) -> Any:
     return network
 
 
+def shortened(network: Any, model: KerasModel, config: LayersConfig) -> Any:
+    """Leave out the blocks that change the outputs for noise least; samples may choose others.
+
+    Raises:
+        StageError: no layer can be left out, or not as many as asked for.
+    """
+    graph, inputs = graph_of(network), _noise(model)
+    removed = least_important(graph, inputs, config)
+    made = collapsed(without_blocks(graph, removed), set(), config, inputs)
+    if not (removed or made.merged):
+        raise StageError(shortened.__name__, "no layer can be left out", "use another step")
+    return build_model(made.graph)
+
+
+def student(network: Any, model: KerasModel, config: DistillConfig) -> Any:
+    """Put the student in the model's place.
+
+    Raises:
+        InputError: there is no file of its architecture.
+        StageError: no layer can be narrower, or the student has other inputs or outputs.
+    """
+    if config.keeps_layers:
+        return network
+    if config.into:
+        [file] = architecture_file(config)
+        path = Path(file.location)
+        return build_model(other_architecture(path, config.into, network, model, _noise(model)))
+    graph = narrower(graph_of(network), config.width, config.multiple)
+    if graph is None:
+        raise StageError(student.__name__, "no layer can be narrower", "give a smaller multiple")
+    return build_model(graph)
+
+
+def _noise(model: KerasModel) -> list[NDArray[Any]]:
+    """Return inputs of a model: normal noise, and zeros for integers, which may be indices."""
+    rng = np.random.default_rng(0)
+    return [
+        (rng.normal(size=(PROBES, *port.fixed_shape)) * (np.dtype(port.dtype).kind == "f")).astype(port.dtype)
+        for port in model.inputs
+    ]
+
+
 UNTRAINED: dict[str, Callable[[Any, KerasModel, Any], Any]] = {
     "weights": pruned,
     "channels": narrowed,
     "clusters": clustered,
     "low_rank": factored,
     "low_bit": rounded,
+    "layers": shortened,
+    "distill": student,
 }
-"""By the method of the step; of another one only a build can tell what it buys."""
+"""By the method of the step."""

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from models.prepare import graph_of
 from pipeline.compress.channel_removal import outputs_distance
-from pipeline.compress.layers import LayersConfig, _least_important, remove_layers
+from pipeline.compress.layers import LayersConfig, least_important, remove_layers
 from pipeline.errors import StageError
 from pipeline.layer_records import LayerRecord
 from pipeline.training.keras_io import open_model, start_tensorflow
@@ -105,7 +105,7 @@ def test_importance_is_measured_again_after_each_block(stored, data):
     graph = graph_of(open_model(stored.model))
     inputs = [np.load(data.input(0)).astype(np.float32)]
 
-    first, second = _least_important(graph, inputs, CONFIG.model_copy(update={"blocks": 2}))
+    first, second = least_important(graph, inputs, CONFIG.model_copy(update={"blocks": 2}))
 
     assert first.block.name == "add_1"
     assert first.change < 1e-6 < second.change
@@ -116,10 +116,10 @@ def test_a_share_of_multiply_accumulates_is_reached_or_refused(stored, data):
     graph = graph_of(open_model(stored.model))
     inputs = [np.load(data.input(0)).astype(np.float32)]
 
-    removed = _least_important(graph, inputs, LayersConfig(macs=0.8))
+    removed = least_important(graph, inputs, LayersConfig(macs=0.8))
     assert len(removed) == 1
     with pytest.raises(StageError, match=r"macs = 0.1 cannot be reached: without all blocks 0\.\d+ are left"):
-        _least_important(graph, inputs, LayersConfig(macs=0.1))
+        least_important(graph, inputs, LayersConfig(macs=0.1))
 
 
 @pytest.mark.parametrize(("losses", "left"), [((9.0, 1.0), 1), ((9.0, 8.0), 0)])

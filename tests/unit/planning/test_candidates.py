@@ -9,13 +9,16 @@ import pytest
 
 from models.ports import Port
 from pipeline.artifacts import FloatModel
+from pipeline.compress.distill import DistillConfig
+from pipeline.compress.layers import LayersConfig
 from pipeline.costing.predict import cost_table, predict
-from pipeline.errors import ConfigError, InputError
+from pipeline.errors import InputError
 from pipeline.flatbuffer import kernels, read_tflite, weight_sparsity
 from pipeline.layer_records import LayerRecord
 from pipeline.planning.candidates import prepare_shapes, try_recipe
 from pipeline.planning.plan import steps_of
 from pipeline.planning.step_gains import measure_step
+from pipeline.planning.untrained import UNTRAINED
 from pipeline.training.keras_io import save_model, start_tensorflow
 
 pytestmark = pytest.mark.xdist_group("planning")
@@ -93,12 +96,36 @@ def test_weights_share_few_values(tried, recipe, most):
     assert max(len(np.unique(channel)) for channel in channels) <= most
 
 
-def test_a_step_that_cannot_be_planned_is_named(model, tmp_path):
-    class Unknown:
-        method = "distill"
+def test_without_a_block_fewer_layers_are_left(model):
+    import tf_keras
 
-    with pytest.raises(ConfigError, match="'distill' cannot be planned: only a build can tell"):
-        try_recipe(model, steps=(Unknown(),), out=tmp_path)
+    layers = tf_keras.layers
+    inputs = layers.Input((8, 8, 2), name="image")
+    x = layers.Conv2D(2, 3, padding="same", activation="relu", name="c1")(inputs)
+    x = layers.Conv2D(4, 3, activation="relu", name="c2")(x)
+    network = tf_keras.Model(inputs, layers.GlobalAveragePooling2D(name="mean")(x))
+
+    short = UNTRAINED["layers"](network, model, LayersConfig(blocks=1))
+
+    assert [layer.name for layer in short.layers] == ["image", "c2", "mean"]
+
+
+def test_a_narrower_student_needs_fewer_instructions(tried):
+    assert instructions(tried("distill50-qat8")) < 0.7 * instructions(tried("qat8"))
+
+
+def test_a_student_of_another_architecture_is_planned_by_its_own_layers(model, tmp_path):
+    import tf_keras
+
+    layers = tf_keras.layers
+    inputs = layers.Input((8, 8, 2), name="x")
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu")(inputs))
+    file = tmp_path / "small.keras"
+    tf_keras.Model(inputs, layers.Dense(2, activation="softmax", name="y")(x)).save(file)
+
+    found = try_recipe(model, steps=(DistillConfig(into=str(file)),), out=tmp_path)
+
+    assert found.parameters == 4 * (9 * 2 + 1) + 2 * (4 + 1)
 
 
 def test_an_open_length_is_refused(tmp_path):
