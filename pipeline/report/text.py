@@ -21,7 +21,7 @@ from pipeline.report.stability import stability_tables
 from pipeline.report.steps import step_tables
 from pipeline.report.tables import make_table
 from pipeline.tasks.comparison import POINTS
-from pipeline.terminal import Terminal
+from pipeline.terminal import FILE_WIDTH, Terminal
 from pipeline.validate.gates.quality import change
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from pipeline.validate.model_under_test import ModelFile
     from pipeline.validate.report import DeviceResult, Report, RuntimeAccuracy
 
-TEXT_WIDTH = 110
 MAX_CLASSES = 50
 STYLES = {
     "passed": "green",
@@ -50,7 +49,7 @@ def report_text(report: Report) -> str:
     """Return the whole report as plain text."""
     stream = io.StringIO()
     # Names come from the user's files: a bracket in one is a bracket, and no style.
-    console = Terminal(file=stream, width=TEXT_WIDTH, color_system=None, highlight=False, markup=False)
+    console = Terminal(file=stream, width=FILE_WIDTH, color_system=None, highlight=False, markup=False)
     console.print(Text(f"{report.name}: {'passed' if report.passed else 'FAILED'}"))
     for part in (*summary(report), *details(report)):
         console.print()

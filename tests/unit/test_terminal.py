@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 import pipeline
-from pipeline.terminal import Terminal, harmless
+from pipeline.terminal import FILE_WIDTH, Terminal, harmless
 
 COMMANDS = ["\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "a\rb", "\x08\x7f\0", "\u202eevil", "\u2066x", "\ud800"]
 
@@ -33,6 +33,14 @@ def test_a_text_reaches_no_terminal_as_a_command(text: str) -> None:
     for part in (text, Text(text, "red"), table):
         for line in shown(part, markup=False).splitlines():
             assert not any(char in line for char in "\x1b\x9b\x07\x08\x7f\0\r\u202e\u2066\ud800")
+
+
+def test_a_log_is_as_wide_as_a_report_and_columns_override_it(monkeypatch):
+    monkeypatch.setattr("os.isatty", lambda _: False)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert Terminal(file=io.StringIO()).width == FILE_WIDTH
+    monkeypatch.setenv("COLUMNS", "66")
+    assert Terminal(file=io.StringIO()).width == 66
 
 
 def test_what_rich_itself_says_to_a_terminal_stays() -> None:
