@@ -22,6 +22,7 @@ from pipeline.loading.load import (
     source_of,
 )
 from pipeline.opening import open_inputs
+from pipeline.planning.download import with_needed_zeros
 from pipeline.planning.step_gains import measure_steps
 from pipeline.precision.select import require_known, select_precision
 from pipeline.preparation.float_check import check_float
@@ -261,6 +262,7 @@ def quantize_model(
     return run.step(
         choose_quantized, data, teacher, baseline, *candidates.values(),
         names=tuple(candidates), max_size_ratio=config.gates.size_ratio,
+        max_download=config.gates.download_bytes,
     )  # fmt: skip
 
 
@@ -298,6 +300,7 @@ def compress_model(
     models = [teacher]
     for settings in config.compress:
         row = COMPRESS[settings.method]
+        settings = with_needed_zeros(settings, models[-1], config.gates.download_bytes, run)
         compress, files = in_child(row.stage), row.files(settings)
         models.append(
             run.step(compress, models[-1], teacher, data, *files, config=settings, seed=config.seed)

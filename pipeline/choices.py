@@ -41,14 +41,14 @@ class Candidate:
         samples: how many it was measured on.
         score: in points; None for a task without a score.
         difference: score minus the best one's, with the ends of its paired 95 % interval, in points.
-        within_limits: whether it is full-integer int8 and within the limit of size.
+        within_limits: whether it is full-integer int8 and within the limits of file and download.
         chosen: whether it is the one to release.
         held_out: whether the samples are held out; training samples stand in where there are few.
         corrupted: like the difference, on some of the samples under every corruption that suits them; None
             if none does.
         worst: the same under the corruption that costs the most against the best one, in points, and its
             name; None if none suits.
-        reason: why it is worse than the best one; "" if it is not measurably so.
+        reason: the limit that it misses, or why it is worse than the best one; "" if it is as good.
     """
 
     name: str
@@ -104,6 +104,7 @@ class TriedLayer:
         sqnr_db: signal-to-quantization-noise ratio of the outputs, in dB.
         change: of the metric against float, in points; None without targets.
         cost: what the layer adds to an inference, in the unit of ``Precision.cost_unit``; None: not measured.
+        within_limits: whether it is full-integer int8 and within the limits of file and download.
         chosen: whether it is in the wider format in the file.
     """
 
@@ -124,6 +125,7 @@ class TriedWidth:
         change: as for ``TriedLayer``.
         cost: of an inference of the whole model; None if there is no such file.
         size_bytes: of the file; 0 if there is none.
+        within_limits: whether it is full-integer int8 and within the limits of file and download.
         chosen: whether it was taken.
     """
 

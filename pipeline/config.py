@@ -30,6 +30,7 @@ GateName = Literal[
     "float baseline",
     "full integer",
     "size",
+    "download",
     "xnnpack",
     "bit-exactness",
     "parity",
@@ -291,6 +292,7 @@ class GatesConfig(Section):
         shift_drop_points: maximum excess degradation of int8 under a shift, in points.
         synthetic_shift: whether that warns or fails under corruptions and class priors; it fails on own data.
         size_ratio: most bytes of the int8 file, as a share of the float file.
+        download_bytes: most bytes of the int8 file as a release compresses it; None: any.
         xnnpack_share: least share of multiply-accumulates that run in XNNPACK int8 kernels.
         bit_difference_steps: largest difference from the host's output, in steps of its scale, on a device
             that is then evaluated itself; 0 demands equal bits.
@@ -317,6 +319,7 @@ class GatesConfig(Section):
     shift_drop_points: Annotated[float, Field(gt=0)] = 2.0
     synthetic_shift: Literal["warn", "fail"] = "warn"
     size_ratio: Annotated[float, Field(gt=0)] = 0.5
+    download_bytes: Annotated[int, Field(ge=1)] | None = None
     xnnpack_share: Annotated[float, Field(ge=0, le=1)] = 0.9
     bit_difference_steps: Annotated[int, Field(ge=0)] = 1
     parity_steps: Annotated[int, Field(ge=0)] = 2

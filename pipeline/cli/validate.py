@@ -138,6 +138,7 @@ def _inputs(config: BuildConfig, baseline: Path | None, against: Path | None, ha
         "--against": against,
         "--device board": has_board,
         "[gates] min_runtime": config.gates.min_runtime,
+        "[gates] download_bytes": config.gates.download_bytes,
     }
     return {name for name, value in inputs.items() if value}
 

@@ -10,26 +10,18 @@ import numpy as np
 
 from pipeline.artifacts import KerasModel  # noqa: TC001 - Run.step reads the return type
 from pipeline.compress.pruning import Pruned, Pruning
+from pipeline.compress.sparsity_search import highest_borne
 from pipeline.compress.weights_config import MIN_KERNEL_WEIGHTS
 from pipeline.layer_records import require_no_clusters
-from pipeline.training.evidence import Evidence
-from pipeline.training.held_out import lost_points
-from pipeline.training.keras_io import open_model, predict, save_model, start_tensorflow
+from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 from pipeline.training.tfmot import tensorflow_model_optimization
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from pipeline.artifacts import Dataset
     from pipeline.compress.weights_config import WeightsConfig
     from pipeline.layer_records import LayerRecord
-
-    Judge = Callable[[Any], tuple[str, bool]]
-
-MIN_STEP = 0.02
-"""Between sparsities: a smaller difference is not worth a training."""
-HALVINGS_UNTRAINED = 4
 
 
 def prune_weights(
@@ -64,8 +56,7 @@ def prune_weights(
     found: Pruned | None = None
     notes: list[str] = []
     if names:
-        pruning = Pruning(given, names, model, teacher, data, config, seed)
-        found, notes = _highest_borne(pruning, _judge(given, teacher, data, config))
+        found, notes = highest_borne(Pruning(given, names, model, teacher, data, config, seed))
     if found is None:
         left_out |= dict.fromkeys(names, f"not pruned: {'; '.join(notes)}")
     student, trainings = given, model.trainings
@@ -92,69 +83,6 @@ def _recorded(
         weights=kernel.size,
         sparsity=1 - np.count_nonzero(kernel) / kernel.size,
     )
-
-
-def _highest_borne(pruning: Pruning, judge: Judge) -> tuple[Pruned | None, list[str]]:
-    """Prune with the highest sparsity that the model bears; returns it, and what it did not bear.
-
-    What was asked for comes first, and then a bisection below it; N:M has one sparsity only, so that there is
-    nothing to search for. "auto" begins with what the model bears without training, and goes half of the way
-    to the highest sparsity, and the whole way if that was borne: one training where a model bears little.
-    """
-    config = pruning.config
-    best: Pruned | None = None
-    notes: list[str] = []
-    low, high, sparsity, tries = 0.0, config.most, config.most, config.tries
-    is_auto = config.is_found and config.pattern == "single"
-    if is_auto:
-        low, best = _untrained(pruning, judge)
-        sparsity, tries = (low + high) / 2, 2
-    for _ in range(1 if config.zeros_of[1] else tries):
-        if notes and (is_auto or high - low < MIN_STEP):
-            break
-        tried = pruning.in_training(sparsity)
-        found, is_borne = judge(tried.student)
-        if is_borne:
-            best, low = tried, sparsity
-        else:
-            high = sparsity
-            notes.append(f"at {sparsity:.0%} zeros {found}")
-        if low == config.most:
-            break
-        sparsity = config.most if is_auto else (low + high) / 2
-    return best, notes
-
-
-def _untrained(pruning: Pruning, judge: Judge) -> tuple[float, Pruned | None]:
-    """Return the highest sparsity that the model bears without training, in steps, and the model with it."""
-    low, high, best = 0.0, pruning.config.most, None
-    for _ in range(HALVINGS_UNTRAINED):
-        middle = (low + high) / 2
-        tried = pruning.at_once(middle)
-        if judge(tried.student)[1]:
-            low, best = middle, tried
-        else:
-            high = middle
-    return low, best
-
-
-def _judge(given: Any, teacher: KerasModel, data: Dataset, config: WeightsConfig) -> Judge:
-    """Return what says of a pruned model how much it lost, and whether that is borne."""
-    if not config.is_found:
-
-        def by_points(student: Any) -> tuple[str, bool]:
-            lost = lost_points(given, student, teacher, data)
-            return f"the model lost {lost:.1f} points on held-out samples", lost <= config.max_drop_points
-
-        return by_points
-    evidence = Evidence.of(data, teacher)
-    before = evidence.answers(lambda inputs: predict(given, inputs)[0])
-
-    def by_evidence(student: Any) -> tuple[str, bool]:
-        gains = evidence.gains(before, evidence.answers(lambda inputs: predict(student, inputs)[0]))
-        return f"the model has {gains}", gains.costs_nothing
-
-    return by_evidence
 
 
 def prunable_layers(model: Any) -> tuple[str, ...]:

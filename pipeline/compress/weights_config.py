@@ -43,7 +43,9 @@ class WeightsConfig(MethodSection):
         pattern: "single" weights; "N:M", such as "2:4": of M consecutive inputs of each output the N
             largest stay, which makes the sparsity 1 - N / M; "HxW", such as "1x4": whole blocks of H inputs
             and W outputs of dense layers, and single weights of the other layers.
-        max_drop_points: of the score on held-out samples that a sparsity that was asked for may cost.
+        min_sparsity: with "auto", the least share of zeros, even if it costs something; a build sets it where
+            ``[gates] download_bytes`` needs more.
+        max_drop_points: of the score on held-out samples that a sparsity that is needed may cost.
         tries: trainings at most, where a model loses more: the highest sparsity is searched for that it
             bears, by bisection between 0 and ``sparsity``.
         min_weights: prune only models with at least this many weights in the kernels to prune: the
@@ -56,6 +58,7 @@ class WeightsConfig(MethodSection):
     amounts: Amounts = "global"
     pattern: Annotated[str, Field(pattern=PATTERN)] = "single"
     schedule: ScheduleConfig = ScheduleConfig()
+    min_sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_drop_points: Annotated[float, Field(gt=0)] = 3.0
     tries: Annotated[int, Field(ge=1)] = 3
     min_weights: Annotated[int, Field(ge=0)] = 16384
@@ -73,6 +76,9 @@ class WeightsConfig(MethodSection):
         if "amounts" in self.model_fields_set and self.amounts != "uniform" and self.is_uniform:
             most = "patterns N:M" if of else f"a sparsity above {MAX_SPARSITY:g}"
             msg = f'amounts "{self.amounts}" cannot have {most}; use "uniform"'
+            raise ValueError(msg)
+        if self.min_sparsity and not self.is_searched:
+            msg = 'min_sparsity is for sparsity = "auto" and single weights; leave one out'
             raise ValueError(msg)
         return self
 
@@ -100,6 +106,11 @@ class WeightsConfig(MethodSection):
     def is_found(self) -> bool:
         """Whether the sparsity is neither a number nor that of a pattern N:M."""
         return self.sparsity == AUTO and not self.zeros_of[1]
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether the sparsity is found by what it costs, and single weights become zero."""
+        return self.is_found and self.pattern == "single"
 
     @property
     def is_uniform(self) -> bool:

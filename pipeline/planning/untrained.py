@@ -129,7 +129,7 @@ def student(network: Any, model: KerasModel, config: DistillConfig) -> Any:
     """Put the student in the model's place.
 
     Raises:
-        InputError: there is no file of its architecture.
+        InputError: the file of its architecture is missing.
         StageError: no layer can be narrower, or the student has other inputs or outputs.
     """
     if config.keeps_layers:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from deploy.download import compress
 from pipeline.artifacts import QuantizedModel  # noqa: TC001 - Run.step reads the return type
 from pipeline.choices import Candidate
+from pipeline.quantize.metadata import METADATA_BYTES
 from pipeline.runtimes.quantization import run_real
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
@@ -27,14 +28,15 @@ def choose_quantized(
     *candidates: QuantizedModel,
     names: tuple[str, ...],
     max_size_ratio: float,
+    max_download: int | None,
     out: Path,
 ) -> QuantizedModel:
     """Return the best of several quantized models.
 
-    Those that miss a limit are out, unless all do: full-integer int8, and the size. Of the others the one
-    with the best score on the held-out samples counts, as they are and corrupted, and those that are not
-    worse than it (``Gains.reason``) are as good; of these the smallest download is taken. Training samples
-    stand in where none are held out, and without a score it is the first.
+    Those that miss a limit are out, unless all do: full-integer int8, the size, and the download. Of the
+    others the one with the best score on the held-out samples counts, as they are and corrupted. Those that
+    are not worse than it (``Gains.reason``) are as good, and of these the smallest download is taken.
+    Training samples stand in where none are held out, and without a score it is the first.
 
     Args:
         model: what the candidates were made of; gives preprocessing and tasks.
@@ -42,15 +44,17 @@ def choose_quantized(
         candidates: in the order of preference.
         names: of the candidates, for the report.
         max_size_ratio: most bytes of a file, as a share of the float file.
+        max_download: most bytes of a download, metadata included; None: any.
     """
     evidence = Evidence.of(data, model)
     held_out = evidence.held_out
     downloads = [len(compress(each.tflite.read_bytes())) for each in candidates]
-    float_bytes = baseline.tflite.stat().st_size
-    allowed = [
-        each.format == "int8" and each.size_bytes <= max_size_ratio * float_bytes for each in candidates
+    max_bytes = max_size_ratio * baseline.tflite.stat().st_size
+    missed = [
+        _missed(each, download, max_bytes, max_download)
+        for each, download in zip(candidates, downloads, strict=True)
     ]
-    places = [place for place, within in enumerate(allowed) if within] or list(range(len(candidates)))
+    places = [place for place, limit in enumerate(missed) if not limit] or list(range(len(candidates)))
     answers = [_answers(each, evidence) for each in candidates]
     points = [evidence.points(found) for found in answers]
     chosen = places[0]
@@ -66,7 +70,8 @@ def choose_quantized(
             download_bytes=downloads[place], score=held_out.score(answers[place].clean),
             metric=held_out.metric, samples=len(held_out.samples), held_out=held_out.is_held_out,
             difference=gains[place].clean, corrupted=gains[place].corrupted, worst=gains[place].worst,
-            reason=gains[place].reason, chosen=place == chosen, within_limits=allowed[place],
+            reason=missed[place] or gains[place].reason, chosen=place == chosen,
+            within_limits=not missed[place],
         )
         for place, each in enumerate(candidates)
     )  # fmt: skip
@@ -78,6 +83,16 @@ def choose_quantized(
         found += f'; [quantize] method = "{names[0]}" insists on the first'
     trainings = max((each.trainings for each in candidates), key=len)
     return replace(taken, folder=out, digest="", candidates=table, trainings=trainings, findings=(found,))
+
+
+def _missed(model: QuantizedModel, download: int, max_bytes: float, max_download: int | None) -> str:
+    """Return the limit that a model misses; "" if it is within all of them."""
+    if model.format != "int8":
+        return model.format
+    if model.size_bytes > max_bytes:
+        return "beyond [gates] size_ratio"
+    beyond = max_download is not None and download + METADATA_BYTES > max_download
+    return "beyond [gates] download_bytes" if beyond else ""
 
 
 def _answers(model: QuantizedModel, evidence: Evidence) -> Answers:

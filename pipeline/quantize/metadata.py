@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pipeline.flatbuffer.metadata import Content
 
 LABELS = "labels.txt"
+METADATA_BYTES = 1024
+"""More than the metadata of a usual model add to its download."""
 _OF_IMAGES: dict[int, Content] = {1: "grayscale", 3: "rgb", 4: "image"}
 
 

@@ -95,8 +95,4 @@ def difference(found: tuple[float, float, float] | None) -> str:
 
 def note(candidate: Candidate) -> str:
     """Return "released" for the candidate that was taken, or why another one could not be."""
-    if candidate.chosen:
-        return "released"
-    if candidate.within_limits:
-        return candidate.reason
-    return "beyond [gates] size_ratio" if candidate.format == "int8" else candidate.format
+    return "released" if candidate.chosen else candidate.reason

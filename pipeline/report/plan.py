@@ -107,6 +107,9 @@ def recommendation_text(found: Recommendation, goal: Goal, command: str) -> str:
     figures = found.row.figures()
     predicted = ", ".join(f"{limit.name} {figures[limit.name]:,}" for limit in goal.limits)
     gates = "" if goal.drop_points is None else f" --set gates.accuracy_drop_points={goal.drop_points:g}"
+    gates += "".join(
+        f" --set gates.download_bytes={limit.most:.0f}" for limit in goal.limits if limit.what == "download"
+    )
     lines = [f"Recommended: {found.row.recipe}"]
     lines += [f"predicted: {predicted}"] if predicted else []
     if goal.drop_points is not None:

@@ -93,6 +93,7 @@ GATES: dict[GateName, Gate] = {
     "float baseline": Gate(quality.float_baseline, ("accuracy",), ("--data",)),
     "full integer": Gate(structure.full_integer),
     "size": Gate(structure.size, inputs=("--baseline",)),
+    "download": Gate(structure.download, inputs=("[gates] download_bytes",)),
     "xnnpack": Gate(structure.xnnpack),
     "bit-exactness": Gate(behaviour.bit_exactness, ("devices", "parity")),
     "parity": Gate(behaviour.parity, ("devices", "cross-runtime", "parity")),

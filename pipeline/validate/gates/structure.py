@@ -48,6 +48,16 @@ def size(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     return (Verdict(gate="size", outcome=outcome, got=ratio, allowed=f"{allowed.size_ratio:.2f} of float"),)
 
 
+def download(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
+    """What a device downloads, where there is a limit."""
+    if allowed.download_bytes is None:
+        return ()
+    got = report.quantized.compressed_bytes
+    outcome: Outcome = "passed" if got <= allowed.download_bytes else "failed"
+    limit = f"at most {allowed.download_bytes:,} bytes"
+    return (Verdict(gate="download", outcome=outcome, got=f"{got:,} bytes", allowed=limit),)
+
+
 def xnnpack(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
     """Share of the arithmetic that runs in XNNPACK int8 kernels.
 

@@ -138,7 +138,7 @@ def test_a_model_that_does_not_bear_it_gets_the_highest_sparsity_found_that_it_b
 ):
     left = list(losses)
 
-    monkeypatch.setattr("pipeline.compress.weights.lost_points", lambda *_: left.pop(0))
+    monkeypatch.setattr("pipeline.compress.sparsity_search.lost_points", lambda *_: left.pop(0))
 
     found, model = pruned(stored, data, tmp_path / "out")
 
@@ -165,7 +165,7 @@ def test_by_itself_a_model_gets_the_highest_sparsity_that_costs_nothing_measurab
         share = np.mean(student.get_layer("large").kernel.numpy() == 0)
         return "the model is worse", share <= (borne_trained if tried else 0.3)
 
-    monkeypatch.setattr("pipeline.compress.weights._judge", lambda *_: bears)
+    monkeypatch.setattr("pipeline.compress.sparsity_search._by_evidence", lambda _: bears)
 
     found, model = pruned(stored, data, tmp_path / "out", sparsity="auto")
 
@@ -173,6 +173,31 @@ def test_by_itself_a_model_gets_the_highest_sparsity_that_costs_nothing_measurab
     assert np.mean(model.get_layer("large").kernel.numpy() == 0) == pytest.approx(zeros, abs=0.001)
     assert len(found.trainings) == (zeros in trained)
     assert len(found.notes) == (zeros < 0.75)
+
+
+@pytest.mark.parametrize(
+    ("lost", "zeros", "note"),
+    [
+        (2.5, 0.9, "at the 90% zeros that are needed the model lost 2.5 points on held-out samples"),
+        (
+            3.5,
+            0.0,
+            "at the 90% zeros that are needed the model lost 3.5 points on held-out samples, more than",
+        ),
+    ],
+)
+def test_more_zeros_than_cost_nothing_are_taken_where_they_are_needed_and_cost_little(
+    stored, data, tmp_path, monkeypatch, tried, lost, zeros, note
+):
+    nothing = lambda _: lambda student: ("the model is worse", False)  # noqa: E731
+    monkeypatch.setattr("pipeline.compress.sparsity_search._by_evidence", nothing)
+    monkeypatch.setattr("pipeline.compress.sparsity_search.lost_points", lambda *_: lost)
+
+    found, model = pruned(stored, data, tmp_path / "out", sparsity="auto", min_sparsity=0.9)
+
+    assert tried[-1] == 0.9
+    assert np.mean(model.get_layer("large").kernel.numpy() == 0) == pytest.approx(zeros, abs=0.001)
+    assert found.notes[-1].startswith(note)
 
 
 @pytest.fixture(scope="module")

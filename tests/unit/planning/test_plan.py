@@ -75,7 +75,10 @@ def test_a_recommendation_says_what_only_a_build_can_tell(planner):
         "Recommended: weights75-qat8",
         "predicted: download 20,000",
         "only the build can tell the drop: its gate allows 2 points",
-        "pipeline build --target arm64 --recipe weights75-qat8 --set gates.accuracy_drop_points=2",
+        (
+            "pipeline build --target arm64 --recipe weights75-qat8 --set gates.accuracy_drop_points=2"
+            " --set gates.download_bytes=25000"
+        ),
     ]
 
 

@@ -47,7 +47,7 @@ def choose(tmp_path, store_dataset, prepared_model, tiny_tflite_with):
     baseline = Baseline(folder=tmp_path, sha256="")
     baseline.tflite.write_bytes(bytes(10_000))
 
-    def run(*names, samples=SAMPLES, size_ratio=1.0, formats=()):
+    def run(*names, samples=SAMPLES, size_ratio=1.0, download=None, formats=()):
         data = store_dataset(tmp_path / f"data{samples}", images[:samples], labels[:samples])
         made = []
         for place, name in enumerate(names):
@@ -64,8 +64,9 @@ def choose(tmp_path, store_dataset, prepared_model, tiny_tflite_with):
         ).keras
         (out := tmp_path / "out").mkdir()
         found = choose_quantized(
-            data, model, baseline, *made, names=names, max_size_ratio=size_ratio, out=out
-        )
+            data, model, baseline, *made,
+            names=names, max_size_ratio=size_ratio, max_download=download, out=out,
+        )  # fmt: skip
         assert found.tflite.read_bytes() == contents[chosen(found)]
         return found
 
@@ -95,6 +96,13 @@ def test_a_model_beyond_the_limit_of_size_is_out(choose):
 
     assert chosen(found) == "wrong"
     assert [each.within_limits for each in found.candidates] == [False, True]
+
+
+def test_a_model_beyond_the_limit_of_the_download_is_out(choose):
+    found = choose("padded", "wrong", download=4000)
+
+    assert chosen(found) == "wrong"
+    assert [each.reason for each in found.candidates] == ["beyond [gates] download_bytes", ""]
 
 
 def test_a_model_that_is_not_full_integer_is_out(choose):

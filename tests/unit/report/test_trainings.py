@@ -39,7 +39,7 @@ CANDIDATE = Candidate(
 CANDIDATES = (
     CANDIDATE,
     replace(CANDIDATE, name="ptq", score=91.0, difference=(0.0, 0.0, 0.0), chosen=True, reason=""),
-    replace(CANDIDATE, name="too large", within_limits=False),
+    replace(CANDIDATE, name="too large", within_limits=False, reason="beyond [gates] size_ratio"),
 )
 
 

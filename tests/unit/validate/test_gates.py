@@ -234,6 +234,10 @@ def test_another_format_without_a_reason_fails_as_ever(report):
 
 def test_size_is_a_share_of_the_float_file(report):
     assert outcomes(report, GatesConfig(size_ratio=0.31))["size"] == "passed"
+    download = report.quantized.compressed_bytes
+    assert outcomes(report, GatesConfig(download_bytes=download))["download"] == "passed"
+    assert outcomes(report, GatesConfig(download_bytes=download - 1))["download"] == "failed"
+    assert "download" not in outcomes(report, GatesConfig())
     assert outcomes(report, GatesConfig(size_ratio=0.30))["size"] == "failed"
     assert "size" not in outcomes(replace(report, baseline=None))
 
