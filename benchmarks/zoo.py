@@ -103,7 +103,7 @@ def main() -> None:
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         if options.out:
-            options.out.mkdir(parents=True)
+            options.out.mkdir(parents=True, exist_ok=True)
         out = options.out or Path(folder)
         print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
         for name in options.names or ZOO:

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pickle
+import platform
 import selectors
 import signal
 import subprocess
@@ -51,6 +52,9 @@ MAX_ANSWER_BYTES = 64 << 20
 MEMORY_SHARE = 0.75
 END_S = 10.0
 """Seconds that the keeper has to kill what the worker left behind."""
+
+_DEFAULTS = {"TF_ENABLE_ONEDNN_OPTS": "1"} if platform.machine() == "x86_64" else {}
+"""TensorFlow has oneDNN off on processors without VNNI, where training takes 1.8 times as long without it."""
 
 DEBUG_HINT = "run again with --debug for the traceback"
 _hidden: tuple[Path, ...] = ()
@@ -195,7 +199,8 @@ class _Child:
                 "memory": rules.memory_bytes or int(MEMORY_SHARE * machine_bytes()),
             },
         }  # fmt: skip
-        environment = {name: value for name, value in os.environ.items() if name not in SECRETS} | dict(own)
+        given = {name: value for name, value in os.environ.items() if name not in SECRETS}
+        environment = _DEFAULTS | given | dict(own)
         if rules is not None and rules.readable is not None:  # the user's own folder is not accessible
             environment |= {"HOME": str(folder), "KERAS_HOME": str(folder / "keras")}
         environment |= {"TMPDIR": str(folder)}  # removed even if the child is killed

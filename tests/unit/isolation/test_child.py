@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 
 import pytest
-from crashing import crash, crash_with_onednn, process
+from crashing import crash, crash_with_onednn, onednn, process
 
 from pipeline.errors import StageCrashedError
 from pipeline.events import Warned, listening
@@ -29,6 +30,14 @@ def warnings():
 
 def test_it_runs_in_another_process(tmp_path):
     assert in_child(process)(out=tmp_path) != os.getpid()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere TensorFlow decides")
+def test_onednn_is_on_whatever_the_processor_unless_the_user_has_it_off(tmp_path, monkeypatch):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    assert in_child(onednn)(out=tmp_path) == "1"
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    assert in_child(onednn)(out=tmp_path) == "0"
 
 
 def test_a_crash_is_tried_again_without_onednn_in_an_empty_folder(tmp_path, warnings, settings):
