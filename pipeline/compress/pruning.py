@@ -21,9 +21,10 @@ PROBED_SAMPLES = 256
 
 
 class Pruned(NamedTuple):
-    """A pruned Keras model and its training, if it was trained."""
+    """A pruned Keras model, the share of zeros that was tried, and the training, if it was trained."""
 
     student: Any
+    sparsity: float
     history: TrainingHistory | None
 
 
@@ -62,7 +63,7 @@ class Pruning:
         for name, target in self.targets(sparsity).items():
             kernel = student.get_layer(name).kernel
             kernel.assign(without_smallest(kernel.numpy(), target))
-        return Pruned(student, None)
+        return Pruned(student, sparsity, None)
 
     def in_training(self, sparsity: float) -> Pruned:
         """Prune a copy while it is fine-tuned (Zhu and Gupta, 2017, arXiv:1710.01878).
@@ -109,7 +110,7 @@ class Pruning:
             callbacks,
             config.schedule.end,
         )
-        return Pruned(keras.strip_pruning(student), history)
+        return Pruned(keras.strip_pruning(student), sparsity, history)
 
     def _pattern(self, name: str) -> dict[str, Any]:
         """Return TF-MOT's options for the pattern; it has blocks for dense layers alone."""

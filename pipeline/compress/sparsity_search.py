@@ -31,12 +31,13 @@ def highest_borne(pruning: Pruning) -> tuple[Pruned | None, list[str]]:
     config = pruning.config
     if not config.is_searched:
         return _bisected(pruning, _by_evidence(pruning) if config.is_found else _by_points(pruning))
-    reached, best, notes = _at_no_cost(pruning, _by_evidence(pruning))
-    if reached >= config.min_sparsity:
+    best, refused, notes = _at_no_cost(pruning, _by_evidence(pruning))
+    needed, reached = config.min_sparsity, 0.0 if best is None else best.sparsity
+    if reached >= needed:
         return best, notes
-    tried = pruning.in_training(config.min_sparsity)
+    tried = refused if refused is not None and refused.sparsity == needed else pruning.in_training(needed)
     found, is_borne = _by_points(pruning)(tried.student)
-    note = f"at the {config.min_sparsity:.0%} zeros that are needed {found}"
+    note = f"at the {needed:.0%} zeros that are needed {found}"
     return (tried, [note]) if is_borne else (best, [f"{note}, more than max_drop_points"])
 
 
@@ -62,32 +63,33 @@ def _bisected(pruning: Pruning, judge: Judge) -> tuple[Pruned | None, list[str]]
     return best, notes
 
 
-def _at_no_cost(pruning: Pruning, judge: Judge) -> tuple[float, Pruned | None, list[str]]:
+def _at_no_cost(pruning: Pruning, judge: Judge) -> tuple[Pruned | None, Pruned | None, list[str]]:
     """Begin with what the model bears without training.
 
-    Half of the way from there to the highest sparsity is trained, and the whole way if that was borne: one
-    training where a model bears little.
+    Half of the way from there to the highest sparsity is trained, or what is needed if that is more, and the
+    whole way if that was borne: one training where a model bears little.
 
     Returns:
-        The sparsity, the model with it, and what the model did not bear.
+        The highest sparsity that is borne, what was trained and is not borne, and why.
     """
-    most, low = pruning.config.most, 0.0
+    needed = pruning.config.min_sparsity
+    low, high = 0.0, pruning.config.most
     best: Pruned | None = None
-    high = most
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         tried = pruning.at_once(middle)
         if judge(tried.student)[1]:
-            low, best = middle, tried
+            best, low = tried, middle
         else:
             high = middle
-    for sparsity in ((low + most) / 2, most):
+    most = max(pruning.config.most, needed)
+    for sparsity in dict.fromkeys((max((low + most) / 2, needed), most)):
         tried = pruning.in_training(sparsity)
         found, is_borne = judge(tried.student)
         if not is_borne:
-            return low, best, [f"at {sparsity:.0%} zeros {found}"]
-        low, best = sparsity, tried
-    return low, best, []
+            return best, tried, [f"at {sparsity:.0%} zeros {found}"]
+        best = tried
+    return best, None, []
 
 
 def _by_points(pruning: Pruning) -> Judge:
