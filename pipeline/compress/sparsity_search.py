@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pipeline.artifacts import Teacher
 from pipeline.training.evidence import Evidence
 from pipeline.training.held_out import lost_points
 from pipeline.training.keras_io import predict
@@ -11,14 +12,15 @@ from pipeline.training.keras_io import predict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pipeline.artifacts import KerasModel
     from pipeline.compress.pruning import Pruned, Pruning
 
-    Judge = Callable[[Any], tuple[str, bool]]
+    Judge = Callable[[Pruned], tuple[str, bool]]
     """Says of a pruned model how much it lost, and whether that is borne."""
 
 MIN_STEP = 0.02
 """Between sparsities: a smaller difference is not worth a training."""
-HALVINGS = 4
+HALVINGS = 3
 """Of what is tried without a training."""
 
 
@@ -36,7 +38,7 @@ def highest_borne(pruning: Pruning) -> tuple[Pruned | None, list[str]]:
     if reached >= needed:
         return best, notes
     tried = refused if refused is not None and refused.sparsity == needed else pruning.in_training(needed)
-    found, is_borne = _by_points(pruning)(tried.student)
+    found, is_borne = _by_points(pruning)(tried)
     note = f"at the {needed:.0%} zeros that are needed {found}"
     return (tried, [note]) if is_borne else (best, [f"{note}, more than max_drop_points"])
 
@@ -51,7 +53,7 @@ def _bisected(pruning: Pruning, judge: Judge) -> tuple[Pruned | None, list[str]]
         if notes and high - low < MIN_STEP:
             break
         tried = pruning.in_training(sparsity)
-        found, is_borne = judge(tried.student)
+        found, is_borne = judge(tried)
         if is_borne:
             best, low = tried, sparsity
         else:
@@ -64,37 +66,37 @@ def _bisected(pruning: Pruning, judge: Judge) -> tuple[Pruned | None, list[str]]
 
 
 def _at_no_cost(pruning: Pruning, judge: Judge) -> tuple[Pruned | None, Pruned | None, list[str]]:
-    """Begin with what the model bears without training.
+    """Try the highest sparsity, then half of it, and then what the model bears without a training.
 
-    Half of the way from there to the highest sparsity is trained, or what is needed if that is more, and the
-    whole way if that was borne: one training where a model bears little.
+    Nothing that is less than needed is trained.
 
     Returns:
-        The highest sparsity that is borne, what was trained and is not borne, and why.
+        The highest sparsity that is borne, the last one that was trained and is not borne, and why not.
     """
-    needed = pruning.config.min_sparsity
-    low, high = 0.0, pruning.config.most
+    needed, most = pruning.config.min_sparsity, pruning.config.most
+    refused, notes = None, list[str]()
+    for sparsity in dict.fromkeys(max(share, needed) for share in (most, most / 2)):
+        tried = pruning.in_training(sparsity)
+        found, is_borne = judge(tried)
+        if is_borne:
+            return tried, refused, notes
+        refused = tried
+        notes.append(f"at {sparsity:.0%} zeros {found}")
     best: Pruned | None = None
+    low, high = 0.0, most / 2
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         tried = pruning.at_once(middle)
-        if judge(tried.student)[1]:
+        if judge(tried)[1]:
             best, low = tried, middle
         else:
             high = middle
-    most = max(pruning.config.most, needed)
-    for sparsity in dict.fromkeys((max((low + most) / 2, needed), most)):
-        tried = pruning.in_training(sparsity)
-        found, is_borne = judge(tried.student)
-        if not is_borne:
-            return best, tried, [f"at {sparsity:.0%} zeros {found}"]
-        best = tried
-    return best, None, []
+    return best, refused, notes
 
 
 def _by_points(pruning: Pruning) -> Judge:
-    def judge(student: Any) -> tuple[str, bool]:
-        lost = lost_points(pruning.given, student, pruning.teacher, pruning.data)
+    def judge(tried: Pruned) -> tuple[str, bool]:
+        lost = lost_points(pruning.given, tried.student, pruning.teacher, pruning.data)
         return f"the model lost {lost:.1f} points on held-out samples", lost <= pruning.config.max_drop_points
 
     return judge
@@ -104,8 +106,20 @@ def _by_evidence(pruning: Pruning) -> Judge:
     evidence = Evidence.of(pruning.data, pruning.teacher)
     before = evidence.answers(lambda inputs: predict(pruning.given, inputs)[0])
 
-    def judge(student: Any) -> tuple[str, bool]:
-        gains = evidence.gains(before, evidence.answers(lambda inputs: predict(student, inputs)[0]))
-        return f"the model has {gains}", gains.costs_nothing
+    def judge(tried: Pruned) -> tuple[str, bool]:
+        gains = evidence.gains(before, evidence.answers(lambda inputs: predict(tried.student, inputs)[0]))
+        beyond = 0.0 if tried.history is None else _cost_of_training(pruning.teacher, evidence)
+        return f"the model has {gains}", gains.costs_nothing(beyond)
 
     return judge
+
+
+def _cost_of_training(teacher: KerasModel, evidence: Evidence) -> float:
+    """Return the points that fine-tuning alone costs on the held-out samples, if it costs any.
+
+    The user's model was trained on them, and no zeros are to blame for what any other training loses there.
+    """
+    found = teacher.baselines if isinstance(teacher, Teacher) and not teacher.fine_tuned else None
+    if found is None or evidence.held_out.is_new:
+        return 0.0
+    return max(-found.held_out_gain, 0.0)

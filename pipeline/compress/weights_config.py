@@ -14,7 +14,7 @@ from pipeline.training_config import TrainingConfig
 MIN_KERNEL_WEIGHTS = 1000
 PATTERN = r"^(single|[1-9]\d?:[1-9]\d?|[1-9]\d?x[1-9]\d?)$"
 AUTO: Literal["auto"] = "auto"
-MOST_BY_ITSELF = 0.75
+MOST_BY_ITSELF = 0.6
 """The highest sparsity of "auto"."""
 
 

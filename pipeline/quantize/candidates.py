@@ -18,6 +18,7 @@ from pipeline.training.evidence import Evidence, Gains
 
 if TYPE_CHECKING:
     from pipeline.artifacts import Baseline, Dataset, KerasModel
+    from pipeline.tasks.scoring import Gain
     from pipeline.training.evidence import Answers
 
 
@@ -69,9 +70,9 @@ def choose_quantized(
             name=names[place], format=each.format, size_bytes=each.size_bytes,
             download_bytes=downloads[place], score=held_out.score(answers[place].clean),
             metric=held_out.metric, samples=len(held_out.samples), held_out=held_out.is_held_out,
-            difference=gains[place].clean, corrupted=gains[place].corrupted, worst=gains[place].worst,
-            reason=missed[place] or gains[place].reason, chosen=place == chosen,
-            within_limits=not missed[place],
+            difference=gains[place].clean, corrupted=gains[place].corrupted,
+            worst=_points(gains[place].worst), reason=missed[place] or gains[place].reason,
+            chosen=place == chosen, within_limits=not missed[place],
         )
         for place, each in enumerate(candidates)
     )  # fmt: skip
@@ -93,6 +94,10 @@ def _missed(model: QuantizedModel, download: int, max_bytes: float, max_download
         return "beyond [gates] size_ratio"
     beyond = max_download is not None and download + METADATA_BYTES > max_download
     return "beyond [gates] download_bytes" if beyond else ""
+
+
+def _points(worst: tuple[Gain, str] | None) -> tuple[float, str] | None:
+    return None if worst is None else (worst[0].points, worst[1])
 
 
 def _answers(model: QuantizedModel, evidence: Evidence) -> Answers:

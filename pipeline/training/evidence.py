@@ -22,14 +22,16 @@ if TYPE_CHECKING:
     Answer = Callable[[Inputs], NDArray[Any]]
     """Maps model inputs (n, ...) to the first output, real numbers (n, ...)."""
 
-CORRUPTED_SAMPLES = 300
-CORRUPTED_BYTES = 128 << 20
-SEVERITIES = (3, 5)
+CORRUPTED_SAMPLES = 500
+CORRUPTED_BYTES = 256 << 20
+SEVERITIES = (1, 3, 5)
+INFORMATIVE_SHARE = 0.5
+"""Of its clean score that a model keeps, or nothing is learned from what another one loses; as in shifts."""
 CHUNK = 256
 MAX_UNSHOWN_POINTS = 0.5
 """Of few held-out samples even a large loss is not measurable."""
 MAX_POINTS_OF_ONE = 1.0
-"""Of a single corruption: the shift gate allows two, and the conversion to int8 takes its part."""
+"""Of a single corruption, if measurable: the shift gate allows two, and the conversion takes its part."""
 
 
 class Answers(NamedTuple):
@@ -45,35 +47,43 @@ class Gains(NamedTuple):
     Attributes:
         clean: on the samples as they are.
         corrupted: under all corruptions together.
-        worst: points under the corruption that costs the most, and its name.
+        worst: under the corruption that costs the most, all severities together, and its name.
     """
 
     clean: Gain | None
     corrupted: Gain | None
-    worst: tuple[float, str] | None = None
+    worst: tuple[Gain, str] | None = None
 
     @property
     def reason(self) -> str:
         """Why the second model is worse: measurably, or much under a corruption; "" if it is not."""
-        if self.clean is not None and self.clean.high < 0:
+        return self.reason_beyond(0.0)
+
+    def reason_beyond(self, points: float) -> str:
+        """Return the reason if so many points on the samples as they are do not count."""
+        if self.clean is not None and self.clean.high < -points:
             return "measurably worse"
         if self.corrupted is not None and self.corrupted.high < 0:
             return "measurably worse on corrupted samples"
-        if self.worst is not None and self.worst[0] < -MAX_POINTS_OF_ONE:
-            return f"{self.worst[0]:+.1f} points with {self.worst[1]}"
+        if self.worst is not None and self.worst[0].points < -MAX_POINTS_OF_ONE and self.worst[0].high < 0:
+            return f"{self.worst[0].points:+.1f} points with {self.worst[1]}"
         return ""
 
-    @property
-    def costs_nothing(self) -> bool:
-        """Whether the second model can take the place of the first."""
-        return not self.reason and (self.clean is None or -self.clean.points <= MAX_UNSHOWN_POINTS)
+    def costs_nothing(self, beyond: float = 0.0) -> bool:
+        """Return whether the second model can take the place of the first.
+
+        Args:
+            beyond: points on the samples as they are that do not count.
+        """
+        is_small = self.clean is None or -self.clean.points <= MAX_UNSHOWN_POINTS + beyond
+        return is_small and not self.reason_beyond(beyond)
 
     def __str__(self) -> str:
         found = "" if self.clean is None else f"{self.clean.points:+.1f} points on held-out samples"
         if self.corrupted is None or self.worst is None:
             return found
-        points, name = self.worst
-        return f"{found}, {self.corrupted.points:+.1f} on corrupted ones, {points:+.1f} with {name}"
+        gain, name = self.worst
+        return f"{found}, {self.corrupted.points:+.1f} on corrupted ones, {gain.points:+.1f} with {name}"
 
 
 @dataclass(frozen=True)
@@ -82,9 +92,9 @@ class Evidence:
 
     Attributes:
         held_out: the held-out samples, or training samples where there are few.
-        names: of the corruptions, with their severities.
+        names: of the corruptions.
         corrupted: model inputs (n, ...) of some of them under every corruption that suits them, one after
-            another; empty if none does.
+            another, at all severities; empty if none does.
         target: of the first output for these, (n, ...), or None.
     """
 
@@ -95,7 +105,7 @@ class Evidence:
 
     @classmethod
     def of(cls, data: Dataset, model: ModelArtifact) -> Evidence:
-        """Corrupt held-out samples at a medium and the highest severity.
+        """Corrupt held-out samples at a low, a medium and the highest severity.
 
         Args:
             model: gives preprocessing, tasks and forms of the outputs.
@@ -117,9 +127,8 @@ class Evidence:
             for index, transform in enumerate(model.preprocessing)
         ]
         target = fitting.target(0)
-        names = tuple(f"{name} of severity {severity}" for name, severity in steps)
         repeated = None if target is None else np.concatenate([target] * len(steps))
-        return cls(held_out, names, inputs, repeated)
+        return cls(held_out, suitable, inputs, repeated)
 
     def answers(self, answer: Answer) -> Answers:
         """Run a model on all of the samples."""
@@ -141,28 +150,58 @@ class Evidence:
         return float(np.mean(known)) if known else None
 
     def gains(self, before: Answers, after: Answers) -> Gains:
-        """Compare two models."""
+        """Compare two models, where the first one keeps half of its score."""
         clean = self.held_out.gain(before.clean, after.clean)
-        if clean is None or before.corrupted is None or after.corrupted is None:
+        informative = self._informative(before)
+        if clean is None or not informative:
             return Gains(clean, None)
-        task = self.held_out.model.tasks[0]
-        corrupted = paired_gain(task, before.corrupted, after.corrupted, self.corrupted[0], self.target)
-        scores = [
-            [self._score(found, of) for of in self._parts()] for found in (before.corrupted, after.corrupted)
-        ]
-        differences = [
-            (late - early, name)
-            for early, late, name in zip(*scores, self.names, strict=True)
-            if early is not None and late is not None
-        ]
-        return Gains(clean, corrupted, min(differences, default=None))
+        parts = [part for each in informative.values() for part in each]
+        together = np.concatenate([np.arange(part.start, part.stop) for part in parts])
+        corrupted = self._gain(before, after, together)
+        changes = {
+            name: np.mean([self._change(before, after, part) for part in parts])
+            for name, parts in informative.items()
+        }
+        worst = min(changes, key=lambda name: changes[name])
+        # The severities have the same samples, so that they do not narrow the interval.
+        found = [self._gain(before, after, part) for part in informative[worst]]
+        return Gains(clean, corrupted, (Gain(*map(float, np.mean(found, axis=0))), worst))
 
     def _parts(self) -> list[slice]:
-        """Return the places of each corruption."""
-        count = len(self.corrupted[0]) // len(self.names)
-        return [slice(at * count, (at + 1) * count) for at in range(len(self.names))]
+        """Return the places of each corruption at each severity."""
+        count = len(self.corrupted[0]) // (len(self.names) * len(SEVERITIES))
+        return [slice(at * count, (at + 1) * count) for at in range(len(self.names) * len(SEVERITIES))]
 
-    def _score(self, corrupted: NDArray[Any], of: slice) -> float | None:
+    def _informative(self, answers: Answers) -> dict[str, list[slice]]:
+        """Return the places of each corruption, without severities at which a model fails anyway."""
+        clean = self.held_out.score(answers.clean)
+        if clean is None or answers.corrupted is None:
+            return {}
+        named = zip((name for name in self.names for _ in SEVERITIES), self._parts(), strict=True)
+        found: dict[str, list[slice]] = {}
+        for name, part in named:
+            score = self._score(answers.corrupted, part)
+            if score is not None and score >= INFORMATIVE_SHARE * clean:
+                found.setdefault(name, []).append(part)
+        return found
+
+    def _gain(self, before: Answers, after: Answers, of: NDArray[np.int64] | slice) -> Gain:
+        assert before.corrupted is not None
+        assert after.corrupted is not None
+        task, target = self.held_out.model.tasks[0], None if self.target is None else self.target[of]
+        gain = paired_gain(task, before.corrupted[of], after.corrupted[of], self.corrupted[0][of], target)
+        assert gain is not None
+        return gain
+
+    def _change(self, before: Answers, after: Answers, part: slice) -> float:
+        """Return how many points the second model gains."""
+        found = (self._score(answers.corrupted, part) for answers in (before, after))
+        first, second = (0.0 if score is None else score for score in found)
+        return second - first
+
+    def _score(self, corrupted: NDArray[Any] | None, of: slice) -> float | None:
+        if corrupted is None:
+            return None
         target = None if self.target is None else self.target[of]
         found = score_of(self.held_out.model.tasks[0], corrupted[of], self.corrupted[0][of], target)
         return None if found is None else 100 * found

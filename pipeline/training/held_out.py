@@ -26,24 +26,29 @@ class HeldOut(NamedTuple):
     """Samples that no training sees, and the model whose outputs are scored on them.
 
     Unless they are the user's validation samples, the user's own model was usually trained on them, so its
-    score flatters it.
+    score flatters it, and any training seems to cost more than it does.
 
     Attributes:
         samples: those of ``of`` fit, with the outputs of a model, in ``MAX_OUTPUT_BYTES``.
         model: gives tasks and forms of the outputs.
         is_held_out: False where training samples stand in.
+        is_new: whether the user's model cannot have been trained on them: they are validation samples.
     """
 
     samples: Samples
     model: ModelArtifact
     is_held_out: bool = True
+    is_new: bool = False
 
     @classmethod
     def of(cls, data: Dataset, model: ModelArtifact) -> HeldOut:
         """Return the held-out samples of a data set."""
         held_out = Samples.of(data, "held_out", model.preprocessing)
         values = sum(math.prod(port.fixed_shape) for port in (*model.outputs, model.inputs[0]))
-        return cls(held_out.take(slice(0, max(MAX_OUTPUT_BYTES // (4 * values), 1))), model)
+        rows, trained = (np.load(data.rows(split)) for split in ("held_out", "train"))
+        is_new = len(rows) > 0 and not np.isin(rows, trained).any()
+        fitting = held_out.take(slice(0, max(MAX_OUTPUT_BYTES // (4 * values), 1)))
+        return cls(fitting, model, is_new=is_new)
 
     @classmethod
     def or_training(cls, data: Dataset, model: ModelArtifact) -> HeldOut:
