@@ -74,8 +74,11 @@ CASES = {
         "lenet_300_100", "channels25-weights88-cluster16-qat8", LONG, ">= 60x, drop <= 0.1"
     ),
     "resnet8": Case(
-        "resnet8", "channels25-qat8",
-        {"channels": {"max_drop_points": 5.0, **training(15)}, "quantize": training(4)},
+        "resnet8", "channels25-weights40-qat8",
+        {
+            "channels": {"max_drop_points": 5.0, **training(15)},
+            "weights": {"min_weights": 0, **training(6)}, "quantize": training(4),
+        },
         "drop <= 1, rpi5 >= 5x, rpi4 >= 2.5x, download >= 16x",
     ),
     "ds_cnn": Case(

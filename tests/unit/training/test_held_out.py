@@ -53,3 +53,12 @@ def test_without_held_out_samples_there_is_neither_score_nor_gain(of):
 
     assert held_out.score(nothing) is None
     assert held_out.gain(nothing, nothing) is None
+
+
+def test_only_validation_samples_are_new_to_the_model(of):
+    data, model = of(2000)
+    assert not HeldOut.of(data, model).is_new
+
+    held_out = np.load(data.rows("held_out"))
+    np.save(data.rows("train"), np.setdiff1d(np.load(data.rows("train")), held_out))
+    assert HeldOut.of(data, model).is_new
