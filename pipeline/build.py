@@ -260,9 +260,9 @@ def quantize_model(
                 raise
             emit(Warned(text=f"{name!r} is not among the quantized models to choose from: {error}"))
     return run.step(
-        choose_quantized, data, teacher, baseline, *candidates.values(),
+        in_child(choose_quantized), data, teacher, baseline, *candidates.values(),
         names=tuple(candidates), max_size_ratio=config.gates.size_ratio,
-        max_download=config.gates.download_bytes,
+        max_download=config.gates.download_bytes, max_shift_points=config.gates.shift_drop_points,
     )  # fmt: skip
 
 

@@ -46,8 +46,8 @@ class Candidate:
         held_out: whether the samples are held out; training samples stand in where there are few.
         corrupted: like the difference, on some of the samples under every corruption that suits them; None
             if none does.
-        worst: the same under the corruption that costs the most against the best one, in points, and its
-            name; None if none suits.
+        worst: points under the corruption that costs the most against the float model, and its name; None
+            if none suits.
         reason: the limit that it misses, or why it is worse than the best one; "" if it is as good.
     """
 

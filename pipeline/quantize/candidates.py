@@ -15,6 +15,7 @@ from pipeline.runtimes.quantization import run_real
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.training.evidence import Evidence, Gains
+from pipeline.training.keras_io import open_model, predict, start_tensorflow
 
 if TYPE_CHECKING:
     from pipeline.artifacts import Baseline, Dataset, KerasModel
@@ -30,48 +31,45 @@ def choose_quantized(
     names: tuple[str, ...],
     max_size_ratio: float,
     max_download: int | None,
+    max_shift_points: float,
     out: Path,
 ) -> QuantizedModel:
     """Return the best of several quantized models.
 
-    Those that miss a limit are out, unless all do: full-integer int8, the size, and the download. Of the
-    others the one with the best score on the held-out samples counts, as they are and corrupted. Those that
-    are not worse than it (``Gains.reason``) are as good, and of these the smallest download is taken.
-    Training samples stand in where none are held out, and without a score it is the first.
+    Those that miss a limit are out, unless all do: full-integer int8, the size, the download, and what they
+    lose under a corruption against the float model. Of the others the one with the best score on the held-out
+    samples counts, as they are and corrupted. Those that are not worse than it (``Gains.reason``) are as
+    good, and of these the smallest download is taken. Training samples stand in where none are held out, and
+    without a score it is the first.
 
     Args:
-        model: what the candidates were made of; gives preprocessing and tasks.
+        model: the float model that all candidates were made of.
         baseline: the float model, whose file's size the limit is a share of.
         candidates: in the order of preference.
         names: of the candidates, for the report.
         max_size_ratio: most bytes of a file, as a share of the float file.
         max_download: most bytes of a download, metadata included; None: any.
+        max_shift_points: most points that a candidate may measurably lose under one corruption.
     """
+    start_tensorflow(0)
     evidence = Evidence.of(data, model)
     held_out = evidence.held_out
     downloads = [len(compress(each.tflite.read_bytes())) for each in candidates]
     max_bytes = max_size_ratio * baseline.tflite.stat().st_size
-    missed = [
-        _missed(each, download, max_bytes, max_download)
-        for each, download in zip(candidates, downloads, strict=True)
-    ]
-    places = [place for place, limit in enumerate(missed) if not limit] or list(range(len(candidates)))
     answers = [_answers(each, evidence) for each in candidates]
-    points = [evidence.points(found) for found in answers]
-    chosen = places[0]
-    gains = [Gains(None, None)] * len(candidates)
-    if None not in points:
-        best = max(places, key=lambda place: (points[place], -downloads[place]))
-        gains = [evidence.gains(answers[best], found) for found in answers]
-        equal = [place for place in places if place == best or not gains[place].reason]
-        chosen = min(equal, key=lambda place: downloads[place])
+    worst = _worst_against_float(model, answers, evidence)
+    missed = [
+        _missed(each, download, max_bytes, max_download) or _beyond(lost, max_shift_points)
+        for each, download, lost in zip(candidates, downloads, worst, strict=True)
+    ]
+    chosen, gains = _best(evidence, answers, downloads, missed)
     table = tuple(
         Candidate(
             name=names[place], format=each.format, size_bytes=each.size_bytes,
             download_bytes=downloads[place], score=held_out.score(answers[place].clean),
             metric=held_out.metric, samples=len(held_out.samples), held_out=held_out.is_held_out,
             difference=gains[place].clean, corrupted=gains[place].corrupted,
-            worst=_points(gains[place].worst), reason=missed[place] or gains[place].reason,
+            worst=_points(worst[place]), reason=missed[place] or gains[place].reason,
             chosen=place == chosen, within_limits=not missed[place],
         )
         for place, each in enumerate(candidates)
@@ -86,6 +84,29 @@ def choose_quantized(
     return replace(taken, folder=out, digest="", candidates=table, trainings=trainings, findings=(found,))
 
 
+def _best(
+    evidence: Evidence, answers: list[Answers], downloads: list[int], missed: list[str]
+) -> tuple[int, list[Gains]]:
+    """Return the place of the model to release, and what each gains over the one with the best score."""
+    places = [place for place, limit in enumerate(missed) if not limit] or list(range(len(missed)))
+    points = [evidence.points(found) for found in answers]
+    if None in points:
+        return places[0], [Gains(None, None)] * len(answers)
+    best = max(places, key=lambda place: (points[place], -downloads[place]))
+    gains = [evidence.gains(answers[best], found) for found in answers]
+    equal = [place for place in places if place == best or not gains[place].reason]
+    return min(equal, key=lambda place: downloads[place]), gains
+
+
+def _worst_against_float(
+    model: KerasModel, answers: list[Answers], evidence: Evidence
+) -> list[tuple[Gain, str] | None]:
+    """Return what each candidate loses against the float model under its worst corruption."""
+    network = open_model(model.model)
+    given = evidence.answers(lambda inputs: predict(network, inputs)[0])
+    return [evidence.gains(given, found).worst for found in answers]
+
+
 def _missed(model: QuantizedModel, download: int, max_bytes: float, max_download: int | None) -> str:
     """Return the limit that a model misses; "" if it is within all of them."""
     if model.format != "int8":
@@ -94,6 +115,13 @@ def _missed(model: QuantizedModel, download: int, max_bytes: float, max_download
         return "beyond [gates] size_ratio"
     beyond = max_download is not None and download + METADATA_BYTES > max_download
     return "beyond [gates] download_bytes" if beyond else ""
+
+
+def _beyond(worst: tuple[Gain, str] | None, most: float) -> str:
+    """Return what a model loses against float under its worst corruption, if that is measurably too much."""
+    if worst is None or worst[0].points >= -most or worst[0].high >= 0:
+        return ""
+    return f"{worst[0].points:+.1f} points against float with {worst[1]}"
 
 
 def _points(worst: tuple[Gain, str] | None) -> tuple[float, str] | None:

@@ -9,10 +9,12 @@ import pytest
 
 from models.ports import Port
 from pipeline.artifacts import Baseline, QuantizedModel
+from pipeline.flatbuffer import read_tflite
 from pipeline.quantize.candidates import choose_quantized
 from pipeline.runtimes.quantization import run_real
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
+from pipeline.training.keras_io import save_model, start_tensorflow
 
 SAMPLES = 1200
 
@@ -36,18 +38,37 @@ def wrong(model):
     model.buffers[4].data = np.roll(KERNEL, 1, axis=0).ravel().view(np.uint8)
 
 
+@pytest.fixture(scope="module")
+def network(tiny_tflite):
+    """The tiny model in float, with the right weights."""
+    start_tensorflow(0)
+    import tf_keras
+
+    layers = tf_keras.layers
+    inputs = layers.Input((4, 4, 1), name="image")
+    x = layers.Conv2D(4, 3, padding="same", activation="relu", name="conv")(inputs)
+    network = tf_keras.Model(inputs, layers.Dense(3, "softmax", name="dense")(layers.Flatten()(x)))
+    flat = read_tflite(tiny_tflite)
+    kernel = flat.constant(next(each for each in flat.tensors if each.name == "conv/kernel"))
+    scaled = kernel.transpose(1, 2, 3, 0) * np.array([0.01, 0.02, 0.03, 0.04])
+    network.get_layer("conv").set_weights([scaled, np.zeros(4)])
+    network.get_layer("dense").set_weights([0.01 * KERNEL.T, np.zeros(3)])
+    return network
+
+
 @pytest.fixture
-def choose(tmp_path, store_dataset, prepared_model, tiny_tflite_with):
+def choose(tmp_path, store_dataset, prepared_model, tiny_tflite_with, network):
     """Choose among files; the right answers are those of the tiny model."""
     images = np.random.default_rng(0).random((SAMPLES, 4, 4, 1), np.float32)
     contents = {edit.__name__: tiny_tflite_with(edit) for edit in (right, padded, wrong)}
     (tmp_path / "right.tflite").write_bytes(contents["right"])
     with Session(host_runtime("litert"), tmp_path / "right.tflite") as session:
         labels = run_real(session, [images])[0].argmax(axis=-1)
+    save_model(network, tmp_path / "keras/model")
     baseline = Baseline(folder=tmp_path, sha256="")
     baseline.tflite.write_bytes(bytes(10_000))
 
-    def run(*names, samples=SAMPLES, size_ratio=1.0, download=None, formats=()):
+    def run(*names, samples=SAMPLES, size_ratio=1.0, download=None, shift=200.0, formats=()):
         data = store_dataset(tmp_path / f"data{samples}", images[:samples], labels[:samples])
         made = []
         for place, name in enumerate(names):
@@ -65,7 +86,8 @@ def choose(tmp_path, store_dataset, prepared_model, tiny_tflite_with):
         (out := tmp_path / "out").mkdir()
         found = choose_quantized(
             data, model, baseline, *made,
-            names=names, max_size_ratio=size_ratio, max_download=download, out=out,
+            names=names, max_size_ratio=size_ratio, max_download=download, max_shift_points=shift,
+            out=out,
         )  # fmt: skip
         assert found.tflite.read_bytes() == contents[chosen(found)]
         return found
@@ -103,6 +125,15 @@ def test_a_model_beyond_the_limit_of_the_download_is_out(choose):
 
     assert chosen(found) == "wrong"
     assert [each.reason for each in found.candidates] == ["beyond [gates] download_bytes", ""]
+
+
+def test_a_model_that_loses_much_under_a_corruption_against_float_is_out(choose):
+    wrong, padded = choose("wrong", "padded", shift=2.0).candidates
+
+    assert padded.chosen
+    assert wrong.reason.startswith("-")
+    assert " points against float with " in wrong.reason
+    assert wrong.worst[0] < -50 < -2 < padded.worst[0]
 
 
 def test_a_model_that_is_not_full_integer_is_out(choose):
