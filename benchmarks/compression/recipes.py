@@ -67,7 +67,12 @@ LONG = {
 CASES = {
     "lenet5": Case("lenet5_caffe", "channels25-weights80-cluster16-qat8", LONG, "> 39x, not worse"),
     "lenet5-smaller": Case(
-        "lenet5_caffe", "channels10-weights85-cluster16-qat8", LONG, ">= 200x, drop <= 0.1"
+        "lenet5_caffe", "channels12-weights84-cluster16-qat8",
+        {
+            "channels": {"max_drop_points": 5.0, **training(12)},
+            "weights": {"min_weights": 0, **training(12)}, "clusters": training(4), "quantize": training(6),
+        },
+        ">= 200x, drop <= 0.1",
     ),
     "lenet300": Case("lenet_300_100", "channels40-weights85-cluster16-qat8", LONG, "> 40x, not worse"),
     "lenet300-smaller": Case(
