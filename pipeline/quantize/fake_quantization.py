@@ -84,6 +84,7 @@ def keras_values(student: Any, flat: TfliteModel, inputs: Arrays) -> tuple[Value
     import tf_keras
 
     tensors = layer_tensors(flat, [layer.name for layer in student.layers if len(layer.inbound_nodes) == 1])
+    _hand_on_to_norms(student, tensors)
     for tensor, index in zip(student.outputs, flat.subgraphs[0].outputs, strict=True):
         tensors[tensor.node.layer.name] = index  # named as the port
     chosen = few_samples(flat, [*tensors.values()], inputs)
@@ -110,6 +111,23 @@ def keras_values(student: Any, flat: TfliteModel, inputs: Arrays) -> tuple[Value
         into[tensor.index] = steps if output_limits(layer) else in_steps(computed, tensor)
         real[layer.name] = _real(steps, tensor)
     return found, only_read
+
+
+def _hand_on_to_norms(student: Any, tensors: dict[str, int]) -> None:
+    """Give the output of a layer to the normalization that is folded into it, where the file lost its name.
+
+    That happens if the normalization adds nothing, as one in the place of a Rescaling does.
+    """
+    readers: dict[str, list[Any]] = {}
+    for layer in student.layers:
+        for node in layer.inbound_nodes:
+            for tensor in node.keras_inputs:
+                readers.setdefault(tensor.node.layer.name, []).append(layer)
+    for name, (first, *others) in readers.items():
+        is_norm = type(getattr(first, "layer", first)).__name__ == "BatchNormalization"
+        is_folded = is_norm and not others and first.name not in tensors
+        if is_folded and name in tensors and not output_limits(student.get_layer(name)):
+            tensors[first.name] = tensors.pop(name)
 
 
 def _sources(output: Any, known: Mapping[str, Any]) -> tuple[list[tuple[Any, str]], bool]:

@@ -120,6 +120,25 @@ def test_a_right_file_equals_it_but_for_values_between_two_steps(converted):
     assert all(array.dtype in (np.int8, np.int16) for array in converted.values.values())
 
 
+def test_a_scaling_of_the_inputs_is_compared_after_its_factor():
+    tensorflow()
+    import tf_keras
+
+    layers = tf_keras.layers
+    inputs = layers.Input((8, 8, 2))
+    x = layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer="ones", name="depthwise")(inputs)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.Conv2D(6, 3, activation="relu", name="conv")(x)
+    x = layers.Dense(4, activation="softmax", name="scores")(layers.Flatten(name="flatten")(x))
+    network = tf_keras.Model(inputs, x)
+    network.get_layer("norm").set_weights([np.full(2, 0.1), np.zeros(2), np.zeros(2), np.ones(2)])
+
+    found = trained(network, shared=False).compared()
+
+    assert found.nodes >= 3
+    assert found.beyond(1) is None
+
+
 def more_bias(content, node):
     bias = content.buffers[content.subgraphs[0].tensors[node.inputs[2]].buffer]
     values = bias.data.view(np.int32).copy()
