@@ -104,7 +104,6 @@ class TriedLayer:
         sqnr_db: signal-to-quantization-noise ratio of the outputs, in dB.
         change: of the metric against float, in points; None without targets.
         cost: what the layer adds to an inference, in the unit of ``Precision.cost_unit``; None: not measured.
-        within_limits: whether it is full-integer int8 and within the limits of file and download.
         chosen: whether it is in the wider format in the file.
     """
 
@@ -125,7 +124,6 @@ class TriedWidth:
         change: as for ``TriedLayer``.
         cost: of an inference of the whole model; None if there is no such file.
         size_bytes: of the file; 0 if there is none.
-        within_limits: whether it is full-integer int8 and within the limits of file and download.
         chosen: whether it was taken.
     """
 

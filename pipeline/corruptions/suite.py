@@ -27,6 +27,9 @@ NAMES = (*images.IMAGES, *measurements.MEASUREMENTS)
 MIN_PLANE = 16
 """Bytes of two dimensions are a grey image where neither is shorter; otherwise they are a series."""
 
+INFORMATIVE_SHARE = 0.5
+"""Share of its clean score that the model compared with has to keep for a severity to be judged."""
+
 
 @dataclass(frozen=True)
 class Given:

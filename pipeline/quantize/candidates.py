@@ -104,7 +104,7 @@ def _worst_against_float(
     """Return what each candidate loses against the float model under its worst corruption."""
     network = open_model(model.model)
     given = evidence.answers(lambda inputs: predict(network, inputs)[0])
-    return [evidence.gains(given, found).worst for found in answers]
+    return [evidence.worst(given, found) for found in answers]
 
 
 def _missed(model: QuantizedModel, download: int, max_bytes: float, max_download: int | None) -> str:

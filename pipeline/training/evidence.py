@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.corruptions.suite import choose, corrupt, describe
+from pipeline.corruptions.suite import INFORMATIVE_SHARE, choose, corrupt, describe
 from pipeline.tasks.scoring import Gain, paired_gain, score_of
 from pipeline.training.held_out import HeldOut
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 CORRUPTED_SAMPLES = 500
 CORRUPTED_BYTES = 256 << 20
 SEVERITIES = (1, 3, 5)
-INFORMATIVE_SHARE = 0.5
-"""Of its clean score that a model keeps, or nothing is learned from what another one loses; as in shifts."""
 CHUNK = 256
 MAX_UNSHOWN_POINTS = 0.5
 """Of few held-out samples even a large loss is not measurable."""
@@ -158,6 +156,16 @@ class Evidence:
         parts = [part for each in informative.values() for part in each]
         together = np.concatenate([np.arange(part.start, part.stop) for part in parts])
         corrupted = self._gain(before, after, together)
+        return Gains(clean, corrupted, self._worst(before, after, informative))
+
+    def worst(self, before: Answers, after: Answers) -> tuple[Gain, str] | None:
+        """Compare two models under the corruption that costs the second one the most; see ``Gains``."""
+        informative = self._informative(before)
+        return self._worst(before, after, informative) if informative else None
+
+    def _worst(
+        self, before: Answers, after: Answers, informative: dict[str, list[slice]]
+    ) -> tuple[Gain, str]:
         changes = {
             name: np.mean([self._change(before, after, part) for part in parts])
             for name, parts in informative.items()
@@ -165,7 +173,7 @@ class Evidence:
         worst = min(changes, key=lambda name: changes[name])
         # The severities have the same samples, so that they do not narrow the interval.
         found = [self._gain(before, after, part) for part in informative[worst]]
-        return Gains(clean, corrupted, (Gain(*map(float, np.mean(found, axis=0))), worst))
+        return Gain(*map(float, np.mean(found, axis=0))), worst
 
     def _parts(self) -> list[slice]:
         """Return the places of each corruption at each severity."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from pipeline.corruptions.suite import INFORMATIVE_SHARE
 from pipeline.errors import InputError
 from pipeline.tasks.spec import TASKS
 from pipeline.validate.excess import Excess, PrimaryEvaluator, ShiftVerdict, compare, pool
@@ -19,10 +20,6 @@ Source = Literal["corruption", "class prior", "own data"]
 
 MAX_PRIORS = 20
 """Priors that are listed of a model with many classes: those where int8 loses most; all are corrected for."""
-
-
-INFORMATIVE_SHARE = 0.5
-"""Share of its clean score that the float model has to keep for a severity to be judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
