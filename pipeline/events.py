@@ -159,6 +159,33 @@ class BuildFinished(Event):
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrialFinished(Event):
+    """A trial of a search has ended.
+
+    Attributes:
+        number: of the trial; -1 is that of the user's own settings.
+        state: "complete", "stopped" or "refused".
+        recipe: as ``pipeline build --recipe`` takes it.
+        reason: why it was stopped or refused, or the limits that it misses; "" if it is a candidate.
+        values: by objective; none if it is not complete.
+        seconds: wall-clock time.
+        finished: how many trials have ended, of ``total``.
+        front: the numbers of the candidates that no other one beats in every objective.
+    """
+
+    kind: ClassVar[str] = "trial_finished"
+    number: int
+    state: str
+    recipe: str
+    reason: str
+    values: dict[str, float]
+    seconds: float
+    finished: int
+    total: int
+    front: list[int]
+
+
 @dataclass(frozen=True)
 class Record:
     """An event, when it happened (UTC), and the stage that it belongs to ("" outside of stages)."""

@@ -30,6 +30,7 @@ from pipeline.runtimes.environment import check_siblings
 
 COMMANDS = {
     "build": "Build a validated int8 release from a Keras model.",
+    "search": "Search for small and fast models that pass the gates.",
     "plan": "Predict what compression would buy, before any training.",
     "validate": "Validate a .tflite file or a release.",
     "bench": "Measure the cost of an inference.",

@@ -56,7 +56,7 @@ def choose_quantized(
     held_out = evidence.held_out
     downloads = [len(compress(each.tflite.read_bytes())) for each in candidates]
     max_bytes = max_size_ratio * baseline.tflite.stat().st_size
-    answers = [_answers(each, evidence) for each in candidates]
+    answers = [answers_of(each, evidence) for each in candidates]
     worst = _worst_against_float(model, answers, evidence)
     missed = [
         _missed(each, download, max_bytes, max_download) or _beyond(lost, max_shift_points)
@@ -128,7 +128,8 @@ def _points(worst: tuple[Gain, str] | None) -> tuple[float, str] | None:
     return None if worst is None else (worst[0].points, worst[1])
 
 
-def _answers(model: QuantizedModel, evidence: Evidence) -> Answers:
+def answers_of(model: QuantizedModel, evidence: Evidence) -> Answers:
+    """Return what a quantized model answers on this machine's LiteRT."""
     with Session(host_runtime("litert"), model.tflite) as session:
         return evidence.answers(lambda inputs: run_real(session, inputs, batches=True)[0])
 

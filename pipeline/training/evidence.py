@@ -140,12 +140,16 @@ class Evidence:
 
     def points(self, answers: Answers) -> float | None:
         """Return the mean of the scores on both kinds of samples, in points; None without a score."""
-        scores = [self.held_out.score(answers.clean)]
-        if answers.corrupted is not None:
-            under = [self._score(answers.corrupted, of) for of in self._parts()]
-            scores.append(None if None in under else float(np.mean(under)))  # type: ignore[arg-type]
+        scores = (self.held_out.score(answers.clean), self.corrupted_points(answers))
         known = [score for score in scores if score is not None]
         return float(np.mean(known)) if known else None
+
+    def corrupted_points(self, answers: Answers) -> float | None:
+        """Return the mean score under all corruptions, in points; None without a score or a corruption."""
+        if answers.corrupted is None:
+            return None
+        found = [self._score(answers.corrupted, of) for of in self._parts()]
+        return None if None in found else float(np.mean(found))  # type: ignore[arg-type]
 
     def gains(self, before: Answers, after: Answers) -> Gains:
         """Compare two models, where the first one keeps half of its score."""

@@ -1,0 +1,135 @@
+"""``pipeline search``: find small and fast models that pass the gates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli.build import build_settings, model_options, set_option
+from pipeline.cli.paths import UserPath
+from pipeline.cli.stored import store_at, store_option
+
+if TYPE_CHECKING:
+    from pipeline.search.search import Found
+
+EXTRA = "pip install 'edge-deploy-pipeline[search]'"
+
+
+@click.command()
+@click.option("--target", required=True, help="Target to build for; see: pipeline device list.")
+@click.option(
+    "--goal",
+    default="",
+    metavar="LIMIT, LIMIT",
+    help="Limits besides the gates, e.g. 'rpi4 instructions <= 1.5M, download <= 40k, drop <= 1'.",
+)
+@model_options
+@click.option("--trials", type=click.IntRange(min=1), default=30, show_default=True, help="Trials to finish.")
+@click.option(
+    "--objective",
+    "objectives",
+    multiple=True,
+    help="Figure to improve: score, robustness, download, memory, 'DEVICE instructions'; default: all.",
+)
+@click.option(
+    "--step",
+    "steps",
+    multiple=True,
+    help="Compression step to vary; repeatable; default: all but distill, which trains a model from scratch.",
+)
+@click.option(
+    "--sampler", default="tpe", show_default=True, help="How trials are chosen: tpe, nsga2 or random."
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes on this machine."
+)
+@click.option("--scheduler", default="", metavar="ADDRESS", help="Use a Dask cluster: tls://HOST:PORT.")
+@click.option(
+    "--validate",
+    "validated",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="At most so many of the best candidates are built and validated.",
+)
+@set_option
+@click.option(
+    "--out", type=UserPath(), default=Path("search"), show_default=True, help="Output folder; go on there."
+)
+@store_option
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Random seed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+def search(
+    target: str,
+    config: Path | None,
+    settings: tuple[str, ...],
+    out: Path,
+    store: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Search for small and fast models that pass the gates.
+
+    Trials vary compression steps, their order and amounts, quantization and training. The best candidates
+    are built and validated, and the settings of the chosen one are written. A search that was interrupted
+    goes on where it was.
+    """
+    _require_extra()
+    from pipeline.search.search import SearchConfig
+    from pipeline.search.search import search as run
+    from pipeline.targets import get_target
+
+    devices = get_target(target)
+    flags = {name: options.pop(name) for name in ("model", "data", "task", "labels")}
+    chosen = build_settings(config, {**flags, "seed": options["seed"]}, settings)
+    wish = SearchConfig(**{**options, "seed": options["seed"] or 0, **_default_steps(options["steps"])})
+    found = run(devices, chosen, wish, out.absolute(), store_at(store).absolute())
+    if as_json:
+        from pipeline.search.report import to_dict
+
+        click.echo(json.dumps(to_dict(found)))
+    else:
+        _show(found, target)
+    _require_candidate(found)
+
+
+def _default_steps(steps: tuple[str, ...]) -> dict[str, Any]:
+    from pipeline.search.space import STEPS
+
+    return {"steps": steps or STEPS}
+
+
+def _require_extra() -> None:
+    """Refuse without the packages of the extra, before any work.
+
+    Raises:
+        ToolchainError: one is missing.
+    """
+    from importlib.util import find_spec
+
+    from pipeline.errors import ToolchainError
+
+    missing = [name for name in ("optuna", "distributed", "tomli_w") if find_spec(name) is None]
+    if missing:
+        msg = f"a search needs {' and '.join(missing)}: {EXTRA}"
+        raise ToolchainError(msg)
+
+
+def _show(found: Found, target: str) -> None:
+    from pipeline.search.report import search_parts
+    from pipeline.terminal import print_parts
+
+    print_parts(search_parts(found, target))
+
+
+def _require_candidate(found: Found) -> None:
+    """End with the exit code of a failed gate where nothing passed."""
+    from pipeline.errors import GateFailed
+
+    if found.chosen is None:
+        reason = "; ".join(f"{each.number}: {each.problem}" for each in found.validated)
+        msg = f"no candidate passes the gates ({reason or 'every trial is beyond a limit'})"
+        raise GateFailed(msg)

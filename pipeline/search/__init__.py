@@ -1,0 +1,1 @@
+"""Search for the smallest and fastest model that passes the gates."""

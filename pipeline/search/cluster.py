@@ -1,0 +1,91 @@
+"""Where trials run: worker processes of Dask, on this machine or on a cluster that stands."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import dask
+from distributed import Client, LocalCluster
+from distributed.scheduler import KilledWorker
+
+from pipeline.errors import ConfigError, StageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MAX_DEATHS = 5
+"""A trial whose worker dies so often is refused: it may need more memory than any worker has."""
+MEMORY, CORES = "memory", "cores"
+SETTINGS = {
+    "distributed.scheduler.allowed-failures": MAX_DEATHS - 1,
+    "distributed.comm.timeouts.connect": "30s",
+    "distributed.comm.timeouts.tcp": "120s",
+    "distributed.worker.memory.terminate": False,  # the memory is that of children, which have limits
+    "distributed.worker.memory.pause": False,
+}
+"""A network that is gone for a minute breaks no connection."""
+
+
+@contextmanager
+def connected(workers: int, scheduler: str) -> Iterator[Client]:
+    """Connect to a scheduler, or start one on this machine with some workers.
+
+    Connections on this machine are encrypted with a key that nobody else has: what reaches a scheduler can
+    run code. Those of a standing cluster are as Dask's own configuration says.
+
+    Args:
+        workers: processes on this machine; unused with a scheduler.
+        scheduler: its address, such as tls://host:8786; "" for this machine.
+
+    Raises:
+        ConfigError: the scheduler is not reached.
+    """
+    with dask.config.set(SETTINGS):
+        if scheduler:
+            try:
+                client = Client(scheduler, set_as_default=False)
+            except (OSError, ValueError, TypeError) as error:
+                msg = f"--scheduler {scheduler}: not reached ({str(error).splitlines()[0]})"
+                raise ConfigError(msg) from error
+            with client:
+                yield client
+            return
+        with (
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=None, security=True,
+                memory_limit=0, silence_logs=40,
+            ) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):  # fmt: skip
+            yield client
+
+
+def submit(client: Client, function: Callable[..., Any], given: Any, key: str, memory_bytes: int) -> Any:
+    """Start a function on a worker; returns its future.
+
+    Where workers say what they have, as ``dask worker --resources "memory=8e9 cores=2"``, one core and the
+    memory are set aside.
+    """
+    has = [each.get("resources", {}) for each in client.scheduler_info()["workers"].values()]
+    wants = {MEMORY: float(memory_bytes), CORES: 1.0}
+    resources = {name: amount for name, amount in wants.items() if has and all(name in each for each in has)}
+    return client.submit(function, given, key=key, pure=False, resources=resources or None)
+
+
+def died(error: BaseException) -> bool:
+    """Return whether an error of a future is that of its workers, not of what they ran."""
+    return isinstance(error, KilledWorker)
+
+
+def require_workers(client: Client, timeout_s: float = 60) -> None:
+    """Wait until there is a worker.
+
+    Raises:
+        StageError: there is none.
+    """
+    try:
+        client.wait_for_workers(1, timeout=timeout_s)
+    except TimeoutError as error:
+        stage, cause = "search", f"no worker has come to the scheduler in {timeout_s:.0f} s"
+        raise StageError(stage, cause, "start one: dask worker ADDRESS") from error
