@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import os
+import signal
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -58,7 +60,20 @@ def connected(workers: int, scheduler: str) -> Iterator[Client]:
             ) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):  # fmt: skip
-            yield client
+            try:
+                yield client
+            except BaseException:
+                _end_workers(cluster)  # else they would finish their trials first
+                raise
+
+
+def _end_workers(cluster: LocalCluster) -> None:
+    for nanny in cluster.workers.values():
+        nanny.auto_restart = False
+        pid = nanny.process.pid if nanny.process is not None else None
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def submit(client: Client, function: Callable[..., Any], given: Any, key: str, memory_bytes: int) -> Any:

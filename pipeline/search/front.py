@@ -66,7 +66,7 @@ def spread(
     values = np.array([outcomes[number].values(objectives) for number in ordered])
     span = np.ptp(values, axis=0)
     values = values / np.where(span > 0, span, 1)
-    taken = [0]
+    taken = [0][:most]
     while len(taken) < most:
         nearest = np.min(np.linalg.norm(values[:, None] - values[taken], axis=2), axis=1)
         taken.append(int(nearest.argmax()))

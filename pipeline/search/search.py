@@ -33,6 +33,7 @@ from pipeline.settings import make_config
 from pipeline.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from distributed import Client
@@ -126,13 +127,21 @@ class Found:
     folder: Path
 
 
-def search(target: Target, config: BuildConfig, chosen: SearchConfig, folder: Path, store: Path) -> Found:
+def search(
+    target: Target,
+    config: BuildConfig,
+    chosen: SearchConfig,
+    folder: Path,
+    store: Path,
+    trial: Callable[[Spec], Outcome] = run_trial,
+) -> Found:
     """Search for small and fast models that pass the gates, and build the best; goes on where one was killed.
 
     Args:
         config: the user's settings, which trials vary.
         folder: for the study, the trials and the builds.
         store: the folder of the store, which all workers reach.
+        trial: what workers run.
 
     Raises:
         ConfigError: an option is wrong, or the folder has another search.
@@ -164,7 +173,7 @@ def search(target: Target, config: BuildConfig, chosen: SearchConfig, folder: Pa
         with locked(folder, wait=False), EventFile(folder / "events.jsonl") as file, listening(file):
             study = Study(folder, asked, space, objectives)
             proposals = Proposals(space, objectives, chosen.sampler, lag, chosen.seed)
-            driver = _Driver(study, proposals, chosen, settings, limits, target, folder, store)
+            driver = _Driver(study, proposals, chosen, settings, limits, target, folder, store, trial)
             try:
                 with connected(chosen.workers, chosen.scheduler) as client:
                     driver.run(client)
@@ -189,10 +198,11 @@ class _Driver:
         target: Target,
         folder: Path,
         store: Path,
+        trial: Callable[[Spec], Outcome],
     ) -> None:
         self.study, self.proposals, self.chosen = study, proposals, chosen
         self.settings, self.limits, self.target = settings, limits, target
-        self.folder, self.store = folder, store
+        self.folder, self.store, self.trial = folder, store, trial
         self._attempts: dict[int, int] = {}
         for number in range(len(study.params)):
             proposals.next(study.outcomes, study.params[number])
@@ -278,7 +288,7 @@ class _Driver:
             others=others,
         )
         memory = min(TRIAL_BYTES, machine_bytes())
-        return submit(client, run_trial, spec, f"{name}-{attempt}", memory)
+        return submit(client, self.trial, spec, f"{name}-{attempt}", memory)
 
     def _outcome(self, future: Any, number: int) -> Outcome | None:
         """Return how a trial ended; None if it has to run again.
