@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Security
+from distributed.comm import connect
 from distributed.scheduler import KilledWorker
 
 from pipeline.errors import ConfigError, StageError
+from pipeline.events import Warned, emit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MAX_DEATHS = 5
 """A trial whose worker dies so often is refused: it may need more memory than any worker has."""
+REACH_S = 10
 MEMORY, CORES = "memory", "cores"
 SETTINGS = {
     "distributed.scheduler.allowed-failures": MAX_DEATHS - 1,
@@ -45,12 +49,21 @@ def connected(workers: int, scheduler: str) -> Iterator[Client]:
     """
     with dask.config.set(SETTINGS):
         if scheduler:
+            if scheduler.startswith("tcp://"):
+                emit(
+                    Warned(
+                        text=f"--scheduler {scheduler}: not encrypted, and whoever reaches it can run code"
+                    )
+                )
             try:
-                client = Client(scheduler, set_as_default=False)
+                asyncio.run(_reach(scheduler))  # a Client that fails to connect complains for a minute
             except (OSError, ValueError, TypeError) as error:
-                msg = f"--scheduler {scheduler}: not reached ({str(error).splitlines()[0]})"
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                msg = (
+                    f"--scheduler {scheduler}: not reached: {reason}; see docs/how-to/search-on-a-cluster.md"
+                )
                 raise ConfigError(msg) from error
-            with client:
+            with Client(scheduler, set_as_default=False) as client:
                 yield client
             return
         with (
@@ -65,6 +78,11 @@ def connected(workers: int, scheduler: str) -> Iterator[Client]:
             except BaseException:
                 _end_workers(cluster)  # else they would finish their trials first
                 raise
+
+
+async def _reach(scheduler: str) -> None:
+    comm = await connect(scheduler, timeout=REACH_S, **Security().get_connection_args("client"))
+    await comm.close()
 
 
 def _end_workers(cluster: LocalCluster) -> None:
