@@ -74,8 +74,8 @@ def search(
     """Search for small and fast models that pass the gates.
 
     Trials vary compression steps, their order and amounts, quantization and training. The best candidates
-    are built and validated, and the settings of the chosen one are written. A search that was interrupted
-    goes on where it was.
+    are built and validated, and the settings of the chosen one are written. The same
+    command continues a search that was interrupted.
     """
     _require_extra()
     from pipeline.search.search import SearchConfig

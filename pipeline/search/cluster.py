@@ -8,16 +8,13 @@ import signal
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-import dask
-from distributed import Client, LocalCluster, Security
-from distributed.comm import connect
-from distributed.scheduler import KilledWorker
-
 from pipeline.errors import ConfigError, StageError
 from pipeline.events import Warned, emit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from distributed import Client, LocalCluster
 
 MAX_DEATHS = 5
 """A trial whose worker dies so often is refused: it may need more memory than any worker has."""
@@ -37,8 +34,8 @@ SETTINGS = {
 def connected(workers: int, scheduler: str) -> Iterator[Client]:
     """Connect to a scheduler, or start one on this machine with some workers.
 
-    Connections on this machine are encrypted with a key that nobody else has: what reaches a scheduler can
-    run code. Those of a standing cluster are as Dask's own configuration says.
+    Connections on this machine are encrypted with a key of this search: what reaches a scheduler can run
+    code. Those of a standing cluster are as Dask's own configuration says.
 
     Args:
         workers: processes on this machine; unused with a scheduler.
@@ -47,12 +44,15 @@ def connected(workers: int, scheduler: str) -> Iterator[Client]:
     Raises:
         ConfigError: the scheduler is not reached.
     """
+    import dask
+    from distributed import Client, LocalCluster
+
     with dask.config.set(SETTINGS):
         if scheduler:
             if scheduler.startswith("tcp://"):
                 emit(
                     Warned(
-                        text=f"--scheduler {scheduler}: not encrypted, and whoever reaches it can run code"
+                        text=f"--scheduler {scheduler}: not encrypted, and what reaches it can run code; use tls://"
                     )
                 )
             try:
@@ -81,6 +81,9 @@ def connected(workers: int, scheduler: str) -> Iterator[Client]:
 
 
 async def _reach(scheduler: str) -> None:
+    from distributed import Security
+    from distributed.comm import connect
+
     comm = await connect(scheduler, timeout=REACH_S, **Security().get_connection_args("client"))
     await comm.close()
 
@@ -108,7 +111,16 @@ def submit(client: Client, function: Callable[..., Any], given: Any, key: str, m
 
 def died(error: BaseException) -> bool:
     """Return whether an error of a future is that of its workers, not of what they ran."""
+    from distributed.scheduler import KilledWorker
+
     return isinstance(error, KilledWorker)
+
+
+def lost(error: BaseException) -> bool:
+    """Return whether an error of a future is that the connection to the scheduler has ended."""
+    from distributed.comm import CommClosedError
+
+    return isinstance(error, CommClosedError)
 
 
 def require_workers(client: Client, timeout_s: float = 60) -> None:

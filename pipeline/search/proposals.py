@@ -58,7 +58,7 @@ class Proposals:
 
     Args:
         space: parameters by name.
-        objectives: whose values trials are told with.
+        objectives: the values of a trial.
         sampler: a key of ``SAMPLERS``.
         lag: how many trials may be open at once.
         seed: of the search.
@@ -102,7 +102,7 @@ class Proposals:
         return params
 
     def _tell(self, trial: Trial, outcome: Outcome) -> None:
-        """Tell what became of a trial; one that was stopped is no candidate, but nothing better was seen."""
+        """Give the sampler an outcome; a trial without figures teaches it nothing."""
         if outcome.figures is None:
             self._mirror.tell(trial, state=optuna.trial.TrialState.FAIL)
             return

@@ -6,11 +6,9 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distributed import as_completed
-
 from pipeline.build import Inputs, build
 from pipeline.content import sha256_of, write_whole
-from pipeline.errors import ConfigError, GateFailed, storing
+from pipeline.errors import ConfigError, GateFailed, StageError, storing
 from pipeline.event_file import EventFile
 from pipeline.events import TrialFinished, emit, listening
 from pipeline.isolation.memory import machine_bytes
@@ -19,7 +17,7 @@ from pipeline.progress import track
 from pipeline.recipe import recipe_of
 from pipeline.run import Run
 from pipeline.scratch import locked
-from pipeline.search.cluster import connected, died, require_workers, submit
+from pipeline.search.cluster import connected, died, lost, require_workers, submit
 from pipeline.search.front import BASELINE, pareto_front, spread
 from pipeline.search.halving import shares_of
 from pipeline.search.objectives import Limits, Outcome, objectives_of
@@ -70,7 +68,8 @@ class SearchConfig:
         sampler: a key of ``SAMPLERS``.
         workers: processes on this machine.
         scheduler: address of a Dask scheduler; "" for workers of this machine.
-        lag: how many trials may be open at once, on which the proposals depend; 0 for twice the workers.
+        lag: how many trials may be open at once, on which the proposals depend; 0 for twice the workers that
+            the search begins with.
         validated: of the front, at most so many are built and validated.
         seed: of the proposals.
     """
@@ -135,7 +134,7 @@ def search(
     store: Path,
     trial: Callable[[Spec], Outcome] = run_trial,
 ) -> Found:
-    """Search for small and fast models that pass the gates, and build the best; goes on where one was killed.
+    """Search for small and fast models that pass the gates, and build the best; continue one that was killed.
 
     Args:
         config: the user's settings, which trials vary.
@@ -154,7 +153,6 @@ def search(
     goal = read_goal(chosen.goal, target) if chosen.goal else None
     space, objectives = space_of(chosen.steps), objectives_of(target, chosen.objectives)
     inputs = Inputs.of(config, target)
-    lag = chosen.lag or 2 * chosen.workers
     with storing("search", "--out"):
         folder.mkdir(parents=True, exist_ok=True)
     settings, limits = plain_settings(config), Limits.of(config.gates, goal)
@@ -166,12 +164,12 @@ def search(
         "objectives": list(objectives),
         "steps": list(chosen.steps),
         "sampler": chosen.sampler,
-        "lag": lag,
         "seed": chosen.seed,
     }
     try:
         with locked(folder, wait=False), EventFile(folder / "events.jsonl") as file, listening(file):
             study = Study(folder, asked, space, objectives)
+            lag = study.lag(chosen.lag or 2 * chosen.workers)
             proposals = Proposals(space, objectives, chosen.sampler, lag, chosen.seed)
             driver = _Driver(study, proposals, chosen, settings, limits, target, folder, store, trial)
             try:
@@ -213,6 +211,8 @@ class _Driver:
         Raises:
             PipelineError: by a trial, if no other recipe would do better.
         """
+        from distributed import as_completed
+
         require_workers(client)
         running = as_completed(loop=client.loop)
         left = [number for number in (BASELINE, *self.study.open) if number not in self.study.outcomes]
@@ -301,6 +301,9 @@ class _Driver:
         except CancelledError:  # the scheduler has lost it, e.g. with the network
             return None
         except Exception as error:
+            if lost(error):
+                stage, hint = "search", "start it; the same command continues the search"
+                raise StageError(stage, f"the scheduler is gone: {error}", hint) from error
             if not died(error):
                 raise
             recipe = recipe_of(make_config(self.settings_of(number), "trial"))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FILE = "study.db"
 NAME = "search"
-ASKED, OUTCOME, OWN = "asked", "outcome", "own settings"
+ASKED, OUTCOME, OWN, LAG = "asked", "outcome", "own settings", "lag"
 STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "refused": TrialState.FAIL}
 
 
@@ -91,6 +91,13 @@ class Study:
             changed = sorted(key for key in {*old, *asked} if old.get(key) != asked.get(key))
             msg = f"{path}: a search with another {' and '.join(changed)}; choose another --out, or remove it"
             raise ConfigError(msg)
+
+    def lag(self, default: int) -> int:
+        """Return how many trials may be open at once; what a search began with stays."""
+        if LAG not in self._study.user_attrs:
+            self._study.set_user_attr(LAG, default)
+        lag: int = self._study.user_attrs[LAG]
+        return lag
 
     @property
     def open(self) -> list[int]:

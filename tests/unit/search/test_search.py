@@ -97,7 +97,7 @@ def test_every_trial_that_was_asked_for_ends_once(undisturbed):
     assert runs(folder) == {"own": 1, **{f"{number:04d}": 1 for number in range(TRIALS)}}
 
 
-def test_a_search_killed_three_times_ends_like_an_undisturbed_one_with_more_workers(
+def test_a_search_killed_three_times_ends_like_an_undisturbed_one_with_other_workers(
     undisturbed, files, tmp_path
 ):
     for count in (2, 5, 9):
@@ -105,7 +105,7 @@ def test_a_search_killed_three_times_ends_like_an_undisturbed_one_with_more_work
         wait_for_trials(tmp_path, count, process)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert finish(start(tmp_path, files, workers=1)) == undisturbed[1]
+    assert finish(start(tmp_path, files, workers=1, lag=0)) == undisturbed[1]
     assert recipes(tmp_path) == recipes(undisturbed[0])
     assert [trial.state.name for trial in study_of(tmp_path).trials] == ["COMPLETE"] * TRIALS
 
