@@ -178,11 +178,11 @@ def _summary(found: Found) -> str:
     if found.chosen is None:
         if not found.front:
             return "Every complete trial is beyond a limit."
-        return f"None of the {len(found.validated)} candidates that were built passed every gate."
+        return f"No candidate passed every gate; validated: {len(found.validated)}."
     if found.chosen == BASELINE:
         return "Your own settings: nothing cheaper passed every gate."
     figures, base = found.outcomes[found.chosen].figures, baseline(found.outcomes)
-    reason = f"The cheapest of {len(found.validated)} validated candidates that passed every gate"
+    reason = f"The cheapest that passed every gate, of {len(found.validated)} that were validated"
     if figures is None or base is None:
         return f"{reason}."
     better, worse = beats(found.outcomes[found.chosen], base, found.objectives)

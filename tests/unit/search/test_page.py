@@ -60,7 +60,7 @@ def test_the_page_says_what_was_chosen_and_what_it_costs(found):
     text = text_of(Page(search_html(found, "arm64")))
     figures, own = found.outcomes[found.chosen].figures, found.outcomes[BASELINE].figures
 
-    assert f"Chosen {found.outcomes[found.chosen].recipe} The cheapest of 3 validated candidates" in text
+    assert f"Chosen {found.outcomes[found.chosen].recipe} The cheapest that passed every gate, of 3" in text
     assert f"{figures.download_bytes / own.download_bytes:.2f}x" in text
     assert f"{figures.score - own.score:+.2f} points" in text
     assert "passed" in text
@@ -72,6 +72,12 @@ def test_a_search_without_a_candidate_has_failed(found):
 
     assert "Search for arm64 FAILED" in text
     assert "Every complete trial is beyond a limit." in text
+
+
+def test_a_search_whose_candidates_failed_says_how_many_were_validated(found):
+    failed = replace(found, chosen=None, validated=found.validated[:1])
+
+    assert "No candidate passed every gate; validated: 1." in text_of(Page(search_html(failed, "arm64")))
 
 
 def test_a_running_search_says_how_far_it_is(found):
