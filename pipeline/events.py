@@ -160,6 +160,22 @@ class BuildFinished(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrialStarted(Event):
+    """A worker has begun a trial of a search; it may begin again if its worker dies.
+
+    Attributes:
+        number: of the trial; -1 is that of the user's own settings.
+        recipe: as ``pipeline build --recipe`` takes it.
+        worker: the name of its machine.
+    """
+
+    kind: ClassVar[str] = "trial_started"
+    number: int
+    recipe: str
+    worker: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialFinished(Event):
     """A trial of a search has ended.
 

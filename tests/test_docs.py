@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
@@ -21,6 +22,7 @@ from pipeline.cli import cli
 from pipeline.compress.steps import COMPRESS
 from pipeline.config import GateName, GatesConfig
 from pipeline.corruptions.suite import NAMES as CORRUPTIONS
+from pipeline.events import Event
 from pipeline.quantize.methods import QUANTIZE
 from pipeline.sections import Section
 from pipeline.settings import make_config
@@ -193,6 +195,15 @@ def test_every_gate_in_the_documents_exists():
         words = shlex.split(line)
         asked = {after for word, after in itertools.pairwise(words) if word == "--gate"}
         assert asked <= set(get_args(GateName)), f"{page}: {line}"
+
+
+def test_the_event_page_lists_every_event_with_its_fields():
+    rows = (REFERENCE / "events.md").read_text().split("| event | further fields |", 1)[1].split("\n\n", 1)[0]
+    listed = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", rows, re.MULTILINE))
+    assert listed.keys() == {kind.kind for kind in Event.__subclasses__()}
+    for kind in Event.__subclasses__():
+        missing = {field.name for field in fields(kind) if f"`{field.name}`" not in listed[kind.kind]}
+        assert not missing, kind.kind
 
 
 def test_the_exit_code_page_lists_every_error():

@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.trials import TASK, TrialsView, trial_line, trial_text
 from pipeline.events import (
     BuildFinished,
     Event,
@@ -17,6 +18,8 @@ from pipeline.events import (
     Record,
     StageFinished,
     StageStarted,
+    TrialFinished,
+    TrialStarted,
     Warned,
 )
 
@@ -51,6 +54,7 @@ class ConsoleReporter:
         self._running: dict[str, Record] = {}  # the last event of each task and stage that runs
         self._bars: Any = None
         self._bar_of: dict[str, TaskID] = {}
+        self._trials = TrialsView()
         self._last = time.monotonic()
         self._groups = os.environ.get("GITHUB_ACTIONS") == "true"
 
@@ -88,13 +92,23 @@ class ConsoleReporter:
                     self._log(record, record.event)
 
     def _tick(self, stage: str, event: Event) -> None:
-        """Show one line per stage on a terminal."""
-        if isinstance(event, StageFinished):
-            from rich.text import Text
+        """Show one line per stage and trial on a terminal."""
+        match event:
+            case StageFinished():
+                from rich.text import Text
 
-            mark = ("=", "dim") if event.cached else ("✓", "green")
-            self._console.print(Text.assemble(mark, f" {stage}  {event.seconds:.1f} s"))
-            self._detail(event)
+                mark = ("=", "dim") if event.cached else ("✓", "green")
+                self._console.print(Text.assemble(mark, f" {stage}  {event.seconds:.1f} s"))
+                self._detail(event)
+            case TrialStarted():
+                self._trials.start(event)
+            case TrialFinished():
+                self._trials.finish(event)
+                line = trial_text(event, self._console.width)
+                if self._bars is None:
+                    self._console.print(line, no_wrap=True)
+                else:
+                    self._bars.print_line(line)
 
     def _log(self, record: Record, event: Event) -> None:
         """Elsewhere a line, with the time, for each stage and epoch."""
@@ -113,6 +127,8 @@ class ConsoleReporter:
             case Metric():
                 epoch = f"epoch {event.epoch} of {event.epochs}, {event.name} {event.value:.4f}"
                 self._stamp(record.time, f"{event.task}: {epoch}, {event.seconds:.1f} s")
+            case TrialFinished():
+                self._stamp(record.time, trial_line(event))
             case BuildFinished(outcome=outcome, seconds=seconds):
                 if self._groups and self._running:
                     self._print("::endgroup::")
@@ -136,6 +152,8 @@ class ConsoleReporter:
 
     def _draw(self, progress: Progress) -> None:
         if progress.finished:
+            if progress.task == TASK:
+                self._trials.close()
             bar = self._bar_of.pop(progress.id, None)
             if bar is not None:
                 self._bars.update(bar, completed=progress.done, note=progress.note, refresh=True)
@@ -144,7 +162,9 @@ class ConsoleReporter:
                 self._bars.stop()
             return
         if self._bars is None:
-            self._bars = _bars(self._console)
+            from pipeline.cli.bars import bars
+
+            self._bars = bars(self._console, self._trials)
         if progress.id not in self._bar_of:
             self._bars.start()
             self._bar_of[progress.id] = self._bars.add_task(
@@ -192,28 +212,3 @@ def _amount(progress: Progress) -> str:
     if progress.total is None:
         return f"{progress.done:,.0f} {progress.unit}, " if progress.done else ""
     return f"{progress.done:,.0f}/{progress.total:,.0f} {progress.unit}".rstrip() + ", "
-
-
-def _bars(console: Console) -> Any:
-    """A live display of tasks."""
-    from rich import progress
-    from rich.text import Text
-
-    class Done(progress.ProgressColumn):
-        """Return the progress; empty if the total is unknown."""
-
-        def render(self, task: progress.Task) -> Text:
-            known = task.total is not None
-            return Text(f"{task.completed:.0f}/{task.total:.0f} {task.fields['unit']}" if known else "")
-
-    return progress.Progress(
-        progress.SpinnerColumn(),
-        progress.TextColumn("{task.description:<26}", markup=False),
-        progress.BarColumn(bar_width=28),
-        Done(),
-        progress.TimeElapsedColumn(),
-        progress.TimeRemainingColumn(),
-        progress.TextColumn("{task.fields[note]}", style="dim", markup=False),
-        console=console,
-        transient=True,
-    )

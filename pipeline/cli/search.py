@@ -13,7 +13,7 @@ from pipeline.cli.paths import UserPath
 from pipeline.cli.stored import store_at, store_option
 
 if TYPE_CHECKING:
-    from pipeline.search.search import Found
+    from pipeline.search.result import Found
 
 EXTRA = "pip install 'edge-deploy-pipeline[search]'"
 

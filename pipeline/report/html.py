@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from pipeline.validate.gates.quality import change
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from jinja2 import Environment
 
     from pipeline.tasks.comparison import Metric
     from pipeline.validate.report import Outcome, Report
@@ -84,12 +87,18 @@ def render(template: str, **values: Any) -> str:
         template: the name of its file.
         values: its variables.
     """
-    from jinja2 import Environment, FunctionLoader  # not at the start of every command
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    """Return what reads, compiles and keeps the templates."""
+    import jinja2  # not at the start of every command
 
     folder = files("pipeline.report")
     # A string that is printed is escaped, and its control characters are shown as escapes.
-    environment = Environment(
-        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -114,7 +123,7 @@ def render(template: str, **values: Any) -> str:
         more=more,
         points=points,
     )
-    return environment.get_template(template).render(**values)
+    return environment
 
 
 def _finalize(value: Any) -> Any:

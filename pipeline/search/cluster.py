@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -97,16 +98,57 @@ def _end_workers(cluster: LocalCluster) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def submit(client: Client, function: Callable[..., Any], given: Any, key: str, memory_bytes: int) -> Any:
+def hear_starts(client: Client, listener: Callable[[dict[str, Any], str], None]) -> None:
+    """Call ``listener`` with what a worker begins and the name of its machine, in a thread of the client."""
+
+    def hear(event: tuple[float, dict[str, Any]]) -> None:
+        listener(event[1]["begun"], event[1]["host"])
+
+    client.subscribe_topic(_topic(client), hear)
+
+
+def _topic(client: Client) -> str:
+    """Return the topic on which workers say what they begin: a scheduler may have several searches."""
+    return f"started {client.id}"
+
+
+def submit(
+    client: Client,
+    function: Callable[..., Any],
+    given: Any,
+    key: str,
+    memory_bytes: int,
+    begun: dict[str, Any] | None = None,
+) -> Any:
     """Start a function on a worker; returns its future.
 
     Where workers say what they have, as ``dask worker --resources "memory=8e9 cores=2"``, one core and the
     memory are set aside.
+
+    Args:
+        begun: what ``hear_starts`` hears when a worker begins, which it does later if it is busy.
     """
-    has = [each.get("resources", {}) for each in client.scheduler_info()["workers"].values()]
+    has = [each.get("resources", {}) for each in client.scheduler_info(n_workers=-1)["workers"].values()]
     wants = {MEMORY: float(memory_bytes), CORES: 1.0}
     resources = {name: amount for name, amount in wants.items() if has and all(name in each for each in has)}
-    return client.submit(function, given, key=key, pure=False, resources=resources or None)
+    return client.submit(
+        _run,
+        function,
+        given,
+        begun or {},
+        _topic(client),
+        key=f"{key}-{client.id}",
+        pure=False,
+        resources=resources or None,
+    )
+
+
+def _run(function: Callable[..., Any], given: Any, begun: dict[str, Any], topic: str) -> Any:
+    """Say on a worker that a function begins, and call it."""
+    from distributed import get_worker
+
+    get_worker().log_event(topic, {"begun": begun, "host": socket.gethostname()})
+    return function(given)
 
 
 def died(error: BaseException) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from pipeline.search.objectives import Outcome
-    from pipeline.search.search import Found
+    from pipeline.search.result import Found
 
 MAX_ROWS = 20
 
@@ -28,7 +28,7 @@ def search_parts(found: Found, target: str) -> Iterator[RenderableType]:
     yield _table(title, found, [*rows[:MAX_ROWS], *([BASELINE] if BASELINE not in found.front else [])])
     if len(rows) > MAX_ROWS:
         yield f"{len(rows) - MAX_ROWS} more are in {found.folder / 'search.json'}."
-    yield "\n".join([_endings(found), _savings_line(found)])
+    yield "\n".join([endings(found), _savings_line(found)])
     yield choice_text(found, target)
 
 
@@ -42,7 +42,7 @@ def _table(title: str, found: Found, numbers: list[int]) -> RenderableType:
         outcome = found.outcomes[number]
         if outcome.figures is None:
             continue
-        values = [_figure(name, outcome.figures.of(name)) for name in found.objectives]
+        values = [figure_text(name, outcome.figures.of(name)) for name in found.objectives]
         chosen = "  <- chosen" if number == found.chosen else ""
         name = "yours" if number == BASELINE else str(number)
         table.add_row(name, outcome.recipe, *values, f"{passed.get(number, '')}{chosen}")
@@ -50,11 +50,12 @@ def _table(title: str, found: Found, numbers: list[int]) -> RenderableType:
 
 
 def short_name(objective: str) -> str:
-    """Return an objective's name as the head of a column."""
+    """Return an objective's name as the heading of a column."""
     return objective.removesuffix(" instructions")
 
 
-def _figure(objective: str, value: float) -> str:
+def figure_text(objective: str, value: float) -> str:
+    """Return a value of an objective as tables show it."""
     return f"{value:.2f}" if is_maximized(objective) else short(round(value))
 
 
@@ -62,7 +63,8 @@ def _score(outcome: Outcome) -> float:
     return outcome.figures.score if outcome.figures else 0.0
 
 
-def _endings(found: Found) -> str:
+def endings(found: Found) -> str:
+    """Say how the trials ended."""
     trials = {number: outcome for number, outcome in found.outcomes.items() if number != BASELINE}
     states = Counter(outcome.state for outcome in trials.values())
     beyond = sum(1 for each in trials.values() if each.state == "complete" and not each.is_feasible)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import time
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.build import Inputs, build
 from pipeline.content import sha256_of, write_whole
 from pipeline.errors import ConfigError, GateFailed, StageError, storing
 from pipeline.event_file import EventFile
-from pipeline.events import TrialFinished, emit, listening
+from pipeline.events import TrialFinished, TrialStarted, emit, listening
 from pipeline.isolation.memory import machine_bytes
 from pipeline.planning.goal import read_goal
 from pipeline.progress import track
 from pipeline.recipe import recipe_of
 from pipeline.run import Run
 from pipeline.scratch import locked
-from pipeline.search.cluster import connected, died, lost, require_workers, submit
+from pipeline.search.cluster import connected, died, hear_starts, lost, require_workers, submit
 from pipeline.search.front import BASELINE, pareto_front, spread
 from pipeline.search.halving import shares_of
 from pipeline.search.objectives import Limits, Outcome, objectives_of
+from pipeline.search.page import write_result
 from pipeline.search.proposals import SAMPLERS, Proposals
+from pipeline.search.result import Found, Validated
 from pipeline.search.space import AMOUNTS, METHOD, STEPS, settings_with, space_of
 from pipeline.search.study import Study
 from pipeline.search.trial import SETTINGS, Spec, run_trial
@@ -39,7 +44,6 @@ if TYPE_CHECKING:
     from pipeline.build_config import BuildConfig
     from pipeline.search.space import Params
     from pipeline.targets import Target
-    from pipeline.validate.report import Report
 
 KNOWN: tuple[dict[str, Any], ...] = (
     {METHOD: "ptq"},
@@ -52,6 +56,8 @@ KNOWN: tuple[dict[str, Any], ...] = (
 """Recipes that are good for many models, which a search tries first."""
 TRIAL_BYTES = 2 << 30
 """Memory that a trial is assumed to take."""
+MAX_SHOWING = 0.01
+"""Share of the time that the page of a running search may take."""
 MAX_COMPARED = 200
 """Earlier trials that a stopped one is compared with, the last ones."""
 
@@ -84,46 +90,6 @@ class SearchConfig:
     lag: int = 0
     validated: int = 4
     seed: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Validated:
-    """A candidate that was built and validated on the target.
-
-    Attributes:
-        number: of its trial.
-        folder: of the build.
-        digest: of the release; "" if a gate failed.
-        problem: which gates failed; "" if it passed.
-        report: None if a gate failed.
-    """
-
-    number: int
-    folder: Path
-    digest: str = ""
-    problem: str = ""
-    report: Report | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """The result of a search.
-
-    Attributes:
-        objectives: names, in the order of the values.
-        outcomes: by number of the trial; ``BASELINE`` is the user's own settings.
-        front: the numbers of those that no other one beats in every objective.
-        validated: those of the front that were built, the cheapest first.
-        chosen: the number of the cheapest that passed every gate; None if none did.
-        folder: of the search.
-    """
-
-    objectives: tuple[str, ...]
-    outcomes: dict[int, Outcome]
-    front: tuple[int, ...]
-    validated: tuple[Validated, ...]
-    chosen: int | None
-    folder: Path
 
 
 def search(
@@ -177,7 +143,10 @@ def search(
                     driver.run(client)
             finally:
                 study.put_back()
-            return _validated(study, driver, chosen, target, folder, store)
+            found = _validated(study, driver, chosen, target, folder, store)
+            with storing("search", "--out"):
+                write_result(found, target.name)
+            return found
     except BlockingIOError as error:
         msg = f"{folder}: another search is running there; wait for it, or choose another --out"
         raise ConfigError(msg) from error
@@ -202,6 +171,8 @@ class _Driver:
         self.settings, self.limits, self.target = settings, limits, target
         self.folder, self.store, self.trial = folder, store, trial
         self._attempts: dict[int, int] = {}
+        self._numbers: dict[str, int] = {}
+        self._shown_at, self._show_cost_s = -math.inf, 0.0
         for number in range(len(study.params)):
             proposals.next(study.outcomes, study.params[number])
 
@@ -214,6 +185,7 @@ class _Driver:
         from distributed import as_completed
 
         require_workers(client)
+        hear_starts(client, lambda begun, host: emit(TrialStarted(**begun, worker=host)))
         running = as_completed(loop=client.loop)
         left = [number for number in (BASELINE, *self.study.open) if number not in self.study.outcomes]
         waiting = 0
@@ -228,13 +200,14 @@ class _Driver:
                     return
                 future = next(running)
                 waiting -= 1
-                number = int(future.key.split("-")[1]) if not future.key.startswith("own") else BASELINE
+                number = self._numbers.pop(future.key)
                 outcome = self._outcome(future, number)
                 if outcome is None:
                     left = [number]
                     continue
                 self.study.tell(number, outcome)
                 self._say(number, outcome)
+                self._show()
                 advance(number != BASELINE)
 
     def settings_of(self, number: int) -> dict[str, Any]:
@@ -277,9 +250,11 @@ class _Driver:
             )
             for share in shares
         }
+        settings = self.settings_of(number)
+        begun = {"number": number, "recipe": recipe_of(make_config(settings, name))}
         spec = Spec(
             number=number,
-            settings=self.settings_of(number),
+            settings=settings,
             target=self.target.name,
             limits=self.limits,
             folder=self.folder / "trials" / ("own" if number == BASELINE else f"{number:04d}"),
@@ -288,7 +263,19 @@ class _Driver:
             others=others,
         )
         memory = min(TRIAL_BYTES, machine_bytes())
-        return submit(client, self.trial, spec, f"{name}-{attempt}", memory)
+        future = submit(client, self.trial, spec, f"{name}-{attempt}", memory, begun)
+        self._numbers[future.key] = number
+        return future
+
+    def _show(self) -> None:
+        """Write how far the search is; often for a small one, more rarely where that takes longer."""
+        begun = time.monotonic()
+        if begun - self._shown_at < self._show_cost_s / MAX_SHOWING:
+            return
+        with suppress(OSError):  # the study has what counts
+            write_result(_found(self.study, self.folder), self.target.name, self.chosen.trials)
+        self._shown_at = time.monotonic()
+        self._show_cost_s = self._shown_at - begun
 
     def _outcome(self, future: Any, number: int) -> Outcome | None:
         """Return how a trial ended; None if it has to run again.
@@ -350,12 +337,17 @@ def _validated(
     if taken is not None:
         text = settings_text(driver.settings_of(taken), folder)
         write_whole(folder / SETTINGS, text)
+    return replace(_found(study, folder), validated=tuple(validated), chosen=taken)
+
+
+def _found(study: Study, folder: Path) -> Found:
+    """Return what is known before validation."""
     return Found(
         objectives=study.objectives,
         outcomes=dict(study.outcomes),
-        front=tuple(front),
-        validated=tuple(validated),
-        chosen=taken,
+        front=tuple(pareto_front(study.outcomes, study.objectives)),
+        validated=(),
+        chosen=None,
         folder=folder,
     )
 

@@ -21,6 +21,8 @@ from pipeline.events import (
     Record,
     StageFinished,
     StageStarted,
+    TrialFinished,
+    TrialStarted,
     Warned,
     emit,
     in_stage,
@@ -42,6 +44,18 @@ EVENTS = (
     Warned(text="few samples: 3\nonly"),
     StageFinished(cached=False, seconds=12.5, digest="5e" * 32, folder="/store/prune-1"),
     BuildFinished(outcome="failed", error="GateFailed", seconds=99.5),
+    TrialStarted(number=-1, recipe="ptq8", worker="vm"),
+    TrialFinished(
+        number=3,
+        state="complete",
+        recipe="channels50-qat8",
+        reason="",
+        values={"score": 97.5, "download": 3451.0},
+        seconds=61.5,
+        finished=4,
+        total=30,
+        front=[-1, 3],
+    ),
 )
 
 

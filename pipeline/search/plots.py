@@ -1,0 +1,268 @@
+"""Plots of a search in CSS pixels, which a template draws as SVG: axes with ticks, dots, lines and labels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from pipeline.report.plan import short
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+WIDTH, HEIGHT = 460, 300
+LEFT, RIGHT, TOP, BOTTOM = 52, 16, 24, 44
+MAX_TICKS = 6
+MAX_SCORE = 100.0
+"""An axis of scores ends a little above it, and has no tick there."""
+LOG_FROM = 10.0
+"""An axis is logarithmic if its largest value is so many times its smallest."""
+STEPS = ((1, 2, 5), (1, 3), (1,))
+"""Leading digits of the ticks of a logarithmic axis; the first that give few enough ticks are taken."""
+LABEL_HEIGHT, CHARACTER_WIDTH = 13, 7
+CLASSES = ("chosen", "own", "front", "dominated", "infeasible")
+"""Kinds of dots; the last is drawn first."""
+
+
+class Point(NamedTuple):
+    """A trial in a plot.
+
+    Attributes:
+        x: a cost.
+        y: a score.
+        kind: one of ``CLASSES``.
+        label: a short name; "" for none.
+        title: what is shown when the pointer rests on it.
+    """
+
+    x: float
+    y: float
+    kind: str
+    label: str
+    title: str
+
+
+class Dot(NamedTuple):
+    """A point that is placed; ``below`` if its score is too low for the plot."""
+
+    x: float
+    y: float
+    kind: str
+    title: str
+    below: bool
+
+
+class Label(NamedTuple):
+    """A dot's name beside it; ``anchor`` as in SVG."""
+
+    x: float
+    y: float
+    text: str
+    anchor: str
+
+
+class Tick(NamedTuple):
+    """A place on an axis and what is written there."""
+
+    place: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """A range of values, from ``low`` to ``high``, that is drawn from ``start`` to ``end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    is_log: bool = False
+
+    def place(self, value: float) -> float:
+        """Return where a value is, in CSS pixels."""
+        low, high = self.low, self.high
+        if self.is_log:
+            value, low, high = (math.log(each) for each in (max(value, low), low, high))
+        return round(self.start + (self.end - self.start) * (value - low) / (high - low), 1)
+
+    def ticks(self, *, is_count: bool = False) -> tuple[Tick, ...]:
+        """Return round values with their places.
+
+        Args:
+            is_count: whether values are written like "33.2k".
+        """
+        values = _log_ticks(self.low, self.high) if self.is_log else ()
+        if len(values) < 2:
+            values = linear_ticks(self.low, self.high)
+        digits = max(-math.floor(math.log10(values[1] - values[0])), 0)
+        texts = [_count(value) if is_count else f"{value:.{digits}f}" for value in values]
+        return tuple(Tick(self.place(value), text) for value, text in zip(values, texts, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """A plot as its template draws it.
+
+    Attributes:
+        title: what is drawn.
+        unit: of the horizontal axis.
+        columns: ticks of the horizontal axis.
+        rows: ticks of the vertical axis.
+        line: points of a line, as SVG writes them.
+        below: how many dots are drawn at the lower edge, because their score is lower than the plot goes.
+    """
+
+    title: str
+    unit: str
+    columns: tuple[Tick, ...]
+    rows: tuple[Tick, ...]
+    line: str
+    dots: tuple[Dot, ...] = ()
+    labels: tuple[Label, ...] = ()
+    below: int = 0
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    top: int = TOP
+    base: int = HEIGHT - BOTTOM
+
+
+def scatter(title: str, unit: str, points: Sequence[Point]) -> Plot:
+    """Return a plot of scores over costs, with the best of both as a staircase.
+
+    The vertical axis has room for the feasible trials; others may be drawn at its lower edge.
+    """
+    feasible = [point for point in points if point.kind != "infeasible"] or list(points)
+    x = _axis([point.x for point in points], LEFT, WIDTH - RIGHT, may_be_log=True)
+    y = _axis([point.y for point in feasible], HEIGHT - BOTTOM, TOP, may_be_log=False)
+    best = max(point.y for point in points)
+    if best <= MAX_SCORE:
+        y = replace(y, high=min(y.high, MAX_SCORE + 0.1 * (MAX_SCORE - y.low)))
+    dots = [_dot(point, x, y) for point in sorted(points, key=lambda each: -CLASSES.index(each.kind))]
+    return Plot(
+        title=title,
+        unit=unit,
+        columns=x.ticks(is_count=True),
+        rows=tuple(tick for tick in y.ticks() if float(tick.text) <= max(MAX_SCORE, best)),
+        line=_staircase([point for point in points if point.kind != "infeasible"], x, y),
+        dots=tuple(dots),
+        labels=_labels(points, x, y),
+        below=sum(dot.below for dot in dots),
+    )
+
+
+def progress_plot(title: str, unit: str, values: Sequence[float]) -> Plot:
+    """Return a plot of a figure over the number of trials, from 0, that changes at once and stays."""
+    x = Axis(low=0, high=max(len(values) - 1, 1), start=LEFT, end=WIDTH - RIGHT)
+    y = Axis(low=0, high=max(*values, 1e-9) * 1.05, start=HEIGHT - BOTTOM, end=TOP)
+    corners = []
+    for number, value in enumerate(values):
+        if number:
+            corners.append((x.place(number), y.place(values[number - 1])))
+        corners.append((x.place(number), y.place(value)))
+    columns = tuple(tick for tick in x.ticks() if tick.text.isdigit())
+    return Plot(title=title, unit=unit, columns=columns, rows=y.ticks(), line=_line(corners))
+
+
+def linear_ticks(low: float, high: float) -> tuple[float, ...]:
+    """Return at most ``MAX_TICKS`` multiples of 1, 2 or 5 times a power of ten within a range."""
+    unit = 10.0 ** math.floor(math.log10((high - low) / MAX_TICKS))
+    for multiple in (1, 2, 5, 10, 20):
+        step = multiple * unit
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first < MAX_TICKS:
+            break
+    return tuple(step * place for place in range(first, last + 1))
+
+
+def _log_ticks(low: float, high: float) -> tuple[float, ...]:
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in STEPS:
+        candidates = (digit * 10.0**decade for decade in decades for digit in digits)
+        values = tuple(value for value in candidates if low <= value <= high)
+        if len(values) <= MAX_TICKS:
+            break
+    return values
+
+
+def _count(value: float) -> str:
+    """Return e.g. "20k": as ``short``, without zeros behind the point."""
+    text = short(round(value))
+    number, letter = (text[:-1], text[-1]) if text[-1].isalpha() else (text, "")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number}{letter}"
+
+
+def _axis(values: Sequence[float], start: float, end: float, *, may_be_log: bool) -> Axis:
+    """Return an axis with some room around the values."""
+    low, high = min(values), max(values)
+    if may_be_log and low > 0 and high / low > LOG_FROM:
+        room = (high / low) ** 0.06
+        return Axis(low=low / room, high=high * room, start=start, end=end, is_log=True)
+    room = 0.08 * (high - low) or max(abs(high) * 0.01, 0.5)
+    return Axis(low=low - room, high=high + room, start=start, end=end)
+
+
+def _dot(point: Point, x: Axis, y: Axis) -> Dot:
+    below = point.y < y.low
+    return Dot(x.place(point.x), y.start if below else y.place(point.y), point.kind, point.title, below)
+
+
+def _staircase(points: Sequence[Point], x: Axis, y: Axis) -> str:
+    """Return the border of what the points reach: from the cheapest on, the best score at each cost."""
+    corners: list[tuple[float, float]] = []
+    best = -math.inf
+    for point in sorted(points, key=lambda each: (each.x, -each.y)):
+        if point.y > best:
+            place = x.place(point.x)
+            corners += [(place, corners[-1][1] if corners else y.start), (place, y.place(point.y))]
+            best = point.y
+    return _line([*corners, (x.end, corners[-1][1])] if corners else [])
+
+
+def _line(corners: Iterable[tuple[float, float]]) -> str:
+    return " ".join(f"{x},{y}" for x, y in corners)
+
+
+def _labels(points: Sequence[Point], x: Axis, y: Axis) -> tuple[Label, ...]:
+    """Name the dots that have a label, as far as there is room; the first kinds of ``CLASSES`` first."""
+    named = sorted((point for point in points if point.label), key=lambda each: CLASSES.index(each.kind))
+    visible = [(x.place(point.x), y.place(point.y)) for point in points if point.y >= y.low]
+    taken: list[tuple[float, float, float, float]] = []
+    labels = []
+    for point in named:
+        at = x.place(point.x), y.place(point.y)
+        for label in _places(at, point.label):
+            box = _box(label)
+            free = all(not _meets(box, other) for other in taken)
+            clear = all(other == at or not _inside(box, other) for other in visible)
+            if free and clear and box[0] >= LEFT and box[2] <= WIDTH and box[1] >= 0:
+                labels.append(label)
+                taken.append(box)
+                break
+    return tuple(labels)
+
+
+def _places(at: tuple[float, float], text: str) -> tuple[Label, ...]:
+    x, y = at
+    return (
+        Label(x, round(y - 9, 1), text, "middle"),
+        Label(x, round(y + 19, 1), text, "middle"),
+        Label(round(x + 9, 1), round(y + 4, 1), text, "start"),
+        Label(round(x - 9, 1), round(y + 4, 1), text, "end"),
+    )
+
+
+def _box(label: Label) -> tuple[float, float, float, float]:
+    width = CHARACTER_WIDTH * len(label.text)
+    left = label.x - {"start": 0.0, "middle": width / 2, "end": width}[label.anchor]
+    return left, label.y - LABEL_HEIGHT + 3, left + width, label.y + 3
+
+
+def _meets(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _inside(box: tuple[float, float, float, float], at: tuple[float, float], reach: float = 4) -> bool:
+    return box[0] - reach < at[0] < box[2] + reach and box[1] - reach < at[1] < box[3] + reach
