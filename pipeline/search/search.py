@@ -30,7 +30,7 @@ from pipeline.search.trial import SETTINGS, Spec, run_trial
 from pipeline.search.written import plain_settings, settings_text
 from pipeline.sections import advice
 from pipeline.settings import make_config
-from pipeline.store import Store
+from pipeline.shared_store import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,13 +126,15 @@ class Found:
     folder: Path
 
 
-def search(target: Target, config: BuildConfig, chosen: SearchConfig, folder: Path, store: Path) -> Found:
+def search(
+    target: Target, config: BuildConfig, chosen: SearchConfig, folder: Path, store: Path | str
+) -> Found:
     """Search for small and fast models that pass the gates, and build the best; goes on where one was killed.
 
     Args:
         config: the user's settings, which trials vary.
         folder: for the study, the trials and the builds.
-        store: the folder of the store, which all workers reach.
+        store: the folder of the store, which all workers reach; or the URL of a shared store.
 
     Raises:
         ConfigError: an option is wrong, or the folder has another search.
@@ -143,6 +145,7 @@ def search(target: Target, config: BuildConfig, chosen: SearchConfig, folder: Pa
         msg = f"--sampler: unknown sampler {chosen.sampler!r}; {advice(chosen.sampler, SAMPLERS, 'samplers')}"
         raise ConfigError(msg)
     goal = read_goal(chosen.goal, target) if chosen.goal else None
+    open_store(store).close()  # one that cannot be used ends the search before its first trial
     space, objectives = space_of(chosen.steps), objectives_of(target, chosen.objectives)
     inputs = Inputs.of(config, target)
     lag = chosen.lag or 2 * chosen.workers
@@ -188,7 +191,7 @@ class _Driver:
         limits: Limits,
         target: Target,
         folder: Path,
-        store: Path,
+        store: Path | str,
     ) -> None:
         self.study, self.proposals, self.chosen = study, proposals, chosen
         self.settings, self.limits, self.target = settings, limits, target
@@ -318,7 +321,7 @@ class _Driver:
 
 
 def _validated(
-    study: Study, driver: _Driver, chosen: SearchConfig, target: Target, folder: Path, store: Path
+    study: Study, driver: _Driver, chosen: SearchConfig, target: Target, folder: Path, store: Path | str
 ) -> Found:
     """Build and validate the best candidates, the cheapest first.
 
@@ -347,12 +350,14 @@ def _validated(
     )
 
 
-def _build(number: int, settings: dict[str, Any], target: Target, folder: Path, store: Path) -> Validated:
+def _build(
+    number: int, settings: dict[str, Any], target: Target, folder: Path, store: Path | str
+) -> Validated:
     """Build a candidate with every gate."""
     name = "own" if number == BASELINE else f"{number:04d}"
     place = folder / "front" / name
     try:
-        with Store(store) as opened:
+        with open_store(store) as opened:
             built = build(target, make_config(settings, f"trial {name}"), Run(place, opened))
     except GateFailed as error:
         return Validated(number=number, folder=place, problem=str(error))
