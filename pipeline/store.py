@@ -9,10 +9,10 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.content import file_sha256, sha256_of, write_whole
 from pipeline.emulation.bundle import cache_folder
@@ -20,6 +20,7 @@ from pipeline.errors import ConfigError, StageError, storing
 from pipeline.scratch import empty, lock
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
 RECORD = "artifact.json"
@@ -53,6 +54,16 @@ class Stored:
     files: dict[str, str]
 
 
+class SecondTier(Protocol):
+    """Where stages are looked for that the folder lacks, such as a ``SharedStore``."""
+
+    def making(self, name: str, folder: Path, waits: Say, warn: Say) -> AbstractContextManager[Stored | None]:
+        """Fetch a stage into an empty folder; None if the block has to make it there."""
+
+    def publish(self, folder: Path, warn: Say) -> None:
+        """Keep a stage that was made."""
+
+
 class Store:
     """A folder of finished stages. Several builds, also in several processes, may use it at once.
 
@@ -64,13 +75,14 @@ class Store:
         root: is made where it is missing.
         limit_bytes: size to which ``close`` evicts the stages that were not used for the longest time; None:
             without limit.
+        shared: fetch stages from there instead of making them, and publish there what was made.
 
     Raises:
         ConfigError: the folder cannot be made.
     """
 
-    def __init__(self, root: Path, limit_bytes: int | None = None) -> None:
-        self.root, self.limit_bytes = root.absolute(), limit_bytes
+    def __init__(self, root: Path, limit_bytes: int | None = None, shared: SecondTier | None = None) -> None:
+        self.root, self.limit_bytes, self._shared = root.absolute(), limit_bytes, shared
         self._in_use: dict[str, int] = {}
         self._being_made: dict[str, int] = {}
         self._reading = threading.Lock()
@@ -128,7 +140,7 @@ class Store:
 
         Returns:
             The folder, which is removed in the end if it was not published; None if another build has
-            published the stage meanwhile.
+            published the stage meanwhile, or it was fetched from the second tier.
 
         Raises:
             OSError: the folder cannot be made.
@@ -146,13 +158,25 @@ class Store:
                     warn(f"the stored stage {name} is damaged; it is made again")
                     self._discard(name)
                 try:
-                    yield private
+                    with self._second_tier(name, private, waits, warn) as fetched:
+                        if fetched is not None:
+                            self.publish(private, name, fetched.record, fetched.files)
+                            yield None
+                            return
+                        yield private
+                        if self._shared is not None and not _is_at(handle, private):
+                            self._shared.publish(self.root / name, warn)
                 finally:
                     if _is_at(handle, private):  # else it is published, and that path may be another build's
                         shutil.rmtree(private, ignore_errors=True)
             finally:
                 del self._being_made[name]
                 os.close(handle)
+
+    def _second_tier(
+        self, name: str, private: Path, waits: Say, warn: Say
+    ) -> AbstractContextManager[Stored | None]:
+        return nullcontext() if self._shared is None else self._shared.making(name, private, waits, warn)
 
     def _lock_private(self, private: Path, waits: Say) -> int:
         """Make a stage's private folder, or take over that of a killed build, and lock it."""
@@ -280,8 +304,15 @@ class Store:
 
 
 def user_store() -> Path:
-    """Return the user's store: below the cache folder, unless ``EDGE_PIPELINE_STORE`` names another."""
+    """Return the user's store: below the cache folder, unless ``EDGE_PIPELINE_STORE`` names another.
+
+    Raises:
+        ConfigError: it names a URL.
+    """
     chosen = os.environ.get(STORE)
+    if chosen and "://" in chosen:
+        msg = f"{STORE}={chosen}: a URL; name a folder, and give the URL to pipeline search {OPTION}"
+        raise ConfigError(msg)
     return Path(chosen).absolute() if chosen else cache_folder() / "store"
 
 

@@ -10,7 +10,7 @@ import click
 
 from pipeline.cli.build import build_settings, model_options, set_option
 from pipeline.cli.paths import UserPath
-from pipeline.cli.stored import store_at, store_option
+from pipeline.cli.stored import shared_store_option, store_at
 
 if TYPE_CHECKING:
     from pipeline.search.result import Found
@@ -59,7 +59,7 @@ EXTRA = "pip install 'edge-deploy-pipeline[search]'"
 @click.option(
     "--out", type=UserPath(), default=Path("search"), show_default=True, help="Output folder; go on there."
 )
-@store_option
+@shared_store_option
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Random seed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 def search(
@@ -67,7 +67,7 @@ def search(
     config: Path | None,
     settings: tuple[str, ...],
     out: Path,
-    store: Path | None,
+    store: Path | str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -86,7 +86,9 @@ def search(
     flags = {name: options.pop(name) for name in ("model", "data", "task", "labels")}
     chosen = build_settings(config, {**flags, "seed": options["seed"]}, settings)
     wish = SearchConfig(**{**options, "seed": options["seed"] or 0, **_default_steps(options["steps"])})
-    found = run(devices, chosen, wish, out.absolute(), store_at(store).absolute())
+    found = run(
+        devices, chosen, wish, out.absolute(), store if isinstance(store, str) else store_at(store).absolute()
+    )
     if as_json:
         from pipeline.search.report import to_dict
 

@@ -32,15 +32,43 @@ class Size(click.ParamType[int]):
         return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
+class StorePlace(UserPath):
+    """The folder of a store; with ``takes_url`` also the URL of a shared one, which stays text."""
+
+    def __init__(self, *, takes_url: bool) -> None:
+        super().__init__()
+        self.takes_url = takes_url
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if "://" not in str(value):
+            return super().convert(value, param, ctx)
+        if not self.takes_url:
+            self.fail(f"{value} is a URL, which only pipeline search takes; name a folder", param, ctx)
+        return str(value)
+
+
 def store_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--store``, which is None if the user's own store is meant."""
     return click.option(
         "--store",
-        type=UserPath(),
+        type=StorePlace(takes_url=False),
         envvar="EDGE_PIPELINE_STORE",
         show_envvar=True,
         metavar="FOLDER",
         help="Cache of finished stages, shared by builds; default: in the user cache.",
+    )(command)
+
+
+def shared_store_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--store``, which is text if it is a URL, and None if the user's own store is meant."""
+    return click.option(
+        "--store",
+        type=StorePlace(takes_url=True),
+        envvar="EDGE_PIPELINE_STORE",
+        show_envvar=True,
+        metavar="FOLDER|URL",
+        help="Cache of finished stages, which all workers reach: a folder, or s3://BUCKET/PREFIX, gs://...;"
+        " default: in the user cache.",
     )(command)
 
 

@@ -33,7 +33,7 @@ from pipeline.search.trial import SETTINGS, Spec, run_trial
 from pipeline.search.written import plain_settings, settings_text
 from pipeline.sections import advice
 from pipeline.settings import make_config
-from pipeline.store import Store
+from pipeline.shared_store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +97,7 @@ def search(
     config: BuildConfig,
     chosen: SearchConfig,
     folder: Path,
-    store: Path,
+    store: Path | str,
     trial: Callable[[Spec], Outcome] = run_trial,
 ) -> Found:
     """Search for small and fast models that pass the gates, and build the best; continue one that was killed.
@@ -105,7 +105,7 @@ def search(
     Args:
         config: the user's settings, which trials vary.
         folder: for the study, the trials and the builds.
-        store: the folder of the store, which all workers reach.
+        store: the folder of the store, which all workers reach; or the URL of a shared store.
         trial: what workers run.
 
     Raises:
@@ -117,6 +117,7 @@ def search(
         msg = f"--sampler: unknown sampler {chosen.sampler!r}; {advice(chosen.sampler, SAMPLERS, 'samplers')}"
         raise ConfigError(msg)
     goal = read_goal(chosen.goal, target) if chosen.goal else None
+    open_store(store).close()  # one that cannot be used ends the search before its first trial
     space, objectives = space_of(chosen.steps), objectives_of(target, chosen.objectives)
     inputs = Inputs.of(config, target)
     with storing("search", "--out"):
@@ -164,7 +165,7 @@ class _Driver:
         limits: Limits,
         target: Target,
         folder: Path,
-        store: Path,
+        store: Path | str,
         trial: Callable[[Spec], Outcome],
     ) -> None:
         self.study, self.proposals, self.chosen = study, proposals, chosen
@@ -172,6 +173,7 @@ class _Driver:
         self.folder, self.store, self.trial = folder, store, trial
         self._attempts: dict[int, int] = {}
         self._numbers: dict[str, int] = {}
+        self._ended = 0  # trials without a gap
         self._shown_at, self._show_cost_s = -math.inf, 0.0
         for number in range(len(study.params)):
             proposals.next(study.outcomes, study.params[number])
@@ -192,7 +194,7 @@ class _Driver:
         with track("search", self.chosen.trials, "trials") as advance:
             advance(len(self.study.finished))
             while True:
-                left += self._asked(waiting + len(left))
+                left += self._asked()
                 for number in left:
                     running.add(self._submit(client, number))
                 waiting, left = waiting + len(left), []
@@ -216,13 +218,14 @@ class _Driver:
             return self.settings
         return settings_with(self.settings, self.study.params[number])
 
-    def _asked(self, open_trials: int) -> list[int]:
+    def _asked(self) -> list[int]:
         """Ask for the trials whose proposals may be known, and return their numbers."""
         asked = []
         while len(self.study.params) < self.chosen.trials:
             number = len(self.study.params)
-            needed = number - self.proposals.lag
-            if any(each not in self.study.outcomes for each in range(needed + 1)):
+            while self._ended in self.study.outcomes:
+                self._ended += 1
+            if self._ended <= number - self.proposals.lag:
                 break
             params = self.proposals.next(self.study.outcomes, self._known(number))
             asked.append(self.study.ask(params))
@@ -318,7 +321,7 @@ class _Driver:
 
 
 def _validated(
-    study: Study, driver: _Driver, chosen: SearchConfig, target: Target, folder: Path, store: Path
+    study: Study, driver: _Driver, chosen: SearchConfig, target: Target, folder: Path, store: Path | str
 ) -> Found:
     """Build and validate the best candidates, the cheapest first.
 
@@ -352,12 +355,14 @@ def _found(study: Study, folder: Path) -> Found:
     )
 
 
-def _build(number: int, settings: dict[str, Any], target: Target, folder: Path, store: Path) -> Validated:
+def _build(
+    number: int, settings: dict[str, Any], target: Target, folder: Path, store: Path | str
+) -> Validated:
     """Build a candidate with every gate."""
     name = "own" if number == BASELINE else f"{number:04d}"
     place = folder / "front" / name
     try:
-        with Store(store) as opened:
+        with open_store(store) as opened:
             built = build(target, make_config(settings, f"trial {name}"), Run(place, opened))
     except GateFailed as error:
         return Validated(number=number, folder=place, problem=str(error))

@@ -29,7 +29,7 @@ from pipeline.search.halving import goes_on
 from pipeline.search.objectives import Figures, Limits, Outcome
 from pipeline.search.written import settings_text
 from pipeline.settings import make_config
-from pipeline.store import Store
+from pipeline.shared_store import open_store
 from pipeline.targets import get_target
 from pipeline.training.evidence import Evidence
 from pipeline.training.keras_io import open_model, start_tensorflow
@@ -55,7 +55,7 @@ class Spec:
         target: its name.
         limits: that a candidate has to keep.
         folder: for its settings and the record of its run.
-        store: the folder of the store.
+        store: the folder of the store, or the URL of a shared one; the worker's own store is then a cache.
         shares: of the training, after which it may be stopped.
         others: values of earlier trials at each share, to compare with.
     """
@@ -65,7 +65,7 @@ class Spec:
     target: str
     limits: Limits
     folder: Path
-    store: Path
+    store: Path | str
     shares: tuple[float, ...] = ()
     others: dict[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
 
@@ -121,7 +121,7 @@ def run_trial(spec: Spec) -> Outcome:
     config = make_config(spec.settings, f"trial {spec.number}")
     spec.folder.mkdir(parents=True, exist_ok=True)
     write_whole(spec.folder / SETTINGS, settings_text(spec.settings, spec.folder))
-    with Store(spec.store) as store:
+    with open_store(spec.store) as store:
         run = Run(spec.folder, store)
         target = get_target(spec.target)
         inputs = Inputs.of(config, target)
