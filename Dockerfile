@@ -14,7 +14,7 @@ ENV PATH=/home/pipeline/edge-deploy-pipeline/.venv/bin:$PATH
 # The packages change seldom and weigh most: they are a layer of their own.
 COPY --chown=pipeline requirements.lock ./
 COPY --chown=pipeline .ci/environment .ci/
-RUN .ci/environment locked
+RUN .ci/environment locked && .venv/bin/python -m compileall -q -j 0 .venv
 
 # Emulators and board come in now: the image needs no network when it runs.
 COPY --chown=pipeline . .

@@ -23,6 +23,7 @@ REACH_S = 10
 MEMORY, CORES = "memory", "cores"
 SETTINGS = {
     "distributed.scheduler.allowed-failures": MAX_DEATHS - 1,
+    "distributed.deploy.lost-worker-timeout": "365 days",  # else a worker that dies twice soon is given up
     "distributed.comm.timeouts.connect": "30s",
     "distributed.comm.timeouts.tcp": "120s",
     "distributed.worker.memory.terminate": False,  # the memory is that of children, which have limits
@@ -96,6 +97,15 @@ def _end_workers(cluster: LocalCluster) -> None:
         if pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def capacity(client: Client) -> int:
+    """Return how many trials can run at once, at least one.
+
+    What waits on a worker would count as the cause of its death, too.
+    """
+    threads: int = sum(client.nthreads().values())
+    return max(threads, 1)
 
 
 def hear_starts(client: Client, listener: Callable[[dict[str, Any], str], None]) -> None:

@@ -20,7 +20,7 @@ from pipeline.progress import track
 from pipeline.recipe import recipe_of
 from pipeline.run import Run
 from pipeline.scratch import locked
-from pipeline.search.cluster import connected, died, hear_starts, lost, require_workers, submit
+from pipeline.search.cluster import capacity, connected, died, hear_starts, lost, require_workers, submit
 from pipeline.search.front import BASELINE, pareto_front, spread
 from pipeline.search.halving import shares_of
 from pipeline.search.objectives import Limits, Outcome, objectives_of
@@ -195,17 +195,19 @@ class _Driver:
             advance(len(self.study.finished))
             while True:
                 left += self._asked()
-                for number in left:
+                free = max(capacity(client) - waiting, 0)
+                for number in left[:free]:
                     running.add(self._submit(client, number))
-                waiting, left = waiting + len(left), []
+                waiting, left = waiting + len(left[:free]), left[free:]
                 if not waiting:
                     return
                 future = next(running)
                 waiting -= 1
                 number = self._numbers.pop(future.key)
                 outcome = self._outcome(future, number)
+                future.release()  # else a worker that dies later has to compute it again
                 if outcome is None:
-                    left = [number]
+                    left.insert(0, number)
                     continue
                 self.study.tell(number, outcome)
                 self._say(number, outcome)

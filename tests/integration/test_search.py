@@ -14,11 +14,11 @@ pytestmark = pytest.mark.xdist_group("tiny build")
 
 @pytest.fixture(scope="module")
 def searched(tiny, built, start, tmp_path_factory):
-    """Three trials, in the store of the build, from which the user's own settings come."""
+    """Two trials, in the store of the build, from which the user's own settings come."""
     out = tmp_path_factory.mktemp("searched")
     process = start(
-        "search", "--target", "arm64", "--out", out, "--store", built.out / "store", "--trials", "3",
-        "--step", "weights", "--step", "channels", "--validate", "1", "--json", cwd=tiny,
+        "search", "--target", "arm64", "--out", out, "--store", built.out / "store", "--trials", "2",
+        "--step", "weights", "--validate", "1", "--json", cwd=tiny,
     )  # fmt: skip
     stdout, stderr = process.communicate(timeout=900)
     assert process.returncode == 0, stderr
@@ -28,7 +28,7 @@ def searched(tiny, built, start, tmp_path_factory):
 def test_known_recipes_come_first_and_all_trials_end(searched):
     _, found, _ = searched
     recipes = {number: trial["recipe"] for number, trial in found["trials"].items()}
-    assert recipes == {"-1": "weights50-qat8", "0": "ptq8", "1": "weights70-qat8", "2": "channels50-qat8"}
+    assert recipes == {"-1": "weights50-qat8", "0": "ptq8", "1": "weights70-qat8"}
     assert {trial["state"] for trial in found["trials"].values()} == {"complete"}
 
 
@@ -38,17 +38,11 @@ def test_the_users_own_settings_come_from_the_store(searched):
     assert made == ["judge_on_held_out"]
 
 
-def test_fewer_channels_are_cheaper_on_every_device(searched):
-    _, found, _ = searched
-    own, fewer = (found["trials"][number]["figures"] for number in ("-1", "2"))
-    assert fewer["memory_bytes"] < own["memory_bytes"]
-    assert all(fewer["instructions"][device] < count for device, count in own["instructions"].items())
-
-
 def test_the_cheapest_candidate_that_passes_every_gate_is_chosen_and_released(searched):
     out, found, _ = searched
     assert found["chosen"] == found["validated"][0]["number"]
-    report = json.loads((out / "front/0002/release/tiny-1.0-arm64/report.json").read_text())
+    folder = "own" if found["chosen"] == -1 else f"{found['chosen']:04d}"
+    report = json.loads((out / f"front/{folder}/release/tiny-1.0-arm64/report.json").read_text())
     assert {verdict["outcome"] for verdict in report["verdicts"]} <= {
         "passed",
         "warning",
@@ -66,18 +60,6 @@ def test_the_written_settings_rebuild_the_release(searched, built, start, tmp_pa
     stdout, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["reproducible_digest"] == found["validated"][0]["digest"]
-
-
-def test_a_finished_search_is_shown_again_without_work(searched, tiny, built, start):
-    out, _, _ = searched
-    process = start(
-        "search", "--target", "arm64", "--out", out, "--store", built.out / "store", "--trials", "3",
-        "--step", "weights", "--step", "channels", "--validate", "1", cwd=tiny,
-    )  # fmt: skip
-    stdout, stderr = process.communicate(timeout=300)
-    assert process.returncode == 0, stderr
-    assert "Chosen: channels50-qat8" in stdout
-    assert "3 trials: 3 complete" in stdout
 
 
 def test_without_the_extra_a_search_says_what_to_install_and_a_build_does_not_need_it(tmp_path):

@@ -83,7 +83,7 @@ def alive_in(group):
 
 def wait_for_trials(folder, count, process):
     deadline = time.monotonic() + 120
-    while len(list(folder.glob("trials/[0-9]*"))) < count:
+    while len(list(folder.glob("trials/*"))) < count:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -111,8 +111,8 @@ def test_a_search_killed_three_times_ends_like_an_undisturbed_one_with_other_wor
 
 
 def test_ctrl_c_leaves_no_trial_running_and_no_process(files, tmp_path):
-    process = start(tmp_path, files, seconds=30)
-    wait_for_trials(tmp_path, 2, process)
+    process = start(tmp_path, files, seconds=30, workers=1)
+    wait_for_trials(tmp_path, 1, process)
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=25)  # the trials would take 30 s
     states = {trial.state.name for trial in study_of(tmp_path).trials}
@@ -126,7 +126,7 @@ def test_a_dead_worker_costs_its_trial_another_run_and_nothing_else(undisturbed,
     newest = max(tmp_path.glob("trials/*/runs"), key=lambda path: path.stat().st_mtime)
     os.kill(int(newest.read_text().split()[-1]), signal.SIGKILL)
     assert finish(process)["trials"] == 6
-    assert sum(count - 1 for count in runs(tmp_path).values()) <= 2
+    assert sum(count - 1 for count in runs(tmp_path).values()) <= 1
     assert {trial.state.name for trial in study_of(tmp_path).trials} == {"COMPLETE"}
     before = runs(tmp_path)
 
@@ -136,7 +136,8 @@ def test_a_dead_worker_costs_its_trial_another_run_and_nothing_else(undisturbed,
 
 
 def test_a_trial_that_kills_its_worker_every_time_is_refused(files, tmp_path):
-    finish(start(tmp_path, files, "deadly", trials=3))
+    finish(start(tmp_path, files, "deadly", trials=3, workers=1))
     trials = study_of(tmp_path).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert "its worker died" in trials[1].user_attrs["reason"]
+    assert runs(tmp_path) == {"own": 1, "0000": 1, "0002": 1}  # what was done is not done again
