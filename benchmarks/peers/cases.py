@@ -168,11 +168,11 @@ def write_model(prepared: PreparedModel, folder: Path) -> int:
         for layer in architecture["config"]["layers"]:
             layer["config"].pop("optional", None)  # of an InputLayer, which Keras 2.15 does not know
         file.attrs["model_config"] = json.dumps(architecture)
-    return prunable_weights(model)
+    return prunable_weights(open_model(prepared.keras.model))  # 1-D convolutions are 2-D there
 
 
 def prunable_weights(model: Any) -> int:
-    """Return the weights of the kernels that a build would prune, in the model as it was given."""
+    """Return the weights of the kernels that a build would prune, in the prepared model."""
     from pipeline.compress.weights import prunable_layers
 
     return sum(int(np.prod(model.get_layer(name).kernel.shape)) for name in prunable_layers(model))
