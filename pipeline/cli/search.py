@@ -57,7 +57,11 @@ EXTRA = "pip install 'edge-deploy-pipeline[search]'"
 )
 @set_option
 @click.option(
-    "--out", type=UserPath(), default=Path("search"), show_default=True, help="Output folder; go on there."
+    "--out",
+    type=UserPath(),
+    default=Path("search"),
+    show_default=True,
+    help="Output folder; a search there is continued.",
 )
 @shared_store_option
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Random seed.")
@@ -74,8 +78,8 @@ def search(
     """Search for small and fast models that pass the gates.
 
     Trials vary compression steps, their order and amounts, quantization and training. The best candidates
-    are built and validated, and the settings of the chosen one are written. The same
-    command continues a search that was interrupted.
+    are built and validated, and the settings of the chosen one are written. The same command continues a
+    search that was interrupted.
     """
     _require_extra()
     from pipeline.search.search import SearchConfig
@@ -85,10 +89,9 @@ def search(
     devices = get_target(target)
     flags = {name: options.pop(name) for name in ("model", "data", "task", "labels")}
     chosen = build_settings(config, {**flags, "seed": options["seed"]}, settings)
-    wish = SearchConfig(**{**options, "seed": options["seed"] or 0, **_default_steps(options["steps"])})
-    found = run(
-        devices, chosen, wish, out.absolute(), store if isinstance(store, str) else store_at(store).absolute()
-    )
+    wish = SearchConfig(**{**options, "seed": chosen.seed})
+    place = store if isinstance(store, str) else store_at(store).absolute()
+    found = run(devices, chosen, wish, out.absolute(), place)
     if as_json:
         from pipeline.search.report import to_dict
 
@@ -96,12 +99,6 @@ def search(
     else:
         _show(found, target)
     _require_candidate(found)
-
-
-def _default_steps(steps: tuple[str, ...]) -> dict[str, Any]:
-    from pipeline.search.space import STEPS
-
-    return {"steps": steps or STEPS}
 
 
 def _require_extra() -> None:

@@ -83,7 +83,7 @@ class SearchConfig:
     trials: int = 30
     goal: str = ""
     objectives: tuple[str, ...] = ()
-    steps: tuple[str, ...] = STEPS
+    steps: tuple[str, ...] = ()
     sampler: str = "tpe"
     workers: int = 2
     scheduler: str = ""
@@ -110,9 +110,9 @@ def search(
 
     Raises:
         ConfigError: an option is wrong, or the folder has another search.
-        GateFailed: no candidate passed the gates.
         PipelineError: the inputs or the environment are at fault.
     """
+    chosen = replace(chosen, steps=chosen.steps or STEPS)
     if chosen.sampler not in SAMPLERS:
         msg = f"--sampler: unknown sampler {chosen.sampler!r}; {advice(chosen.sampler, SAMPLERS, 'samplers')}"
         raise ConfigError(msg)
@@ -328,7 +328,6 @@ def _validated(
     """Build and validate the best candidates, the cheapest first.
 
     Raises:
-        GateFailed: none passes the gates.
         PipelineError: a stage could not finish.
     """
     front = pareto_front(study.outcomes, study.objectives)

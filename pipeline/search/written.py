@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline.build_config import BuildConfig
 
 FILES = (
@@ -17,19 +20,24 @@ FILES = (
     ("data", "source"),
     ("calibration", "field_statistics"),
     ("validate", "against"),
+    ("release", "public_key"),
+    ("release", "revoked_keys"),
 )
-"""Keys whose values may be paths."""
+"""Keys whose values may be paths; besides these, ``into`` of a step and the sources of shifted data."""
 
 
 def plain_settings(config: BuildConfig) -> dict[str, Any]:
-    """Return the settings that were said, as in ``pipeline.toml``; the steps and the method always are."""
+    """Return the settings that were said, as in ``pipeline.toml``; the steps and the method always are.
+
+    Paths are absolute, so that they hold in the folder of any worker.
+    """
     raw: dict[str, Any] = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
     raw["compress"] = [_table(step) for step in config.compress]
     raw["quantize"] = _table(config.quantize)
     raw["project"] = config.project.model_dump(mode="json", by_alias=True)
     raw["seed"] = config.seed
     found: dict[str, Any] = _without_none(raw)
-    return found
+    return _with_paths(found, lambda path: str(Path(path).absolute()))
 
 
 def _table(section: Any) -> dict[str, Any]:
@@ -47,10 +55,19 @@ def _without_none(value: Any) -> Any:
 
 def settings_text(settings: dict[str, Any], folder: Path) -> str:
     """Return plain settings as TOML for a file in ``folder``, from which paths are relative."""
-    found = {key: dict(value) if isinstance(value, dict) else value for key, value in settings.items()}
-    for section, key in FILES:
-        table = found.get(section)
-        if isinstance(table, dict) and isinstance(path := table.get(key), str) and Path(path).exists():
-            table[key] = os.path.relpath(path, folder)
+    found = _with_paths(settings, lambda path: os.path.relpath(path, folder))
     text: str = tomli_w.dumps(found)
     return text
+
+
+def _with_paths(settings: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """Return plain settings in which the paths of existing files and folders are changed."""
+    found = copy.deepcopy(settings)
+    places = [(found.get(section), key) for section, key in FILES]
+    places += [(table, "into") for table in found.get("compress", ())]
+    sources = found.get("validate", {}).get("shift", {}).get("sources", {})
+    for table, key in [*places, *((sources, name) for name in sources)]:
+        value = table.get(key) if isinstance(table, dict) else None
+        if isinstance(value, str) and Path(value).exists():
+            table[key] = change(value)
+    return found
