@@ -15,7 +15,7 @@ from pipeline.cli.stored import shared_store_option, store_at
 if TYPE_CHECKING:
     from pipeline.search.result import Found
 
-EXTRA = "pip install 'edge-deploy-pipeline[search]'"
+EXTRA = "pip install '.[search]'"
 
 
 @click.command()

@@ -113,16 +113,6 @@ def vector(keras):
     )
 
 
-def logit(keras):
-    """Activations that TF-MOT does not know; one output, of logits."""
-    layers = keras.layers
-    return sequential(
-        keras,
-        (12,),
-        [layers.Dense(48, activation="elu"), layers.Dense(8, activation="gelu"), layers.Dense(1)],
-    )
-
-
 def gru(keras):
     return sequential(keras, (12, 2), [keras.layers.GRU(12), keras.layers.Dense(3, activation="softmax")])
 

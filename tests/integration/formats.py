@@ -41,20 +41,3 @@ def as_idx(folder: Path, inputs: Any, targets: Any) -> str:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(gzip.compress(header + array.tobytes(), 1))
     return "idx"
-
-
-PROGRAM = """
-import numpy as np
-
-def data(split):
-    import tensorflow as tf
-
-    stored = np.load({path!r})
-    return tf.data.Dataset.from_tensor_slices((stored["x_" + split], stored["y_" + split])).batch(16)
-"""
-
-
-def as_program(folder: Path, inputs: Any, targets: Any) -> str:
-    path = folder / as_npz(folder, inputs, targets)
-    (folder / "mydata.py").write_text(PROGRAM.format(path=str(path)))
-    return "mydata.py:data"

@@ -71,13 +71,8 @@ def signed(images):
     return images / np.float32(127.5) - 1
 
 
-def two_classes():
-    return f.clouds(2)
-
-
 CASES = {
     "mobile, IDX": Case(f.mobile, f.corners, formats.as_idx, "classification", seen=signed, target="arm64"),
-    "logit, function": Case(f.logit, two_classes, formats.as_program, "binary", ending="h5"),
     "GRU": Case(
         f.gru,
         f.waves,

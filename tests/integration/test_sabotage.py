@@ -15,6 +15,7 @@ pytestmark = pytest.mark.xdist_group("tiny build")
 
 SETTINGS = """
 [validate]
+threads = [1]
 operators = false
 [validate.shift]
 samples = 0

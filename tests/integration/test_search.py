@@ -10,6 +10,7 @@ import sys
 import pytest
 
 pytestmark = pytest.mark.xdist_group("tiny build")
+GATES = 'gates.enabled=["accuracy", "full integer", "size", "bit-exactness", "finite outputs"]'
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def searched(tiny, built, start, tmp_path_factory):
     out = tmp_path_factory.mktemp("searched")
     process = start(
         "search", "--target", "arm64", "--out", out, "--store", built.out / "store", "--trials", "2",
-        "--step", "weights", "--validate", "1", "--json", cwd=tiny,
+        "--step", "weights", "--validate", "1", "--set", GATES, "--json", cwd=tiny,
     )  # fmt: skip
     stdout, stderr = process.communicate(timeout=900)
     assert process.returncode == 0, stderr
@@ -32,10 +33,11 @@ def test_known_recipes_come_first_and_all_trials_end(searched):
     assert {trial["state"] for trial in found["trials"].values()} == {"complete"}
 
 
-def test_the_users_own_settings_come_from_the_store(searched):
+def test_the_users_own_settings_are_not_trained_again(searched):
     _, found, _ = searched
-    made = [step["stage"] for step in found["trials"]["-1"]["steps"] if not step["cached"]]
-    assert made == ["judge_on_held_out"]
+    made = {step["stage"] for step in found["trials"]["-1"]["steps"] if not step["cached"]}
+    assert "judge_on_held_out" in made
+    assert made <= {"load_model", "load_data", "judge_on_held_out"}  # paths are written in another way
 
 
 def test_the_cheapest_candidate_that_passes_every_gate_is_chosen_and_released(searched):
@@ -65,7 +67,7 @@ def test_the_written_settings_rebuild_the_release(searched, built, start, tmp_pa
 def test_without_the_extra_a_search_says_what_to_install_and_a_build_does_not_need_it(tmp_path):
     hide = "import sys; sys.modules.update(dict.fromkeys(('optuna', 'distributed', 'dask', 'tomli_w')))"
     for words, code, text in (
-        (["search", "--target", "arm64"], 4, "pip install 'edge-deploy-pipeline[search]'"),
+        (["search", "--target", "arm64"], 4, "pip install '.[search]'"),
         (["build", "--target", "nowhere"], 2, "nowhere"),
         (["--help"], 0, "search"),
     ):
