@@ -18,6 +18,7 @@ from pipeline.errors import ConfigError
 from pipeline.events import Warned, emit
 from pipeline.quantize.methods import QUANTIZE
 from pipeline.sections import advice
+from pipeline.setting_paths import path_places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,24 +105,7 @@ def _line_of(error: Exception, path: Path) -> str:
 
 def _locate(raw: dict[str, Any], folder: Path) -> None:
     """Resolve relative paths in plain settings against a folder, in place."""
-    places: list[tuple[Any, str]] = [
-        (raw.get(section), key)
-        for section, key in (
-            ("model", "path"),
-            ("model", "weights"),
-            ("data", "source"),
-            ("calibration", "field_statistics"),
-            ("validate", "against"),
-            ("release", "public_key"),
-        )
-    ]
-    sources: Any = raw
-    for key in ("validate", "shift", "sources"):
-        sources = sources.get(key) if isinstance(sources, dict) else None
-    places += [(sources, name) for name in sources] if isinstance(sources, dict) else []
-    steps: Any = raw.get("compress")
-    places += [(table, "into") for table in steps] if isinstance(steps, list) else []
-    for table, key in places:
+    for table, key in path_places(raw):
         value = table.get(key) if isinstance(table, dict) else None
         if isinstance(value, str) and not is_import_path(value) and not value.startswith(ZOO):
             table[key] = str(folder / _at_home(value))

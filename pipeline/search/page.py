@@ -6,8 +6,6 @@ Nothing is fetched and no script runs, so that the page can be mailed and archiv
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.content import write_whole
@@ -15,7 +13,7 @@ from pipeline.report.html import render
 from pipeline.search.front import BASELINE, baseline, beats
 from pipeline.search.objectives import INSTRUCTIONS, cost_ratio, is_maximized
 from pipeline.search.plots import Plot, Point, progress_plot, scatter
-from pipeline.search.report import endings, figure_text, seconds, short_name, to_dict
+from pipeline.search.report import endings, figure_text, short_name, stage_times, to_dict
 
 if TYPE_CHECKING:
     from pipeline.search.objectives import Outcome
@@ -57,17 +55,6 @@ class Comparison(NamedTuple):
     change: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class StageTime:
-    """Seconds of a stage over all trials: of those that ran, and what reuse saved."""
-
-    stage: str
-    runs: int
-    reused: int
-    spent: float
-    saved: float
-
-
 def write_result(found: Found, target: str, planned: int | None = None) -> None:
     """Write the page and the values to the folder of the search.
 
@@ -85,7 +72,6 @@ def write_result(found: Found, target: str, planned: int | None = None) -> None:
 def search_html(found: Found, target: str, planned: int | None = None) -> str:
     """Return the result as a page of its own; arguments as for ``write_result``."""
     times = stage_times(found.outcomes)
-    spent, saved = seconds(found.outcomes)
     ratios = best_ratios(found)
     trials = len(found.outcomes.keys() - {BASELINE})
     return render(
@@ -107,8 +93,8 @@ def search_html(found: Found, target: str, planned: int | None = None) -> str:
         times=times[:MAX_STAGES],
         most=max((each.spent + each.saved for each in times), default=0) or 1,
         stages=len(times),
-        spent=spent,
-        saved=saved,
+        spent=sum(each.spent for each in times),
+        saved=sum(each.saved for each in times),
     )
 
 
@@ -247,25 +233,3 @@ def best_ratios(found: Found) -> list[float]:
             best = min(best, cost_ratio(outcome.figures, base, found.objectives))
         ratios.append(best)
     return ratios
-
-
-def stage_times(outcomes: dict[int, Outcome]) -> list[StageTime]:
-    """Return what stages took and saved over all trials, that with the most seconds first."""
-    steps = [step for outcome in outcomes.values() for step in outcome.steps]
-    ran = {(step["stage"], step["key"]): step["seconds"] for step in steps if not step["cached"]}
-    runs: dict[str, int] = defaultdict(int)
-    reused: dict[str, int] = defaultdict(int)
-    spent: dict[str, float] = defaultdict(float)
-    saved: dict[str, float] = defaultdict(float)
-    for (stage, _), took in ran.items():
-        runs[stage] += 1
-        spent[stage] += took
-    for step in steps:
-        if step["cached"]:
-            reused[step["stage"]] += 1
-            saved[step["stage"]] += ran.get((step["stage"], step["key"]), 0.0)
-    found = [
-        StageTime(stage=stage, runs=runs[stage], reused=reused[stage], spent=spent[stage], saved=saved[stage])
-        for stage in {**runs, **reused}
-    ]
-    return sorted(found, key=lambda each: -(each.spent + each.saved))

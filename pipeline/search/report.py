@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.report.plan import short
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
     from pipeline.search.result import Found
 
 MAX_ROWS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTime:
+    """Seconds of a stage over all trials: of those that ran, and what reuse saved."""
+
+    stage: str
+    runs: int
+    reused: int
+    spent: float
+    saved: float
 
 
 def search_parts(found: Found, target: str) -> Iterator[RenderableType]:
@@ -81,10 +93,30 @@ def _savings_line(found: Found) -> str:
 
 def seconds(outcomes: dict[int, Outcome]) -> tuple[float, float]:
     """Return the seconds of the stages that ran, and those that stages from the store would have taken."""
+    times = stage_times(outcomes)
+    return sum(each.spent for each in times), sum(each.saved for each in times)
+
+
+def stage_times(outcomes: dict[int, Outcome]) -> list[StageTime]:
+    """Return what stages took and saved over all trials, that with the most seconds first."""
     steps = [step for outcome in outcomes.values() for step in outcome.steps]
-    made = {(step["stage"], step["key"]): step["seconds"] for step in steps if not step["cached"]}
-    saved = sum(made.get((step["stage"], step["key"]), 0.0) for step in steps if step["cached"])
-    return sum(made.values()), saved
+    ran = {(step["stage"], step["key"]): step["seconds"] for step in steps if not step["cached"]}
+    runs: dict[str, int] = defaultdict(int)
+    reused: dict[str, int] = defaultdict(int)
+    spent: dict[str, float] = defaultdict(float)
+    saved: dict[str, float] = defaultdict(float)
+    for (stage, _), took in ran.items():
+        runs[stage] += 1
+        spent[stage] += took
+    for step in steps:
+        if step["cached"]:
+            reused[step["stage"]] += 1
+            saved[step["stage"]] += ran.get((step["stage"], step["key"]), 0.0)
+    found = [
+        StageTime(stage=stage, runs=runs[stage], reused=reused[stage], spent=spent[stage], saved=saved[stage])
+        for stage in {**runs, **reused}
+    ]
+    return sorted(found, key=lambda each: -(each.spent + each.saved))
 
 
 def choice_text(found: Found, target: str) -> str:

@@ -9,21 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from pipeline.setting_paths import path_places
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pipeline.build_config import BuildConfig
-
-FILES = (
-    ("model", "path"),
-    ("model", "weights"),
-    ("data", "source"),
-    ("calibration", "field_statistics"),
-    ("validate", "against"),
-    ("release", "public_key"),
-    ("release", "revoked_keys"),
-)
-"""Keys whose values may be paths; besides these, ``into`` of a step and the sources of shifted data."""
 
 
 def plain_settings(config: BuildConfig) -> dict[str, Any]:
@@ -63,10 +54,7 @@ def settings_text(settings: dict[str, Any], folder: Path) -> str:
 def _with_paths(settings: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
     """Return plain settings in which the paths of existing files and folders are changed."""
     found = copy.deepcopy(settings)
-    places = [(found.get(section), key) for section, key in FILES]
-    places += [(table, "into") for table in found.get("compress", ())]
-    sources = found.get("validate", {}).get("shift", {}).get("sources", {})
-    for table, key in [*places, *((sources, name) for name in sources)]:
+    for table, key in path_places(found):
         value = table.get(key) if isinstance(table, dict) else None
         if isinstance(value, str) and Path(value).exists():
             table[key] = change(value)
