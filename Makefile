@@ -4,7 +4,7 @@ ENGINE ?= docker
 export LC_ALL := C.UTF-8
 unexport PYTHONDONTWRITEBYTECODE # the tests start the command hundreds of times
 
-.PHONY: demo test check env emulator provision lock bench image clean
+.PHONY: demo test check env emulator provision lock bench docs image clean
 .DEFAULT_GOAL := demo
 
 demo: emulator             # build the default model for arm64 into build/
@@ -32,7 +32,7 @@ provision: env             # what the tests need: emulated 64-bit and 32-bit Arm
 
 lock: env                  # pin the newest versions that pyproject.toml allows
 	CUSTOM_COMPILE_COMMAND="make lock" PIP_CONFIG_FILE=/dev/null \
-	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL $(BIN)/pip-compile --quiet --upgrade --extra dev --extra search \
+	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL $(BIN)/pip-compile --quiet --upgrade --extra dev --extra mlflow --extra search \
 	    --all-build-deps --allow-unsafe --strip-extras --generate-hashes --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    --output-file requirements.lock pyproject.toml
@@ -40,6 +40,10 @@ lock: env                  # pin the newest versions that pyproject.toml allows
 bench: emulator            # the figures in README.md
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/build.py
+
+docs: env                  # the documentation as a site, into build/site
+	$(BIN)/pip install --quiet '.[docs]'
+	$(BIN)/zensical build --clean
 
 image:                     # the container image edge-deploy-pipeline
 	$(ENGINE) build --tag edge-deploy-pipeline .

@@ -12,11 +12,35 @@ if TYPE_CHECKING:
 
 
 def input_ports(model: tf_keras.Model) -> tuple[Port, ...]:
-    """Return the model's inputs in its order; the shape is of one sample, None an open length."""
+    """Return the model's inputs in its order; the shape is of one sample, None an open length.
+
+    Integers are indices if they index a table, and else numbers.
+    """
+    tables = table_rows(model)
     return tuple(
         Port(name, tuple(tensor.shape[1:]), tensor.dtype.name)
+        if name in tables or tensor.dtype.is_floating
+        else Port(name, tuple(tensor.shape[1:]), integers=True)
         for name, tensor in zip(model.input_names, model.inputs, strict=True)
     )
+
+
+def table_rows(model: tf_keras.Model) -> dict[str, int]:
+    """Return the number of rows of the smallest table that each input indexes, by the input's name."""
+    found: dict[str, int] = {}
+    for table in model.layers:
+        if type(table).__name__ != "Embedding":
+            continue
+        waiting, seen = [table], set()
+        while waiting:
+            layer = waiting.pop()
+            if layer.name in seen:
+                continue
+            seen.add(layer.name)
+            if type(layer).__name__ == "InputLayer":
+                found[layer.name] = min(found.get(layer.name, table.input_dim), table.input_dim)
+            waiting += [parent.layer for node in layer.inbound_nodes for parent in node.parent_nodes]
+    return found
 
 
 def output_ports(model: tf_keras.Model) -> tuple[Port, ...]:

@@ -13,6 +13,8 @@ class Port:
         name: of the InputLayer, or of the layer that gives the output.
         shape: of one sample, without the batch; None is an open length.
         dtype: ``"float32"``, or an integer's for an input that takes indices.
+        integers: whether an input of numbers has an integer dtype in the model, so that raw values go in as
+            they are: pixels of uint8.
         activation: what the last layer applies to an output: ``"softmax"``, ``"sigmoid"``, ``"linear"``, ...;
             ``""`` where that is unknown, and for inputs.
     """
@@ -21,6 +23,7 @@ class Port:
     shape: tuple[int | None, ...]
     dtype: str = "float32"
     activation: str = ""
+    integers: bool = False
 
     @property
     def fixed_shape(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from models.describe import table_rows
 from models.errors import ModelError
 from models.graph import Graph, build_model
 from models.keras3 import read_graph
@@ -185,7 +186,7 @@ def _nudged(model: tf_keras.Model, inputs: Arrays) -> Arrays:
 
 def _takes_floats(model: tf_keras.Model) -> list[bool]:
     """Return whether each input takes any float; the others take integers, perhaps written as floats."""
-    rows = _table_rows(model)
+    rows = table_rows(model)
     return [
         tensor.dtype.is_floating and name not in rows
         for name, tensor in zip(model.input_names, model.inputs, strict=True)
@@ -200,7 +201,7 @@ def random_inputs(
     Floats are in 0..1, integers are rows that every table which the input indexes has. Without ``shapes``, of
     one sample of each input, a length stands for each open dimension.
     """
-    rng, rows = np.random.default_rng(0), _table_rows(model)
+    rng, rows = np.random.default_rng(0), table_rows(model)
     floats, samples = _takes_floats(model), []
     for index, (name, tensor) in enumerate(zip(model.input_names, model.inputs, strict=True)):
         length = _OPEN_LENGTHS.get(len(tensor.shape), _OPEN_LENGTH)
@@ -212,24 +213,6 @@ def random_inputs(
             whole = rng.integers(0, rows.get(name, _INDICES), shape)
             samples.append(whole.astype(tensor.dtype.as_numpy_dtype))
     return samples
-
-
-def _table_rows(model: tf_keras.Model) -> dict[str, int]:
-    """Return the number of rows of the smallest table that each input indexes, by the input's name."""
-    found: dict[str, int] = {}
-    for table in model.layers:
-        if type(table).__name__ != "Embedding":
-            continue
-        waiting, seen = [table], set()
-        while waiting:
-            layer = waiting.pop()
-            if layer.name in seen:
-                continue
-            seen.add(layer.name)
-            if type(layer).__name__ == "InputLayer":
-                found[layer.name] = min(found.get(layer.name, table.input_dim), table.input_dim)
-            waiting += [parent.layer for node in layer.inbound_nodes for parent in node.parent_nodes]
-    return found
 
 
 def _outputs(model: tf_keras.Model, samples: Arrays) -> Arrays:

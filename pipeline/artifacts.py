@@ -10,7 +10,7 @@ import numpy as np
 
 from models.ports import Port
 from models.task_rules import Task
-from pipeline.choices import Baselines, Candidate, Precision, Repair
+from pipeline.choices import Baselines, Candidate, InputFinding, Precision, Repair
 from pipeline.formats import WrittenFormat
 from pipeline.layer_records import LayerRecord
 from pipeline.node_parity import Counterpart
@@ -139,24 +139,6 @@ class Transform:
             return f"{order}raw x {self.scale[0]:g} {self.offset[0]:+g} ({self.reason})"
         features = max(len(self.scale), len(self.offset))
         return f"{order}raw x scale + offset for each of {features} ({self.reason})"
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputFinding:
-    """How the preprocessing of one input was chosen.
-
-    Attributes:
-        input: its name.
-        chosen: what was chosen, with its evidence.
-        tried: what was tried instead, where the model is no better than chance; else "".
-    """
-
-    input: str
-    chosen: str
-    tried: str = ""
-
-    def __str__(self) -> str:
-        return f"input {self.input!r}: {'; '.join(filter(None, (self.chosen, self.tried)))}"
 
 
 Preprocessing = tuple[Transform, ...]

@@ -11,7 +11,7 @@ from pipeline.runtimes.remote import RemoteRuntime
 from pipeline.runtimes.runtime import runtime_of
 from pipeline.scratch import scratch
 from pipeline.validate import breakdown
-from pipeline.validate.against import Against  # noqa: TC001 - pydantic reads the annotations
+from pipeline.validate.against import Against, Reference
 from pipeline.validate.assemble import assemble_against
 from pipeline.validate.breakdown import Breakdown  # noqa: TC001
 from pipeline.validate.costs import DeviceLatency, EmulatedCost, HostLatency  # noqa: TC001
@@ -89,13 +89,14 @@ def benchmark_file(
         ToolchainError: something that is needed is not installed or provisioned.
     """
     under_test = ModelUnderTest.open(file)
-    float_model, reference = (ModelUnderTest.open(path) if path else None for path in (baseline, against))
+    float_model = ModelUnderTest.open(baseline) if baseline else None
+    reference = Reference(file=ModelUnderTest.open(against).source) if against else None
     counting = tuple(device for device in devices if _counts(device))
     with leaf_errors_mapped(), scratch("bench") as folder:
         to_measure = ToMeasure(
             model=under_test.source,
             baseline=float_model.source if float_model else None,
-            against=reference.source if reference else None,
+            against=reference,
             inputs=InputSpec((), INPUTS, config.seed),
             outputs=OutputSpec(),
             package="litert",
@@ -126,13 +127,13 @@ def _counts(device: Device) -> bool:
     return runtime.capabilities.counts
 
 
-def _joined(under_test: ModelUnderTest, reference: ModelUnderTest | None, found: Measurements) -> Costs:
+def _joined(under_test: ModelUnderTest, reference: Reference | None, found: Measurements) -> Costs:
     return Costs(
         sha256=under_test.flat.sha256,
         host=found.times.found if found.times else (),
         devices=tuple(latency for run in found.devices for latency in run.latencies),
         emulated=tuple(run.costs[0] for run in found.devices if run.costs),
         operators=breakdown.assemble(under_test, found.operators) if found.operators else None,
-        against=assemble_against(under_test, reference.source, found) if reference else None,
+        against=assemble_against(under_test, reference, found) if reference else None,
         ratio=found.latency.found if found.latency else None,
     )

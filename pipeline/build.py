@@ -14,13 +14,7 @@ from pipeline.events import Finding, Warned, emit
 from pipeline.isolation.child import in_child
 from pipeline.layer_records import LayerTreatment, known_layers
 from pipeline.loading.field_calibration import field_statistics
-from pipeline.loading.load import (
-    last_release,
-    load_data,
-    model_digest,
-    shifted_data,
-    source_of,
-)
+from pipeline.loading.load import last_release, load_data, model_digest, shifted_data, source_of
 from pipeline.opening import open_inputs
 from pipeline.planning.download import with_needed_zeros
 from pipeline.planning.step_gains import measure_steps
@@ -35,7 +29,9 @@ from pipeline.recipe import part_of, recipe_of
 from pipeline.release.documents import Origin
 from pipeline.release.drift_reference import make_drift_reference
 from pipeline.release.manifest import counter_in
+from pipeline.release.reference import reference_of
 from pipeline.release.release import judge, publish, release, require_passed
+from pipeline.release.released import model_file
 from pipeline.report.tensorboard import write_event_files
 from pipeline.runtimes.environment import check_environment
 from pipeline.scratch import scratch
@@ -101,11 +97,12 @@ class Inputs:
         for step in config.compress:
             COMPRESS[step.method].files(step)
         with leaf_errors_mapped():
+            earlier = config.validation.against
             return cls(
                 name=release_name(config.project.name, config.project.version, target.name),
                 model=Source(location=str(config.model.path), digest=model_digest(config.model)),
                 data=source_of(config.data),
-                against=last_release(config.validation.against),
+                against=last_release(earlier and model_file(earlier)),
                 field=field_statistics(config.calibration),
                 origin=Origin.of(config.model.path),
             )
@@ -345,22 +342,18 @@ def measure_model(
     """
     data, loaded, prepared, settings = compiled.data, compiled.loaded, compiled.prepared, config.validation
     quantized = compiled.quantized
+    like = {"inputs": loaded.inputs, "outputs": loaded.outputs, "seed": config.seed}
     shifted = [
-        run.step(
-            load_data,
-            source_of(other),
-            inputs=loaded.inputs,
-            outputs=loaded.outputs,
-            config=other,
-            seed=config.seed,
-        )
+        run.step(load_data, source_of(other), config=other, **like)
         for other in shifted_data(config.data, data, settings.shift)
     ]
     model, baseline = quantized.source, compiled.baseline.source
+    earlier = inputs.against
+    against = reference_of(earlier, prepared.preprocessing, data) if earlier else None
     to_measure = ToMeasure(
         model=model,
         baseline=baseline,
-        against=inputs.against,
+        against=against,
         data=data,
         shifted=tuple(shifted),
         inputs=InputSpec.of(prepared.preprocessing, settings.golden_samples, config.seed),
@@ -376,7 +369,7 @@ def measure_model(
     with scratch("measure") as folder:
         found = measure(to_measure, run, folder)
     return run.step(
-        assemble_report, model, name=quantized.tflite.name, baseline=baseline, against=inputs.against,
+        assemble_report, model, name=quantized.tflite.name, baseline=baseline, against=against,
         found=found, described=_described(target, compiled, config),
     )  # fmt: skip
 

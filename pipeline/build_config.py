@@ -93,7 +93,7 @@ class BuildConfig(Section):
                 f"convert.backend: {backend!r} quantizes after training only, and quantize.method is "
                 f'{method!r}; set [quantize] method = "ptq", or leave out backend'
             )
-            raise ConfigError(msg)
+            raise ConfigError(msg, key="convert.backend")
         return self
 
     @model_validator(mode="after")
@@ -105,7 +105,7 @@ class BuildConfig(Section):
         quantizes = QUANTIZE[self.quantize.method].config is not FloatConfig and self.convert.to_integers
         if self.precision.layers and not quantizes:
             msg = "precision.layers: the model does not become int8, so no layer can be wider; leave it out"
-            raise ConfigError(msg)
+            raise ConfigError(msg, key="precision.layers")
         return self
 
 
@@ -129,10 +129,10 @@ def _of_method(
     name = str(table.get("method", default))
     if not name:
         msg = f"{where}: it names no method; write e.g. method = {next(iter(methods))!r}"
-        raise ConfigError(msg)
+        raise ConfigError(msg, key=where)
     if name not in methods:
         msg = f"{where}.method: unknown method {name!r}; {advice(name, methods, 'methods')}"
-        raise ConfigError(msg)
+        raise ConfigError(msg, key=f"{where}.method")
     config = methods[name].config
     _reject_unknown(config, table, f"{where}.")
     try:
@@ -150,7 +150,7 @@ def _reject_unknown(section: type[BaseModel], raw: dict[str, Any], prefix: str) 
             continue
         if key not in known and key not in getattr(section, "renamed", {}):
             msg = f"unknown key {f'{prefix}{key}'!r}; {advice(key, known, 'keys')}"
-            raise ConfigError(msg)
+            raise ConfigError(msg, key=f"{prefix}{key}")
         kind = known.get(key)
         if isinstance(value, dict) and is_section(kind) and kind is not MethodSection:
             _reject_unknown(kind, value, f"{prefix}{key}.")
@@ -160,30 +160,41 @@ def is_section(kind: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def first_problem(error: ValidationError, prefix: str = "") -> ConfigError:
-    """Return an error that names the key and says what is wrong with its value."""
+def first_problem(error: ValidationError, prefix: str = "", what: str = "value") -> ConfigError:
+    """Return an error that names the key and says what is wrong with its value.
+
+    Args:
+        error: what Pydantic found.
+        prefix: what its keys begin with, such as "quantize.".
+        what: what to call an unknown value of a fixed list, such as "task".
+    """
     first, *others = error.errors()
     key = _key(first)
     words = [
         each["ctx"]["expected"] for each in others if each["type"] == "literal_error" and _key(each) == key
     ]
     more = f"; {' or '.join(words)} is allowed, too" if words else ""
-    return ConfigError(f"{(prefix + key).rstrip('.')}: {problem(first)}{more}")
+    key = (prefix + key).rstrip(".")
+    return ConfigError(f"{key}: {problem(first, what)}{more}", key=key)
 
 
-def problem_of_flag(error: ValidationError, flags: Mapping[str, str]) -> ConfigError | None:
-    """Return the first problem as an error that names the flag at fault; None if no flag gave the value.
+def problem_of_flag(error: ConfigError | ValidationError, flags: Mapping[str, str]) -> ConfigError | None:
+    """Return an error, of several the first, as one that names the flag at fault; None if no flag did it.
 
     Args:
-        error: what Pydantic found.
+        error: one that names its key.
         flags: names of flags, such as "--task", by the key that each sets.
     """
-    first = error.errors()[0]
-    flag = next((flags[key] for key in flags if f"{_key(first)}.".startswith(f"{key}.")), None)
-    if flag is None:
+    key = _key(error.errors()[0]) if isinstance(error, ValidationError) else error.key
+    own = next((own for own in flags if f"{key}.".startswith(f"{own}.")), None)
+    if own is None:
         return None
-    what = "value" if " " in flag else flag.removeprefix("--")
-    return ConfigError(f"{flag}: {problem(first, what)}")
+    flag = flags[own]
+    if isinstance(error, ValidationError):
+        error = first_problem(error, what="value" if " " in flag else flag.removeprefix("--"))
+    is_same = own == re.sub(r"(\.\d+)+$", "", key)
+    text = str(error).removeprefix(f"{key}: ") if is_same else str(error)
+    return ConfigError(f"{flag}: {text}", key=key)
 
 
 def _key(problem: ErrorDetails) -> str:

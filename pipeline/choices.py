@@ -1,8 +1,9 @@
-"""Records of choices that a build makes on held-out samples, with their evidence."""
+"""Records of choices that a build makes, on held-out samples for the most part, with their evidence."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.formats import WrittenFormat
 
@@ -197,3 +198,25 @@ class StepGain:
     metric: str
     samples: int
     score: tuple[float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputFinding:
+    """How the preprocessing of one input was chosen.
+
+    Attributes:
+        input: its name.
+        chosen: what was chosen, with its evidence.
+        tried: what was tried instead, where the model is no better than chance; else "".
+        settings: the keys of ``[preprocessing]`` that declare it; none if the values are used as they are.
+        better: those of another preprocessing that suits the model far better; none if there is none.
+    """
+
+    input: str
+    chosen: str
+    tried: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    better: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"input {self.input!r}: {'; '.join(filter(None, (self.chosen, self.tried)))}"

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from calibration.errors import CalibrationError
 from deploy.errors import (
@@ -46,9 +46,19 @@ class PipelineError(Exception):
 
 
 class ConfigError(PipelineError):
-    """A flag or a key in ``pipeline.toml`` that cannot be used."""
+    """A flag or a key in ``pipeline.toml`` that cannot be used.
+
+    Args:
+        message: what is wrong, where, and how to fix it.
+        key: the key at fault, such as "compress.0.sparsity"; "" if it is not one key.
+        excerpt: the line of the settings file at fault with a mark below it; "" if there is none.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, *, key: str = "", excerpt: str = "") -> None:
+        super().__init__(message)
+        self.key, self.excerpt = key, excerpt
 
 
 class InputError(PipelineError):
@@ -76,7 +86,16 @@ class IntegrityError(PipelineError):
 
 
 class GateFailed(PipelineError):  # noqa: N818 - a verdict, not a mishap
-    """A measured figure that is outside what its gate allows."""
+    """A measured figure that is outside what its gate allows.
+
+    Args:
+        message: which gate, what was measured and what is allowed.
+        report: the ``Report`` with the verdicts, of the model that a build did not release; else None.
+    """
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class StageError(PipelineError):

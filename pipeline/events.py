@@ -237,6 +237,7 @@ _KINDS = {kind.kind: kind for kind in Event.__subclasses__()}
 
 _stage: ContextVar[str] = ContextVar("stage", default="")
 _listeners: list[Callable[[Record], None]] = []
+_withheld: list[tuple[type[Event], ...]] = []
 
 
 def emit(event: Event) -> None:
@@ -246,6 +247,8 @@ def emit(event: Event) -> None:
 
 def relay(record: Record) -> None:
     """Hand an event of a child process to every listener, as one of the stage that runs here."""
+    if any(isinstance(record.event, kinds) for kinds in _withheld):
+        return
     record = replace(record, stage=record.stage or _stage.get())
     for listener in tuple(_listeners):
         listener(record)
@@ -262,6 +265,16 @@ def listening(listener: Callable[[Record], None]) -> Iterator[None]:
         yield
     finally:
         _listeners.remove(listener)
+
+
+@contextmanager
+def withheld(*kinds: type[Event]) -> Iterator[None]:
+    """Hand no event of these kinds to a listener inside the block: what is said otherwise, or was said."""
+    _withheld.append(kinds)
+    try:
+        yield
+    finally:
+        _withheld.remove(kinds)
 
 
 @contextmanager

@@ -25,9 +25,22 @@ PLAIN = {
     "tuple_type": "a list is expected",
     "too_short": "at least one entry is expected",
     "int_parsing": "a whole number is expected",
+    "int_type": "a whole number is expected",
+    "int_from_float": "a whole number is expected",
     "float_parsing": "a number is expected",
+    "float_type": "a number is expected",
+    "string_type": "text is expected",
+    "bool_type": "true or false is expected",
+    "bool_parsing": "true or false is expected",
 }
 """Pydantic's kinds of errors, in words for users."""
+
+LIMITS = {
+    "greater_than": "above",
+    "greater_than_equal": "at least",
+    "less_than": "below",
+    "less_than_equal": "at most",
+}
 
 _QUOTED = re.compile(r"'([^']*)'")
 
@@ -128,6 +141,11 @@ def problem(error: ErrorDetails, what: str = "value") -> str:
         return f"{shown} is not a date; write it as 2027-06-30"
     if kind in {"less_than", "less_than_equal"} and context.get("lt", context.get("le")) == 1 < given <= 100:
         return f"{given:g} is out of range; it is a fraction, write {given / 100:g} for {given:g} %"
+    if kind in LIMITS:
+        (limit,) = context.values()
+        return f"{shown} is out of range; allowed: {LIMITS[kind]} {limit}"
+    if kind == "missing":
+        return "it is missing; add it"
     if kind == "string_pattern_mismatch" and context["pattern"] == FILE_NAME:
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", given).strip("._-")[:64] or "my-model"
         reason = "contains a space" if " " in given else "cannot be part of a file name"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+ZOO = "zoo:"
 
 
 def path_places(raw: dict[str, Any]) -> list[tuple[Any, str]]:
@@ -25,3 +28,22 @@ def path_places(raw: dict[str, Any]) -> list[tuple[Any, str]]:
     steps: Any = raw.get("compress")
     places += [(table, "into") for table in steps] if isinstance(steps, list) else []
     return places
+
+
+def locate(raw: dict[str, Any], folder: Path) -> None:
+    """Resolve relative paths in plain settings against a folder, in place."""
+    for table, key in path_places(raw):
+        value = table.get(key) if isinstance(table, dict) else None
+        if isinstance(value, str) and not is_import_path(value) and not value.startswith(ZOO):
+            table[key] = str(folder / _at_home(value))
+
+
+def _at_home(path: str) -> Path:
+    """Put the home folder in place of ``~``."""
+    return Path(path).expanduser() if path == "~" or path.startswith("~/") else Path(path)
+
+
+def is_import_path(source: str) -> bool:
+    """Return whether a source is ``package.module:function`` rather than a path."""
+    module, colon, function = source.partition(":")
+    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -18,12 +17,15 @@ from pipeline.errors import ConfigError
 from pipeline.events import Warned, emit
 from pipeline.quantize.methods import QUANTIZE
 from pipeline.sections import advice
-from pipeline.setting_paths import path_places
+from pipeline.setting_paths import locate
+from pipeline.toml_source import error_excerpt, excerpt, locate_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-ZOO = "zoo:"
+PYPROJECT = "pyproject.toml"
+TABLE = " [tool.pipeline]"
+"""After the name of a ``pyproject.toml``, in errors."""
 
 # Old keys of pipeline.toml and what replaced them; a number is a place in a list of tables.
 _TRAINING = {"least_steps": "min_steps"} | {
@@ -53,29 +55,72 @@ def make_config(raw: dict[str, Any], where: str, flags: Mapping[str, str] | None
     """
     try:
         return BuildConfig.model_validate(raw)
-    except ConfigError as error:
-        msg = f"{where}: {error}"
-        raise ConfigError(msg) from error
-    except ValidationError as error:
+    except (ConfigError, ValidationError) as error:
         if by_flag := problem_of_flag(error, flags or {}):
             raise by_flag from error
-        msg = f"{where}: {first_problem(error)}"
-        raise ConfigError(msg) from error
+        found = error if isinstance(error, ConfigError) else first_problem(error)
+        raise _in_file(found, where) from error
+
+
+def _in_file(error: ConfigError, where: str) -> ConfigError:
+    """Return the error with ``where`` before it and, if that is a file with the key, with the key's line."""
+    file, key = Path(where.removesuffix(TABLE)), error.key
+    if not (key and file.is_file()):
+        return ConfigError(f"{where}: {error}", key=key)
+    text = file.read_text(encoding="utf-8")
+    place = locate_key(text, f"tool.pipeline.{key}" if where.endswith(TABLE) else key)
+    if place is None:
+        return ConfigError(f"{where}: {error}", key=key)
+    return ConfigError(f"{file}:{place[0]}: {error}", key=key, excerpt=excerpt(text, *place))
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read settings; relative model and data paths are taken from the file's own folder.
 
-    Old keys become the new ones, with a warning.
+    Those of ``pyproject.toml`` are in ``[tool.pipeline]``. Old keys become the new ones, with a warning.
 
     Raises:
-        ConfigError: the file is missing or is not TOML.
+        ConfigError: the file is missing, is not TOML, or has no settings.
     """
+    raw: Any = _parsed(path)
+    if path.name == PYPROJECT:
+        tools = raw.get("tool")
+        raw = tools.get("pipeline") if isinstance(tools, dict) else None
+        if not isinstance(raw, dict):
+            msg = f"{path}: it has no [tool.pipeline]; add that, or name another file with --config"
+            raise ConfigError(msg)
+    return accept_settings(raw, path)
+
+
+def accept_settings(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Check the sections of settings that a file has, and return them with current keys and located paths.
+
+    Args:
+        raw: nested settings as read from TOML; changed in place.
+        path: of the file, from whose folder relative paths are taken.
+
+    Raises:
+        ConfigError: a section is not one, or has an old key beside the new one.
+    """
+    where = settings_name(path)
+    _rename_old_keys(raw, where)
+    _check_sections(raw, BuildConfig, where)
+    _rename_in_sections(raw, BuildConfig, where)
+    locate(raw, path.parent)
+    return raw
+
+
+def settings_name(path: Path) -> str:
+    """Return what to call the settings in a file, in errors."""
+    return f"{path}{TABLE}" if path.name == PYPROJECT else str(path)
+
+
+def _parsed(path: Path) -> dict[str, Any]:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
         json.dumps(raw, default=str)  # recurses as deeply as whatever reads it later
     except FileNotFoundError as error:
-        msg = f"{path}: no such file; write one (see docs/reference/configuration.md) or drop --config"
+        msg = f"{path}: no such file; write one with pipeline init, or drop --config"
         raise ConfigError(msg) from error
     except RecursionError as error:
         msg = f"{path}: nested too deeply; write each key into its section"
@@ -84,31 +129,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         OSError,
         ValueError,
     ) as error:  # missing file, wrong encoding or grammar, or a number of 5,000 digits
-        reason = error.strerror if isinstance(error, OSError) else f"{error}{_line_of(error, path)}"
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         msg = f"{path}: invalid TOML file: {reason}"
-        raise ConfigError(msg) from error
-    _rename_old_keys(raw, str(path))
-    _check_sections(raw, BuildConfig, str(path))
-    _rename_in_sections(raw, BuildConfig, str(path))
-    _locate(raw, path.parent)
+        raise ConfigError(msg, excerpt=error_excerpt(error, path)) from error
     return raw
-
-
-def _line_of(error: Exception, path: Path) -> str:
-    """Return the line that a TOML error names, with a mark before the place; empty if it names none."""
-    place = re.search(r"at line (\d+), column (\d+)", str(error))
-    if not place:
-        return ""
-    line, column = path.read_text(encoding="utf-8").splitlines()[int(place[1]) - 1], int(place[2]) - 1
-    return f": {line[:column][-60:]} >>> {line[column:][:60]}"
-
-
-def _locate(raw: dict[str, Any], folder: Path) -> None:
-    """Resolve relative paths in plain settings against a folder, in place."""
-    for table, key in path_places(raw):
-        value = table.get(key) if isinstance(table, dict) else None
-        if isinstance(value, str) and not is_import_path(value) and not value.startswith(ZOO):
-            table[key] = str(folder / _at_home(value))
 
 
 def _rename_old_keys(raw: dict[str, Any], where: str) -> None:
@@ -197,17 +221,17 @@ def _check_sections(raw: dict[str, Any], section: type[BaseModel], where: str, p
     for key, value in raw.items():
         kind = kinds.get(key)
         if isinstance(value, str) and "\0" in value:
-            msg = f"{where}: {prefix}{key}: it holds a NUL character; remove that"
-            raise ConfigError(msg)
+            msg = f"{prefix}{key}: it holds a NUL character; remove that"
+            raise _in_file(ConfigError(msg, key=f"{prefix}{key}"), where)
         is_list = isinstance(value, list) and all(isinstance(each, dict) for each in value)
         if section is BuildConfig and key == "compress" and not is_list:
-            msg = f"{where}: compress: it is a list of sections; write [[compress]] and its keys below"
-            raise ConfigError(msg)
+            msg = "compress: it is a list of sections; write [[compress]] and its keys below"
+            raise _in_file(ConfigError(msg, key=f"{prefix}{key}"), where)
         if not is_section(kind):
             continue
         if not isinstance(value, dict):
-            msg = f"{where}: {prefix}{key}: it is a section; write [{prefix}{key}] and its keys below"
-            raise ConfigError(msg)
+            msg = f"{prefix}{key}: it is a section; write [{prefix}{key}] and its keys below"
+            raise _in_file(ConfigError(msg, key=f"{prefix}{key}"), where)
         _check_sections(value, kind, where, f"{prefix}{key}.")
 
 
@@ -317,7 +341,7 @@ def parse_setting(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         msg = f'--set {text}: {error}; write it as in pipeline.toml: --set \'data.labels=["a", "b"]\''
         raise ConfigError(msg) from error
-    _locate(raw, Path())
+    locate(raw, Path())
     return raw
 
 
@@ -421,14 +445,3 @@ def zoo_settings(name: str = "resnet8") -> dict[str, Any]:
         raise ConfigError(msg)
     folder = Path(str(files("models.zoo")))
     return read_toml(folder / f"{name}.toml")
-
-
-def _at_home(path: str) -> Path:
-    """Put the home folder in place of ``~``."""
-    return Path(path).expanduser() if path == "~" or path.startswith("~/") else Path(path)
-
-
-def is_import_path(source: str) -> bool:
-    """Return whether a source is ``package.module:function`` rather than a path."""
-    module, colon, function = source.partition(":")
-    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))

@@ -7,21 +7,19 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from deploy.errors import DeployError
-from deploy.manifest import read_manifest
 from pipeline.artifacts import described
 from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.loading.load import load_data, shifted_data, source_of
 from pipeline.preparation.float_check import ALLOW, Answered, doubt, unsuitable
 from pipeline.preparation.input_preprocessing import PROBE_SAMPLES, Choice, Probe, choose_preprocessing
-from pipeline.release.released import Released
+from pipeline.release.reference import reference_of
+from pipeline.release.released import release_of
 from pipeline.run import Run
 from pipeline.runtimes.environment import check_environment
 from pipeline.runtimes.quantization import run_real
 from pipeline.runtimes.remote import RemoteRuntime
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
-from pipeline.samples import Samples
 from pipeline.scratch import scratch
 from pipeline.validate.assemble import make_report
 from pipeline.validate.gates import plan, with_verdicts
@@ -93,10 +91,12 @@ def validate_file(
         float_model = ModelUnderTest.open(baseline) if baseline else None
         run = Run(folder, store)
         given = read_given(under_test, float_model or under_test, config, run)
+        earlier = ModelUnderTest.open(against).source if against else None
+        reference = reference_of(earlier, given.transforms, given.data) if earlier else None
         to_measure = ToMeasure(
             model=under_test.source,
             baseline=float_model.source if float_model else None,
-            against=ModelUnderTest.open(against).source if against else None,
+            against=reference,
             data=given.data,
             shifted=given.shifted,
             inputs=InputSpec.of(given.transforms, config.validation.golden_samples, config.seed),
@@ -170,27 +170,21 @@ def _load(under_test: ModelUnderTest, config: DataConfig, seed: int, run: Run) -
 
 def _released(under_test: ModelUnderTest, config: BuildConfig) -> Choice | None:
     """What the manifest beside a file of a release says of its inputs; None of any other file."""
-    try:
-        manifest = read_manifest(under_test.path.parent)
-    except DeployError:
-        return None
-    if manifest.files.get(under_test.path.name) != under_test.flat.sha256:
+    released = release_of(under_test.path, under_test.flat.sha256)
+    if released is None:
         return None
     declared = config.preprocessing != type(config.preprocessing)()
     note = (
         "the release's own preprocessing is used; [preprocessing], --scale and --offset are for other files"
     )
-    return Choice(Released(under_test.path.parent, manifest).transforms, (), (note,) if declared else ())
+    return Choice(released.transforms, (), (note,) if declared else ())
 
 
 def _choose(under_test: ModelUnderTest, data: Dataset, config: BuildConfig) -> Choice:
     """Return the preprocessing of the file's inputs, chosen as a build chooses it."""
-    samples = Samples.to_probe(data, PROBE_SAMPLES)
     cores = len(os.sched_getaffinity(0))
     with Session(host_runtime("litert"), under_test.path, threads=cores) as session:
-        raw = [samples.raw(index) for index in range(len(data.shapes))]
-        targets = [samples.target(index) for index in range(len(data.tasks))]
-        probe = Probe(partial(run_real, session, batches=True), raw, targets, data.tasks)
+        probe = Probe.of(data, partial(run_real, session, batches=True), PROBE_SAMPLES)
         return choose_preprocessing(probe, under_test.ports()[0], config.preprocessing)
 
 

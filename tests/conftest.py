@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,10 @@ def same_random_numbers(request: pytest.FixtureRequest, state_of_random_numbers:
         request.module.RNG.bit_generator.state = state_of_random_numbers
 
 
+EXCERPT = re.compile(r"^ +\d+ \| .*\n +\| +\^+\n\Z", re.MULTILINE)
+"""A line of a settings file, and carets below what is wrong in it."""
+
+
 @dataclass(frozen=True)
 class Ended:
     """How the command ended."""
@@ -66,10 +71,12 @@ class Ended:
 
     @property
     def message(self) -> str:
-        """The one line that an error is, after whatever progress there was."""
-        assert len(self.said) == 1, f"not one line: {self.err}"
-        assert self.err.endswith(f"{self.said[0]}\n"), f"not the last line: {self.err}"
-        return self.said[0]
+        """The one line that an error is, after whatever progress there was, and before a line of a file."""
+        err = EXCERPT.sub("", self.err)
+        said = without_progress(err)
+        assert len(said) == 1, f"not one line: {self.err}"
+        assert err.endswith(f"{said[0]}\n"), f"not the last line: {self.err}"
+        return said[0]
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,8 @@ from pipeline.corruptions.suite import NAMES as CORRUPTIONS
 from pipeline.events import Event
 from pipeline.quantize.methods import QUANTIZE
 from pipeline.sections import Section
+from pipeline.setting_help import SCHEMA_NAME, schema_text
+from pipeline.setting_schema import schema_text as settings_schema_text
 from pipeline.settings import make_config
 from pipeline.targets import load_devices, load_targets
 from pipeline.validate.report import report_schema
@@ -119,6 +121,34 @@ def test_every_command_explains_itself(path):
     assert len(shown.output.splitlines()) > 4
 
 
+def _groups(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if not isinstance(command, click.Group):
+        return []
+    context = click.Context(command)
+    names = command.list_commands(context)
+    return [
+        path,
+        *(each for name in names for each in _groups(command.get_command(context, name), (*path, name))),
+    ]
+
+
+@pytest.mark.parametrize(
+    "path", [*_groups(cli), *_leaves(cli)], ids=lambda path: " ".join(path) or "pipeline"
+)
+def test_the_help_of_every_command_ends_with_examples_that_exist(path):
+    shown = CliRunner().invoke(cli, [*path, "--help"])
+    _, _, text = shown.output.partition("\n  Examples:\n")
+    examples = text.splitlines()
+    assert examples
+    for example in examples:
+        words = shlex.split(re.sub(r'^eval "\$\((.*)\)"', r"\1", example.partition("#")[0].strip()))
+        words = list(itertools.takewhile(lambda word: word not in "|>", words))
+        assert words[: len(path) + 1] == ["pipeline", *path], example
+        command, words = _resolve(words[1:])
+        known = {flag for parameter in command.params for flag in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, example
+
+
 @pytest.mark.parametrize("path", _leaves(cli), ids=" ".join)
 def test_every_command_is_in_the_readme(path):
     assert f"pipeline {' '.join(path)}" in (ROOT / "README.md").read_text()
@@ -183,6 +213,12 @@ def test_the_gate_page_names_every_setting_of_a_gate():
 def test_the_published_schema_of_the_report_is_current():
     command = "run: python -m pipeline.validate.report > docs/reference/report.schema.json"
     assert json.loads((REFERENCE / "report.schema.json").read_text()) == report_schema(), command
+
+
+def test_the_shipped_schema_of_the_settings_is_current():
+    page = "docs/reference/configuration.md"
+    command = f"run: python -m pipeline.setting_schema {page} > pipeline/{SCHEMA_NAME}"
+    assert schema_text() == settings_schema_text((ROOT / page).read_text()), command
 
 
 def test_the_shift_page_names_every_corruption():
@@ -252,3 +288,10 @@ def test_the_device_page_lists_every_target():
 def test_every_link_to_a_file_leads_somewhere(page):
     links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_site_lists_every_page_but_decisions():
+    listed = re.findall(r"- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+
+    assert sorted(listed) == sorted(page for page in pages if not page.startswith("adr/"))

@@ -62,7 +62,7 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel):
 @pytest.mark.parametrize(
     "pattern",
     [
-        *("pipeline/targets.toml", "pipeline/emulation/icount.c"),
+        *("pipeline/targets.toml", "pipeline/emulation/icount.c", "pipeline/help/data.md"),
         *("models/zoo/*.keras", "models/zoo/*.npz", "models/zoo/*.toml", "models/zoo/*_LICENSE"),
     ],
 )

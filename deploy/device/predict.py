@@ -3,7 +3,8 @@
 Part of every release; needs numpy and ai-edge-litert (or tflite-runtime), and nothing of this project::
 
     python predict.py samples.npy          # (n, ...) raw samples; several files for several inputs
-    python predict.py photo.jpg ...        # where the model takes images, and Pillow is installed
+    python predict.py photo.jpg folder ... # where the model takes images, and Pillow is installed
+    python predict.py rows.csv             # where the model takes rows of numbers
 """
 
 # ruff: noqa: B905  zip(strict=) is of Python 3.10, and boards have 3.9
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+TOP = 3
+"""Classes that are printed of an answer, the likeliest first."""
 _MODULES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 
 
@@ -199,26 +202,30 @@ def label_of(values: NDArray[Any], contract: dict[str, Any], labels: Sequence[st
 def describe(values: NDArray[Any], contract: dict[str, Any], labels: Sequence[str]) -> str:
     """Return an answer in a few words."""
     label = label_of(values, contract, labels)
+    if label is not None and values.size > 1:
+        best = np.argsort(-values.reshape(-1), kind="stable")[:TOP]
+        return ", ".join(f"{labels[place]} ({values.flat[place]:.3g})" for place in best)
     if label is not None:
         return f"{label} ({values.max():.3g})"
     shown = " ".join(f"{value:.3g}" for value in values.flat[:8])
     return shown + (f" ... {values.size} values" if values.size > 8 else "")
 
 
-def answer(model: Model, number: int, answers: Sequence[NDArray[Any]]) -> str:
+def answer(model: Model, title: str, answers: Sequence[NDArray[Any]]) -> str:
     """Return the line that is printed of one sample."""
-    warning = [
+    words = [
         f"{contract['name']}: {describe(values, contract, model.contract['labels'])}"
         for contract, values in zip(model.contract["outputs"], answers)
     ]
-    return f"{number}  {'; '.join(warning)}"
+    return f"{title}  {'; '.join(words)}"
 
 
-def load(names: Sequence[str], contract: dict[str, Any]) -> list[NDArray[Any]]:
-    """Open the raw samples of each input; arguments and errors are those of ``samples.read``."""
+def load(names: Sequence[str], contract: dict[str, Any]) -> tuple[list[NDArray[Any]], list[str]]:
+    """Return the raw samples of each input, and what each sample is called; errors as ``samples.read``."""
     samples = importlib.import_module(f"{__package__}.samples" if __package__ else "samples")
+    names = samples.expanded(names)
     read: list[NDArray[Any]] = samples.read(names, contract)
-    return read
+    return read, samples.titles(names, len(read[0]))
 
 
 def check(folder: Path, samples: int | None = None) -> dict[str, Any]:
@@ -326,12 +333,12 @@ def _steps(ours: NDArray[Any], golden: NDArray[Any], step: float) -> float:
 def main() -> None:
     try:
         model = Model(Path(__file__).resolve().parent)
-        files = load(sys.argv[1:], model.contract)
+        files, titles = load(sys.argv[1:], model.contract)
         for values, contract in zip(files, model.contract["inputs"]):
             if warning := raw.suspicion(values, contract):
                 print(f"predict.py: warning: {warning}", file=sys.stderr)
-        for number, sample in enumerate(zip(*files)):
-            print(answer(model, number, model.predict(*sample)))
+        for title, sample in zip(titles, zip(*files)):
+            print(answer(model, title, model.predict(*sample)))
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"predict.py: {error}")
 

@@ -55,12 +55,12 @@ def run(options: argparse.Namespace) -> int:
     )
     if options.socket:
         return int(serving.serve(model, store, Path(options.socket), FOLDER))
-    files = predict.load(options.names, model.contract)
+    files, titles = predict.load(options.names, model.contract)
     for values, contract in zip(files, model.contract["inputs"]):  # noqa: B905  Python 3.9
         if message := raw.suspicion(values, contract):
             print(f"runner.py: warning: {message}", file=sys.stderr)
-    for number, sample in enumerate(zip(*files)):  # noqa: B905
-        print(predict.answer(model, number, serving.infer(model, store, sample)[0]))
+    for title, sample in zip(titles, zip(*files)):  # noqa: B905
+        print(predict.answer(model, title, serving.infer(model, store, sample)[0]))
     store.write(store.statistics())
     return 0
 

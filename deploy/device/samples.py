@@ -1,4 +1,4 @@
-"""Raw samples out of files: arrays in ``.npy``, and photos where Pillow is installed.
+"""Raw samples out of files: arrays in ``.npy``, rows of ``.csv``, and photos where Pillow is installed.
 
 Part of every release; needs numpy.
 """
@@ -7,6 +7,7 @@ Part of every release; needs numpy.
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,37 @@ PHOTOS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
+def expanded(names: Sequence[str]) -> list[str]:
+    """Return the names of files, with the photos of each folder in its place, sorted.
+
+    Raises:
+        ValueError: a folder has no photos.
+    """
+    found = []
+    for name in names:
+        if not Path(name).is_dir():
+            found.append(name)
+            continue
+        photos = sorted(str(path) for path in Path(name).iterdir() if _is_photo(path.name))
+        if not photos:
+            msg = f"{name}: no photos in this folder ({' '.join(PHOTOS)})"
+            raise ValueError(msg)
+        found += photos
+    return found
+
+
+def titles(names: Sequence[str], count: int) -> list[str]:
+    """Return what each sample is called: the name of its photo, or its number."""
+    return [Path(name).name for name in names] if all(map(_is_photo, names)) else list(map(str, range(count)))
+
+
 def read(names: Sequence[str], contract: dict[str, Any]) -> list[NDArray[Any]]:
-    """Open the raw samples of each input: a ``.npy`` for each, or photos of the only one.
+    """Open the raw samples of each input: a ``.npy`` for each, or photos or a table of the only one.
+
+    A table is a ``.csv`` file with a sample in each row; its first row may have the names of the columns.
+
+    Args:
+        names: as ``expanded`` returns them.
 
     Returns:
         For each input an array (n, ...), of numbers.
@@ -42,6 +72,8 @@ def read(names: Sequence[str], contract: dict[str, Any]) -> list[NDArray[Any]]:
     ports = contract["inputs"]
     if names and len(ports) == 1 and all(_is_photo(name) for name in names):
         return [np.stack([_photo(name, ports[0]) for name in names])]
+    if len(names) == 1 and len(ports) == 1 and len(ports[0]["shape"]) == 2 and names[0].endswith(".csv"):
+        return [_table(names[0], ports[0])]
     files = [_array(name, contract) for name in names]
     if len(files) != len(ports) or len({len(file) for file in files}) != 1:
         msg = f"give {_shown(contract)}, of equally many samples"
@@ -68,6 +100,29 @@ def _array(name: str, contract: dict[str, Any]) -> NDArray[Any]:
         msg = f"{name}: {array.dtype} {array.shape}, the model takes numbers of shape {_shapes(contract)}"
         raise ValueError(msg)
     return array
+
+
+def _table(name: str, port: dict[str, Any]) -> NDArray[Any]:
+    """Read the rows of a table as float32, or int64 for indices: (n, columns)."""
+    with Path(name).open(newline="", encoding="utf-8-sig") as stream:
+        rows = [row for row in csv.reader(stream) if row]
+    numbers = int if port["preprocessing"].get("indices") else float
+    found, columns = [], port["shape"][1]
+    for line, row in enumerate(rows, 1):
+        try:
+            found.append([numbers(cell) for cell in row])
+        except ValueError as error:
+            if line == 1:
+                continue  # the names of the columns
+            msg = f"{name}: row {line} has {row!r:.60}; write every value as a number"
+            raise ValueError(msg) from error
+        if len(row) != columns:
+            msg = f"{name}: row {line} has {len(row)} values, the model takes {columns}"
+            raise ValueError(msg)
+    if not found:
+        msg = f"{name}: no rows of numbers"
+        raise ValueError(msg)
+    return np.array(found, np.int64 if numbers is int else np.float32)
 
 
 def _is_photo(name: str) -> bool:

@@ -98,6 +98,14 @@ def source_files(path: Path) -> list[Path]:
     return [path]
 
 
+def source_form(file: Path) -> str:
+    """Return of which form a data file is, such as ``"npz"`` or ``"table"``; "" if of none."""
+    try:
+        return _kind(file)
+    except (DataError, OSError):
+        return ""
+
+
 def _kind(path: Path) -> str:
     from models.data.folders import has_class_folders
     from models.data.idx import is_idx

@@ -14,6 +14,7 @@ import numpy as np
 from models.graph import Graph, Layer
 from models.layer_rules import LAYERS
 from models.rewrites.edit import Edit, Rewrite, affine, identity_depthwise
+from models.rewrites.inputs import with_float_inputs
 from models.rewrites.scalings import as_normalization
 from models.shape_inference import infer_shapes
 
@@ -26,15 +27,11 @@ def cover_scalings(graph: Graph) -> tuple[Graph, list[Rewrite]]:
     The convolution is the identity, and a BatchNormalization after it stays one, so that training goes on as
     it would have; it is folded at conversion. Rescaling and Normalization become a frozen one.
     """
+    graph = with_float_inputs(graph)
     edit, shapes = Edit(graph), infer_shapes(graph)
     linear = _linear_calls(graph)
     for index, call in enumerate(graph.calls):
         layer = graph.layers[call.layer]
-        if layer.kind == "InputLayer" and layer.config["dtype"] != "float32":
-            layer = _float_input(layer, index, graph)
-            edit.layers[layer.name] = layer
-            edit.moved.append(edit.again(layer.name))
-            continue
         scaling = None
         if LAYERS[layer.kind].scales and len(shapes[index]) in {2, 3, 4}:
             scaling = as_normalization(layer, shapes[index])
@@ -88,12 +85,6 @@ def _linear_calls(graph: Graph) -> dict[int, str]:
         if layer.kind in {*_CONVOLUTIONS, "Dense"} and alone and is_linear:
             found[index] = layer.kind
     return found
-
-
-def _float_input(layer: Layer, index: int, graph: Graph) -> Layer:
-    """Convert image inputs to float32, like the layers that read them; indices stay integers."""
-    readers = {graph.layers[graph.calls[call].layer].kind for call in graph.consumers()[index]}
-    return layer if "Embedding" in readers else replace(layer, config=layer.config | {"dtype": "float32"})
 
 
 def _covered(edit: Edit, scaling: Layer, shape: tuple[int | None, ...], tensor: int) -> int:

@@ -13,9 +13,10 @@ import click
 
 from deploy.keys import secrets_withheld
 from pipeline.cli.console import ConsoleReporter
-from pipeline.cli.groups import Group
+from pipeline.cli.groups import Group, examples
 from pipeline.cli.paths import REASONS
 from pipeline.cli.redaction import redacted
+from pipeline.cli.usage import usage_message
 from pipeline.errors import (
     FULL_DISK,
     INTERRUPTED_EXIT_CODE,
@@ -29,10 +30,12 @@ from pipeline.events import listening
 from pipeline.runtimes.environment import check_siblings
 
 COMMANDS = {
+    "init": "Write pipeline.toml for a model and its data.",
     "build": "Build a validated int8 release from a Keras model.",
     "search": "Search for small and fast models that pass the gates.",
     "plan": "Predict what compression would buy, before any training.",
     "validate": "Validate a .tflite file or a release.",
+    "report": "Compare builds over time, or show one as Markdown.",
     "bench": "Measure the cost of an inference.",
     "calibrate": "Check the calibration samples of a model and its data.",
     "inspect": "List the layers or operators of a model.",
@@ -44,7 +47,10 @@ COMMANDS = {
     "verify": "Verify the signature of a release.",
     "keygen": "Create a key pair for signing releases.",
     "cache": "Show, prune, clear and verify the store of finished stages.",
+    "config": "Show the effective settings, explain a key, print the JSON Schema.",
     "doctor": "Check the environment.",
+    "help": "Show a reference page, for example of data or gates.",
+    "completion": "Print the completion script of bash, zsh or fish.",
 }
 
 DEBUG_HELP = "Show tracebacks of errors."
@@ -85,7 +91,15 @@ def _add_debug(command: click.Command) -> None:
         command.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, help=DEBUG_HELP))
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "pipeline build --target arm64 --model model.keras --data data.npz",
+        "pipeline inspect build/release/model-0.1.0-arm64",
+        "pipeline help data",
+    ),
+)
 @click.version_option(package_name="edge-deploy-pipeline", prog_name="pipeline")
 @click.option("--debug", is_flag=True, expose_value=False, help=DEBUG_HELP)
 def cli() -> None:
@@ -112,17 +126,18 @@ def _report(error: BaseException) -> int:
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt) or interrupt.was_heard():
         click.echo(interrupt.MESSAGE, err=True)
         return INTERRUPTED_EXIT_CODE
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
     if isinstance(error, click.ClickException):
-        context = getattr(error, "ctx", None)
-        hint = f"; see: {context.command_path} --help" if context else ""
-        return _print_error(f"{error.format_message().rstrip('.')}{hint}", error.exit_code)
+        return _print_error(usage_message(error), error.exit_code)
     if "--debug" in sys.argv:
         from pipeline.terminal import harmless
 
         text = harmless(redacted("".join(traceback.format_exception(error))))
         click.echo(text, err=True, nl=False)
     if isinstance(error, PipelineError):
-        return _print_error(str(error), error.exit_code)
+        return _print_error(str(error), error.exit_code, getattr(error, "excerpt", ""))
     if isinstance(error, BrokenPipeError) and error.filename is None:
         return PipelineError.exit_code  # the reader closed the pipe
     if isinstance(error, OSError):
@@ -143,10 +158,13 @@ def _of_system(error: OSError) -> tuple[str, int]:
     return f"{path}{error.strerror or error}", StageError.exit_code
 
 
-def _print_error(message: str, exit_code: int) -> int:
-    """Print one line, free of secrets and of what a terminal would obey; returns the code."""
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in redacted(" ".join(message.split())))
-    click.echo(f"pipeline: {line}", err=True)
+def _print_error(message: str, exit_code: int, excerpt: str = "") -> int:
+    """Print one line, and below it those of a settings file; returns the code.
+
+    They are free of secrets and of what a terminal would obey.
+    """
+    for line in (f"pipeline: {' '.join(message.split())}", *excerpt.splitlines()):
+        click.echo("".join(c if c.isprintable() else ascii(c)[1:-1] for c in redacted(line)), err=True)
     return exit_code
 
 

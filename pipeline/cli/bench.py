@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.build import set_option
+from pipeline.cli.groups import examples
 from pipeline.cli.paths import UserPath
 from pipeline.cli.stored import size_option, store_at, store_option
 
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
     from pipeline.targets import Device
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pipeline bench model.tflite --target arm64",
+        "pipeline bench model.tflite --device rpi4,ssh://pi@garden --baseline float.tflite",
+        "pipeline bench new.tflite --against old.tflite --operators",
+    )
+)
 @click.argument("file", type=UserPath())
 @click.option("--target", help="Count emulated instructions on every device of this target.")
 @click.option("--device", "devices", help="Devices to measure on, e.g. rpi4,rpi5,ssh://pi@host.")

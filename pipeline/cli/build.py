@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pipeline.cli.console import ConsoleReporter
-from pipeline.cli.paths import DEFAULT_FILE, UserPath, UserSource
+from pipeline.cli.groups import examples
+from pipeline.cli.paths import UserPath, UserSource
+from pipeline.cli.settings_file import find_settings_file
 from pipeline.cli.stored import size_option, store_at, store_option
 
 if TYPE_CHECKING:
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
     from pipeline.build_config import BuildConfig
     from pipeline.store import Store
     from pipeline.targets import Target
+    from pipeline.validate.report import Report
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
-DATA_HELP = "Data: a file, a folder or module:function; see docs/reference/data.md."
+DATA_HELP = "Data: a file, a folder or module:function; see: pipeline help data."
 LABELS_HELP = "Class names in the order of the model's outputs, comma-separated, or one per option."
 ALLOW_CHANCE_HELP = (
     "Continue if the float model is at chance, or if another label order or preprocessing fits much better."
@@ -68,6 +71,13 @@ def set_option(command: Command) -> Command:
         metavar="SECTION.KEY=VALUE",
         help="Set any key of pipeline.toml; repeatable.",
     )(command)
+
+
+def full_option(command: Command) -> Command:
+    """Add --full."""
+    return click.option("--full", is_flag=True, help="Print the whole report, not only its conclusions.")(
+        command
+    )
 
 
 def data_options(command: Command) -> Command:
@@ -119,7 +129,14 @@ def _replaced_options(command: Command) -> Command:
     return command
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pipeline build --target arm64",
+        "pipeline build --target arm64 --model model.keras --data data.npz",
+        "pipeline build --target arm64 --model zoo:ds_cnn --method ptq --out build/ptq",
+        "pipeline build --target arm64 --config pipeline.toml --set gates.size_ratio=0.3 --json",
+    )
+)
 @click.option("--target", required=True, help="Target to build for; see: pipeline device list.")
 @model_options
 @click.option(
@@ -162,6 +179,7 @@ def _replaced_options(command: Command) -> Command:
     help=f"Build quickly: {FAST_SAMPLES} training samples, one epoch, reduced sparsity.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+@full_option
 @click.option("-v", "--verbose", is_flag=True, help="Show the digest and folder of each stage.")
 def build(
     target: str,
@@ -172,6 +190,7 @@ def build(
     store: Path | None,
     cache_size: int,
     as_json: bool,
+    full: bool,
     verbose: bool,
     **flags: Any,
 ) -> None:
@@ -179,6 +198,9 @@ def build(
 
     Without --config and --model, build the built-in model: ResNet-8 on Fashion-MNIST.
     """
+    from deploy.contents import SIGNATURE
+    from pipeline.cli.next_steps import after_failure, after_release
+    from pipeline.errors import GateFailed
     from pipeline.store import Store
     from pipeline.targets import get_target
 
@@ -186,9 +208,16 @@ def build(
         reporter.verbose = verbose
     devices = get_target(target)
     chosen = build_settings(config, flags, settings)
-    with Store(store_at(store), cache_size) as opened:
-        built = _build(devices, chosen, out, opened, key)
-    _show(built, as_json)
+    try:
+        with Store(store_at(store), cache_size) as opened:
+            built = _build(devices, chosen, out, opened, key)
+    except GateFailed as error:
+        if error.report is not None:
+            _show(error.report, None, after_failure(out / "report" / error.report.name, out), as_json, full)
+        raise
+    is_signed = (built.folder / SIGNATURE).exists()
+    ending = after_release(built.folder, built.reproducible_digest, is_signed=is_signed)
+    _show(built.report, built, ending, as_json, full)
 
 
 def _build(target: Target, config: BuildConfig, out: Path, store: Store, key: Path | None) -> Built:
@@ -228,14 +257,15 @@ def build_settings(config: Path | None, flags: dict[str, Any], settings: Sequenc
     from pipeline.errors import ConfigError
     from pipeline.events import Warned, emit
     from pipeline.recipe import with_recipe
-    from pipeline.settings import ZOO, choose_method, configure, nested, overlay, parse_setting
+    from pipeline.setting_paths import ZOO
+    from pipeline.settings import choose_method, configure, nested, overlay, parse_setting
 
     if flags.get("method") is not None and flags.get("recipe") is not None:
         msg = "--method and --recipe exclude each other: the recipe's last part is the method"
         raise ConfigError(msg)
     model = flags["model"]
     is_zoo = model is not None and model.startswith(ZOO) and not Path(model).exists()
-    raw, where = _base(config, model, flags["data"], is_zoo)
+    raw, where = base_settings(config, model, flags["data"], is_zoo)
     if flags.get("method") is not None:
         raw = choose_method(raw, flags["method"])
     if flags.get("recipe") is not None:
@@ -250,31 +280,37 @@ def build_settings(config: Path | None, flags: dict[str, Any], settings: Sequenc
     used = {
         key: flag_of(name) for name, key in (FLAGS | REPLACED).items() if flags.get(name) not in (None, ())
     }
+    if config is None and model is not None:
+        used["project.name"] = "--name"  # the default is the name of the model's file
+    if flags.get("recipe") is not None:
+        used |= dict.fromkeys(("compress", "quantize"), f"--recipe {flags['recipe']}")
     return configure(raw, where, settings, used)
 
 
-def _base(
+def base_settings(
     config: Path | None, model: str | None, data: str | None, is_zoo: bool
 ) -> tuple[dict[str, Any], str]:
     """Return the settings that the flags override, and their name for errors."""
     from pipeline.errors import ConfigError
     from pipeline.events import Warned, emit
-    from pipeline.settings import ZOO, read_toml, zoo_settings
+    from pipeline.setting_paths import ZOO
+    from pipeline.settings import read_toml, settings_name, zoo_settings
 
-    if config is None and model is not None and DEFAULT_FILE.exists():
-        emit(Warned(text=f"{DEFAULT_FILE} is not read with --model; to use it, pass --config {DEFAULT_FILE}"))
+    here = find_settings_file() if config is None else None
+    if model is not None and here is not None:
+        emit(Warned(text=f"{here} is not read with --model; to use it, pass --config {here}"))
     if is_zoo and model is not None:
         own = zoo_settings(model.removeprefix(ZOO))
-        return (own, model) if config is None else (_over(own, read_toml(config)), str(config))
+        return (own, model) if config is None else (_over(own, read_toml(config)), settings_name(config))
     if (model is None) != (data is None) and config is None:
         msg = "--model and --data go together: give both, or neither for the built-in model"
         raise ConfigError(msg)
-    if config is None and model is None and not DEFAULT_FILE.exists():
-        return zoo_settings(), "the built-in settings"
     if config is None and model is not None:
-        return {"project": {"name": Path(model).stem}}, "--model"
-    path = config or DEFAULT_FILE
-    return read_toml(path), str(path)
+        return {"project": {"name": Path(model).stem}}, "the flags"
+    path = config or here
+    if path is None:
+        return zoo_settings(), "the built-in settings"
+    return read_toml(path), settings_name(path)
 
 
 def _over(own: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -319,21 +355,18 @@ def _overlay_training(raw: dict[str, Any], flags: dict[str, Any]) -> None:
             table["sparsity"] = FAST_SPARSITY
 
 
-def _show(built: Built, as_json: bool) -> None:
+def _show(report: Report, built: Built | None, ending: str, as_json: bool, full: bool) -> None:
+    """Print how a build ended; ``built`` is None if a gate failed."""
     if as_json:
         result = {
-            "release": str(built.folder),
-            "reproducible_digest": built.reproducible_digest,
-            "report": built.report.to_dict(),
+            "release": str(built.folder) if built else None,
+            "reproducible_digest": built.reproducible_digest if built else None,
+            "report": report.to_dict(),
         }
         click.echo(json.dumps(result))
         return
-    from rich.text import Text
+    from pipeline.report.gates import outcome_text
+    from pipeline.report.text import report_parts
+    from pipeline.terminal import print_parts
 
-    from pipeline.report.text import summary
-    from pipeline.terminal import Terminal, print_parts
-
-    print_parts(summary(built.report))
-    console = Terminal(highlight=False, markup=False)
-    console.print(Text.assemble(("release ", "bold"), str(built.folder)), soft_wrap=True)
-    console.print(Text.assemble(("digest  ", "bold"), built.reproducible_digest), soft_wrap=True)
+    print_parts((*report_parts(report, full=full), f"result   {outcome_text(report)}\n{ending}"))

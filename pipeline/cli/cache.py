@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.groups import Group
+from pipeline.cli.groups import Group, examples
 from pipeline.cli.stored import size_option, store_at, store_option
 
 if TYPE_CHECKING:
@@ -20,28 +20,23 @@ DAY_S = 86_400.0
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(cls=Group)
+@click.group(
+    cls=Group,
+    epilog=examples(
+        "pipeline cache show",
+        "pipeline cache prune --cache-size 5GB --unused-days 30",
+        "pipeline cache verify --store /mnt/shared/store",
+    ),
+)
 def cache() -> None:
-    """Show, prune, clear and verify the store of finished stages, which all builds share.
-
-    \b
-    Examples:
-      pipeline cache show
-      pipeline cache prune --cache-size 5GB --unused-days 30
-      pipeline cache verify --store /mnt/shared/store
-    """
+    """Show, prune, clear and verify the store of finished stages, which all builds share."""
 
 
-@cache.command()
+@cache.command(epilog=examples("pipeline cache show --json"))
 @store_option
 @as_json_option
 def show(store: Path | None, as_json: bool) -> None:
-    """Show where the store is, its size, and how many results of each stage it holds.
-
-    \b
-    Example:
-      pipeline cache show --json
-    """
+    """Show where the store is, its size, and how many results of each stage it holds."""
     opened = _open(store)
     entries = opened.entries()
     stages = [_stage(name, entries) for name in sorted({_stage_of(entry) for entry in entries})]
@@ -64,7 +59,7 @@ def show(store: Path | None, as_json: bool) -> None:
         console.print(table)
 
 
-@cache.command()
+@cache.command(epilog=examples("pipeline cache prune --cache-size 5GB"))
 @store_option
 @size_option
 @click.option(
@@ -77,41 +72,28 @@ def prune(store: Path | None, cache_size: int, unused_days: int | None, as_json:
     """Remove the least recently used results until the store is within --cache-size.
 
     Results that a running build uses stay.
-
-    \b
-    Example:
-      pipeline cache prune --cache-size 5GB
     """
     since = None if unused_days is None else time.time() - unused_days * DAY_S
     opened = _open(store)
     _print_removed(opened, opened.prune(cache_size, since), as_json)
 
 
-@cache.command()
+@cache.command(epilog=examples("pipeline cache clear"))
 @store_option
 @as_json_option
 def clear(store: Path | None, as_json: bool) -> None:
-    """Remove every result that no running build uses.
-
-    \b
-    Example:
-      pipeline cache clear
-    """
+    """Remove every result that no running build uses."""
     opened = _open(store)
     _print_removed(opened, opened.prune(), as_json)
 
 
-@cache.command()
+@cache.command(epilog=examples("pipeline cache verify"))
 @store_option
 @as_json_option
 def verify(store: Path | None, as_json: bool) -> None:
     """Hash every file in the store, and remove damaged results, which the next build makes again.
 
     A build compares only size, time stamp and inode. Exit code 6: a result was damaged.
-
-    \b
-    Example:
-      pipeline cache verify
     """
     from pipeline.errors import IntegrityError
 

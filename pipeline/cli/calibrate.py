@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.build import build_settings, model_options, set_option
+from pipeline.cli.groups import examples
 from pipeline.cli.paths import UserPath
 from pipeline.cli.stored import size_option, store_at, store_option
 
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
     from calibration.diagnosis import Diagnosis
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pipeline calibrate --model model.keras --data data.npz",
+        "pipeline calibrate --config pipeline.toml --strict --out diagnosis",
+    )
+)
 @model_options
 @click.option("--trust-model", is_flag=True, help="Execute code from the model file, in a confined process.")
 @set_option

@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.phases import phase_of, words_of
 from pipeline.cli.trials import TASK, TrialsView, trial_line, trial_text
 from pipeline.events import (
     BuildFinished,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-HEARTBEAT_S = 30.0
+HEARTBEAT_S = 60.0
 """Seconds without a line, off a terminal, after which a running task says how far it is."""
 BRIEF_S = 2.0
 """Tasks that took less have no line of their own."""
@@ -54,6 +55,7 @@ class ConsoleReporter:
         self._running: dict[str, Record] = {}  # the last event of each task and stage that runs
         self._bars: Any = None
         self._bar_of: dict[str, TaskID] = {}
+        self._epoch: list[tuple[datetime, Metric]] = []  # figures of one epoch that have no line yet
         self._trials = TrialsView()
         self._last = time.monotonic()
         self._groups = os.environ.get("GITHUB_ACTIONS") == "true"
@@ -67,6 +69,8 @@ class ConsoleReporter:
         self._ended.set()
         if self._heart is not None:
             self._heart.join()
+        if self._epoch:
+            self._end_epoch()
         if self._bars is not None:
             self._bars.stop()
 
@@ -79,6 +83,8 @@ class ConsoleReporter:
     def __call__(self, record: Record) -> None:
         """Show an event."""
         with self._lock:
+            if self._epoch and not _is_same_epoch(self._epoch[-1][1], record.event):
+                self._end_epoch()
             match record.event:
                 case Warned(text=text):
                     self._print(f"warning: {text}", "yellow")
@@ -98,7 +104,8 @@ class ConsoleReporter:
                 from rich.text import Text
 
                 mark = ("=", "dim") if event.cached else ("✓", "green")
-                self._console.print(Text.assemble(mark, f" {stage}  {event.seconds:.1f} s"))
+                words = f" {phase_of(stage)}{words_of(stage)}  {event.seconds:.1f} s"
+                self._console.print(Text.assemble(mark, words))
                 self._detail(event)
             case TrialStarted():
                 self._trials.start(event)
@@ -117,16 +124,16 @@ class ConsoleReporter:
                 self._running[record.stage] = record
                 self._beat()
                 if self._groups:
-                    self._print(f"::group::{record.stage}")
+                    self._print(f"::group::{phase_of(record.stage)}{words_of(record.stage)}")
             case StageFinished(cached=cached, seconds=seconds):
                 started = self._running.pop(record.stage, None)
-                self._stamp(record.time, f"{record.stage}: {'cached' if cached else f'{seconds:.1f} s'}")
+                took = "cached" if cached else f"{seconds:.1f} s"
+                self._stamp(record.time, f"{phase_of(record.stage)}{words_of(record.stage)}: {took}")
                 self._detail(event)
                 if self._groups and started is not None:
                     self._print("::endgroup::")
             case Metric():
-                epoch = f"epoch {event.epoch} of {event.epochs}, {event.name} {event.value:.4f}"
-                self._stamp(record.time, f"{event.task}: {epoch}, {event.seconds:.1f} s")
+                self._epoch.append((record.time, event))
             case TrialFinished():
                 self._stamp(record.time, trial_line(event))
             case BuildFinished(outcome=outcome, seconds=seconds):
@@ -135,22 +142,31 @@ class ConsoleReporter:
                 self._running.clear()
                 self._stamp(record.time, f"build: {outcome} after {seconds:.1f} s")
 
+    def _end_epoch(self) -> None:
+        """Write the figures of an epoch, which are events of their own, as one line."""
+        when, last = self._epoch[-1]
+        figures = ", ".join(f"{event.name} {event.value:.4f}" for _, event in self._epoch)
+        self._epoch.clear()
+        epoch = f"epoch {last.epoch}/{last.epochs}, {figures}, {last.seconds:.1f} s"
+        self._stamp(when, f"{words_of(last.task)}: {epoch}")
+
     def _detail(self, event: StageFinished) -> None:
         if self.verbose:
             self._print(f"  {event.digest[:16]}  {event.folder}", "dim")
 
     def _follow(self, record: Record, progress: Progress) -> None:
         if self._console.is_terminal:
-            self._draw(progress)
+            self._draw(progress, record.stage)
         elif not progress.finished:
             self._running[progress.id] = record
             self._beat()
         else:
             self._running.pop(progress.id, None)
             if progress.seconds >= BRIEF_S and progress.task != record.stage:
-                self._stamp(record.time, f"{progress.task}: {_amount(progress)}{progress.seconds:.1f} s")
+                amount = f"{_amount(progress)}{progress.seconds:.1f} s"
+                self._stamp(record.time, f"{words_of(progress.task)}: {amount}")
 
-    def _draw(self, progress: Progress) -> None:
+    def _draw(self, progress: Progress, stage: str) -> None:
         if progress.finished:
             if progress.task == TASK:
                 self._trials.close()
@@ -168,7 +184,11 @@ class ConsoleReporter:
         if progress.id not in self._bar_of:
             self._bars.start()
             self._bar_of[progress.id] = self._bars.add_task(
-                progress.task, total=progress.total, unit=progress.unit, note=""
+                words_of(progress.task),
+                total=progress.total,
+                unit=progress.unit,
+                note="",
+                phase=phase_of(stage),
             )
         self._bars.update(self._bar_of[progress.id], completed=progress.done, note=progress.note)
 
@@ -198,14 +218,18 @@ class ConsoleReporter:
         self._console.print(Text(text, style), soft_wrap=True)
 
 
+def _is_same_epoch(metric: Metric, event: Event) -> bool:
+    return isinstance(event, Metric) and (event.task, event.epoch) == (metric.task, metric.epoch)
+
+
 def _running(record: Record, now: datetime) -> str:
     """Return the heartbeat line of a task or a stage, given its last event."""
     if not isinstance(record.event, Progress):
-        return f"{record.stage}: running for {(now - record.time).total_seconds():.0f} s"
+        return f"{words_of(record.stage)}: running for {(now - record.time).total_seconds():.0f} s"
     progress = record.event
     seconds = progress.seconds + (now - record.time).total_seconds()
     note = f"{progress.note}, " if progress.note else ""
-    return f"{progress.task}: {_amount(progress)}{note}running for {seconds:.0f} s"
+    return f"{words_of(progress.task)}: {_amount(progress)}{note}running for {seconds:.0f} s"
 
 
 def _amount(progress: Progress) -> str:

@@ -16,6 +16,7 @@ from pipeline.cli.build import (
     flag_of,
     set_option,
 )
+from pipeline.cli.groups import examples
 from pipeline.cli.paths import UserPath, UserSource
 from pipeline.cli.stored import size_option, store_at, store_option
 
@@ -28,7 +29,12 @@ if TYPE_CHECKING:
 RECORD = "run.json"
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pipeline debug build",
+        "pipeline debug model.tflite --baseline float.tflite --data data.npz --out ranked",
+    )
+)
 @click.argument("path", type=UserPath(), required=False)
 @click.option(
     "--config",

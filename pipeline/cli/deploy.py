@@ -12,6 +12,7 @@ import click
 from deploy.errors import DeployError
 from deploy.install.options import require_digest, require_name, require_path, require_python
 from pipeline.cli.fleet import make_fleet, query_and_print, roll_out_and_print
+from pipeline.cli.groups import examples
 from pipeline.cli.keys import trusted_keys, verifying
 from pipeline.cli.paths import UserPath
 
@@ -32,7 +33,8 @@ class Forms(click.Group):
     """A group in which an argument that is not a subcommand is a release to deploy."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        args = args or ["--help"]
+        if not args:
+            raise click.exceptions.NoArgsIsHelpError(ctx)
         if args[0] not in self.commands and args[0] not in ctx.help_option_names:
             nearest = difflib.get_close_matches(args[0], self.commands, n=1)
             if nearest and "/" not in args[0] and not Path(args[0]).exists():
@@ -143,7 +145,14 @@ _output = _options(
 )
 
 
-@click.group(cls=Forms, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Forms,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "pipeline deploy signed/ripeness-1.0-arm64 --to ssh://pi@garden --public-key release.pub",
+        "pipeline deploy status ripeness --to ssh://pi@garden",
+    ),
+)
 def deploy() -> None:
     """Install a signed RELEASE on devices; show, roll back and remove installed versions of NAME.
 
@@ -152,7 +161,14 @@ def deploy() -> None:
     """
 
 
-@click.command(RELEASE, cls=Release)
+@click.command(
+    RELEASE,
+    cls=Release,
+    epilog=examples(
+        "pipeline deploy signed/ripeness-1.0-arm64 --to ssh://pi@garden --public-key release.pub",
+        "pipeline deploy signed/ripeness-1.0-arm64 --to-file fleet.txt --canary 2",
+    ),
+)
 @click.argument("release", type=UserPath())
 @_where
 @verifying
@@ -193,7 +209,7 @@ def deploy_release(
     roll_out_and_print(fleet, "deploy", work, about, title, as_json=as_json)
 
 
-@deploy.command("status")
+@deploy.command("status", epilog=examples("pipeline deploy status ripeness --to ssh://pi@garden"))
 @_named
 @_where
 @_benchmark
@@ -217,7 +233,7 @@ def print_status(name: str, as_json: bool, **given: Any) -> None:
         raise DeviceError(msg)
 
 
-@deploy.command("list")
+@deploy.command("list", epilog=examples("pipeline deploy list ripeness --to ssh://pi@garden --json"))
 @_named
 @_where
 @_output
@@ -232,7 +248,7 @@ def list_installed(name: str, as_json: bool, **given: Any) -> None:
     query_and_print(make_fleet(given), name, "list", ask, versions_table, as_json=as_json)
 
 
-@deploy.command("rollback")
+@deploy.command("rollback", epilog=examples("pipeline deploy rollback ripeness --to-file fleet.txt"))
 @_named
 @_where
 @click.option(
@@ -273,7 +289,7 @@ def roll_back(name: str, bad: str | None, as_json: bool, **given: Any) -> None:
     roll_out_and_print(fleet, "rollback", work, {"name": name}, title, then=then, as_json=as_json)
 
 
-@deploy.command("prune")
+@deploy.command("prune", epilog=examples("pipeline deploy prune ripeness --to ssh://pi@garden --keep 3"))
 @_named
 @_where
 @click.option(

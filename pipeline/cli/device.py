@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.groups import Group
+from pipeline.cli.groups import Group, examples
 from pipeline.cli.paths import UserPath
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 BOARD = "board"
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, epilog=examples("pipeline device list", "pipeline device provision rpi5 board"))
 def device() -> None:
     """List devices, provision emulators, and run the emulated board."""
 
 
-@device.command("list")
+@device.command("list", epilog=examples("pipeline device list", "pipeline device list --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_devices(*, as_json: bool) -> None:
     """List devices, their targets, and how they run on this machine."""
@@ -68,7 +68,9 @@ def _is_ready(runtime: Runtime) -> bool:
     return True
 
 
-@device.command("provision")
+@device.command(
+    "provision", epilog=examples("pipeline device provision", "pipeline device provision armv7 board")
+)
 @click.argument("names", nargs=-1, metavar="[DEVICE|board]...")
 def provision_devices(names: tuple[str, ...]) -> None:
     """Download emulated DEVICES into the user cache, without root; default: the 64-bit ones (90 MB).
@@ -90,7 +92,10 @@ def provision_devices(names: tuple[str, ...]) -> None:
         click.echo(provision_openssh())
 
 
-@device.command("up")
+@device.command(
+    "up",
+    epilog=examples("pipeline device up", "pipeline device up --core rpi5 --memory 1024 --disk board.img"),
+)
 @click.option("--core", default="rpi4", show_default=True, help="Device whose core to emulate.")
 @click.option(
     "--memory",
@@ -124,7 +129,7 @@ def start_board(core: str, memory: int, cores: int, adb: bool, disk: Path | None
     click.echo("End it with:   pipeline device down")
 
 
-@device.command("down")
+@device.command("down", epilog=examples("pipeline device down"))
 def end_board() -> None:
     """Stop the emulated board; everything written on it is lost, except with --disk."""
     from pipeline.emulation.board.board import down
@@ -132,10 +137,14 @@ def end_board() -> None:
     click.echo("The board is down." if down() else "No board was up.")
 
 
-@device.command("shell", context_settings={"ignore_unknown_options": True})
+@device.command(
+    "shell",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog=examples("pipeline device shell", "pipeline device shell df -h"),
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def open_shell(command: tuple[str, ...]) -> int:
-    """Log in to the emulated board, or run COMMAND on it and exit with its status."""
+    """Log in to the emulated board, or run COMMAND with its options on it and exit with its status."""
     import subprocess
 
     from pipeline.emulation.board.board import running

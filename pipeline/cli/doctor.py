@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.groups import examples
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pipeline.runtimes.environment import Check
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pipeline doctor",
+        "pipeline doctor --json",
+    )
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(*, as_json: bool) -> None:
     """Check the environment; each problem comes with the command that fixes it."""

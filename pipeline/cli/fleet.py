@@ -201,7 +201,7 @@ def _print(table: Table) -> None:
     from pipeline.terminal import Terminal
 
     is_fixed = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Terminal(highlight=False, markup=False, width=None if is_fixed else WIDEST).print(table)
+    Terminal(highlight=False, markup=False, width=None if is_fixed else WIDEST).print_whole(table)
 
 
 def _end(outcomes: Sequence[Outcome], then: str) -> None:

@@ -7,6 +7,11 @@ import difflib
 import click
 
 
+def examples(*commands: str) -> str:
+    """Return the examples that end the help of a command, for its ``epilog``."""
+    return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands)])
+
+
 class Group(click.Group):
     """A group that answers an unknown subcommand with one line and the nearest known one."""
 

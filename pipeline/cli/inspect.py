@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from pipeline.cli.groups import examples
 from pipeline.cli.paths import UserPath
 
 if TYPE_CHECKING:
@@ -25,7 +26,12 @@ WIDE_COLUMNS = 100
 NO_OUTPUT = {"name": "", "shape": (), "dtype": ""}
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pipeline inspect model.keras",
+        "pipeline inspect build/release/fashion-resnet8-1.0.0-arm64 --json",
+    )
+)
 @click.argument("file", type=UserPath())
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of tables.")
 def inspect(file: Path, as_json: bool) -> None:

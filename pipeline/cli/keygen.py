@@ -6,10 +6,16 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.groups import examples
 from pipeline.cli.paths import UserPath
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pipeline keygen",
+        "pipeline keygen --out keys/release.key",
+    )
+)
 @click.option(
     "--out",
     type=UserPath(),

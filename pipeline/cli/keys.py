@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from pipeline.cli.paths import DEFAULT_FILE, UserPath
+from pipeline.cli.settings_file import find_settings_file
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -77,12 +78,13 @@ def suggest_expiry(expires: date | None, option: str) -> None:
 
 
 def _configured() -> dict[str, Any]:
-    """Return ``[release]`` of ``pipeline.toml`` in this folder; empty if there is none."""
-    if not DEFAULT_FILE.exists():
+    """Return ``[release]`` of the settings in this folder; empty if there is none."""
+    path = find_settings_file()
+    if path is None:
         return {}
     from pipeline.settings import read_toml
 
-    section = read_toml(DEFAULT_FILE).get("release")
+    section = read_toml(path).get("release")
     return section if isinstance(section, dict) else {}
 
 

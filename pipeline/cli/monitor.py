@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli.groups import examples
 from pipeline.cli.keys import trusted_keys, verifying
 from pipeline.cli.paths import UserPath
 
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
     from pipeline.monitoring import Monitored
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pipeline monitor build/release/ripeness-1.0-arm64 --from ssh://pi@garden",
+        "pipeline monitor build/release/ripeness-1.0-arm64 --from ssh://pi@garden --days 7 --save july.json",
+    )
+)
 @click.argument("release", type=UserPath(file_okay=False))
 @click.option(
     "--from",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.build import build_settings, set_option
+from pipeline.cli.groups import examples
 from pipeline.cli.paths import UserPath, UserSource
 from pipeline.cli.stored import size_option, store_at, store_option
 
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
     from pipeline.targets import Target
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pipeline plan --target arm64 --model model.keras",
+        "pipeline plan --target arm64 --recipe weights75-qat8 --recipe channels50-qat8",
+        "pipeline plan --target arm64 --goal 'rpi4 instructions <= 1.5M, download <= 40k'",
+    )
+)
 @click.option("--target", required=True, help="Target to plan for; see: pipeline device list.")
 @click.option(
     "--config",

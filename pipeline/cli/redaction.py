@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 HIDDEN = "[secret]"
 # Shorter words of a key, such as "BEGIN", tell nothing.
 MIN_CHARACTERS = 16
+URLS = {"--store", "--tracking"}
 _BASE64 = re.compile(r"[A-Za-z0-9+/=]+")
+_USER = re.compile(r"//([^/\s]+)@")
 _PEM = re.compile(r"-----BEGIN.*?(?:-----END[^-]*-----|\Z)", re.DOTALL)
 
 
@@ -30,6 +33,7 @@ def _secrets() -> Iterator[str]:
         yield password
     # A shell splits a key that is not quoted into several arguments.
     texts = [secret(SIGNING_KEY) or "", *_PEM.findall(" ".join(sys.argv[1:]))]
+    yield from (f"{found[1]}@" for flag, value in _flags() if flag in URLS and (found := _USER.search(value)))
     texts += [value for flag, value in _flags() if flag in {"--key", "--public-key"}]
     for text in texts:
         words = [] if is_on_disk(text) else text.split()
@@ -38,6 +42,6 @@ def _secrets() -> Iterator[str]:
 
 
 def _flags() -> Iterator[tuple[str, str]]:
-    for argument, following in zip(sys.argv[1:], [*sys.argv[2:], ""], strict=True):
+    for argument, following in itertools.pairwise([*sys.argv[1:], ""]):
         flag, equals, value = argument.partition("=")
         yield flag, value if equals else following

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.groups import examples
 from pipeline.cli.paths import UserPath
 
 if TYPE_CHECKING:
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pipeline release build/release/ripeness-1.0-arm64 --out signed --key release.key",
+        "pipeline release signed/ripeness-1.0-arm64 --out next --version 1.0.1 --expires 2027-06-30",
+    )
+)
 @click.argument("release", type=UserPath())
 @click.option("--out", type=UserPath(), required=True, help="Folder for the new release.")
 @click.option(

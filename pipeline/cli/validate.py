@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.build import ALLOW_CHANCE_HELP, FLAGS, LABELS_HELP, flag_of, set_option, split_labels
+from pipeline.cli.build import (
+    ALLOW_CHANCE_HELP,
+    FLAGS,
+    LABELS_HELP,
+    flag_of,
+    full_option,
+    set_option,
+    split_labels,
+)
+from pipeline.cli.groups import examples
 from pipeline.cli.paths import UserPath, UserSource
 from pipeline.cli.stored import size_option, store_at, store_option
 
@@ -25,7 +34,13 @@ NAMED = {key: flag_of(name) for name, key in FLAGS.items()} | {"gates.enabled": 
 """Flags by the key that each sets."""
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pipeline validate model.tflite --data data.npz --baseline float.tflite --out report",
+        "pipeline validate build/release/ripeness-1.0-arm64 --data photos --full",
+        "pipeline validate new.tflite --against old.tflite --device rpi4,rpi5 --gate regression",
+    )
+)
 @click.argument("file", type=UserPath())
 @click.option("--target", help="Target to validate for; default: that of the release, else arm64.")
 @click.option(
@@ -37,7 +52,7 @@ NAMED = {key: flag_of(name) for name, key in FLAGS.items()} | {"gates.enabled": 
 @click.option(
     "--data",
     type=UserSource(),
-    help="Data: a file, a folder or module:function; see docs/reference/data.md.",
+    help="Data: a file, a folder or module:function; see: pipeline help data.",
 )
 @click.option(
     "--shifted",
@@ -74,6 +89,7 @@ NAMED = {key: flag_of(name) for name, key in FLAGS.items()} | {"gates.enabled": 
 @store_option
 @size_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
+@full_option
 def validate(
     file: Path,
     target: str | None,
@@ -87,6 +103,7 @@ def validate(
     store: Path | None,
     cache_size: int,
     as_json: bool,
+    full: bool,
     **flags: Any,
 ) -> None:
     """Validate FILE on the devices of a target and evaluate the gates; without data, skip accuracy.
@@ -122,11 +139,8 @@ def validate(
             board=BOARD in names,
             addresses=addresses,
         )
-    if out is not None:
-        from pipeline.report.views import write_views
-
-        write_views(report, out)
-    _show(report, as_json)
+    _write(report, out)
+    _show(report, as_json, full)
     _require_passed(file, report)
 
 
@@ -193,11 +207,19 @@ def _given(gates: tuple[str, ...], scale: float | None, offset: float | None, **
     return {FLAGS[name]: value for name, value in flags.items()} | {"gates.enabled": gates} | scaling
 
 
-def _show(report: Report, as_json: bool) -> None:
+def _write(report: Report, out: Path | None) -> None:
+    """Write the report and its views, if ``--out`` names a folder."""
+    if out is not None:
+        from pipeline.report.views import write_views
+
+        write_views(report, out)
+
+
+def _show(report: Report, as_json: bool, full: bool) -> None:
     if as_json:
         click.echo(json.dumps(report.to_dict()))
         return
-    from pipeline.report.text import details, summary
+    from pipeline.report.text import report_parts
     from pipeline.terminal import print_parts
 
-    print_parts((*summary(report), *details(report)))
+    print_parts(report_parts(report, full=full))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli.groups import examples
 from pipeline.cli.keys import trusted_keys, verifying
 from pipeline.cli.paths import UserPath
 
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
     from deploy.manifest import Release
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pipeline verify build/release/ripeness-1.0-arm64 --public-key release.pub",
+    )
+)
 @click.argument("release", type=UserPath())
 @verifying
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of a table.")

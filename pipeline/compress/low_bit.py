@@ -77,7 +77,7 @@ def _precision(value: Any) -> Any:
     return value if isinstance(value, dict | Precision) else {"bits": value}
 
 
-Precisions = Annotated[Precision, BeforeValidator(_precision)]
+Precisions = Annotated[Precision, BeforeValidator(_precision, json_schema_input_type=int | str | Precision)]
 
 
 class LowBitConfig(MethodSection):

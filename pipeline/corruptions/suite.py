@@ -63,7 +63,7 @@ def check_names(names: Sequence[str]) -> None:
     for name in names:
         if name not in NAMES:
             message = f"[validate.shift] shifts: unknown shift {name!r}; {advice(name, NAMES, 'shifts')}"
-            raise ConfigError(message)
+            raise ConfigError(message, key="validate.shift.shifts")
 
 
 def choose(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "TFLITE_METADATA"
 Content = Literal["features", "rgb", "grayscale", "image"]
+_CONTENTS: dict[int, Content] = {metadata_layout.RGB: "rgb", metadata_layout.GRAYSCALE: "grayscale"}
 _COLORS: dict[Content, int] = {"rgb": metadata_layout.RGB, "grayscale": metadata_layout.GRAYSCALE, "image": 0}
 
 
@@ -98,6 +99,31 @@ def write_metadata(content: bytes, metadata: ModelMetadata, files: Mapping[str, 
     return associated_files.append_files(model, files)
 
 
+def read_metadata(content: bytes, name: str) -> ModelMetadata | None:
+    """Return the metadata of a verified .tflite file, or None where it has none.
+
+    Of what other programs wrote only that is read which ``ModelMetadata`` has a place for.
+
+    Raises:
+        InputError: the metadata is damaged; ``name`` says of which file.
+    """
+    reader = Reader(content, name)
+    raw = raw_metadata(reader, reader.root())
+    if raw is None:
+        return None
+    none: Table = {"InputTensorMetadata": [], "OutputTensorMetadata": []}
+    graph = next(iter(raw["SubgraphMetadata"]), none)
+    return ModelMetadata(
+        name=raw["Name"],
+        description=raw["Description"],
+        version=raw["Version"],
+        author=raw["Author"],
+        license=raw["License"],
+        inputs=tuple(_tensor_of(table) for table in graph["InputTensorMetadata"]),
+        outputs=tuple(_tensor_of(table) for table in graph["OutputTensorMetadata"]),
+    )
+
+
 def check_associated_files(reader: Reader, root: Table) -> dict[str, bytes]:
     """Return the files behind a model that was read to its end; refuse what is not one of TFLite metadata."""
     if not reader.check_end():
@@ -119,6 +145,36 @@ def raw_metadata(reader: Reader, root: Table) -> Table | None:
         reader.fail(f"metadata {NAME!r} names buffer {index} of {len(root['Buffers'])}")
     start, length = root["Buffers"][index]["Data"]
     return _MetadataReader(reader.content[start : start + length], f"{reader.name}, {NAME}").root()
+
+
+def _tensor_of(table: Table) -> TensorMetadata:
+    content: Content = "features"
+    size = None
+    properties = table["Content"] or {"ContentPropertiesType": 0}
+    if properties["ContentPropertiesType"] == 2:
+        image = properties["ContentProperties"]
+        content = _CONTENTS.get(image["ColorSpace"], "image")
+        if given := image["DefaultSize"]:
+            size = (given["Height"], given["Width"])
+    units = [unit["Options"] for unit in table["ProcessUnits"] if unit["OptionsType"] == 1]
+    normalization = units[0] if units else {"Mean": (), "Std": ()}
+    stats = table["Stats"] or {"Min": (), "Max": ()}
+    labels = (
+        file["Name"]
+        for file in table["AssociatedFiles"]
+        if file["Type"] in (metadata_layout.TENSOR_AXIS_LABELS, metadata_layout.TENSOR_VALUE_LABELS)
+    )
+    return TensorMetadata(
+        name=table["Name"],
+        description=table["Description"],
+        content=content,
+        size=size,
+        mean=normalization["Mean"],
+        std=normalization["Std"],
+        low=stats["Min"],
+        high=stats["Max"],
+        labels=next(labels, ""),
+    )
 
 
 def _files(table: Table) -> Iterator[Table]:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from models.task_rules import Task
-    from pipeline.artifacts import Baseline, Dataset, InputFinding, PreparedModel, Preprocessing
+    from pipeline.artifacts import Baseline, Dataset, PreparedModel, Preprocessing
+    from pipeline.choices import InputFinding
     from pipeline.tasks.standing import Standard
 
 CHECKED_SAMPLES = 1000  # of each split
@@ -168,6 +169,17 @@ class Answered:
         """Return a message for each output that perhaps fits another label order."""
         return tuple(line for line, is_sure in self._orders if line and not is_sure)
 
+    def labels_in_order(self) -> tuple[str, ...]:
+        """Return the class names in the model's order, if that of the labels is surely another; else ()."""
+        for index, (line, is_sure) in enumerate(self._orders):
+            found = self._answers_and_targets(index)
+            if not (line and is_sure and found):
+                continue
+            order = label_order(self.data.tasks[index], *found, from_logits=self.from_logits[index])
+            if order is not None and self._can_be_named(index, len(order)):
+                return self._names_in(order)
+        return ()
+
     @cached_property
     def _orders(self) -> tuple[tuple[str, bool], ...]:
         """The message about another label order for each output ("" if none), and whether it is sure."""
@@ -200,13 +212,10 @@ class Answered:
 
     def _misordered(self, index: int) -> tuple[str, bool]:
         task = self.data.tasks[index]
-        pairs = [(outputs[index], samples.target(index)) for samples, outputs in self._splits.values()]
-        given = [
-            (found, target) for found, target in pairs if target is not None and np.isfinite(found).all()
-        ]
-        if not given:
+        found = self._answers_and_targets(index)
+        if found is None:
             return "", False
-        outputs, target = (np.concatenate(parts) for parts in zip(*given, strict=True))
+        outputs, target = found
         logits = self.from_logits[index]
         order = label_order(task, outputs, target, from_logits=logits)
         if order is None:
@@ -231,16 +240,40 @@ class Answered:
             )
         return f"{of}{perhaps}{what}; {self._advice(index, order)}", is_sure
 
-    def _advice(self, index: int, order: tuple[int, ...]) -> str:
-        classes = self.data.classes
+    def _answers_and_targets(self, index: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Return all outputs and targets of an output; None if there are none that are finite."""
+        pairs = [(outputs[index], samples.target(index)) for samples, outputs in self._splits.values()]
+        given = [
+            (found, target) for found, target in pairs if target is not None and np.isfinite(found).all()
+        ]
+        if not given:
+            return None
+        outputs, target = (np.concatenate(parts) for parts in zip(*given, strict=True))
+        return outputs, target
+
+    def _can_be_named(self, index: int, count: int) -> bool:
+        """Return whether ``labels`` can put the classes of an output in another order."""
+        return self._has_text(index, count) and not self._follows_classes(index)
+
+    def _has_text(self, index: int, count: int) -> bool:
         by_column = has_columns(self.data.tasks[index])
-        if self.data.text_labels and not by_column and self._named(index, len(order)):
-            names = [f"class {at}" for at in range(len(order))]
-            for name, place in zip(classes, order, strict=False):
-                names[place] = name
-            if any(
-                TASKS[task].of_classes for task in self.data.tasks[:index]
-            ):  # labels belong to the first output
+        return self.data.text_labels and not by_column and self._named(index, count)
+
+    def _follows_classes(self, index: int) -> bool:
+        """Return whether an earlier output has the labels."""
+        return any(TASKS[task].of_classes for task in self.data.tasks[:index])
+
+    def _names_in(self, order: tuple[int, ...]) -> tuple[str, ...]:
+        names = [f"class {at}" for at in range(len(order))]
+        for name, place in zip(self.data.classes, order, strict=False):
+            names[place] = name
+        return tuple(names)
+
+    def _advice(self, index: int, order: tuple[int, ...]) -> str:
+        by_column = has_columns(self.data.tasks[index])
+        if self._has_text(index, len(order)):
+            names = self._names_in(order)
+            if self._follows_classes(index):
                 numbered = ", ".join(f"{name} as {at}" for at, name in enumerate(names))
                 return f"write its labels as numbers: {numbered}"
             listed = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)

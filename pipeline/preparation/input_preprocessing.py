@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.artifacts import InputFinding, Transform
+from pipeline.artifacts import Transform
+from pipeline.choices import InputFinding
 from pipeline.preparation.input_styles import declared_style, is_table, settings_of, usual_styles
+from pipeline.samples import Samples
 from pipeline.tasks.label_order import label_order, put_in_order
 from pipeline.tasks.scoring import against_chance, score_of
 from pipeline.tasks.spec import TASKS
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from models.ports import Port
     from models.task_rules import Task
-    from pipeline.artifacts import Preprocessing
+    from pipeline.artifacts import Dataset, Preprocessing
     from pipeline.config import InputPreprocessing, PreprocessingConfig
     from pipeline.preparation.input_styles import Style
 
@@ -74,6 +76,13 @@ class Probe:
     raw: Sequence[NDArray[Any]]
     targets: Sequence[NDArray[Any] | None]
     tasks: tuple[Task, ...]
+
+    @classmethod
+    def of(cls, data: Dataset, predict: Predict, most: int) -> Probe:
+        """Take at most ``most`` samples of a data set."""
+        samples = Samples.to_probe(data, most)
+        inputs, outputs = range(len(data.shapes)), range(len(data.tasks))
+        return cls(predict, [*map(samples.raw, inputs)], [*map(samples.target, outputs)], data.tasks)
 
     def score(self, transforms: Preprocessing) -> Score | None:
         """Score the model with these transforms: the mean over the outputs that can be scored."""
@@ -144,7 +153,7 @@ def choose_preprocessing(probe: Probe, inputs: tuple[Port, ...], config: Preproc
             name = "declared" if style.name == "declared" else style.name.replace("as it is", FLOATS)
         evidence = trials.evidence(best, index)
         transforms.append(replace(style.transform, reason=f"{name}: {evidence}" if evidence else name))
-        tried = ""
+        tried, suits = "", None
         if len(options[index]) > 1 and not evidence:
             warnings.append(
                 f"input {port.name!r}: cannot detect the input range of the training; using: {name}; "
@@ -153,17 +162,23 @@ def choose_preprocessing(probe: Probe, inputs: tuple[Port, ...], config: Preproc
         elif len(options[index]) > 1:
             warnings += trials.doubts(best, index, port, several=len(inputs) > 1)
         else:
-            warning, tried = trials.alternatives(best, index, port, settings[index], several=len(inputs) > 1)
+            suits, warning, tried = trials.alternatives(
+                best, index, port, settings[index], several=len(inputs) > 1
+            )
             better += [warning] if warning else []
         chosen = f"{name} ({evidence})" if evidence else name
-        findings.append(InputFinding(input=port.name, chosen=chosen, tried=tried))
+        keys = {} if FLOATS in name else style.keys
+        found = InputFinding(
+            input=port.name, chosen=chosen, tried=tried, settings=keys, better=suits.keys if suits else {}
+        )
+        findings.append(found)
     return Choice(tuple(transforms), tuple(findings), (*warnings, *better), tuple(better))
 
 
 def _options(port: Port, settings: InputPreprocessing, raw: NDArray[Any]) -> list[Style | None]:
-    """Return the styles to try for an input; only one if it is declared or for floats."""
+    """Return the styles to try for an input; only one if declared, for floats, or for a model of integers."""
     declared = declared_style(port, settings)
-    if declared is None or settings.scale != "auto" or raw.dtype.kind == "f":
+    if declared is None or port.integers or settings.scale != "auto" or raw.dtype.kind == "f":
         return [declared]
     if raw.ndim <= 2 and raw[0].size == 1:
         return [declared]  # numbers, not an image
@@ -292,16 +307,16 @@ class _Trials:
 
     def alternatives(
         self, best: Places, index: int, port: Port, settings: InputPreprocessing, *, several: bool
-    ) -> tuple[str, str]:
-        """Check an input without a choice: warn if another style fits the model far better, and list what
-        was tried if the model is no better than chance.
+    ) -> tuple[Style | None, str, str]:
+        """Check an input without a choice: return a style that fits the model far better with a warning, and
+        what was tried if the model is no better than chance.
         """
         taken, chosen, raw = self.options[index][0], self._at(best), self.probe.raw[index]
         is_image = raw.ndim > 3 or raw.dtype.kind != "f"
         if chosen is None or taken is None or (chosen.better and not is_image) or is_table(raw):
-            return "", ""
+            return None, "", ""
         if chosen.better and chosen.rank > 1 - CLEARLY_BETTER:
-            return "", ""
+            return None, "", ""
         styles = [options[at] for options, at in zip(self.options, best, strict=True)]
         tried = []
         for style in usual_styles(port, settings, raw):
@@ -309,20 +324,20 @@ class _Trials:
             if score is not None and style.transform != replace(taken.transform, reason=style.name):
                 tried.append((score, style))
         if not tried:
-            return "", ""
+            return None, "", ""
         score, style = max(tried, key=lambda each: each[0])
         likeliest = sorted(tried, key=lambda each: each[0], reverse=True)[:SHOWN]
         shown = ", ".join(f"{other.name} {value.value:.1%}" for value, other in likeliest)
         listing = "" if chosen.better else f"no better than chance, and tried were: {shown}"
         if score.rank <= chosen.rank + CLEARLY_BETTER or not score.better:
-            return "", listing
+            return None, "", listing
         seen, other = taken.transform.apply(raw), style.transform.apply(raw)
         warning = (
             f"inputs run from {seen.min():.4g} to {seen.max():.4g}, where the model has {self.probe.metric} "
             f"{chosen.value:.1%}; with {other.min():.4g} to {other.max():.4g} ({style.name}) it has "
             f"{score.value:.1%}: set {style.settings(port.name if several else '')}"
         )
-        return warning, listing
+        return style, warning, listing
 
 
 def _is_usual(style: Style | None) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.artifacts import Transform
 from pipeline.config import InputPreprocessing
 from pipeline.errors import ConfigError
+from pipeline.toml_text import toml_key, toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,15 +66,20 @@ class Style:
             reason=self.name,
         )
 
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The keys of ``[preprocessing]`` that declare this style."""
+        optional = {"offset": self.offset, "mean": list(self.mean), "std": list(self.std)}
+        order = {"channel_order": "reversed"} if self.reverse_channels else {}
+        return {"scale": self.scale, **{key: value for key, value in optional.items() if value}, **order}
+
     def settings(self, port: str = "") -> str:
         """Return the settings in ``pipeline.toml`` that declare this style, on one line."""
-        parts = [f"scale = {self.scale:.9g}"]
-        parts += [f"offset = {self.offset:.9g}"] if self.offset else []
-        parts += [
-            f"{key} = {list(values)}" for key, values in (("mean", self.mean), ("std", self.std)) if values
+        parts = [
+            f"{key} = {value:.9g}" if isinstance(value, float) else f"{key} = {toml_value(value)}"
+            for key, value in self.keys.items()
         ]
-        parts += ['channel_order = "reversed"'] if self.reverse_channels else []
-        return f"[preprocessing{'.' * bool(port)}{_key(port)}] {', '.join(parts)}"
+        return f"[preprocessing{'.' * bool(port)}{toml_key(port) if port else ''}] {', '.join(parts)}"
 
 
 def settings_of(inputs: tuple[Port, ...], config: PreprocessingConfig) -> tuple[InputPreprocessing, ...]:
@@ -87,7 +93,7 @@ def settings_of(inputs: tuple[Port, ...], config: PreprocessingConfig) -> tuple[
         if name not in names:
             nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
             known = f"its inputs are {', '.join(map(repr, names))}"
-            advice = f"did you mean [preprocessing.{_key(nearest[0])}]?" if nearest else known
+            advice = f"did you mean [preprocessing.{toml_key(nearest[0])}]?" if nearest else known
             msg = f"preprocessing.{name}: the model has no input {name!r}; {advice}"
             raise ConfigError(msg)
     common = {
@@ -224,9 +230,3 @@ def _to_bytes(raw: NDArray[Any]) -> tuple[float, float]:
     if raw.min() >= 0:
         return 255.0, 0.0
     return (127.5, 127.5) if raw.min() >= -1 else (1.0, 0.0)
-
-
-def _key(name: str) -> str:
-    """Return a name as a TOML key."""
-    bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
-    return name if bare or not name else f'"{name}"'

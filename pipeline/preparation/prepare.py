@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.artifacts import InputFinding, PreparedModel, Transform
+from pipeline.artifacts import PreparedModel, Transform
+from pipeline.choices import InputFinding
 from pipeline.errors import StageError
 from pipeline.isolation import sandbox
 from pipeline.isolation.child import in_child
@@ -56,22 +57,23 @@ def prepare_model(
 def _prepare(model: FloatModel, data: Dataset, config: PreprocessingConfig, *, out: Path) -> PreparedModel:
     from models.graph import build_model
     from models.prepare import graph_of, prepare
-    from models.rewrites.inputs import fold_inputs, lift_normalization
+    from models.rewrites.inputs import fold_inputs, lift_normalization, with_float_inputs
     from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 
     start_tensorflow(0)
-    given = _fixed_lengths(graph_of(open_model(model.model)), data.shapes)
+    given = with_float_inputs(_fixed_lengths(graph_of(open_model(model.model)), data.shapes))
     original = build_model(given)
-    probe, ports = _probe(data, _keras_predict(original)), _fixed_ports(model, data)
+    probe, ports = Probe.of(data, _keras_predict(original), PROBE_SAMPLES), _fixed_ports(model, data)
     choice = choose_preprocessing(probe, ports, config)
     transforms = choice.transforms
     is_free = not any(TASKS[task].of_input for task in data.tasks)  # else they need the model without changes
     graph, lifted, lifts = lift_normalization(given) if is_free else (given, {}, [])
-    lifted_transforms = _each_then(transforms, model, lifted)
+    lifted_transforms = _each_then(transforms, model, lifted, "scaled as by the model's own layers")
     standardized = _standardization(model, data, lifted_transforms) if config.standardize and is_free else {}
     folded = fold_inputs(graph, standardized) if standardized else None
     if folded is not None:
-        graph, lifted_transforms = folded, _each_then(lifted_transforms, model, standardized)
+        graph = folded
+        lifted_transforms = _each_then(lifted_transforms, model, standardized, "each feature scaled")
     reference = original if graph is given else build_model(graph)
     if graph is given or _are_equal(original, transforms, reference, lifted_transforms, data):
         transforms = lifted_transforms
@@ -197,14 +199,8 @@ def _choose_for_opaque(model: FloatModel, data: Dataset, config: PreprocessingCo
         ]
         return [np.concatenate([answer[port.name] for answer in answers]) for port in model.outputs]
 
-    probe = _probe(data, predict, OPAQUE_PROBE_SAMPLES)
+    probe = Probe.of(data, predict, OPAQUE_PROBE_SAMPLES)
     return choose_preprocessing(probe, _fixed_ports(model, data), config)
-
-
-def _probe(data: Dataset, predict: Any, most: int = PROBE_SAMPLES) -> Probe:
-    samples = Samples.to_probe(data, most)
-    inputs, outputs = range(len(data.shapes)), range(len(data.tasks))
-    return Probe(predict, [*map(samples.raw, inputs)], [*map(samples.target, outputs)], data.tasks)
 
 
 def _keras_predict(model: Any) -> Any:
@@ -219,21 +215,21 @@ def _keras_predict(model: Any) -> Any:
     return infer
 
 
-def _each_then(transforms: Preprocessing, model: FloatModel, affines: Affines) -> Preprocessing:
-    """Append the scale and offset given for each input name to its transform."""
+def _each_then(transforms: Preprocessing, model: FloatModel, affines: Affines, what: str) -> Preprocessing:
+    """Append the scale and offset given for each input name to its transform; ``what`` says what they do."""
     return tuple(
-        _then(transform, *affines[port.name]) if port.name in affines else transform
+        _then(transform, *affines[port.name], what) if port.name in affines else transform
         for transform, port in zip(transforms, model.inputs, strict=True)
     )
 
 
-def _then(transform: Transform, factor: Any, shift: Any) -> Transform:
+def _then(transform: Transform, factor: Any, shift: Any, what: str) -> Transform:
     scale, offset = np.asarray(transform.scale), np.asarray(transform.offset)
     return replace(
         transform,
         scale=tuple(np.atleast_1d(scale * factor).tolist()),
         offset=tuple(np.atleast_1d(offset * factor + shift).tolist()),
-        reason=f"{transform.reason}, then each feature scaled",
+        reason=f"{transform.reason}, then {what}",
     )
 
 

@@ -30,7 +30,7 @@ from pipeline.content import file_sha256
 from pipeline.quantize.backends import BACKENDS
 from pipeline.release.manifest import created_at, runtimes_of
 from pipeline.sections import keyed
-from pipeline.settings import is_import_path
+from pipeline.setting_paths import is_import_path
 from pipeline.tasks.spec import TASKS
 from pipeline.validate.gates import GATES
 

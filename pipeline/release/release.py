@@ -42,7 +42,8 @@ def judge(measured: Measured, *, name: str, gates: GatesConfig, out: Path) -> Ju
     from pipeline.report.views import write_views
 
     report = read_report(measured.report)
-    report = replace(gate.with_verdicts(report, gates), name=name)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    report = replace(gate.with_verdicts(report, gates), name=name, created=created)
     judged = JudgedReport(folder=out, model_sha256=measured.model_sha256, failed=report.failed_gates)
     write_views(report, judged.folder)
     return judged
@@ -69,7 +70,7 @@ def require_passed(judged: JudgedReport, published: Path, standing: Path | None 
             msg += _wider(report)
         if standing is not None and standing.is_dir():
             msg += f"; {standing} is unchanged: {_earlier(standing)}, not this build's"
-        raise GateFailed(msg)
+        raise GateFailed(msg, report)
     return PassedReport(**{field.name: getattr(judged, field.name) for field in fields(judged)})
 
 

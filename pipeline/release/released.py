@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploy.contents import check_manifest, check_sums
-from deploy.manifest import MANIFEST
+from deploy.errors import DeployError
+from deploy.manifest import MANIFEST, read_manifest
 from pipeline.artifacts import Transform
 from pipeline.errors import InputError, leaf_errors_mapped
 
@@ -70,6 +71,15 @@ def open_release(folder: Path) -> Released:
         raise InputError(msg)
     with leaf_errors_mapped():
         return Released(folder, check_manifest(folder, check_sums(folder)))
+
+
+def release_of(file: Path, sha256: str) -> Released | None:
+    """Return the release that a .tflite file lies in; None if it is not the model of a manifest beside it."""
+    try:
+        manifest = read_manifest(file.parent)
+    except DeployError:
+        return None
+    return Released(file.parent, manifest) if manifest.files.get(file.name) == sha256 else None
 
 
 def is_folder(path: Path) -> bool:

@@ -52,6 +52,8 @@ def against_tables(found: Against) -> Iterator[RenderableType]:
             f"{metric.quantized:.2f}",
             f"{metric.difference:+.2f}{interval}",
         )
+    if found.note:
+        table.caption = escape(f"Reference: {printable(found.note)}")
     yield table
     if found.latency is not None:
         yield ratio_table("Host latency, side by side", found.latency, names=("reference", "candidate"))

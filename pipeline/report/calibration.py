@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from pipeline.report.gates import STYLES
 from pipeline.report.tables import make_table
-from pipeline.report.text import STYLES
 from pipeline.terminal import FILE_WIDTH, Terminal
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.figures import microseconds
 from pipeline.report.tables import make_table
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _percentiles(timings: Timings) -> tuple[str, ...]:
 
 
 def _us(value: float | None) -> str:
-    return TOO_FEW if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+    return TOO_FEW if value is None else microseconds(value)
 
 
 def _threads(count: int) -> str:

@@ -1,10 +1,14 @@
-"""A report as one HTML file: nothing is fetched and no script runs, so that it can be mailed and archived.
+"""A report as one HTML file: nothing is fetched, so that it can be mailed and archived.
+
+One script, which sorts tables, runs; its hash is in the page's policy, so that no other does.
 
 Names of classes, layers and files come from users: the template escapes whatever it prints.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.flatbuffer import printable
 from pipeline.report.choices import baselines_line, difference, more, note, points
 from pipeline.report.compatibility import since_words
+from pipeline.report.mistakes import confidence_outlines, matrices, series_lines, severity_curves
 from pipeline.report.steps import cells, headings
 from pipeline.report.trainings import curve_points, distributions, outline_points
 from pipeline.validate.gates.quality import change
@@ -32,6 +37,7 @@ WIDTH, HEIGHT = 260, 22
 MAX_CLASSES = 50
 MAX_OPERATORS = 400
 HEAT = ((-4.0, "worse3"), (-2.0, "worse2"), (-1.0, "worse1"), (1.0, ""))
+SORT = files("pipeline.report").joinpath("sort.js").read_text(encoding="utf-8")
 OUTCOMES: tuple[Outcome, ...] = ("failed", "inconclusive", "warning", "skipped", "passed")
 
 
@@ -77,6 +83,8 @@ def report_html(report: Report) -> str:
         max_classes=MAX_CLASSES,
         max_operators=MAX_OPERATORS,
         layers_seen=distributions(report.trainings),
+        script=SORT,
+        script_hash=base64.b64encode(hashlib.sha256(SORT.encode()).digest()).decode(),
     )
 
 
@@ -122,6 +130,10 @@ def _environment() -> Environment:
         baselines=baselines_line,
         more=more,
         points=points,
+        matrices=matrices,
+        outlines=confidence_outlines,
+        curves=severity_curves,
+        lines=series_lines,
     )
     return environment
 

@@ -90,6 +90,8 @@ def _size(what: str, before: int, after: int) -> str:
 
 def _times(ratio: float, less: str, more: str) -> str:
     """Return e.g. "2.5x fewer" or "5 % more"."""
+    if ratio < 0.5:
+        return f"{1 / ratio:.{0 if ratio <= 0.1 else 1}f}x {more}"
     if ratio < 1:
         return f"{1 / ratio - 1:.0%} {more}".replace("%", " %")
     return f"{ratio:.1f}x {less}" if ratio >= 1.1 else f"{1 - 1 / ratio:.0%} {less}".replace("%", " %")

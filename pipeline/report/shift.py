@@ -37,7 +37,7 @@ def shift_summary(report: ShiftReport) -> Table:
         if count:
             table.add_row(Text(verdict, style), str(count))
     for shift in report.losing:
-        table.add_row(f"  {_name(shift)}: {_excess(shift.pooled)} points beyond its clean loss", "")
+        table.add_row(f"  {shift_name(shift)}: {_excess(shift.pooled)} points beyond its clean loss", "")
     return table
 
 
@@ -48,9 +48,9 @@ def shift_details(report: ShiftReport) -> Iterator[RenderableType]:
     heat = [shift for shift in report.shifts if len(shift.severities) > 1]
     if heat:
         yield _heat(heat)
-    lines = [f"{_name(shift)}: {shift.note}" for shift in report.shifts if shift.note]
+    lines = [f"{shift_name(shift)}: {shift.note}" for shift in report.shifts if shift.note]
     lines += [
-        f"{_name(shift)}, severity {level.severity}: {level.note}"
+        f"{shift_name(shift)}, severity {level.severity}: {level.note}"
         for shift in report.shifts
         for level in shift.severities
         if level.note
@@ -68,10 +68,10 @@ def _shifts(report: ShiftReport) -> Table:
         verdict = Text(shift.verdict, STYLES[shift.verdict])
         found = shift.pooled
         if found is None:
-            table.add_row(_name(shift), verdict, f"{shift.samples:,}", "", "", "", "")
+            table.add_row(shift_name(shift), verdict, f"{shift.samples:,}", "", "", "", "")
             continue
         table.add_row(
-            _name(shift),
+            shift_name(shift),
             verdict,
             f"{shift.samples:,}",
             f"{found.baseline:.2f}%",
@@ -91,7 +91,7 @@ def _heat(shifts: Sequence[ShiftResult]) -> Table:
     for shift in shifts:
         by_level = {level.severity: level for level in shift.severities}
         cells = [_severity(by_level.get(level)) for level in levels]
-        table.add_row(_name(shift), *cells, _coloured(shift.pooled))
+        table.add_row(shift_name(shift), *cells, _coloured(shift.pooled))
     return table
 
 
@@ -114,7 +114,8 @@ def _excess(found: Excess | None) -> str:
     return f"{found.excess:+.2f} [{found.excess_low:+.2f}, {found.excess_high:+.2f}]"
 
 
-def _name(shift: ShiftResult) -> str:
+def shift_name(shift: ShiftResult) -> str:
+    """Return what a shift is called, with its output if there are several."""
     # Classes and sources have names of the user's: only ours are written in words.
     name = shift.name.replace("_", " ") if shift.source == "corruption" else shift.name
     return f"{shift.output}: {name}" if shift.output else name

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 from rich.text import Text
 
+from pipeline.figures import compared, microseconds
 from pipeline.report.against import against_tables
 from pipeline.report.board import board_tables
 from pipeline.report.breakdown import breakdown_tables
 from pipeline.report.choices import choice_tables
 from pipeline.report.compatibility import compatibility_tables
 from pipeline.report.costs import device_table, host_lines, host_table
+from pipeline.report.gates import gates_table, open_gates, verdict_line
 from pipeline.report.parity import parity_tables
 from pipeline.report.shift import shift_details, shift_summary
 from pipeline.report.stability import stability_tables
@@ -31,18 +33,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pipeline.tasks.comparison import ClassScores, Comparison, Metric
-    from pipeline.validate.latency import Timings
     from pipeline.validate.model_under_test import ModelFile
     from pipeline.validate.report import DeviceResult, Report, RuntimeAccuracy
 
 MAX_CLASSES = 50
-STYLES = {
-    "passed": "green",
-    "failed": "bold red",
-    "warning": "yellow",
-    "inconclusive": "yellow",
-    "skipped": "dim",
-}
 
 
 def report_text(report: Report) -> str:
@@ -50,19 +44,63 @@ def report_text(report: Report) -> str:
     stream = io.StringIO()
     # Names come from the user's files: a bracket in one is a bracket, and no style.
     console = Terminal(file=stream, width=FILE_WIDTH, color_system=None, highlight=False, markup=False)
-    console.print(Text(f"{report.name}: {'passed' if report.passed else 'FAILED'}"))
+    console.print(verdict_line(report))
     for part in (*summary(report), *details(report)):
         console.print()
         console.print(part)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
+def report_parts(report: Report, *, full: bool) -> Iterator[RenderableType]:
+    """Yield what a terminal shows of a report: its conclusions, or all of it."""
+    if not full:
+        yield from ending(report)
+        return
+    yield verdict_line(report)
+    yield from summary(report)
+    yield from details(report)
+
+
 def summary(report: Report) -> tuple[RenderableType, ...]:
-    """Return the part for the terminal: float next to int8, and every gate."""
+    """Return float next to int8, what was chosen, and every gate."""
     shift = (shift_summary(report.shift),) if report.shift else ()
     metrics = (_metrics(report, found) for found in report.accuracy)
     choices = choice_tables(report.baselines, report.candidates, report.repairs, report.precision)
-    return (_figures(report), *metrics, *step_tables(report.steps), *choices, *shift, _gates(report))
+    return (
+        _figures(report),
+        *metrics,
+        *step_tables(report.steps),
+        *choices,
+        *shift,
+        gates_table(report.verdicts),
+    )
+
+
+def ending(report: Report) -> Iterator[RenderableType]:
+    """Yield the verdict, the gates that did not pass, float next to int8, and what was chosen and why."""
+    yield verdict_line(report)
+    if report.verdicts:
+        yield open_gates(report)
+    yield _figures(report)
+    for found in report.accuracy:
+        yield _metrics(report, found)
+    yield from _chosen(report)
+    yield from choice_tables(report.baselines, report.candidates, report.repairs, report.precision)
+
+
+def _chosen(report: Report) -> Iterator[Table]:
+    """Yield what was inferred or chosen, with its evidence; nothing for a file without any."""
+    task = "; ".join(note.removeprefix("task: ") for note in report.notes if note.startswith("task"))
+    task = task or "; ".join(f"{found.task} {found.output}".strip() for found in report.accuracy)
+    rows = {"task": task, "preprocessing": report.preprocessing, "recipe": report.recipe}
+    rows["format"] = f"{report.format}: {report.format_reason}" if report.degraded else ""
+    if any(rows.values()):
+        table = make_table("Chosen", "", "")
+        table.show_header = False
+        for name, value in rows.items():
+            if value:
+                table.add_row(name, value)
+        yield table
 
 
 def details(report: Report) -> Iterator[RenderableType]:
@@ -108,11 +146,12 @@ def _figures(report: Report) -> Table:
     baseline = report.baseline
     for what, size in (("size, bytes", _size), ("compressed, bytes", _compressed)):
         got = size(report.quantized)
-        ratio = f"{size(baseline) / got:.1f}x smaller" if baseline else ""
+        ratio = compared(size(baseline) / got, "smaller", "larger", 1) if baseline else ""
         table.add_row(what, f"{size(baseline):,}" if baseline else "", f"{got:,}", ratio)
     if baseline is not None:
         download = baseline.size_bytes / report.quantized.compressed_bytes
-        table.add_row("download against float file", "", "", f"{download:.1f}x smaller")
+        smaller = compared(download, "smaller", "larger", 1)
+        table.add_row("download against float file", "", "", smaller)
     table.add_row(
         "weights that are zero",
         f"{baseline.sparsity:.1%}" if baseline else "",
@@ -124,9 +163,8 @@ def _figures(report: Report) -> Table:
     if report.latency is not None:
         latency = report.latency
         speedup = f"{latency.speedup:.2f}x [{latency.low:.2f}, {latency.high:.2f}], {latency.verdict}"
-        table.add_row(
-            "host latency, median µs", _median(latency.baseline), _median(latency.quantized), speedup
-        )
+        medians = (microseconds(found.p50) for found in (latency.baseline, latency.quantized))
+        table.add_row("host latency, median µs", *medians, speedup)
     return table
 
 
@@ -138,27 +176,15 @@ def _compressed(file: ModelFile) -> int:
     return file.compressed_bytes
 
 
-def _median(timings: Timings) -> str:
-    return f"{timings.p50:,.0f}"
-
-
 def _device_row(table: Table, device: DeviceResult) -> None:
     if device.quantized is None:
         return
     baseline = f"{device.baseline.instructions:,}" if device.baseline else ""
     ratio = device.instruction_ratio
-    comparison = "" if ratio is None else f"{ratio:.2f}x fewer" if ratio >= 1 else f"{1 / ratio:.2f}x more"
+    comparison = "" if ratio is None else compared(ratio, "fewer", "more")
     table.add_row(
         f"emulated instructions, {device.device}", baseline, f"{device.quantized.instructions:,}", comparison
     )
-
-
-def _gates(report: Report) -> Table:
-    table = make_table("Gates", "gate", "subject", "outcome", "got", "allowed")
-    for found in report.verdicts:
-        outcome = Text(found.outcome, STYLES[found.outcome])
-        table.add_row(found.gate, found.subject, outcome, found.got, found.allowed)
-    return table
 
 
 def _format(report: Report) -> str:

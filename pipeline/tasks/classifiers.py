@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.tasks import ranking
 from pipeline.tasks.evidence import Accumulator, Estimate, TaskMetrics, mean, share
+from pipeline.tasks.mistakes import confidences, confusion, flipped_samples
 from pipeline.tasks.probabilities import (
     calibration_error,
     class_scores,
@@ -239,6 +240,9 @@ def _findings(
         confidence_drift=float(rows["drift"].mean()),
         baseline_calibration_error=calibration_error(rows["baseline_confidence"], right["baseline"]),
         quantized_calibration_error=calibration_error(rows["quantized_confidence"], right["quantized"]),
+        confusion=confusion(rows, classes),
+        confidences=confidences(rows),
+        flipped=flipped_samples(rows, tuple(score.name for score in scores)),
     )
 
 

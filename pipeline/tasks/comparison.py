@@ -112,6 +112,43 @@ class Channel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """Counts of samples by class: a row for each true class, a column for each predicted one."""
+
+    baseline: tuple[tuple[int, ...], ...]
+    quantized: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confidences:
+    """Counts of samples by the probability of the predicted class, in bins of equal width from 0 to 1."""
+
+    baseline: tuple[int, ...]
+    quantized: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlippedSample:
+    """A sample that only one of the models has right.
+
+    Attributes:
+        sample: its place among the compared samples.
+        label: the name of its class.
+        baseline: the class that the float model predicts, with its probability.
+        quantized: the class that the int8 model predicts, with its probability.
+        picture: the first input as a small PNG in base64, if it is an image; else "".
+        series: the first input as lines of numbers, if it is none.
+    """
+
+    sample: int
+    label: str
+    baseline: tuple[str, float]
+    quantized: tuple[str, float]
+    picture: str = ""
+    series: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Comparison of one output of the int8 model with its float baseline, on the same samples.
 
@@ -127,6 +164,9 @@ class Comparison:
         agreement: share of samples with the same answer of both models, right or wrong, 0..1.
         confidence_drift: mean absolute change of the probability of the float model's answer.
         baseline_calibration_error: expected |confidence - accuracy| over 15 bins (Guo et al. 2017).
+        confusion: of exclusive classes, if they are few.
+        confidences: of exclusive classes.
+        flipped: some of the flips, those that the wrong model is surest of.
     """
 
     output: str
@@ -142,6 +182,9 @@ class Comparison:
     confidence_drift: float | None = None
     baseline_calibration_error: float | None = None
     quantized_calibration_error: float | None = None
+    confusion: Confusion | None = None
+    confidences: Confidences | None = None
+    flipped: tuple[FlippedSample, ...] = ()
 
     @property
     def counted(self) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline.tasks.comparison import Better, ClassScores, Flips
+    from pipeline.tasks.comparison import Better, ClassScores, Confidences, Confusion, FlippedSample, Flips
 
 
 @dataclass(frozen=True)
@@ -129,3 +129,6 @@ class TaskMetrics:
     confidence_drift: float | None = None
     baseline_calibration_error: float | None = None
     quantized_calibration_error: float | None = None
+    confusion: Confusion | None = None
+    confidences: Confidences | None = None
+    flipped: tuple[FlippedSample, ...] = ()

@@ -110,7 +110,7 @@ def fine_tune(
             if epoch == first_frozen:
                 _freeze_norms(student)
                 trained.compile(trained.optimizer, **goal)
-            loss = course.epoch(epoch, partial(_show, advance, f"epoch {epoch + 1} of {epochs}"))
+            loss = course.epoch(epoch, partial(_show, advance, f"epoch {epoch + 1}/{epochs}"))
             seconds = round(time.monotonic() - started, 3)
             metric = partial(Metric, task=name, epoch=epoch + 1, epochs=epochs, seconds=seconds)
             recorder.epoch(figures := {"loss": loss, **watched.after(epoch)})

@@ -8,10 +8,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.artifacts import Preprocessing, Source  # noqa: TC001
 from pipeline.tasks.comparison import Comparison  # noqa: TC001 - pydantic reads the annotations
 from pipeline.validate.costs import EmulatedCost  # noqa: TC001
 from pipeline.validate.latency import LatencyComparison  # noqa: TC001
 from pipeline.validate.model_under_test import ModelFile  # noqa: TC001
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The model that a candidate is compared with, and how it gets its inputs.
+
+    Attributes:
+        file: the .tflite file.
+        preprocessing: what makes its inputs of the raw samples; None if unknown, then without
+            accuracy.
+        note: what a reader of the comparison has to know of that; "" if it is the candidate's.
+    """
+
+    file: Source
+    preprocessing: Preprocessing | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +59,9 @@ class Against:
         candidate: the model under test.
         devices: emulated ones; none where nothing was counted.
         accuracy: of each output on the same samples, reference as "baseline", candidate as "quantized";
-            none where there is no labelled data.
+            none where there is no labelled data, or the reference's preprocessing is unknown.
         latency: on the host, reference / candidate: above 1 the candidate is faster; None if not timed.
+        note: how the reference gets its inputs, if not as the candidate, or why accuracy is not compared.
     """
 
     reference_name: str
@@ -52,3 +70,4 @@ class Against:
     devices: tuple[InstructionChange, ...]
     accuracy: tuple[Comparison, ...] = ()
     latency: LatencyComparison | None = None
+    note: str = ""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pipeline.artifacts import Source
     from pipeline.targets import Package
+    from pipeline.validate.against import Reference
     from pipeline.validate.devices import DeviceRun
     from pipeline.validate.evaluate import Accuracy
     from pipeline.validate.inference import GoldenRun
@@ -35,7 +36,7 @@ def assemble_report(
     *,
     name: str,
     baseline: Source,
-    against: Source | None,
+    against: Reference | None,
     found: Measurements,
     described: dict[str, Any],
     out: Path,
@@ -66,7 +67,7 @@ def make_report(
     *,
     name: str,
     baseline: Source | None,
-    against: Source | None,
+    against: Reference | None,
     **described: Any,
 ) -> Report:
     """Join the measurements; sections that were not measured are empty or None.
@@ -163,9 +164,9 @@ def _device(run: DeviceRun, found: Measurements, *, has_baseline: bool) -> Devic
     )
 
 
-def assemble_against(under_test: ModelUnderTest, against: Source, found: Measurements) -> Against:
+def assemble_against(under_test: ModelUnderTest, against: Reference, found: Measurements) -> Against:
     """Join what was measured of a model and its reference."""
-    reference = ModelUnderTest.of(against)
+    reference = ModelUnderTest.of(against.file)
     return Against(
         reference_name=reference.path.name,
         reference=reference.facts,
@@ -177,4 +178,5 @@ def assemble_against(under_test: ModelUnderTest, against: Source, found: Measure
         ),
         accuracy=found.against_accuracy.found if found.against_accuracy else (),
         latency=found.against_latency.found if found.against_latency else None,
+        note=against.note,
     )

@@ -138,13 +138,13 @@ def split_runtime(text: str) -> tuple[str, str]:
     known = runtimes()
     if package not in known:
         message = f"[gates] min_runtime: {text!r} is not a runtime; write e.g. {_example(known)}"
-        raise ConfigError(message)
+        raise ConfigError(message, key="gates.min_runtime")
     if release not in known[package].releases:
         message = (
             f"[gates] min_runtime: no release {release!r} of {package} is known; "
             f"write one of {', '.join(known[package].releases)}"
         )
-        raise ConfigError(message)
+        raise ConfigError(message, key="gates.min_runtime")
     return package, release
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.artifacts import Artifact
 from pipeline.tasks.comparison import Comparison  # noqa: TC001 - pydantic reads the annotations
 from pipeline.validate.accuracy import Evaluator
+from pipeline.validate.pictures import with_pictures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,8 @@ def evaluate(
         InputError: the targets do not fit the outputs.
     """
     samples = inputs.samples(data).take(slice(0, candidate.samples))
-    return Accuracy(folder=out, found=compare_outputs(candidate, reference, samples, outputs, inputs.seed))
+    found = compare_outputs(candidate, reference, samples, outputs, inputs.seed)
+    return Accuracy(folder=out, found=tuple(with_pictures(each, samples) for each in found))
 
 
 def compare_outputs(

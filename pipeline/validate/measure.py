@@ -23,6 +23,7 @@ from pipeline.validate.faults import inject_faults
 from pipeline.validate.inference import infer_test_set, run_golden_set
 from pipeline.validate.jobs import run_parallel
 from pipeline.validate.latency import compare_latency
+from pipeline.validate.model_under_test import InputSpec
 from pipeline.validate.on_board import run_on_board
 from pipeline.validate.parity import compare_counterpart, compare_runtimes
 from pipeline.validate.shift import evaluate_shift
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pipeline.run import Run
     from pipeline.runtimes.runtime import Runtime
     from pipeline.targets import Device, Package
+    from pipeline.validate.against import Reference
     from pipeline.validate.breakdown import PartCosts
     from pipeline.validate.costs import HostTimes
     from pipeline.validate.devices import DeviceRun
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from pipeline.validate.faults import Faults
     from pipeline.validate.inference import GoldenRun, SampleOutputs
     from pipeline.validate.latency import PairedLatency
-    from pipeline.validate.model_under_test import InputSpec, OutputSpec
+    from pipeline.validate.model_under_test import OutputSpec
     from pipeline.validate.on_board import OnBoard
     from pipeline.validate.parity import Divergence
     from pipeline.validate.plan import Measurement
@@ -80,7 +82,7 @@ class ToMeasure:
     Attributes:
         model: the .tflite file.
         baseline: the float model that it came from, if there is one.
-        against: an earlier file that it may not be worse than.
+        against: an earlier file that it may not be worse than, with inputs by its own preprocessing.
         data: whose test samples to take; None for noise.
         shifted: the user's own data of other distributions, in the order of ``config.shift.sources``.
         package: the runtime that the target's devices carry.
@@ -101,7 +103,7 @@ class ToMeasure:
     plan: tuple[Measurement, ...]
     package: Package
     baseline: Source | None = None
-    against: Source | None = None
+    against: Reference | None = None
     data: Dataset | None = None
     shifted: tuple[Dataset, ...] = ()
     devices: tuple[Device, ...] = ()
@@ -199,6 +201,11 @@ class _Measuring:
     folder: Path
 
     @property
+    def reference(self) -> Source | None:
+        """The file of ``against``."""
+        return self.of.against.file if self.of.against else None
+
+    @property
     def models(self) -> tuple[Source, ...]:
         """The model, and its baseline if there is one."""
         return (self.of.model, *filter(None, [self.of.baseline]))
@@ -208,7 +215,7 @@ class _Measuring:
         of, plan = self.of, set(self.of.plan)
         jobs: Jobs = {}
         if "devices" in plan:
-            others = [each for each in (of.baseline, of.against) if each is not None]
+            others = [each for each in (of.baseline, self.reference) if each is not None]
             for runtime in self._on_devices:
                 jobs["devices", _name(runtime)] = partial(
                     self._step_on(runtime), run_on_device, of.model, *others, data=of.data, inputs=of.inputs,
@@ -222,11 +229,15 @@ class _Measuring:
             jobs["other", ""] = self._other
         if of.data is not None:
             needs = {"model": {"accuracy", "shift", "regression"}, "baseline": {"accuracy", "shift"}}
-            needs["against"] = {"regression"}
             for name, measurements in needs.items():
                 model = getattr(of, name)
                 if model is not None and plan & measurements:
                     jobs[name, ""] = partial(self._outputs, model, host_runtime("litert"))
+            if of.against is not None and of.against.preprocessing is not None and "regression" in plan:
+                inputs = InputSpec.of(of.against.preprocessing, of.inputs.golden_samples, of.inputs.seed)
+                jobs["against", ""] = partial(
+                    self._outputs, of.against.file, host_runtime("litert"), inputs=inputs
+                )
         return jobs
 
     def concurrent(self, inferred: Found) -> Jobs:
@@ -268,8 +279,8 @@ class _Measuring:
             )  # fmt: skip
         if "latency" in of.plan and of.baseline is not None:
             found["latency", ""] = host(compare_latency, of.model, of.baseline, **pairs)
-        if "regression" in of.plan and of.against is not None:
-            found["against_latency", ""] = host(compare_latency, of.model, of.against, **pairs)
+        if "regression" in of.plan and self.reference is not None:
+            found["against_latency", ""] = host(compare_latency, of.model, self.reference, **pairs)
         if "operators" in of.plan and of.config.operators:
             found["operators", "host"] = self._operators(host_runtime("litert"), step)
         return found
@@ -351,9 +362,15 @@ class _Measuring:
         of = self.of
         return self.run.step(run_golden_set, of.model, data=of.data, inputs=of.inputs, runtime=runtime)
 
-    def _outputs(self, model: Source, runtime: Runtime, max_samples: int | None = None) -> SampleOutputs:
+    def _outputs(
+        self,
+        model: Source,
+        runtime: Runtime,
+        max_samples: int | None = None,
+        inputs: InputSpec | None = None,
+    ) -> SampleOutputs:
         found: SampleOutputs = self._step_on(runtime)(
-            infer_test_set, model, self.of.data, inputs=self.of.inputs, runtime=runtime,
+            infer_test_set, model, self.of.data, inputs=inputs or self.of.inputs, runtime=runtime,
             max_samples=max_samples,
         )  # fmt: skip
         return found

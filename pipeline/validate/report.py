@@ -143,6 +143,7 @@ class Report:
         trainings: of the build, with the histograms before and after each.
         notes: what a user should know about model and data, one line each.
         chance: of a file that no build made, each output against the best constant answer.
+        created: when the gates were judged, an ISO date in UTC; "" of a file that no build made.
     """
 
     name: str
@@ -184,6 +185,7 @@ class Report:
     trainings: tuple[TrainingHistory, ...] = ()
     notes: tuple[str, ...] = ()
     chance: tuple[Standard, ...] = ()
+    created: str = ""
 
     @property
     def degraded(self) -> bool:

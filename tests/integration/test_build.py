@@ -153,7 +153,7 @@ def test_the_releases_own_program_gets_the_reported_accuracy_from_raw_samples(de
     np.save(tmp_path / "raw.npy", raw)
     program = [sys.executable, default.release / "predict.py", tmp_path / "raw.npy"]
     printed = subprocess.run(program, capture_output=True, text=True, check=True).stdout.splitlines()
-    said = [line.split(": ", 1)[1].rpartition(" (")[0] for line in printed]
+    said = [line.split(": ", 1)[1].partition(" (")[0] for line in printed]
 
     right = np.array([metadata["labels"].index(label) for label in said]) == labels
     assert right.mean() > 0.85

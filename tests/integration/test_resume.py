@@ -141,16 +141,17 @@ def test_a_failed_gate_ends_with_1_the_whole_report_and_no_release(built, tiny, 
     """Only the gates differ from the finished build, so everything that was measured is taken from it."""
     gates = '\n[gates]\naccuracy_drop_points = 0.01\ninconclusive = "fail"\n'
     (strict := tiny / "strict.toml").write_text((tiny / "pipeline.toml").read_text() + gates)
-    command = ("build", "--target", "arm64", "--out", tmp_path / "out", "--config", strict, "--json")
+    command = ("build", "--target", "arm64", "--out", tmp_path / "out", "--config", strict.name, "--json")
     command += ("--store", built.out / "store")
 
     process = start(*command, cwd=tiny)
     stdout, stderr = process.communicate(timeout=120)
 
-    assert process.returncode == 1
-    assert stdout == ""
+    found = json.loads(stdout)
+    assert (process.returncode, found["release"]) == (1, None)
     assert stderr.splitlines()[-1].startswith("pipeline: no release: accuracy: got ")
     report = json.loads((tmp_path / "out/report/tiny-1.0-arm64/report.json").read_text())
+    assert found["report"] == report
     assert not report["passed"]
     assert len(report["verdicts"]) >= 9
     assert "FAILED" in (tmp_path / "out/report/tiny-1.0-arm64/report.txt").read_text()
@@ -174,7 +175,8 @@ def test_a_failed_gate_leaves_the_earlier_release_of_the_name_and_says_so(
     process = start(*command, "--config", strict, "--json", cwd=tiny)
     stdout, stderr = process.communicate(timeout=120)
 
-    assert (process.returncode, stdout) == (1, "")
+    found = json.loads(stdout)
+    assert (process.returncode, found["release"], found["report"]["passed"]) == (1, None, False)
     assert f"{earlier} is unchanged: the release of " in stderr
     assert f"digest {digest[:12]}, not this build's" in stderr
     assert hashlib.sha256((earlier / "manifest.json").read_bytes()).hexdigest() == digest

@@ -43,7 +43,7 @@ def test_with_data_and_baseline_it_says_what_the_build_said(files, built, tiny, 
 
 def test_without_data_a_person_reads_a_table_of_everything_but_accuracy(files, pipeline, monkeypatch):
     monkeypatch.setenv("COLUMNS", "150")
-    ended = pipeline("validate", files[0])
+    ended = pipeline("validate", files[0], "--full")
 
     assert ended.code == 0
     assert ended.said == []

@@ -39,7 +39,7 @@ def test_a_model_and_data_are_all_that_must_be_said():
 
 @pytest.mark.parametrize("section", ["model", "data"])
 def test_what_is_missing_is_named(section):
-    with pytest.raises(ConfigError, match=f"{section}: field required"):
+    with pytest.raises(ConfigError, match=f"{section}: it is missing"):
         make_config({key: value for key, value in MINIMAL.items() if key != section}, "pipeline.toml")
 
 

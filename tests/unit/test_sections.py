@@ -60,7 +60,7 @@ def test_both_names_of_a_key_are_an_error():
         ({"gates": {"enabled": ["acuracy"]}}, "unknown value 'acuracy'; did you mean 'accuracy'?"),
         ({"release": {"expires": "tomorrow"}}, "'tomorrow' is not a date; write it as 2027-06-30"),
         ({"data": {"test_fraction": 20}}, "20 is out of range; it is a fraction, write 0.2 for 20 %"),
-        ({"data": {"test_fraction": 200}}, "input should be less than 1, got 200"),
+        ({"data": {"test_fraction": 200}}, "200 is out of range; allowed: below 1.0"),
         ({"project": {"name": "my model"}}, "use letters, digits, '.', '_' and '-', e.g. my-model"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from datetime import date
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def refusal(tmp_path):
         assert lines[0] == lines[1]
         assert "\n" not in lines[0]
         assert len(lines[0]) < 300 + len(str(path))
-        return lines[0].removeprefix(f"{path}: ")
+        return re.sub(r"^(:\d+)?: ", "", lines[0].removeprefix(str(path)))
 
     return read
 
@@ -213,7 +214,7 @@ def test_the_setting_at_fault_is_named_with_its_key_its_value_and_the_nearest_ke
         ConfigError, match=r"^--set gates.size_rati=0.4: unknown key 'gates.size_rati'; did you"
     ):
         configure(LEAST, "pipeline.toml", ["seed=3", "gates.size_rati=0.4", "gates.x=2"])
-    with pytest.raises(ConfigError, match=r"^--set gates.size_ratio=-1: input .* got -1"):
+    with pytest.raises(ConfigError, match=r"^--set gates.size_ratio=-1: -1.* out of range; allowed: above 0"):
         configure(LEAST, "pipeline.toml", ["gates.size_ratio=0.3", "gates.size_ratio=-1"])
     with pytest.raises(ConfigError, match=r"^pipeline.toml: seed"):
         configure(LEAST | {"seed": -1}, "pipeline.toml", ["gates.size_ratio=0.3"])

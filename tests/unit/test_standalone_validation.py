@@ -29,14 +29,23 @@ faults = false
 COUNT, TEST = 600, 200
 
 
+def tell_apart(model):
+    """Give the tiny model three different classes: a bright first row, middle or last row."""
+    kernel = np.zeros((3, 64), np.int8)
+    kernel[0, :16], kernel[1, 16:48], kernel[2, 48:] = 20, 7, 20
+    model.buffers[4].data = kernel.view(np.uint8).ravel()
+
+
+def take_raw_pixels(model):
+    """Let the model of ``tell_apart`` take 0..255 in place of 0..1: the same network with 1/255 inside."""
+    tell_apart(model)
+    image, kernel, *_ = (tensor.quantization for tensor in model.subgraphs[0].tensors)
+    image.scale, kernel.scale = image.scale * 255, kernel.scale / 255
+
+
 @pytest.fixture
 def answered(tiny_tflite_with, tmp_path):
     """The tiny model with three different classes, images, as many of each class, these, and settings."""
-
-    def tell_apart(model):
-        kernel = np.zeros((3, 64), np.int8)  # a bright first row, middle or last row
-        kernel[0, :16], kernel[1, 16:48], kernel[2, 48:] = 20, 7, 20
-        model.buffers[4].data = kernel.view(np.uint8).ravel()
 
     (tmp_path / "tiny.tflite").write_bytes(tiny_tflite_with(tell_apart))
     (tmp_path / "pipeline.toml").write_text(SETTINGS)
@@ -136,3 +145,17 @@ def test_preprocessing_that_the_settings_declare_beside_a_release_is_not_used_an
 
     assert given.transforms == release.transforms
     assert [note for note in given.notes if note.startswith("the release's own preprocessing is used; ")]
+
+
+def test_a_reference_that_scales_its_input_itself_gets_raw_samples(answered, validate, tiny_tflite_with):
+    folder, _, classes = answered
+    (folder / "old.tflite").write_bytes(tiny_tflite_with(take_raw_pixels))
+    old = ("--against", folder / "old.tflite", "--set", "validate.latency_pairs=10")
+    found = json.loads(validate(classes, "--scale", str(1 / 255), "--gate", "regression", *old).out)
+    [accuracy], note = found["against"]["accuracy"], found["against"]["note"]
+    [verdict] = [each for each in found["verdicts"] if each["subject"] != "host latency"]
+    metric = accuracy["metrics"][0]
+
+    assert (metric["baseline"], metric["quantized"]) == (100.0, 100.0)
+    assert verdict["got"].startswith("top-1 +0.00 points")
+    assert note.startswith("inputs by the preprocessing that suits it best, raw x 1 +0")

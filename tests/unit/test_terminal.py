@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 import pipeline
+from pipeline.report.tables import make_table
 from pipeline.terminal import FILE_WIDTH, Terminal, harmless
 
 COMMANDS = ["\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "a\rb", "\x08\x7f\0", "\u202eevil", "\u2066x", "\ud800"]
@@ -76,3 +77,18 @@ def test_every_console_is_this_one() -> None:
         if "Console(" in path.read_text(encoding="utf-8") and path.name != "terminal.py"
     ]
     assert others == []
+
+
+def test_a_table_never_breaks_an_address_or_a_path_and_wraps_the_rest():
+    table = make_table("", "device", "digest", "")
+    table.add_row("ssh://pi@greenhouse-7.example.org:2222", "5e5e5e5e5e5e", "the disk of the device is full")
+    stream = io.StringIO()
+    for width in (70, 40):
+        terminal = Terminal(file=stream, width=width)
+        terminal.print_whole(table)
+        assert terminal.width == width
+    lines = stream.getvalue().splitlines()
+
+    assert sum("ssh://pi@greenhouse-7.example.org:2222  5e5e5e5e5e5e" in line for line in lines) == 2
+    assert max(map(len, lines)) <= 70
+    assert all(line == line.rstrip() for line in lines)

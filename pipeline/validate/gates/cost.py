@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.figures import compared
 from pipeline.validate.gates.quality import non_inferiority
 from pipeline.validate.report import Verdict
 
@@ -20,7 +21,7 @@ def instructions(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
         ratio = device.instruction_ratio
         if ratio is not None:
             outcome: Outcome = "passed" if ratio >= 1 else "warning"
-            got = f"{ratio:.2f}x fewer than float" if ratio >= 1 else f"{1 / ratio:.2f}x more than float"
+            got = _than_float(ratio)
             verdicts.append(
                 Verdict(
                     gate="instructions",
@@ -31,6 +32,11 @@ def instructions(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
                 )
             )
     return tuple(verdicts)
+
+
+def _than_float(ratio: float) -> str:
+    found = compared(ratio, "fewer", "more")
+    return "as many as float" if found == "equal" else f"{found} than float"
 
 
 def latency(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
@@ -63,11 +69,18 @@ def regression(report: Report, allowed: GatesConfig) -> tuple[Verdict, ...]:
                 allowed=f"up to {allowed.instruction_growth:+.1%}",
             )
         )
-    for compared in found.accuracy:
-        of = compared.output if len(found.accuracy) > 1 else ""
+    for comparison in found.accuracy:
+        of = comparison.output if len(found.accuracy) > 1 else ""
         verdicts.append(
             non_inferiority(
-                "regression", compared.primary, compared.samples, allowed, compared.primary.name, of
+                "regression", comparison.primary, comparison.samples, allowed, comparison.primary.name, of
+            )
+        )
+    if found.note and not found.accuracy:
+        undecided: Outcome = "failed" if allowed.inconclusive == "fail" else "inconclusive"
+        verdicts.append(
+            Verdict(
+                gate="regression", subject="accuracy", outcome=undecided, got=found.note, allowed="not worse"
             )
         )
     if found.latency is not None:

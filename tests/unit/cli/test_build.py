@@ -157,7 +157,7 @@ def test_a_model_without_data_is_refused_and_the_other_way_round(given):
 
 
 def test_a_model_whose_file_name_is_no_release_name_asks_for_another(folder):
-    with pytest.raises(ConfigError, match=r"--model: project\.name"):
+    with pytest.raises(ConfigError, match=r"--name: 'my net' contains a space"):
         settings(model=str(folder / "my net.keras"), data="d.npz")
 
 

@@ -10,7 +10,11 @@ import click
 import pytest
 from rich.console import Console
 
+from pipeline.cli.bars import _clock, bars
 from pipeline.cli.console import ConsoleReporter
+from pipeline.cli.phases import PHASES, phase_of, words_of
+from pipeline.cli.trials import TrialsView
+from pipeline.compress.steps import COMPRESS
 from pipeline.events import (
     BuildFinished,
     Finding,
@@ -21,6 +25,7 @@ from pipeline.events import (
     StageStarted,
     Warned,
 )
+from pipeline.quantize.methods import QUANTIZE
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, 0, UTC)
 
@@ -69,21 +74,22 @@ def test_a_terminal_sees_what_is_done_and_how_much_is_left():
 def test_a_terminal_has_a_line_for_each_stage():
     drawn = show(StageStarted(), done(), done(cached=True), terminal=True)
 
-    assert click.unstyle(drawn).splitlines() == ["✓ prune  41.2 s", "= prune  41.2 s"]
+    assert click.unstyle(drawn).splitlines() == ["✓ prune weights  41.2 s", "= prune weights  41.2 s"]
 
 
 def test_a_log_has_a_line_with_the_time_for_each_stage_and_epoch():
     epochs = [
-        Metric(task="prune", name="loss", value=1 / epoch, epoch=epoch, epochs=2, seconds=20.0 * epoch)
+        Metric(task="prune", name=name, value=1 / epoch, epoch=epoch, epochs=2, seconds=20.0 * epoch)
         for epoch in (1, 2)
+        for name in ("loss", "macro F1")
     ]
     written = show(StageStarted(), progress(), *epochs, progress(40, True, 41.0), done(), done(cached=True))
 
     assert written.splitlines() == [
-        "2026-01-02T12:00:02Z prune: epoch 1 of 2, loss 1.0000, 20.0 s",
-        "2026-01-02T12:00:03Z prune: epoch 2 of 2, loss 0.5000, 40.0 s",
-        "2026-01-02T12:00:05Z prune: 41.2 s",
-        "2026-01-02T12:00:06Z prune: cached",
+        "2026-01-02T12:00:03Z prune weights: epoch 1/2, loss 1.0000, macro F1 1.0000, 20.0 s",
+        "2026-01-02T12:00:05Z prune weights: epoch 2/2, loss 0.5000, macro F1 0.5000, 40.0 s",
+        "2026-01-02T12:00:07Z prune weights: 41.2 s",
+        "2026-01-02T12:00:08Z prune weights: cached",
     ]
 
 
@@ -131,8 +137,8 @@ def test_github_actions_folds_the_lines_of_a_stage(monkeypatch):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     lines = show(StageStarted(), Finding(text="x"), done(), done(cached=True)).splitlines()
 
-    assert lines[0] == "::group::prune"
-    assert lines[-2:] == ["::endgroup::", "2026-01-02T12:00:03Z prune: cached"]
+    assert lines[0] == "::group::prune weights"
+    assert lines[-2:] == ["::endgroup::", "2026-01-02T12:00:03Z prune weights: cached"]
     assert lines.count("::endgroup::") == 1
 
 
@@ -152,7 +158,10 @@ class Waiting(io.StringIO):
 
 @pytest.mark.parametrize(
     ("event", "said"),
-    [(None, "prune:"), (progress(12, seconds=65.0, note="loss 0.3"), "prune: 12/40 steps, loss 0.3,")],
+    [
+        (None, "prune weights:"),
+        (progress(12, seconds=65.0, note="loss 0.3"), "prune weights: 12/40 steps, loss 0.3,"),
+    ],
 )
 def test_a_long_stage_says_once_that_it_still_runs_by_its_task_if_it_has_one(event, said):
     stream = Waiting(3)
@@ -177,3 +186,42 @@ def test_nothing_is_said_of_what_has_ended():
         threading.Event().wait(0.05)
 
     assert stream.getvalue() == before
+
+
+def test_every_stage_of_a_method_has_a_phase_and_words():
+    stages = [row.stage for row in COMPRESS.values()]
+    stages += [
+        stage
+        for row in QUANTIZE.values()
+        for stage in (row.train, row.calibrate, row.repair, row.convert)
+        if stage is not None
+    ]
+    names = {stage.__name__ for stage in stages}
+
+    assert names
+    assert [name for name in names if not phase_of(name) or "_" in words_of(name)] == []
+    assert phase_of("train_qat") == f"[5/{len(PHASES)}] "
+
+
+def line_of_a_task(width, total=40):
+    """What is drawn of a training that is half done."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=width)
+    display = bars(console, TrialsView())
+    fields = {"unit": "steps", "note": "epoch 2/4, loss 0.31", "phase": "[5/7] "}
+    task = display.add_task("quantization-aware training", total=total, completed=20, **fields)
+    return display.line(display.tasks[task], width).plain[2:]
+
+
+def test_the_bar_shrinks_first_then_figures_go_and_the_line_always_fits():
+    assert [line_of_a_task(width) for width in (140, 100, 80, 40)] == [
+        f"[5/7] quantization-aware training  {'━' * 28}  epoch 2/4, loss 0.31  0:00  20/40 steps",
+        f"[5/7] quantization-aware training  {'━' * 22}  epoch 2/4, loss 0.31  0:00  20/40 steps",
+        "[5/7] quantization-aware training  epoch 2/4, loss 0.31  0:00  20/40 steps",
+        "[5/7] quantizat…  epoch 2/4, loss 0.31",
+    ]
+    assert "━" not in line_of_a_task(140, total=None)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.2, "0:00"), (16, "0:16"), (3725, "1:02:05")])
+def test_a_time_is_minutes_and_seconds(seconds, said):
+    assert _clock(seconds) == said

@@ -336,7 +336,7 @@ def test_help_shows_both_forms(pipeline):
     assert "pipeline deploy status|list|rollback|prune NAME" in ended.out
     assert "--allow-downgrade" in ended.out
     assert "--allow-downgrade" in pipeline("deploy", "nowhere", "-h").out
-    assert pipeline("deploy").out == ended.out
+    assert pipeline("deploy").err == ended.out
 
 
 def test_deploying_loads_no_tensorflow(release, devices):

@@ -31,7 +31,7 @@ def test_list_shows_every_device_and_how_to_provision() -> None:
 
 
 def test_without_a_board_there_is_no_shell_and_nothing_to_end(pipeline: Callable[..., Ended]) -> None:
-    ended = pipeline("device", "shell", "uname")
+    ended = pipeline("device", "shell", "df", "-h")  # -h is an option of df
     assert ended.code == 5
     assert "pipeline device up" in ended.message
     assert pipeline("device", "down").out == "No board was up.\n"

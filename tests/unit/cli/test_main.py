@@ -115,3 +115,67 @@ def test_the_nearest_command_is_suggested(words, said, pipeline):
 
     assert ended.code == 2
     assert said in ended.err
+
+
+@pytest.mark.parametrize("group", [[], ["device"], ["cache"], ["deploy"]])
+def test_a_group_without_a_command_prints_its_help_and_ends_with_2(group, pipeline):
+    ended = pipeline(*group)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == pipeline(*group, "--help").out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["build", "--taget", "arm64"], "no option '--taget'; did you mean '--target'?; see: pipeline build"),
+        (["build"], "--target is missing (target to build for); see: pipeline build --help"),
+        (["verify"], "RELEASE is missing; see: pipeline verify --help"),
+        (["build", "--seed", "x"], "--seed: 'x' is not a whole number; see"),
+        (["build", "--seed", "-1"], "--seed: -1 is out of range; allowed: 0 to 4294967295; see"),
+        (["bench", "x", "--runs", "1"], "--runs: 1 is out of range; allowed: at least 5; see"),
+        (["build", "--seed"], "--seed: it needs a value"),
+        (["release", "x", "--out", "y", "--expires", "soon"], "--expires: 'soon' is not a date; write it as"),
+        (["inspect", "a", "b"], "unexpected argument (b); see: pipeline inspect --help"),
+        (["build", "--target", "arm64", "--cache-size", "lots"], "--cache-size: 'lots' is not a size; write"),
+        (
+            ["build", "--target", "arm64", "--method", "qta"],
+            "--method: unknown method 'qta'; did you mean 'qat'?",
+        ),
+        (
+            ["build", "--target", "arm64", "--recipe", "weights175-qat8"],
+            "--recipe weights175-qat8: compress.0.spa",
+        ),
+        (
+            ["build", "--target", "arm64", "--model", "my model.keras", "--data", "d.npz"],
+            "--name: 'my model' contains a space",
+        ),
+    ],
+)
+def test_an_error_in_a_flag_begins_with_its_name(words, said, pipeline):
+    ended = pipeline(*words)
+
+    assert ended.code == 2
+    assert ended.message.startswith(f"pipeline: {said}")
+
+
+def test_an_error_in_a_settings_file_shows_the_line(pipeline, tmp_path):
+    path = tmp_path / "my.toml"
+    path.write_text(
+        "[model]\npath = 'm.keras'\n[data]\nsource = 'd'\n[[compress]]\nmethod = 'weights'\nsparsity = 75\n"
+    )
+    ended = pipeline("build", "--target", "arm64", "--config", path)
+
+    assert ended.err.splitlines() == [
+        (
+            f"pipeline: {path}:7: compress.0.sparsity: 75 is out of range; it is a fraction, write 0.75 for "
+            "75 %; 'auto' is allowed, too"
+        ),
+        "   7 | sparsity = 75",
+        "     | ^^^^^^^^",
+    ]
+    path.write_text("[model]\npath =\n")
+    assert pipeline("build", "--target", "arm64", "--config", path).err.splitlines()[1:] == [
+        "   2 | path =",
+        "     |       ^",
+    ]

@@ -45,10 +45,12 @@ def arguments(command, param, value):
             words.append("given")
         elif other.required:
             words += [other.opts[0], "host" if other.name == "target" else "given"]
-    if param.name == "data":
-        words += ["--model", "given"] if any(each.name == "model" for each in command.params) else []
-    if param.name == "model" and any(each.name == "data" for each in command.params):
-        words += ["--data", "given"]
+    names = [each.name for each in command.params]
+    other = {"data": "model", "model": "data"}.get(param.name)
+    if other in names and isinstance(param, click.Option):
+        words += [f"--{other}", "given"]
+    elif other == "model" and other in names:
+        words.insert(0, "given")
     return words
 
 

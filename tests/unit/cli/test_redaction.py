@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deploy.keys import generate_key
+from pipeline.cli.redaction import redacted
 
 
 @pytest.fixture
@@ -60,3 +61,12 @@ def test_a_key_in_the_place_of_its_path_is_named_as_such(pipeline, key_text):
         "pipeline: got a key where the path of its file is expected; "
         "put the key into EDGE_PIPELINE_SIGNING_KEY"
     )
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--tracking", "mlflow:{}"], ["--tracking=mlflow:{}"], ["--store", "{}"]]
+)
+def test_a_password_in_a_url_is_not_printed(monkeypatch, arguments):
+    url = "http://me:pass@word@127.0.0.1:5000"
+    monkeypatch.setattr("sys.argv", ["pipeline", "search", *(each.format(url) for each in arguments)])
+    assert redacted(f"request to {url}/api failed") == "request to http://[secret]127.0.0.1:5000/api failed"

@@ -214,7 +214,7 @@ def test_run_answers_files_and_keeps_statistics_over_runs(installed, runner, sam
     first = runner(installed, "run", samples)
     assert first.returncode == 0
     assert len(first.stdout.splitlines()) == 20
-    assert re.match(r'0  class: (left|right|a "third", \\ and é) \(0\.\d+\)$', first.stdout.splitlines()[0])
+    assert re.match(r'0  class: (left|right|a "third", \\ and é) \(0\.\d+\), ', first.stdout.splitlines()[0])
     assert runner(installed, "run", "--observe", "all", samples).stdout == first.stdout
     state = installed.parents[1] / "state"
     found = json.loads(runner(installed, "stats").stdout)

@@ -31,6 +31,26 @@ def test_ports_have_the_names_shapes_dtypes_and_activations_of_the_ends(suffix, 
     )
 
 
+def test_integers_that_index_no_table_are_numbers(save):
+    import keras
+
+    layers = keras.layers
+    image, words = (
+        keras.Input((4, 4, 1), dtype="uint8", name="image"),
+        keras.Input((6,), dtype="int32", name="words"),
+    )
+    table = layers.Embedding(9, 2)(layers.Reshape((2, 3))(words))
+    scaled = layers.Rescaling(1 / 255)(image)
+    both = layers.Concatenate()([layers.Flatten()(scaled), layers.Flatten()(table)])
+
+    loaded = load_model(save(keras.Model([image, words], layers.Dense(2)(both)), ".keras"))
+
+    assert input_ports(loaded) == (
+        Port("image", (4, 4, 1), integers=True),
+        Port("words", (6,), "int32"),
+    )
+
+
 def test_a_layer_that_gives_two_outputs_names_them_apart(save):
     import keras
 

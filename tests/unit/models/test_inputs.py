@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.graph import build_model
-from models.prepare import graph_of
+from models.prepare import graph_of, prepare
 from models.rewrites.inputs import fold_inputs, lift_normalization
 from pipeline.training.tfmot import tensorflow
 
@@ -51,14 +51,86 @@ def test_a_normalization_of_a_vector_becomes_its_preprocessing(library, sequenti
     assert len(rewrites) == 2
 
 
-def test_an_image_and_a_branch_keep_theirs(library, sequential, randomised):
+def submodel(layers):
+    return import_module("tf_keras").Sequential([layers.Rescaling(1 / 127.5, -1.0)], name="inner")
+
+
+LIFTED = {
+    "to 0..1": (1, lambda layers: [layers.Rescaling(1 / 255)]),
+    "to -1..1": (1, lambda layers: [layers.Rescaling(1 / 127.5, -1.0)]),
+    "one mean": (1, lambda layers: [layers.Normalization(axis=None, mean=127.0, variance=5000.0)]),
+    "a mean for each channel": (
+        3,
+        lambda layers: [
+            layers.Rescaling(1 / 255),
+            layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.04, 0.05, 0.06]),
+        ],
+    ),
+    "a submodel": (1, lambda layers: [submodel(layers)]),
+    "before padding": (1, lambda layers: [layers.Rescaling(1 / 127.5, -1.0), layers.ZeroPadding2D()]),
+    "after padding": (1, lambda layers: [layers.ZeroPadding2D(), layers.Rescaling(1 / 255)]),
+    "after resizing": (
+        3,
+        lambda layers: [
+            layers.Resizing(6, 6),
+            layers.Normalization(mean=[100.0, 110.0, 120.0], variance=[4000.0, 5000.0, 6000.0]),
+        ],
+    ),
+    "after noise": (1, lambda layers: [layers.GaussianNoise(0.1), layers.Rescaling(1 / 255)]),
+    "after moving": (1, lambda layers: [layers.Permute((2, 1, 3)), layers.Rescaling(1 / 127.5, -1.0)]),
+}
+
+
+@pytest.mark.parametrize(("numbers", "front"), LIFTED.values(), ids=LIFTED)
+def test_the_scaling_of_an_image_becomes_its_preprocessing(numbers, front, library, sequential):
     layers = library.layers
-    image = sequential((4, 4, 3), layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(2))
+    after = [layers.Conv2D(4, 3, padding="same", activation="relu"), layers.Flatten(), layers.Dense(3)]
+    model = sequential((8, 8, 3), *front(layers), *after)
+    x = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3))
+
+    graph, lifted, _ = lift_normalization(graph_of(model))
+    scale, offset = lifted["x"]
+
+    kinds = {type(layer).__name__ for layer in build_model(graph).layers}
+    assert not kinds & {"Rescaling", "Normalization"}
+    assert scale.shape == offset.shape == (numbers,)
+    assert_equal(answers(build_model(graph), x * scale + offset), answers(model, x))
+
+
+@pytest.mark.parametrize("kind", ["Dense", "DepthwiseConv2D", "Conv1D", "branches", "float16"])
+def test_whatever_reads_a_scaled_input_may_read_it_scaled(kind, library, randomised):
+    layers, shape = library.layers, (8, 3) if kind == "Conv1D" else (8, 8, 3)
+    given = library.Input(shape, name="x", dtype="float16" if kind == "float16" else "float32")
+    scaled = layers.Rescaling(1 / 127.5, -1.0)(given)
+    found = {
+        "Dense": lambda: layers.Dense(3)(layers.Flatten()(scaled)),
+        "DepthwiseConv2D": lambda: layers.DepthwiseConv2D(3, padding="same")(scaled),
+        "Conv1D": lambda: layers.Conv1D(4, 3, padding="same")(scaled),
+        "branches": lambda: layers.Add()([layers.Conv2D(3, 3, padding="same")(scaled), scaled]),
+        "float16": lambda: layers.Conv2D(3, 3, padding="same")(scaled),
+    }[kind]()
+    model = randomised(library.Model(given, found))
+    x = np.random.default_rng(0).integers(0, 256, (9, *shape))
+
+    graph, lifted, _ = lift_normalization(graph_of(model))
+    network = prepare(build_model(graph)).model
+
+    assert "BatchNormalization" not in {type(layer).__name__ for layer in network.layers}
+    scale, offset = lifted["x"]
+    assert_equal(answers(network, x * scale + offset), answers(model, x))
+
+
+def test_a_scaling_that_an_input_cannot_do_stays(library, sequential):
+    layers = library.layers
+    padded = sequential(
+        (8, 8, 3), layers.ZeroPadding2D(), layers.Rescaling(1 / 127.5, -1.0), layers.Flatten()
+    )
+    moved = layers.Permute((3, 1, 2)), layers.Normalization(mean=list(range(8)), variance=[1.0] * 8)
     inputs = library.Input((3,), name="x")
     branch = library.Model(inputs, layers.Concatenate()([layers.Rescaling(2.0)(inputs), inputs]))
 
-    assert lift_normalization(graph_of(image))[1] == {}
-    assert lift_normalization(graph_of(branch))[1] == {}
+    for model in (padded, sequential((8, 8, 3), *moved), branch):
+        assert lift_normalization(graph_of(model))[1] == {}
 
 
 @pytest.mark.parametrize(

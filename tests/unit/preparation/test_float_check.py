@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from models.ports import Port
-from pipeline.artifacts import FloatModel, InputFinding
+from pipeline.artifacts import FloatModel
+from pipeline.choices import InputFinding
 from pipeline.config import PreprocessingConfig
 from pipeline.errors import InputError
 from pipeline.preparation.float_check import Answered, check_float

@@ -6,12 +6,19 @@ import numpy as np
 import pytest
 from wrong_rewrites import drop_rectifiers
 
+from deploy.device.predict import to_input
 from models.errors import ModelError
 from models.ports import Port
 from pipeline.artifacts import FloatModel
 from pipeline.config import PreprocessingConfig
+from pipeline.flatbuffer import read_tflite
 from pipeline.preparation.input_styles import declared_transforms
 from pipeline.preparation.prepare import prepare_model
+from pipeline.quantize.activations import run_file, statistics
+from pipeline.quantize.backends import tflite_converter
+from pipeline.quantize.shared_scales import ranges_from
+from pipeline.quantize.tflite import float_file
+from pipeline.runtimes.quantization import quantize_inputs
 from pipeline.samples import Samples
 from pipeline.training.keras_io import open_model, predict, save_model, start_tensorflow
 
@@ -23,7 +30,7 @@ IMAGE = (Port("image", (4, 4, 3)),)
 def prepare(tmp_path, store_dataset):
     """Prepare a model of these layers for uneven features; returns it, its samples and the given model."""
 
-    def run(*layers, task="classification", config=None, shape=(3,), dropped=()):
+    def run(*layers, task="classification", config=None, shape=(3,), dropped=(), values=None):
         start_tensorflow(0)
         import tf_keras
 
@@ -37,9 +44,11 @@ def prepare(tmp_path, store_dataset):
             from_logits=(True,),
             dropped=dropped,
         )
-        values = np.random.default_rng(0).normal(1, 1, (80, *(n or 6 for n in shape))) * UNEVEN
+        if values is None:
+            values = np.random.default_rng(0).normal(1, 1, (80, *(n or 6 for n in shape))) * UNEVEN
+            values = values.astype(np.float32)
         target = None if task == "reconstruction" else np.arange(80) % 2
-        data = store_dataset(tmp_path / "data", values.astype(np.float32), target, task=task)
+        data = store_dataset(tmp_path / "data", values, target, task=task)
         (out := tmp_path / "out").mkdir()
         found = prepare_model(loaded, data, config=config or PreprocessingConfig(), out=out)
         found = type(found)(**{**vars(found), "folder": out})
@@ -81,6 +90,36 @@ def test_a_normalization_inside_becomes_preprocessing(prepare):
     assert_same(found, samples, model)
 
 
+def test_raw_pixels_go_into_the_int8_file_of_a_model_that_scales_them_itself(prepare):
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 8, 8, 3)).astype(np.uint8)
+    cls = layers()
+    found, samples, model = prepare(
+        *(cls.Rescaling(1 / 127.5, -1.0), cls.Conv2D(4, 3, padding="same"), cls.Flatten(), cls.Dense(2)),
+        shape=(8, 8, 3),
+        values=pixels,
+        config=PreprocessingConfig(scale=1.0),
+    )
+    content, _ = float_file(found.keras, samples)
+    flat = read_tflite(content)
+    ranges = ranges_from(content, statistics(content, samples), "min-max", 99.9)
+    int8 = tflite_converter.quantize(content, ranges, "int8")
+    [tensor] = read_tflite(int8).inputs
+    [transform] = found.preprocessing
+    steps = {"indices": False, "reverse_channels": False, "resize": None}
+    steps |= {"scale": transform.scale, "offset": transform.offset}
+    contract = {"name": "x", "shape": [1, 8, 8, 3], "dtype": "int8", "scale": tensor.scales[0]}
+    contract |= {"zero_point": tensor.zero_points[0], "preprocessing": steps}
+
+    assert [operator.name for operator in flat.operators] == ["CONV_2D", "RESHAPE", "FULLY_CONNECTED"]
+    assert (transform.scale, transform.offset) == (pytest.approx((1 / 127.5,)), (-1.0,))
+    assert "scaled as by the model's own layers" in transform.reason
+    assert_same(found, samples, model)
+    given = quantize_inputs(*samples.model_inputs(), tensor.scales[0], tensor.zero_points[0], "int8")
+    np.testing.assert_array_equal([to_input(raw, contract) for raw in samples.raw(0)], given)
+    expected, [got] = model.predict_on_batch(samples.raw(0).astype(np.float32)), run_file(int8, samples)
+    assert np.corrcoef(expected.ravel(), got.ravel())[0, 1] > 0.999
+
+
 def test_balancing_can_be_turned_off(prepare):
     found, _, _ = prepare(layers().Dense(2), config=PreprocessingConfig(standardize=False))
 
@@ -88,7 +127,7 @@ def test_balancing_can_be_turned_off(prepare):
 
 
 def test_an_output_that_is_held_to_the_input_leaves_the_input_as_it_is(prepare):
-    found, _, _ = prepare(layers().Dense(3), task="reconstruction")
+    found, _, _ = prepare(layers().Rescaling(2.0), layers().Dense(3), task="reconstruction")
 
     assert found.preprocessing[0].scale == (1.0,)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from dataclasses import replace
 
@@ -9,10 +11,16 @@ import pytest
 from pages import HOSTILE, Page, text_of
 
 from pipeline.report.html import report_html, write_html
+from pipeline.tasks.comparison import ClassScores, Confidences, Confusion, FlippedSample, Scores
 from pipeline.validate.breakdown import Breakdown, OperatorCost
 from pipeline.validate.excess import Excess
 from pipeline.validate.report import RuntimeAccuracy, Verdict
 from pipeline.validate.shift_results import SeverityResult, ShiftReport, ShiftResult
+
+
+def classes_of(*names):
+    scores = Scores(recall=0.5, precision=0.5, f1=0.5)
+    return tuple(ClassScores(name=name, support=10, baseline=scores, quantized=scores) for name in names)
 
 
 def judged(report, *outcomes):
@@ -42,11 +50,64 @@ def test_figures_and_intervals_are_there(report):
     assert "left 1,010 93.1% 92.7%" in text
 
 
-def test_nothing_is_fetched_and_no_script_runs(report):
+def test_nothing_is_fetched_and_one_script_runs_which_the_policy_names(report):
     text = report_html(report)
 
-    assert not re.search(r"https?:|url\(|@import|<script|<link|<iframe|<img", text)
-    assert "default-src 'none'" in text
+    assert not re.search(r"https?:|url\(|@import|<link|<iframe", text)
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(scripts) == 1
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
+    assert policy in text
+
+
+def flipped(**changes):
+    return FlippedSample(
+        **{"sample": 7, "label": "up", "baseline": ("up", 0.9), "quantized": ("down", 0.6)} | changes
+    )
+
+
+def test_confusions_are_drawn_with_their_difference(report):
+    confusion = Confusion(baseline=((9, 1), (0, 10)), quantized=((7, 3), (1, 9)))
+    found = replace(report.accuracy[0], confusion=confusion, classes=classes_of("up", HOSTILE))
+    text = report_html(replace(report, accuracy=(found,)))
+    page = Page(text)
+
+    assert "int8 minus float" in page.words
+    assert f"up as {HOSTILE}: 3 of 10" in page.words
+    assert f"up as {HOSTILE}: +2" in page.words
+    assert text.count('class="cell-worse"') == 4
+    assert text.count('class="cell-better"') == 0
+
+
+def test_more_classes_than_can_be_read_have_no_matrix(report):
+    counts = tuple(tuple(int(x == y) for x in range(21)) for y in range(21))
+    found = replace(
+        report.accuracy[0],
+        confusion=Confusion(baseline=counts, quantized=counts),
+        classes=classes_of(*map(str, range(21))),
+    )
+
+    assert "int8 minus float" not in report_html(replace(report, accuracy=(found,)))
+
+
+def test_samples_that_flipped_are_shown_with_both_answers(report):
+    flips = (flipped(picture="iVBORw0KGgo="), flipped(sample=8, series=((0.0, 2.0, 1.0),), label=HOSTILE))
+    text = report_html(replace(report, accuracy=(replace(report.accuracy[0], flipped=flips),)))
+    words = text_of(Page(text))
+
+    assert "sample 7: up float up 90 % int8 down 60 %" in words
+    assert f"sample 8: {HOSTILE}" in words
+    assert 'src="data:image/png;base64,iVBORw0KGgo="' in text
+    assert 'points="0.0,70.0 36.0,2.0 72.0,36.0"' in text
+
+
+def test_confidences_of_both_models_are_drawn_on_one_scale(report):
+    confidences = Confidences(baseline=(0, 4), quantized=(1, 1))
+    text = report_html(replace(report, accuracy=(replace(report.accuracy[0], confidences=confidences),)))
+
+    assert 'class="base" points="6.0,78.0 75.0,78.0 75.0,6.0 144.0,6.0"' in text
+    assert 'class="line" points="6.0,42.0 75.0,42.0 75.0,42.0 144.0,42.0"' in text
 
 
 def test_names_are_escaped(report):
@@ -63,7 +124,6 @@ def test_names_are_escaped(report):
 
     page = Page(report_html(hostile))
 
-    assert "script" not in page.tags
     assert HOSTILE in page.words
     assert "49" not in page.headings[0]
 
@@ -158,6 +218,8 @@ def test_shifts_are_a_table_of_shift_by_severity(report):
     assert "motion blur corruption int8 loses more -3.00 -0.50 -5.50 no use" in text_of(Page(text))
     assert "no use" in text
     assert re.search(r'class="n worse3">-5.50', text)
+    assert "severity 1: float 90.0, int8 89.5; severity 4: float 90.0, int8 84.5" in text
+    assert 'class="line" points="6.0,12.5 109.5,78.0 144.0,6.0"' in text
 
 
 def test_it_is_written_as_utf8(report, tmp_path):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pydantic import TypeAdapter
 
+from pipeline.config import GatesConfig
 from pipeline.validate.against import Against, InstructionChange
 from pipeline.validate.costs import EmulatedCost
+from pipeline.validate.gates.cost import regression
 
 
 def cost(instructions, device="rpi5"):
@@ -40,3 +44,19 @@ def test_a_comparison_is_read_back_as_it_was_written(report):
 
     kept = TypeAdapter(Against)
     assert kept.validate_json(kept.dump_json(found)) == found
+
+
+@pytest.mark.parametrize(("inconclusive", "outcome"), [("warn", "inconclusive"), ("fail", "failed")])
+def test_accuracy_that_could_not_be_compared_is_not_passed(inconclusive, outcome, report):
+    note = "accuracy is not compared: the file does not state its preprocessing"
+    found = Against(
+        reference_name="v1.tflite",
+        reference=report.baseline,
+        candidate=report.quantized,
+        devices=(),
+        note=note,
+    )
+    config = GatesConfig(inconclusive=inconclusive)
+    [verdict] = regression(replace(report, against=found), config)
+
+    assert (verdict.subject, verdict.outcome, verdict.got) == ("accuracy", outcome, note)

@@ -140,8 +140,8 @@ def test_a_report_of_a_later_version_is_refused_with_what_to_do(plain, tmp_path)
         ("", "not JSON: Expecting value: line 1"),
         ("[]", "a value has the wrong type"),
         ("{}", "the field 'shift' is missing"),
-        ('{"schema_version": 2}', "name: field required"),
-        ('{"schema_version": 2, "name": 7}', "name: input should be a valid string, got 7"),
+        ('{"schema_version": 2}', "name: it is missing"),
+        ('{"schema_version": 2, "name": 7}', "name: text is expected, got 7"),
     ],
 )
 def test_a_file_that_is_not_a_report_is_refused_with_the_cause(text, cause, tmp_path):

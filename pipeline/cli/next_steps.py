@@ -1,0 +1,51 @@
+"""What a build leaves: its files, and the commands that come next."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME_COLUMNS = 9
+REPORT = "report.html"
+PRIVATE_KEY, PUBLIC_KEY = "release.key", "release.pub"
+"""What `pipeline keygen` writes."""
+
+
+def after_release(release: Path, digest: str, *, is_signed: bool) -> str:
+    """Return the paths of a release, and how to look at it, use, sign or verify, and deploy it."""
+    folder = shlex.quote(str(release))
+    signed = shlex.quote(str(release.parent.parent / "signed"))
+    if is_signed:
+        sign = {"verify": f"pipeline verify {folder} --public-key {PUBLIC_KEY}"}
+        deployed = folder
+    else:
+        sign = {"sign": f"pipeline keygen; pipeline release {folder} --key {PRIVATE_KEY} --out {signed}"}
+        deployed = f"{signed}/{shlex.quote(release.name)}"
+    return _lines(
+        {"release": str(release), "digest": digest},
+        {
+            "look": f"open {shlex.quote(str(release / REPORT))} in a browser; pipeline inspect {folder}",
+            "predict": f"python3 {shlex.quote(str(release / 'predict.py'))} SAMPLES.npy",
+            **sign,
+            "deploy": f"pipeline deploy {deployed} --to ssh://USER@HOST --public-key {PUBLIC_KEY}",
+        },
+    )
+
+
+def after_failure(report: Path, out: Path) -> str:
+    """Return where the report of a model is that gates refused, and how to find the cause."""
+    return _lines(
+        {"report": str(report / REPORT)},
+        {
+            "look": f"open {shlex.quote(str(report / REPORT))} in a browser",
+            "debug": f"pipeline debug {shlex.quote(str(out))}, which ranks the layers by what they lose",
+        },
+    )
+
+
+def _lines(paths: dict[str, str], commands: dict[str, str]) -> str:
+    rows = [*paths.items(), ("", ""), ("Next", ""), *commands.items()]
+    return "\n".join(f"{name:<{NAME_COLUMNS}}{value}".rstrip() for name, value in rows)

@@ -1,0 +1,51 @@
+"""What a build prints last: its files, and commands that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from pipeline.cli import cli
+from pipeline.cli.next_steps import after_failure, after_release
+
+RELEASE = Path("my build/release/tiny-1.0-arm64")
+
+
+def commands(text):
+    """The words after ``pipeline`` in each command of the text."""
+    return [found.split() for found in re.findall(r"\bpipeline ([^;\n]+)", text)]
+
+
+def require_known(text):
+    for first, *words in commands(text):
+        command = cli.get_command(click.Context(cli), first)
+        command = getattr(command, "get_command", lambda *_, found=command: found)(None, "RELEASE")
+        known = {flag for parameter in command.params for flag in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_an_unsigned_release_is_to_be_signed_first():
+    text = after_release(RELEASE, "5e" * 32, is_signed=False)
+
+    require_known(text)
+    assert [words[0] for words in commands(text)] == ["inspect", "keygen", "release", "deploy"]
+    assert text.startswith(f"release  {RELEASE}\ndigest   {'5e' * 32}\n")
+    assert "'my build/release/tiny-1.0-arm64/predict.py'" in text
+    assert "pipeline deploy 'my build/signed'/tiny-1.0-arm64 " in text
+
+
+def test_a_signed_release_is_to_be_verified():
+    text = after_release(RELEASE, "5e" * 32, is_signed=True)
+
+    require_known(text)
+    assert [words[0] for words in commands(text)] == ["inspect", "verify", "deploy"]
+
+
+def test_a_failed_build_has_a_report_and_a_way_to_the_cause():
+    text = after_failure(Path("build/report/tiny-1.0-arm64"), Path("build"))
+
+    require_known(text)
+    assert text.startswith("report   build/report/tiny-1.0-arm64/report.html\n")
+    assert [words[0] for words in commands(text)] == ["debug"]
