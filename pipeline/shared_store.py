@@ -50,7 +50,7 @@ class SharedStore:
     """
 
     def __init__(self, url: str, *, stale_s: float = STALE_S, poll_s: float = POLL_S) -> None:
-        self.url = _without_password(url)
+        self.url = without_password(url)
         self._files, self._root, self._is_folder = _connected(url)
         self._stale_s, self._poll_s = stale_s, poll_s
         self._is_down = False
@@ -176,7 +176,7 @@ def _connected(url: str) -> tuple[Any, str, bool]:
     from fsspec.core import url_to_fs
     from fsspec.implementations.local import LocalFileSystem
 
-    shown = f"{OPTION} {_without_password(url)}"
+    shown = f"{OPTION} {without_password(url)}"
     if re.match(r"(file|local)://(?!/)", url):
         msg = f"{shown}: a relative path differs on each machine; write file:///FOLDER"
         raise ConfigError(msg)
@@ -244,5 +244,6 @@ def _cause(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def _without_password(url: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", url)
+def without_password(text: str) -> str:
+    """Return a text without the names and passwords of the URLs in it."""
+    return re.sub(r"//[^/\s]*@", "//", text)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.build import build_settings, model_options, set_option
+from pipeline.cli.groups import examples
 from pipeline.cli.paths import UserPath
 from pipeline.cli.stored import shared_store_option, store_at
 
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
 EXTRA = "pip install '.[search]'"
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pipeline search --target arm64 --model model.keras --data data.npz --trials 50",
+        "pipeline search --target arm64 --goal 'download <= 40k, drop <= 1' --out search",
+        "pipeline search --target arm64 --scheduler tls://cluster:8786 --store s3://bucket/stages",
+    )
+)
 @click.option("--target", required=True, help="Target to build for; see: pipeline device list.")
 @click.option(
     "--goal",
@@ -44,7 +51,11 @@ EXTRA = "pip install '.[search]'"
     "--sampler", default="tpe", show_default=True, help="How trials are chosen: tpe, nsga2 or random."
 )
 @click.option(
-    "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes on this machine."
+    "--workers",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Processes on this machine; with --scheduler, workers that will come.",
 )
 @click.option("--scheduler", default="", metavar="ADDRESS", help="Use a Dask cluster: tls://HOST:PORT.")
 @click.option(
@@ -64,6 +75,12 @@ EXTRA = "pip install '.[search]'"
     help="Output folder; a search there is continued.",
 )
 @shared_store_option
+@click.option(
+    "--tracking",
+    default="",
+    metavar="mlflow:URI",
+    help="Log every trial to MLflow, e.g. http://127.0.0.1:5000.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Random seed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 def search(
@@ -82,6 +99,10 @@ def search(
     search that was interrupted.
     """
     _require_extra()
+    if options["tracking"]:
+        from pipeline.search.tracking import read_tracking
+
+        read_tracking(options["tracking"])
     from pipeline.search.search import SearchConfig
     from pipeline.search.search import search as run
     from pipeline.targets import get_target

@@ -108,6 +108,7 @@ class TrialsView:
         self._running: dict[int, tuple[str, float]] = {}
         self._ended: dict[int, TrialFinished] = {}
         self._front: tuple[TrialFinished, ...] = ()
+        self._last: TrialFinished | None = None
         self._missing = 0
         self._began: float | None = None
 
@@ -120,20 +121,22 @@ class TrialsView:
         """Show a trial no longer, and the front that it leaves."""
         self._running = {number: run for number, run in self._running.items() if number != event.number}
         self._ended[event.number] = event
+        if self._last is None or event.finished > self._last.finished:
+            self._last = event
         front = [self._ended[number] for number in event.front if number in self._ended]
         self._missing = len(event.front) - len(front)  # those that ended before the search was resumed
         self._front = tuple(sorted(front, key=lambda each: -each.values.get("score", 0.0)))
 
     def close(self) -> None:
         """Show nothing more: the search has ended."""
-        self._running, self._front, self._ended, self._began = {}, (), {}, None
+        self._running, self._front, self._ended, self._began, self._last = {}, (), {}, None, None
 
     def seconds_left(self) -> float | None:
         """Return how long the trials will take that are left; None if none has ended here."""
-        if self._began is None or not self._ended:
+        if self._began is None or self._last is None:
             return None
-        last = max(self._ended.values(), key=lambda each: each.finished)
-        return (self._clock() - self._began) / len(self._ended) * (last.total - last.finished)
+        left = self._last.total - self._last.finished
+        return (self._clock() - self._began) / len(self._ended) * left
 
     def lines(self, width: int, height: int) -> Iterator[RenderableType]:
         """Yield what is drawn above the bars of a terminal of this size."""

@@ -53,14 +53,17 @@ def prepare_shapes(model: FloatModel, *, out: Path) -> KerasModel:
     Raises:
         InputError: a length of an input is open, or a rewrite would change what the model computes.
     """
-    from models.prepare import prepare
+    from models.graph import build_model
+    from models.prepare import graph_of, prepare
+    from models.rewrites.inputs import lift_normalization, with_float_inputs
 
     for port in model.inputs:
         if None in port.shape:
             msg = f"input {port.name!r} has an open length; save the model with fixed lengths to plan for it"
             raise InputError(msg)
     start_tensorflow(0)
-    network = prepare(open_model(model.model)).model
+    graph, *_ = lift_normalization(with_float_inputs(graph_of(open_model(model.model))))
+    network = prepare(build_model(graph)).model
     save_model(network, out / "model")
     return KerasModel(
         inputs=model.inputs,

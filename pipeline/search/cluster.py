@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import socket
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from pipeline.errors import ConfigError, StageError
 from pipeline.events import Warned, emit
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 MAX_DEATHS = 5
 """A trial whose worker dies so often is refused: it may need more memory than any worker has."""
 REACH_S = 10
+ASKED_S = 1e-3
+"""For each worker, so many seconds pass before the scheduler is asked for its workers again."""
 MEMORY, CORES = "memory", "cores"
 SETTINGS = {
     "distributed.scheduler.allowed-failures": MAX_DEATHS - 1,
@@ -28,8 +33,16 @@ SETTINGS = {
     "distributed.comm.timeouts.tcp": "120s",
     "distributed.worker.memory.terminate": False,  # the memory is that of children, which have limits
     "distributed.worker.memory.pause": False,
+    # what Dask's dashboard would show: with trials of minutes it would be most of the work of the scheduler
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.worker.profile.enabled": False,
 }
 """A network that is gone for a minute breaks no connection."""
+ANY_PORT = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+"""For the scheduler's HTTP server, which else warns of a second search that its port is taken."""
+_asked: WeakKeyDictionary[Client, tuple[float, list[dict[str, Any]]]] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -45,9 +58,10 @@ def connected(workers: int, scheduler: str) -> Iterator[Client]:
 
     Raises:
         ConfigError: the scheduler is not reached.
+        StageError: a worker process of this machine did not start.
     """
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     with dask.config.set(SETTINGS):
         if scheduler:
@@ -68,18 +82,30 @@ def connected(workers: int, scheduler: str) -> Iterator[Client]:
             with Client(scheduler, set_as_default=False) as client:
                 yield client
             return
-        with (
-            LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address=None, security=True,
-                memory_limit=0, silence_logs=40,
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):  # fmt: skip
+        with _local(workers) as cluster, Client(cluster, set_as_default=False) as client:
             try:
                 yield client
             except BaseException:
                 _end_workers(cluster)  # else they would finish their trials first
                 raise
+
+
+def _local(workers: int) -> LocalCluster:
+    """Start a scheduler and workers on this machine.
+
+    Raises:
+        StageError: a worker process died meanwhile.
+    """
+    from distributed import LocalCluster
+
+    try:
+        return LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=None, security=True,
+            memory_limit=0, silence_logs=40, scheduler_kwargs=ANY_PORT,
+        )  # fmt: skip
+    except RuntimeError as error:
+        stage, cause = "search", f"a worker process did not start: {error}"
+        raise StageError(stage, cause, "the same command continues the search") from error
 
 
 async def _reach(scheduler: str) -> None:
@@ -104,8 +130,17 @@ def capacity(client: Client) -> int:
 
     What waits on a worker would count as the cause of its death, too.
     """
-    threads: int = sum(client.nthreads().values())
+    threads: int = sum(worker["nthreads"] for worker in _workers(client))
     return max(threads, 1)
+
+
+def _workers(client: Client) -> list[dict[str, Any]]:
+    """Return what the scheduler says of its workers: of a thousand a megabyte, so not for each trial."""
+    asked_at, found = _asked.get(client, (-math.inf, []))
+    if not found or time.monotonic() - asked_at > ASKED_S * len(found):
+        found = list(client.scheduler_info(n_workers=-1)["workers"].values())
+        _asked[client] = time.monotonic(), found
+    return found
 
 
 def hear_starts(client: Client, listener: Callable[[dict[str, Any], str], None]) -> None:
@@ -138,7 +173,7 @@ def submit(
     Args:
         begun: what ``hear_starts`` hears when a worker begins, which it does later if it is busy.
     """
-    has = [each.get("resources", {}) for each in client.scheduler_info(n_workers=-1)["workers"].values()]
+    has = [each.get("resources", {}) for each in _workers(client)]
     wants = {MEMORY: float(memory_bytes), CORES: 1.0}
     resources = {name: amount for name, amount in wants.items() if has and all(name in each for each in has)}
     return client.submit(

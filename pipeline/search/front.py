@@ -18,17 +18,39 @@ BASELINE = -1
 """The number of the trial with the user's own settings, with which costs are compared."""
 
 
+class Front:
+    """The feasible trials that no other one dominates; of equal ones the first.
+
+    A new trial is compared with the front alone, so that a long search spends little on it.
+    """
+
+    def __init__(self, objectives: tuple[str, ...]) -> None:
+        self._objectives = objectives
+        self._numbers: dict[tuple[float, ...], int] = {}
+
+    def add(self, number: int, outcome: Outcome) -> None:
+        """Add a trial that has ended."""
+        if not outcome.is_feasible:
+            return
+        found = minimized(outcome.values(self._objectives), self._objectives)
+        if found in self._numbers:
+            self._numbers[found] = min(number, self._numbers[found])
+        elif not any(dominates(other, found) for other in self._numbers):
+            kept = {other: each for other, each in self._numbers.items() if not dominates(found, other)}
+            self._numbers = {**kept, found: number}
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of its trials, sorted."""
+        return sorted(self._numbers.values())
+
+
 def pareto_front(outcomes: Mapping[int, Outcome], objectives: tuple[str, ...]) -> list[int]:
-    """Return the numbers of the feasible trials that no other one dominates; of equal ones the first."""
-    values = {
-        number: minimized(outcome.values(objectives), objectives)
-        for number, outcome in sorted(outcomes.items())
-        if outcome.is_feasible
-    }
-    firsts = {found: number for number, found in reversed(values.items())}
-    return sorted(
-        number for found, number in firsts.items() if not any(dominates(other, found) for other in firsts)
-    )
+    """Return the numbers of the trials on the front, sorted."""
+    front = Front(objectives)
+    for number, outcome in outcomes.items():
+        front.add(number, outcome)
+    return front.numbers
 
 
 def by_cost(numbers: list[int], outcomes: Mapping[int, Outcome], objectives: tuple[str, ...]) -> list[int]:

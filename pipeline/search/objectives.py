@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import ConfigError
@@ -172,8 +172,8 @@ class Outcome:
         return tuple(self.figures.of(name) for name in objectives)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-like values."""
-        return asdict(self)
+        """Return JSON-like values, which share this object's tables: copies of all would take long."""
+        return {**vars(self), "figures": self.figures and vars(self.figures)}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Outcome:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PAGE, VALUES = "search.html", "search.json"
 MAX_STAGES = 12
+MAX_SHOWN = 1000
+"""Trials in the table and the plots: of more, those on the front and the newest."""
 
 
 class Row(NamedTuple):
@@ -74,6 +76,7 @@ def search_html(found: Found, target: str, planned: int | None = None) -> str:
     times = stage_times(found.outcomes)
     ratios = best_ratios(found)
     trials = len(found.outcomes.keys() - {BASELINE})
+    shown = _shown(found)
     return render(
         "search.html.j2",
         found=found,
@@ -86,16 +89,25 @@ def search_html(found: Found, target: str, planned: int | None = None) -> str:
         built=next((each for each in found.validated if each.number == found.chosen), None),
         summary=_summary(found),
         comparisons=_comparisons(found),
-        plots=_plots(found),
+        plots=_plots(found, shown),
         growth=progress_plot("lowest cost so far", "trials", ratios) if len(ratios) > 1 else None,
         columns=[short_name(name) for name in found.objectives],
-        rows=[_row(found, number) for number in sorted(found.outcomes)],
+        rows=[_row(found, number) for number in shown],
+        missing=len(found.outcomes) - len(shown),
         times=times[:MAX_STAGES],
         most=max((each.spent + each.saved for each in times), default=0) or 1,
         stages=len(times),
         spent=sum(each.spent for each in times),
         saved=sum(each.saved for each in times),
     )
+
+
+def _shown(found: Found) -> list[int]:
+    """Return the numbers of the trials that the page has."""
+    numbers = sorted(found.outcomes)
+    best = {BASELINE, *found.front, *(each.number for each in found.validated)} & found.outcomes.keys()
+    newest = numbers[-max(MAX_SHOWN - len(best), 1) :]
+    return numbers if len(numbers) <= MAX_SHOWN else sorted({*best, *newest})
 
 
 def _verdict(found: Found, planned: int | None) -> tuple[str, str]:
@@ -197,9 +209,9 @@ def _comparisons(found: Found) -> list[Comparison]:
     return rows
 
 
-def _plots(found: Found) -> list[Plot]:
+def _plots(found: Found, shown: list[int]) -> list[Plot]:
     """Return scores over download bytes, and over the instructions of each device."""
-    figures = {number: each.figures for number, each in found.outcomes.items() if each.figures is not None}
+    figures = {number: each for number in shown if (each := found.outcomes[number].figures) is not None}
     if not figures:
         return []
     devices = next(iter(figures.values())).instructions

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import optuna
 from optuna.study import StudyDirection
 
+from pipeline.search.front import pareto_front
 from pipeline.search.objectives import is_maximized
 from pipeline.search.space import places, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from optuna.samplers import BaseSampler
     from optuna.trial import Trial
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 RANDOM_TRIALS = 10
 """The first trials, known recipes included, after which a sampler learns from results."""
 POPULATION = 20
+REMEMBERED = 1000
+"""Trials after which a sampler's memory is cut to three quarters: each makes a proposal slower."""
 
 
 def _tpe(seed: int) -> BaseSampler:
@@ -46,6 +49,8 @@ def _random(seed: int) -> BaseSampler:
 
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {"tpe": _tpe, "nsga2": _nsga2, "random": _random}
+GENETIC = ("nsga2",)
+"""Samplers that record the generation of each trial, so that none may be left out."""
 
 
 def directions(objectives: tuple[str, ...]) -> list[StudyDirection]:
@@ -62,6 +67,7 @@ class Proposals:
         sampler: a key of ``SAMPLERS``.
         lag: how many trials may be open at once.
         seed: of the search.
+        starts: what the first trials are.
     """
 
     def __init__(
@@ -71,12 +77,15 @@ class Proposals:
         sampler: str,
         lag: int,
         seed: int,
+        starts: Sequence[Params] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.space, self.objectives, self.lag = space, objectives, lag
+        self.space, self.objectives, self.lag, self.starts = space, objectives, lag, starts
         self._sampler, self._seed = SAMPLERS[sampler], seed
+        self._is_genetic = sampler in GENETIC
         self._mirror = optuna.create_study(directions=directions(objectives))
-        self._asked: list[Trial] = []
+        self._params: list[Params] = []
+        self._trials: dict[int, Trial] = {}  # of the mirror
         self._told = 0
 
     def next(self, outcomes: Mapping[int, Outcome], given: Params | None = None) -> Params:
@@ -84,22 +93,46 @@ class Proposals:
 
         Args:
             outcomes: by number of the trial; those up to ``lag`` trials ago are needed.
-            given: take these instead: a known recipe, or what was proposed before.
+            given: take these instead, which were proposed before the search was interrupted.
         """
-        number = len(self._asked)
+        number = len(self._params)
+        if given is None and number < len(self.starts):
+            given = self.starts[number]
         while self._told <= number - self.lag:
-            self._tell(self._asked[self._told], outcomes[self._told])
+            if self._told not in self._trials:  # was forgotten while it was open
+                self._ask(self._told, _random(0), self._params[self._told])
+            self._tell(self._trials[self._told], outcomes[self._told])
             self._told += 1
+        if len(self._trials) >= REMEMBERED and not self._is_genetic:
+            self._forget(outcomes)
         digest = hashlib.sha256(f"{self._seed}/{number}".encode()).digest()
-        self._mirror.sampler = self._sampler(int.from_bytes(digest[:4], "big"))
+        params = self._ask(number, self._sampler(int.from_bytes(digest[:4], "big")), given)
+        self._params.append(params)
+        return params
+
+    def _ask(self, number: int, sampler: BaseSampler, given: Params | None) -> Params:
+        """Ask the mirror for a trial; what is given needs no sampler, unless that counts generations."""
+        self._mirror.sampler = sampler
         if given is not None:
             self._mirror.enqueue_trial(places(given, self.space))
+            if not self._is_genetic:
+                self._mirror.sampler = _random(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            trial = self._mirror.ask()
-            params = suggest(trial, self.space)
-        self._asked.append(trial)
-        return params
+            self._trials[number] = self._mirror.ask()
+            return suggest(self._trials[number], self.space)
+
+    def _forget(self, outcomes: Mapping[int, Outcome]) -> None:
+        """Begin a new mirror with the newest of the front, of the other results and of the open trials."""
+        known = {number: outcomes[number] for number in self._trials if number < self._told}
+        front = pareto_front(known, self.objectives)[-REMEMBERED // 4 :]
+        others = sorted(known.keys() - set(front))[len(front) - REMEMBERED // 2 :]
+        unended = sorted(self._trials.keys() - known.keys())[-REMEMBERED // 4 :]
+        self._mirror, self._trials = optuna.create_study(directions=directions(self.objectives)), {}
+        for number in sorted([*front, *others, *unended]):
+            self._ask(number, _random(0), self._params[number])
+            if number in known:
+                self._tell(self._trials[number], known[number])
 
     def _tell(self, trial: Trial, outcome: Outcome) -> None:
         """Give the sampler an outcome; a trial without figures teaches it nothing."""

@@ -36,7 +36,9 @@ class StageTime:
 def search_parts(found: Found, target: str) -> Iterator[RenderableType]:
     """Yield the front, how the trials ended, and what was chosen with the commands that use it."""
     rows = sorted(found.front, key=lambda number: -_score(found.outcomes[number]))
-    title = f"Front: the {len(found.front)} candidates that no other one beats in every figure"
+    title = f"Front: no other candidate beats these {len(found.front)} in every figure"
+    if len(found.front) == 1:
+        title = "Front: no other candidate beats this one in every figure"
     yield _table(title, found, [*rows[:MAX_ROWS], *([BASELINE] if BASELINE not in found.front else [])])
     if len(rows) > MAX_ROWS:
         yield f"{len(rows) - MAX_ROWS} more are in {found.folder / 'search.json'}."

@@ -15,20 +15,23 @@ from pipeline.errors import ConfigError, GateFailed, StageError, storing
 from pipeline.event_file import EventFile
 from pipeline.events import TrialFinished, TrialStarted, emit, listening
 from pipeline.isolation.memory import machine_bytes
+from pipeline.opening import open_inputs
 from pipeline.planning.goal import read_goal
 from pipeline.progress import track
 from pipeline.recipe import recipe_of
 from pipeline.run import Run
 from pipeline.scratch import locked
 from pipeline.search.cluster import capacity, connected, died, hear_starts, lost, require_workers, submit
-from pipeline.search.front import BASELINE, pareto_front, spread
+from pipeline.search.front import BASELINE, spread
 from pipeline.search.halving import shares_of
 from pipeline.search.objectives import Limits, Outcome, objectives_of
 from pipeline.search.page import write_result
 from pipeline.search.proposals import SAMPLERS, Proposals
 from pipeline.search.result import Found, Validated
-from pipeline.search.space import AMOUNTS, METHOD, STEPS, settings_with, space_of
+from pipeline.search.space import STEPS, settings_with, space_of
+from pipeline.search.starts import starts_of
 from pipeline.search.study import Study
+from pipeline.search.tracking import tracked
 from pipeline.search.trial import SETTINGS, Spec, run_trial
 from pipeline.search.written import plain_settings, settings_text
 from pipeline.sections import advice
@@ -45,15 +48,6 @@ if TYPE_CHECKING:
     from pipeline.search.space import Params
     from pipeline.targets import Target
 
-KNOWN: tuple[dict[str, Any], ...] = (
-    {METHOD: "ptq"},
-    {"weights": 0.7},
-    {"channels": 0.5},
-    {"channels": 0.5, "weights": 0.6},
-    {"channels": 0.3, "weights": 0.5},
-    {"weights": 0.7, "clusters": 32},
-)
-"""Recipes that are good for many models, which a search tries first."""
 TRIAL_BYTES = 2 << 30
 """Memory that a trial is assumed to take."""
 MAX_SHOWING = 0.01
@@ -72,11 +66,12 @@ class SearchConfig:
         objectives: to improve; none for all that the target has.
         steps: to vary; none for ``STEPS``.
         sampler: a key of ``SAMPLERS``.
-        workers: processes on this machine.
+        workers: processes on this machine; with a scheduler, how many will come if not all have yet.
         scheduler: address of a Dask scheduler; "" for workers of this machine.
-        lag: how many trials may be open at once, on which the proposals depend; 0 for twice the workers that
-            the search begins with.
+        lag: how many trials may be open at once; 0 for those that keep the workers busy that the search
+            begins with.
         validated: of the front, at most so many are built and validated.
+        tracking: ``NAME:URI`` of a tracker that every trial is logged to; "" for none.
         seed: of the proposals.
     """
 
@@ -89,6 +84,7 @@ class SearchConfig:
     scheduler: str = ""
     lag: int = 0
     validated: int = 4
+    tracking: str = ""
     seed: int = 0
 
 
@@ -119,13 +115,47 @@ def search(
     goal = read_goal(chosen.goal, target) if chosen.goal else None
     open_store(store).close()  # one that cannot be used ends the search before its first trial
     space, objectives = space_of(chosen.steps), objectives_of(target, chosen.objectives)
+    settings, limits = plain_settings(config), Limits.of(config.gates, goal)
+    config = make_config(settings, "search")  # with absolute paths: workers run elsewhere, and share stages
     inputs = Inputs.of(config, target)
     with storing("search", "--out"):
         folder.mkdir(parents=True, exist_ok=True)
-    settings, limits = plain_settings(config), Limits.of(config.gates, goal)
-    asked = {
+    asked = _asked(target, inputs, settings, chosen, objectives)
+    try:
+        with locked(folder, wait=False), EventFile(folder / "events.jsonl") as file, listening(file):
+            study = Study(folder, asked, space, objectives)
+            if isinstance(store, str):
+                _share(inputs, config, folder, store)
+            starts = study.begun_with(
+                "starts", lambda: starts_of(space, inputs.model, config, target, limits, folder, store)
+            )
+            driver = _Driver(study, starts, chosen, settings, inputs, limits, target, folder, store, trial)
+            with tracked(chosen.tracking, study, folder, driver.text_of):
+                try:
+                    with connected(chosen.workers, chosen.scheduler) as client:
+                        driver.run(client)
+                finally:
+                    study.put_back()
+                found = _validated(study, driver, chosen, target, folder, store)
+                with storing("search", "--out"):
+                    write_result(found, target.name)
+            return found
+    except BlockingIOError as error:
+        msg = f"{folder}: another search is running there; wait for it, or choose another --out"
+        raise ConfigError(msg) from error
+
+
+def _asked(
+    target: Target,
+    inputs: Inputs,
+    settings: dict[str, Any],
+    chosen: SearchConfig,
+    objectives: tuple[str, ...],
+) -> dict[str, Any]:
+    """Return what a search is a function of: one of anything else is another search."""
+    return {
         "target": target.name,
-        "model and data": sha256_of([inputs.model, inputs.data]),
+        "model and data": sha256_of([inputs.model.digest, inputs.data.digest]),
         "settings": {key: settings[key] for key in settings if key not in {"model", "data"}},
         "goal": chosen.goal,
         "objectives": list(objectives),
@@ -133,24 +163,26 @@ def search(
         "sampler": chosen.sampler,
         "seed": chosen.seed,
     }
-    try:
-        with locked(folder, wait=False), EventFile(folder / "events.jsonl") as file, listening(file):
-            study = Study(folder, asked, space, objectives)
-            lag = study.lag(chosen.lag or 2 * chosen.workers)
-            proposals = Proposals(space, objectives, chosen.sampler, lag, chosen.seed)
-            driver = _Driver(study, proposals, chosen, settings, limits, target, folder, store, trial)
-            try:
-                with connected(chosen.workers, chosen.scheduler) as client:
-                    driver.run(client)
-            finally:
-                study.put_back()
-            found = _validated(study, driver, chosen, target, folder, store)
-            with storing("search", "--out"):
-                write_result(found, target.name)
-            return found
-    except BlockingIOError as error:
-        msg = f"{folder}: another search is running there; wait for it, or choose another --out"
-        raise ConfigError(msg) from error
+
+
+def _share(inputs: Inputs, config: BuildConfig, folder: Path, store: str) -> None:
+    """Open the model and the data here, so that workers find them in the shared store and need no files.
+
+    Raises:
+        PipelineError: the inputs are at fault.
+    """
+    with open_store(store) as opened:
+        run = Run(folder / "inputs", opened)
+        open_inputs(inputs.model, inputs.data, inputs.field, config, run)
+
+
+def open_trials(workers: int) -> int:
+    """Return how many trials may be open at once, on which the proposals depend.
+
+    No trial begins before the one that is so many earlier has ended. The more workers there are, the slower
+    is the slowest trial of each round, during which the others need work.
+    """
+    return workers * max(2, round(math.log2(workers)))
 
 
 class _Driver:
@@ -159,24 +191,24 @@ class _Driver:
     def __init__(
         self,
         study: Study,
-        proposals: Proposals,
+        starts: list[Params],
         chosen: SearchConfig,
         settings: dict[str, Any],
+        inputs: Inputs,
         limits: Limits,
         target: Target,
         folder: Path,
         store: Path | str,
         trial: Callable[[Spec], Outcome],
     ) -> None:
-        self.study, self.proposals, self.chosen = study, proposals, chosen
-        self.settings, self.limits, self.target = settings, limits, target
+        self.study, self.starts, self.chosen = study, starts, chosen
+        self.settings, self.inputs, self.limits, self.target = settings, inputs, limits, target
         self.folder, self.store, self.trial = folder, store, trial
+        self.proposals: Proposals
         self._attempts: dict[int, int] = {}
         self._numbers: dict[str, int] = {}
         self._ended = 0  # trials without a gap
         self._shown_at, self._show_cost_s = -math.inf, 0.0
-        for number in range(len(study.params)):
-            proposals.next(study.outcomes, study.params[number])
 
     def run(self, client: Client) -> None:
         """Run trials until as many have ended as are asked for.
@@ -187,6 +219,7 @@ class _Driver:
         from distributed import as_completed
 
         require_workers(client)
+        self._begin(capacity(client))
         hear_starts(client, lambda begun, host: emit(TrialStarted(**begun, worker=host)))
         running = as_completed(loop=client.loop)
         left = [number for number in (BASELINE, *self.study.open) if number not in self.study.outcomes]
@@ -194,11 +227,12 @@ class _Driver:
         with track("search", self.chosen.trials, "trials") as advance:
             advance(len(self.study.finished))
             while True:
-                left += self._asked()
-                free = max(capacity(client) - waiting, 0)
-                for number in left[:free]:
+                for _ in range(capacity(client) - waiting):
+                    number = left.pop(0) if left else self._asked()
+                    if number is None:
+                        break
                     running.add(self._submit(client, number))
-                waiting, left = waiting + len(left[:free]), left[free:]
+                    waiting += 1
                 if not waiting:
                     return
                 future = next(running)
@@ -214,39 +248,41 @@ class _Driver:
                 self._show()
                 advance(number != BASELINE)
 
+    def _begin(self, workers: int) -> None:
+        """Propose again what was proposed before."""
+        study, chosen = self.study, self.chosen
+        lag = study.begun_with("lag", lambda: chosen.lag or open_trials(max(chosen.workers, workers)))
+        self.proposals = Proposals(
+            study.space, study.objectives, chosen.sampler, lag, chosen.seed, self.starts
+        )
+        for number in range(len(study.params)):
+            self.proposals.next(study.outcomes, study.params[number])
+
     def settings_of(self, number: int) -> dict[str, Any]:
         """Return the plain settings of a trial."""
         if number == BASELINE:
             return self.settings
         return settings_with(self.settings, self.study.params[number])
 
-    def _asked(self) -> list[int]:
-        """Ask for the trials whose proposals may be known, and return their numbers."""
-        asked = []
-        while len(self.study.params) < self.chosen.trials:
-            number = len(self.study.params)
-            while self._ended in self.study.outcomes:
-                self._ended += 1
-            if self._ended <= number - self.proposals.lag:
-                break
-            params = self.proposals.next(self.study.outcomes, self._known(number))
-            asked.append(self.study.ask(params))
-        return asked
+    def text_of(self, number: int) -> str:
+        """Return the settings of a trial as TOML for the folder of the search."""
+        return settings_text(self.settings_of(number), self.folder)
 
-    def _known(self, number: int) -> Params | None:
-        """Return the known recipe that a trial tries, of those with the steps of this search."""
-        fitting = [
-            recipe for recipe in KNOWN if all(step in self.chosen.steps for step in recipe if step in AMOUNTS)
-        ]
-        return fitting[number] if number < len(fitting) else None
+    def _asked(self) -> int | None:
+        """Ask for the next trial, and return its number; None if its proposal cannot be known yet."""
+        number = len(self.study.params)
+        while self._ended in self.study.outcomes:
+            self._ended += 1
+        if number >= self.chosen.trials or self._ended <= number - self.proposals.lag:
+            return None
+        return self.study.ask(self.proposals.next(self.study.outcomes))
 
     def _submit(self, client: Client, number: int) -> Any:
         """Start a trial on a worker."""
         attempt = self._attempts[number] = self._attempts.get(number, -1) + 1
         name = "own" if number == BASELINE else f"trial-{number}"
         visible = range(max(number - self.proposals.lag + 1, 0))[-MAX_COMPARED:]
-        is_known = number == BASELINE or self._known(number) is not None
-        shares = () if is_known else shares_of(number)
+        shares = () if number < len(self.starts) else shares_of(number)
         others = {
             f"{share:.3f}": tuple(
                 self.study.outcomes[each].partial[f"{share:.3f}"]
@@ -260,6 +296,7 @@ class _Driver:
         spec = Spec(
             number=number,
             settings=settings,
+            inputs=self.inputs,
             target=self.target.name,
             limits=self.limits,
             folder=self.folder / "trials" / ("own" if number == BASELINE else f"{number:04d}"),
@@ -315,9 +352,9 @@ class _Driver:
                 reason=outcome.reason or (f"beyond the limit of {missed}" if missed else ""),
                 values=values,
                 seconds=outcome.seconds,
-                finished=len(self.study.finished),
+                finished=len(self.study.outcomes) - (BASELINE in self.study.outcomes),
                 total=self.chosen.trials,
-                front=pareto_front(self.study.outcomes, objectives),
+                front=self.study.front.numbers,
             )
         )
 
@@ -330,7 +367,7 @@ def _validated(
     Raises:
         PipelineError: a stage could not finish.
     """
-    front = pareto_front(study.outcomes, study.objectives)
+    front = study.front.numbers
     validated: list[Validated] = []
     with track("validate the front", min(len(front), chosen.validated), "candidates") as advance:
         for number in spread(front, study.outcomes, study.objectives, chosen.validated):
@@ -339,8 +376,7 @@ def _validated(
     passed = [each for each in validated if not each.problem]
     taken = passed[0].number if passed else None
     if taken is not None:
-        text = settings_text(driver.settings_of(taken), folder)
-        write_whole(folder / SETTINGS, text)
+        write_whole(folder / SETTINGS, driver.text_of(taken))
     return replace(_found(study, folder), validated=tuple(validated), chosen=taken)
 
 
@@ -349,7 +385,7 @@ def _found(study: Study, folder: Path) -> Found:
     return Found(
         objectives=study.objectives,
         outcomes=dict(study.outcomes),
-        front=tuple(pareto_front(study.outcomes, study.objectives)),
+        front=tuple(study.front.numbers),
         validated=(),
         chosen=None,
         folder=folder,

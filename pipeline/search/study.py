@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import warnings
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import optuna
 from optuna.trial import TrialState
 
 from pipeline.errors import ConfigError
-from pipeline.search.front import BASELINE
+from pipeline.search.front import BASELINE, Front
 from pipeline.search.objectives import Outcome
 from pipeline.search.proposals import directions
 from pipeline.search.space import places
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from optuna.distributions import BaseDistribution
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 FILE = "study.db"
 NAME = "search"
-ASKED, OUTCOME, OWN, LAG = "asked", "outcome", "own settings", "lag"
+ASKED, OUTCOME, OWN = "asked", "outcome", "own settings"
 STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "refused": TrialState.FAIL}
 
 
@@ -51,7 +52,7 @@ class Study:
         space: Mapping[str, Parameter],
         objectives: tuple[str, ...],
     ) -> None:
-        self.space, self.objectives = space, objectives
+        self.asked, self.space, self.objectives = asked, space, objectives
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         path = folder / FILE
         try:
@@ -65,17 +66,21 @@ class Study:
             )
             raise ConfigError(msg) from error
         self._check(asked, path)
-        self._trials = {trial.number: trial for trial in self._study.get_trials(deepcopy=False)}
-        self.params = {number: self._params(trial) for number, trial in self._trials.items()}
+        trials = self._study.get_trials(deepcopy=False)
+        self._ids = {trial.number: trial._trial_id for trial in trials}
+        self.params = {trial.number: self._params(trial) for trial in trials}
         self.outcomes = {
-            number: Outcome.from_dict(json.loads(trial.user_attrs[OUTCOME]))
-            for number, trial in self._trials.items()
+            trial.number: Outcome.from_dict(json.loads(trial.user_attrs[OUTCOME]))
+            for trial in trials
             if trial.state.is_finished()
         }
         for number in self.open:
-            self._storage.set_trial_state_values(self._trials[number]._trial_id, TrialState.RUNNING)
+            self._storage.set_trial_state_values(self._ids[number], TrialState.RUNNING)
         if own := self._study.user_attrs.get(OWN):
             self.outcomes[BASELINE] = Outcome.from_dict(json.loads(own))
+        self.front = Front(objectives)
+        for number, outcome in self.outcomes.items():
+            self.front.add(number, outcome)
 
     def _check(self, asked: Mapping[str, Any], path: Path) -> None:
         """Keep what is asked, or compare it with what was."""
@@ -92,12 +97,17 @@ class Study:
             msg = f"{path}: a search with another {' and '.join(changed)}; choose another --out, or remove it"
             raise ConfigError(msg)
 
-    def lag(self, default: int) -> int:
-        """Return how many trials may be open at once; what a search began with stays."""
-        if LAG not in self._study.user_attrs:
-            self._study.set_user_attr(LAG, default)
-        lag: int = self._study.user_attrs[LAG]
-        return lag
+    def begun_with(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what the search began with, JSON-like; of one that begins now, what ``make`` returns."""
+        if name not in self._study.user_attrs:
+            self._study.set_user_attr(name, make())
+        return self._study.user_attrs[name]
+
+    @property
+    def id(self) -> str:
+        """A random ID, by which trackers find this study again."""
+        found: str = self.begun_with("id", lambda: uuid4().hex)
+        return found
 
     @property
     def open(self) -> list[int]:
@@ -112,7 +122,7 @@ class Study:
     def put_back(self) -> None:
         """Let no trial be RUNNING: those that are open wait for the search to go on."""
         for number in self.open:
-            self._storage.set_trial_state_values(self._trials[number]._trial_id, TrialState.WAITING)
+            self._storage.set_trial_state_values(self._ids[number], TrialState.WAITING)
 
     def ask(self, params: Params) -> int:
         """Write a new trial, and return its number."""
@@ -127,9 +137,12 @@ class Study:
                 state=TrialState.RUNNING, params=places(params, self.space), distributions=distributions
             )
         )
-        trial = self._study.get_trials(deepcopy=False)[-1]
-        self._trials[trial.number], self.params[trial.number] = trial, params
-        return trial.number
+        number = len(self.params)
+        self._ids[number] = self._storage.get_trial_id_from_study_id_trial_number(
+            self._study._study_id, number
+        )
+        self.params[number] = params
+        return number
 
     def tell(self, number: int, outcome: Outcome) -> None:
         """Write how a trial ended; nothing if that is known already."""
@@ -138,16 +151,19 @@ class Study:
         text = json.dumps(outcome.to_dict())
         if number == BASELINE:
             self._study.set_user_attr(OWN, text)
-            self.outcomes[number] = outcome
+            self._keep(number, outcome)
             return
-        trial = self._trials[number]
         attributes = {"recipe": outcome.recipe, "reason": outcome.reason, OUTCOME: text}
         for name, value in attributes.items():
-            self._storage.set_trial_user_attr(trial._trial_id, name, value)
+            self._storage.set_trial_user_attr(self._ids[number], name, value)
         state = STATES[outcome.state]
         values = outcome.values(self.objectives) if state is TrialState.COMPLETE else None
         self._study.tell(number, values, state)
+        self._keep(number, outcome)
+
+    def _keep(self, number: int, outcome: Outcome) -> None:
         self.outcomes[number] = outcome
+        self.front.add(number, outcome)
 
     def _params(self, trial: FrozenTrial) -> Params:
         return {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.download import compress
 from pipeline.artifacts import Artifact
-from pipeline.build import Inputs, compile_model, compress_model, find_teacher
+from pipeline.build import compile_model, compress_model, find_teacher
 from pipeline.content import write_whole
 from pipeline.costing.memory import live_bytes
 from pipeline.costing.predict import cost_table, predict, tables
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.artifacts import Dataset, KerasModel, QuantizedModel
-    from pipeline.build import Compiled
+    from pipeline.build import Compiled, Inputs
     from pipeline.build_config import BuildConfig
 
 SETTINGS = "pipeline.toml"
@@ -52,6 +52,7 @@ class Spec:
     Attributes:
         number: of the trial.
         settings: plain, as in ``pipeline.toml``.
+        inputs: the user's files, by content, which a worker reads only if their stages are not in the store.
         target: its name.
         limits: that a candidate has to keep.
         folder: for its settings and the record of its run.
@@ -62,6 +63,7 @@ class Spec:
 
     number: int
     settings: dict[str, Any]
+    inputs: Inputs
     target: str
     limits: Limits
     folder: Path
@@ -123,8 +125,7 @@ def run_trial(spec: Spec) -> Outcome:
     write_whole(spec.folder / SETTINGS, settings_text(spec.settings, spec.folder))
     with open_store(spec.store) as store:
         run = Run(spec.folder, store)
-        target = get_target(spec.target)
-        inputs = Inputs.of(config, target)
+        target, inputs = get_target(spec.target), spec.inputs
         partial: dict[str, tuple[float, ...]] = {}
         ended: dict[str, Any]
         with run.recording(inputs.name):

@@ -6,8 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 
 import pytest
+
+from pipeline.build import Inputs
+from pipeline.search.objectives import Limits
+from pipeline.search.trial import Spec, run_trial
+from pipeline.settings import make_config
+from pipeline.targets import get_target
 
 pytestmark = pytest.mark.xdist_group("tiny build")
 GATES = 'gates.enabled=["accuracy", "full integer", "size", "bit-exactness", "finite outputs"]'
@@ -62,6 +69,25 @@ def test_the_written_settings_rebuild_the_release(searched, built, start, tmp_pa
     stdout, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["reproducible_digest"] == found["validated"][0]["digest"]
+
+
+def test_a_worker_reads_neither_model_nor_data_if_the_store_has_them(searched, tiny, built, tmp_path):
+    out, found, _ = searched
+    settings = tomllib.loads((out / "trials/own/pipeline.toml").read_text())
+    for table, key in ((settings["model"], "path"), (settings["data"], "source")):
+        table[key] = str((out / "trials/own" / table[key]).resolve())
+    config, target = make_config(settings, "test"), get_target("arm64")
+    spec = Spec(
+        number=-1, settings=settings, inputs=Inputs.of(config, target), target="arm64",
+        limits=Limits.of(config.gates, None), folder=tmp_path, store=built.out / "store",
+    )  # fmt: skip
+    hidden = tiny.rename(tiny.with_name("hidden"))
+    try:
+        outcome = run_trial(spec)
+    finally:
+        hidden.rename(tiny)
+    assert outcome.to_dict()["figures"] == found["trials"]["-1"]["figures"]
+    assert all(step["cached"] for step in outcome.steps)
 
 
 def test_without_the_extra_a_search_says_what_to_install_and_a_build_does_not_need_it(tmp_path):

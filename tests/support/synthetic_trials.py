@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import time
+from pathlib import Path
 
 from pipeline.search.objectives import Figures, Outcome
 
@@ -32,6 +33,7 @@ def figures_of(settings):
 
 def trial(spec):
     """Count that it ran, in a file, and end as the settings say."""
+    assert Path(spec.inputs.model.location).is_file()  # wherever the worker runs
     spec.folder.mkdir(parents=True, exist_ok=True)
     with (spec.folder / "runs").open("a", encoding="utf-8") as file:
         file.write(f"{os.getpid()}\n")

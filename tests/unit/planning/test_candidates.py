@@ -19,7 +19,7 @@ from pipeline.planning.candidates import prepare_shapes, try_recipe
 from pipeline.planning.plan import steps_of
 from pipeline.planning.step_gains import measure_step
 from pipeline.planning.untrained import UNTRAINED
-from pipeline.training.keras_io import save_model, start_tensorflow
+from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 
 pytestmark = pytest.mark.xdist_group("planning")
 
@@ -62,6 +62,27 @@ def tried(model, tmp_path_factory):
 
 def instructions(candidate, device="rpi4"):
     return predict(read_tflite(candidate.int8), cost_table(device)).instructions
+
+
+@pytest.mark.parametrize("offset", [0.0, -1.0])
+def test_a_rescaling_of_the_input_costs_no_instruction(offset, model, tried, tmp_path):
+    import tf_keras
+
+    network, inputs = open_model(model.model), tf_keras.Input((8, 8, 2), name="pixels")
+    scaled = tf_keras.Model(inputs, network(tf_keras.layers.Rescaling(1 / 127.5, offset)(inputs)))
+    save_model(scaled, tmp_path / "loaded/model")
+    loaded = FloatModel(
+        folder=tmp_path / "loaded",
+        inputs=(Port("pixels", (8, 8, 2)),),
+        outputs=model.outputs,
+        from_logits=(False,),
+    )
+
+    prepared = replace(prepare_shapes(loaded, out=tmp_path), folder=tmp_path)
+    found = replace(try_recipe(prepared, steps=(), out=tmp_path), folder=tmp_path)
+
+    for device in ("rpi4", "rpi5"):
+        assert instructions(found, device) <= 1.005 * instructions(tried("qat8"), device)
 
 
 def test_zeros_shorten_the_download_and_nothing_else(tried):

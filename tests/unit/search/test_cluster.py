@@ -89,10 +89,11 @@ class Cluster:
         model.write_bytes(b"model")
         np.savez(data, x_train=np.zeros(1))
         options = {"trials": TRIALS, "lag": 3, "scheduler": self.address} | options
-        command = [sys.executable, str(SUPPORT / "run_search.py"), *map(str, (out, model, data))]
+        command = [sys.executable, str(SUPPORT / "run_search.py"), str(out), model.name, data.name]
         return subprocess.Popen(
             [*command, json.dumps(options)],
             env=self.environment,
+            cwd=self.folder,  # the workers run in another one
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

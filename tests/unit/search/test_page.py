@@ -125,6 +125,17 @@ def test_a_search_of_any_length_has_a_page(trials):
     assert len(rows(search_html(few, "arm64"))) == trials + 1
 
 
+def test_the_page_of_a_long_search_has_the_front_and_the_newest_trials(found, monkeypatch):
+    monkeypatch.setattr("pipeline.search.page.MAX_SHOWN", 20)
+    html = search_html(found, "arm64")
+    names = {re.search(r'class="n">(\w+)<', row)[1] for row in rows(html)}
+
+    front = {"yours" if number == BASELINE else str(number) for number in found.front}
+    assert {"yours", "39", *front} <= names
+    assert len(names) <= 20 + 3  # with those that were validated
+    assert f"{len(found.outcomes) - len(names)} more trials are in search.json" in html
+
+
 def test_a_search_whose_own_settings_gave_no_model_has_a_page_without_ratios(found):
     outcomes = found.outcomes | {BASELINE: outcome(state="refused", reason="no")}
     html = search_html(replace(found, outcomes=outcomes), "arm64")

@@ -7,7 +7,7 @@ from synthetic_trials import figures_of
 
 from pipeline.config import GatesConfig
 from pipeline.errors import ConfigError
-from pipeline.search.front import BASELINE
+from pipeline.search.front import BASELINE, pareto_front
 from pipeline.search.objectives import Limits, Outcome, objectives_of
 from pipeline.search.proposals import SAMPLERS, Proposals
 from pipeline.search.space import STEPS, settings_with, space_of
@@ -51,6 +51,20 @@ def test_proposals_that_are_made_again_after_a_restart_are_the_same():
     for number in range(15):
         again.next(outcomes, before[number])
     assert [again.next(outcomes) for _ in range(5)] == before[15:]
+
+
+@pytest.mark.parametrize("lag", [2, 20])
+def test_a_long_search_remembers_the_front_and_the_newest_trials(lag, monkeypatch):
+    monkeypatch.setattr("pipeline.search.proposals.REMEMBERED", 16)
+    before = proposed(36, lag=lag)
+    outcomes = {number: outcome_of(params) for number, params in enumerate(before)}
+    again = Proposals(SPACE, OBJECTIVES, "tpe", lag, 0)
+    for number in range(30):
+        again.next(outcomes, before[number])
+    assert [again.next(outcomes) for _ in range(6)] == before[30:]
+    assert len(again._trials) <= 16
+    results = {number: outcomes[number] for number in again._trials if number <= 35 - lag}
+    assert min(results) in pareto_front(results, OBJECTIVES)
 
 
 def test_a_learning_sampler_finds_a_better_front_than_chance():

@@ -120,13 +120,14 @@ def test_ctrl_c_leaves_no_trial_running_and_no_process(files, tmp_path):
     assert not alive_in(process.pid)
 
 
-def test_a_dead_worker_costs_its_trial_another_run_and_nothing_else(undisturbed, files, tmp_path):
+def test_a_dead_worker_costs_what_it_held_another_run_and_nothing_else(undisturbed, files, tmp_path):
     process = start(tmp_path, files, seconds=0.5, trials=6)
     wait_for_trials(tmp_path, 3, process)
     newest = max(tmp_path.glob("trials/*/runs"), key=lambda path: path.stat().st_mtime)
     os.kill(int(newest.read_text().split()[-1]), signal.SIGKILL)
     assert finish(process)["trials"] == 6
-    assert sum(count - 1 for count in runs(tmp_path).values()) <= 1
+    # besides the trial that ran, one whose result the worker still held
+    assert sum(count - 1 for count in runs(tmp_path).values()) <= 2
     assert {trial.state.name for trial in study_of(tmp_path).trials} == {"COMPLETE"}
     before = runs(tmp_path)
 
