@@ -1,4 +1,4 @@
-"""Ask every released runtime which operators it has: writes pipeline/validate/compatibility.toml.
+"""Ask every released runtime which operators it has: writes pipeline/validation/compatibility.toml.
 
 Each version of tflite-runtime and ai-edge-litert that the package index has for this Python and machine is
 downloaded, unpacked into a folder of its own, and asked in a process of its own. Nothing is installed.

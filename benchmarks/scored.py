@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deploy.download import compress
-from pipeline.build import Inputs, compile_model
+from pipeline.building import Inputs, compile_model
 from pipeline.run import Run
 from pipeline.runtimes.quantization import run_real
 from pipeline.runtimes.runtime import emulated_runtime, host_runtime
@@ -21,16 +21,16 @@ from pipeline.runtimes.session import Session
 from pipeline.samples import Samples
 from pipeline.targets import get_device, load_targets
 from pipeline.tasks.scoring import paired_gain, score_of
-from pipeline.validate.costs import count_emulated
-from pipeline.validate.model_under_test import Golden, ModelUnderTest
+from pipeline.validation.costs import count_emulated
+from pipeline.validation.model_under_test import Golden, ModelUnderTest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from pipeline.build import Compiled
     from pipeline.build_config import BuildConfig
+    from pipeline.building import Compiled
     from pipeline.store import Store
 
 

@@ -10,14 +10,14 @@ from pipeline.run import Run
 from pipeline.runtimes.remote import RemoteRuntime
 from pipeline.runtimes.runtime import runtime_of
 from pipeline.scratch import scratch
-from pipeline.validate import breakdown
-from pipeline.validate.against import Against, Reference
-from pipeline.validate.assemble import assemble_against
-from pipeline.validate.breakdown import Breakdown  # noqa: TC001
-from pipeline.validate.costs import DeviceLatency, EmulatedCost, HostLatency  # noqa: TC001
-from pipeline.validate.latency import LatencyComparison  # noqa: TC001
-from pipeline.validate.measure import Timing, ToMeasure, measure
-from pipeline.validate.model_under_test import InputSpec, ModelUnderTest, OutputSpec
+from pipeline.validation import breakdown
+from pipeline.validation.against import Against, Reference
+from pipeline.validation.assemble import assemble_against
+from pipeline.validation.breakdown import Breakdown  # noqa: TC001
+from pipeline.validation.costs import DeviceLatency, EmulatedCost, HostLatency  # noqa: TC001
+from pipeline.validation.latency import LatencyComparison  # noqa: TC001
+from pipeline.validation.measure import Timing, ToMeasure, measure
+from pipeline.validation.model_under_test import InputSpec, ModelUnderTest, OutputSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pipeline.build_config import BuildConfig
     from pipeline.store import Store
     from pipeline.targets import Device
-    from pipeline.validate.measure import Measurements
-    from pipeline.validate.plan import Measurement
+    from pipeline.validation.measure import Measurements
+    from pipeline.validation.plan import Measurement
 
 INPUTS = 8
 """Number of inputs, which are noise; every inference takes the next one."""

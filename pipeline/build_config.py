@@ -28,7 +28,7 @@ from pipeline.quantize.convert import ConvertConfig
 from pipeline.quantize.methods import QUANTIZE, AutoConfig, FloatConfig
 from pipeline.sections import MethodSection, Section, advice, problem
 from pipeline.training.teacher import TeacherConfig
-from pipeline.validate.compatibility import split_runtime
+from pipeline.validation.compatibility import split_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.build import Inputs, compile_model
+from pipeline.building import Inputs, compile_model
 from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.flatbuffer.layers import user_layers
 from pipeline.flatbuffer.simulation import exact_constants, require_simulated
@@ -20,10 +20,10 @@ from pipeline.runtimes.quantization import dequantize
 from pipeline.scratch import scratch
 from pipeline.standalone_validation import read_given
 from pipeline.targets import get_target
-from pipeline.validate.layer_errors import grouped
-from pipeline.validate.model_under_test import InputSpec, ModelUnderTest, OutputSpec, output_names
-from pipeline.validate.report import read_report
-from pipeline.validate.sensitivity import Given, Sensitivity, measure_sensitivity, sensitivity_of
+from pipeline.validation.layer_errors import grouped
+from pipeline.validation.model_under_test import InputSpec, ModelUnderTest, OutputSpec, output_names
+from pipeline.validation.report import read_report
+from pipeline.validation.sensitivity import Given, Sensitivity, measure_sensitivity, sensitivity_of
 
 if TYPE_CHECKING:
     from pathlib import Path

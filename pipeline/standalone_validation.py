@@ -21,10 +21,10 @@ from pipeline.runtimes.remote import RemoteRuntime
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.scratch import scratch
-from pipeline.validate.assemble import make_report
-from pipeline.validate.gates import plan, with_verdicts
-from pipeline.validate.measure import ToMeasure, measure, needs_devices
-from pipeline.validate.model_under_test import InputSpec, ModelUnderTest, OutputSpec, output_names
+from pipeline.validation.assemble import make_report
+from pipeline.validation.gates import plan, with_verdicts
+from pipeline.validation.measure import ToMeasure, measure, needs_devices
+from pipeline.validation.model_under_test import InputSpec, ModelUnderTest, OutputSpec, output_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pipeline.store import Store
     from pipeline.targets import Device, Target
     from pipeline.tasks.standing import Standard
-    from pipeline.validate.report import Report
+    from pipeline.validation.report import Report
 
 
 @dataclass(frozen=True)

@@ -123,19 +123,19 @@ def report() -> Any:
     from pipeline.layer_records import LayerTreatment
     from pipeline.runtimes.session import Node, Tensor
     from pipeline.tasks.comparison import ClassScores, Comparison, Flips, Metric, Scores
-    from pipeline.validate.compatibility import Compatibility
-    from pipeline.validate.costs import EmulatedCost
-    from pipeline.validate.delegation import Delegation
-    from pipeline.validate.latency import LatencyComparison, summarize
-    from pipeline.validate.model_under_test import ModelFile
-    from pipeline.validate.report import (
+    from pipeline.validation.compatibility import Compatibility
+    from pipeline.validation.costs import EmulatedCost
+    from pipeline.validation.delegation import Delegation
+    from pipeline.validation.latency import LatencyComparison, summarize
+    from pipeline.validation.model_under_test import ModelFile
+    from pipeline.validation.report import (
         DeviceResult,
         Report,
         RuntimeAccuracy,
         Verdict,
     )
-    from pipeline.validate.stability import SoakResult, StabilityReport
-    from pipeline.validate.trend import Trend
+    from pipeline.validation.stability import SoakResult, StabilityReport
+    from pipeline.validation.trend import Trend
 
     def metric(name: str, unit: str, *values: float) -> Metric:
         baseline, quantized, difference, low, high = values

@@ -29,7 +29,7 @@ from pipeline.setting_help import SCHEMA_NAME, schema_text
 from pipeline.setting_schema import schema_text as settings_schema_text
 from pipeline.settings import make_config
 from pipeline.targets import load_devices, load_targets
-from pipeline.validate.report import report_schema
+from pipeline.validation.report import report_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = {"compress": COMPRESS, "quantize": QUANTIZE}
@@ -211,7 +211,7 @@ def test_the_gate_page_names_every_setting_of_a_gate():
 
 
 def test_the_published_schema_of_the_report_is_current():
-    command = "run: python -m pipeline.validate.report > docs/reference/report.schema.json"
+    command = "run: python -m pipeline.validation.report > docs/reference/report.schema.json"
     assert json.loads((REFERENCE / "report.schema.json").read_text()) == report_schema(), command
 
 

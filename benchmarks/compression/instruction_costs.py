@@ -30,7 +30,7 @@ from pipeline.errors import PipelineError
 from pipeline.runtimes.runtime import emulated_runtime
 from pipeline.runtimes.session import Session
 from pipeline.targets import get_device
-from pipeline.validate.model_under_test import Golden
+from pipeline.validation.model_under_test import Golden
 
 if TYPE_CHECKING:
     from operator_cases import Measurable

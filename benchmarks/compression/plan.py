@@ -25,8 +25,8 @@ from pipeline.flatbuffer import read_tflite
 from pipeline.runtimes.runtime import emulated_runtime
 from pipeline.runtimes.session import Session
 from pipeline.targets import get_device
-from pipeline.validate.costs import count_emulated
-from pipeline.validate.model_under_test import Golden, ModelUnderTest
+from pipeline.validation.costs import count_emulated
+from pipeline.validation.model_under_test import Golden, ModelUnderTest
 
 ROOT = Path(__file__).resolve().parents[2]
 APPLICATIONS = ("MobileNetV2", "ResNet50V2", "DenseNet121", "EfficientNetB0")

@@ -36,7 +36,7 @@ from pipeline.runtimes.evaluation import infer_all
 from pipeline.runtimes.machine import read_machine
 from pipeline.runtimes.quantization import tensor_inputs
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.validate.model_under_test import ModelUnderTest
+from pipeline.validation.model_under_test import ModelUnderTest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

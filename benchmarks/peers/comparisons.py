@@ -9,7 +9,7 @@ import numpy as np
 from rows import BASELINES, DUELS
 
 from pipeline.runtimes.quantization import dequantize
-from pipeline.validate.accuracy import Evaluator
+from pipeline.validation.accuracy import Evaluator
 
 if TYPE_CHECKING:
     from pathlib import Path

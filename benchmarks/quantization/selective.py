@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.build import Inputs, build, compile_model
+from pipeline.building import Inputs, build, compile_model
 from pipeline.errors import GateFailed
 from pipeline.precision.search import Units
 from pipeline.precision.select import WIDTHS, int8_model
@@ -33,12 +33,12 @@ from pipeline.samples import Samples
 from pipeline.settings import make_config, nested, overlay, zoo_settings
 from pipeline.store import Store, user_store
 from pipeline.targets import get_target, load_devices
-from pipeline.validate.report import read_report
+from pipeline.validation.report import read_report
 
 if TYPE_CHECKING:
     from pipeline.choices import Precision
     from pipeline.targets import Target
-    from pipeline.validate.report import Report
+    from pipeline.validation.report import Report
 
 MODELS = ("lenet5", "ds_cnn")
 GATES = ["accuracy", "per-class recall", "full integer", "size"]

@@ -28,7 +28,7 @@ from pipeline.isolation.child import in_child
 from pipeline.loading.load import load_model, model_digest
 from pipeline.planning.candidates import prepare_shapes, try_recipe
 from pipeline.run import Run
-from pipeline.search.space import AMOUNTS, STEPS
+from pipeline.searching.space import AMOUNTS, STEPS
 from pipeline.settings import make_config, zoo_settings
 from pipeline.store import Store
 from pipeline.targets import get_target

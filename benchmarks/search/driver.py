@@ -29,27 +29,27 @@ from synthetic import outcome_of
 
 from deploy.facts import Builder
 from pipeline.artifacts import Source
-from pipeline.build import Inputs
+from pipeline.building import Inputs
 from pipeline.config import GatesConfig
 from pipeline.release.documents import Origin
-from pipeline.search.front import BASELINE, Front
-from pipeline.search.halving import shares_of
-from pipeline.search.objectives import Limits, objectives_of
-from pipeline.search.page import PAGE, VALUES, write_result
-from pipeline.search.proposals import Proposals
-from pipeline.search.result import Found
-from pipeline.search.search import MAX_COMPARED
-from pipeline.search.space import STEPS, settings_with, space_of
-from pipeline.search.study import FILE, Study
-from pipeline.search.trial import Spec
-from pipeline.search.written import settings_text
+from pipeline.searching.front import BASELINE, Front
+from pipeline.searching.halving import shares_of
+from pipeline.searching.objectives import Limits, objectives_of
+from pipeline.searching.page import PAGE, VALUES, write_result
+from pipeline.searching.proposals import Proposals
+from pipeline.searching.result import Found
+from pipeline.searching.search import MAX_COMPARED
+from pipeline.searching.space import STEPS, settings_with, space_of
+from pipeline.searching.study import FILE, Study
+from pipeline.searching.trial import Spec
+from pipeline.searching.written import settings_text
 from pipeline.targets import get_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pipeline.search.objectives import Outcome
-    from pipeline.search.space import Params
+    from pipeline.searching.objectives import Outcome
+    from pipeline.searching.space import Params
 
 TARGET, LAG, AVERAGED = "arm64", 4, 50
 SPACE, OBJECTIVES = space_of(STEPS), objectives_of(get_target(TARGET), ())

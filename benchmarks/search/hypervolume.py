@@ -29,12 +29,12 @@ import numpy as np
 from surrogate import OWN, surrogate_trial
 
 from pipeline.config import GatesConfig
-from pipeline.search.front import BASELINE, baseline, pareto_front
-from pipeline.search.objectives import Limits, Outcome, is_maximized, objectives_of
-from pipeline.search.proposals import Proposals
-from pipeline.search.search import MAX_COMPARED
-from pipeline.search.space import STEPS, space_of
-from pipeline.search.starts import KNOWN
+from pipeline.searching.front import BASELINE, baseline, pareto_front
+from pipeline.searching.objectives import Limits, Outcome, is_maximized, objectives_of
+from pipeline.searching.proposals import Proposals
+from pipeline.searching.search import MAX_COMPARED
+from pipeline.searching.space import STEPS, space_of
+from pipeline.searching.starts import KNOWN
 from pipeline.targets import get_target
 
 if TYPE_CHECKING:

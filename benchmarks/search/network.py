@@ -29,15 +29,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.search.objectives import Figures, Outcome
-from pipeline.search.search import SearchConfig, search
+from pipeline.searching.objectives import Figures, Outcome
+from pipeline.searching.search import SearchConfig, search
 from pipeline.settings import make_config
 from pipeline.targets import get_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.search.trial import Spec
+    from pipeline.searching.trial import Spec
 
 WORKERS = 2
 PORT = 18786

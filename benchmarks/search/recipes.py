@@ -23,9 +23,9 @@ from typing import Any
 
 from idle import machine
 
-from pipeline.search.front import BASELINE, baseline, beats
-from pipeline.search.objectives import Outcome, cost_ratio
-from pipeline.search.report import figure_text, seconds, short_name
+from pipeline.searching.front import BASELINE, baseline, beats
+from pipeline.searching.objectives import Outcome, cost_ratio
+from pipeline.searching.report import figure_text, seconds, short_name
 
 MAX_MINUTES, MIN_SAVED, MIN_BETTER = 60, 0.40, 2
 

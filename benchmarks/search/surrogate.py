@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.compress.steps import COMPRESS
-from pipeline.search.halving import goes_on, shares_of
-from pipeline.search.objectives import Figures, Limits, Outcome
-from pipeline.search.space import AMOUNTS, EPOCHS, METHOD, ORDER, RATE
+from pipeline.searching.halving import goes_on, shares_of
+from pipeline.searching.objectives import Figures, Limits, Outcome
+from pipeline.searching.space import AMOUNTS, EPOCHS, METHOD, ORDER, RATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipeline.search.space import Params
+    from pipeline.searching.space import Params
 
 TABLE = Path(__file__).resolve().parents[1] / "results" / "search" / "costs.json"
 FLOAT_SCORE, FLOAT_ROBUSTNESS, FLOAT_BYTES = 93.1, 70.0, 315_008

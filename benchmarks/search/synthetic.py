@@ -22,13 +22,13 @@ from surrogate import params_of, surrogate_trial
 from pipeline.cli.console import ConsoleReporter
 from pipeline.events import listening
 from pipeline.recipe import recipe_of
-from pipeline.search.objectives import Outcome
-from pipeline.search.search import SearchConfig, search
+from pipeline.searching.objectives import Outcome
+from pipeline.searching.search import SearchConfig, search
 from pipeline.settings import make_config
 from pipeline.targets import get_target
 
 if TYPE_CHECKING:
-    from pipeline.search.trial import Spec
+    from pipeline.searching.trial import Spec
 
 STAGES = 14
 """Of a real trial."""

@@ -28,8 +28,8 @@ from idle import machine
 from synthetic import inputs, trial
 
 from pipeline.events import TrialFinished, listening
-from pipeline.search.cluster import connected
-from pipeline.search.search import SearchConfig, search
+from pipeline.searching.cluster import connected
+from pipeline.searching.search import SearchConfig, search
 from pipeline.settings import make_config
 from pipeline.shared_store import SharedStore
 from pipeline.store import Store, hashes

@@ -24,8 +24,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.validate import latency
-from pipeline.validate.model_under_test import Golden, ModelUnderTest
+from pipeline.validation import latency
+from pipeline.validation.model_under_test import Golden, ModelUnderTest
 
 BAR = 0.05
 BURST = """

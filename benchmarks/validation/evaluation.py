@@ -23,7 +23,7 @@ import numpy as np
 from pipeline.runtimes.evaluation import infer_all
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
-from pipeline.validate.model_under_test import Golden
+from pipeline.validation.model_under_test import Golden
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from pipeline.runtimes.runtime import emulated_runtime
 from pipeline.runtimes.session import Session
 from pipeline.targets import get_device
-from pipeline.validate.costs import count_emulated
-from pipeline.validate.model_under_test import Golden, ModelUnderTest
+from pipeline.validation.costs import count_emulated
+from pipeline.validation.model_under_test import Golden, ModelUnderTest
 
 BAR = 0.0001
 

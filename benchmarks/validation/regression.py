@@ -24,9 +24,9 @@ from pipeline.config import GatesConfig
 from pipeline.runtimes.runtime import emulated_runtime
 from pipeline.runtimes.session import Session
 from pipeline.targets import get_device
-from pipeline.validate.against import InstructionChange
-from pipeline.validate.costs import count_emulated
-from pipeline.validate.model_under_test import Golden, ModelUnderTest
+from pipeline.validation.against import InstructionChange
+from pipeline.validation.costs import count_emulated
+from pipeline.validation.model_under_test import Golden, ModelUnderTest
 
 if TYPE_CHECKING:
     from pipeline.flatbuffer import TfliteModel

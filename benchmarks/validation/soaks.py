@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.busy import busy
 from pipeline.config import GatesConfig, StabilityConfig
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.validate.model_under_test import Golden
-from pipeline.validate.stability import soak
+from pipeline.validation.model_under_test import Golden
+from pipeline.validation.stability import soak
 
 
 def main() -> None:

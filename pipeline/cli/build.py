@@ -17,11 +17,11 @@ from pipeline.cli.stored import size_option, store_at, store_option
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pipeline.build import Built
     from pipeline.build_config import BuildConfig
+    from pipeline.building import Built
     from pipeline.store import Store
     from pipeline.targets import Target
-    from pipeline.validate.report import Report
+    from pipeline.validation.report import Report
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
@@ -223,7 +223,7 @@ def build(
 def _build(target: Target, config: BuildConfig, out: Path, store: Store, key: Path | None) -> Built:
     """Run the build, and hide the private key from code of the user."""
     from deploy.keys import key_files
-    from pipeline.build import build as run
+    from pipeline.building import build as run
     from pipeline.cli.keys import suggest_expiry
     from pipeline.isolation.sandbox import hiding
     from pipeline.run import Run

@@ -144,7 +144,7 @@ def _debugged(
 def _plain(found: Debugged) -> dict[str, Any]:
     from pydantic import TypeAdapter
 
-    from pipeline.validate.sensitivity import Sensitivity
+    from pipeline.validation.sensitivity import Sensitivity
 
     exclude = {"folder", "digest", "notes", "findings"}
     plain = TypeAdapter(Sensitivity).dump_python(found.sensitivity, mode="json", exclude=exclude)

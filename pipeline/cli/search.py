@@ -14,7 +14,7 @@ from pipeline.cli.paths import UserPath
 from pipeline.cli.stored import shared_store_option, store_at
 
 if TYPE_CHECKING:
-    from pipeline.search.result import Found
+    from pipeline.searching.result import Found
 
 EXTRA = "pip install '.[search]'"
 
@@ -100,11 +100,11 @@ def search(
     """
     _require_extra()
     if options["tracking"]:
-        from pipeline.search.tracking import read_tracking
+        from pipeline.searching.tracking import read_tracking
 
         read_tracking(options["tracking"])
-    from pipeline.search.search import SearchConfig
-    from pipeline.search.search import search as run
+    from pipeline.searching.search import SearchConfig
+    from pipeline.searching.search import search as run
     from pipeline.targets import get_target
 
     devices = get_target(target)
@@ -114,7 +114,7 @@ def search(
     place = store if isinstance(store, str) else store_at(store).absolute()
     found = run(devices, chosen, wish, out.absolute(), place)
     if as_json:
-        from pipeline.search.report import to_dict
+        from pipeline.searching.report import to_dict
 
         click.echo(json.dumps(to_dict(found)))
     else:
@@ -139,7 +139,7 @@ def _require_extra() -> None:
 
 
 def _show(found: Found, target: str) -> None:
-    from pipeline.search.report import search_parts
+    from pipeline.searching.report import search_parts
     from pipeline.terminal import print_parts
 
     print_parts(search_parts(found, target))

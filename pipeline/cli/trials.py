@@ -82,7 +82,7 @@ def _remark(event: TrialFinished) -> str:
 
 def _brief(event: TrialFinished) -> list[tuple[str, str]]:
     """Return short names and texts of the figures that say the most."""
-    from pipeline.search.report import figure_text, short_name
+    from pipeline.searching.report import figure_text, short_name
 
     first = ("score", "download")
     names = sorted(event.values, key=lambda name: (name not in first, name == short_name(name)))
@@ -153,7 +153,7 @@ class TrialsView:
     def _front_table(self, front: tuple[TrialFinished, ...], rows: int, width: int) -> RenderableType:
         from rich.text import Text
 
-        from pipeline.search.report import figure_text, short_name
+        from pipeline.searching.report import figure_text, short_name
 
         more = len(front) - rows + self._missing if len(front) > rows else self._missing
         names, room = [], width - MIN_RECIPE - len("trial") - 4

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.build_config import BuildConfig
-    from pipeline.validate.report import Report
+    from pipeline.validation.report import Report
 
 DEFAULT_TARGET = "arm64"
 BOARD = "board"
@@ -170,7 +170,7 @@ def _require_used(devices: tuple[str, ...], config: BuildConfig, inputs: set[str
     """
     from pipeline.errors import ConfigError
     from pipeline.targets import load_devices
-    from pipeline.validate.gates import GATES, plan, with_inputs
+    from pipeline.validation.gates import GATES, plan, with_inputs
 
     planned, rows = plan(with_inputs(config.gates.enabled, inputs)), load_devices()
     for name in devices:

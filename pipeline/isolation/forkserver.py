@@ -26,7 +26,7 @@ from typing import Any
 from pipeline.isolation.confinement import Keeper, die_with_parent, outlive_parent
 
 # By name, as they are above this module: what children need, and the function that imports TensorFlow.
-_STAGES, _TFMOT, _IMPORT = "pipeline.build", "pipeline.training.tfmot", "tensorflow_model_optimization"
+_STAGES, _TFMOT, _IMPORT = "pipeline.building", "pipeline.training.tfmot", "tensorflow_model_optimization"
 # Read while libraries are imported: a server that was started with others is replaced.
 _READ_AT_IMPORT = ("TF_", "KERAS_", "OMP_", "OPENBLAS_", "LD_", "PYTHON")
 _NEEDED = ("PATH", "HOME", "LANG", "LC_ALL")  # the others come with each request

@@ -22,9 +22,9 @@ from pipeline.quantize.convert import float_counterpart
 from pipeline.runtimes.runtime import host_runtime, runtime_of
 from pipeline.samples import Samples
 from pipeline.sections import advice
-from pipeline.validate.layer_errors import grouped
-from pipeline.validate.model_under_test import OutputSpec, output_names
-from pipeline.validate.sensitivity import affordable
+from pipeline.validation.layer_errors import grouped
+from pipeline.validation.model_under_test import OutputSpec, output_names
+from pipeline.validation.sensitivity import affordable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -22,9 +22,9 @@ from pipeline.runtimes.runtime import host_runtime, reference_kernels
 from pipeline.runtimes.session import Session
 from pipeline.scratch import scratch
 from pipeline.tasks.spec import TASKS
-from pipeline.validate.accuracy import Evaluator
-from pipeline.validate.delegation import multiply_accumulates
-from pipeline.validate.gates.quality import accuracy_of, class_recall_of
+from pipeline.validation.accuracy import Evaluator
+from pipeline.validation.delegation import multiply_accumulates
+from pipeline.validation.gates.quality import accuracy_of, class_recall_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from pipeline.runtimes.runtime import Runtime
     from pipeline.samples import Samples
     from pipeline.tasks.comparison import Comparison
-    from pipeline.validate.layer_errors import Group
-    from pipeline.validate.model_under_test import OutputSpec
+    from pipeline.validation.layer_errors import Group
+    from pipeline.validation.model_under_test import OutputSpec
 
     Arrays = list[NDArray[Any]]
 

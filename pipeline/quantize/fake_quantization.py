@@ -39,7 +39,7 @@ MAX_BYTES = 1 << 25
 
 
 def write_values(path: Path, values: Values, only_read: Values | None = None) -> None:
-    """Write integers (n, ...) by tensor; ``validate/parity.py`` reads them."""
+    """Write integers (n, ...) by tensor; ``validation/parity.py`` reads them."""
     arrays = {str(index): array for index, array in values.items()}
     arrays |= {f"{ONLY_READ}{index}": array for index, array in (only_read or {}).items()}
     with path.open("wb") as file:

@@ -32,7 +32,7 @@ from pipeline.release.manifest import created_at, runtimes_of
 from pipeline.sections import keyed
 from pipeline.setting_paths import is_import_path
 from pipeline.tasks.spec import TASKS
-from pipeline.validate.gates import GATES
+from pipeline.validation.gates import GATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pipeline.config import GateName
     from pipeline.layer_records import LayerTreatment
     from pipeline.targets import Target
-    from pipeline.validate.report import Report
+    from pipeline.validation.report import Report
 
 CARD, BOM, PROVENANCE = "MODEL_CARD.md", "bom.cdx.json", "provenance.json"
 PROJECT = "edge-deploy-pipeline"

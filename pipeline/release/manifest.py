@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.release.drift_reference import DriftReference
     from pipeline.runtimes.session import Tensor
     from pipeline.targets import Target
-    from pipeline.validate.report import Report
+    from pipeline.validation.report import Report
 
 EPOCH = "SOURCE_DATE_EPOCH"
 ANY = "any"

@@ -17,8 +17,8 @@ from pipeline.release.released import release_of
 from pipeline.runtimes.quantization import run_real
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
-from pipeline.validate.against import Reference
-from pipeline.validate.model_under_test import ModelUnderTest
+from pipeline.validation.against import Reference
+from pipeline.validation.model_under_test import ModelUnderTest
 
 if TYPE_CHECKING:
     from pipeline.artifacts import Dataset, Preprocessing, Source

@@ -17,8 +17,8 @@ from deploy.manifest import MANIFEST, digest_of
 from deploy.signing import sign
 from pipeline.artifacts import JudgedReport, PassedReport, Release
 from pipeline.errors import GateFailed, IntegrityError, storing
-from pipeline.validate import gates as gate
-from pipeline.validate.report import read_report
+from pipeline.validation import gates as gate
+from pipeline.validation.report import read_report
 
 if TYPE_CHECKING:
     from pipeline.artifacts import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pipeline.release.documents import Origin
     from pipeline.release.drift_reference import DriftReference
     from pipeline.targets import Target
-    from pipeline.validate.report import Report
+    from pipeline.validation.report import Report
 
 
 def judge(measured: Measured, *, name: str, gates: GatesConfig, out: Path) -> JudgedReport:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from pipeline.validate.against import Against
+    from pipeline.validation.against import Against
 
 
 def against_tables(found: Against) -> Iterator[RenderableType]:

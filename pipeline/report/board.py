@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.report.tables import make_table
-from pipeline.validate.latency import summarize
+from pipeline.validation.latency import summarize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from pipeline.validate.breakdown import Breakdown, OperatorCost
+    from pipeline.validation.breakdown import Breakdown, OperatorCost
 
 MAX_OPERATORS = 30
 NOT_ALONE = "-"

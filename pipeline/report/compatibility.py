@@ -11,7 +11,7 @@ from pipeline.report.tables import make_table
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pipeline.validate.compatibility import Compatibility
+    from pipeline.validation.compatibility import Compatibility
 
 
 def compatibility_tables(found: Compatibility) -> tuple[RenderableType, ...]:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from pipeline.validate.costs import DeviceLatency, EmulatedCost, HostLatency
-    from pipeline.validate.latency import LatencyComparison, Timings
+    from pipeline.validation.costs import DeviceLatency, EmulatedCost, HostLatency
+    from pipeline.validation.latency import LatencyComparison, Timings
 
 TOO_FEW = "-"
 STEADY = ("p50", "p90", "p99")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from pipeline.validate.report import Report, Verdict
+    from pipeline.validation.report import Report, Verdict
 
 STYLES = {
     "failed": "bold red",

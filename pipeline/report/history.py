@@ -10,7 +10,7 @@ from pipeline.errors import InputError
 from pipeline.report.html import render
 from pipeline.report.plan import short
 from pipeline.report.tables import make_table
-from pipeline.validate.report import read_report
+from pipeline.validation.report import read_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from pipeline.validate.report import Report
+    from pipeline.validation.report import Report
 
 REPORT = "report.json"
 HEADINGS = ("date, UTC", "release", "recipe", "gates")

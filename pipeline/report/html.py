@@ -21,7 +21,7 @@ from pipeline.report.compatibility import since_words
 from pipeline.report.mistakes import confidence_outlines, matrices, series_lines, severity_curves
 from pipeline.report.steps import cells, headings
 from pipeline.report.trainings import curve_points, distributions, outline_points
-from pipeline.validate.gates.quality import change
+from pipeline.validation.gates.quality import change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from pipeline.tasks.comparison import Metric
-    from pipeline.validate.report import Outcome, Report
+    from pipeline.validation.report import Outcome, Report
 
 WIDTH, HEIGHT = 260, 22
 """Size of an interval's drawing, in CSS pixels."""

@@ -12,7 +12,7 @@ from pipeline.flatbuffer import printable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipeline.validate.report import Report, Verdict
+    from pipeline.validation.report import Report, Verdict
 
 
 def write_junit(report: Report, path: Path) -> None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from pipeline.flatbuffer import printable
 from pipeline.report.history import HEADINGS, names_of, rows
 from pipeline.report.html import OUTCOMES
-from pipeline.validate.gates.quality import change
+from pipeline.validation.gates.quality import change
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pipeline.report.history import Entry
-    from pipeline.validate.report import Report, Verdict
+    from pipeline.validation.report import Report, Verdict
 
 ESCAPES = {ord(character): f"&#{ord(character)};" for character in "\\|*_`[]<>@#&"}
 

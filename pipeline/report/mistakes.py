@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pipeline.tasks.comparison import Comparison, Confidences, FlippedSample
-    from pipeline.validate.shift_results import ShiftReport
+    from pipeline.validation.shift_results import ShiftReport
 
 MAX_DRAWN_CLASSES = 20
 MAP_SIDE, MAX_CELL = 255, 34

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from pipeline.tasks.comparison import Metric
-    from pipeline.validate.sensitivity import Effect, LayerSensitivity, Sensitivity
+    from pipeline.validation.sensitivity import Effect, LayerSensitivity, Sensitivity
 
 EXACT = "exact"
 WIDTH, ROW, LEFT, RIGHT = 900, 24, 250, 170

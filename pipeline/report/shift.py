@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from pipeline.validate.excess import Excess
-    from pipeline.validate.shift_results import SeverityResult, ShiftReport, ShiftResult
+    from pipeline.validation.excess import Excess
+    from pipeline.validation.shift_results import SeverityResult, ShiftReport, ShiftResult
 
 STYLES = {
     "int8 loses more": "bold red",

@@ -9,8 +9,8 @@ from pipeline.report.tables import make_table
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pipeline.validate.stability import StabilityReport
-    from pipeline.validate.trend import Trend
+    from pipeline.validation.stability import StabilityReport
+    from pipeline.validation.trend import Trend
 
 
 def stability_tables(found: StabilityReport) -> tuple[RenderableType, ...]:

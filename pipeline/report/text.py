@@ -24,7 +24,7 @@ from pipeline.report.steps import step_tables
 from pipeline.report.tables import make_table
 from pipeline.tasks.comparison import POINTS
 from pipeline.terminal import FILE_WIDTH, Terminal
-from pipeline.validate.gates.quality import change
+from pipeline.validation.gates.quality import change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pipeline.tasks.comparison import ClassScores, Comparison, Metric
-    from pipeline.validate.model_under_test import ModelFile
-    from pipeline.validate.report import DeviceResult, Report, RuntimeAccuracy
+    from pipeline.validation.model_under_test import ModelFile
+    from pipeline.validation.report import DeviceResult, Report, RuntimeAccuracy
 
 MAX_CLASSES = 50
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from pipeline.report.html import write_html
 from pipeline.report.junit import write_junit
 from pipeline.report.text import report_text
-from pipeline.validate.report import write_report
+from pipeline.validation.report import write_report
 
 if TYPE_CHECKING:
-    from pipeline.validate.report import Report
+    from pipeline.validation.report import Report
 
 
 def write_views(report: Report, folder: Path) -> None:

@@ -15,7 +15,7 @@ from pipeline.flatbuffer import float_operators, integer_io, read_tflite
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.runtimes.session import Session
 from pipeline.settings import zoo_settings
-from pipeline.validate.report import read_report
+from pipeline.validation.report import read_report
 
 pytestmark = pytest.mark.xdist_group("default build")
 

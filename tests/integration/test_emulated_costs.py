@@ -17,11 +17,11 @@ from pipeline.flatbuffer import read_tflite
 from pipeline.runtimes.runtime import emulated_runtime
 from pipeline.runtimes.session import Session
 from pipeline.targets import get_device
-from pipeline.validate.against import InstructionChange
-from pipeline.validate.breakdown import assemble, measure_parts, write_parts
-from pipeline.validate.costs import count_emulated
-from pipeline.validate.devices import run_on_device
-from pipeline.validate.model_under_test import Golden, InputSpec, ModelUnderTest
+from pipeline.validation.against import InstructionChange
+from pipeline.validation.breakdown import assemble, measure_parts, write_parts
+from pipeline.validation.costs import count_emulated
+from pipeline.validation.devices import run_on_device
+from pipeline.validation.model_under_test import Golden, InputSpec, ModelUnderTest
 
 pytestmark = pytest.mark.xdist_group("emulated")
 

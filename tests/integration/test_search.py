@@ -10,9 +10,9 @@ import tomllib
 
 import pytest
 
-from pipeline.build import Inputs
-from pipeline.search.objectives import Limits
-from pipeline.search.trial import Spec, run_trial
+from pipeline.building import Inputs
+from pipeline.searching.objectives import Limits
+from pipeline.searching.trial import Spec, run_trial
 from pipeline.settings import make_config
 from pipeline.targets import get_target
 

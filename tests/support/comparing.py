@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.validate.accuracy import BOOTSTRAP, Evaluator
+from pipeline.validation.accuracy import BOOTSTRAP, Evaluator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import synthetic_trials
 
-from pipeline.search.search import SearchConfig, search
+from pipeline.searching.search import SearchConfig, search
 from pipeline.settings import make_config
 from pipeline.targets import get_target
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from pipeline.search.front import BASELINE, by_cost, pareto_front
-from pipeline.search.objectives import Figures, Outcome
-from pipeline.search.result import Found, Validated
+from pipeline.searching.front import BASELINE, by_cost, pareto_front
+from pipeline.searching.objectives import Figures, Outcome
+from pipeline.searching.result import Found, Validated
 
 STOPPED = "after 33% of the training a third of the trials were better in every figure"
 REFUSED = "prune_channels: layer 'block_7_depthwise': 3 of 32 channels are fewer than its groups need"

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from pipeline.search.objectives import Figures, Outcome
+from pipeline.searching.objectives import Figures, Outcome
 
 
 def figures_of(settings):

@@ -14,7 +14,7 @@ from pipeline.runtimes.session import Session
 from pipeline.settings import make_config
 from pipeline.standalone_validation import read_given
 from pipeline.store import Store
-from pipeline.validate.model_under_test import ModelUnderTest
+from pipeline.validation.model_under_test import ModelUnderTest
 
 SETTINGS = """\
 [validate]

@@ -13,8 +13,8 @@ from pipeline.flatbuffer.simulation import exact_constants
 from pipeline.quantize.backends.tflite_converter import calibrate, convert, quantize
 from pipeline.quantize.qat import fake_quantized, set_activation_ranges
 from pipeline.training.tfmot import tensorflow
-from pipeline.validate.layer_errors import grouped
-from pipeline.validate.sensitivity import Given, sensitivity_of
+from pipeline.validation.layer_errors import grouped
+from pipeline.validation.sensitivity import Given, sensitivity_of
 
 INPUTS = np.random.default_rng(2).normal(size=(32, 8, 8, 2)).astype(np.float32)
 

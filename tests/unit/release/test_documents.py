@@ -19,8 +19,8 @@ from pipeline.config import GateName
 from pipeline.layer_records import LayerRecord, LayerTreatment
 from pipeline.release.documents import MEASURED, Origin, plain_config, release_documents
 from pipeline.targets import get_target
-from pipeline.validate.excess import Excess
-from pipeline.validate.shift_results import ShiftReport, ShiftResult
+from pipeline.validation.excess import Excess
+from pipeline.validation.shift_results import ShiftReport, ShiftResult
 
 HOSTILE = (
     "a | b\n\n# <script>alert('{{ 7*7 }}')</script> `x` [y](javascript:z) *b* $m$ \x1b[31m \u202e \U0001f600"

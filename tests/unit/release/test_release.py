@@ -35,7 +35,7 @@ from pipeline.release.drift_reference import DriftReference
 from pipeline.release.release import judge, publish, release, require_passed
 from pipeline.runtimes.session import Tensor
 from pipeline.targets import get_target
-from pipeline.validate.report import read_report, write_report
+from pipeline.validation.report import read_report, write_report
 
 SETTINGS = {
     "project": {"name": "tiny", "version": "1.0"},

@@ -10,7 +10,7 @@ from pipeline.flatbuffer import read_tflite
 from pipeline.node_parity import NodeDifference, Parity
 from pipeline.report.compatibility import compatibility_tables, since_words
 from pipeline.report.parity import parity_tables
-from pipeline.validate.compatibility import check_compatibility
+from pipeline.validation.compatibility import check_compatibility
 
 
 def rendered(parts):

@@ -20,10 +20,10 @@ from pipeline.report.costs import (
     ratio_table,
 )
 from pipeline.runtimes.machine import Machine
-from pipeline.validate.against import Against, InstructionChange
-from pipeline.validate.breakdown import Breakdown, EmulatedWhole, HostWhole, OperatorCost
-from pipeline.validate.costs import DeviceLatency, EmulatedCost, HostLatency
-from pipeline.validate.latency import summarize
+from pipeline.validation.against import Against, InstructionChange
+from pipeline.validation.breakdown import Breakdown, EmulatedWhole, HostWhole, OperatorCost
+from pipeline.validation.costs import DeviceLatency, EmulatedCost, HostLatency
+from pipeline.validation.latency import summarize
 
 MACHINE = Machine(cpu="Some Core", cores=4, governor="performance", load_average=0.5)
 TIMED = {

@@ -10,7 +10,7 @@ import pytest
 from pipeline.report.gates import outcome_text, verdict_line
 from pipeline.report.text import report_parts, report_text
 from pipeline.terminal import Terminal
-from pipeline.validate.report import Verdict
+from pipeline.validation.report import Verdict
 
 
 def verdict(gate, outcome, subject=""):

@@ -14,7 +14,7 @@ from pipeline.cli.report import report as command
 from pipeline.errors import ConfigError, InputError
 from pipeline.report.history import history_html, read_history
 from pipeline.report.markdown import escaped, history_markdown, report_markdown
-from pipeline.validate.report import Verdict, write_report
+from pipeline.validation.report import Verdict, write_report
 
 
 @pytest.fixture

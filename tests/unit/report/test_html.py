@@ -12,10 +12,10 @@ from pages import HOSTILE, Page, text_of
 
 from pipeline.report.html import report_html, write_html
 from pipeline.tasks.comparison import ClassScores, Confidences, Confusion, FlippedSample, Scores
-from pipeline.validate.breakdown import Breakdown, OperatorCost
-from pipeline.validate.excess import Excess
-from pipeline.validate.report import RuntimeAccuracy, Verdict
-from pipeline.validate.shift_results import SeverityResult, ShiftReport, ShiftResult
+from pipeline.validation.breakdown import Breakdown, OperatorCost
+from pipeline.validation.excess import Excess
+from pipeline.validation.report import RuntimeAccuracy, Verdict
+from pipeline.validation.shift_results import SeverityResult, ShiftReport, ShiftResult
 
 
 def classes_of(*names):

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from pipeline.report.junit import write_junit
-from pipeline.validate.report import Verdict
+from pipeline.validation.report import Verdict
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from rich.console import Console
 
 from pipeline.report.sensitivity import decibels, sensitivity_html, sensitivity_parts, span
 from pipeline.tasks.comparison import Metric
-from pipeline.validate.layer_errors import LayerError, SignalError
-from pipeline.validate.sensitivity import Effect, LayerSensitivity, Sensitivity
+from pipeline.validation.layer_errors import LayerError, SignalError
+from pipeline.validation.sensitivity import Effect, LayerSensitivity, Sensitivity
 
 HOSTILE = "<script>alert(1)</script>[bold]{{ 7 * 7 }}"
 

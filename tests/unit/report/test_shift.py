@@ -7,8 +7,8 @@ import io
 from rich.console import Console
 
 from pipeline.report.shift import shift_details, shift_summary
-from pipeline.validate.excess import Excess
-from pipeline.validate.shift_results import SeverityResult, ShiftReport, ShiftResult
+from pipeline.validation.excess import Excess
+from pipeline.validation.shift_results import SeverityResult, ShiftReport, ShiftResult
 
 
 def excess(points):

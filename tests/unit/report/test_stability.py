@@ -8,8 +8,8 @@ from rich.console import Console
 
 from pipeline.fault import Fault
 from pipeline.report.stability import stability_tables
-from pipeline.validate.stability import SoakResult, StabilityReport
-from pipeline.validate.trend import Trend
+from pipeline.validation.stability import SoakResult, StabilityReport
+from pipeline.validation.trend import Trend
 
 
 def run_of(threads: int, **changes: Any) -> SoakResult:

@@ -7,7 +7,7 @@ from pipeline.choices import StepGain
 from pipeline.report.html import report_html
 from pipeline.report.steps import cells, headings
 from pipeline.report.text import report_text
-from pipeline.validate.report import read_report
+from pipeline.validation.report import read_report
 
 STEPS = (
     StepGain(

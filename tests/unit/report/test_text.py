@@ -10,7 +10,7 @@ import pytest
 from pipeline.choices import Precision, TriedLayer, TriedWidth
 from pipeline.config import GatesConfig
 from pipeline.report.text import report_text
-from pipeline.validate.gates import evaluate_gates
+from pipeline.validation.gates import evaluate_gates
 
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?")
 

@@ -19,7 +19,7 @@ from pipeline.tasks.scoring import against_chance, score_of
 from pipeline.tasks.spec import TASKS, TaskSpec
 from pipeline.training import aims
 from pipeline.training.keras_io import start_tensorflow
-from pipeline.validate.accuracy import Evaluator
+from pipeline.validation.accuracy import Evaluator
 
 # Raw targets of twelve samples, the activation and shape of an output, the task's targets as they are stored.
 IDS = np.arange(12) % 3

@@ -1,0 +1,232 @@
+"""One trial of a search: a model compressed and quantized like any build's, and judged on held-out samples.
+
+A trial is a function of what it is given, so that it can run on any machine with the same store, and again
+after its machine died.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from deploy.download import compress
+from pipeline.artifacts import Artifact
+from pipeline.building import compile_model, compress_model, find_teacher
+from pipeline.content import write_whole
+from pipeline.costing.memory import live_bytes
+from pipeline.costing.predict import cost_table, predict, tables
+from pipeline.errors import ConfigError, InputError, StageError
+from pipeline.flatbuffer import read_tflite
+from pipeline.isolation.child import in_child
+from pipeline.opening import open_inputs
+from pipeline.planning.step_gains import measure_step
+from pipeline.quantize.candidates import answers_of
+from pipeline.recipe import recipe_of
+from pipeline.run import Run
+from pipeline.searching.halving import goes_on
+from pipeline.searching.objectives import Figures, Limits, Outcome
+from pipeline.searching.written import settings_text
+from pipeline.settings import make_config
+from pipeline.shared_store import open_store
+from pipeline.targets import get_target
+from pipeline.training.evidence import Evidence
+from pipeline.training.keras_io import open_model, start_tensorflow
+from pipeline.training.keras_io import predict as predict_keras
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.artifacts import Dataset, KerasModel, QuantizedModel
+    from pipeline.build_config import BuildConfig
+    from pipeline.building import Compiled, Inputs
+
+SETTINGS = "pipeline.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """Everything that a trial depends on.
+
+    Attributes:
+        number: of the trial.
+        settings: plain, as in ``pipeline.toml``.
+        inputs: the user's files, by content, which a worker reads only if their stages are not in the store.
+        target: its name.
+        limits: that a candidate has to keep.
+        folder: for its settings and the record of its run.
+        store: the folder of the store, or the URL of a shared one; the worker's own store is then a cache.
+        shares: of the training, after which it may be stopped.
+        others: values of earlier trials at each share, to compare with.
+    """
+
+    number: int
+    settings: dict[str, Any]
+    inputs: Inputs
+    target: str
+    limits: Limits
+    folder: Path
+    store: Path | str
+    shares: tuple[float, ...] = ()
+    others: dict[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnHeldOut(Artifact):
+    """A quantized model on the held-out samples, beside the float model.
+
+    Attributes:
+        metric: what the scores are.
+        score: of the quantized model, in points; None for a task without one.
+        float_score: of the float model.
+        robustness: mean score under all corruptions; None where none suits.
+        worst: points lost against float under the corruption that costs the most, if measurably.
+    """
+
+    metric: str
+    score: float | None
+    float_score: float | None
+    robustness: float | None
+    worst: float
+
+
+def judge_on_held_out(data: Dataset, model: KerasModel, quantized: QuantizedModel, *, out: Path) -> OnHeldOut:
+    """Score a quantized model on held-out samples, as they are and corrupted.
+
+    Args:
+        model: the float model that it was made of.
+    """
+    start_tensorflow(0)
+    evidence = Evidence.of(data, model)
+    network = open_model(model.model)
+    given = evidence.answers(lambda inputs: predict_keras(network, inputs)[0])
+    found = answers_of(quantized, evidence)
+    worst = evidence.worst(given, found)
+    lost = -worst[0].points if worst is not None and worst[0].high < 0 else 0.0
+    return OnHeldOut(
+        metric=evidence.held_out.metric,
+        score=evidence.held_out.score(found.clean),
+        float_score=evidence.held_out.score(given.clean),
+        robustness=evidence.corrupted_points(found),
+        worst=lost,
+    )
+
+
+def run_trial(spec: Spec) -> Outcome:
+    """Compress, quantize and judge one candidate; nothing of it is validated on the target yet.
+
+    Raises:
+        PipelineError: the inputs or the environment are at fault, not the recipe.
+    """
+    started = time.monotonic()
+    config = make_config(spec.settings, f"trial {spec.number}")
+    spec.folder.mkdir(parents=True, exist_ok=True)
+    write_whole(spec.folder / SETTINGS, settings_text(spec.settings, spec.folder))
+    with open_store(spec.store) as store:
+        run = Run(spec.folder, store)
+        target, inputs = get_target(spec.target), spec.inputs
+        partial: dict[str, tuple[float, ...]] = {}
+        ended: dict[str, Any]
+        with run.recording(inputs.name):
+            try:
+                partial, reason = _train_partly(spec, inputs, config, run)
+                ended = {"state": "stopped", "reason": reason}
+                if not reason:
+                    compiled = compile_model(inputs, config, run, target)
+                    figures = _figures(compiled, spec, run)
+                    missed = spec.limits.missed(figures)
+                    if compiled.quantized.format != "int8":
+                        missed["full integer"] = 1.0
+                    ended = {"state": "complete", "figures": figures, "missed": missed}
+            except (ConfigError, StageError) as error:
+                ended = {"state": "refused", "reason": str(error)}
+    return Outcome(
+        recipe=recipe_of(config),
+        partial=partial,
+        steps=tuple({**step, "digest": ""} for step in run.steps),
+        seconds=round(time.monotonic() - started, 3),
+        worker=socket.gethostname(),
+        **ended,
+    )
+
+
+def _figures(compiled: Compiled, spec: Spec, run: Run) -> Figures:
+    """Judge what was compiled.
+
+    Raises:
+        InputError: the task has no score.
+        PipelineError: a stage could not finish.
+    """
+    quantized = compiled.quantized
+    judged = run.step(in_child(judge_on_held_out), compiled.data, compiled.prepared.keras, quantized)
+    if judged.score is None or judged.float_score is None:
+        msg = f"the task {compiled.data.tasks[0]!r} has no score on held-out samples to search by"
+        raise InputError(msg)
+    flat = read_tflite(quantized.tflite)
+    devices = [device.name for device in get_target(spec.target).devices]
+    return Figures(
+        metric=judged.metric,
+        score=judged.score,
+        drop=judged.float_score - judged.score,
+        robustness=judged.score if judged.robustness is None else judged.robustness,
+        worst=judged.worst,
+        size_bytes=quantized.size_bytes,
+        size_ratio=quantized.size_bytes / compiled.baseline.tflite.stat().st_size,
+        download_bytes=len(compress(quantized.tflite.read_bytes())),
+        memory_bytes=live_bytes(flat),
+        instructions={
+            name: predict(flat, cost_table(name)).instructions for name in devices if name in tables()
+        },
+    )
+
+
+def _train_partly(
+    spec: Spec, inputs: Inputs, config: BuildConfig, run: Run
+) -> tuple[dict[str, tuple[float, ...]], str]:
+    """Train for shares of the training; return the values at each, and why the trial is stopped, or "".
+
+    The compressed float model is judged: quantization costs little beside what compression costs.
+
+    Raises:
+        PipelineError: a stage could not finish.
+    """
+    found: dict[str, tuple[float, ...]] = {}
+    if not config.compress or not spec.shares:
+        return found, ""
+    opened = open_inputs(inputs.model, inputs.data, inputs.field, config, run)
+    teacher = find_teacher(opened.prepared, opened.data, config, run)
+    if teacher is None:
+        return found, ""
+    devices = tuple(device.name for device in get_target(spec.target).devices)
+    for share in spec.shares:
+        steps = tuple(_shortened(step, share) for step in config.compress)
+        shorter = config.model_copy(update={"compress": steps})
+        models = compress_model(teacher, opened.data, shorter, run)
+        gain = run.step(
+            in_child(measure_step), teacher, models[-1], teacher, opened.data,
+            step=recipe_of(shorter), devices=devices,
+        ).gain  # fmt: skip
+        if gain.score is None:
+            return found, ""
+        own = (
+            -gain.score[1],
+            float(gain.download_bytes[1]),
+            *(float(n) for _, n in gain.instructions.values()),
+        )
+        found[name := f"{share:.3f}"] = own
+        if not goes_on(own, spec.others.get(name, ())):
+            return (
+                found,
+                f"after {share:.0%} of the training a third of the trials were better in every figure",
+            )
+    return found, ""
+
+
+def _shortened(step: Any, share: float) -> Any:
+    """Return a step's settings with a share of its training."""
+    training = getattr(step, "training", None)
+    if training is None:
+        return step
+    shorter = {key: max(round(share * getattr(training, key)), 1) for key in ("epochs", "min_steps")}
+    return step.model_copy(update={"training": training.model_copy(update=shorter)})
