@@ -6,7 +6,7 @@ import math
 import time
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.building import Inputs, build
@@ -129,7 +129,10 @@ def search(
             starts = study.begun_with(
                 "starts", lambda: starts_of(space, inputs.model, config, target, limits, folder, store)
             )
-            driver = _Driver(study, starts, chosen, settings, inputs, limits, target, folder, store, trial)
+            driver = _Driver(
+                study=study, starts=starts, chosen=chosen, settings=settings, inputs=inputs, limits=limits,
+                target=target, folder=folder, store=store, trial=trial,
+            )  # fmt: skip
             with tracked(chosen.tracking, study, folder, driver.text_of):
                 try:
                     with connected(chosen.workers, chosen.scheduler) as client:
@@ -185,30 +188,26 @@ def open_trials(workers: int) -> int:
     return workers * max(2, round(math.log2(workers)))
 
 
+@dataclass(kw_only=True)
 class _Driver:
     """Keeps the workers of one search busy until all its trials have ended."""
 
-    def __init__(
-        self,
-        study: Study,
-        starts: list[Params],
-        chosen: SearchConfig,
-        settings: dict[str, Any],
-        inputs: Inputs,
-        limits: Limits,
-        target: Target,
-        folder: Path,
-        store: Path | str,
-        trial: Callable[[Spec], Outcome],
-    ) -> None:
-        self.study, self.starts, self.chosen = study, starts, chosen
-        self.settings, self.inputs, self.limits, self.target = settings, inputs, limits, target
-        self.folder, self.store, self.trial = folder, store, trial
-        self.proposals: Proposals
-        self._attempts: dict[int, int] = {}
-        self._numbers: dict[str, int] = {}
-        self._ended = 0  # trials without a gap
-        self._shown_at, self._show_cost_s = -math.inf, 0.0
+    study: Study
+    starts: list[Params]
+    chosen: SearchConfig
+    settings: dict[str, Any]
+    inputs: Inputs
+    limits: Limits
+    target: Target
+    folder: Path
+    store: Path | str
+    trial: Callable[[Spec], Outcome]
+    proposals: Proposals = field(init=False)
+    _attempts: dict[int, int] = field(default_factory=dict)
+    _numbers: dict[str, int] = field(default_factory=dict)
+    _ended: int = 0  # trials without a gap
+    _shown_at: float = -math.inf
+    _show_cost_s: float = 0.0
 
     def run(self, client: Client) -> None:
         """Run trials until as many have ended as are asked for.
