@@ -22,7 +22,7 @@ from calibration.histogram import Histogram
 from calibration.sampling import SAMPLING, choose
 from pipeline.artifacts import Source
 from pipeline.calibration_check import write_extremes
-from pipeline.cli.build import build_settings
+from pipeline.command_settings import build_settings
 from pipeline.isolation import sandbox
 from pipeline.loading.calibration_set import training_pool
 from pipeline.loading.load import model_digest, source_of

@@ -22,7 +22,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Source
-from pipeline.cli.build import build_settings
+from pipeline.command_settings import build_settings
 from pipeline.compress.distill import DistillConfig, costs, distill_model
 from pipeline.content import sha256_of
 from pipeline.loading.load import model_digest, source_of

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.artifacts import Source
-from pipeline.cli.build import build_settings
+from pipeline.command_settings import build_settings
 from pipeline.loading.load import model_digest, source_of
 from pipeline.opening import open_inputs
 from pipeline.quantize.keras_equalization import equalize, find_pairs, rescale

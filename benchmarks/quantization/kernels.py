@@ -20,7 +20,7 @@ import numpy as np
 from deploy.download import compress
 from models.prepare import graph_of
 from pipeline.artifacts import Source
-from pipeline.cli.build import build_settings
+from pipeline.command_settings import build_settings
 from pipeline.compress.clusters import ClustersConfig, unclustered_layers
 from pipeline.compress.codebooks import share_values
 from pipeline.compress.low_rank import LowRankConfig, chosen, costed_layers

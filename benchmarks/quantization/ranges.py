@@ -33,7 +33,7 @@ import numpy as np
 
 from calibration.histogram import Statistics
 from pipeline.artifacts import Source
-from pipeline.cli.build import build_settings
+from pipeline.command_settings import build_settings
 from pipeline.flatbuffer import read_tflite
 from pipeline.loading.load import model_digest, source_of
 from pipeline.opening import open_inputs

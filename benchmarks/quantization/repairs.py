@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.artifacts import Ranges, Source
-from pipeline.cli.build import build_settings
+from pipeline.command_settings import build_settings
 from pipeline.flatbuffer import read_tflite
 from pipeline.flatbuffer.edit import Weights, with_weights
 from pipeline.loading.load import model_digest, source_of

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from surrogate import params_of, surrogate_trial
 
-from pipeline.cli.console import ConsoleReporter
+from pipeline.console.reporter import ConsoleReporter
 from pipeline.events import listening
 from pipeline.recipe import recipe_of
 from pipeline.searching.objectives import Outcome

@@ -12,11 +12,10 @@ from typing import Any
 import click
 
 from deploy.keys import secrets_withheld
-from pipeline.cli.console import ConsoleReporter
 from pipeline.cli.groups import Group, examples
-from pipeline.cli.paths import REASONS
 from pipeline.cli.redaction import redacted
 from pipeline.cli.usage import usage_message
+from pipeline.console.reporter import ConsoleReporter
 from pipeline.errors import (
     FULL_DISK,
     INTERRUPTED_EXIT_CODE,
@@ -28,6 +27,7 @@ from pipeline.errors import (
 )
 from pipeline.events import listening
 from pipeline.runtimes.environment import check_siblings
+from pipeline.user_paths import REASONS
 
 COMMANDS = {
     "init": "Write pipeline.toml for a model and its data.",

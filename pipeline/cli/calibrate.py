@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.build import build_settings, model_options, set_option
+from pipeline.cli.build import model_options, set_option
 from pipeline.cli.groups import examples
 from pipeline.cli.paths import UserPath
 from pipeline.cli.stored import size_option, store_at, store_option
@@ -53,6 +53,7 @@ def calibrate(
     tensors: outliers, resolution, stability, and whether the samples are enough. Each finding has a fix.
     """
     from pipeline.calibration_check import check_calibration
+    from pipeline.command_settings import build_settings
     from pipeline.store import Store
 
     chosen = build_settings(config, flags, settings)

@@ -142,7 +142,7 @@ def show(
 
     SECTION limits it, such as gates or validate.shift.
     """
-    from pipeline.cli.build import build_settings
+    from pipeline.command_settings import build_settings
     from pipeline.effective_settings import effective_settings
 
     chosen = build_settings(file, flags, settings)
@@ -163,7 +163,7 @@ def show(
 
 def _layers(file: Path | None, flags: dict[str, Any], settings: tuple[str, ...]) -> list[Layer]:
     """Return what was given, in the order in which ``build_settings`` lays it over the defaults."""
-    from pipeline.cli.build import FLAGS, base_settings, flag_of
+    from pipeline.command_settings import FLAGS, base_settings, flag_of
     from pipeline.effective_settings import Layer
     from pipeline.events import Warned, withheld
     from pipeline.recipe import with_recipe

@@ -10,10 +10,7 @@ from click.core import ParameterSource
 
 from pipeline.cli.build import (
     ALLOW_CHANCE_HELP,
-    FLAGS,
-    build_settings,
     data_options,
-    flag_of,
     set_option,
 )
 from pipeline.cli.groups import examples
@@ -106,6 +103,7 @@ def _is_build(path: Path) -> bool:
 def _debugged(
     path: Path | None, baseline: Path | None, samples: int | None, store: Store, flags: dict[str, Any]
 ) -> Debugged:
+    from pipeline.command_settings import FLAGS, build_settings, flag_of
     from pipeline.debugging import debug_build, debug_file, debug_model
     from pipeline.errors import ConfigError
     from pipeline.release.released import is_folder, open_release

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.build import LABELS_HELP, flag_of, set_option, split_labels
+from pipeline.cli.build import LABELS_HELP, set_option, split_labels
 from pipeline.cli.groups import examples
-from pipeline.cli.paths import DEFAULT_FILE, UserPath, UserSource
-from pipeline.cli.settings_file import PYPROJECT, has_tool_table
+from pipeline.cli.paths import UserPath, UserSource
 from pipeline.cli.stored import size_option, store_at, store_option
+from pipeline.command_settings import flag_of
+from pipeline.settings_file import DEFAULT_FILE, PYPROJECT, has_tool_table
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
-from pipeline.cli.paths import DEFAULT_FILE, UserPath
-from pipeline.cli.settings_file import find_settings_file
+from pipeline.cli.paths import UserPath
+from pipeline.settings_file import DEFAULT_FILE, find_settings_file
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

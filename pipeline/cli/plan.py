@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.build import build_settings, set_option
+from pipeline.cli.build import set_option
 from pipeline.cli.groups import examples
 from pipeline.cli.paths import UserPath, UserSource
 from pipeline.cli.stored import size_option, store_at, store_option
@@ -16,11 +15,7 @@ from pipeline.cli.stored import size_option, store_at, store_option
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipeline.build_config import BuildConfig
-    from pipeline.planning.goal import Goal
     from pipeline.planning.plan import Plan
-    from pipeline.store import Store
-    from pipeline.targets import Target
 
 
 @click.command(
@@ -73,6 +68,8 @@ def plan(
     Applies each recipe without its trainings, and predicts instructions from shapes and measured costs of
     kernels. The accuracy is known only after a build.
     """
+    from pipeline.command_settings import build_command, build_settings
+    from pipeline.commands import run_plan
     from pipeline.planning.goal import read_goal
     from pipeline.store import Store
     from pipeline.targets import get_target
@@ -82,7 +79,7 @@ def plan(
     flags = {"model": model, "data": None if model is None else ""}
     chosen = build_settings(config, flags, settings)
     with Store(store_at(store), cache_size) as opened:
-        found = _planned(chosen, devices, recipes, limits, opened)
+        found = run_plan(devices, chosen, recipes, limits, opened)
     if as_json:
         from pydantic import TypeAdapter
 
@@ -93,36 +90,8 @@ def plan(
         from pipeline.report.plan import plan_parts
         from pipeline.terminal import print_parts
 
-        words = ["pipeline", "build", "--target", target]
-        words += ["--config", str(config)] if config else []
-        words += ["--model", model] if model else []
-        words += ["--data", "DATA"] if model and not model.startswith("zoo:") else []
-        words += [word for setting in settings for word in ("--set", setting)]
-        print_parts(plan_parts(found, limits, shlex.join(words)))
+        print_parts(plan_parts(found, limits, build_command(target, config, model, settings)))
     _require_reached(found)
-
-
-def _planned(
-    config: BuildConfig, target: Target, recipes: tuple[str, ...], goal: Goal | None, store: Store
-) -> Plan:
-    from pipeline.artifacts import Source
-    from pipeline.errors import leaf_errors_mapped
-    from pipeline.loading.load import model_digest
-    from pipeline.planning.plan import plan_model
-    from pipeline.run import Run
-    from pipeline.scratch import scratch
-
-    with leaf_errors_mapped():
-        source = Source(location=str(config.model.path), digest=model_digest(config.model))
-    steps: dict[str, Any] = {
-        "compress": [
-            step.model_dump(exclude_unset=True) | {"method": step.method} for step in config.compress
-        ]
-    }
-    with scratch("plan") as folder:
-        return plan_model(
-            source, config.model, target, Run(folder, store), settings=steps, recipes=recipes, goal=goal
-        )
 
 
 def _require_reached(found: Plan) -> None:

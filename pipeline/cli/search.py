@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.build import build_settings, model_options, set_option
+from pipeline.cli.build import model_options, set_option
 from pipeline.cli.groups import examples
 from pipeline.cli.paths import UserPath
 from pipeline.cli.stored import shared_store_option, store_at
 
 if TYPE_CHECKING:
     from pipeline.searching.result import Found
-
-EXTRA = "pip install '.[search]'"
 
 
 @click.command(
@@ -98,21 +96,16 @@ def search(
     are built and validated, and the settings of the chosen one are written. The same command continues a
     search that was interrupted.
     """
-    _require_extra()
-    if options["tracking"]:
-        from pipeline.searching.tracking import read_tracking
-
-        read_tracking(options["tracking"])
-    from pipeline.searching.search import SearchConfig
-    from pipeline.searching.search import search as run
+    from pipeline.command_settings import build_settings
+    from pipeline.commands import require_search, run_search
     from pipeline.targets import get_target
 
+    require_search(options["tracking"])
     devices = get_target(target)
-    flags = {name: options.pop(name) for name in ("model", "data", "task", "labels")}
-    chosen = build_settings(config, {**flags, "seed": options["seed"]}, settings)
-    wish = SearchConfig(**{**options, "seed": chosen.seed})
-    place = store if isinstance(store, str) else store_at(store).absolute()
-    found = run(devices, chosen, wish, out.absolute(), place)
+    flags = {name: options.pop(name) for name in ("model", "data", "task", "labels", "seed")}
+    chosen = build_settings(config, flags, settings)
+    place = store if isinstance(store, str) else store_at(store)
+    found = run_search(devices, chosen, out, place, options)
     if as_json:
         from pipeline.searching.report import to_dict
 
@@ -120,22 +113,6 @@ def search(
     else:
         _show(found, target)
     _require_candidate(found)
-
-
-def _require_extra() -> None:
-    """Refuse without the packages of the extra, before any work.
-
-    Raises:
-        ToolchainError: one is missing.
-    """
-    from importlib.util import find_spec
-
-    from pipeline.errors import ToolchainError
-
-    missing = [name for name in ("optuna", "distributed", "tomli_w") if find_spec(name) is None]
-    if missing:
-        msg = f"a search needs {' and '.join(missing)}: {EXTRA}"
-        raise ToolchainError(msg)
 
 
 def _show(found: Found, target: str) -> None:

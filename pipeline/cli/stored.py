@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.cli.paths import UserPath
+from pipeline.store_size import DEFAULT_SIZE, SIZE_VARIABLE, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-SIZE = "20GB"
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", re.ASCII | re.IGNORECASE)
 
 
 class Size(click.ParamType[int]):
@@ -24,12 +20,10 @@ class Size(click.ParamType[int]):
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        found = _SIZE.fullmatch(str(value).strip())
-        if found is None:
-            self.fail(f"{value!r} is not a size; write for example 500MB or 20GB", param, ctx)
-        return int(float(found[1]) * _UNITS[found[2].upper()])
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class StorePlace(UserPath):
@@ -77,9 +71,9 @@ def size_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--cache-size",
         type=Size(),
-        default=SIZE,
+        default=DEFAULT_SIZE,
         show_default=True,
-        envvar="EDGE_PIPELINE_CACHE_SIZE",
+        envvar=SIZE_VARIABLE,
         show_envvar=True,
         help="Cache size above which the least recently used stages are removed.",
     )(command)

@@ -10,9 +10,7 @@ import click
 
 from pipeline.cli.build import (
     ALLOW_CHANCE_HELP,
-    FLAGS,
     LABELS_HELP,
-    flag_of,
     full_option,
     set_option,
     split_labels,
@@ -24,14 +22,7 @@ from pipeline.cli.stored import size_option, store_at, store_option
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipeline.build_config import BuildConfig
     from pipeline.validation.report import Report
-
-DEFAULT_TARGET = "arm64"
-BOARD = "board"
-"""The only device without a row in targets.toml: a whole emulated machine."""
-NAMED = {key: flag_of(name) for name, key in FLAGS.items()} | {"gates.enabled": "--gate"}
-"""Flags by the key that each sets."""
 
 
 @click.command(
@@ -110,78 +101,25 @@ def validate(
 
     FILE is a .tflite file, or a release folder with its preprocessing, tasks and labels.
     """
-    from deploy.transports.ssh import split_addresses
-    from pipeline.release.released import is_folder, model_file, open_release
-    from pipeline.settings import read_validation
-    from pipeline.standalone_validation import validate_file
+    from pipeline.commands import run_validation
     from pipeline.store import Store
-    from pipeline.targets import chosen_devices, get_target
 
-    released = open_release(file) if is_folder(file) else None
-    chosen = get_target(target or (released.manifest.target if released else DEFAULT_TARGET))
-    names, addresses = split_addresses([name for given in devices for name in given.split(",")])
-    used = chosen_devices(chosen, [name for name in names if name != BOARD])
-    recorded = released.data_settings if released else None
-    validation = read_validation(
-        config, _given(**flags), settings, shifted=shifted, recorded=recorded, flags=NAMED
-    )
-    inputs = _inputs(validation, baseline, against, BOARD in names)
-    _require_used((*names, *map(str, addresses)), validation, inputs)
     with Store(store_at(store), cache_size) as opened:
-        report = validate_file(
-            released.model if released else file,
-            target=chosen,
-            devices=used,
-            config=validation,
+        report = run_validation(
+            file,
+            target=target,
+            devices=[name for given in devices for name in given.split(",")],
+            config=config,
+            settings=settings,
+            shifted=shifted,
+            baseline=baseline,
+            against=against,
             store=opened,
-            baseline=model_file(baseline) if baseline else None,
-            against=model_file(against) if against else None,
-            board=BOARD in names,
-            addresses=addresses,
+            flags=flags,
         )
     _write(report, out)
     _show(report, as_json, full)
     _require_passed(file, report)
-
-
-def _inputs(config: BuildConfig, baseline: Path | None, against: Path | None, has_board: bool) -> set[str]:
-    """Return which inputs are given, as ``Gate.inputs`` names them."""
-    inputs = {
-        "--data": config.data.source,
-        "--baseline": baseline,
-        "--against": against,
-        "--device board": has_board,
-        "[gates] min_runtime": config.gates.min_runtime,
-        "[gates] download_bytes": config.gates.download_bytes,
-    }
-    return {name for name, value in inputs.items() if value}
-
-
-def _require_used(devices: tuple[str, ...], config: BuildConfig, inputs: set[str]) -> None:
-    """Refuse a device that the user names and no gate that applies uses, except the host, which all use.
-
-    Args:
-        devices: names and addresses.
-        config: its enabled gates.
-        inputs: given ones, as in ``Gate.inputs``.
-
-    Raises:
-        ConfigError: no enabled gate has its inputs; or names the device and the gates that would use it.
-    """
-    from pipeline.errors import ConfigError
-    from pipeline.targets import load_devices
-    from pipeline.validation.gates import GATES, plan, with_inputs
-
-    planned, rows = plan(with_inputs(config.gates.enabled, inputs)), load_devices()
-    for name in devices:
-        measurement = "board" if name == BOARD else "devices"
-        if measurement in planned or (name in rows and rows[name].is_host):
-            continue
-        using = {gate: row for gate, row in GATES.items() if measurement in row.needs}
-        missing = {gate: " and ".join(sorted({*row.inputs} - inputs)) for gate, row in using.items()}
-        gates = [f"{gate} with {what}" if what else gate for gate, what in missing.items()]
-        msg = f"--device {name}: no enabled gate uses it; enable {' or '.join(gates)}, or omit the device"
-        raise ConfigError(msg)
 
 
 def _require_passed(file: Path, report: Report) -> None:
@@ -190,21 +128,6 @@ def _require_passed(file: Path, report: Report) -> None:
     if not report.passed:
         msg = f"{file}: gates not passed: {', '.join(map(shlex.quote, report.failed_gates))}"
         raise GateFailed(msg)
-
-
-def _given(gates: tuple[str, ...], scale: float | None, offset: float | None, **flags: Any) -> dict[str, Any]:
-    """Return the flags that are settings, by dotted key.
-
-    Raises:
-        ConfigError: an offset without a scale.
-    """
-    from pipeline.errors import ConfigError
-
-    if scale is None and offset is not None:
-        msg = f"--offset {offset:g} needs --scale; the model's input is raw x scale + offset"
-        raise ConfigError(msg)
-    scaling = {} if scale is None else {"preprocessing.scale": scale, "preprocessing.offset": offset or 0.0}
-    return {FLAGS[name]: value for name, value in flags.items()} | {"gates.enabled": gates} | scaling
 
 
 def _write(report: Report, out: Path | None) -> None:

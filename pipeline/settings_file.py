@@ -5,8 +5,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from pipeline.cli.paths import DEFAULT_FILE
-
+DEFAULT_FILE = Path("pipeline.toml")
+"""Settings, if no other file is named."""
 PYPROJECT = Path("pyproject.toml")
 
 

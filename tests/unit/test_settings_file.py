@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.build import FLAGS, build_settings
-from pipeline.cli.settings_file import find_settings_file
+from pipeline.command_settings import FLAGS, build_settings
 from pipeline.errors import ConfigError
 from pipeline.events import listening
+from pipeline.settings_file import find_settings_file
 
 TABLE = '[tool.pipeline.project]\nname = "mine"\n[tool.pipeline]\nmodel.path = "m"\ndata.source = "d"\n'
 

@@ -10,11 +10,11 @@ import click
 import pytest
 from rich.console import Console
 
-from pipeline.cli.bars import _clock, bars
-from pipeline.cli.console import ConsoleReporter
-from pipeline.cli.phases import PHASES, phase_of, words_of
-from pipeline.cli.trials import TrialsView
 from pipeline.compress.steps import COMPRESS
+from pipeline.console.bars import _clock, bars
+from pipeline.console.phases import PHASES, phase_of, words_of
+from pipeline.console.reporter import ConsoleReporter
+from pipeline.console.trials import TrialsView
 from pipeline.events import (
     BuildFinished,
     Finding,

@@ -9,14 +9,14 @@ from rich.cells import cell_len
 from rich.spinner import Spinner
 from rich.text import Text
 
-from pipeline.cli.trials import TASK
+from pipeline.console.trials import TASK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rich.console import Console, RenderableType
 
-    from pipeline.cli.trials import TrialsView
+    from pipeline.console.trials import TrialsView
 
 BAR = (6, 28)
 """Columns of a bar, at least and at most: of all parts of a line it is the first to shrink, and to go."""

@@ -10,8 +10,8 @@ import click
 import pytest
 from rich.console import Console, Group
 
-from pipeline.cli.console import ConsoleReporter
-from pipeline.cli.trials import TrialsView, trial_line, trial_text
+from pipeline.console.reporter import ConsoleReporter
+from pipeline.console.trials import TrialsView, trial_line, trial_text
 from pipeline.events import Progress, Record, TrialFinished, TrialStarted
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, 0, UTC)

@@ -8,8 +8,8 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.phases import phase_of, words_of
-from pipeline.cli.trials import TASK, TrialsView, trial_line, trial_text
+from pipeline.console.phases import phase_of, words_of
+from pipeline.console.trials import TASK, TrialsView, trial_line, trial_text
 from pipeline.events import (
     BuildFinished,
     Event,
@@ -178,7 +178,7 @@ class ConsoleReporter:
                 self._bars.stop()
             return
         if self._bars is None:
-            from pipeline.cli.bars import bars
+            from pipeline.console.bars import bars
 
             self._bars = bars(self._console, self._trials)
         if progress.id not in self._bar_of:
