@@ -79,9 +79,13 @@ def harmless(text: str) -> str:
     )
 
 
-def print_parts(parts: Iterable[RenderableType]) -> None:
-    """Print a command's result on stdout, a blank line after each part; plain text is not wrapped."""
-    terminal = Terminal(highlight=False, markup=False)
+def print_parts(parts: Iterable[RenderableType], terminal: Terminal | None = None) -> None:
+    """Print a command's result, a blank line after each part; plain text is not wrapped.
+
+    Args:
+        terminal: where to print; default: stdout.
+    """
+    terminal = terminal or Terminal(highlight=False, markup=False)
     for part in parts:
         if isinstance(part, str):
             terminal.print(part, soft_wrap=True)

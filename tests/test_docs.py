@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import itertools
 import json
 import re
@@ -16,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 from pydantic import BaseModel
 
+import pipeline
 from pipeline import errors
 from pipeline.build_config import BuildConfig
 from pipeline.cli import cli
@@ -295,3 +298,27 @@ def test_the_site_lists_every_page_but_decisions():
     pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
 
     assert sorted(listed) == sorted(page for page in pages if not page.startswith("adr/"))
+
+
+def _calls(text: str) -> list[tuple[str, list[str]]]:
+    """The calls of functions of the Python API in a program, with the names of their arguments."""
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    return [
+        (node.func.id, [keyword.arg for keyword in node.keywords])
+        for node in nodes
+        if isinstance(node.func, ast.Name) and node.func.id in pipeline.__all__
+    ]
+
+
+@pytest.mark.parametrize(
+    ("page", "text"), [each for each in _fenced("python") if "from pipeline import" in each[1]]
+)
+def test_every_python_example_is_valid_and_gives_arguments_that_exist(page, text):
+    for name, arguments in _calls(text):
+        known = inspect.signature(getattr(pipeline, name)).parameters
+        assert set(arguments) <= set(known), f"{page}: {name}"
+
+
+def test_the_page_on_python_calls_every_function():
+    texts = [text for page, text in _fenced("python") if "use-from-python" in page]
+    assert {name for text in texts for name, _ in _calls(text)} == set(pipeline.__all__)

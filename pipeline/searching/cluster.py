@@ -7,8 +7,11 @@ import math
 import os
 import signal
 import socket
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -72,7 +75,9 @@ def connected(workers: int, scheduler: str) -> Iterator[Client]:
                     )
                 )
             try:
-                asyncio.run(_reach(scheduler))  # a Client that fails to connect complains for a minute
+                # A Client that fails to connect complains for a minute. In a notebook this thread has a loop.
+                with ThreadPoolExecutor(1) as thread:
+                    thread.submit(asyncio.run, _reach(scheduler)).result()
             except (OSError, ValueError, TypeError) as error:
                 reason = (str(error) or type(error).__name__).splitlines()[0]
                 msg = (
@@ -82,12 +87,26 @@ def connected(workers: int, scheduler: str) -> Iterator[Client]:
             with Client(scheduler, set_as_default=False) as client:
                 yield client
             return
-        with _local(workers) as cluster, Client(cluster, set_as_default=False) as client:
+        with _main_hidden(), _local(workers) as cluster, Client(cluster, set_as_default=False) as client:
             try:
                 yield client
             except BaseException:
                 _end_workers(cluster)  # else they would finish their trials first
                 raise
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Let new processes not import the main module: a script that searches would run again in each worker."""
+    main = sys.modules["__main__"]
+    if not hasattr(main, "__file__"):  # a notebook's is not imported
+        yield
+        return
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _local(workers: int) -> LocalCluster:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ipaddress
 import json
@@ -18,6 +19,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from pipeline.errors import ConfigError
+from pipeline.searching.cluster import connected
 
 pytestmark = pytest.mark.xdist_group("search")
 SUPPORT = Path(__file__).parents[2] / "support"
@@ -145,3 +149,27 @@ def test_a_driver_without_a_certificate_is_refused_in_one_line(cluster, tmp_path
     last = stderr.strip().splitlines()[-1]
     assert "ConfigError" in last
     assert "--scheduler tls://" in last
+
+
+def test_a_scheduler_that_is_not_there_is_one_line_inside_an_event_loop_too():
+    async def cell():
+        with connected(1, "tls://127.0.0.1:1"):
+            pass
+
+    with pytest.raises(ConfigError, match=r"^--scheduler tls://127.0.0.1:1: not reached: "):
+        asyncio.run(cell())
+
+
+def test_a_script_without_a_guard_is_not_run_again_by_its_workers(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\n"
+        "from pipeline.searching.cluster import connected\n"
+        "print('the script runs')\n"
+        "with connected(1, '') as client:\n"
+        "    print(client.submit(os.getpid).result() != os.getpid())\n"
+        "import __main__\n"
+        "print(__main__.__file__ == __file__)\n"
+    )
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert (run.stdout.splitlines(), run.returncode) == (["the script runs", "True", "True"], 0), run.stderr
