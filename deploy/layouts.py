@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.codegen.ports import input_ports, output_ports
-from deploy.codegen.source import c_prefix, kotlin_files, kotlin_object, render
+from deploy.codegen.source import (
+    c_prefix,
+    classifiers,
+    kotlin_files,
+    kotlin_object,
+    kotlin_package,
+    render,
+)
 from deploy.contents import DEBIAN_FOLDER
 from deploy.errors import DeployError
 from deploy.manifest import MANIFEST, digest_of
@@ -62,6 +69,8 @@ def android_files(manifest: Manifest, model: bytes, golden: Sequence[NDArray[Any
     known = {
         "full_name": manifest.full_name,
         "object": kotlin_object(manifest),
+        "package": kotlin_package(manifest),
+        "classifiers": classifiers(manifest),
         "inputs": input_ports(manifest),
         "outputs": output_ports(manifest),
         "abi": manifest.android_abi if re.fullmatch(r"[a-z0-9_-]+", manifest.android_abi) else "",

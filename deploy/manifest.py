@@ -8,12 +8,21 @@ the signature are not in it: they are covered by ``SHA256SUMS`` and the signatur
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from datetime import date
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from deploy.errors import DeployError
 
@@ -83,10 +92,23 @@ class Raw(Record):
 
 
 class Input(Tensor):
-    """An input; ``raw`` is None in releases that did not record it."""
+    """An input; what releases of earlier versions did not record is None or empty.
+
+    Attributes:
+        columns: names of the values of a sample in row-major order, such as a table's; () if they have none.
+    """
 
     preprocessing: Preprocessing
     raw: Raw | None = None
+    columns: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _require_a_name_for_each_value(self) -> Input:
+        values = math.prod(self.shape[1:])
+        if self.columns and (len(self.columns) != values or len(set(self.columns)) != values):
+            msg = f"{len(set(self.columns))} different names of columns for {values} values"
+            raise ValueError(msg)
+        return self
 
 
 class Output(Tensor):

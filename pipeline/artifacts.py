@@ -81,6 +81,7 @@ class Dataset(Artifact):
         classes: names of the classes, where there are any.
         shapes: of one sample, for each input.
         text_labels: whether the labels are text, whose ids follow from the order of ``classes``.
+        columns: for each input the names of its values; () if they have none.
     """
 
     tasks: tuple[Task, ...]
@@ -89,6 +90,7 @@ class Dataset(Artifact):
     train_samples: int
     test_samples: int
     text_labels: bool = False
+    columns: tuple[tuple[str, ...], ...] = ()
 
     def input(self, index: int) -> Path:
         """Return all samples of one input, (n, ...)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,28 @@ from deploy.codegen.names import camel_case, comment, unique_identifiers
 from deploy.errors import DeployError
 
 if TYPE_CHECKING:
-    from deploy.manifest import Input, Manifest, Output, Tensor
+    from collections.abc import Sequence
+
+    from deploy.manifest import Input, Manifest, Output, Resize, Tensor
+
+
+MAX_CONSTANTS = 1000
+"""Names that become an enum: the JVM limits how much code initializes a class."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """One name of an enum: a column or a label.
+
+    Attributes:
+        title: the user's name for it.
+        macro: ``SEPAL_LENGTH``.
+        camel: ``SepalLength``.
+    """
+
+    title: str
+    macro: str
+    camel: str
 
 
 @dataclass(frozen=True)
@@ -76,6 +98,8 @@ class InputPort(Port):
         reverse: whether the last axis is turned round.
         indices: whether raw values are indices that go in as they are.
         image: whether raw bytes are taken too.
+        picture: size and interpolation of the bitmaps that become such bytes; None: it takes none.
+        columns: names of the raw values in order; () if they have none, or too many.
         raw_c_type: a raw value in C.
         raw_kotlin_type: and in Kotlin.
     """
@@ -87,6 +111,8 @@ class InputPort(Port):
     reverse: bool
     indices: bool
     image: bool
+    picture: Resize | None
+    columns: tuple[Constant, ...]
     raw_c_type: str
     raw_kotlin_type: str
 
@@ -130,7 +156,12 @@ def input_ports(manifest: Manifest) -> list[InputPort]:
         DeployError: of a shape, type or scale for which no code can be written.
     """
     names = unique_identifiers((tensor.name for tensor in manifest.inputs), "input")
-    return [_input(i, tensor, names[i]) for i, tensor in enumerate(manifest.inputs)]
+    columns = [column for tensor in manifest.inputs for column in tensor.columns]
+    found = iter(constants(columns, "column"))
+    return [
+        _input(i, tensor, names[i], tuple(islice(found, len(tensor.columns))))
+        for i, tensor in enumerate(manifest.inputs)
+    ]
 
 
 def output_ports(manifest: Manifest) -> list[OutputPort]:
@@ -143,7 +174,24 @@ def output_ports(manifest: Manifest) -> list[OutputPort]:
     return [_output(i, tensor, names[i], len(manifest.labels)) for i, tensor in enumerate(manifest.outputs)]
 
 
-def _input(index: int, tensor: Input, name: str) -> InputPort:
+def constants(texts: Sequence[str], otherwise: str) -> tuple[Constant, ...]:
+    """Return the names of an enum, different from each other; () if there are too many."""
+    if len(texts) > MAX_CONSTANTS:
+        return ()
+    names = unique_identifiers(texts, otherwise)
+    return tuple(
+        Constant(text, name.upper(), camel_case(name)) for text, name in zip(texts, names, strict=True)
+    )
+
+
+def _picture(tensor: Input) -> Resize | None:
+    """Return how a bitmap of any size becomes raw bytes: gray or RGB, by an interpolation with code."""
+    resize = tensor.preprocessing.resize
+    is_known = resize is not None and len(tensor.shape) == 4 and tensor.shape[-1] in (1, 3)
+    return resize if is_known else None
+
+
+def _input(index: int, tensor: Input, name: str, columns: tuple[Constant, ...]) -> InputPort:
     port = _port(index, tensor, name)
     steps = tensor.preprocessing
     channels = tensor.shape[-1] if len(tensor.shape) > 1 else 1
@@ -158,6 +206,7 @@ def _input(index: int, tensor: Input, name: str) -> InputPort:
         with np.errstate(over="ignore", divide="ignore"):
             inverse = np.float32(1) / float32(tensor.scale, what)
         reciprocal = decimal(float32(float(inverse), f"1 / scale of input {tensor.name!r}"))
+    image = steps.resize is not None and not steps.indices and not (port.low and tensor.scale is None)
     return InputPort(
         **vars(port),
         channels=channels,
@@ -166,7 +215,9 @@ def _input(index: int, tensor: Input, name: str) -> InputPort:
         offsets=tuple(decimal(float32(value, what)) for value in steps.offset),
         reverse=steps.reverse_channels and not steps.indices,
         indices=steps.indices,
-        image=steps.resize is not None and not steps.indices and not (port.low and tensor.scale is None),
+        image=image,
+        picture=_picture(tensor) if image else None,
+        columns=columns,
         raw_c_type=C_TYPES[index_type] if steps.indices else "float",
         raw_kotlin_type=KOTLIN_TYPES[index_type] if steps.indices else "Float",
     )

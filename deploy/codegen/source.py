@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.codegen.literals import decimals, signed
 from deploy.codegen.names import c_string, camel_case, identifier, kotlin_string
-from deploy.codegen.ports import input_ports, output_ports
-from deploy.codegen.vectors import bytes_vector, dequantizing_vector, golden_outputs, preprocessing_vector
+from deploy.codegen.ports import constants, input_ports, output_ports
+from deploy.codegen.vectors import (
+    bytes_vector,
+    dequantizing_vector,
+    golden_outputs,
+    picture_vector,
+    preprocessing_vector,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     import jinja2
     from numpy.typing import NDArray
 
+    from deploy.codegen.ports import OutputPort
     from deploy.manifest import Manifest
 
 KEYWORDS = """
@@ -55,7 +62,7 @@ def c_files(manifest: Manifest, golden: Sequence[NDArray[Any]]) -> dict[str, str
 
 
 def kotlin_files(manifest: Manifest, golden: Sequence[NDArray[Any]]) -> dict[str, str]:
-    """Write the Kotlin object and its JUnit test, in the folders of an Android Studio module.
+    """Write the Kotlin object, its JUnit test and what runs the model, in the folders of an Android module.
 
     Args:
         manifest: of the release; its ``files`` are not looked at.
@@ -69,11 +76,41 @@ def kotlin_files(manifest: Manifest, golden: Sequence[NDArray[Any]]) -> dict[str
     """
     folder = kotlin_package(manifest).replace(".", "/")
     name = kotlin_object(manifest)
+    main = f"android/src/main/java/{folder}"
     templates = {
-        f"android/src/main/java/{folder}/{name}.kt": "Model.kt.j2",
+        f"{main}/{name}.kt": "Model.kt.j2",
         f"android/src/test/java/{folder}/{name}Test.kt": "ModelTest.kt.j2",
     }
-    return _rendered(manifest, golden, templates)
+    found = _rendered(manifest, golden, templates)
+    for classifier in classifiers(manifest):
+        values = _known(manifest) | {"compiled": classifier == compiled_classifier(manifest)}
+        found[f"{main}/{classifier}.kt"] = render("Classifier.kt.j2", **values)
+    return found
+
+
+def classifiers(manifest: Manifest) -> list[str]:
+    """Return the classes that run the model on Android: on the Interpreter, and on CompiledModel.
+
+    Either needs a single input and an output with labels. CompiledModel may order several outputs in another
+    way, and its buffers hold a few types only.
+    """
+    inputs, outputs = input_ports(manifest), output_ports(manifest)
+    if len(inputs) != 1 or _answering(outputs) is None:
+        return []
+    types = {inputs[0].dtype, *(port.dtype for port in outputs)}
+    found = [f"{camel_case(c_prefix(manifest))}Classifier"]
+    if len(outputs) == 1 and types <= {"int8", "uint8", "int32", "float32"}:
+        found.append(compiled_classifier(manifest))
+    return found
+
+
+def compiled_classifier(manifest: Manifest) -> str:
+    """Return the name of the class around CompiledModel."""
+    return f"{camel_case(c_prefix(manifest))}CompiledClassifier"
+
+
+def _answering(outputs: Sequence[OutputPort]) -> OutputPort | None:
+    return next((port for port in outputs if port.labelled), None)
 
 
 def c_prefix(manifest: Manifest) -> str:
@@ -115,6 +152,25 @@ def _templates() -> jinja2.Environment:
     return environment
 
 
+def _known(manifest: Manifest) -> dict[str, Any]:
+    """Return what every template knows."""
+    outputs = output_ports(manifest)
+    return {
+        "manifest": manifest,
+        "full_name": manifest.full_name,
+        "prefix": c_prefix(manifest),
+        "macro": c_prefix(manifest).upper(),
+        "package": kotlin_package(manifest),
+        "object": kotlin_object(manifest),
+        "classifier": f"{camel_case(c_prefix(manifest))}Classifier",
+        "compiled_classifier": compiled_classifier(manifest),
+        "inputs": input_ports(manifest),
+        "outputs": outputs,
+        "answering": _answering(outputs),
+        "labels": constants(manifest.labels, "class"),
+    }
+
+
 def _rendered(
     manifest: Manifest, golden: Sequence[NDArray[Any]], templates: Mapping[str, str]
 ) -> dict[str, str]:
@@ -127,15 +183,12 @@ def _rendered(
         (port, dequantizing_vector(tensor) if port.scale else None, golden_outputs(tensor, stored))
         for port, tensor, stored in zip(outputs, manifest.outputs, golden, strict=True)
     ]
-    values = {
-        "manifest": manifest,
-        "full_name": manifest.full_name,
-        "prefix": c_prefix(manifest),
-        "macro": c_prefix(manifest).upper(),
-        "package": kotlin_package(manifest),
-        "object": kotlin_object(manifest),
-        "inputs": inputs,
-        "outputs": outputs,
+    values = _known(manifest) | {
+        "picture_vectors": [
+            (port, picture_vector(tensor))
+            for port, tensor in zip(inputs, manifest.inputs, strict=True)
+            if port.picture
+        ],
         "input_vectors": input_vectors,
         "output_vectors": output_vectors,
     }

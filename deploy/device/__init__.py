@@ -7,10 +7,14 @@ package; they import nothing else of this project.
 FILES = (
     "predict.py",
     "raw.py",
+    "rows.py",
     "samples.py",
     "resizing.py",
     "observe.py",
     "totals.py",
+    "summary.py",
+    "decoding.py",
     "serving.py",
+    "asking.py",
     "runner.py",
 )

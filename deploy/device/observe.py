@@ -355,13 +355,25 @@ def _escaped(text: str) -> str:
 
 
 def _summary(latency: dict[str, Any], who: dict[str, str]) -> list[tuple[str, dict[str, str], float]]:
-    """Return those of p50, p90 and p99 that there are enough inferences for, their sum and their number."""
+    """Return the quantiles of the latency, the sum of all and their number."""
+    rows = [("", {**who, "quantile": str(share)}, seconds) for share, seconds in quantiles(latency).items()]
     counts = np.array(latency["counts"])
-    middles = latency["lowest"] * latency["ratio"] ** (np.arange(counts.size) + 0.5) / 1e6
+    return [*rows, ("_sum", who, float(counts @ _middles(latency))), ("_count", who, int(counts.sum()))]
+
+
+def quantiles(latency: dict[str, Any]) -> dict[float, float]:
+    """Return seconds by quantile: those of p50, p90 and p99 that there are enough inferences for."""
+    counts = np.array(latency["counts"])
     reached, total = counts.cumsum(), int(counts.sum())
-    rows = [
-        ("", {**who, "quantile": str(share)}, float(middles[np.searchsorted(reached, share * total)]))
+    return {
+        share: float(_middles(latency)[np.searchsorted(reached, share * total)])
         for share, least in ((0.5, 1), (0.9, 64), (0.99, 662))
         if total >= least
-    ]
-    return [*rows, ("_sum", who, float(counts @ middles)), ("_count", who, total)]
+    }
+
+
+def _middles(latency: dict[str, Any]) -> NDArray[Any]:
+    """Return the centre of each bin, in seconds."""
+    places = np.arange(len(latency["counts"])) + 0.5
+    centres: NDArray[Any] = latency["lowest"] * latency["ratio"] ** places / 1e6
+    return centres

@@ -4,7 +4,8 @@ Part of every release; needs numpy and ai-edge-litert (or tflite-runtime), and n
 
     python predict.py samples.npy          # (n, ...) raw samples; several files for several inputs
     python predict.py photo.jpg folder ... # where the model takes images, and Pillow is installed
-    python predict.py rows.csv             # where the model takes rows of numbers
+    python predict.py rows.csv             # where the model takes rows of numbers; also rows.json
+    python predict.py '{"rms": 0.5, ...}'  # one such row, by the names of its columns
 """
 
 # ruff: noqa: B905  zip(strict=) is of Python 3.10, and boards have 3.9
@@ -22,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING or __package__:
-    from deploy.device import raw, resizing
+    from deploy.device import raw, resizing, rows
 else:
     import raw
     import resizing
+    import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -102,6 +104,14 @@ class Model:
             For each output real numbers: probabilities, unless ``manifest.json`` says logits.
         """
         return self.real(self.run(self.tensors(samples)))
+
+    def predict_row(self, row: Mapping[str, float]) -> list[NDArray[Any]]:
+        """Answer one row of numbers by the names of the columns that the training data had, as ``predict``.
+
+        Raises:
+            ValueError: a column is missing or unknown, or the release has no names of columns.
+        """
+        return self.predict(*rows.by_name(row, self.contract))
 
     def real(self, outputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """Return output tensors as the numbers that they stand for, without the batch."""
@@ -199,12 +209,21 @@ def label_of(values: NDArray[Any], contract: dict[str, Any], labels: Sequence[st
     return None
 
 
+def top(
+    values: NDArray[Any], contract: dict[str, Any], labels: Sequence[str], count: int = TOP
+) -> list[tuple[int, str]]:
+    """Return the likeliest classes and their labels, best first; [] if an output has no labelled classes."""
+    if contract["task"] != "classification" or len(labels) != values.size:
+        return []
+    best = np.argsort(-values.reshape(-1), kind="stable")[:count]
+    return [(int(place), labels[place]) for place in best]
+
+
 def describe(values: NDArray[Any], contract: dict[str, Any], labels: Sequence[str]) -> str:
     """Return an answer in a few words."""
     label = label_of(values, contract, labels)
-    if label is not None and values.size > 1:
-        best = np.argsort(-values.reshape(-1), kind="stable")[:TOP]
-        return ", ".join(f"{labels[place]} ({values.flat[place]:.3g})" for place in best)
+    if best := top(values, contract, labels):
+        return ", ".join(f"{name} ({values.flat[place]:.3g})" for place, name in best)
     if label is not None:
         return f"{label} ({values.max():.3g})"
     shown = " ".join(f"{value:.3g}" for value in values.flat[:8])

@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING or __package__:
+    from deploy.device import resizing
+else:
+    import resizing
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MAX_PICTURE_BYTES = 8 << 20  # of a picture in a request, encoded or as an array
 MARGIN = 0.25  # share of the range of the test samples beyond which values are suspicious
 
 
@@ -52,12 +58,17 @@ def suspicion(values: NDArray[Any], contract: dict[str, Any]) -> str:
 
 
 def largest_request(contract: dict[str, Any]) -> int:
-    """Return the bytes that a raw sample has at most, as ``decode`` takes it."""
-    return sum(8 * math.prod(port["shape"]) + 16_384 for port in contract["inputs"])
+    """Return the bytes that the request of a raw sample has at most."""
+    ports = contract["inputs"]
+    size = sum(8 * math.prod(port["shape"]) + 16_384 for port in ports)
+    is_picture = len(ports) == 1 and ports[0]["preprocessing"]["resize"] is not None
+    return max(size, MAX_PICTURE_BYTES) if is_picture else size
 
 
 def decode(request: bytes, contract: dict[str, Any]) -> list[NDArray[Any]]:
     """Read one raw sample from the bytes of a .npy, or of a .npz that has an array for each input.
+
+    An image of uint8 may have any size; it is resized as the training data were.
 
     Nothing is unpickled, and no memory is taken before the sizes were found to be right.
 
@@ -97,14 +108,20 @@ def _decode_array(content: bytes, port: dict[str, Any]) -> NDArray[Any]:
         msg = f"{port['name']}: not a .npy file"
         raise ValueError(msg) from error
     expected = port["shape"][1:]
-    if list(shape) not in (expected, [1, *expected]) or dtype.kind not in "biuf" or dtype.itemsize > 8:
+    resize = port["preprocessing"]["resize"]
+    is_picture = resize and dtype == np.uint8 and len(shape) == 3 and shape[2] == expected[2] and all(shape)
+    fits = is_picture or list(shape) in (expected, [1, *expected])
+    if not fits or dtype.kind not in "biuf" or dtype.itemsize > 8:
         msg = f"{port['name']}: {dtype} of shape {shape}, the model takes numbers of shape {tuple(expected)}"
         raise ValueError(msg)
     start, count = stream.tell(), math.prod(shape)
     if len(content) - start != count * dtype.itemsize:
         msg = f"{port['name']}: {len(content) - start} bytes where {count * dtype.itemsize} should be"
         raise ValueError(msg)
-    values = np.frombuffer(content, dtype, count, start).reshape(expected, order="F" if column_major else "C")
+    target = shape if is_picture else expected
+    values = np.frombuffer(content, dtype, count, start).reshape(target, order="F" if column_major else "C")
+    if is_picture and list(shape) != expected:
+        values = resizing.resized(values, resize)
     if dtype.kind == "f" and not np.isfinite(values).all():
         msg = f"{port['name']}: not all values are finite"
         raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""The release at work on a device: ``run``, ``health``, ``bench`` and ``stats``.
+"""The release at work on a device: ``run``, ``ask``, ``health``, ``bench`` and ``stats``.
 
 Part of every release; needs Python 3.9, numpy and ai-edge-litert or tflite-runtime, and the release's other
 programs beside it. Exit codes: 0 ok, 1 not healthy or bad input, 2 usage, 4 no runtime or no numpy.
@@ -72,8 +72,26 @@ def state_folder(option: str) -> Path | None:
     return FOLDER.parent.parent / "state" if FOLDER.parent.name == "releases" else None
 
 
-def stats(option: str, *, metrics: bool) -> None:
-    """Print the statistics, or what Prometheus makes of them.
+def ask(path: str, names: list[str]) -> None:
+    """Send the samples of files to a service, and print its answers.
+
+    Raises:
+        OSError: a file cannot be read, or nothing answers.
+        ValueError: a file has no samples of the model, or the service refuses one.
+    """
+    asking = importlib.import_module(f"{PACKAGE}asking")
+    contract = json.loads((FOLDER / "manifest.json").read_bytes())
+    files, titles = predict.load(names, contract)
+    client = asking.Client(path)
+    try:
+        for title, sample in zip(titles, zip(*files)):  # noqa: B905
+            print(asking.line(title, client.ask(asking.encode(sample, contract))))
+    finally:
+        client.close()
+
+
+def stats(option: str, *, metrics: bool, as_json: bool) -> None:
+    """Print the statistics: a summary, all of them as JSON, or what Prometheus makes of them.
 
     Raises:
         OSError: there are none.
@@ -86,11 +104,15 @@ def stats(option: str, *, metrics: bool) -> None:
         msg = f"no statistics in {' or '.join(map(str, folders))}; name the folder with --state"
         raise OSError(msg)
     statistics = json.loads(path.read_bytes())
-    if metrics:
+    if as_json:
+        print(json.dumps(statistics))
+    elif metrics:
         observe = importlib.import_module(f"{PACKAGE}observe")
         print(observe.metrics(statistics, manifest["labels"]), end="")
     else:
-        print(json.dumps(statistics))
+        summary = importlib.import_module(f"{PACKAGE}summary")
+        service = summary.read_service(path.with_name(summary.SERVICE))
+        print(summary.summary(statistics, service, manifest["labels"]), end="")
 
 
 def _print_health(folder: Path, samples: int | None, *, as_json: bool) -> int:
@@ -171,6 +193,9 @@ def make_parser() -> argparse.ArgumentParser:
     source = options.add_mutually_exclusive_group(required=True)
     source.add_argument("--socket", default="", metavar="PATH", help="serve on a Unix socket")
     source.add_argument("names", nargs="*", default=[], metavar="FILE", help="samples, a file for each input")
+    options = commands.add_parser("ask", allow_abbrev=False, help="send samples to a running service")
+    options.add_argument("--socket", required=True, metavar="PATH", help="of the service")
+    options.add_argument("names", nargs="+", metavar="FILE", help="samples, a file for each input")
     options = commands.add_parser("health", allow_abbrev=False, help="check the golden samples")
     options.add_argument("--samples", type=_count, metavar="N")
     options.add_argument("--json", action="store_true")
@@ -178,7 +203,9 @@ def make_parser() -> argparse.ArgumentParser:
     options.add_argument("--runs", type=_count, default=50, metavar="N")
     options.add_argument("--threads", type=_count, default=1, metavar="N")
     options = commands.add_parser("stats", allow_abbrev=False, help="print the statistics")
-    options.add_argument("--metrics", action="store_true", help="in Prometheus's format")
+    shown = options.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="all of them, for programs")
+    shown.add_argument("--metrics", action="store_true", help="in Prometheus's format")
     options.add_argument("--state", default="", metavar="DIR", help="folder of the statistics")
     return parser
 
@@ -187,12 +214,14 @@ def command(options: argparse.Namespace) -> int:
     """Run one command; its exit code."""
     if options.command == "run":
         return run(options)
-    if options.command == "health":
+    if options.command == "ask":
+        ask(options.socket, options.names)
+    elif options.command == "health":
         return _print_health(FOLDER, options.samples, as_json=options.json)
-    if options.command == "bench":
+    elif options.command == "bench":
         print(bench(FOLDER, options.runs, options.threads))
     else:
-        stats(options.state, metrics=options.metrics)
+        stats(options.state, metrics=options.metrics, as_json=options.json)
     return 0
 
 
@@ -203,7 +232,7 @@ def main() -> int:
             raise missing
         return command(options)
     except ImportError as error:
-        return _say_what_is_missing(FOLDER, error, as_json=getattr(options, "json", False))
+        return _say_what_is_missing(FOLDER, error, as_json=options.command == "health" and options.json)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         print(f"runner.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Raw samples out of files: arrays in ``.npy``, rows of ``.csv``, and photos where Pillow is installed.
+"""Raw samples out of files: arrays in ``.npy``, rows in ``.csv`` or ``.json``, photos with Pillow.
 
 Part of every release; needs numpy.
 """
@@ -7,17 +7,17 @@ Part of every release; needs numpy.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING or __package__:
-    from deploy.device import raw, resizing
+    from deploy.device import raw, resizing, rows
 else:
     import raw
     import resizing
+    import rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ARRAY = b"\x93NUMPY"
 PHOTOS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+MAX_PIXELS = 1 << 26
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -56,10 +57,9 @@ def titles(names: Sequence[str], count: int) -> list[str]:
 def read(names: Sequence[str], contract: dict[str, Any]) -> list[NDArray[Any]]:
     """Open the raw samples of each input: a ``.npy`` for each, or photos or a table of the only one.
 
-    A table is a ``.csv`` file with a sample in each row; its first row may have the names of the columns.
-
     Args:
-        names: as ``expanded`` returns them.
+        names: as ``expanded`` returns them. Tables are ``.csv`` or ``.json`` files, as ``rows.read``
+            takes them, or a JSON object itself.
 
     Returns:
         For each input an array (n, ...), of numbers.
@@ -72,8 +72,10 @@ def read(names: Sequence[str], contract: dict[str, Any]) -> list[NDArray[Any]]:
     ports = contract["inputs"]
     if names and len(ports) == 1 and all(_is_photo(name) for name in names):
         return [np.stack([_photo(name, ports[0]) for name in names])]
-    if len(names) == 1 and len(ports) == 1 and len(ports[0]["shape"]) == 2 and names[0].endswith(".csv"):
-        return [_table(names[0], ports[0])]
+    if len(names) == 1 and names[0].startswith("{"):
+        return rows.parse_json(names[0], contract, "row")
+    if len(names) == 1 and names[0].endswith(rows.SUFFIXES) and rows.are_taken(contract):
+        return rows.read(names[0], contract)
     files = [_array(name, contract) for name in names]
     if len(files) != len(ports) or len({len(file) for file in files}) != 1:
         msg = f"give {_shown(contract)}, of equally many samples"
@@ -102,35 +104,27 @@ def _array(name: str, contract: dict[str, Any]) -> NDArray[Any]:
     return array
 
 
-def _table(name: str, port: dict[str, Any]) -> NDArray[Any]:
-    """Read the rows of a table as float32, or int64 for indices: (n, columns)."""
-    with Path(name).open(newline="", encoding="utf-8-sig") as stream:
-        rows = [row for row in csv.reader(stream) if row]
-    numbers = int if port["preprocessing"].get("indices") else float
-    found, columns = [], port["shape"][1]
-    for line, row in enumerate(rows, 1):
-        try:
-            found.append([numbers(cell) for cell in row])
-        except ValueError as error:
-            if line == 1:
-                continue  # the names of the columns
-            msg = f"{name}: row {line} has {row!r:.60}; write every value as a number"
-            raise ValueError(msg) from error
-        if len(row) != columns:
-            msg = f"{name}: row {line} has {len(row)} values, the model takes {columns}"
-            raise ValueError(msg)
-    if not found:
-        msg = f"{name}: no rows of numbers"
-        raise ValueError(msg)
-    return np.array(found, np.int64 if numbers is int else np.float32)
-
-
 def _is_photo(name: str) -> bool:
     return Path(name).suffix.lower() in PHOTOS
 
 
 def _photo(name: str, port: dict[str, Any]) -> NDArray[Any]:
-    """Decode and resize a photo as the training data were: uint8 (height, width, channels)."""
+    with Path(name).open("rb") as stream:
+        return picture(stream, name, port)
+
+
+def picture(stream: IO[bytes], name: str, port: dict[str, Any], most: int = MAX_PIXELS) -> NDArray[Any]:
+    """Decode and resize a picture as the training data were: uint8 (height, width, channels).
+
+    Args:
+        stream: the encoded picture.
+        name: for messages.
+        port: the input that takes it.
+        most: pixels that it may have.
+
+    Raises:
+        ValueError: the input takes no pictures, Pillow is not installed, or the picture cannot be decoded.
+    """
     resize, shape = port["preprocessing"]["resize"], port["shape"][1:]
     if resize is None or shape[-1] not in MODES:
         msg = f"{name}: the model's input {port['name']!r} is not an image; give a .npy with shape {shape}"
@@ -142,16 +136,18 @@ def _photo(name: str, port: dict[str, Any]) -> NDArray[Any]:
             f"{name}: Pillow is needed for photos: pip install pillow; or give a .npy of shape (n, *{shape})"
         )
         raise ValueError(msg) from error
-    with Path(name).open("rb") as stream:
-        try:
-            with Image.open(stream) as photo:
-                if photo.mode.startswith(("I", "F")):
-                    msg = "more than 8 bits a channel"
-                    raise ValueError(msg)
-                decoded = photo.convert(MODES[shape[-1]])
-        except Exception as error:  # Pillow's decoders raise almost any kind
-            msg = f"{name}: cannot be decoded: {' '.join(str(error).split())[:200]}"
-            raise ValueError(msg) from error
+    try:
+        with Image.open(stream) as photo:
+            if photo.width * photo.height > most:
+                msg = f"{photo.width}x{photo.height} pixels, more than {most} are not decoded"
+                raise ValueError(msg)
+            if photo.mode.startswith(("I", "F")):
+                msg = "more than 8 bits a channel"
+                raise ValueError(msg)
+            decoded = photo.convert(MODES[shape[-1]])
+    except Exception as error:  # Pillow's decoders raise almost any kind
+        msg = f"{name}: cannot be decoded: {' '.join(str(error).split())[:200]}"
+        raise ValueError(msg) from error
     pixels = np.asarray(decoded).reshape(decoded.height, decoded.width, shape[-1])
     is_scaled = list(pixels.shape[:2]) != list(resize["size"])
     return resizing.resized(pixels, resize) if is_scaled else pixels

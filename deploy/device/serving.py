@@ -25,11 +25,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING or __package__:
-    from deploy.device import observe, predict, raw, totals
+    from deploy.device import decoding, observe, predict, raw, summary, totals
 else:
+    import decoding
     import observe
     import predict
     import raw
+    import summary
     import totals
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 MAX_STATISTICS = 8_000_000  # bytes; those of 32 inputs of 32 channels are a tenth of it
 MAX_CLIENTS = 16
+MAX_PICTURES = 2  # requests of pictures that are in memory at a time
+PLAIN_BYTES = 1 << 20
 FLUSH_S = 60.0
 DAYS = "days"
 MAX_DAYS = 31  # kept on disk, each with the counts of that day alone
@@ -63,6 +67,7 @@ class StatisticsStore:
         share = None if everything else observe.SHARE
         self.observer = observe.Observer(model.contract, digest=digest, share=share, keep=keep, dated=True)
         self.labels, self.errors, self.reported = model.contract["labels"], 0, set[str]()
+        self.started, self.runtime = observe.now(), model.runtime
         self.before: dict[str, Any] = self.observer.statistics()
         self.folder = folder if folder and self._lock(folder) else None
         if self.folder:
@@ -141,6 +146,8 @@ class StatisticsStore:
             self._write_day(statistics)
             text = observe.metrics(statistics, self.labels, self.errors)
             _replace(self.folder / "metrics.prom", text.encode())
+            facts = summary.service_facts(self.started, self.runtime, self.errors)
+            _replace(self.folder / summary.SERVICE, json.dumps(facts).encode())
             for index, arrays in enumerate(zip(*self.observer.kept)):
                 content = io.BytesIO()
                 np.save(content, np.stack(arrays), allow_pickle=False)
@@ -182,12 +189,14 @@ class Server:
         self.model, self.store, self.lock = model, store, threading.Lock()
         self.most = raw.largest_request(model.contract)
         self.places = threading.Semaphore(MAX_CLIENTS)
+        self.pictures = threading.Semaphore(MAX_PICTURES)
 
     def answer(self, request: bytes) -> dict[str, Any]:
-        """Answer the bytes of a .npy or .npz with what is sent back as JSON."""
+        """Answer the bytes of a request with what is sent back as JSON."""
+        labels = self.model.contract["labels"]
         try:
-            samples = raw.decode(request, self.model.contract)
-            with self.lock:
+            with self.lock:  # one picture is decoded at a time
+                samples = decoding.decode(request, self.model.contract)
                 values, latency_us = infer(self.model, self.store, samples)
         except (ValueError, RuntimeError) as error:
             self.store.errors += 1
@@ -195,7 +204,11 @@ class Server:
         outputs = [
             {
                 "name": contract["name"],
-                "label": predict.label_of(found, contract, self.model.contract["labels"]),
+                "label": predict.label_of(found, contract, labels),
+                "top": [
+                    {"label": label, "value": _numbers(found.reshape(-1)[place])}
+                    for place, label in predict.top(found, contract, labels)
+                ],
                 "values": _numbers(found),
             }
             for contract, found in zip(self.model.contract["outputs"], values)
@@ -228,7 +241,9 @@ class Server:
                         self.store.errors += 1
                         _send(client, {"error": f"{size} bytes, a sample has at most {self.most}"})
                         return
-                    _send(client, self.answer(_receive(client, size)))
+                    with self.pictures if size > PLAIN_BYTES else contextlib.nullcontext():
+                        answer = self.answer(_receive(client, size))
+                    _send(client, answer)
         finally:
             self.places.release()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ _INPUTS = ("x", "images", "data", "features", "inputs", "samples")
 _TARGETS = ("y", "labels", "targets", "classes", "label", "target", "masks")
 _GROUPS = ("group", "groups")
 _CLASS_NAMES = ("class_names", "label_names")
+_COLUMN_NAMES = ("feature_names", "column_names")
 
 
 def read_npz(path: Path, inputs: Sequence[Port], outputs: Sequence[Port], group: str = "") -> Parts:
@@ -84,6 +86,7 @@ def parts_of_arrays(
         raise DataError(msg)
     names = next((by_name[key] for key in _CLASS_NAMES if key in by_name), None)
     parts = parts_of_rows(train, test, where, () if names is None else _text(names), validation)
+    parts = replace(parts, columns=_columns(by_name, train[0], where))
     taken = {port.name.lower() for port in (*inputs, *outputs)}
     found = [name for name in ((group.lower(),) if group else _GROUPS) if name not in taken]
     by_part = {"train": train, "test": test, "validation": validation}
@@ -212,6 +215,19 @@ def _find_port(arrays: Mapping[str, Rows], port: Port, usual: tuple[str, ...], p
             if spelling in arrays:
                 return arrays[spelling]
     return None
+
+
+def _columns(by_name: Mapping[str, Rows], inputs: Sequence[Rows], where: str) -> tuple[tuple[str, ...], ...]:
+    """Return the names of the values of the only input, where an array has them."""
+    key = next((key for key in _COLUMN_NAMES if key in by_name), None)
+    if key is None or len(inputs) != 1:
+        return ()
+    names, count = _text(by_name[key]), math.prod(inputs[0].shape[1:])
+    if len(names) != count or len(set(names)) < count:
+        different = len(set(names))
+        msg = f"{where}: {key} has {different} different names for {count} values a sample; give one for each"
+        raise DataError(msg)
+    return (names,)
 
 
 def _text(names: Rows) -> tuple[str, ...]:

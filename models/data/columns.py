@@ -57,6 +57,11 @@ class Columns:
     targets: tuple[tuple[int, ...], ...]
     finding: str
 
+    @property
+    def input_names(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the columns of each input."""
+        return tuple(tuple(self.names[index].strip() for index in group) for group in self.inputs)
+
 
 @dataclass(frozen=True)
 class _Table:

@@ -92,6 +92,7 @@ class StoredData:
         notes: one line each, about what the user may not expect.
         findings: one line each, about what was inferred and why.
         text_labels: whether the labels of an output are text, whose ids follow from ``class_names``.
+        columns: for each input the names of its values, where the source has names; () where it has none.
     """
 
     tasks: tuple[str, ...]
@@ -101,6 +102,7 @@ class StoredData:
     notes: tuple[str, ...]
     findings: tuple[str, ...] = ()
     text_labels: bool = False
+    columns: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class Parts:
         findings: what was inferred of the source, for the user.
         groups: gives the group of each sample, in the order of the parts; None if there are none.
         validation: batches that the user chose models on, where there are others to test on.
+        columns: for each input the names of its values in order; () if the source names none.
     """
 
     train: Iterable[Batch]
@@ -128,6 +131,7 @@ class Parts:
     findings: list[str] = field(default_factory=list)
     groups: Callable[[], Iterable[str]] | None = None
     validation: Iterable[Batch] | None = None
+    columns: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
     def in_order(cls, parts: Sequence[Iterable[Batch]], **others: Any) -> Parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import warnings
 from typing import TYPE_CHECKING
@@ -93,7 +94,21 @@ def _load(
         notes=tuple(dict.fromkeys(map(_printable, notes))),
         findings=tuple(map(_printable, findings)),
         text_labels=bool(stored.words),
+        columns=parts.columns or _named(options.columns, inputs),
     )
+
+
+def _named(columns: tuple[str, ...], inputs: tuple[Port, ...]) -> tuple[tuple[str, ...], ...]:
+    """Return the names of the values of each input, where the source itself has none.
+
+    The settings name them, or else the inputs of a model that takes each number by an input of its own.
+    """
+    sizes = [math.prod(length or 0 for length in port.shape) for port in inputs]
+    names = columns or tuple(port.name for port in inputs if sizes == [1] * len(inputs) and len(inputs) > 1)
+    if len(names) != sum(sizes) or len(set(names)) < len(names):
+        return ()
+    starts = [sum(sizes[:index]) for index in range(len(sizes))]
+    return tuple(names[start : start + size] for start, size in zip(starts, sizes, strict=True))
 
 
 def _printable(text: str) -> str:

@@ -87,6 +87,7 @@ def read_table(path: Path, inputs: Sequence[Port], outputs: Sequence[Port], opti
         reshape=True,
         findings=[columns.finding, *commas],
         groups=partial(_groups, readers, options.group) if options.group else None,
+        columns=columns.input_names if dialect.header else (),
     )
 
 

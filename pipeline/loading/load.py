@@ -272,6 +272,7 @@ def stored_dataset(found: StoredData, folder: Path, inputs: int, outputs: tuple[
         train_samples=found.train_samples,
         test_samples=found.test_samples,
         text_labels=found.text_labels,
+        columns=found.columns,
         notes=found.notes,
         findings=found.findings,
     )

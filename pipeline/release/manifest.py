@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from datetime import UTC, datetime
@@ -76,7 +77,7 @@ def make_manifest(
         android_abi=ANDROID_ABIS.get(machine, machine),
         runtimes=runtimes_of(report, target),
         format=quantized.format,
-        inputs=_inputs(report, model, drift_reference, interpolation),
+        inputs=_inputs(report, model, data, drift_reference, interpolation),
         outputs=tuple(
             Output(
                 **_tensor(tensor, port, seen),
@@ -190,13 +191,21 @@ def _tensor(tensor: Tensor, port: Port, seen: tuple[float, float] | None) -> dic
 
 
 def _inputs(
-    report: Report, model: PreparedModel, drift_reference: DriftReference, interpolation: str
+    report: Report, model: PreparedModel, data: Dataset, drift_reference: DriftReference, interpolation: str
 ) -> tuple[Input, ...]:
     raws = (Raw(dtype=dtype, low=low, high=high) for dtype, low, high in drift_reference.raw)
     ports = zip(report.inputs, model.inputs, drift_reference.input_ranges, strict=True)
+    names = data.columns or ((),) * len(model.inputs)
     return tuple(
-        Input(**_tensor(tensor, port, seen), preprocessing=_steps(transform, tensor, interpolation), raw=raw)
-        for (tensor, port, seen), transform, raw in zip(ports, model.preprocessing, raws, strict=True)
+        Input(
+            **_tensor(tensor, port, seen),
+            preprocessing=_steps(transform, tensor, interpolation),
+            raw=raw,
+            columns=columns if len(columns) == math.prod(tensor.shape[1:]) else (),
+        )
+        for (tensor, port, seen), transform, raw, columns in zip(
+            ports, model.preprocessing, raws, names, strict=True
+        )
     )
 
 

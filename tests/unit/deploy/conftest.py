@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -176,6 +177,31 @@ def sum_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [contract("sum", [1, 4], 1.0, 0, task="regression", logits=False)],
         (),
     )
+
+
+@pytest.fixture
+def with_columns() -> Callable[[Path, Path], Path]:
+    """Copy the release that adds two vectors, and name its columns: a to d, and e to h."""
+
+    def name(release: Path, folder: Path) -> Path:
+        copy = Path(shutil.copytree(release, folder / release.name))
+        manifest = json.loads((copy / "manifest.json").read_text())
+        for port, columns in zip(manifest["inputs"], ("abcd", "efgh"), strict=True):
+            port["columns"] = list(columns)
+        write_manifest(Manifest.model_validate(manifest), copy)
+        return copy
+
+    return name
+
+
+@pytest.fixture
+def picture_release(installed: Path) -> Path:
+    """The installed release of the tiny model, for pictures of any size."""
+    manifest = json.loads((installed / "manifest.json").read_text())
+    resize = {"size": [4, 4], "interpolation": "bilinear"}
+    manifest["inputs"][0]["preprocessing"]["resize"] = resize
+    write_manifest(Manifest.model_validate(manifest), installed)
+    return installed
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

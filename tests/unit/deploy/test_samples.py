@@ -120,28 +120,3 @@ def test_a_folder_stands_for_its_photos_in_order(photo, tmp_path):
 def test_a_folder_without_photos_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no photos in this folder \(\.jpg "):
         samples.expanded([str(tmp_path)])
-
-
-@pytest.mark.parametrize("head", ["", "hz,rms\n", "\ufeffhz,rms\n"])
-def test_rows_of_a_table_are_samples_and_names_of_columns_are_none(tmp_path, head):
-    (tmp_path / "rows.csv").write_text(f"{head}1,2.5\n\n-3,4\n", encoding="utf-8")
-
-    (found,) = samples.read([str(tmp_path / "rows.csv")], contract((1, 2), resize=None))
-
-    assert found.dtype == np.float32
-    assert found.tolist() == [[1, 2.5], [-3, 4]]
-
-
-@pytest.mark.parametrize(
-    ("rows", "reason"),
-    [
-        ("1,2\n3,x\n", r"rows\.csv: row 2 has \['3', 'x'\]; write every value as a number"),
-        ("1,2\n3\n", r"rows\.csv: row 2 has 1 values, the model takes 2"),
-        ("a,b\n", r"rows\.csv: no rows of numbers"),
-    ],
-)
-def test_a_row_that_is_no_sample_is_named(tmp_path, rows, reason):
-    (tmp_path / "rows.csv").write_text(rows)
-
-    with pytest.raises(ValueError, match=reason):
-        samples.read([str(tmp_path / "rows.csv")], contract((1, 2), resize=None))

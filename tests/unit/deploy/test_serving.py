@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 RAW = np.random.default_rng(3).integers(0, 256, (20, 4, 4, 1)).astype(np.uint8)
 
@@ -115,7 +116,11 @@ said = []
 for sample in np.load(io.BytesIO(sys.stdin.buffer.read())):
     (values,) = model.predict(sample)
     label = predict.label_of(values, model.contract["outputs"][0], model.contract["labels"])
-    said.append([{"name": "class", "label": label, "values": values.tolist()}])
+    best = [
+        {"label": name, "value": float(values[place])}
+        for place, name in predict.top(values, model.contract["outputs"][0], model.contract["labels"])
+    ]
+    said.append([{"name": "class", "label": label, "top": best, "values": values.tolist()}])
 print(json.dumps(said))
 """
 
@@ -145,7 +150,9 @@ def test_a_model_of_two_inputs_takes_an_npz(sum_release, serve, client, tmp_path
     asked = client(path)
     a, b = np.array([1, 2, 3, 4.0]), np.array([4, 4, 4, 4], np.int16)
     for request in (_npz(a=a, b=b), _npz(b=b, a=a, c=a)):
-        assert asked.ask(request)["outputs"] == [{"name": "sum", "label": None, "values": [5, 6, 7, 8]}]
+        assert asked.ask(request)["outputs"] == [
+            {"name": "sum", "label": None, "top": [], "values": [5, 6, 7, 8]}
+        ]
     for request in (
         _npy(a),
         _npz(a=a),
@@ -160,6 +167,87 @@ def test_a_model_of_two_inputs_takes_an_npz(sum_release, serve, client, tmp_path
         members.writestr("b.npy", _npy(b))
     assert "error" in asked.ask(bomb.getvalue())
     assert "error" not in asked.ask(_npz(a=a, b=b))
+
+
+def test_a_row_of_numbers_is_taken_as_text_by_name_or_by_position(
+    sum_release, with_columns, serve, client, tmp_path
+):
+    _, path = serve(with_columns(sum_release, tmp_path / "copy"))
+    asked = client(path)
+    row = {name: place for place, name in enumerate("hgfedcba")}
+    numbers = [row[name] for name in "abcdefgh"]
+    two = _npz(a=np.array(numbers[:4], np.float32), b=np.array(numbers[4:], np.float32))
+
+    expected = asked.ask(two)["outputs"]
+
+    assert expected[0]["values"] == [10, 8, 6, 4]
+    for request in (
+        json.dumps(row),
+        json.dumps([row]),
+        ",".join(map(str, numbers)),
+        ",".join(row) + "\n" + ",".join(map(str, row.values())) + "\n",
+    ):
+        assert asked.ask(request.encode())["outputs"] == expected
+    for request, said in {
+        b'{"a": 1}': "request: no column 'b'; the model takes a, b, c",
+        b"1,2,3": "request: row 1 has 3 values, the model takes 8",
+        b"1,2,3,4,5,6,7,8\n1,2,3,4,5,6,7,8": "2 rows in one request; send a request for each",
+        b"\xff\xfe1": "not a .npy file, and not a row of numbers as text in UTF-8",
+    }.items():
+        assert said in asked.ask(request)["error"]
+
+
+def _picture(pixels, kind, **options):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def test_a_picture_of_any_size_is_taken_encoded_or_as_an_array(picture_release, serve, client, tmp_path):
+    _, path = serve(picture_release)
+    asked = client(path)
+    pixels = np.random.default_rng(5).integers(0, 256, (1200, 1600)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    said = subprocess.run(
+        [sys.executable, picture_release / "predict.py", tmp_path / "photo.png"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    answers = [asked.ask(request) for request in (_picture(pixels, "PNG"), _npy(pixels[..., np.newaxis]))]
+
+    assert answers[0]["outputs"] == answers[1]["outputs"]
+    (output,) = answers[0]["outputs"]
+    assert len(output["top"]) == 3
+    assert output["top"][0]["label"] == output["label"]
+    best = ", ".join(f"{found['label']} ({found['value']:.3g})" for found in output["top"])
+    assert said == f"photo.png  class: {best}\n"
+    assert "outputs" in asked.ask(_picture(pixels, "JPEG", quality=80))
+
+
+def test_a_picture_that_cannot_be_decoded_or_would_fill_the_memory_is_refused(picture_release, serve, client):
+    _, path = serve(picture_release)
+    asked = client(path)
+    bomb = _picture(np.zeros((4000, 4000), np.uint8), "PNG")
+    assert len(bomb) < 100_000
+    for request, said in {
+        b"\xff\xd8\xff\xe0 no picture": "picture: cannot be decoded: ",
+        bomb: "picture: cannot be decoded: 4000x4000 pixels, more than 12582912 are not decoded",
+        _npy(np.zeros((0, 5, 1), np.uint8)): "takes numbers of shape (4, 4, 1)",
+        _npy(np.zeros((9, 9, 3), np.uint8)): "takes numbers of shape (4, 4, 1)",
+        _npy(np.zeros((9, 9, 1), np.float32)): "takes numbers of shape (4, 4, 1)",
+    }.items():
+        assert said in asked.ask(request)["error"]
+    assert "outputs" in asked.ask(_npy(RAW[0]))
+
+
+def test_a_model_without_pictures_says_what_it_takes(installed, serve, client):
+    _, path = serve(installed)
+
+    error = client(path).ask(_picture(RAW[0, ..., 0], "PNG"))["error"]
+
+    assert error == "picture: the model's input 'image' is not an image; give a .npy with shape [4, 4, 1]"
 
 
 def test_a_request_that_is_no_sample_gets_an_error_and_the_next_an_answer(installed, serve, client, tmp_path):

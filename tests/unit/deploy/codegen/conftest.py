@@ -35,6 +35,7 @@ def take(
     image=False,
     indices=False,
     reverse=False,
+    columns=(),
 ):
     resize = Resize(size=shape[1:3], interpolation="bilinear") if image else None
     return Input(
@@ -43,6 +44,7 @@ def take(
         dtype=dtype,
         scale=scale,
         zero_point=zero_point,
+        columns=columns,
         preprocessing=Preprocessing(
             resize=resize, indices=indices, reverse_channels=reverse, scale=by, offset=plus
         ),
@@ -78,6 +80,7 @@ def release(inputs, outputs, name="tiny", labels=()):
     )
 
 
+FEATURES = ("sepal length (cm)", "rms", "class", "0", *(f"f{i}" for i in range(9)))
 NORM = {"by": (0.017124753, 0.017507, 0.01742919), "plus": (-2.117904, -2.0357141, -1.8044444)}
 ANSWER = give("answer", (1, 3), "int8", 0.1, 4)
 RELEASES = {
@@ -102,6 +105,7 @@ RELEASES = {
                 -7,
                 by=tuple(0.3 ** (i % 5) for i in range(13)),
                 plus=(1.5,),
+                columns=FEATURES,
             ),
         ),
         (give("flower", (1, 1), "int8", 0.2, -3, "binary", logits=True),),
@@ -109,7 +113,10 @@ RELEASES = {
         ("no", "yes"),
     ),
     "two inputs and two outputs whose names become one": release(
-        (take("a b", (1, 6, 2), "int8", 0.05, 1, plus=(0.5, -0.5)), take("a.b", (1, 4), "float32")),
+        (
+            take("a b", (1, 6, 2), "int8", 0.05, 1, plus=(0.5, -0.5)),
+            take("a.b", (1, 4), "float32", columns=("size", "SIZE", "int", "size 2")),
+        ),
         (give("a_b", (1, 2), "int8", 0.01, -128, "multi-label"), give("A-B", (1, 1), "float32")),
     ),
     "16-bit tensors": release(
@@ -135,7 +142,11 @@ RELEASES = {
         (give("byte", (1, 9), "uint8", 0.25, 7),),
     ),
     "hostile names and labels": release(
-        tuple(take(name, (1, 3), "int8", 0.1, i) for i, name in enumerate(HOSTILE)),
+        (
+            *(take(name, (1, 3), "int8", 0.1, i) for i, name in enumerate(HOSTILE)),
+            take("columns", (1, 12), "int8", 0.1, columns=HOSTILE),
+            take("words", (1, 2), "int64", indices=True, columns=("this", "next")),
+        ),
         (
             give("", (1, 12), "uint8", 0.1, 128, "classification"),
             *(give(name, (1, 3), "int8", 0.1) for name in HOSTILE),
