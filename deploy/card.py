@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import jinja2
+
     from deploy.facts import MetricFacts, ReleaseFacts, TensorFacts
 
 # Identifiers that a licence has in front matter; any other is called "other".
@@ -35,23 +37,31 @@ _METRICS = {"top-1": "accuracy", "accuracy": "accuracy", "macro F1": "f1", "AUC"
 
 def card(facts: ReleaseFacts) -> str:
     """Return the model card; equal facts give equal text."""
-    from jinja2 import Environment, StrictUndefined
-
     template = files("deploy").joinpath("MODEL_CARD.md.j2").read_text(encoding="utf-8")
-    environment = Environment(  # noqa: S701 - the text is Markdown, for which ``md`` escapes
-        trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True
+    return (
+        environment()
+        .from_string(template)
+        .render(
+            facts=facts,
+            front_matter=front_matter(facts),
+            labels=facts.labels[:MAX_LABELS],
+            more_labels=max(len(facts.labels) - MAX_LABELS, 0),
+            losing=[shift for shift in facts.shifts if shift.loses],
+            unclear=[shift for shift in facts.shifts if not shift.loses],
+        )
     )
-    environment.filters |= {"md": escape, "bytes": "{:,}".format, "points": _signed, "shape": _shape}
-    environment.filters["real"] = _real
-    return environment.from_string(template).render(
-        facts=facts,
-        front_matter=front_matter(facts),
-        labels=facts.labels[:MAX_LABELS],
-        more_labels=max(len(facts.labels) - MAX_LABELS, 0),
-        losing=[shift for shift in facts.shifts if shift.loses],
-        unclear=[shift for shift in facts.shifts if not shift.loses],
-        difference=_difference,
+
+
+def environment() -> jinja2.Environment:
+    """Return Jinja's environment of the documents in Markdown, for which ``md`` escapes."""
+    import jinja2
+
+    found = jinja2.Environment(  # noqa: S701 - no HTML
+        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
+    found.filters |= {"md": escape, "bytes": "{:,}".format, "points": _signed, "shape": _shape}
+    found.filters |= {"real": _real, "difference": _difference}
+    return found
 
 
 def escape(text: object) -> str:

@@ -60,7 +60,7 @@ def suspicion(values: NDArray[Any], contract: dict[str, Any]) -> str:
 def largest_request(contract: dict[str, Any]) -> int:
     """Return the bytes that the request of a raw sample has at most."""
     ports = contract["inputs"]
-    size = sum(8 * math.prod(port["shape"]) + 16_384 for port in ports)
+    size: int = sum(8 * math.prod(port["shape"]) + 16_384 for port in ports)
     is_picture = len(ports) == 1 and ports[0]["preprocessing"]["resize"] is not None
     return max(size, MAX_PICTURE_BYTES) if is_picture else size
 

@@ -104,7 +104,16 @@ class Origin:
         )
 
 
-def release_documents(
+def release_documents(facts: ReleaseFacts) -> dict[str, str]:
+    """Return file name -> text of each document; equal facts give equal bytes.
+
+    Raises:
+        DeployError: the bill of materials is not valid.
+    """
+    return {CARD: card(facts), BOM: bom(facts), PROVENANCE: provenance(facts)}
+
+
+def release_facts(
     report: Report,
     quantized: QuantizedModel,
     prepared: PreparedModel,
@@ -115,8 +124,8 @@ def release_documents(
     target: Target,
     origin: Origin,
     download_bytes: int | None = None,
-) -> dict[str, str]:
-    """Return file name -> text of each paper; equal arguments give equal bytes.
+) -> ReleaseFacts:
+    """Return the facts that the documents state.
 
     Args:
         report: with its verdicts.
@@ -129,12 +138,9 @@ def release_documents(
         target: that it was built for.
         origin: where, when and by whom it is built.
         download_bytes: of the compressed download.
-
-    Raises:
-        DeployError: the bill of materials is not valid.
     """
     root = Path(origin.root)
-    facts = ReleaseFacts(
+    return ReleaseFacts(
         **_identity(config, target, quantized),
         **_inside(report, quantized, prepared, data, target),
         **_quality(report, config),
@@ -154,7 +160,6 @@ def release_documents(
         builder=origin.builder,
         created=origin.created,
     )
-    return {CARD: card(facts), BOM: bom(facts), PROVENANCE: provenance(facts)}
 
 
 def _versions(config: BuildConfig) -> dict[str, str]:

@@ -115,8 +115,9 @@ def release(
         ConfigError: no counter can be made of the version.
     """
     from deploy.bundle import write_bundle
+    from deploy.readme import README, readme
     from deploy.software import software
-    from pipeline.release.documents import release_documents
+    from pipeline.release.documents import release_documents, release_facts
     from pipeline.release.manifest import make_manifest
 
     if passed.model_sha256 != quantized.sha256:
@@ -132,10 +133,12 @@ def release(
     (folder := out / manifest.full_name).mkdir()
     answers = [arrays[f"golden_output_{i}"] for i in range(measured.outputs)]
     texts, notes = software(manifest, quantized.tflite.read_bytes(), answers)
-    texts |= release_documents(
+    facts = release_facts(
         report, quantized, model, data, samples, *sources,
         config=config, target=target, origin=origin, download_bytes=len(texts[f"{manifest.model}.zst"]),
     )  # fmt: skip
+    texts |= release_documents(facts)
+    texts[README] = readme(facts, manifest, has_code="android/README.md" in texts)
     texts["calibration.json"] = samples.manifest.read_bytes()
     texts["baseline.json"] = drift_reference.baseline.read_bytes()
     texts |= {file: (passed.folder / file).read_bytes() for file in REPORTS}

@@ -37,12 +37,15 @@ def test_the_release_holds_all_that_a_board_an_app_or_an_auditor_needs(default):
     assert default.release == default.out / "release" / NAME
     assert sorted(path.name for path in default.release.iterdir()) == [
         "MODEL_CARD.md",
+        "README.md",
         "SHA256SUMS",
         "android",
+        "asking.py",
         "baseline.json",
         "bom.cdx.json",
         "c",
         "calibration.json",
+        "decoding.py",
         f"{NAME}.tflite",
         f"{NAME}.tflite.zst",
         "fashion-resnet8.service",
@@ -59,9 +62,11 @@ def test_the_release_holds_all_that_a_board_an_app_or_an_auditor_needs(default):
         "report.json",
         "report.txt",
         "resizing.py",
+        "rows.py",
         "runner.py",
         "samples.py",
         "serving.py",
+        "summary.py",
         "totals.py",
     ]
 

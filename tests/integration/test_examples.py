@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from deploy.keys import generate_key
+from deploy.signing import sign
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -24,4 +32,85 @@ def test_a_release_runs_and_gives_its_golden_outputs(built):
 
 
 def test_every_example_is_run_here():
-    assert [path.name for path in EXAMPLES.glob("*.py")] == ["run_release.py"]
+    scripts = [path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")]
+    assert sorted(scripts) == ["raspberry-pi/camera.py", "run_release.py"]
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of three pictures, larger than the model's."""
+    (folder := tmp_path / "frames").mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def service(built, tmp_path):
+    """The socket of the built release's service."""
+    path = tmp_path / "model.sock"
+    command = [sys.executable, built.release / "runner.py", "run", "--socket", path]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield path
+        process.terminate()
+
+
+def camera(service, *words):
+    command = [sys.executable, EXAMPLES / "raspberry-pi" / "camera.py", "--socket", service, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_camera_client_prints_the_likeliest_classes_of_each_frame(service, pictures):
+    ran = camera(service, "--source", pictures, "--channels", "1", "--interval", "0")
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert len(lines := ran.stdout.splitlines()) == 3
+    assert all(re.fullmatch(r"\S+ \(\d\.\d\d\)(, \S+ \(\d\.\d\d\))*  [\d.]+ ms", line) for line in lines), (
+        lines
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--source", "frames", "--channels", "3"), "the model takes numbers of shape"),
+        (("--source", "missing"), "No such file"),
+        (("--source", "pi"), "No module named 'picamera2'"),
+    ],
+)
+def test_the_camera_client_says_in_one_line_what_is_wrong(words, said, service, pictures, monkeypatch):
+    monkeypatch.chdir(pictures.parent)
+
+    ran = camera(service, *words)
+
+    assert ran.returncode == 1
+    assert len(ran.stderr.splitlines()) == 1
+    assert said in ran.stderr
+
+
+def test_the_commands_of_a_releases_readme_run(built, tmp_path):
+    text = (built.release / "README.md").read_text()
+    (folder := tmp_path / built.release.name).mkdir()
+    subprocess.run(["cp", "-r", f"{built.release}/.", folder], check=True)
+    generate_key(tmp_path / "release.key", tmp_path / "release.pub")
+    sign(folder, tmp_path / "release.key")
+    Image.fromarray(np.zeros((40, 30), np.uint8)).save(tmp_path / "photo.jpg")
+
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.S)
+    commands = [line for block in blocks for line in block.splitlines()]
+    own = [line for line in commands if not line.startswith(("sudo ", "python3 -m pip "))]
+
+    assert len(commands) == len(own) + 4, "installing needs root, or the network"
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for line in own:
+        command = line.replace("photo.jpg", "../photo.jpg")
+        ran = subprocess.run(
+            command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, (line, ran.stdout, ran.stderr)
+    assert "[MODEL_CARD.md](MODEL_CARD.md)" in text
+    assert all((folder / name).exists() for name in re.findall(r"\]\(([^)]+)\)", text))

@@ -17,7 +17,7 @@ from pipeline.artifacts import CalibrationSet, Dataset, QuantizedModel, Source, 
 from pipeline.build_config import BuildConfig
 from pipeline.config import GateName
 from pipeline.layer_records import LayerRecord, LayerTreatment
-from pipeline.release.documents import MEASURED, Origin, plain_config, release_documents
+from pipeline.release.documents import MEASURED, Origin, plain_config, release_documents, release_facts
 from pipeline.targets import get_target
 from pipeline.validation.excess import Excess
 from pipeline.validation.shift_results import ShiftReport, ShiftResult
@@ -76,7 +76,8 @@ def write(report, prepared_model, tmp_path, monkeypatch):
             **arguments,
         }
         measured = replace(report, **(changes or {}))
-        return release_documents(measured, quantized, prepared, data, samples, *sources, **given)
+        facts = release_facts(measured, quantized, prepared, data, samples, *sources, **given)
+        return release_documents(facts)
 
     return write
 

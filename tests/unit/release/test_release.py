@@ -69,7 +69,16 @@ def make(measured, tmp_path, prepared_model):
     samples = CalibrationSet(folder=folder, samples=2)
     samples.manifest.write_text("{}\n")
 
-    def make(passed, sha256="1a" * 32, name="release", target="arm64", created=None, seen=None, **settings):
+    def make(
+        passed,
+        sha256="1a" * 32,
+        name="release",
+        target="arm64",
+        created=None,
+        seen=None,
+        columns=(),
+        **settings,
+    ):
         quantized = QuantizedModel(
             folder=folder, size_bytes=5, sha256=sha256, sparsity=0.8, format="int8", reason="", layers=()
         )
@@ -80,6 +89,7 @@ def make(measured, tmp_path, prepared_model):
             shapes=((8, 8, 1),),
             train_samples=10,
             test_samples=5,
+            columns=columns,
         )
         model = prepared_model(
             folder,
@@ -233,9 +243,24 @@ def test_the_manifest_says_how_to_feed_and_read_the_model(judged, make):
             "offset": [-1.0],
         },
         "raw": {"dtype": "uint8", "low": 0.0, "high": 255.0},
+        "columns": [],
     }
     assert (given["scale"], given["task"], given["logits"]) == (1 / 256, "classification", False)
     assert manifest["labels"] == ["left", "right"]
+
+
+def test_the_manifest_has_the_names_of_the_columns_where_each_value_has_one(judged, make):
+    passed = require_passed(judged, judged.folder)
+    names = tuple(f"pixel {place}" for place in range(64))
+
+    named = make(passed, columns=(names,))
+    fewer = make(passed, name="fewer", columns=(names[:3],))
+
+    assert manifest_of(named)["inputs"][0]["columns"] == list(names)
+    assert manifest_of(fewer)["inputs"][0]["columns"] == []
+    header = (named.folder / named.name / "c" / "tiny.h").read_text()
+    assert "TINY_COLUMN_PIXEL_63 = 63" in header
+    assert "pixel 0, pixel 1, " in (named.folder / named.name / "README.md").read_text()
 
 
 def test_the_manifest_says_where_the_release_may_run(judged, make):
@@ -278,16 +303,20 @@ def test_the_digest_of_a_release_is_its_manifests(judged, make):
         *("golden_input_0.npy", "golden_output_0.npy", "baseline.json", "tiny.service"),
         *(
             "predict.py",
+            "asking.py",
+            "decoding.py",
             "raw.py",
+            "rows.py",
             "samples.py",
             "resizing.py",
             "runner.py",
             "serving.py",
+            "summary.py",
             "observe.py",
             "totals.py",
         ),
         *("c", "android"),
-        *("MODEL_CARD.md", "bom.cdx.json", "provenance.json"),
+        *("MODEL_CARD.md", "README.md", "bom.cdx.json", "provenance.json"),
     }
 
 

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from deploy.codegen.source import c_files, c_prefix, kotlin_files
 from deploy.device.predict import to_input, to_real
 from deploy.errors import DeployError
+from deploy.manifest import Preprocessing
 
 pytestmark = pytest.mark.usefixtures("proofs")
 STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic")
 COMPILERS = {"gcc": ("-std=c99",), "g++": ("-std=c++17", "-x", "c++")}
 REVERSED = "an image of reversed channels, each scaled for itself"
+PLAIN = Preprocessing(resize=None, indices=False, reverse_channels=False, scale=(1.0,), offset=(0.0,))
 FEATURES = "a vector of features, each scaled for itself"
 
 
@@ -236,3 +238,44 @@ def test_what_no_code_can_be_written_for_is_named(change, what, releases, files_
 def test_the_same_release_gives_the_same_code(files_of, releases):
     manifest = releases["hostile names and labels"]
     assert files_of(c_files, manifest) == files_of(c_files, manifest)
+
+
+def test_columns_and_labels_are_constants_with_the_names_of_the_data(tmp_path, write, releases):
+    manifest = releases[FEATURES]
+    folder = write(tmp_path, c_files, manifest) / "c"
+    (folder / "say.c").write_text(
+        '#include <stdio.h>\n#include "class.h"\n'
+        "int main(void) {\n"
+        "    float raw[CLASS_INPUT_FEATURES_SIZE] = {0};\n"
+        "    raw[CLASS_COLUMN_SEPAL_LENGTH_CM] = 1; raw[CLASS_COLUMN_RMS] = 2; raw[CLASS_COLUMN_F8] = 3;\n"
+        "    for (size_t i = 0; i < CLASS_INPUT_FEATURES_SIZE; ++i)\n"
+        '        printf("%s=%g|", class_column_features(i), raw[i]);\n'
+        '    printf("%s%s", class_column_features(13), class_label(CLASS_LABEL_YES));\n'
+        "    return 0;\n}\n"
+    )
+    (folder / "say.cpp").write_text(
+        '#include <iostream>\n#include "class.hpp"\nusing namespace class_model;\n'
+        "int main() {\n"
+        "    std::cout << name(column_features::SepalLengthCm) << static_cast<int>(column_features::Class);\n"
+        "    std::cout << label(static_cast<std::size_t>(label_of::No));\n}\n"
+    )
+
+    run("gcc", "-std=c99", *STRICT, "say.c", "-lm", "-o", "say", cwd=folder)
+    run("g++", "-std=c++17", "say.cpp", "-o", "say_cpp", cwd=folder)
+
+    columns = [*manifest.inputs[0].columns]
+    assert columns[:4] == ["sepal length (cm)", "rms", "class", "0"]
+    values = {"sepal length (cm)": 1, "rms": 2, "f8": 3}
+    assert run(folder / "say") == "".join(f"{name}={values.get(name, 0)}|" for name in columns) + "yes"
+    assert run(folder / "say_cpp") == "sepal length (cm)2no"
+
+
+def test_more_names_than_an_enum_takes_are_left_to_the_manifest(releases, files_of):
+    manifest = releases[FEATURES]
+    wide = manifest.inputs[0].model_copy(
+        update={"shape": (1, 1001), "columns": tuple(f"c{i}" for i in range(1001)), "preprocessing": PLAIN}
+    )
+    files = files_of(c_files, manifest.model_copy(update={"inputs": (wide,)}))
+
+    assert "COLUMN" not in files["c/class.h"]
+    assert "column" not in files["c/class.hpp"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+import tarfile
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,9 +20,7 @@ from deploy.manifest import RuntimeNeed, digest_of, read_manifest
 from deploy.transports.faulty import Fault, Faulty
 from deploy.transports.local import LocalTransport
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+EARLIER = Path(__file__).with_name("release_without_columns.tar.xz")
 NO_PYTHON = "/nowhere/python3"
 
 
@@ -43,6 +43,20 @@ def test_a_first_install_makes_the_release_active_and_healthy(device: Any, old: 
     assert sorted(path.name for path in device.home.iterdir()) == [
         *("current", "highest", "python", "releases", "state")
     ]
+    assert device.health()["healthy"]
+
+
+def test_a_release_of_an_earlier_version_still_deploys(device: Any, new: Path, tmp_path: Path) -> None:
+    """Its manifest has no names of columns and no raw ranges, and its programs are those of that time."""
+    with tarfile.open(EARLIER) as archive:
+        archive.extractall(tmp_path, filter="data")
+    earlier = tmp_path / "tiny-1.0-arm64"
+    assert "columns" not in (earlier / "manifest.json").read_text()
+
+    assert device.install(earlier).is_new
+    assert device.health()["healthy"]
+    assert device.install(new).before == digest_of(earlier)
+    assert rollback("tiny", LocalTransport(), device.options(), quiet).digest == digest_of(earlier)
     assert device.health()["healthy"]
 
 

@@ -48,6 +48,8 @@ def test_android_studio_finds_the_model_and_the_code_where_it_looks(release):
 
     assert files["android/src/main/assets/tiny.tflite"] == b"model"
     assert sorted(path for path in files if path.endswith(".kt")) == [
+        "android/src/main/java/edge/models/tiny/TinyClassifier.kt",
+        "android/src/main/java/edge/models/tiny/TinyCompiledClassifier.kt",
         "android/src/main/java/edge/models/tiny/TinyModel.kt",
         "android/src/test/java/edge/models/tiny/TinyModelTest.kt",
     ]
@@ -67,9 +69,10 @@ def test_what_gradle_and_the_readme_say_parses_as_kotlin(release):
     from tree_sitter import Language, Parser
 
     files = android_files(release, b"", GOLDEN)
-    example = re.search(r"```kotlin\n(.*?)```", files["android/README.md"], re.S)
+    examples = re.findall(r"```kotlin\n(.*?)```", files["android/README.md"], re.S)
+    assert len(examples) == 2
     parser = Parser(Language(tree_sitter_kotlin.language()))
-    for text in (files["android/build.gradle.kts"], example[1]):
+    for text in (files["android/build.gradle.kts"], *examples):
         assert not parser.parse(text.encode()).root_node.has_error, text
 
 

@@ -176,3 +176,38 @@ def test_a_changed_byte_is_found_by_the_checksum(npz, refusal):
     path.write_bytes(content)
 
     assert "damaged" in refusal(path, MODEL)
+
+
+ROWS = {"inputs": [Port("x", (4,))], "outputs": [Port("y", (3,), activation="softmax")]}
+NAMES = ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize("key", ["feature_names", "column_names"])
+def test_an_array_may_name_the_columns(key, npz, load):
+    path = npz(x=RNG.random((30, 4)), y=Y, **{key: np.array(NAMES)})
+
+    assert load(path, ROWS).data.columns == (NAMES,)
+
+
+def test_settings_name_the_columns_of_arrays_without_names(npz, load):
+    path = npz(x=RNG.random((30, 4)), y=Y)
+
+    assert load(path, ROWS).data.columns == ()
+    assert load(path, ROWS, columns=NAMES).data.columns == (NAMES,)
+    assert load(path, ROWS, columns=NAMES[:3]).data.columns == ()
+
+
+def test_inputs_of_one_number_each_are_named_by_the_model(npz, load):
+    ports = {"inputs": [Port("hz", (1,)), Port("rms", ())], "outputs": ROWS["outputs"]}
+    path = npz(hz=RNG.random((30, 1)), rms=RNG.random(30), y=Y)
+
+    assert load(path, ports).data.columns == (("hz",), ("rms",))
+
+
+@pytest.mark.parametrize("names", [("a", "b", "c"), ("a", "b", "c", "c")])
+def test_names_that_do_not_fit_the_columns_are_refused(names, npz, refusal):
+    path = npz(x=RNG.random((30, 4)), y=Y, feature_names=np.array(names))
+
+    assert "feature_names has 3 different names for 4 values a sample; give one for each" in refusal(
+        path, ROWS
+    )

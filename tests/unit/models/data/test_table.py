@@ -192,3 +192,22 @@ def test_a_file_that_is_no_text_is_refused(tmp_path, refusal):
     assert "not UTF-8 text" in refusal(tmp_path / "t.csv", MODEL)
     (tmp_path / "t.csv.gz").write_bytes(b"\x1f\x8b\x08 not gzip at all")
     assert "cannot be read" in refusal(tmp_path / "t.csv.gz", MODEL)
+
+
+def test_the_names_of_the_input_columns_are_kept_in_the_models_order(table, load):
+    path = table(rows(Y, *X.T, header=("label", " a", "b ", "c", "sepal length (cm)")))
+
+    assert load(path, MODEL).data.columns == (("a", "b", "c", "sepal length (cm)"),)
+    ordered = load(path, MODEL, columns=("c", " a", "b ", "sepal length (cm)"))
+    assert ordered.data.columns == (("c", "a", "b", "sepal length (cm)"),)
+
+
+def test_each_input_has_the_names_of_its_own_columns(table, load):
+    ports = {"inputs": [Port("width", (1,)), Port("height", (3,))], "outputs": MODEL["outputs"]}
+    path = table(rows(*X.T, Y, header=("Height 2", "WIDTH", "Height 0", "Height 1", "label")))
+
+    assert load(path, ports).data.columns == (("WIDTH",), ("Height 0", "Height 1", "Height 2"))
+
+
+def test_a_table_without_a_header_has_no_names_of_columns(table, load):
+    assert load(table(rows(*X.T, Y)), MODEL).data.columns == ()
