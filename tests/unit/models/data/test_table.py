@@ -198,7 +198,7 @@ def test_the_names_of_the_input_columns_are_kept_in_the_models_order(table, load
     path = table(rows(Y, *X.T, header=("label", " a", "b ", "c", "sepal length (cm)")))
 
     assert load(path, MODEL).data.columns == (("a", "b", "c", "sepal length (cm)"),)
-    ordered = load(path, MODEL, columns=("c", " a", "b ", "sepal length (cm)"))
+    ordered = load(path, MODEL, columns=("c", "a", "b", "sepal length (cm)"))
     assert ordered.data.columns == (("c", "a", "b", "sepal length (cm)"),)
 
 
