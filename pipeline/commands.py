@@ -43,7 +43,9 @@ _NAMED = {key: flag_of(name) for name, key in FLAGS.items()} | {"gates.enabled":
 """Flags by the key that each sets."""
 
 
-def run_build(target: Target, config: BuildConfig, out: Path, store: Store, key: Path | None) -> Built:
+def run_build(
+    target: Target, config: BuildConfig, out: Path, store: Store, key: Path | None, command: str = ""
+) -> Built:
     """Build a release, and hide the private key from code of the user.
 
     Args:
@@ -57,7 +59,7 @@ def run_build(target: Target, config: BuildConfig, out: Path, store: Store, key:
     if signing is not None:
         read_private(signing, password)
     with hiding(*key_files(signing)):
-        return build(target, config, Run(out, store), signing, password)
+        return build(target, config, Run(out, store, command=command), signing, password)
 
 
 def run_validation(
