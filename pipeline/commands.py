@@ -50,6 +50,7 @@ def run_build(
 
     Args:
         key: that signs the release; None for the one in the environment, if there is one.
+        command: as the report shows it; "" if it is not one.
 
     Raises:
         GateFailed: a gate was not passed; there is no new release.

@@ -106,15 +106,7 @@ def make_report(
         compatibility=check_compatibility(under_test.flat),
         parity=tuple(each.found for each in found.parity),
         against=assemble_against(under_test, against, found) if against else None,
-        operators=breakdown.assemble(
-            under_test,
-            found.operators,
-            baseline=float_model,
-            of_baseline=found.baseline_operators,
-            layers=known_layers,
-        )
-        if found.operators
-        else None,
+        operators=_operators(under_test, float_model, found, known_layers),
         times=found.times.found if found.times else (),
         latency=found.latency.found if found.latency else None,
         not_finite=count_not_finite(golden.golden_outputs()),
@@ -123,6 +115,23 @@ def make_report(
         baseline_graph=graph_of(float_model.flat, known_layers) if float_model else (),
         profile=found.layers.found if found.layers else None,
         **described,
+    )
+
+
+def _operators(
+    under_test: ModelUnderTest,
+    float_model: ModelUnderTest | None,
+    found: Measurements,
+    known_layers: dict[str, str] | None,
+) -> breakdown.Breakdown | None:
+    if not found.operators:
+        return None
+    return breakdown.assemble(
+        under_test,
+        found.operators,
+        baseline=float_model,
+        of_baseline=found.baseline_operators,
+        layers=known_layers,
     )
 
 
