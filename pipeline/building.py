@@ -26,7 +26,7 @@ from pipeline.quantize.convert import after_training
 from pipeline.quantize.metadata import ModelInfo, add_metadata
 from pipeline.quantize.methods import QUANTIZE, PtqConfig
 from pipeline.recipe import part_of, recipe_of
-from pipeline.release.documents import Origin
+from pipeline.release.documents import Origin, provenance_of
 from pipeline.release.drift_reference import make_drift_reference
 from pipeline.release.manifest import counter_in
 from pipeline.release.reference import reference_of
@@ -364,18 +364,20 @@ def measure_model(
         plan=plan(config.gates.enabled),
         layers=known_layers(quantized.layers),
         counterpart=quantized.counterpart,
-        expected=_source_of_file(quantized.expected) if quantized.expected.exists() else None,
+        expected=_source_of_file(quantized.expected),
+        original=_source_of_file(quantized.original),
     )
     with scratch("measure") as folder:
         found = measure(to_measure, run, folder)
     return run.step(
         assemble_report, model, name=quantized.tflite.name, baseline=baseline, against=against,
         found=found, described=_described(target, compiled, config),
+        known_layers=known_layers(quantized.layers),
     )  # fmt: skip
 
 
-def _source_of_file(path: Path) -> Source:
-    return Source(location=str(path), digest=file_sha256(path))
+def _source_of_file(path: Path) -> Source | None:
+    return Source(location=str(path), digest=file_sha256(path)) if path.exists() else None
 
 
 def _described(target: Target, compiled: Compiled, config: BuildConfig) -> dict[str, Any]:
@@ -427,7 +429,10 @@ def release_model(
     step, data, prepared, name = run.step, compiled.data, compiled.prepared, inputs.name
     report, folder = run.folder / "report" / name, run.folder / "release" / name
 
-    judged = step(judge, measured, name=name, gates=config.gates)
+    provenance = provenance_of(inputs.model, inputs.data, config, inputs.origin)
+    judged = step(
+        judge, measured, name=name, gates=config.gates, provenance=provenance, command=Unkeyed(run.command)
+    )
     run.verify(judged)
     publish(judged.folder, report)
     passed = require_passed(judged, report, standing=folder)

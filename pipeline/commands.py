@@ -43,11 +43,14 @@ _NAMED = {key: flag_of(name) for name, key in FLAGS.items()} | {"gates.enabled":
 """Flags by the key that each sets."""
 
 
-def run_build(target: Target, config: BuildConfig, out: Path, store: Store, key: Path | None) -> Built:
+def run_build(
+    target: Target, config: BuildConfig, out: Path, store: Store, key: Path | None, command: str = ""
+) -> Built:
     """Build a release, and hide the private key from code of the user.
 
     Args:
         key: that signs the release; None for the one in the environment, if there is one.
+        command: as the report shows it; "" if it is not one.
 
     Raises:
         GateFailed: a gate was not passed; there is no new release.
@@ -57,7 +60,7 @@ def run_build(target: Target, config: BuildConfig, out: Path, store: Store, key:
     if signing is not None:
         read_private(signing, password)
     with hiding(*key_files(signing)):
-        return build(target, config, Run(out, store), signing, password)
+        return build(target, config, Run(out, store, command=command), signing, password)
 
 
 def run_validation(

@@ -58,6 +58,7 @@ class Run:
         store: where steps are kept.
         steps: those taken so far, as ``run.json`` lists them.
         packages: name and version of every package that they depend on.
+        command: that runs the build, for its report; "" if it is not a command.
 
     Raises:
         ConfigError: the folder cannot be made.
@@ -67,6 +68,7 @@ class Run:
     store: Store
     steps: list[dict[str, Any]] = field(default_factory=list)
     packages: dict[str, str] = field(default_factory=dict)
+    command: str = ""
 
     def __post_init__(self) -> None:
         self.folder = self.folder.absolute()

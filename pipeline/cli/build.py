@@ -166,6 +166,7 @@ def build(
     Without --config and --model, build the built-in model: ResNet-8 on Fashion-MNIST.
     """
     from deploy.contents import SIGNATURE
+    from pipeline.cli.command_line import command_line
     from pipeline.cli.keys import suggest_expiry
     from pipeline.cli.next_steps import after_failure, after_release
     from pipeline.command_settings import build_settings
@@ -180,7 +181,7 @@ def build(
     chosen = build_settings(config, flags, settings)
     try:
         with Store(store_at(store), cache_size) as opened:
-            built = run_build(devices, chosen, out, opened, key)
+            built = run_build(devices, chosen, out, opened, key, command_line())
     except GateFailed as error:
         if error.report is not None:
             _show(error.report, None, after_failure(out / "report" / error.report.name, out), as_json, full)

@@ -42,6 +42,7 @@ PHASES: tuple[dict[str, str], ...] = (
         "compare_counterpart": "compare with fake-quantized Keras",
         "compare_runtimes": "compare runtimes",
         "measure_operators": "measure operators",
+        "profile_layers": "measure layers",
         "time_model": "measure latency",
         "compare_latency": "compare latency with float",
         "assemble_report": "assemble the report",

@@ -26,13 +26,14 @@ from deploy.facts import (
     TensorFacts,
 )
 from deploy.provenance import builder_of, commit_of, provenance, work_tree_of
-from pipeline.content import file_sha256
+from pipeline.content import file_sha256, sha256_of
 from pipeline.quantize.backends import BACKENDS
 from pipeline.release.manifest import created_at, runtimes_of
 from pipeline.sections import keyed
 from pipeline.setting_paths import is_import_path
 from pipeline.tasks.spec import TASKS
 from pipeline.validation.gates import GATES
+from pipeline.validation.provenance import Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -159,6 +160,23 @@ def release_facts(
         commit=origin.commit,
         builder=origin.builder,
         created=origin.created,
+    )
+
+
+def provenance_of(model: Source, data: Source, config: BuildConfig, origin: Origin) -> Provenance:
+    """Return what a report says of its build's origin.
+
+    Args:
+        model: the given model.
+        data: the given data.
+    """
+    return Provenance(
+        version=metadata.version(PROJECT),
+        commit="" if origin.commit is None else origin.commit.sha,
+        model_sha256=model.digest,
+        data_sha256=data.digest,
+        settings_sha256=sha256_of(plain_config(config, Path(origin.root))),
+        tools=_versions(config),
     )
 
 

@@ -34,16 +34,35 @@ if TYPE_CHECKING:
     from pipeline.release.documents import Origin
     from pipeline.release.drift_reference import DriftReference
     from pipeline.targets import Target
+    from pipeline.validation.provenance import Provenance
     from pipeline.validation.report import Report
 
 
-def judge(measured: Measured, *, name: str, gates: GatesConfig, out: Path) -> JudgedReport:
-    """Ask every gate and write the whole report, whatever they say."""
+def judge(
+    measured: Measured,
+    *,
+    name: str,
+    gates: GatesConfig,
+    provenance: Provenance | None = None,
+    command: str = "",
+    out: Path,
+) -> JudgedReport:
+    """Ask every gate and write the whole report, whatever they say.
+
+    Args:
+        provenance: of the build, but for the command; None if unknown.
+        command: that runs the build.
+    """
     from pipeline.report.views import write_views
 
     report = read_report(measured.report)
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    report = replace(gate.with_verdicts(report, gates), name=name, created=created)
+    report = replace(
+        gate.with_verdicts(report, gates),
+        name=name,
+        created=created,
+        provenance=provenance and replace(provenance, command=command),
+    )
     judged = JudgedReport(folder=out, model_sha256=measured.model_sha256, failed=report.failed_gates)
     write_views(report, judged.folder)
     return judged

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
+from pipeline.report.drawing import Frame, points
 from pipeline.report.html import render
 from pipeline.report.plan import short
 from pipeline.report.tables import make_table
@@ -25,8 +26,7 @@ HEADINGS = ("date, UTC", "release", "recipe", "gates")
 """Of the columns before the figures."""
 SAME = 0.0005
 """Of a figure: a difference below this is not shown."""
-WIDTH, HEIGHT, MARGIN = 460, 120, 10
-"""Of a drawing in CSS pixels."""
+FRAME = Frame(width=460, height=120, margin=10)
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,7 @@ def history_html(entries: Sequence[Entry]) -> str:
         headings=[*HEADINGS, *names],
         rows=list(rows(entries, names)),
         trends=[trend for name in names if (trend := _trend(name, entries)) is not None],
-        width=WIDTH,
-        height=HEIGHT,
+        frame=FRAME,
     )
 
 
@@ -158,13 +157,10 @@ def _trend(name: str, entries: Sequence[Entry]) -> Trend | None:
     if len(values) < 2:
         return None
     low, high = min(value for *_, value in values), max(value for *_, value in values)
+    x, y = FRAME.x(0, len(entries) - 1), FRAME.y(low, high)
     dots = tuple(
-        (
-            round(MARGIN + (WIDTH - 2 * MARGIN) * place / (len(entries) - 1), 1),
-            round(HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * (value - low) / ((high - low) or 1), 1),
-            f"{day(entry.date)} {entry.report.name}: {_cell(name, value, None)}",
-        )
+        (x.place(place), y.place(value), f"{day(entry.date)} {entry.report.name}: {_cell(name, value, None)}")
         for place, entry, value in values
     )
-    line = " ".join(f"{x},{y}" for x, y, _ in dots)
+    line = points((at, height) for at, height, _ in dots)
     return Trend(name, line, dots, _cell(name, low, None), _cell(name, high, None))

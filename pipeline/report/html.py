@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline.flatbuffer import printable
 from pipeline.report.choices import baselines_line, difference, more, note, points
 from pipeline.report.compatibility import since_words
+from pipeline.report.curves import latency_charts, soak_charts
+from pipeline.report.graph import drawings
+from pipeline.report.layers import device_costs, layer_rows, unnamed_inputs
 from pipeline.report.mistakes import confidence_outlines, matrices, series_lines, severity_curves
 from pipeline.report.steps import cells, headings
 from pipeline.report.trainings import curve_points, distributions, outline_points
@@ -37,7 +40,6 @@ WIDTH, HEIGHT = 260, 22
 MAX_CLASSES = 50
 MAX_OPERATORS = 400
 HEAT = ((-4.0, "worse3"), (-2.0, "worse2"), (-1.0, "worse1"), (1.0, ""))
-SORT = files("pipeline.report").joinpath("sort.js").read_text(encoding="utf-8")
 OUTCOMES: tuple[Outcome, ...] = ("failed", "inconclusive", "warning", "skipped", "passed")
 
 
@@ -67,15 +69,23 @@ def write_html(report: Report, path: Path) -> None:
     path.write_text(report_html(report), encoding="utf-8")
 
 
-def report_html(report: Report) -> str:
+def report_html(report: Report, plots: Sequence[Any] = (), trial: str = "") -> str:
     """Return the whole report as a page of its own.
 
     Sections that the report has no data for are left out.
+
+    Args:
+        plots: of the search that the build is part of, as ``searching/plots.py`` makes them.
+        trial: what the build is in that search, in words.
     """
     counts = Counter(verdict.outcome for verdict in report.verdicts)
+    script = files("pipeline.report").joinpath("sort.js").read_text(encoding="utf-8")
+    origin = report.provenance
     return render(
         "report.html.j2",
         report=report,
+        plots=plots,
+        trial=trial,
         counts=[(outcome, counts[outcome]) for outcome in OUTCOMES if counts[outcome]],
         verdicts=sorted(report.verdicts, key=lambda verdict: OUTCOMES.index(verdict.outcome)),
         classes={found.output: _worst_classes(found.classes) for found in report.accuracy},
@@ -83,8 +93,14 @@ def report_html(report: Report) -> str:
         max_classes=MAX_CLASSES,
         max_operators=MAX_OPERATORS,
         layers_seen=distributions(report.trainings),
-        script=SORT,
-        script_hash=base64.b64encode(hashlib.sha256(SORT.encode()).digest()).decode(),
+        layers=layer_rows(report),
+        costs=device_costs(report.operators),
+        graphs=drawings(report),
+        latencies=latency_charts(report),
+        soaks_drawn=soak_charts(report.stability.soaks) if report.stability else [],
+        tools=sorted((report.tools | (origin.tools if origin else {})).items()),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
@@ -134,6 +150,7 @@ def _environment() -> Environment:
         outlines=confidence_outlines,
         curves=severity_curves,
         lines=series_lines,
+        inputs=unnamed_inputs,
     )
     return environment
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.report.drawing import Frame, points
 from pipeline.report.shift import shift_name
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ MAP_SIDE, MAX_CELL = 255, 34
 """Of a confusion matrix, in CSS pixels."""
 MAX_OPACITY = 0.75
 LABEL_LENGTH, CHARACTER = 12, 6
-WIDTH, HEIGHT, MARGIN = 150, 84, 6
-"""Of a curve or a histogram, in CSS pixels."""
-THUMBNAIL = 72
+FRAME = Frame(width=150, height=84, margin=6)
+"""Of a curve or a histogram."""
+THUMBNAIL = Frame(width=72, height=72, margin=2)
 """Of a sample."""
 
 
@@ -112,22 +113,9 @@ def _short(label: str) -> str:
 
 
 def confidence_outlines(found: Confidences) -> tuple[str, str]:
-    """Return the outlines of both histograms as points; heights are the square roots of the counts."""
-    most = max(*found.baseline, *found.quantized, 1) ** 0.5
-    first, second = (
-        _steps([count**0.5 / most for count in counts]) for counts in (found.baseline, found.quantized)
-    )
-    return first, second
-
-
-def _steps(heights: Sequence[float]) -> str:
-    width = (WIDTH - 2 * MARGIN) / len(heights)
-    points = [
-        (MARGIN + width * (place + side), HEIGHT - MARGIN - each * (HEIGHT - 2 * MARGIN))
-        for place, each in enumerate(heights)
-        for side in (0, 1)
-    ]
-    return _points(points)
+    """Return the outlines of both histograms on one scale."""
+    most = max(*found.baseline, *found.quantized)
+    return FRAME.steps(found.baseline, most), FRAME.steps(found.quantized, most)
 
 
 def severity_curves(report: ShiftReport) -> list[Curve]:
@@ -141,19 +129,11 @@ def severity_curves(report: ShiftReport) -> list[Curve]:
     ]
     if not values:
         return []
-    low, high = min(values), max(values)
+    y = FRAME.y(min(values), max(values))
 
     def line(pairs: list[tuple[int, float]]) -> str:
-        first, last = pairs[0][0], pairs[-1][0]
-        return _points(
-            [
-                (
-                    MARGIN + (WIDTH - 2 * MARGIN) * (level - first) / (last - first),
-                    HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * (value - low) / ((high - low) or 1),
-                )
-                for level, value in pairs
-            ]
-        )
+        x = FRAME.x(pairs[0][0], pairs[-1][0])
+        return points((x.place(level), y.place(value)) for level, value in pairs)
 
     curves = []
     for shift in shifts:
@@ -177,19 +157,4 @@ def series_lines(flipped: FlippedSample) -> list[str]:
     """Return the points of a sample's lines, all on one scale."""
     values = [value for line in flipped.series for value in line]
     low, high = min(values, default=0.0), max(values, default=1.0)
-    return [
-        _points(
-            [
-                (
-                    THUMBNAIL * place / max(len(line) - 1, 1),
-                    THUMBNAIL - 2 - (THUMBNAIL - 4) * (value - low) / ((high - low) or 1),
-                )
-                for place, value in enumerate(line)
-            ]
-        )
-        for line in flipped.series
-    ]
-
-
-def _points(places: Sequence[tuple[float, float]]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    return [THUMBNAIL.line(line, low, high) for line in flipped.series]

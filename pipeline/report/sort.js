@@ -1,10 +1,13 @@
-// A click on a heading sorts its table, by number where cells begin with one; a second click turns it around.
+// A heading's button sorts its table, by number where cells begin with one; pressed again, it turns it around.
 for (const heading of document.querySelectorAll("thead th")) {
   const table = heading.closest("table");
   if (!heading.textContent || table.tBodies.length !== 1 || table.querySelector("tbody [colspan]")) continue;
-  heading.tabIndex = 0;
-  heading.title = "sort";
-  heading.addEventListener("click", () => {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.title = "sort";
+  button.append(...heading.childNodes);
+  heading.append(button);
+  button.addEventListener("click", () => {
     const place = heading.cellIndex, falls = heading.ariaSort === "ascending";
     const key = (row) => row.cells[place].textContent.trim();
     const number = (text) => parseFloat(text.replace(/,/g, "").replace(/^[^\d+.\-]+/, ""));
@@ -17,5 +20,4 @@ for (const heading of document.querySelectorAll("thead th")) {
     heading.ariaSort = falls ? "descending" : "ascending";
     table.tBodies[0].append(...rows);
   });
-  heading.addEventListener("keydown", (event) => { if (event.key === "Enter") heading.click(); });
 }

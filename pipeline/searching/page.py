@@ -9,11 +9,13 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.content import write_whole
-from pipeline.report.html import render
+from pipeline.report.html import render, report_html
 from pipeline.searching.front import BASELINE, baseline, beats
 from pipeline.searching.objectives import INSTRUCTIONS, cost_ratio, is_maximized
 from pipeline.searching.plots import Plot, Point, progress_plot, scatter
 from pipeline.searching.report import endings, figure_text, short_name, stage_times, to_dict
+from pipeline.searching.result import front_folder
+from pipeline.validation.report import read_report
 
 if TYPE_CHECKING:
     from pipeline.searching.objectives import Outcome
@@ -69,6 +71,16 @@ def write_result(found: Found, target: str, planned: int | None = None) -> None:
     """
     write_whole(found.folder / VALUES, json.dumps(to_dict(found)))
     write_whole(found.folder / PAGE, search_html(found, target, planned))
+    for each in found.validated:
+        _add_plots(found, each.number)
+
+
+def _add_plots(found: Found, number: int) -> None:
+    """Draw the trade-offs of the search on the page of a candidate that was validated."""
+    trial = "your own settings" if number == BASELINE else f"trial {number}"
+    for file in (found.folder / front_folder(number) / "report").glob("*/report.json"):
+        page = report_html(read_report(file), _plots(found, _shown(found)), trial)
+        write_whole(file.with_name("report.html"), page)
 
 
 def search_html(found: Found, target: str, planned: int | None = None) -> str:

@@ -6,20 +6,15 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.report.plan import short
+from pipeline.report.drawing import Axis, Tick, points
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 24, 44
-MAX_TICKS = 6
 MAX_SCORE = 100.0
 """An axis of scores ends a little above it, and has no tick there."""
-LOG_FROM = 10.0
-"""An axis is logarithmic if its largest value is so many times its smallest."""
-STEPS = ((1, 2, 5), (1, 3), (1,))
-"""Leading digits of the ticks of a logarithmic axis; the first that give few enough ticks are taken."""
 LABEL_HEIGHT, CHARACTER_WIDTH = 13, 7
 CLASSES = ("chosen", "own", "front", "dominated", "infeasible")
 """Kinds of dots; the last is drawn first."""
@@ -62,44 +57,6 @@ class Label(NamedTuple):
     anchor: str
 
 
-class Tick(NamedTuple):
-    """A place on an axis and what is written there."""
-
-    place: float
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Axis:
-    """A range of values, from ``low`` to ``high``, that is drawn from ``start`` to ``end``."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    is_log: bool = False
-
-    def place(self, value: float) -> float:
-        """Return where a value is, in CSS pixels."""
-        low, high = self.low, self.high
-        if self.is_log:
-            value, low, high = (math.log(each) for each in (max(value, low), low, high))
-        return round(self.start + (self.end - self.start) * (value - low) / (high - low), 1)
-
-    def ticks(self, *, is_count: bool = False) -> tuple[Tick, ...]:
-        """Return round values with their places.
-
-        Args:
-            is_count: whether values are written like "33.2k".
-        """
-        values = _log_ticks(self.low, self.high) if self.is_log else ()
-        if len(values) < 2:
-            values = linear_ticks(self.low, self.high)
-        digits = max(-math.floor(math.log10(values[1] - values[0])), 0)
-        texts = [_count(value) if is_count else f"{value:.{digits}f}" for value in values]
-        return tuple(Tick(self.place(value), text) for value, text in zip(values, texts, strict=True))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Plot:
     """A plot as its template draws it.
@@ -129,26 +86,26 @@ class Plot:
     base: int = HEIGHT - BOTTOM
 
 
-def scatter(title: str, unit: str, points: Sequence[Point]) -> Plot:
+def scatter(title: str, unit: str, shown: Sequence[Point]) -> Plot:
     """Return a plot of scores over costs, with the best of both as a staircase.
 
     The vertical axis has room for the feasible trials; others may be drawn at its lower edge.
     """
-    feasible = [point for point in points if point.kind != "infeasible"] or list(points)
-    x = _axis([point.x for point in points], LEFT, WIDTH - RIGHT, may_be_log=True)
-    y = _axis([point.y for point in feasible], HEIGHT - BOTTOM, TOP, may_be_log=False)
-    best = max(point.y for point in points)
+    feasible = [point for point in shown if point.kind != "infeasible"] or list(shown)
+    x = Axis.around([point.x for point in shown], LEFT, WIDTH - RIGHT, may_be_log=True)
+    y = Axis.around([point.y for point in feasible], HEIGHT - BOTTOM, TOP)
+    best = max(point.y for point in shown)
     if best <= MAX_SCORE:
         y = replace(y, high=min(y.high, MAX_SCORE + 0.1 * (MAX_SCORE - y.low)))
-    dots = [_dot(point, x, y) for point in sorted(points, key=lambda each: -CLASSES.index(each.kind))]
+    dots = [_dot(point, x, y) for point in sorted(shown, key=lambda each: -CLASSES.index(each.kind))]
     return Plot(
         title=title,
         unit=unit,
         columns=x.ticks(is_count=True),
         rows=tuple(tick for tick in y.ticks() if float(tick.text) <= max(MAX_SCORE, best)),
-        line=_staircase([point for point in points if point.kind != "infeasible"], x, y),
+        line=_staircase([point for point in shown if point.kind != "infeasible"], x, y),
         dots=tuple(dots),
-        labels=_labels(points, x, y),
+        labels=_labels(shown, x, y),
         below=sum(dot.below for dot in dots),
     )
 
@@ -163,45 +120,7 @@ def progress_plot(title: str, unit: str, values: Sequence[float]) -> Plot:
             corners.append((x.place(number), y.place(values[number - 1])))
         corners.append((x.place(number), y.place(value)))
     columns = tuple(tick for tick in x.ticks() if tick.text.isdigit())
-    return Plot(title=title, unit=unit, columns=columns, rows=y.ticks(), line=_line(corners))
-
-
-def linear_ticks(low: float, high: float) -> tuple[float, ...]:
-    """Return at most ``MAX_TICKS`` multiples of 1, 2 or 5 times a power of ten within a range."""
-    unit = 10.0 ** math.floor(math.log10((high - low) / MAX_TICKS))
-    for multiple in (1, 2, 5, 10, 20):
-        step = multiple * unit
-        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-        if last - first < MAX_TICKS:
-            break
-    return tuple(step * place for place in range(first, last + 1))
-
-
-def _log_ticks(low: float, high: float) -> tuple[float, ...]:
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for digits in STEPS:
-        candidates = (digit * 10.0**decade for decade in decades for digit in digits)
-        values = tuple(value for value in candidates if low <= value <= high)
-        if len(values) <= MAX_TICKS:
-            break
-    return values
-
-
-def _count(value: float) -> str:
-    """Return e.g. "20k": as ``short``, without zeros behind the point."""
-    text = short(round(value))
-    number, letter = (text[:-1], text[-1]) if text[-1].isalpha() else (text, "")
-    return f"{number.rstrip('0').rstrip('.') if '.' in number else number}{letter}"
-
-
-def _axis(values: Sequence[float], start: float, end: float, *, may_be_log: bool) -> Axis:
-    """Return an axis with some room around the values."""
-    low, high = min(values), max(values)
-    if may_be_log and low > 0 and high / low > LOG_FROM:
-        room = (high / low) ** 0.06
-        return Axis(low=low / room, high=high * room, start=start, end=end, is_log=True)
-    room = 0.08 * (high - low) or max(abs(high) * 0.01, 0.5)
-    return Axis(low=low - room, high=high + room, start=start, end=end)
+    return Plot(title=title, unit=unit, columns=columns, rows=y.ticks(), line=points(corners))
 
 
 def _dot(point: Point, x: Axis, y: Axis) -> Dot:
@@ -209,20 +128,16 @@ def _dot(point: Point, x: Axis, y: Axis) -> Dot:
     return Dot(x.place(point.x), y.start if below else y.place(point.y), point.kind, point.title, below)
 
 
-def _staircase(points: Sequence[Point], x: Axis, y: Axis) -> str:
+def _staircase(reached: Sequence[Point], x: Axis, y: Axis) -> str:
     """Return the border of what the points reach: from the cheapest on, the best score at each cost."""
     corners: list[tuple[float, float]] = []
     best = -math.inf
-    for point in sorted(points, key=lambda each: (each.x, -each.y)):
+    for point in sorted(reached, key=lambda each: (each.x, -each.y)):
         if point.y > best:
             place = x.place(point.x)
             corners += [(place, corners[-1][1] if corners else y.start), (place, y.place(point.y))]
             best = point.y
-    return _line([*corners, (x.end, corners[-1][1])] if corners else [])
-
-
-def _line(corners: Iterable[tuple[float, float]]) -> str:
-    return " ".join(f"{x},{y}" for x, y in corners)
+    return points([*corners, (x.end, corners[-1][1])] if corners else [])
 
 
 def _labels(points: Sequence[Point], x: Axis, y: Axis) -> tuple[Label, ...]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from pipeline.searching.front import BASELINE
 
+if TYPE_CHECKING:
     from pipeline.searching.objectives import Outcome
     from pipeline.validation.report import Report
+
+
+def front_folder(number: int) -> Path:
+    """Return the folder of a validated candidate's build in that of its search."""
+    return Path("front") / ("own" if number == BASELINE else f"{number:04d}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from pipeline.searching.halving import shares_of
 from pipeline.searching.objectives import Limits, Outcome, objectives_of
 from pipeline.searching.page import write_result
 from pipeline.searching.proposals import SAMPLERS, Proposals
-from pipeline.searching.result import Found, Validated
+from pipeline.searching.result import Found, Validated, front_folder
 from pipeline.searching.space import STEPS, settings_with, space_of
 from pipeline.searching.starts import starts_of
 from pipeline.searching.study import Study
@@ -395,11 +395,10 @@ def _build(
     number: int, settings: dict[str, Any], target: Target, folder: Path, store: Path | str
 ) -> Validated:
     """Build a candidate with every gate."""
-    name = "own" if number == BASELINE else f"{number:04d}"
-    place = folder / "front" / name
+    place = folder / front_folder(number)
     try:
         with open_store(store) as opened:
-            built = build(target, make_config(settings, f"trial {name}"), Run(place, opened))
+            built = build(target, make_config(settings, f"trial {place.name}"), Run(place, opened))
     except GateFailed as error:
         return Validated(number=number, folder=place, problem=str(error))
     return Validated(

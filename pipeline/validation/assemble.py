@@ -13,6 +13,7 @@ from pipeline.validation import breakdown
 from pipeline.validation.against import Against, InstructionChange
 from pipeline.validation.compatibility import check_compatibility
 from pipeline.validation.exactness import count_not_finite, differences
+from pipeline.validation.graph import graph_of
 from pipeline.validation.model_under_test import ModelUnderTest
 from pipeline.validation.report import DeviceResult, Report, RuntimeAccuracy, write_report
 from pipeline.validation.stability import StabilityReport
@@ -39,6 +40,7 @@ def assemble_report(
     against: Reference | None,
     found: Measurements,
     described: dict[str, Any],
+    known_layers: dict[str, str],
     out: Path,
 ) -> Measured:
     """Write the report of a build, and the golden set with the outputs that devices must return.
@@ -47,8 +49,11 @@ def assemble_report(
         name: the model's file name.
         found: what was measured.
         described: what else the report says: target, classes, layers, ...
+        known_layers: as for ``user_layers``.
     """
-    report = make_report(model, found, name=name, baseline=baseline, against=against, **described)
+    report = make_report(
+        model, found, name=name, baseline=baseline, against=against, known_layers=known_layers, **described
+    )
     golden = right(found, described["runtime"])
     measured = Measured(
         folder=out, model_sha256=model.digest, inputs=len(golden.inputs), outputs=len(golden.outputs)
@@ -68,11 +73,13 @@ def make_report(
     name: str,
     baseline: Source | None,
     against: Reference | None,
+    known_layers: dict[str, str] | None = None,
     **described: Any,
 ) -> Report:
     """Join the measurements; sections that were not measured are empty or None.
 
     Args:
+        known_layers: as for ``user_layers``.
         described: what else the report says: target, runtime, classes, layers, ...
     """
     under_test, golden = ModelUnderTest.of(model), found.golden
@@ -99,12 +106,32 @@ def make_report(
         compatibility=check_compatibility(under_test.flat),
         parity=tuple(each.found for each in found.parity),
         against=assemble_against(under_test, against, found) if against else None,
-        operators=breakdown.assemble(under_test, found.operators) if found.operators else None,
+        operators=_operators(under_test, float_model, found, known_layers),
         times=found.times.found if found.times else (),
         latency=found.latency.found if found.latency else None,
         not_finite=count_not_finite(golden.golden_outputs()),
         board=found.board.found if found.board else None,
+        graph=graph_of(under_test.flat, known_layers),
+        baseline_graph=graph_of(float_model.flat, known_layers) if float_model else (),
+        profile=found.layers.found if found.layers else None,
         **described,
+    )
+
+
+def _operators(
+    under_test: ModelUnderTest,
+    float_model: ModelUnderTest | None,
+    found: Measurements,
+    known_layers: dict[str, str] | None,
+) -> breakdown.Breakdown | None:
+    if not found.operators:
+        return None
+    return breakdown.assemble(
+        under_test,
+        found.operators,
+        baseline=float_model,
+        of_baseline=found.baseline_operators,
+        layers=known_layers,
     )
 
 

@@ -16,14 +16,14 @@ import numpy as np
 from pipeline.artifacts import Artifact
 from pipeline.errors import InputError, StageError
 from pipeline.flatbuffer.edit import extract, stands_alone
-from pipeline.flatbuffer.layers import layer_names
+from pipeline.flatbuffer.layers import user_layers
 from pipeline.runtimes.session import Node, Placement, Session
 from pipeline.scratch import scratch
 from pipeline.validation.delegation import multiply_accumulates
 from pipeline.validation.model_under_test import Golden, ModelUnderTest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -48,7 +48,7 @@ class OperatorCost:
 
     Attributes:
         layer: its Keras layer; "" if unknown.
-        placement: on the host's LiteRT.
+        placement: on the host's LiteRT; of a float model, on the first device.
         macs: multiply-accumulates of one inference.
         instructions: emulated, by device; a device is missing where the operator cannot run alone there.
         load_bytes: likewise.
@@ -109,11 +109,18 @@ class HostWhole:
 
 @dataclass(frozen=True, kw_only=True)
 class Breakdown:
-    """Operators in the order of the file, and the wholes that they are parts of."""
+    """Operators in the order of the file, and the wholes that they are parts of.
+
+    Attributes:
+        baseline: the operators of the float model, on the emulated devices alone; empty if there is none.
+        baseline_devices: the float model as a whole, likewise.
+    """
 
     operators: tuple[OperatorCost, ...]
     devices: tuple[EmulatedWhole, ...]
     host: HostWhole | None
+    baseline: tuple[OperatorCost, ...] = ()
+    baseline_devices: tuple[EmulatedWhole, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -246,12 +253,41 @@ def call_cost(
     return base, 0.0 if with_delegate is None else with_delegate - base
 
 
-def assemble(under_test: ModelUnderTest, found: Sequence[PartCosts]) -> Breakdown:
-    """Join what runtimes took for the parts of one model; placements are the host's, if it is among them."""
+def assemble(
+    under_test: ModelUnderTest,
+    found: Sequence[PartCosts],
+    *,
+    baseline: ModelUnderTest | None = None,
+    of_baseline: Sequence[PartCosts] = (),
+    layers: Mapping[str, str] | None = None,
+) -> Breakdown:
+    """Join what runtimes took for the parts of a model, and of its float model.
+
+    Args:
+        found: placements are the host's, if it is among them.
+        of_baseline: the same of the float model, on emulated devices.
+        layers: as for ``user_layers``.
+    """
     host = next((costs for costs in found if not costs.device), None)
+    is_compared = baseline is not None and of_baseline
+    return Breakdown(
+        operators=_rows(under_test, found, host, layers or {}),
+        devices=tuple(_emulated_whole(costs) for costs in found if costs.device),
+        host=None if host is None else _host_whole(host),
+        baseline=_rows(baseline, of_baseline, None, layers or {}) if baseline and is_compared else (),
+        baseline_devices=tuple(map(_emulated_whole, of_baseline)) if is_compared else (),
+    )
+
+
+def _rows(
+    under_test: ModelUnderTest,
+    found: Sequence[PartCosts],
+    host: PartCosts | None,
+    layers: Mapping[str, str],
+) -> tuple[OperatorCost, ...]:
     emulated = {costs.device: costs for costs in found if costs.device}
-    nodes, names = (host or found[0]).nodes, layer_names(under_test.flat)
-    rows = tuple(
+    nodes, names = (host or found[0]).nodes, user_layers(under_test.flat, layers)
+    return tuple(
         OperatorCost(
             index=index,
             op=operator.name,
@@ -264,11 +300,6 @@ def assemble(under_test: ModelUnderTest, found: Sequence[PartCosts]) -> Breakdow
             host_us=None if host is None else _microseconds(host.operators[index]),
         )
         for index, operator in enumerate(under_test.flat.operators)
-    )
-    return Breakdown(
-        operators=rows,
-        devices=tuple(_emulated_whole(costs) for costs in emulated.values()),
-        host=None if host is None else _host_whole(host),
     )
 
 

@@ -36,6 +36,7 @@ MIN_PAIRS = 9
 NOISE_BAND = 0.05
 # Samples that a percentile needs before it is stable: MLPerf's early-stopping floors.
 PERCENTILE_FLOORS = {50: 1, 90: 64, 99: 662}
+MAX_RANKED = 101
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,7 @@ class Timings:
         std: of the population, as ``benchmark_model`` prints it.
         p90: None below 64 samples.
         p99: None below 662 samples.
+        ranked: up to 101 of the latencies, the lowest first, at equal distances in the order of their sizes.
     """
 
     count: int
@@ -58,6 +60,7 @@ class Timings:
     p50: float
     p90: float | None
     p99: float | None
+    ranked: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         """Return the line that TFLite's ``benchmark_model`` prints."""
@@ -227,7 +230,13 @@ def summarize(latencies: Sequence[float] | NDArray[Any]) -> Timings:
         p50=float(np.median(values)),
         p90=percentiles[90],
         p99=percentiles[99],
+        ranked=_ranked(values),
     )
+
+
+def _ranked(values: NDArray[np.float64]) -> tuple[float, ...]:
+    places = np.linspace(0, len(values) - 1, min(len(values), MAX_RANKED)).round().astype(int)
+    return tuple(np.sort(values)[places].round(3).tolist())
 
 
 def _median_ratio(

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 26
 MIN_DB = -100.0
 """Where there is noise and no signal."""
+BINS = 32
+"""Of a histogram; of an int8 tensor each has eight levels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,8 @@ class SignalError:
         int8_low: the smallest value that the int8 tensor can have.
         int8_high: the largest.
         saturated: share of values at an end of the integers' range, unless that end is zero, as after a ReLU.
+        counts: histogram of the float values from ``int8_low`` to ``int8_high``; others count at its ends.
+        int8_counts: histogram of the int8 tensor's values.
     """
 
     sqnr_db: float | None
@@ -70,6 +74,8 @@ class SignalError:
     int8_low: float
     int8_high: float
     saturated: float
+    counts: tuple[int, ...] = ()
+    int8_counts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +139,8 @@ class _Sums:
     high: float = -math.inf
     at_limits: int = 0
     values: int = 0
+    counts: Any = 0
+    int8_counts: Any = 0
 
     def add(self, real: NDArray[Any], integers: NDArray[Any], apart: NDArray[Any] | None = None) -> None:
         """Count a chunk, (n, ...): float values, the int8 model's, and those of the layer rounding apart."""
@@ -146,6 +154,10 @@ class _Sums:
         ends = [end for end in (limits.min, limits.max) if end != zero]
         self.at_limits += int(np.isin(integers, ends).sum())
         self.values += integers.size
+        edges = np.linspace(float(limits.min), float(limits.max) + 1.0, BINS + 1)
+        levels = np.clip(np.rint(real / scale) + zero, limits.min, limits.max)
+        self.counts = self.counts + np.histogram(levels, edges)[0]
+        self.int8_counts = self.int8_counts + np.histogram(integers, edges)[0]
         self.added += float((error**2 if apart is None else (apart.astype(np.float64) - real) ** 2).sum())
 
     @property
@@ -171,6 +183,8 @@ class _Sums:
             int8_low=(limits.min - zero) * scale,
             int8_high=(limits.max - zero) * scale,
             saturated=self.at_limits / max(self.values, 1),
+            counts=tuple(np.atleast_1d(self.counts).tolist()),
+            int8_counts=tuple(np.atleast_1d(self.int8_counts).tolist()),
         )
 
 

@@ -23,6 +23,7 @@ from pipeline.validation.faults import inject_faults
 from pipeline.validation.inference import infer_test_set, run_golden_set
 from pipeline.validation.jobs import run_parallel
 from pipeline.validation.latency import compare_latency
+from pipeline.validation.layer_profile import profile_layers
 from pipeline.validation.model_under_test import InputSpec
 from pipeline.validation.on_board import run_on_board
 from pipeline.validation.parity import compare_counterpart, compare_runtimes
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from pipeline.validation.faults import Faults
     from pipeline.validation.inference import GoldenRun, SampleOutputs
     from pipeline.validation.latency import PairedLatency
+    from pipeline.validation.layer_profile import ProfiledLayers
     from pipeline.validation.model_under_test import OutputSpec
     from pipeline.validation.on_board import OnBoard
     from pipeline.validation.parity import Divergence
@@ -93,6 +95,7 @@ class ToMeasure:
         layers: the layer of the user's model by the name of each converted layer; empty if unknown.
         counterpart: the model with fake quantization that it was made of; None if there is none.
         expected: what that computes; None if unknown.
+        original: the model in float, with its weights before they were rounded; None if unknown.
         timing: None for ``config.latency_inferences`` in each process.
     """
 
@@ -112,6 +115,7 @@ class ToMeasure:
     layers: dict[str, str] = field(default_factory=dict)
     counterpart: Counterpart | None = None
     expected: Source | None = None
+    original: Source | None = None
     timing: Timing | None = None
 
 
@@ -142,6 +146,8 @@ class Measurements:
     soaks: Soaks | None = None
     faults: Faults | None = None
     operators: tuple[PartCosts, ...] = ()
+    baseline_operators: tuple[PartCosts, ...] = ()
+    layers: ProfiledLayers | None = None
     times: HostTimes | None = None
     latency: PairedLatency | None = None
     against_accuracy: Accuracy | None = None
@@ -188,6 +194,7 @@ def measure(of: ToMeasure, run: Run, folder: Path) -> Measurements:
         device_accuracy={device: found[name, device] for name, device in found if name == ON_DEVICE},
         parity=_all("parity", found),
         operators=_all("operators", found),
+        baseline_operators=_all("baseline_operators", found),
         **{name: artifact for (name, device), artifact in found.items() if not device},
     )
 
@@ -263,7 +270,16 @@ class _Measuring:
         if "operators" in of.plan and of.config.operators:
             for runtime in self._on_devices:
                 if runtime.capabilities.counts:
-                    jobs["operators", _name(runtime)] = partial(self._operators, runtime, step)
+                    jobs["operators", _name(runtime)] = partial(self._operators, of.model, runtime, step)
+                    if of.baseline is not None:
+                        jobs["baseline_operators", _name(runtime)] = partial(
+                            self._operators, of.baseline, runtime, step
+                        )
+        if "layers" in of.plan and of.data is not None:
+            jobs["layers", ""] = partial(
+                step, profile_layers, of.model, of.data, *filter(None, [of.original]),
+                inputs=of.inputs, layers=of.layers,
+            )  # fmt: skip
         return jobs | self._accuracies(inferred) | self._differing(inferred)
 
     def exclusive(self) -> Found:
@@ -282,7 +298,7 @@ class _Measuring:
         if "regression" in of.plan and self.reference is not None:
             found["against_latency", ""] = host(compare_latency, of.model, self.reference, **pairs)
         if "operators" in of.plan and of.config.operators:
-            found["operators", "host"] = self._operators(host_runtime("litert"), step)
+            found["operators", "host"] = self._operators(of.model, host_runtime("litert"), step)
         return found
 
     def _accuracies(self, inferred: Found) -> Jobs:
@@ -399,8 +415,8 @@ class _Measuring:
         assert of.data is not None
         return self.run.step(evaluate, candidate, reference, of.data, inputs=of.inputs, outputs=of.outputs)
 
-    def _operators(self, runtime: Runtime, step: Callable[..., Any]) -> PartCosts:
-        found: PartCosts = step(measure_operators, self.of.model, runtime=runtime, seed=self.of.inputs.seed)
+    def _operators(self, model: Source, runtime: Runtime, step: Callable[..., Any]) -> PartCosts:
+        found: PartCosts = step(measure_operators, model, runtime=runtime, seed=self.of.inputs.seed)
         return found
 
 

@@ -17,7 +17,8 @@ Measurement = Literal[
     "board",
     "times",
     "operators",
+    "layers",
 ]
-"""No gate needs the last two, host times for each thread count and the cost of each operator. They are
-measured if all gates are asked.
+"""No gate needs the last three: host times for each thread count, the cost of each operator, and the error of
+each layer. They are measured if all gates are asked.
 """

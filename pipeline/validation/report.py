@@ -23,9 +23,12 @@ from pipeline.validation.breakdown import Breakdown
 from pipeline.validation.compatibility import Compatibility
 from pipeline.validation.costs import DeviceLatency, EmulatedCost, HostLatency
 from pipeline.validation.delegation import Delegation
+from pipeline.validation.graph import GraphNode
 from pipeline.validation.latency import LatencyComparison
+from pipeline.validation.layer_profile import LayerProfiles
 from pipeline.validation.model_under_test import ModelFile
 from pipeline.validation.on_board import BoardResult
+from pipeline.validation.provenance import Provenance
 from pipeline.validation.report_versions import SCHEMA_VERSION, migrated
 from pipeline.validation.shift_results import ShiftReport
 from pipeline.validation.stability import StabilityReport
@@ -144,6 +147,10 @@ class Report:
         notes: what a user should know about model and data, one line each.
         chance: of a file that no build made, each output against the best constant answer.
         created: when the gates were judged, an ISO date in UTC; "" of a file that no build made.
+        graph: the operators, what they read and store; empty of reports before there was this field.
+        baseline_graph: the same of the float model; empty if there is none.
+        profile: the error of each layer; None if it was not asked for, or without data.
+        provenance: None of reports before there was this field.
     """
 
     name: str
@@ -186,6 +193,10 @@ class Report:
     notes: tuple[str, ...] = ()
     chance: tuple[Standard, ...] = ()
     created: str = ""
+    graph: tuple[GraphNode, ...] = ()
+    baseline_graph: tuple[GraphNode, ...] = ()
+    profile: LayerProfiles | None = None
+    provenance: Provenance | None = None
 
     @property
     def degraded(self) -> bool:

@@ -25,7 +25,7 @@ from pipeline.validation.model_under_test import ModelUnderTest
 from pipeline.validation.trend import Trend, trend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -42,6 +42,26 @@ SETTLED = 0.2
 """Share of the run in which caches fill and the allocator takes what it needs: no part of a slope."""
 
 
+MAX_POINTS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoakPoint:
+    """The state after a block of inferences.
+
+    Attributes:
+        inferences: since the start.
+        memory_bytes: anonymous memory of the process.
+        cpu_us: median processor time of an inference of the block.
+        fresh_cpu_us: of a fresh interpreter at the same time; None with several threads.
+    """
+
+    inferences: int
+    memory_bytes: int
+    cpu_us: float
+    fresh_cpu_us: float | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class SoakResult:
     """Repeated inference of the same samples in one process.
@@ -54,6 +74,7 @@ class SoakResult:
             a share: 0.01 is one per cent slower at the end. On one thread alone: several wait for each other.
         control: the same of a second fresh interpreter against the first: 0 but for noise.
         leaked_files: descriptors that are open at the end and were not at the start.
+        curve: the run in up to ``MAX_POINTS`` points.
     """
 
     runtime: str
@@ -66,6 +87,7 @@ class SoakResult:
     latency: Trend | None
     control: Trend | None
     leaked_files: int
+    curve: tuple[SoakPoint, ...] = ()
 
     @property
     def growth_bytes_per_inference(self) -> float:
@@ -149,6 +171,7 @@ def soak(
     began = time.monotonic()
     blocks: list[SoakBlock] = []
     ratios: list[tuple[float, float]] = []
+    fresh_us: list[float] = []
     with ExitStack() as stack:
         aged = stack.enter_context(Session(runtime, model, threads=threads))
         fresh = [stack.enter_context(Session(runtime, model)) for _ in range(2)] if threads == 1 else []
@@ -159,6 +182,7 @@ def soak(
             if fresh:
                 first, second = (_fresh_cpu_us(each, model, few, block.cpu_us) for each in fresh)
                 ratios.append((block.cpu_us / first, second / first))
+                fresh_us.append(first)
     at = np.cumsum([block.inferences for block in blocks]).astype(np.float64)
     settled = at > at[-1] * SETTLED
     memory = np.array([block.memory_bytes for block in blocks], np.float64)
@@ -178,6 +202,22 @@ def soak(
         latency=latency.times(float(at[-1])) if latency else None,
         control=control.times(float(at[-1])) if control else None,
         leaked_files=max(blocks[-1].open_files - blocks[0].open_files, 0),
+        curve=_curve(blocks, fresh_us),
+    )
+
+
+def _curve(blocks: Sequence[SoakBlock], fresh_us: Sequence[float]) -> tuple[SoakPoint, ...]:
+    """Return blocks at equal distances, the first and the last among them."""
+    done = np.cumsum([block.inferences for block in blocks])
+    places = np.linspace(0, len(blocks) - 1, min(len(blocks), MAX_POINTS)).round().astype(int)
+    return tuple(
+        SoakPoint(
+            inferences=int(done[place]),
+            memory_bytes=blocks[place].memory_bytes,
+            cpu_us=round(blocks[place].cpu_us, 3),
+            fresh_cpu_us=round(fresh_us[place], 3) if fresh_us else None,
+        )
+        for place in places
     )
 
 

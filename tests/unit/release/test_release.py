@@ -35,6 +35,7 @@ from pipeline.release.drift_reference import DriftReference
 from pipeline.release.release import judge, publish, release, require_passed
 from pipeline.runtimes.session import Tensor
 from pipeline.targets import get_target
+from pipeline.validation.provenance import Provenance
 from pipeline.validation.report import read_report, write_report
 
 SETTINGS = {
@@ -132,6 +133,16 @@ def test_a_report_without_a_failed_gate_is_passed(judged):
     assert passed.report == judged.report
     assert judged.failed == ()
     assert "tiny-1.0-arm64: passed" in (judged.folder / "report.txt").read_text()
+
+
+def test_the_report_says_where_it_comes_from(measured, tmp_path):
+    of = Provenance(version="1.0", model_sha256="c1" * 32)
+    judged = judge(
+        measured, name="x", gates=GatesConfig(), provenance=of, command="pipeline build", out=tmp_path
+    )
+
+    assert read_report(judged.report).provenance == replace(of, command="pipeline build")
+    assert f"given model, SHA-256</td><td><code>{'c1' * 32}" in (tmp_path / "report.html").read_text()
 
 
 def test_a_failed_gate_is_refused_with_what_it_got_and_what_it_allows(measured, tmp_path):

@@ -99,7 +99,7 @@ def test_samples_that_flipped_are_shown_with_both_answers(report):
     assert "sample 7: up float up 90 % int8 down 60 %" in words
     assert f"sample 8: {HOSTILE}" in words
     assert 'src="data:image/png;base64,iVBORw0KGgo="' in text
-    assert 'points="0.0,70.0 36.0,2.0 72.0,36.0"' in text
+    assert 'points="2.0,70.0 36.0,2.0 70.0,36.0"' in text
 
 
 def test_confidences_of_both_models_are_drawn_on_one_scale(report):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pipeline.choices import Baselines, Candidate, Repair
 from pipeline.report.html import report_html
 from pipeline.report.text import report_text
-from pipeline.report.trainings import HEIGHT, MARGIN, WIDTH, curve_points, distributions, outline_points
+from pipeline.report.trainings import FRAME, curve_points, distributions, outline_points
 from pipeline.training_history import Curve, Histogram, TrainingHistory
 
 
@@ -15,6 +15,7 @@ def histogram(layer, *counts):
     return Histogram(layer=layer, of="weights", low=-1.0, high=1.0, counts=counts)
 
 
+WIDTH, HEIGHT, MARGIN = FRAME.width, FRAME.height, FRAME.margin
 TRAININGS = (
     TrainingHistory(
         name="prune",
@@ -72,7 +73,7 @@ def test_the_page_shows_trainings_and_candidates(report):
     page = report_html(replace(report, trainings=TRAININGS, baselines=BASELINES, candidates=CANDIDATES))
 
     assert "<h2>Training</h2>" in page
-    assert page.count("<polyline") == 2 + 2
+    assert page.count("<polyline") == 2 + 2 + len(("float", "int8"))
     assert "float accuracy on test samples: 71.60 as given, 87.90 fine-tuned" in page
     assert "-1.00 [-2.00, -0.10]" in page
 

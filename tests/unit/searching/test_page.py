@@ -11,10 +11,13 @@ import pytest
 from pages import HOSTILE, Page, text_of
 from search_results import OBJECTIVES, REFUSED, STOPPED, outcome, search_result
 
+from pipeline.report.drawing import linear_ticks
 from pipeline.searching.front import BASELINE
 from pipeline.searching.page import best_ratios, search_html, stage_times, write_result
-from pipeline.searching.plots import HEIGHT, WIDTH, Point, linear_ticks, scatter
+from pipeline.searching.plots import HEIGHT, WIDTH, Point, scatter
 from pipeline.searching.report import to_dict
+from pipeline.searching.result import front_folder
+from pipeline.validation.report import write_report
 
 
 @pytest.fixture(scope="module")
@@ -200,3 +203,21 @@ def test_page_and_values_are_written_whole(found, tmp_path):
     kept = json.loads((tmp_path / "search.json").read_text())
     assert kept == json.loads(json.dumps(to_dict(replace(found, folder=Path(tmp_path)))))
     assert len(kept["trials"]) == len(found.outcomes)
+
+
+def test_the_trade_offs_are_on_the_pages_of_validated_candidates(found, report, tmp_path):
+    searched = replace(found, folder=tmp_path)
+    for validated in searched.validated:
+        folder = tmp_path / front_folder(validated.number) / "report" / report.name
+        folder.mkdir(parents=True)
+        write_report(report, folder / "report.json")
+
+    write_result(searched, "arm64")
+
+    for validated in searched.validated:
+        page = tmp_path / front_folder(validated.number) / "report" / report.name / "report.html"
+        read = Page(page.read_text(encoding="utf-8"))
+        assert "Trade-offs" in read.headings
+        assert f"trial {validated.number} of the search" in text_of(read).replace(
+            "your own settings", "trial -1"
+        )

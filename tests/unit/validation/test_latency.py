@@ -96,3 +96,14 @@ def test_timings_print_the_line_that_benchmark_model_prints():
 
     assert line == "Timings (microseconds): count=3 first=120 curr=110 min=100 max=120 avg=110 std=8"
     assert re.fullmatch(r"Timings \(microseconds\): (\w+=[\d.e+]+ ?)+", line)
+
+
+@pytest.mark.parametrize("count", [1, 7, 101, 5000])
+def test_ranked_latencies_go_from_the_lowest_to_the_highest(count):
+    values = np.random.default_rng(0).permutation(np.arange(1, count + 1))
+    ranked = summarize(values).ranked
+
+    assert len(ranked) == min(count, 101)
+    assert (ranked[0], ranked[-1]) == (1, count)
+    assert list(ranked) == sorted(ranked)
+    assert ranked[len(ranked) // 2] == pytest.approx(np.median(values), rel=0.02)

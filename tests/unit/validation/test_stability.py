@@ -88,6 +88,9 @@ def test_a_sound_model_keeps_outputs_memory_and_files(tiny: Path) -> None:
     assert found.growth is not None
     assert found.latency is not None
     assert found.leak_bytes_per_inference < 64
+    assert [point.inferences for point in found.curve] == list(range(20, 1001, 20))
+    assert all(point.memory_bytes > 0 and point.cpu_us > 0 for point in found.curve)
+    assert all(point.fresh_cpu_us is not None for point in found.curve)
 
 
 def test_a_memory_leak_in_a_custom_runner_is_found(tiny: Path) -> None:
