@@ -26,13 +26,13 @@ env:                       # .venv from requirements.lock
 emulator: env              # what a build for arm64 needs, into the user's cache
 	$(BIN)/pipeline device provision
 
-provision: env             # what the tests need: emulated 64-bit and 32-bit Arm, and the emulated board
+provision: env             # what the tests need: emulated 64-bit and 32-bit Arm, the emulated board, a browser
 	$(BIN)/pipeline device provision rpi5 armv7 board
-	$(BIN)/python -c 'from pipeline.emulation.provisioning import provision_proofs; provision_proofs()'
+	$(BIN)/python -c 'from pipeline.emulation.provisioning import provision_browser, provision_proofs; provision_proofs(); provision_browser()'
 
 lock: env                  # pin the newest versions that pyproject.toml allows
 	CUSTOM_COMPILE_COMMAND="make lock" PIP_CONFIG_FILE=/dev/null \
-	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL $(BIN)/pip-compile --quiet --upgrade --extra dev --extra mlflow --extra search \
+	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL $(BIN)/pip-compile --quiet --upgrade --extra dashboard --extra dev --extra mlflow --extra search \
 	    --all-build-deps --allow-unsafe --strip-extras --generate-hashes --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    --output-file requirements.lock pyproject.toml

@@ -99,6 +99,15 @@ def proofs() -> None:
         os.environ["PATH"] += f":{folder}"
 
 
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser without a window, for ``problems_of`` and ``visit`` of tests/support/browser.py."""
+    from browser import chromium
+
+    with chromium() as browser:
+        yield browser
+
+
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     """Run ``pipeline ARGUMENTS`` in this process, its own streams included, and say how it ended."""

@@ -13,6 +13,9 @@ openssh-KEY/                for the tests, on this machine
 proofs-KEY/                 for the tests, on this machine: what generated files are compiled and checked with
     bin             gcc, g++, make, cmake, ctest and systemd-analyze, which run on the libraries of:
     root            those and their libraries
+browser-KEY/                for the tests, on this machine: what pages are looked at with
+    bin             chromium, without a window, which runs on the libraries and fonts of:
+    root            Chromium, its libraries and DejaVu
 """
 
 from __future__ import annotations
@@ -80,8 +83,29 @@ export LD_LIBRARY_PATH="$libraries:$unpacked/lib/{triplet}:$libraries/systemd"
 exec "$unpacked/usr/bin/{program}" {options} "$@"
 """
 
+BROWSERS = ("chromium-headless-shell", "chromium")
+"""Programs that show pages, as Debian calls them."""
+BROWSER_PACKAGES = ("chromium-headless-shell", "fonts-dejavu-core")
+BROWSER_WRAPPER = """\
+#!/bin/sh
+unpacked=$(cd "$(dirname "$0")/.." && pwd)/root
+libraries=$unpacked/usr/lib/{triplet}
+export LD_LIBRARY_PATH="$libraries:$unpacked/lib/{triplet}:$libraries/pulseaudio:$libraries/nss"
+export FONTCONFIG_FILE="${{unpacked%/root}}/fonts.conf"
+exec "$unpacked/usr/lib/chromium/chromium-headless-shell" "$@"
+"""
+BROWSER_FONTS = """\
+<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig>
+<dir prefix="relative">root/usr/share/fonts</dir>
+<cachedir prefix="xdg">fontconfig</cachedir>
+</fontconfig>
+"""
+
 NEEDED_BYTES = 400_000_000
 """Free space that making one bundle needs, downloads included."""
+NEEDED_FOR_BROWSER_BYTES = 800_000_000
 
 
 def tools_bundle() -> Bundle:
@@ -145,6 +169,20 @@ def provision_proofs() -> Path | None:
     return found.folder / "bin"
 
 
+def provision_browser() -> Path:
+    """Provision Chromium where this machine has none; returns its program.
+
+    It works on the release of Debian that it comes from, which is this machine's own. Errors are those of
+    ``provision_openssh``.
+    """
+    for program in filter(None, map(shutil.which, BROWSERS)):
+        return Path(program)
+    recipe = [host_architecture(), *BROWSER_PACKAGES, BROWSER_WRAPPER, BROWSER_FONTS]
+    found = bundle_for("browser", recipe)
+    found.make_with(_make_browser)
+    return found.folder / "bin" / "chromium"
+
+
 def _make_openssh(folder: Path) -> None:
     """Fill the folder with OpenSSH and scripts that run its programs on its own libraries."""
     host = host_architecture()
@@ -175,6 +213,19 @@ def _make_proofs(folder: Path) -> None:
         for program, options in PROOF_PROGRAMS.items():
             text = PROOF_WRAPPER.format(triplet=TRIPLETS[host], program=program, options=options)
             _write_program(folder, program, text)
+        write_manifest(folder, sources)
+
+
+def _make_browser(folder: Path) -> None:
+    """Fill the folder with Chromium and a script that runs it on its own libraries and fonts."""
+    host = host_architecture()
+    require_space(folder, "the browser", NEEDED_FOR_BROWSER_BYTES)
+    debs = _install("browser", BROWSER_PACKAGES, host, folder)
+    with track("provision: prepare browser"):
+        sources = {deb.name: sha256(deb) for deb in debs}
+        shutil.rmtree(folder / "apt", ignore_errors=True)
+        (folder / "fonts.conf").write_text(BROWSER_FONTS, encoding="utf-8")
+        _write_program(folder, "chromium", BROWSER_WRAPPER.format(triplet=TRIPLETS[host]))
         write_manifest(folder, sources)
 
 
