@@ -94,10 +94,14 @@ class Library:
         self._starts: dict[tuple[str, int], tuple[float, str]] = {}
         self.is_cut = False
 
-    def places(self) -> dict[str, Place]:
-        """Return everything by key, the newest first."""
+    def find(self, key: str) -> Place | None:
+        """Return what has a key, also if it has just been made."""
+        return self.places().get(key) or self.places(is_new=True).get(key)
+
+    def places(self, *, is_new: bool = False) -> dict[str, Place]:
+        """Return everything by key, the newest first; ``is_new`` asks for another scan."""
         with self._lock:
-            if time.monotonic() - self._scanned >= SCAN_S:
+            if is_new or time.monotonic() - self._scanned >= SCAN_S:
                 found = sorted(self._scan(), key=lambda each: (-each.started, each.key))
                 self._places = {each.key: each for each in found}
                 self._scanned = time.monotonic()

@@ -61,7 +61,7 @@ def panel(place: Place, story: Story) -> Panel:
     return Panel(
         place.key,
         place.kind,
-        story.release or place.name,
+        story.release or place.key,
         words,
         percent,
         tuple(tasks[:MAX_TASKS]),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from deploy.contents import SIGNATURE
 from deploy.errors import DeployError
 from deploy.manifest import read_manifest
+from pipeline.console.phases import words_of
 from pipeline.dashboard.comparing import compare
 from pipeline.dashboard.devices import VERDICTS, Devices
 from pipeline.dashboard.drawing import HEIGHT, WIDTH, figure, line
@@ -17,7 +18,6 @@ from pipeline.dashboard.live import Panel, panel
 from pipeline.dashboard.summaries import STATES, Summaries, Summary
 from pipeline.dashboard.templates import render
 from pipeline.errors import InputError
-from pipeline.console.phases import words_of
 from pipeline.report.html import report_html
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Pages:
         names = sorted({each.name for each in places})
         chosen = [each for each in places if name in {"", each.name}]
         shown = chosen[PER_PAGE * (page - 1) : PER_PAGE * page]
-        found = [self.summaries.of(each) for each in shown]
+        found = sorted((self.summaries.of(each) for each in shown), key=lambda one: one.date, reverse=True)
         columns = list(dict.fromkeys(name for one in found for name, _ in one.figures))
         panels, mark = self.live(None)
         return self._page(
@@ -285,7 +285,7 @@ class Pages:
         return render("live.html.j2", running=panels), mark
 
     def file(self, key: str, name: str) -> tuple[bytes, str]:
-        """Return the bytes and the type of a shown file; a report is drawn anew from its figures.
+        """Return the bytes and the type of a shown file; a report is drawn from its figures.
 
         Raises:
             NotFoundError: there is no such file.
@@ -309,7 +309,7 @@ class Pages:
         return render(template, title=title, here=here, **shown, **values)
 
     def _place(self, key: str, kinds: set[str] | frozenset[str]) -> Place:
-        place = self.library.places().get(key)
+        place = self.library.find(key)
         if place is None or place.kind not in kinds:
             raise NotFoundError(key)
         return place

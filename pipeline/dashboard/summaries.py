@@ -166,7 +166,7 @@ class Summaries:
 
 @dataclass(frozen=True)
 class _Read:
-    """What is kept of a report; ``problem`` says why it cannot be read."""
+    """A report as far as summaries need it; ``problem`` says why it cannot be read."""
 
     name: str = ""
     date: str = ""

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from pages import HOSTILE
 from search_results import search_result
 
 from pipeline.events import (
@@ -19,11 +20,14 @@ from pipeline.events import (
     StageStarted,
     TrialFinished,
     TrialStarted,
+    Warned,
 )
 from pipeline.searching.front import BASELINE
 from pipeline.searching.page import write_result
 from pipeline.validation.report import Verdict, write_report
 
+NEVER_SILENT = datetime.now(UTC) + timedelta(hours=6)
+"""A last event after which a build is taken as running for as long as any test takes."""
 FIRST = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 STAGES = ("load_model", "load_data", "prepare_model", "prune_weights", "train_qat", "evaluate", "judge")
 
@@ -88,7 +92,7 @@ def add_running(folder, name, now=None):
     write_events(folder, events, now - timedelta(seconds=20.0 * (len(events) - 1)), 20.0)
 
 
-def add_search(folder, is_running=False):
+def add_search(folder, is_running=False, now=None):
     """Add a search; one that runs has validated nothing yet."""
     folder.mkdir(parents=True)
     found = search_result(folder=folder)
@@ -109,13 +113,14 @@ def add_search(folder, is_running=False):
         )  # fmt: skip
     if is_running:
         events += [TrialStarted(number=40 + each, recipe=f"channels{20 + each}-qat8") for each in range(2)]
-    began = datetime.now(UTC) - timedelta(seconds=10.0 * len(events)) if is_running else FIRST
+    now = now or datetime.now(UTC)
+    began = now - timedelta(seconds=10.0 * (len(events) - 1)) if is_running else FIRST
     write_events(folder, events, began, 10.0)
 
 
 def add_devices(folder, release="tiny-1.0-arm64"):
     """Add a status of three devices and five results of monitoring, the last one with drift."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     version = {"version": "1.0", "counter": 3, "target": "arm64", "digest": "5e" * 32, "size_bytes": 900_000}
     status = {"name": "tiny", "root": "", "active": version, "previous": None, "healthy": True, "why": "",
               "free_bytes": 9 << 30, "statistics_age_s": 60.0, "versions": 1}  # fmt: skip
@@ -142,6 +147,18 @@ def add_devices(folder, release="tiny-1.0-arm64"):
             "problems": {"ssh://pi@attic": "no route to host"}, "notes": [],
         }  # fmt: skip
         (folder / f"drift-{week + 10}.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+def add_hostile(folder, report):
+    """Add two builds whose names and texts are markup, which an attacker might hope to see run."""
+    image = "<img src=x onerror=alert(1)>"
+    verdict = Verdict(gate="size", subject=HOSTILE, outcome="failed", got=HOSTILE, allowed=image)
+    name = f"{HOSTILE}{image}".replace("/", "")
+    hostile = replace(report, name=name, recipe=image, verdicts=(verdict,), notes=(HOSTILE,))
+    add_build(folder / name, hostile, FIRST)
+    (folder / name / "report" / name / "report.html").write_text("<script>alert(1)</script>")
+    events = [BuildStarted(release=image), Warned(text=HOSTILE), *stages(STAGES[:2])]
+    write_events(folder / "hostile events", events, FIRST)
 
 
 def changed(report, name, share, score=0.0, **more):
@@ -171,8 +188,8 @@ def changed(report, name, share, score=0.0, **more):
     )
 
 
-def add_all(folder, report):
-    """Fill a folder with everything that the dashboard shows."""
+def add_all(folder, report, now=None):
+    """Fill a folder with everything that the dashboard shows; what runs had its last event ``now``."""
     for place in range(9):
         name = report.name if place % 3 else "gestures-2.1.0-arm64"
         share, began = 1 - 0.05 * place, FIRST + timedelta(days=2 * place)
@@ -187,7 +204,7 @@ def add_all(folder, report):
         FIRST + timedelta(days=20),
         "failed",
     )
-    add_running(folder / "running", report.name)
+    add_running(folder / "running", report.name, now)
     started = BuildStarted(release=report.name)
     write_events(folder / "killed", [started, *stages(STAGES[:3])], FIRST + timedelta(days=21))
     write_events(
@@ -200,5 +217,5 @@ def add_all(folder, report):
     damaged = folder / "damaged" / "report" / report.name / "report.json"
     damaged.write_bytes(damaged.read_bytes()[:3000])
     add_search(folder / "searches" / "first")
-    add_search(folder / "searches" / "second", is_running=True)
+    add_search(folder / "searches" / "second", is_running=True, now=now)
     add_devices(folder / "field")

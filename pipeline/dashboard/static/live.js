@@ -6,8 +6,9 @@ async function refresh(part) {
     if (!document.hidden) {
       const answer = await fetch(part.dataset.live);
       if (!answer.ok) throw new Error(answer.status);
+      const text = await answer.text();
       if (answer.headers.get("X-Running") !== part.dataset.running) return location.reload();
-      part.innerHTML = await answer.text();
+      part.innerHTML = text;
       document.body.classList.remove("lost");
     }
   } catch {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from importlib.util import find_spec
 
 import pytest
 from dashboard_server import ask, started
@@ -117,7 +118,8 @@ def test_a_port_in_use_a_short_token_and_a_missing_folder_are_one_line(
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(pipeline, monkeypatch, folder):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    missing = {"starlette", "uvicorn"}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in missing else find_spec(name))
     ended = pipeline("dashboard", folder)
     assert ended.code == 4
     assert "starlette and uvicorn" in ended.message
