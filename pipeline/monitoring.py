@@ -90,6 +90,7 @@ class Monitored:
         """Return the result as JSON-like values."""
         items = [asdict(item) | {"verdict": item.verdict} for item in self.drift.items]
         return {
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "release": self.name,
             "digest": self.digest,
             "period": self.period,

@@ -36,6 +36,7 @@ COMMANDS = {
     "plan": "Predict what compression would buy, before any training.",
     "validate": "Validate a .tflite file or a release.",
     "report": "Compare builds over time, or show one as Markdown.",
+    "dashboard": "Show builds, searches, releases and devices as a local web page.",
     "bench": "Measure the cost of an inference.",
     "calibrate": "Check the calibration samples of a model and its data.",
     "inspect": "List the layers or operators of a model.",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PHONE, DESKTOP = 390, 1280
 """Widths of windows in CSS pixels."""
 HEIGHT = 844
+TIMEOUT_MS = 300_000
+"""For whatever a page is waited for: much more than a busy machine takes."""
 SCHEMES = ("light", "dark")
 OFFLINE = ("", "data", "about", "blob", "file")
 
@@ -124,6 +126,7 @@ def visit(browser: Browser, url: str, width: int = DESKTOP, scheme: str = "light
         scheme: "light" or "dark", which the user prefers.
     """
     context = browser.new_context(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)
+    context.set_default_timeout(TIMEOUT_MS)
     try:
         yield Visit(context.new_page(), url)
     finally:
