@@ -4,7 +4,7 @@ ENGINE ?= docker
 export LC_ALL := C.UTF-8
 unexport PYTHONDONTWRITEBYTECODE # the tests start the command hundreds of times
 
-.PHONY: demo test check env emulator provision lock bench docs image clean
+.PHONY: demo test check env emulator provision lock bench docs screenshots image clean
 .DEFAULT_GOAL := demo
 
 demo: emulator             # build the default model for arm64 into build/
@@ -42,11 +42,15 @@ bench: emulator            # the figures in README.md
 	$(BIN)/python benchmarks/build.py
 
 docs: env                  # the documentation as a site, into build/site
-	$(BIN)/pip install --quiet '.[docs]'
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --no-build-isolation --editable '.[docs]' # stays editable
 	$(BIN)/zensical build --clean
 
-image:                     # the container image edge-deploy-pipeline
-	$(ENGINE) build --tag edge-deploy-pipeline .
+screenshots: env           # the pictures of the docs, from real runs; needs chromium and tmux
+	$(BIN)/python benchmarks/screenshots.py terminals
+	$(BIN)/python benchmarks/screenshots.py report build/release/*-arm64
+
+image:                     # the container image edge-deploy-pipeline; STAGE=test: edge-deploy-pipeline-test
+	$(ENGINE) build $(if $(STAGE),--target $(STAGE)) --tag edge-deploy-pipeline$(if $(STAGE),-$(STAGE)) .
 
 clean:                     # everything a target here made in this folder
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -22,6 +22,7 @@ import pipeline
 from pipeline import errors
 from pipeline.build_config import BuildConfig
 from pipeline.cli import cli
+from pipeline.cli.reference import page as command_page
 from pipeline.compress.steps import COMPRESS
 from pipeline.config import GateName, GatesConfig
 from pipeline.corruptions.suite import NAMES as CORRUPTIONS
@@ -103,6 +104,8 @@ def test_every_command_in_the_documents_exists_with_its_flags():
     assert commands
     for page, line in commands:
         command, words = _resolve(shlex.split(line.removeprefix(".venv/bin/"))[1:])
+        if command.context_settings.get("allow_interspersed_args") is False:  # the rest is another command
+            words = list(itertools.takewhile(lambda word: word.startswith("-"), words))
         known = {
             flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)
         }
@@ -152,9 +155,14 @@ def test_the_help_of_every_command_ends_with_examples_that_exist(path):
         assert {word for word in words if word.startswith("--")} <= known, example
 
 
+def test_the_command_page_is_made_of_the_help():
+    command = "run: python -m pipeline.cli.reference > docs/reference/commands.md"
+    assert (REFERENCE / "commands.md").read_text() == command_page(), command
+
+
 @pytest.mark.parametrize("path", _leaves(cli), ids=" ".join)
-def test_every_command_is_in_the_readme(path):
-    assert f"pipeline {' '.join(path)}" in (ROOT / "README.md").read_text()
+def test_every_command_has_its_section(path):
+    assert f"\n## pipeline {' '.join(path)}\n" in (REFERENCE / "commands.md").read_text()
 
 
 @pytest.mark.parametrize(("page", "text"), _fenced("toml"))

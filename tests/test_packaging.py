@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ COMMAND = Path(sys.executable).with_name("pipeline")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> zipfile.ZipFile:
+def wheel_file(tmp_path_factory) -> Path:
     """The wheel, built without a network from a copy of the source, so that the source stays clean."""
     source = tmp_path_factory.mktemp("source")
     for package in PACKAGES:
@@ -35,7 +36,52 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
         env=os.environ | {"PYTHONWARNINGS": "ignore"},
     )
     (path,) = target.glob("*.whl")
-    return zipfile.ZipFile(path)
+    return path
+
+
+@pytest.fixture
+def wheel(wheel_file) -> zipfile.ZipFile:
+    return zipfile.ZipFile(wheel_file)
+
+
+def test_an_installed_wheel_has_the_command_and_its_pages(wheel_file, tmp_path):
+    offline = ["--no-index", "--no-deps", "--no-compile", "--quiet"]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", *offline, "--target", tmp_path / "site", wheel_file],
+        check=True,
+    )
+    run = subprocess.run(
+        [tmp_path / "site" / "bin" / "pipeline", "help", "commands"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout == (ROOT / "docs" / "reference" / "commands.md").read_text()
+
+
+def test_every_extra_for_users_has_its_size_on_the_installation_page():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    page = (ROOT / "docs" / "reference" / "installation.md").read_text()
+    sizes = page.split("<!-- extras -->", 1)[1].split("<!-- /extras -->", 1)[0]
+    missing = {name for name in extras if f"| `[{name}]` adds |" not in sizes} - {"dev"}
+    assert not missing, "run: python benchmarks/extras.py"
+
+
+def test_all_stages_of_the_image_start_from_one_pinned_digest():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    assert {line.split()[1] for line in lines if line.startswith("FROM ")} == {"${BASE}"}
+    (base,) = [line.removeprefix("ARG BASE=") for line in lines if line.startswith("ARG BASE=")]
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", base)
+
+
+def test_every_stage_that_is_run_has_an_ordinary_user():
+    stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
+    run = [stage for stage in stages if "\nCMD " in stage]
+    assert len(run) == 2
+    for stage in run:
+        assert re.findall(r"^USER (.*)$", stage, re.MULTILINE)[-1:] == ["pipeline"]
 
 
 def test_the_wheel_holds_four_packages_and_its_metadata_only(wheel):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 NAME_COLUMNS = 9
 REPORT = "report.html"
@@ -16,6 +13,7 @@ PRIVATE_KEY, PUBLIC_KEY = "release.key", "release.pub"
 
 def after_release(release: Path, digest: str, *, is_signed: bool) -> str:
     """Return the paths of a release, and how to look at it, use, sign or verify, and deploy it."""
+    release = _nearby(release)
     folder = shlex.quote(str(release))
     signed = shlex.quote(str(release.parent.parent / "signed"))
     if is_signed:
@@ -37,6 +35,7 @@ def after_release(release: Path, digest: str, *, is_signed: bool) -> str:
 
 def after_failure(report: Path, out: Path) -> str:
     """Return where the report of a model is that gates refused, and how to find the cause."""
+    report, out = _nearby(report), _nearby(out)
     return _lines(
         {"report": str(report / REPORT)},
         {
@@ -44,6 +43,12 @@ def after_failure(report: Path, out: Path) -> str:
             "debug": f"pipeline debug {shlex.quote(str(out))}, which ranks the layers by what they lose",
         },
     )
+
+
+def _nearby(path: Path) -> Path:
+    """Return a path as a user types it: relative, if it is below the working directory."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _lines(paths: dict[str, str], commands: dict[str, str]) -> str:

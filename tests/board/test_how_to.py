@@ -221,6 +221,8 @@ def test_the_how_tos_work_for_an_ordinary_user(
         if block.text.startswith("pipeline deploy prune"):
             assert digest_of(before) in on_board("readlink", f"/opt/{NAME}/current")
             assert on_board("readlink", f"/opt/{NAME}/python/{digest_of(before)}") == f"{PYTHON}\n"
+    for block in blocks("rotate-a-key.md"):
+        perform(block)
     desk.run(f"pipeline verify signed/{release.name}")  # with the second key alone
     assert sum(text.count("pipeline ") for text in run) >= 17
     transport.close()

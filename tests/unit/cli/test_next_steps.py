@@ -49,3 +49,15 @@ def test_a_failed_build_has_a_report_and_a_way_to_the_cause():
     require_known(text)
     assert text.startswith("report   build/report/tiny-1.0-arm64/report.html\n")
     assert [words[0] for words in commands(text)] == ["debug"]
+
+
+def test_paths_below_the_working_directory_are_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    release = after_release(tmp_path / "build/release/tiny-1.0-arm64", "0" * 64, is_signed=False)
+    assert "release  build/release/tiny-1.0-arm64\n" in release
+    assert str(tmp_path) not in release
+    assert str(tmp_path) not in after_failure(tmp_path / "build/report", tmp_path / "build")
+
+    elsewhere = after_release(tmp_path.parent / "release/tiny-1.0-arm64", "0" * 64, is_signed=True)
+    assert f"{tmp_path.parent}/release/tiny-1.0-arm64/report.html" in elsewhere
