@@ -3,7 +3,7 @@
 Usage: python benchmarks/extras.py
 
 Follows the requirements of the installed packages and adds up their files, without bytecode. An extra counts
-what the core does not have already. Install all of them first: pip install '.[search,mlflow,docs]'
+what the core does not have already. Install all of them first: pip install '.[dashboard,search,mlflow,docs]'
 """
 
 from __future__ import annotations
