@@ -169,6 +169,7 @@ def test_sections_that_are_not_measured_are_absent_from_the_report(to_measure, t
         against=None,
         found=found,
         described={"target": "arm64", "runtime": "litert"},
+        known_layers={},
     )
     report = read_report(measured.report)
 
