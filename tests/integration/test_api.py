@@ -49,9 +49,10 @@ def test_a_failed_gate_is_a_result_without_a_release(tiny, store, tmp_path):
 def test_a_release_is_validated_with_arrays(tiny, built, store, tmp_path):
     with np.load(tiny / "data.npz") as data:
         arrays = dict(data)
+    [baseline] = store.glob("convert_float-*/float.tflite")
     result = pipeline.validate(
-        built.release, arrays, gates=["accuracy", "size"], out=tmp_path / "report", store=store,
-        progress=False,
+        built.release, arrays, baseline=baseline, gates=["accuracy", "size"], out=tmp_path / "report",
+        store=store, progress=False,
     )  # fmt: skip
 
     assert result.passed
