@@ -174,6 +174,7 @@ def build(
     from pipeline.errors import GateFailed
     from pipeline.store import Store
     from pipeline.targets import get_target
+    from pipeline.terminal import Terminal
 
     if reporter := click.get_current_context().find_object(ConsoleReporter):
         reporter.verbose = verbose
@@ -184,12 +185,13 @@ def build(
             built = run_build(devices, chosen, out, opened, key, command_line())
     except GateFailed as error:
         if error.report is not None:
-            _show(error.report, None, after_failure(out / "report" / error.report.name, out), as_json, full)
+            ending = after_failure(out / "report" / error.report.name, out, Terminal().width)
+            _show(error.report, None, ending, as_json, full)
         raise
     is_signed = (built.folder / SIGNATURE).exists()
     if is_signed:
         suggest_expiry(chosen.release.expires, "--set release.expires=")
-    ending = after_release(built.folder, built.reproducible_digest, is_signed=is_signed)
+    ending = after_release(built.folder, built.reproducible_digest, Terminal().width, is_signed=is_signed)
     _show(built.report, built, ending, as_json, full)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -11,8 +12,12 @@ PRIVATE_KEY, PUBLIC_KEY = "release.key", "release.pub"
 """What `pipeline keygen` writes."""
 
 
-def after_release(release: Path, digest: str, *, is_signed: bool) -> str:
-    """Return the paths of a release, and how to look at it, use, sign or verify, and deploy it."""
+def after_release(release: Path, digest: str, width: int, *, is_signed: bool) -> str:
+    """Return the paths of a release, and how to look at it, use, sign or verify, and deploy it.
+
+    Args:
+        width: of the terminal; longer commands go on in another line, as the shell takes them.
+    """
     release = _nearby(release)
     folder = shlex.quote(str(release))
     signed = shlex.quote(str(release.parent.parent / "signed"))
@@ -23,25 +28,24 @@ def after_release(release: Path, digest: str, *, is_signed: bool) -> str:
         sign = {"sign": f"pipeline keygen; pipeline release {folder} --key {PRIVATE_KEY} --out {signed}"}
         deployed = f"{signed}/{shlex.quote(release.name)}"
     return _lines(
-        {"release": str(release), "digest": digest},
+        {"release": str(release), "report": str(release / REPORT), "digest": digest},
         {
-            "look": f"open {shlex.quote(str(release / REPORT))} in a browser; pipeline inspect {folder}",
+            "inspect": f"pipeline inspect {folder}",
             "predict": f"python3 {shlex.quote(str(release / 'predict.py'))} SAMPLES.npy",
             **sign,
             "deploy": f"pipeline deploy {deployed} --to ssh://USER@HOST --public-key {PUBLIC_KEY}",
         },
+        width,
     )
 
 
-def after_failure(report: Path, out: Path) -> str:
+def after_failure(report: Path, out: Path, width: int) -> str:
     """Return where the report of a model is that gates refused, and how to find the cause."""
     report, out = _nearby(report), _nearby(out)
     return _lines(
         {"report": str(report / REPORT)},
-        {
-            "look": f"open {shlex.quote(str(report / REPORT))} in a browser",
-            "debug": f"pipeline debug {shlex.quote(str(out))}, which ranks the layers by what they lose",
-        },
+        {"debug": f"pipeline debug {shlex.quote(str(out))}"},
+        width,
     )
 
 
@@ -51,6 +55,19 @@ def _nearby(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def _lines(paths: dict[str, str], commands: dict[str, str]) -> str:
-    rows = [*paths.items(), ("", ""), ("Next", ""), *commands.items()]
+def _lines(paths: dict[str, str], commands: dict[str, str], width: int) -> str:
+    wrapped = {name: _wrapped(command, width - NAME_COLUMNS) for name, command in commands.items()}
+    rows = [*paths.items(), ("", ""), ("Next", ""), *wrapped.items()]
     return "\n".join(f"{name:<{NAME_COLUMNS}}{value}".rstrip() for name, value in rows)
+
+
+def _wrapped(command: str, width: int) -> str:
+    """Break a command between its arguments, where the shell takes it as one: after a backslash."""
+    first, *words = re.findall(r"(?:'[^']*'|[^\s'])+", command)
+    lines = [first]
+    for word in words:
+        if len(f"{lines[-1]} {word} \\") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"  {word}")
+    return f" \\\n{'':{NAME_COLUMNS}}".join(lines)

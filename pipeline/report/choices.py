@@ -28,12 +28,15 @@ def choice_tables(
     if candidates:
         held_out = "held-out " if candidates[0].held_out else ""
         title = f"Quantized models, on {candidates[0].samples:,} {held_out}training samples"
-        columns = (candidates[0].metric, "against the best", "corrupted", "download", "")
+        columns = (candidates[0].metric, "against the best", "corrupted", "download")
         table = make_table(title, "", *columns, numbers=4)
+        for column in table.columns[1:]:
+            column.no_wrap = True
         for each in candidates:
             score = "" if each.score is None else f"{each.score:.2f}"
             gains = (difference(each.difference), difference(each.corrupted))
-            table.add_row(each.name, score, *gains, f"{each.download_bytes:,}", note(each))
+            named = ": ".join(filter(None, (each.name, note(each))))
+            table.add_row(named, score, *gains, f"{each.download_bytes:,}")
         yield table
     if repairs:
         title = f"Repairs without training, SQNR on {repairs[0].samples:,} training samples"
