@@ -11,7 +11,10 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "examples" / "notebook"
 
-pytestmark = pytest.mark.filterwarnings("default")  # of the client, whose kernel is another process
+pytestmark = [
+    pytest.mark.xdist_group("notebook"),
+    pytest.mark.filterwarnings("default"),  # of the client, whose kernel is another process
+]
 
 
 @pytest.fixture(scope="module")
