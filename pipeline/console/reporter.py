@@ -215,7 +215,9 @@ class ConsoleReporter:
         from rich.text import Text
 
         self._last = time.monotonic()
-        self._console.print(Text(text, style), soft_wrap=True)
+        longest = max(map(len, text.split()), default=0)  # a path is not broken: it may be copied
+        fits = self._console.is_terminal and longest <= self._console.width
+        self._console.print(Text(text, style), soft_wrap=not fits)
 
 
 def _is_same_epoch(metric: Metric, event: Event) -> bool:

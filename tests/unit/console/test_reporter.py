@@ -117,6 +117,14 @@ def test_lines_are_plain_and_never_wrapped():
     assert all(line == line.rstrip() for line in written.splitlines()[1:])
 
 
+def test_a_terminal_wraps_sentences_between_words_and_breaks_no_path():
+    sentence = show(Finding(text="declared, " * 40), terminal=True)
+    path = "/" + "folder/" * 20
+    assert {word for line in sentence.splitlines() for word in line.split()} == {"declared,"}
+    assert max(map(len, sentence.splitlines())) <= 100
+    assert f"kept in {path}" in show(Warned(text=f"kept in {path}"), terminal=True)
+
+
 def test_findings_and_warnings_are_written_on_a_terminal_too():
     assert "task: binary" in show(Finding(text="task: binary"), terminal=True)
     assert "warning: few samples" in show(Warned(text="few samples"), terminal=True)
