@@ -58,10 +58,17 @@ DEBUG_HELP = "Show tracebacks of errors."
 
 
 class Commands(Group):
-    """Subcommands by name, imported on demand."""
+    """Subcommands by name, imported on demand; for a KeyboardInterrupt, click would print an empty line."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Read the arguments."""
+        try:
+            return super().make_context(*arguments, **options)
+        except KeyboardInterrupt as error:
+            raise click.Abort from error
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; for a KeyboardInterrupt, click would print an empty line."""
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:

@@ -85,3 +85,15 @@ def test_ctrl_c_in_a_callback_that_cannot_raise_ends_the_command_after_it(pipeli
 
     assert (ended.code, ended.message) == (130, MESSAGE)
     assert "Exception ignored" not in capfd.readouterr().err
+
+
+def test_ctrl_c_while_arguments_are_read_leaves_no_empty_line(pipeline, monkeypatch):
+    import click
+
+    def read(*_, **__):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(click.Group, "parse_args", read)
+    ended = pipeline("doctor")
+
+    assert (ended.code, ended.err) == (130, f"{MESSAGE}\n")
