@@ -219,13 +219,26 @@ def top(
     return [(int(place), labels[place]) for place in best]
 
 
+def probabilities(values: NDArray[Any], contract: dict[str, Any]) -> NDArray[Any]:
+    """Return the probabilities of classes, whose output may be logits; of "binary" that of the second one."""
+    if not contract["logits"]:
+        return values
+    real = values.astype(np.float64)
+    if contract["task"] == "binary":
+        return np.asarray(1 / (1 + np.exp(-np.clip(real, -60, 60))))
+    powers = np.exp(real - real.max())
+    return np.asarray(powers / powers.sum())
+
+
 def describe(values: NDArray[Any], contract: dict[str, Any], labels: Sequence[str]) -> str:
     """Return an answer in a few words."""
     label = label_of(values, contract, labels)
+    shares = probabilities(values, contract)
     if best := top(values, contract, labels):
-        return ", ".join(f"{name} ({values.flat[place]:.3g})" for place, name in best)
+        return ", ".join(f"{name} ({shares.flat[place]:.3g})" for place, name in best)
     if label is not None:
-        return f"{label} ({values.max():.3g})"
+        share = shares.flat[0] if label == labels[1] else 1 - shares.flat[0]
+        return f"{label} ({share:.3g})"
     shown = " ".join(f"{value:.3g}" for value in values.flat[:8])
     return shown + (f" ... {values.size} values" if values.size > 8 else "")
 

@@ -59,26 +59,27 @@ def read(name: str, contract: dict[str, Any]) -> list[NDArray[Any]]:
 def parse_csv(text: str, contract: dict[str, Any], where: str) -> list[NDArray[Any]]:
     """Read the rows of a CSV text, as ``read``.
 
-    If the first row has the names of the columns, they may be in any order. Otherwise they are in the order
-    of the training data.
+    If the first row has the names of the columns, they may be in any order, and other columns, such as the
+    target, are left out. Otherwise they are in the order of the training data.
     """
     first = text.lstrip().partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if any(map(str.strip, row))]
     known = names(contract)
-    order = None
-    if rows and (_is_header(rows[0][1]) or (known and set(rows[0][1]) == set(known))):
+    header: list[str] = []
+    if rows and (_is_header(rows[0][1]) or (known and set(rows[0][1]) >= set(known))):
         _, header = rows.pop(0)
-        order = _order(header, known, where) if known else None
+    order = _order(header, known, where, others=True) if header and known else None
     if not rows:
         msg = f"{where}: no rows of numbers"
         raise ValueError(msg)
     samples = []
     for line, row in rows:
-        width = len(order) if order else _width(contract)
+        width = len(header) if order else _width(contract)
         if len(row) != width:
-            msg = f"{where}: row {line} has {len(row)} values, the model takes {width}"
+            takes = "the first row" if order else "the model takes"
+            msg = f"{where}: row {line} has {len(row)} values, {takes} {width}"
             raise ValueError(msg)
         cells = [row[place] for place in order] if order else row
         samples.append(_split(cells, contract, f"{where}: row {line}"))
@@ -117,17 +118,17 @@ def by_name(row: Mapping[str, Any], contract: dict[str, Any], where: str = "row"
     return _split([row[given[place]] for place in _order(given, known, where)], contract, where)
 
 
-def _order(given: Sequence[str], known: Sequence[str], where: str) -> list[int]:
-    """Return the place in ``given`` of each of the known columns."""
+def _order(given: Sequence[str], known: Sequence[str], where: str, *, others: bool = False) -> list[int]:
+    """Return the place in ``given`` of each of the known columns; others: whether there may be more."""
     shown = ", ".join(known[:SHOWN]) + (f", ... ({len(known)})" if len(known) > SHOWN else "")
-    twice = next((name for name in given if given.count(name) > 1), None)
+    twice = next((name for name in known if given.count(name) > 1), None)
     missing = next((name for name in known if name not in given), None)
     unknown = next((name for name in given if name not in known), None)
     if twice is not None:
         problem = f"two columns are named {twice!r:.60}"
     elif missing is not None:
         problem = f"no column {missing!r:.60}" + (f", but {unknown!r:.60}" if unknown is not None else "")
-    elif unknown is not None:
+    elif unknown is not None and not others:
         problem = f"unknown column {unknown!r:.60}; remove it"
     else:
         return [given.index(name) for name in known]

@@ -219,6 +219,23 @@ def test_an_answer_has_the_label_of_its_class(task, logits, values, said):
 
 
 @pytest.mark.parametrize(
+    ("task", "logits", "values", "said"),
+    [
+        ("classification", False, [0.25, 0.75], "yes (0.75), no (0.25)"),
+        ("classification", True, [0, np.log(3)], "yes (0.75), no (0.25)"),
+        ("binary", False, [0.75], "yes (0.75)"),
+        ("binary", False, [0.25], "no (0.75)"),
+        ("binary", True, [-np.log(3)], "no (0.75)"),
+        ("binary", True, [-800.0], "no (1)"),
+        ("regression", False, [0.25, 4], "0.25 4"),
+    ],
+)
+def test_an_answer_is_printed_with_the_probability_of_its_class(task, logits, values, said):
+    contract = {"task": task, "logits": logits}
+    assert predict.describe(np.array(values), contract, ["no", "yes"]) == said
+
+
+@pytest.mark.parametrize(
     ("ours", "golden", "steps"),
     [
         ([1.0, 2.0], [1.0, 2.0], 0),

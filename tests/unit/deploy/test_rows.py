@@ -60,12 +60,9 @@ def test_columns_are_found_by_name_in_any_order_or_by_position_without_names(tex
     [
         ("hz,rms\n1,2\n", "rows.csv: no column 'on'; the model takes hz, rms, on"),
         ("hz,RMS,on\n1,2,3\n", "rows.csv: no column 'rms', but 'RMS'; the model takes hz, rms, on"),
-        (
-            "hz,rms,on,kind\n1,2,3,4\n",
-            "rows.csv: unknown column 'kind'; remove it; the model takes hz, rms, on",
-        ),
+        ("kind,hz,rms,on\n1,2,3\n", "rows.csv: row 2 has 3 values, the first row 4"),
         ("hz,rms,on,hz\n1,2,3,4\n", "rows.csv: two columns are named 'hz'; the model takes hz, rms, on"),
-        ("hz,rms,on\n1,2\n", "rows.csv: row 2 has 2 values, the model takes 3"),
+        ("hz,rms,on\n1,2\n", "rows.csv: row 2 has 2 values, the first row 3"),
         ("1,2\n", "rows.csv: row 1 has 2 values, the model takes 3"),
         ("1,2,x\n", "rows.csv: row 1 has 'x'; write every value as a finite number"),
         ("1,2,3\n1,2,nan\n", "rows.csv: row 2 has 'nan'; write every value as a finite number"),
@@ -79,6 +76,12 @@ def test_a_row_or_a_header_that_does_not_fit_is_one_line(text, said, tmp_path):
         read(tmp_path, text, HZ)
 
     assert str(error.value).removeprefix(f"{tmp_path}/") == said
+
+
+def test_other_columns_such_as_the_target_are_left_out(tmp_path):
+    text = "id,hz,label,rms,on,id\n7,1,cat,2.5,true,8\n8,-3,,4,false,9\n"
+
+    assert read(tmp_path, text, HZ)[0].tolist() == [[1, 2.5, 1], [-3, 4, 0]]
 
 
 def test_a_row_of_numbers_with_the_names_of_numbered_columns_is_a_header(tmp_path):
