@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,8 @@ from pipeline.training_history import TrainingHistory
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Split = Literal["train", "test", "fit", "held_out"]
+Split = Literal["train", "test", "fit", "held_out", "aside", "rest"]
+_SET_ASIDE: dict[Split, Split] = {"test": "rest", "fit": "train", "held_out": "aside"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,7 @@ class Dataset(Artifact):
         shapes: of one sample, for each input.
         text_labels: whether the labels are text, whose ids follow from the order of ``classes``.
         columns: for each input the names of its values; () if they have none.
+        is_set_aside: whether some of the test samples are held out instead of training samples.
     """
 
     tasks: tuple[Task, ...]
@@ -91,6 +93,7 @@ class Dataset(Artifact):
     test_samples: int
     text_labels: bool = False
     columns: tuple[tuple[str, ...], ...] = ()
+    is_set_aside: bool = False
 
     def input(self, index: int) -> Path:
         """Return all samples of one input, (n, ...)."""
@@ -102,7 +105,14 @@ class Dataset(Artifact):
 
     def rows(self, split: Split) -> Path:
         """int64 indices of the samples of one split, as ``models.data.partition.Splits`` says."""
-        return self.folder / f"{split}.npy"
+        name = _SET_ASIDE.get(split, split) if self.is_set_aside else split
+        return self.folder / f"{name}.npy"
+
+    def divided(self, *, set_aside: bool) -> Dataset:
+        """Return the same data where some of the test samples are held out and not tested on, or none are."""
+        digest = self.digest.removesuffix(" set aside") + (" set aside" if set_aside else "")
+        data = replace(self, is_set_aside=set_aside, digest=digest)
+        return replace(data, test_samples=len(np.load(data.rows("test"), mmap_mode="r")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +216,11 @@ class Teacher(KerasModel):
     share: float
     fine_tuned: bool = False
     baselines: Baselines | None = None
+
+    @property
+    def sets_aside(self) -> bool:
+        """Whether test samples made the choice, and have to be held out from then on."""
+        return self.baselines is not None and self.baselines.set_aside > 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -179,6 +179,8 @@ def compile_model(inputs: Inputs, config: BuildConfig, run: Run, target: Target 
     if not config.precision.searches:
         require_known(config.precision.layers, prepared.layers)
     teacher = find_teacher(prepared, data, config, run)
+    if teacher is not None and teacher.sets_aside:
+        data = data.divided(set_aside=True)
     stages = () if teacher is None else compress_model(teacher, data, config, run)
     steps = measure_steps(stages, data, tuple(map(part_of, config.compress)), target, run)
     compressed = stages[-1] if stages else None

@@ -20,6 +20,8 @@ class Baselines:
         low: lower end of its paired 95 % interval.
         high: upper end.
         rounds: of this training, each with the settings that the quantized model gets.
+        set_aside: how many test samples are held out, because only they showed the gain; none of them is
+            tested on.
     """
 
     metric: str
@@ -29,6 +31,7 @@ class Baselines:
     low: float
     high: float
     rounds: int = 1
+    set_aside: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
-"""Which training samples are held out: no training sees them, and choices between models are made on them."""
+"""Which samples no training sees, so that choices between models can be made on them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,55 +16,81 @@ if TYPE_CHECKING:
 
 SHARE = 0.1
 MAX_SAMPLES = 5000
+SHARE_SET_ASIDE = 1 / 3
+MAX_SET_ASIDE = 2000
 # With fewer, a difference between two models says nothing, and training needs every sample.
 MIN_SAMPLES = 40
 _WINDOWS = 10  # in a block of samples that overlap, of which one is not shared with the next block
 
 
-def hold_out(
-    train: Indices,
-    *,
-    strata: Indices,
-    digests: NDArray[np.uint64],
-    groups: Indices | None,
-    overlap: int,
-    by_time: bool,
-    seed: int,
-) -> tuple[Indices, Indices]:
-    """Choose a tenth of the training samples, as a test set would be chosen: by group, in time, or at random.
+class Kinship(NamedTuple):
+    """Which samples belong together, of all rows.
 
-    Args:
-        train: rows to train on, ascending.
-        strata: ``(n,)``, of all rows, the class of each sample or what stands for it.
+    Attributes:
+        strata: ``(n,)``, the class of each sample or what stands for it.
         digests: ``(n,)``, equal for equal samples, which stay on one side.
         groups: ``(n,)``, the number of each sample's group; None if there are no groups.
         overlap: how many samples after one share values with it, as windows of a series do.
-        by_time: whether the test samples are the last ones.
+        by_time: whether the later of two samples has to be tested on.
+    """
+
+    strata: Indices
+    digests: NDArray[np.uint64]
+    groups: Indices | None
+    overlap: int
+    by_time: bool
+
+
+def hold_out(train: Indices, kinship: Kinship, seed: int) -> tuple[Indices, Indices]:
+    """Choose a tenth of the training samples.
+
+    Args:
+        train: rows to train on, ascending.
         seed: of the choice.
 
     Returns:
         Rows to train on, and rows that are held out: none of a small data set, or of samples that are all
         equal.
     """
-    fraction = min(SHARE, MAX_SAMPLES / max(len(train), 1))
-    nothing = train, train[:0]
-    if round(fraction * len(train)) < MIN_SAMPLES:
-        return nothing
-    if by_time and groups is None:
-        fit, held_out = split_time(len(train), fraction, overlap)
-        return train[fit], train[held_out]
+    return _split(train, min(SHARE, MAX_SAMPLES / max(len(train), 1)), kinship, seed) or (train, train[:0])
+
+
+def set_aside(test: Indices, kinship: Kinship, seed: int) -> tuple[Indices, Indices]:
+    """Choose a third of the test samples.
+
+    Args:
+        test: rows to test on, ascending.
+        seed: of the choice.
+
+    Returns:
+        Rows that may be set aside for choices, none of a small data set; and those to test on then.
+    """
+    share = min(SHARE_SET_ASIDE, MAX_SET_ASIDE / max(len(test), 1))
+    aside, rest = _split(test, 1 - share, kinship, seed) or (test[:0], test)
+    return (aside, rest) if len(aside) >= MIN_SAMPLES else (test[:0], test)
+
+
+def _split(rows: Indices, fraction: float, kinship: Kinship, seed: int) -> tuple[Indices, Indices] | None:
+    """Split rows as a test set would be chosen: by group, in time, or at random; None if they are too few."""
+    count, groups = len(rows), kinship.groups
+    if round(fraction * count) < MIN_SAMPLES:
+        return None
+    if kinship.by_time and groups is None:
+        first, second = split_time(count, fraction, kinship.overlap)
+        return rows[first], rows[second]
     if groups is not None:
-        _, parts = np.unique(groups[train], return_inverse=True)
+        _, parts = np.unique(groups[rows], return_inverse=True)
     else:
-        parts = np.arange(len(train)) // (_WINDOWS * overlap) if overlap else np.arange(len(train))
+        parts = np.arange(count) // (_WINDOWS * kinship.overlap) if kinship.overlap else np.arange(count)
+    strata = kinship.strata[rows]
     try:
-        if 1 < len(np.unique(parts)) < len(train):
-            fit, held_out = split_groups(strata[train], parts.astype(np.int64), fraction, seed)
+        if 1 < len(np.unique(parts)) < count:
+            first, second = split_groups(strata, parts.astype(np.int64), fraction, seed)
         else:
-            fit, held_out = make_split(strata[train], digests[train], fraction, seed)
+            first, second = make_split(strata, kinship.digests[rows], fraction, seed)
     except DataError:
-        return nothing
-    return train[fit], train[held_out]
+        return None
+    return rows[first], rows[second]
 
 
 def given(

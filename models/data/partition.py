@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from models.data.held_out import MIN_SAMPLES, given, hold_out
+from models.data.held_out import MIN_SAMPLES, Kinship, given, hold_out, set_aside
 from models.data.outputs import target_file
 from models.data.rows import rows_of_file, together
 from models.data.splits import bins, make_split, split_groups, split_time, without_shared
@@ -40,12 +40,17 @@ class Splits(NamedTuple):
         fit: to train on where a choice between models follows.
         held_out: to make that choice on: the user's validation samples, or the rows of ``train`` that are not
             in ``fit``. None of a small data set.
+        aside: the rows of ``test`` that a build may set aside to make it on; none beside validation samples,
+            and none of a small data set.
+        rest: the other rows of ``test``.
     """
 
     train: Indices
     test: Indices
     fit: Indices
     held_out: Indices
+    aside: Indices
+    rest: Indices
 
 
 def choose_rows(
@@ -107,35 +112,32 @@ def choose_rows(
             msg += ", labelled 0, or name the normal class first in labels"
         raise DataError(msg)
     _check_time(options, stored, strata if classes is not None else None, train, test)
-    fit, held_out = _held_out(train, test, strata, anomalous, stored, numbers, overlap, options, seed, notes)
-    return Splits(train, test, fit, held_out)
+    by_time = options.split == "time" and stored.test_rows is None
+    kinship = Kinship(strata, stored.digests, numbers, overlap.samples, by_time)
+    validation = np.arange(count - stored.validation_rows, count)
+    return _with_held_out(train, test, validation, anomalous, kinship, seed, notes)
 
 
-def _held_out(
+def _with_held_out(
     train: Indices,
     test: Indices,
-    strata: Indices,
+    rows: Indices,
     anomalous: NDArray[np.bool_],
-    stored: Stored,
-    groups: Indices | None,
-    overlap: _Overlap,
-    options: DataOptions,
+    kinship: Kinship,
     seed: int,
     notes: list[str],
-) -> tuple[Indices, Indices]:
-    """Return the rows to train on and those that are held out."""
-    rows = np.arange(len(strata) - stored.validation_rows, len(strata))
-    validation = given(rows, test, stored.digests, anomalous, seed)
+) -> Splits:
+    """Return the rows of each purpose; rows: those of the user's own validation samples."""
+    digests = kinship.digests
+    validation = given(rows, test, digests, anomalous, seed)
     if len(validation):
         notes.append(f"{len(validation)} validation samples are held out to choose between models")
-        return train[~np.isin(stored.digests[train], stored.digests[validation])], validation
+        fit = train[~np.isin(digests[train], digests[validation])]
+        return Splits(train, test, fit, validation, test[:0], test)
     if len(rows):
         few = f"{len(rows)} validation samples are not used: fewer than {MIN_SAMPLES} "
         notes.append(few + "remain that are not tested on")
-    return hold_out(
-        train, strata=strata, digests=stored.digests, groups=groups, overlap=overlap.samples,
-        by_time=options.split == "time" and stored.test_rows is None, seed=seed,
-    )  # fmt: skip
+    return Splits(train, test, *hold_out(train, kinship, seed), *set_aside(test, kinship, seed))
 
 
 class _Overlap(NamedTuple):

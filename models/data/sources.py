@@ -41,7 +41,7 @@ def load_data(
         folder: exists. It gets ``input_0.npy`` ... ``(n, *shape)`` with the source's values and dtype,
             ``target_0.npy`` ... in the form of each task (``models.task_rules``; none of a reconstruction
             or of an embedding without labels), and int64 rows, ascending, as :class:`Splits` says:
-            ``train.npy``, ``test.npy``, ``fit.npy`` and ``held_out.npy``.
+            ``train.npy``, ``test.npy`` and so on.
         inputs: of the model.
         outputs: of the model.
         options: settings that cannot be inferred from the data.

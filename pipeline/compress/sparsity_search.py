@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.artifacts import Teacher
 from pipeline.training.evidence import Evidence
-from pipeline.training.held_out import lost_points
+from pipeline.training.held_out import cost_of_training, lost_points
 from pipeline.training.keras_io import predict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pipeline.artifacts import KerasModel
     from pipeline.compress.pruning import Pruned, Pruning
 
     Judge = Callable[[Pruned], tuple[str, bool]]
@@ -108,18 +106,7 @@ def _by_evidence(pruning: Pruning) -> Judge:
 
     def judge(tried: Pruned) -> tuple[str, bool]:
         gains = evidence.gains(before, evidence.answers(lambda inputs: predict(tried.student, inputs)[0]))
-        beyond = 0.0 if tried.history is None else _cost_of_training(pruning.teacher, evidence)
+        beyond = 0.0 if tried.history is None else cost_of_training(pruning.teacher, evidence.held_out)
         return f"the model has {gains}", gains.costs_nothing(beyond)
 
     return judge
-
-
-def _cost_of_training(teacher: KerasModel, evidence: Evidence) -> float:
-    """Return the points that fine-tuning alone costs on the held-out samples, if it costs any.
-
-    The user's model was trained on them, and no zeros are to blame for what any other training loses there.
-    """
-    found = teacher.baselines if isinstance(teacher, Teacher) and not teacher.fine_tuned else None
-    if found is None or evidence.held_out.is_new:
-        return 0.0
-    return max(-found.held_out_gain, 0.0)

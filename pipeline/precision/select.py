@@ -73,7 +73,7 @@ def select_precision(
     """Return the model with chosen layers in a wider format; the model itself where none is needed.
 
     Layers that the settings name are widened. "auto" finds the cheapest set with which the model passes the
-    accuracy gates on held-out training samples, or on all training samples where there are too few to hold
+    accuracy gates on held-out samples, or on all training samples where there are too few to hold
     some out. The set and its format are then checked on the runtimes of the target.
 
     Args:

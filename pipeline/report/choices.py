@@ -26,8 +26,8 @@ def choice_tables(
     if baselines is not None:
         yield Text(baselines_line(baselines))
     if candidates:
-        held_out = "held-out " if candidates[0].held_out else ""
-        title = f"Quantized models, on {candidates[0].samples:,} {held_out}training samples"
+        kind = "held-out" if candidates[0].held_out else "training"
+        title = f"Quantized models, on {candidates[0].samples:,} {kind} samples"
         columns = (candidates[0].metric, "against the best", "corrupted", "download")
         table = make_table(title, "", *columns, numbers=4)
         for column in table.columns[1:]:
@@ -82,9 +82,10 @@ def more(cost: float, found: Precision) -> str:
 def baselines_line(found: Baselines) -> str:
     """Return in one line what the float model has on the test samples, as given and fine-tuned alike."""
     rounds = "" if found.rounds == 1 else f" in {found.rounds} rounds"
+    set_aside = f"; {found.set_aside:,} test samples are held out to choose on" if found.set_aside else ""
     return (
         f"float {found.metric} on test samples: {found.given:.2f} as given, {found.fine_tuned:.2f} "
-        f"fine-tuned on the labels{rounds}, without quantization"
+        f"fine-tuned on the labels{rounds}, without quantization{set_aside}"
     )
 
 

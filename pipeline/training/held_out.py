@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pipeline.artifacts import Teacher
 from pipeline.samples import Samples
 from pipeline.tasks.scoring import Gain, macro_f1, paired_gain, score_of
 from pipeline.tasks.spec import TASKS
@@ -102,3 +103,14 @@ def lost_points(given: Any, student: Any, teacher: KerasModel, data: Dataset) ->
     judges = HeldOut.or_training(data, teacher)
     before, after = (judges.score(judges.outputs(network)) for network in (given, student))
     return 0.0 if before is None or after is None else before - after
+
+
+def cost_of_training(teacher: KerasModel, held_out: HeldOut) -> float:
+    """Return the points that fine-tuning alone costs on the held-out samples, if it costs any.
+
+    The user's model was trained on them, and no compression is to blame for what any training loses there.
+    """
+    found = teacher.baselines if isinstance(teacher, Teacher) and not teacher.fine_tuned else None
+    if found is None or held_out.is_new:
+        return 0.0
+    return max(-found.held_out_gain, 0.0)

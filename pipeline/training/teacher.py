@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from pipeline.artifacts import KerasModel, Teacher
@@ -19,6 +20,8 @@ from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from pipeline.artifacts import Dataset
     from pipeline.tasks.scoring import Gain
@@ -36,7 +39,8 @@ class TeacherConfig(Section):
 
     Attributes:
         fine_tune: whether it is the given model or the same fine-tuned on the labels; "auto" takes the
-            fine-tuned one if it is measurably better on the held-out samples.
+            fine-tuned one if it is measurably better on the held-out samples, or else on a third of the test
+            samples, which are held out then instead of the others.
         rounds: at most so many trainings, one after another; each must be measurably better than the one
             before, or it is the last and is undone.
     """
@@ -69,73 +73,110 @@ def choose_teacher(
     given = open_model(model.model)
     described = {field.name: getattr(model, field.name) for field in fields(KerasModel)}
     teacher = Teacher(**{**described, "folder": out, "digest": "", "notes": ()}, share=DEFAULT_SHARE)
-    held_out = HeldOut.of(data, model)
-    no_evidence = config.fine_tune == "auto" and not len(held_out.samples)
+    judges = [each for each in (data, data.divided(set_aside=True)) if len(np.load(each.rows("held_out")))]
+    no_evidence = config.fine_tune == "auto" and not judges
     if config.fine_tune == "never" or no_evidence or not _has_labels(model):
         save_model(given, out / "model")
         return teacher
     student = open_model(model.model)
-    tuned = _fine_tune(student, given, model, data, held_out, config.rounds, training.on_labels(), seed)
-    taken = config.fine_tune == "always" or (tuned.gain is not None and tuned.gain.is_shown)
+    trainings = [fine_tune(NAME, student, model, data, training.on_labels(), seed)]
+    found = _judged(judges if config.fine_tune == "auto" else judges[:1], model, given, student)
+    if found:
+        trainings += _more_rounds(student, model, found[-1], config.rounds, training.on_labels(), seed)
+    taken = config.fine_tune == "always" or (len(found) > 0 and found[-1].gain.is_shown)
     save_model(student if taken else given, out / "model")
-    share = FINE_TUNED_SHARE if taken else DEFAULT_SHARE
-    teacher = replace(teacher, trainings=tuned.trainings, fine_tuned=taken, share=share)
-    if tuned.gain is None:
-        return teacher
-    times = "" if tuned.rounds == 1 else f" in {tuned.rounds} rounds"
-    finding = (
-        f"fine-tuning the float model on the labels{times} changes its {held_out.metric} by {tuned.gain} on "
-        f"{len(held_out.samples):,} held-out samples; the {'fine-tuned' if taken else 'given'} model is the "
-        "teacher"
-    )
-    before, after = (_test_points(network, model, data) for network in (given, student))
-    baselines = Baselines(
-        metric=held_out.metric, given=before, fine_tuned=after, held_out_gain=tuned.gain.points,
-        low=tuned.gain.low, high=tuned.gain.high, rounds=tuned.rounds,
+    teacher = replace(
+        teacher, trainings=tuple(trainings), fine_tuned=taken,
+        share=FINE_TUNED_SHARE if taken else DEFAULT_SHARE,
     )  # fmt: skip
-    return replace(teacher, baselines=baselines, findings=(finding,))
+    if not found:
+        return teacher
+    baselines = _baselines(found[-1 if taken else 0], model, given, student)
+    return replace(teacher, baselines=baselines, findings=(_finding(found, taken),))
 
 
-class _Tuned(NamedTuple):
-    """Trainings of the float model, how many of them count, and what these gain on held-out samples."""
+@dataclass
+class _Judged:
+    """A student beside the given model on the samples that one data set holds out.
 
-    trainings: tuple[TrainingHistory, ...]
-    rounds: int
-    gain: Gain | None
-
-
-def _fine_tune(
-    student: Any,
-    given: Any,
-    model: KerasModel,
-    data: Dataset,
-    held_out: HeldOut,
-    rounds: int,
-    training: TrainingConfig,
-    seed: int,
-) -> _Tuned:
-    """Train ``student``, which has the weights of ``given``, in rounds for as long as each one helps.
-
-    Without held-out samples there is one round.
+    Attributes:
+        given: the given model's outputs (n, ...).
+        student: those of the student after the last round that counts.
+        gain: of the student over the given model.
+        rounds: how many of its trainings count.
     """
-    trainings = [fine_tune(NAME, student, model, data, training, seed)]
-    if not len(held_out.samples):
-        return _Tuned(tuple(trainings), 1, None)
-    first, best = held_out.outputs(given), held_out.outputs(student)
-    gain, counted = held_out.gain(first, best), 1
-    helps = gain is not None and gain.is_shown
-    while helps and counted < rounds:
+
+    data: Dataset
+    held_out: HeldOut
+    given: NDArray[np.float32]
+    student: NDArray[np.float32]
+    gain: Gain
+    rounds: int = 1
+
+
+def _judged(judges: list[Dataset], model: KerasModel, given: Any, student: Any) -> list[_Judged]:
+    """Compare both models on one kind of held-out samples after another, until one shows a gain.
+
+    The given model was usually trained on the samples that are held out of its training data. A gain that
+    they show is real; where they show none, test samples decide.
+    """
+    found: list[_Judged] = []
+    for data in judges:
+        held_out = HeldOut.of(data, model)
+        before, after = held_out.outputs(given), held_out.outputs(student)
+        gain = held_out.gain(before, after)
+        if gain is None:
+            break
+        found.append(_Judged(data, held_out, before, after, gain))
+        if gain.is_shown:
+            break
+    return found
+
+
+def _more_rounds(
+    student: Any, model: KerasModel, judged: _Judged, rounds: int, training: TrainingConfig, seed: int
+) -> list[TrainingHistory]:
+    """Train the student once more for as long as each round helps; the last one is undone if it does not."""
+    trainings: list[TrainingHistory] = []
+    helps = judged.gain.is_shown
+    while helps and judged.rounds < rounds:
         weights = student.get_weights()
-        name = f"{NAME}, round {counted + 1}"
-        trainings.append(fine_tune(name, student, model, data, training, seed + counted))
-        outputs = held_out.outputs(student)
-        more = held_out.gain(best, outputs)
-        helps = more is not None and more.is_shown
-        if helps:
-            best, gain, counted = outputs, held_out.gain(first, outputs), counted + 1
+        name = f"{NAME}, round {judged.rounds + 1}"
+        trainings.append(fine_tune(name, student, model, judged.data, training, seed + judged.rounds))
+        outputs = judged.held_out.outputs(student)
+        more = judged.held_out.gain(judged.student, outputs)
+        gain = judged.held_out.gain(judged.given, outputs)
+        helps = more is not None and gain is not None and more.is_shown
+        if helps and gain is not None:
+            judged.student, judged.gain, judged.rounds = outputs, gain, judged.rounds + 1
         else:
             student.set_weights(weights)
-    return _Tuned(tuple(trainings), counted, gain)
+    return trainings
+
+
+def _baselines(judged: _Judged, model: KerasModel, given: Any, student: Any) -> Baselines:
+    data, gain = judged.data, judged.gain
+    return Baselines(
+        metric=judged.held_out.metric, given=_test_points(given, model, data),
+        fine_tuned=_test_points(student, model, data), held_out_gain=gain.points, low=gain.low,
+        high=gain.high, rounds=judged.rounds,
+        set_aside=len(judged.held_out.samples) if data.is_set_aside else 0,
+    )  # fmt: skip
+
+
+def _finding(found: list[_Judged], taken: bool) -> str:
+    times = "" if found[-1].rounds == 1 else f" in {found[-1].rounds} rounds"
+    on = " and by ".join(
+        f"{each.gain} on {len(each.held_out.samples):,} "
+        f"{'test' if each.data.is_set_aside else 'held-out'} samples"
+        for each in found
+    )
+    set_aside = found[-1].data.is_set_aside and taken
+    return (
+        f"fine-tuning the float model on the labels{times} changes its {found[0].held_out.metric} by {on}; "
+        f"the {'fine-tuned' if taken else 'given'} model is the teacher"
+        + ("; these test samples are held out from now on, and not tested on" if set_aside else "")
+    )
 
 
 def _has_labels(model: KerasModel) -> bool:

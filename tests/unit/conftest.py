@@ -138,7 +138,7 @@ def tiny_tflite_with() -> Callable[[Edit], bytes]:
 @pytest.fixture(scope="session")
 def store_dataset() -> Callable[..., Any]:
     """A function that stores arrays as a data set: one input and one output, if nothing else is said."""
-    from models.data.held_out import hold_out
+    from models.data.held_out import Kinship, hold_out, set_aside
     from pipeline.artifacts import Dataset
 
     def store(
@@ -159,14 +159,15 @@ def store_dataset() -> Callable[..., Any]:
             np.save(data.input(index), array)
         if target is not None:
             np.save(data.target(0), target)
-        train = np.arange(samples - test)
-        fit, held_out = hold_out(
-            train, strata=np.zeros_like(train), digests=train.astype(np.uint64), groups=None, overlap=0,
-            by_time=False, seed=0,
-        )  # fmt: skip
-        for split, rows in (("train", train), ("fit", fit), ("held_out", held_out)):
+        every = np.arange(samples)
+        train, tested = np.split(every, [samples - test])
+        kinship = Kinship(np.zeros_like(every), every.astype(np.uint64), None, 0, by_time=False)
+        fit, held_out = hold_out(train, kinship, seed=0)
+        aside, rest = set_aside(tested, kinship, seed=0)
+        for split, rows in {
+            "train": train, "fit": fit, "held_out": held_out, "test": tested, "aside": aside, "rest": rest,
+        }.items():  # fmt: skip
             np.save(data.rows(split), rows)
-        np.save(data.rows("test"), np.arange(samples - test, samples))
         return data
 
     return store

@@ -82,7 +82,7 @@ def test_the_text_lists_the_candidates_and_says_which_was_released(report):
     text = report_text(replace(report, baselines=BASELINES, candidates=CANDIDATES))
     row = next(line for line in text.splitlines() if line.startswith("ptq: "))
 
-    assert "Quantized models, on 1,100 held-out training samples" in text
+    assert "Quantized models, on 1,100 held-out samples" in text
     assert row.split() == ["ptq:", "released", "91.00", "+0.00", "[+0.00,", "+0.00]", "35,000"]
     assert "measurably worse" in text
     assert "beyond [gates] size_ratio" in text

@@ -43,6 +43,70 @@ def choose(tmp_path_factory, store_dataset, prepared_model):
     return of
 
 
+@pytest.fixture(scope="module")
+def choose_for(tmp_path_factory, store_dataset, prepared_model):
+    """Choose the teacher for a model of 60 numbers that knows the answers for the held-out samples by heart.
+
+    ``skill`` is what it knows of all others.
+    """
+
+    def of(skill, tests=600):
+        start_tensorflow(0)
+        import tf_keras
+
+        folder = tmp_path_factory.mktemp("teacher")
+        inputs = np.random.default_rng(0).normal(size=(500 + tests, 60)).astype(np.float32)
+        target = (inputs.sum(axis=1) > 0).astype(np.int64)
+        data = store_dataset(folder / "data", inputs, target, test=tests)
+        network = tf_keras.Sequential(
+            [tf_keras.layers.Input((60,)), tf_keras.layers.Dense(2, activation="softmax")]
+        )
+        known = np.load(data.rows("held_out"))
+        start = np.full(60, skill, np.float32)
+        answers, right = inputs[known] @ start, np.where(target[known] > 0, 3, -3)
+        missing = np.where(answers * right > 0, 0, right - answers)
+        start += np.linalg.lstsq(inputs[known], missing, rcond=None)[0]
+        network.set_weights([np.stack([-start, start], 1), np.zeros(2)])
+        save_model(network, folder / "keras/model")
+        ports = {"inputs": (Port("in", (60,)),), "outputs": (Port("out", (2,), activation="softmax"),)}
+        model = prepared_model(folder, **ports).keras
+        (out := folder / "out").mkdir()
+        return choose_teacher(model, data, config=TeacherConfig(), training=TRAINING, seed=0, out=out), data
+
+    return of
+
+
+def test_where_the_given_model_remembers_the_held_out_samples_test_samples_show_that_training_helps(
+    choose_for,
+):
+    teacher, data = choose_for(skill=0)
+    [finding] = teacher.findings
+
+    assert teacher.fine_tuned
+    assert teacher.sets_aside
+    assert (teacher.baselines.set_aside, data.divided(set_aside=True).test_samples) == (200, 400)
+    assert teacher.baselines.low > 10
+    assert " by -" in finding
+    assert "on 50 held-out samples and by +" in finding
+    assert "on 200 test samples; the fine-tuned model is the teacher" in finding
+    assert finding.endswith("these test samples are held out from now on, and not tested on")
+
+
+def test_all_test_samples_are_tested_on_where_they_show_no_gain_of_training(choose_for):
+    teacher, _ = choose_for(skill=10)
+
+    assert not teacher.fine_tuned
+    assert not teacher.sets_aside
+    assert "on 200 test samples; the given model is the teacher" in teacher.findings[0]
+
+
+def test_few_test_samples_make_no_choice(choose_for):
+    teacher, _ = choose_for(skill=0, tests=90)
+
+    assert not teacher.fine_tuned
+    assert "test samples" not in teacher.findings[0]
+
+
 def weights(teacher):
     return open_model(teacher.model).get_weights()
 

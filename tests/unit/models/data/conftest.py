@@ -27,6 +27,8 @@ class Loaded(NamedTuple):
     test: np.ndarray
     fit: np.ndarray
     held_out: np.ndarray
+    aside: np.ndarray
+    rest: np.ndarray
 
     @property
     def x(self):
@@ -49,12 +51,13 @@ def load(tmp_path_factory):
         assert {file.name for file in folder.iterdir()} <= known | set(splits)
         inputs = [np.load(folder / f"input_{index}.npy") for index in range(len(ports["inputs"]))]
         targets = [np.load(file) for file in sorted(folder.glob("target_*.npy"))]
-        train, test, fit, held_out = splits.values()
+        train, test, fit, held_out, aside, rest = splits.values()
         assert (len(train), len(test)) == (data.train_samples, data.test_samples)
         assert not set(train) & set(test)
         assert not set(held_out) & {*test, *fit}
         assert set(fit) <= set(train)
-        return Loaded(data, inputs, targets, train, test, fit, held_out)
+        assert sorted([*aside, *rest]) == test.tolist()
+        return Loaded(data, inputs, targets, *splits.values())
 
     return load_source
 

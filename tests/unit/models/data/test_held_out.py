@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.data.held_out import MAX_SAMPLES, hold_out
+from models.data.held_out import MAX_SAMPLES, MAX_SET_ASIDE, Kinship, hold_out, set_aside
 from models.ports import Port
 
 CLASSES = {"inputs": [Port("x", (5,))], "outputs": [Port("y", (3,), activation="softmax")]}
@@ -19,6 +19,11 @@ def values(count, seed=0, size=5):
 
 def labels(count):
     return np.arange(count) % 3
+
+
+def unrelated(count):
+    rows = np.arange(count)
+    return Kinship(np.zeros_like(rows), rows.astype(np.uint64), None, 0, by_time=False)
 
 
 @pytest.fixture
@@ -57,13 +62,38 @@ def test_equal_samples_are_all_held_out_or_all_trained_on(held_out):
 
 @pytest.mark.parametrize(("count", "expected"), [(390, 0), (400, 40), (80_000, MAX_SAMPLES)])
 def test_few_samples_are_all_trained_on_and_of_many_a_bounded_number_is_held_out(count, expected):
-    rows = np.arange(count)
-    fit, chosen = hold_out(
-        rows, strata=np.zeros_like(rows), digests=rows.astype(np.uint64), groups=None, overlap=0,
-        by_time=False, seed=0,
-    )  # fmt: skip
+    fit, chosen = hold_out(np.arange(count), unrelated(count), seed=0)
 
     assert (len(fit), len(chosen)) == (count - expected, expected)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(117, 0), (120, 40), (60_000, MAX_SET_ASIDE)])
+def test_a_third_of_the_test_samples_may_be_set_aside_but_no_more_than_choices_need(count, expected):
+    aside, rest = set_aside(np.arange(count), unrelated(count), seed=0)
+
+    assert (len(aside), len(rest)) == (expected, count - expected)
+    np.testing.assert_array_equal(np.union1d(aside, rest), np.arange(count))
+
+
+def test_a_group_of_test_samples_is_set_aside_as_a_whole(held_out):
+    people = 100 + np.arange(300) // 10
+    found = held_out(**given(test=300, group_train=np.arange(600) // 20, group_test=people))
+
+    assert len(found.aside)
+    assert not set(people[found.aside - 600]) & set(people[found.rest - 600])
+
+
+def test_of_data_split_in_time_the_last_samples_are_still_tested_on(held_out):
+    found = held_out(x=values(900), y=labels(900), split="time")
+
+    assert found.train.max() < found.aside.min() < found.aside.max() < found.rest.min()
+
+
+def test_no_test_samples_are_set_aside_beside_validation_samples(held_out):
+    found = held_out(**given(test=300, x_val=values(50, 2), y_val=labels(50)))
+
+    assert not len(found.aside)
+    np.testing.assert_array_equal(found.rest, found.test)
 
 
 def test_a_group_is_held_out_as_a_whole(held_out):
