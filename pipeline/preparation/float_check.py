@@ -17,8 +17,7 @@ import numpy as np
 from pipeline.artifacts import FloatCheck
 from pipeline.errors import InputError
 from pipeline.progress import track
-from pipeline.runtimes.evaluation import infer_all
-from pipeline.runtimes.quantization import real_outputs, tensor_inputs
+from pipeline.runtimes.evaluation import infer_real
 from pipeline.runtimes.runtime import host_runtime
 from pipeline.samples import Samples
 from pipeline.tasks.label_order import has_columns, is_beyond_luck, label_order, put_in_order
@@ -307,10 +306,5 @@ def _count(data: Dataset) -> int:
 
 
 def _answers(file: Path, samples: Samples) -> list[NDArray[Any]]:
-    described: list[Any] = []
-
-    def tensors(details: Any) -> Any:
-        described.append(details)
-        return (tensor_inputs(chunk.model_inputs(), details) for chunk in samples.chunks())
-
-    return real_outputs(infer_all(host_runtime("litert"), file, tensors), described[0])
+    chunks = (chunk.model_inputs() for chunk in samples.chunks())
+    return infer_real(host_runtime("litert"), file, chunks)

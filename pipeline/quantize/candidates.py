@@ -11,9 +11,8 @@ from deploy.download import compress
 from pipeline.artifacts import QuantizedModel  # noqa: TC001 - Run.step reads the return type
 from pipeline.choices import Candidate
 from pipeline.quantize.metadata import METADATA_BYTES
-from pipeline.runtimes.quantization import run_real
+from pipeline.runtimes.evaluation import infer_real
 from pipeline.runtimes.runtime import host_runtime
-from pipeline.runtimes.session import Session
 from pipeline.training.evidence import Evidence, Gains
 from pipeline.training.keras_io import open_model, predict, start_tensorflow
 
@@ -130,8 +129,7 @@ def _points(worst: tuple[Gain, str] | None) -> tuple[float, str] | None:
 
 def answers_of(model: QuantizedModel, evidence: Evidence) -> Answers:
     """Return what a quantized model answers on this machine's LiteRT."""
-    with Session(host_runtime("litert"), model.tflite) as session:
-        return evidence.answers(lambda inputs: run_real(session, inputs, batches=True)[0])
+    return evidence.divided(infer_real(host_runtime("litert"), model.tflite, evidence.inputs())[0])
 
 
 def _listed(table: tuple[Candidate, ...]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.runtimes.quantization import run_real
+from pipeline.runtimes.quantization import real_outputs, run_real, tensor_inputs
 from pipeline.runtimes.session import Session
 from pipeline.scratch import scratch
 
@@ -89,6 +89,18 @@ def infer_all(
         raise InputError(message)
     ordered = [done[index] for index in range(len(done))]
     return [np.concatenate(of_output) for of_output in zip(*ordered, strict=True)]
+
+
+def infer_real(runtime: Runtime, model: Path, chunks: Iterable[Sequence[NDArray[Any]]]) -> list[NDArray[Any]]:
+    """Infer all samples as ``infer_all``, from real numbers or indices (n, ...), and return real outputs."""
+    described: list[ModelDetails] = []
+
+    def inputs(details: ModelDetails) -> Iterator[Sequence[NDArray[Any]]]:
+        described.append(details)
+        return (tensor_inputs(chunk, details) for chunk in chunks)
+
+    outputs = infer_all(runtime, model, inputs)
+    return real_outputs(outputs, described[0])
 
 
 def infer_files(

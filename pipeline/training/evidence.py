@@ -12,7 +12,7 @@ from pipeline.tasks.scoring import Gain, paired_gain, score_of
 from pipeline.training.held_out import HeldOut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -128,15 +128,21 @@ class Evidence:
         repeated = None if target is None else np.concatenate([target] * len(steps))
         return cls(held_out, suitable, inputs, repeated)
 
+    def inputs(self) -> Iterator[Inputs]:
+        """Yield the model inputs of all samples in chunks, first as they are, then corrupted."""
+        for chunk in self.held_out.samples.chunks(CHUNK):
+            yield chunk.model_inputs()
+        for start in range(0, len(self.corrupted[0]) if self.corrupted else 0, CHUNK):
+            yield [each[start : start + CHUNK] for each in self.corrupted]
+
     def answers(self, answer: Answer) -> Answers:
         """Run a model on all of the samples."""
-        clean = [answer(chunk.model_inputs()) for chunk in self.held_out.samples.chunks(CHUNK)]
-        count = len(self.corrupted[0]) if self.corrupted else 0
-        corrupted = [
-            answer([each[start : start + CHUNK] for each in self.corrupted])
-            for start in range(0, count, CHUNK)
-        ]
-        return Answers(np.concatenate(clean), np.concatenate(corrupted) if corrupted else None)
+        return self.divided(np.concatenate([answer(chunk) for chunk in self.inputs()]))
+
+    def divided(self, outputs: NDArray[Any]) -> Answers:
+        """Return first outputs (n, ...) for all ``inputs`` as answers."""
+        count = len(self.held_out.samples)
+        return Answers(outputs[:count], outputs[count:] if self.corrupted else None)
 
     def points(self, answers: Answers) -> float | None:
         """Return the mean of the scores on both kinds of samples, in points; None without a score."""
