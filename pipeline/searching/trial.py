@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from deploy.download import compress
-from pipeline.artifacts import Artifact
+from pipeline.artifacts import Artifact, Teacher
 from pipeline.building import compile_model, compress_model, find_teacher
 from pipeline.content import write_whole
 from pipeline.costing.memory import live_bytes
@@ -32,6 +32,7 @@ from pipeline.settings import make_config
 from pipeline.shared_store import open_store
 from pipeline.targets import get_target
 from pipeline.training.evidence import Evidence
+from pipeline.training.held_out import cost_of_training
 from pipeline.training.keras_io import open_model, start_tensorflow
 from pipeline.training.keras_io import predict as predict_keras
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from pipeline.artifacts import Dataset, KerasModel, QuantizedModel
     from pipeline.build_config import BuildConfig
     from pipeline.building import Compiled, Inputs
+    from pipeline.training.held_out import HeldOut
 
 SETTINGS = "pipeline.toml"
 
@@ -79,7 +81,7 @@ class OnHeldOut(Artifact):
     Attributes:
         metric: what the scores are.
         score: of the quantized model, in points; None for a task without one.
-        float_score: of the float model.
+        float_score: of the float model, less what training alone costs on samples that it remembers.
         robustness: mean score under all corruptions; None where none suits.
         worst: points lost against float under the corruption that costs the most, if measurably.
     """
@@ -91,11 +93,14 @@ class OnHeldOut(Artifact):
     worst: float
 
 
-def judge_on_held_out(data: Dataset, model: KerasModel, quantized: QuantizedModel, *, out: Path) -> OnHeldOut:
+def judge_on_held_out(
+    data: Dataset, model: KerasModel, teacher: KerasModel, quantized: QuantizedModel, *, out: Path
+) -> OnHeldOut:
     """Score a quantized model on held-out samples, as they are and corrupted.
 
     Args:
         model: the float model that it was made of.
+        teacher: that training started from; the same model if nothing was trained.
     """
     start_tensorflow(0)
     evidence = Evidence.of(data, model)
@@ -107,10 +112,20 @@ def judge_on_held_out(data: Dataset, model: KerasModel, quantized: QuantizedMode
     return OnHeldOut(
         metric=evidence.held_out.metric,
         score=evidence.held_out.score(found.clean),
-        float_score=evidence.held_out.score(given.clean),
+        float_score=_float_score(evidence.held_out, evidence.held_out.score(given.clean), teacher),
         robustness=evidence.corrupted_points(found),
         worst=lost,
     )
+
+
+def _float_score(held_out: HeldOut, given: float | None, teacher: KerasModel) -> float | None:
+    """Return the points that a candidate is compared with, from those of the given model."""
+    if given is None:
+        return None
+    if isinstance(teacher, Teacher) and teacher.fine_tuned:
+        tuned = held_out.score(held_out.outputs(open_model(teacher.model)))
+        return given if tuned is None else min(given, tuned)
+    return given - cost_of_training(teacher, held_out)
 
 
 def run_trial(spec: Spec) -> Outcome:
@@ -159,7 +174,11 @@ def _figures(compiled: Compiled, spec: Spec, run: Run) -> Figures:
         PipelineError: a stage could not finish.
     """
     quantized = compiled.quantized
-    judged = run.step(in_child(judge_on_held_out), compiled.data, compiled.prepared.keras, quantized)
+    # The same samples for all trials, whichever chose the teacher of one.
+    data = compiled.data.divided(set_aside=False)
+    model = compiled.prepared.keras
+    teacher = compiled.teacher or model
+    judged = run.step(in_child(judge_on_held_out), data, model, teacher, quantized)
     if judged.score is None or judged.float_score is None:
         msg = f"the task {compiled.data.tasks[0]!r} has no score on held-out samples to search by"
         raise InputError(msg)

@@ -13,6 +13,8 @@ from search_results import outcome, search_result
 from pipeline.searching.front import BASELINE
 from pipeline.searching.page import write_result
 from pipeline.searching.search import open_trials
+from pipeline.tasks.scoring import Gain
+from pipeline.training.evidence import Gains
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks" / "search"
 
@@ -65,13 +67,32 @@ def test_a_candidate_that_is_worse_in_no_figure_and_better_in_two_is_counted(tmp
         (660, begins | {"seconds": 60}),
     )
 
-    facts = recipes.facts_of(tmp_path)
+    equal = Gain(0.0, -0.3, 0.3)
+    facts = recipes.facts_of(tmp_path, gains=lambda number: Gains(equal, equal))
     recipes.show(facts)
 
-    best = {row["number"] for row in facts["front"] if row["better"] >= 2 and not row["worse"]}
+    best = {row["number"] for row in facts["front"] if len(row["better"]) >= 2 and not row["worse"]}
+    assert best
     assert facts["minutes"] == pytest.approx(2)  # the time in which nothing ran is left out
     assert facts["trials"] == 12
     assert f"| {sorted(best) or 'none'} |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("gain", "better", "worse"),
+    [
+        (Gain(0.2, 0.1, 0.3), ["score"], ["download"]),
+        (Gain(0.2, -0.1, 0.5), [], ["download"]),
+        (Gain(-0.2, -0.3, -0.1), [], ["score", "download"]),
+    ],
+)
+def test_a_score_is_better_or_worse_only_if_the_paired_interval_says_so(gain, better, worse):
+    import recipes
+
+    small, large = outcome("a", channels=0.5, zeros=0.5), outcome("b", channels=0.9, zeros=0.5)
+    found = recipes.compare(large, small.figures, ("score", "download"), Gains(gain, None))
+
+    assert found == (better, worse)
 
 
 def test_what_a_driver_spends_is_measured_for_each_size_of_a_study(tmp_path):
