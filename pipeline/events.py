@@ -202,6 +202,18 @@ class TrialFinished(Event):
     front: list[int]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchFinished(Event):
+    """A search ends; the last event of its ``events.jsonl``, missing where it was interrupted.
+
+    Attributes:
+        chosen: the number of the candidate that is released; None if none passed every gate.
+    """
+
+    kind: ClassVar[str] = "search_finished"
+    chosen: int | None
+
+
 @dataclass(frozen=True)
 class Record:
     """An event, when it happened (UTC), and the stage that it belongs to ("" outside of stages)."""

@@ -15,6 +15,7 @@ from pipeline.events import (
     Metric,
     Progress,
     Record,
+    SearchFinished,
     StageFinished,
     StageStarted,
     TrialFinished,
@@ -97,6 +98,9 @@ class Story:
             case TrialFinished(number=number) as trial:
                 self.open.pop(number, None)
                 self.trials[number] = trial
+            case SearchFinished():
+                self.open.clear()
+                self.tasks.clear()
             case Warned(text=text) | Finding(text=text):
                 if text not in self.notes and len(self.notes) < MAX_NOTES:
                     self.notes.append(text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.dashboard.following import Follower, Story, last_record
 from pipeline.errors import InputError
-from pipeline.events import BuildFinished
+from pipeline.events import BuildFinished, SearchFinished
 from pipeline.report.history import Entry
 from pipeline.validation.report import Report, parse_report
 
@@ -128,16 +128,9 @@ class Summaries:
             return "silent"
         event = record.event
         story = Story(end=event if isinstance(event, BuildFinished) else None, last=record.time.timestamp())
-        state = story.state()
-        if place.kind == "search" and self._has_ended(place):
-            state = SEARCHED
+        state = SEARCHED if isinstance(event, SearchFinished) else story.state()
         self._ends[events] = (stamp, state)
         return state
-
-    def _has_ended(self, place: Place) -> bool:
-        """Return whether a search has validated its candidates, with which it ends."""
-        found = self.search(place)
-        return bool(found.get("validated")) or found.get("chosen") is not None
 
     def search(self, place: Place) -> dict[str, Any]:
         """Return ``search.json``; {} if it is missing or damaged."""

@@ -13,7 +13,7 @@ from pipeline.building import Inputs, build
 from pipeline.content import sha256_of, write_whole
 from pipeline.errors import ConfigError, GateFailed, StageError, storing
 from pipeline.event_file import EventFile
-from pipeline.events import TrialFinished, TrialStarted, emit, listening
+from pipeline.events import SearchFinished, TrialFinished, TrialStarted, emit, listening
 from pipeline.isolation.memory import machine_bytes
 from pipeline.opening import open_inputs
 from pipeline.planning.goal import read_goal
@@ -142,6 +142,7 @@ def search(
                 found = _validated(study, driver, chosen, target, folder, store)
                 with storing("search", "--out"):
                     write_result(found, target.name)
+            emit(SearchFinished(chosen=found.chosen))
             return found
     except BlockingIOError as error:
         msg = f"{folder}: another search is running there; wait for it, or choose another --out"

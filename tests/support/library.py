@@ -16,6 +16,7 @@ from pipeline.events import (
     Metric,
     Progress,
     Record,
+    SearchFinished,
     StageFinished,
     StageStarted,
     TrialFinished,
@@ -111,7 +112,9 @@ def add_search(folder, is_running=False, now=None):
                 front=[each for each in found.front if each >= 0],
             )
         )  # fmt: skip
-    if is_running:
+    if not is_running:
+        events.append(SearchFinished(chosen=found.chosen))
+    else:
         events += [TrialStarted(number=40 + each, recipe=f"channels{20 + each}-qat8") for each in range(2)]
     now = now or datetime.now(UTC)
     began = now - timedelta(seconds=10.0 * (len(events) - 1)) if is_running else FIRST

@@ -19,6 +19,7 @@ from pipeline.events import (
     Metric,
     Progress,
     Record,
+    SearchFinished,
     StageFinished,
     StageStarted,
     TrialFinished,
@@ -56,6 +57,7 @@ EVENTS = (
         total=30,
         front=[-1, 3],
     ),
+    SearchFinished(chosen=3),
 )
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 
 import pytest
-from library import add_all
+from library import add_all, add_search, write_events
 
 from pipeline.dashboard.folder import Library
 from pipeline.dashboard.pages import Pages
 from pipeline.dashboard.summaries import Summaries
 from pipeline.errors import InputError
+from pipeline.events import SearchFinished, TrialStarted
 
 
 @pytest.fixture
@@ -86,3 +88,20 @@ def test_a_copied_report_is_listed_by_the_time_at_which_it_was_judged(folder):
     (copy / "report.json").write_bytes(next(source.rglob("report.json")).read_bytes())  # with the time of now
     text = Pages(Library(folder), "builds").builds("", 1)
     assert text.index('value="build-5"') < text.index('value="copy"') < text.index('value="build-3"')
+
+
+@pytest.mark.parametrize(
+    ("events", "state"),
+    [
+        ([SearchFinished(chosen=None)], "searched"),
+        ([SearchFinished(chosen=2)], "searched"),
+        ([TrialStarted(number=1, recipe="ptq8")], "silent"),
+    ],
+)
+def test_a_search_has_ended_with_or_without_a_candidate_or_is_silent(events, state, tmp_path):
+    folder = tmp_path / "search"
+    add_search(folder)
+    write_events(folder, events, datetime(2026, 11, 1, tzinfo=UTC), 10.0)
+    library = Library(tmp_path)
+
+    assert Summaries(library).state(library.places()["search"]) == state
