@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 import pipeline
 from pipeline import errors
+from pipeline.api_reference import page as api_page
 from pipeline.build_config import BuildConfig
 from pipeline.cli import cli
 from pipeline.cli.reference import page as command_page
@@ -158,6 +159,11 @@ def test_the_help_of_every_command_ends_with_examples_that_exist(path):
 def test_the_command_page_is_made_of_the_help():
     command = "run: python -m pipeline.cli.reference > docs/reference/commands.md"
     assert (REFERENCE / "commands.md").read_text() == command_page(), command
+
+
+def test_the_page_of_the_python_api_is_made_of_its_docstrings():
+    command = "run: python -m pipeline.api_reference > docs/reference/python-api.md"
+    assert (REFERENCE / "python-api.md").read_text() == api_page(), command
 
 
 @pytest.mark.parametrize("path", _leaves(cli), ids=" ".join)
