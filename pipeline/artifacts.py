@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Split = Literal["train", "test", "fit", "held_out", "aside", "rest"]
-_SET_ASIDE: dict[Split, Split] = {"test": "rest", "fit": "train", "held_out": "aside"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +104,16 @@ class Dataset(Artifact):
 
     def rows(self, split: Split) -> Path:
         """int64 indices of the samples of one split, as ``models.data.partition.Splits`` says."""
-        name = _SET_ASIDE.get(split, split) if self.is_set_aside else split
+        name = {"test": "rest", "held_out": "aside"}.get(split, split) if self.is_set_aside else split
         return self.folder / f"{name}.npy"
 
     def divided(self, *, set_aside: bool) -> Dataset:
         """Return the same data where some of the test samples are held out and not tested on, or none are."""
-        digest = self.digest.removesuffix(" set aside") + (" set aside" if set_aside else "")
-        data = replace(self, is_set_aside=set_aside, digest=digest)
-        return replace(data, test_samples=len(np.load(data.rows("test"), mmap_mode="r")))
+        data = replace(self, is_set_aside=set_aside, digest=self.digest.rstrip("+") + "+" * set_aside)
+        return replace(data, test_samples=data.count("test"))
+
+    def count(self, split: Split) -> int:
+        return len(np.load(self.rows(split)))
 
 
 @dataclass(frozen=True, kw_only=True)

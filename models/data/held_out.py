@@ -31,7 +31,7 @@ class Kinship(NamedTuple):
         digests: ``(n,)``, equal for equal samples, which stay on one side.
         groups: ``(n,)``, the number of each sample's group; None if there are no groups.
         overlap: how many samples after one share values with it, as windows of a series do.
-        by_time: whether the later of two samples has to be tested on.
+        by_time: whether later samples are tested on.
     """
 
     strata: Indices
@@ -52,22 +52,36 @@ def hold_out(train: Indices, kinship: Kinship, seed: int) -> tuple[Indices, Indi
         Rows to train on, and rows that are held out: none of a small data set, or of samples that are all
         equal.
     """
-    return _split(train, min(SHARE, MAX_SAMPLES / max(len(train), 1)), kinship, seed) or (train, train[:0])
+    share = min(SHARE, MAX_SAMPLES / max(len(train), 1))
+    return _split(train, share, kinship, seed) or (train, train[:0])
 
 
-def set_aside(test: Indices, kinship: Kinship, seed: int) -> tuple[Indices, Indices]:
-    """Choose a third of the test samples.
+def set_aside(
+    test: Indices, anomalous: NDArray[np.bool_], kinship: Kinship, seed: int
+) -> tuple[Indices, Indices]:
+    """Choose a third of the test samples, without anomalies.
 
     Args:
         test: rows to test on, ascending.
+        anomalous: ``(n,)``, of all rows.
         seed: of the choice.
 
     Returns:
-        Rows that may be set aside for choices, none of a small data set; and those to test on then.
+        Rows that may be set aside for choices, and those to test on then, which have every class and share
+        no values with them. None are set aside of a small data set, and where that is not possible.
     """
-    share = min(SHARE_SET_ASIDE, MAX_SET_ASIDE / max(len(test), 1))
-    aside, rest = _split(test, 1 - share, kinship, seed) or (test[:0], test)
-    return (aside, rest) if len(aside) >= MIN_SAMPLES else (test[:0], test)
+    rows = test[~anomalous[test]]
+    share = min(SHARE_SET_ASIDE, MAX_SET_ASIDE / max(len(rows), 1))
+    if kinship.groups is None and (kinship.by_time or kinship.overlap):
+        found = _in_time(rows, 1 - share, kinship.overlap)
+    else:
+        found = _split(rows, share, kinship, seed)
+        found = found and found[::-1]
+    aside, rest = found or (test[:0], test)
+    rest = np.union1d(rest, test[anomalous[test]])
+    fits = MIN_SAMPLES <= len(aside) <= len(test) / 2
+    has_all = len(np.unique(kinship.strata[rest])) == len(np.unique(kinship.strata[test]))
+    return (aside, rest) if fits and has_all else (test[:0], test)
 
 
 def _split(rows: Indices, fraction: float, kinship: Kinship, seed: int) -> tuple[Indices, Indices] | None:
@@ -76,8 +90,7 @@ def _split(rows: Indices, fraction: float, kinship: Kinship, seed: int) -> tuple
     if round(fraction * count) < MIN_SAMPLES:
         return None
     if kinship.by_time and groups is None:
-        first, second = split_time(count, fraction, kinship.overlap)
-        return rows[first], rows[second]
+        return _in_time(rows, fraction, kinship.overlap)
     if groups is not None:
         _, parts = np.unique(groups[rows], return_inverse=True)
     else:
@@ -88,6 +101,15 @@ def _split(rows: Indices, fraction: float, kinship: Kinship, seed: int) -> tuple
             first, second = split_groups(strata, parts.astype(np.int64), fraction, seed)
         else:
             first, second = make_split(strata, kinship.digests[rows], fraction, seed)
+    except DataError:
+        return None
+    return rows[first], rows[second]
+
+
+def _in_time(rows: Indices, fraction: float, overlap: int) -> tuple[Indices, Indices] | None:
+    """Split rows such that the last ones are the second part, without those between that overlap it."""
+    try:
+        first, second = split_time(len(rows), fraction, overlap)
     except DataError:
         return None
     return rows[first], rows[second]

@@ -42,7 +42,7 @@ class Splits(NamedTuple):
             in ``fit``. None of a small data set.
         aside: the rows of ``test`` that a build may set aside to make it on; none beside validation samples,
             and none of a small data set.
-        rest: the other rows of ``test``.
+        rest: the rows of ``test`` to test on then; those that overlap ``aside`` are in neither.
     """
 
     train: Indices
@@ -104,7 +104,7 @@ def choose_rows(
     if shared:
         notes.append(
             f"leakage: {shared} of {total} training samples ({100 * shared / total:.1f} %) are also test "
-            "samples; they were left out of training and calibration, the test is whole"
+            "samples; they were left out of training and calibration"
         )
     if not len(train):
         msg = "no training samples are left; give normal samples to train on"
@@ -137,7 +137,8 @@ def _with_held_out(
     if len(rows):
         few = f"{len(rows)} validation samples are not used: fewer than {MIN_SAMPLES} "
         notes.append(few + "remain that are not tested on")
-    return Splits(train, test, *hold_out(train, kinship, seed), *set_aside(test, kinship, seed))
+    aside = set_aside(test, anomalous, kinship, seed)
+    return Splits(train, test, *hold_out(train, kinship, seed), *aside)
 
 
 class _Overlap(NamedTuple):
@@ -203,7 +204,7 @@ def _split(
     if groups is not None and options.split != "time":
         train, test = split_groups(strata, groups, options.test_fraction, seed)
         tested, every = len(np.unique(groups[test])), len(np.unique(groups))
-        notes.append(f"{tested} of {every} groups, {len(test)} of {count} samples, are tested on")
+        notes.append(f"{tested} of {every} groups, {len(test)} of {count} samples, are test samples")
         return train, test
     if options.split == "time":
         if overlap.samples:

@@ -6,8 +6,6 @@ import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pipeline.artifacts import Source
 from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.events import Finding, Warned, withheld
@@ -209,7 +207,7 @@ def _output(port: Port) -> str:
 
 
 def _counts(data: Dataset) -> str:
-    fit, held_out = (len(np.load(data.rows(split), mmap_mode="r")) for split in ("fit", "held_out"))
+    fit, held_out = (data.count("fit"), data.count("held_out"))
     held = f"{held_out:,} held out to choose between models, " if held_out else ""
     return f"{fit:,} training samples, {held}{data.test_samples:,} test samples"
 

@@ -129,7 +129,7 @@ def _points(worst: tuple[Gain, str] | None) -> tuple[float, str] | None:
 
 def answers_of(model: QuantizedModel, evidence: Evidence) -> Answers:
     """Return what a quantized model answers on this machine's LiteRT."""
-    return evidence.divided(infer_real(host_runtime("litert"), model.tflite, evidence.inputs())[0])
+    return evidence.as_answers(infer_real(host_runtime("litert"), model.tflite, evidence.inputs())[0])
 
 
 def _listed(table: tuple[Candidate, ...]) -> str:

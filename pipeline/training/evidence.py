@@ -137,9 +137,9 @@ class Evidence:
 
     def answers(self, answer: Answer) -> Answers:
         """Run a model on all of the samples."""
-        return self.divided(np.concatenate([answer(chunk) for chunk in self.inputs()]))
+        return self.as_answers(np.concatenate([answer(chunk) for chunk in self.inputs()]))
 
-    def divided(self, outputs: NDArray[Any]) -> Answers:
+    def as_answers(self, outputs: NDArray[Any]) -> Answers:
         """Return first outputs (n, ...) for all ``inputs`` as answers."""
         count = len(self.held_out.samples)
         return Answers(outputs[:count], outputs[count:] if self.corrupted else None)

@@ -26,14 +26,14 @@ JUDGED_SAMPLES = 1024
 class HeldOut(NamedTuple):
     """Samples that no training sees, and the model whose outputs are scored on them.
 
-    Unless they are the user's validation samples, the user's own model was usually trained on them, so its
-    score flatters it, and any training seems to cost more than it does.
+    Unless they are validation or test samples, the user's own model was usually trained on them, so its score
+    flatters it, and any training seems to cost more than it does.
 
     Attributes:
         samples: those of ``of`` fit, with the outputs of a model, in ``MAX_OUTPUT_BYTES``.
         model: gives tasks and forms of the outputs.
         is_held_out: False where training samples stand in.
-        is_new: whether the user's model cannot have been trained on them: they are validation samples.
+        is_new: whether the user's model cannot have been trained on them: validation or test samples.
     """
 
     samples: Samples

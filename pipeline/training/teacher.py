@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from pipeline.artifacts import KerasModel, Teacher
@@ -21,6 +20,7 @@ from pipeline.training.keras_io import open_model, save_model, start_tensorflow
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from pipeline.artifacts import Dataset
@@ -73,14 +73,16 @@ def choose_teacher(
     given = open_model(model.model)
     described = {field.name: getattr(model, field.name) for field in fields(KerasModel)}
     teacher = Teacher(**{**described, "folder": out, "digest": "", "notes": ()}, share=DEFAULT_SHARE)
-    judges = [each for each in (data, data.divided(set_aside=True)) if len(np.load(each.rows("held_out")))]
+    judges = [each for each in (data, data.divided(set_aside=True)) if each.count("held_out")]
+    if config.fine_tune == "always":
+        judges = judges[: data.count("held_out") > 0]
     no_evidence = config.fine_tune == "auto" and not judges
     if config.fine_tune == "never" or no_evidence or not _has_labels(model):
         save_model(given, out / "model")
         return teacher
     student = open_model(model.model)
     trainings = [fine_tune(NAME, student, model, data, training.on_labels(), seed)]
-    found = _judged(judges if config.fine_tune == "auto" else judges[:1], model, given, student)
+    found = _judged(judges, model, given, student)
     if found:
         trainings += _more_rounds(student, model, found[-1], config.rounds, training.on_labels(), seed)
     taken = config.fine_tune == "always" or (len(found) > 0 and found[-1].gain.is_shown)
@@ -91,7 +93,9 @@ def choose_teacher(
     )  # fmt: skip
     if not found:
         return teacher
-    baselines = _baselines(found[-1 if taken else 0], model, given, student)
+    tested = found[-1].data if taken else data
+    before, after = (_test_points(network, model, tested) for network in (given, student))
+    baselines = _baselines(found[-1 if taken else 0], before, after, tested)
     return replace(teacher, baselines=baselines, findings=(_finding(found, taken),))
 
 
@@ -154,28 +158,31 @@ def _more_rounds(
     return trainings
 
 
-def _baselines(judged: _Judged, model: KerasModel, given: Any, student: Any) -> Baselines:
-    data, gain = judged.data, judged.gain
+def _baselines(judged: _Judged, given: float, fine_tuned: float, tested: Dataset) -> Baselines:
+    gain = judged.gain
     return Baselines(
-        metric=judged.held_out.metric, given=_test_points(given, model, data),
-        fine_tuned=_test_points(student, model, data), held_out_gain=gain.points, low=gain.low,
-        high=gain.high, rounds=judged.rounds,
-        set_aside=len(judged.held_out.samples) if data.is_set_aside else 0,
+        metric=judged.held_out.metric, given=given, fine_tuned=fine_tuned, held_out_gain=gain.points,
+        low=gain.low, high=gain.high, rounds=judged.rounds,
+        set_aside=tested.count("held_out") if tested.is_set_aside else 0,
     )  # fmt: skip
 
 
 def _finding(found: list[_Judged], taken: bool) -> str:
-    times = "" if found[-1].rounds == 1 else f" in {found[-1].rounds} rounds"
-    on = " and by ".join(
-        f"{each.gain} on {len(each.held_out.samples):,} "
+    last = found[-1]
+    changes = [
+        f"by {each.gain} on {each.data.count('held_out'):,} "
         f"{'test' if each.data.is_set_aside else 'held-out'} samples"
         for each in found
-    )
-    set_aside = found[-1].data.is_set_aside and taken
+    ]
+    times = "" if last.rounds == 1 else f" in {last.rounds} rounds"
+    if len(found) > 1:
+        changes[-1], times = changes[-1] + times, ""
+    end = ""
+    if taken and last.data.is_set_aside:
+        end = "; these test samples are held out from now on, and not tested on"
     return (
-        f"fine-tuning the float model on the labels{times} changes its {found[0].held_out.metric} by {on}; "
-        f"the {'fine-tuned' if taken else 'given'} model is the teacher"
-        + ("; these test samples are held out from now on, and not tested on" if set_aside else "")
+        f"fine-tuning the float model on the labels{times} changes its {last.held_out.metric} "
+        f"{' and '.join(changes)}; the {'fine-tuned' if taken else 'given'} model is the teacher{end}"
     )
 
 

@@ -163,7 +163,7 @@ def store_dataset() -> Callable[..., Any]:
         train, tested = np.split(every, [samples - test])
         kinship = Kinship(np.zeros_like(every), every.astype(np.uint64), None, 0, by_time=False)
         fit, held_out = hold_out(train, kinship, seed=0)
-        aside, rest = set_aside(tested, kinship, seed=0)
+        aside, rest = set_aside(tested, every < 0, kinship, seed=0)
         for split, rows in {
             "train": train, "fit": fit, "held_out": held_out, "test": tested, "aside": aside, "rest": rest,
         }.items():  # fmt: skip

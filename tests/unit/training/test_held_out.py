@@ -64,15 +64,13 @@ def test_only_validation_samples_are_new_to_the_model(of):
     assert HeldOut.of(data, model).is_new
 
 
-def test_test_samples_that_are_set_aside_are_held_out_and_all_training_samples_are_trained_on(
-    store_dataset, tmp_path
-):
+def test_test_samples_that_are_set_aside_are_held_out_and_the_same_are_trained_on(store_dataset, tmp_path):
     data = store_dataset(tmp_path, np.zeros((750, 2), np.float32), np.zeros(750, np.int64), test=150)
     divided = data.divided(set_aside=True)
     rows = {split: np.load(divided.rows(split)).tolist() for split in ("train", "fit", "test", "held_out")}
 
     assert (len(rows["held_out"]), len(rows["test"]), divided.test_samples) == (50, 100, 100)
     assert sorted(rows["held_out"] + rows["test"]) == np.load(data.rows("test")).tolist()
-    assert rows["fit"] == rows["train"] == np.load(data.rows("train")).tolist()
+    assert rows["fit"] == np.load(data.rows("fit")).tolist()
     assert divided.digest != data.digest
     assert divided.divided(set_aside=False) == data

@@ -50,18 +50,19 @@ def choose_for(tmp_path_factory, store_dataset, prepared_model):
     ``skill`` is what it knows of all others.
     """
 
-    def of(skill, tests=600):
+    def of(skill, tests=600, samples=500, **config):
         start_tensorflow(0)
         import tf_keras
 
         folder = tmp_path_factory.mktemp("teacher")
-        inputs = np.random.default_rng(0).normal(size=(500 + tests, 60)).astype(np.float32)
+        inputs = np.random.default_rng(0).normal(size=(samples + tests, 60)).astype(np.float32)
         target = (inputs.sum(axis=1) > 0).astype(np.int64)
         data = store_dataset(folder / "data", inputs, target, test=tests)
         network = tf_keras.Sequential(
             [tf_keras.layers.Input((60,)), tf_keras.layers.Dense(2, activation="softmax")]
         )
         known = np.load(data.rows("held_out"))
+        known = known if len(known) else np.arange(40)
         start = np.full(60, skill, np.float32)
         answers, right = inputs[known] @ start, np.where(target[known] > 0, 3, -3)
         missing = np.where(answers * right > 0, 0, right - answers)
@@ -71,7 +72,9 @@ def choose_for(tmp_path_factory, store_dataset, prepared_model):
         ports = {"inputs": (Port("in", (60,)),), "outputs": (Port("out", (2,), activation="softmax"),)}
         model = prepared_model(folder, **ports).keras
         (out := folder / "out").mkdir()
-        return choose_teacher(model, data, config=TeacherConfig(), training=TRAINING, seed=0, out=out), data
+        return choose_teacher(
+            model, data, config=TeacherConfig(**config), training=TRAINING, seed=0, out=out
+        ), data  # fmt: skip
 
     return of
 
@@ -88,7 +91,7 @@ def test_where_the_given_model_remembers_the_held_out_samples_test_samples_show_
     assert teacher.baselines.low > 10
     assert " by -" in finding
     assert "on 50 held-out samples and by +" in finding
-    assert "on 200 test samples; the fine-tuned model is the teacher" in finding
+    assert "on 200 test samples in 2 rounds; the fine-tuned model is the teacher" in finding
     assert finding.endswith("these test samples are held out from now on, and not tested on")
 
 
@@ -98,6 +101,22 @@ def test_all_test_samples_are_tested_on_where_they_show_no_gain_of_training(choo
     assert not teacher.fine_tuned
     assert not teacher.sets_aside
     assert "on 200 test samples; the given model is the teacher" in teacher.findings[0]
+
+
+def test_where_few_training_samples_leave_none_to_hold_out_test_samples_decide(choose_for):
+    helped, _ = choose_for(skill=0, samples=300)
+    not_helped, _ = choose_for(skill=10, samples=300)
+
+    assert (helped.fine_tuned, helped.baselines.set_aside) == (True, 200)
+    assert (not_helped.fine_tuned, not_helped.sets_aside) == (False, False)
+
+
+@pytest.mark.parametrize("samples", [300, 500])
+def test_no_test_sample_is_set_aside_where_the_user_decided(choose_for, samples):
+    teacher, _ = choose_for(skill=0, samples=samples, fine_tune="always")
+
+    assert teacher.fine_tuned
+    assert not teacher.sets_aside
 
 
 def test_few_test_samples_make_no_choice(choose_for):

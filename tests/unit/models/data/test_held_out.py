@@ -69,7 +69,7 @@ def test_few_samples_are_all_trained_on_and_of_many_a_bounded_number_is_held_out
 
 @pytest.mark.parametrize(("count", "expected"), [(117, 0), (120, 40), (60_000, MAX_SET_ASIDE)])
 def test_a_third_of_the_test_samples_may_be_set_aside_but_no_more_than_choices_need(count, expected):
-    aside, rest = set_aside(np.arange(count), unrelated(count), seed=0)
+    aside, rest = set_aside(np.arange(count), np.zeros(count, bool), unrelated(count), seed=0)
 
     assert (len(aside), len(rest)) == (expected, count - expected)
     np.testing.assert_array_equal(np.union1d(aside, rest), np.arange(count))
@@ -81,6 +81,51 @@ def test_a_group_of_test_samples_is_set_aside_as_a_whole(held_out):
 
     assert len(found.aside)
     assert not set(people[found.aside - 600]) & set(people[found.rest - 600])
+
+
+def test_a_class_of_one_test_sample_is_still_tested_on():
+    kinship = unrelated(200)._replace(strata=np.minimum(np.arange(200), 20))
+    aside, rest = set_aside(np.arange(200), np.zeros(200, bool), kinship, seed=0)
+
+    assert len(aside) >= 40
+    assert set(kinship.strata[rest]) == set(range(21))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"), [((190, 5, 5), 0), ((100, 100), 100), ((130, 35, 35), 70), ((200,), 67)]
+)
+def test_a_group_that_is_more_than_half_of_the_test_samples_is_not_set_aside(sizes, expected):
+    kinship = unrelated(200)._replace(groups=np.repeat(np.arange(len(sizes)), sizes))
+    aside, rest = set_aside(np.arange(200), np.zeros(200, bool), kinship, seed=0)
+
+    assert (len(aside), len(rest)) == (expected, 200 - expected)
+
+
+def test_anomalies_are_all_tested_on():
+    anomalous = np.arange(300) % 3 == 0
+    aside, rest = set_aside(np.arange(300), anomalous, unrelated(300), seed=0)
+
+    assert len(aside) == 67
+    assert not anomalous[aside].any()
+    np.testing.assert_array_equal(np.union1d(aside, rest), np.arange(300))
+
+
+@pytest.mark.parametrize("overlap", [9, 31])
+def test_windows_that_are_set_aside_share_no_values_with_those_that_are_tested_on(overlap):
+    kinship = unrelated(300)._replace(overlap=overlap)
+    aside, rest = set_aside(np.arange(300), np.zeros(300, bool), kinship, seed=0)
+
+    assert len(aside) >= 40
+    assert rest.min() - aside.max() > overlap
+
+
+def test_nothing_is_set_aside_of_windows_that_overlap_too_much(held_out):
+    signal = values(1, size=1700)[0]
+    windows = np.stack([signal[at : at + 200] for at in range(1500)])
+    found = held_out({**WINDOWS, "inputs": [Port("x", (200,))]}, x=windows, y=labels(1500), split="time")
+
+    assert not len(found.aside)
+    np.testing.assert_array_equal(found.rest, found.test)
 
 
 def test_of_data_split_in_time_the_last_samples_are_still_tested_on(held_out):

@@ -153,7 +153,7 @@ def test_an_array_of_groups_keeps_them_on_one_side(name, options, npz, load):
     loaded = load(npz(x=X, y=Y, **{name: words}), MODEL, **options)
 
     assert not set(words[loaded.train]) & set(words[loaded.test])
-    assert loaded.data.notes == ("10 of 50 groups, 200 of 1000 samples, are tested on",)
+    assert loaded.data.notes == ("10 of 50 groups, 200 of 1000 samples, are test samples",)
 
 
 def test_groups_in_both_given_parts_are_named(npz, load):
