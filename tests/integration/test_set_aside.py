@@ -14,6 +14,7 @@ from pipeline.store import Store
 from pipeline.targets import get_target
 from pipeline.training.keras_io import start_tensorflow
 
+pytestmark = pytest.mark.xdist_group("set aside")
 TRAINED, TESTED, NUMBERS = 500, 600, 60
 
 
