@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections import Counter
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,18 +110,28 @@ def facts_of(folder: Path, gains: Callable[[int], Gains]) -> dict[str, Any]:
 
 
 def gains_over_own(folder: Path) -> Callable[[int], Gains]:
-    """Return a function that compares a trial with the user's own settings on the samples of the search."""
-    own = folder / "trials" / "own"
-    store = Store(recorded_store(own))
-    [data, *_], [prepared, *_] = recorded(own, store, load_data), recorded(own, store, prepare_model)
-    evidence = Evidence.of(data, prepared.keras)
+    """Return a function that compares a trial with the user's own settings on the samples of the search.
 
-    def answers(trial: Path) -> Answers:
+    It reads nothing before it is called: a search that runs may not have judged them yet.
+    """
+
+    @cache
+    def judged() -> tuple[Store, Evidence, Answers]:
+        own = folder / "trials" / "own"
+        store = Store(recorded_store(own))
+        [data, *_], [prepared, *_] = recorded(own, store, load_data), recorded(own, store, prepare_model)
+        evidence = Evidence.of(data, prepared.keras)
+        return store, evidence, answers(own, store, evidence)
+
+    def answers(trial: Path, store: Store, evidence: Evidence) -> Answers:
         [*_, quantized] = recorded(trial, store, add_metadata)
         return answers_of(quantized, evidence)
 
-    before = answers(own)
-    return lambda number: evidence.gains(before, answers(folder / "trials" / f"{number:04}"))
+    def gains(number: int) -> Gains:
+        store, evidence, own = judged()
+        return evidence.gains(own, answers(folder / "trials" / f"{number:04}", store, evidence))
+
+    return gains
 
 
 def compare(
@@ -167,11 +178,7 @@ def show(found: dict[str, Any]) -> bool:
     total = found["stage_seconds"] + found["saved_seconds"]
     share = found["saved_seconds"] / total if total else 0.0
     bars = [
-        (
-            "candidates that are better in two figures and measurably worse in none",
-            winners or "none",
-            bool(winners),
-        ),
+        ("candidates that are better in two figures and worse in none", winners or "none", bool(winners)),
         (f"minutes, at most {MAX_MINUTES}", f"{found['minutes']:.1f}", found["minutes"] <= MAX_MINUTES),
         (
             f"stage seconds saved, at least {MIN_SAVED:.0%}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,20 @@ def test_a_score_is_better_or_worse_only_if_the_paired_interval_says_so(gain, be
     found = recipes.compare(large, small.figures, ("score", "download"), Gains(gain, None))
 
     assert found == (better, worse)
+
+
+def test_a_search_that_has_not_judged_the_users_own_settings_yet_can_be_read(tmp_path, lines):
+    import recipes
+
+    found = search_result(trials=3, folder=tmp_path)
+    found.outcomes.pop(BASELINE, None)
+    front = [number for number in found.front if number != BASELINE]
+    write_result(replace(found, front=front, validated=(), chosen=None), "arm64")
+    lines(tmp_path, (0, {"event": "progress", "task": "search", "seconds": 0.0}))
+
+    facts = recipes.facts_of(tmp_path, recipes.gains_over_own(tmp_path))
+
+    assert (facts["own"], facts["front"], facts["trials"]) == (None, [], 3)
 
 
 def test_what_a_driver_spends_is_measured_for_each_size_of_a_study(tmp_path):
