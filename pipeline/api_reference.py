@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from pipeline import api, results
+from pipeline.cli.reference import cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,7 +80,7 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[s
     yield f"| {' | '.join(head)} |"
     yield "|---" * len(head) + "|"
     for row in rows:
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in map(_line, row))} |"
+        yield f"| {' | '.join(cell(_line(text)) for text in row)} |"
 
 
 def _default(parameter: inspect.Parameter) -> str:

@@ -232,13 +232,13 @@ def probabilities(values: NDArray[Any], contract: dict[str, Any]) -> NDArray[Any
 
 def describe(values: NDArray[Any], contract: dict[str, Any], labels: Sequence[str]) -> str:
     """Return an answer in a few words."""
-    label = label_of(values, contract, labels)
-    shares = probabilities(values, contract)
     if best := top(values, contract, labels):
-        return ", ".join(f"{name} ({shares.flat[place]:.3g})" for place, name in best)
+        shares = probabilities(values, contract).flat
+        return ", ".join(f"{name} ({shares[place]:.3g})" for place, name in best)
+    label = label_of(values, contract, labels)
     if label is not None:
-        share = shares.flat[0] if label == labels[1] else 1 - shares.flat[0]
-        return f"{label} ({share:.3g})"
+        share = probabilities(values, contract).flat[0]
+        return f"{label} ({share if label == labels[1] else 1 - share:.3g})"
     shown = " ".join(f"{value:.3g}" for value in values.flat[:8])
     return shown + (f" ... {values.size} values" if values.size > 8 else "")
 

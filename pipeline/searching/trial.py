@@ -177,8 +177,7 @@ def _figures(compiled: Compiled, spec: Spec, run: Run) -> Figures:
     # The same samples for all trials, whichever chose the teacher of one.
     data = compiled.data.divided(set_aside=False)
     model = compiled.prepared.keras
-    teacher = compiled.teacher or model
-    judged = run.step(in_child(judge_on_held_out), data, model, teacher, quantized)
+    judged = run.step(in_child(judge_on_held_out), data, model, compiled.teacher or model, quantized)
     if judged.score is None or judged.float_score is None:
         msg = f"the task {compiled.data.tasks[0]!r} has no score on held-out samples to search by"
         raise InputError(msg)

@@ -73,9 +73,8 @@ def choose_teacher(
     given = open_model(model.model)
     described = {field.name: getattr(model, field.name) for field in fields(KerasModel)}
     teacher = Teacher(**{**described, "folder": out, "digest": "", "notes": ()}, share=DEFAULT_SHARE)
-    judges = [each for each in (data, data.divided(set_aside=True)) if each.count("held_out")]
-    if config.fine_tune == "always":
-        judges = judges[: data.count("held_out") > 0]
+    judges = [data] if config.fine_tune == "always" else [data, data.divided(set_aside=True)]
+    judges = [each for each in judges if each.count("held_out")]
     no_evidence = config.fine_tune == "auto" and not judges
     if config.fine_tune == "never" or no_evidence or not _has_labels(model):
         save_model(given, out / "model")
@@ -142,19 +141,19 @@ def _more_rounds(
 ) -> list[TrainingHistory]:
     """Train the student once more for as long as each round helps; the last one is undone if it does not."""
     trainings: list[TrainingHistory] = []
-    helps = judged.gain.is_shown
-    while helps and judged.rounds < rounds:
+    if not judged.gain.is_shown:
+        return trainings
+    while judged.rounds < rounds:
         weights = student.get_weights()
         name = f"{NAME}, round {judged.rounds + 1}"
         trainings.append(fine_tune(name, student, model, judged.data, training, seed + judged.rounds))
         outputs = judged.held_out.outputs(student)
         more = judged.held_out.gain(judged.student, outputs)
-        gain = judged.held_out.gain(judged.given, outputs)
-        helps = more is not None and gain is not None and more.is_shown
-        if helps and gain is not None:
-            judged.student, judged.gain, judged.rounds = outputs, gain, judged.rounds + 1
-        else:
+        if more is None or not more.is_shown:
             student.set_weights(weights)
+            break
+        judged.gain = judged.held_out.gain(judged.given, outputs) or judged.gain
+        judged.student, judged.rounds = outputs, judged.rounds + 1
     return trainings
 
 

@@ -112,10 +112,10 @@ def add_search(folder, is_running=False, now=None):
                 front=[each for each in found.front if each >= 0],
             )
         )  # fmt: skip
-    if not is_running:
-        events.append(SearchFinished(chosen=found.chosen))
-    else:
+    if is_running:
         events += [TrialStarted(number=40 + each, recipe=f"channels{20 + each}-qat8") for each in range(2)]
+    else:
+        events.append(SearchFinished(chosen=found.chosen))
     now = now or datetime.now(UTC)
     began = now - timedelta(seconds=10.0 * (len(events) - 1)) if is_running else FIRST
     write_events(folder, events, began, 10.0)

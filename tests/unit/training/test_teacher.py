@@ -17,64 +17,63 @@ FAST = TrainingConfig(epochs=2, min_steps=1, batch_size=64, learning_rate=0.1)
 
 
 @pytest.fixture(scope="module")
-def choose(tmp_path_factory, store_dataset, prepared_model):
-    """Choose the teacher for a model of one of four numbers, whose sum decides between two classes."""
+def teach(prepared_model):
+    """Choose the teacher for a dense layer of two classes, whose kernel (n, 2) is given; returns both."""
 
-    def of(weight, samples=480, training=TRAINING, **config):
+    def of(folder, data, kernel, training, **config):
         start_tensorflow(0)
         import tf_keras
 
-        folder = tmp_path_factory.mktemp("teacher")
-        inputs = np.random.default_rng(0).normal(size=(samples + 100, 4)).astype(np.float32)
-        data = store_dataset(folder / "data", inputs, (inputs.sum(axis=1) > 0).astype(np.int64), test=100)
         network = tf_keras.Sequential(
-            [tf_keras.layers.Input((4,)), tf_keras.layers.Dense(2, activation="softmax")]
+            [tf_keras.layers.Input((len(kernel),)), tf_keras.layers.Dense(2, activation="softmax")]
         )
-        network.set_weights([np.stack([np.zeros(4), [weight, 0, 0, 0]], 1), np.zeros(2)])
+        network.set_weights([kernel, np.zeros(2)])
         save_model(network, folder / "keras/model")
-        ports = {"inputs": (Port("in", (4,)),), "outputs": (Port("out", (2,), activation="softmax"),)}
+        ports = {
+            "inputs": (Port("in", (len(kernel),)),),
+            "outputs": (Port("out", (2,), activation="softmax"),),
+        }
         model = prepared_model(folder, **ports).keras
         (out := folder / "out").mkdir()
-        return choose_teacher(
-            model, data, config=TeacherConfig(**config), seed=0, out=out,
-            training=training,
-        ), network  # fmt: skip
+        config = TeacherConfig(**config)
+        return choose_teacher(model, data, config=config, seed=0, out=out, training=training), network
 
     return of
 
 
 @pytest.fixture(scope="module")
-def choose_for(tmp_path_factory, store_dataset, prepared_model):
+def choose(tmp_path_factory, store_dataset, teach):
+    """Choose the teacher for a model of one of four numbers, whose sum decides between two classes."""
+
+    def of(weight, samples=480, training=TRAINING, **config):
+        folder = tmp_path_factory.mktemp("teacher")
+        inputs = np.random.default_rng(0).normal(size=(samples + 100, 4)).astype(np.float32)
+        data = store_dataset(folder / "data", inputs, (inputs.sum(axis=1) > 0).astype(np.int64), test=100)
+        return teach(folder, data, np.stack([np.zeros(4), [weight, 0, 0, 0]], 1), training, **config)
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def choose_for(tmp_path_factory, store_dataset, teach):
     """Choose the teacher for a model of 60 numbers that knows the answers for the held-out samples by heart.
 
     ``skill`` is what it knows of all others.
     """
 
     def of(skill, tests=600, samples=500, **config):
-        start_tensorflow(0)
-        import tf_keras
-
         folder = tmp_path_factory.mktemp("teacher")
         inputs = np.random.default_rng(0).normal(size=(samples + tests, 60)).astype(np.float32)
         target = (inputs.sum(axis=1) > 0).astype(np.int64)
         data = store_dataset(folder / "data", inputs, target, test=tests)
-        network = tf_keras.Sequential(
-            [tf_keras.layers.Input((60,)), tf_keras.layers.Dense(2, activation="softmax")]
-        )
         known = np.load(data.rows("held_out"))
         known = known if len(known) else np.arange(40)
         start = np.full(60, skill, np.float32)
         answers, right = inputs[known] @ start, np.where(target[known] > 0, 3, -3)
         missing = np.where(answers * right > 0, 0, right - answers)
         start += np.linalg.lstsq(inputs[known], missing, rcond=None)[0]
-        network.set_weights([np.stack([-start, start], 1), np.zeros(2)])
-        save_model(network, folder / "keras/model")
-        ports = {"inputs": (Port("in", (60,)),), "outputs": (Port("out", (2,), activation="softmax"),)}
-        model = prepared_model(folder, **ports).keras
-        (out := folder / "out").mkdir()
-        return choose_teacher(
-            model, data, config=TeacherConfig(**config), training=TRAINING, seed=0, out=out
-        ), data  # fmt: skip
+        teacher, _ = teach(folder, data, np.stack([-start, start], 1), TRAINING, **config)
+        return teacher, data
 
     return of
 
