@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deploy.download import compress
-from pipeline.building import Inputs, compile_model
+from pipeline.compiling import Inputs, compile_model
 from pipeline.run import Run
 from pipeline.runtimes.quantization import run_real
 from pipeline.runtimes.runtime import emulated_runtime, host_runtime
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.build_config import BuildConfig
-    from pipeline.building import Compiled
+    from pipeline.compiling import Compiled
     from pipeline.store import Store
 
 

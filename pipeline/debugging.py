@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.building import Inputs, compile_model
+from pipeline.compiling import Inputs, compile_model
 from pipeline.errors import InputError, leaf_errors_mapped
 from pipeline.flatbuffer.layers import user_layers
 from pipeline.flatbuffer.simulation import exact_constants, require_simulated

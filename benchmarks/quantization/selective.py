@@ -22,7 +22,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.building import Inputs, build, compile_model
+from pipeline.building import build
+from pipeline.compiling import Inputs, compile_model
 from pipeline.errors import GateFailed
 from pipeline.precision.search import Units
 from pipeline.precision.select import WIDTHS, int8_model

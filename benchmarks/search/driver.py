@@ -29,11 +29,11 @@ from synthetic import outcome_of
 
 from deploy.facts import Builder
 from pipeline.artifacts import Source
-from pipeline.building import Inputs
+from pipeline.compiling import Inputs
 from pipeline.config import GatesConfig
 from pipeline.release.documents import Origin
 from pipeline.searching.front import BASELINE, Front
-from pipeline.searching.halving import shares_of
+from pipeline.searching.halving import may_stop
 from pipeline.searching.objectives import Limits, objectives_of
 from pipeline.searching.page import PAGE, VALUES, write_result
 from pipeline.searching.proposals import Proposals
@@ -220,7 +220,6 @@ def proposal_seconds(sampler: str, lag: int, marks: list[int]) -> dict[int, dict
 def spec_of(number: int, params: Params | None) -> Spec:
     """Return what a worker gets for a trial, with as many earlier ones to compare with as there may be."""
     settings = OWN_SETTINGS if params is None else settings_with(OWN_SETTINGS, params)
-    shares = shares_of(number) if number >= 0 else ()
     values = tuple((-90.0 - each / 7, 5e4 + each, 3e6 + each, 1e6 + each) for each in range(MAX_COMPARED))
     return Spec(
         number=number,
@@ -230,8 +229,8 @@ def spec_of(number: int, params: Params | None) -> Spec:
         limits=LIMITS,
         folder=Path("/shared/search/trials/0001"),
         store="s3://bucket/prefix",
-        shares=shares,
-        others={f"{share:.3f}": values for share in shares},
+        may_stop=number >= 0 and may_stop(number),
+        others=values if number >= 0 else (),
     )
 
 
@@ -242,7 +241,7 @@ def sizes() -> dict[str, int]:
     outcome = outcome_of(spec)
     return {
         "spec without early stops": len(pickle.dumps(spec_of(BASELINE, None))),
-        "spec with 200 earlier trials at two shares": len(pickle.dumps(spec)),
+        "spec with 200 earlier trials": len(pickle.dumps(spec)),
         "outcome": len(pickle.dumps(outcome)),
         "outcome in the study": len(json.dumps(outcome.to_dict())),
     }

@@ -7,8 +7,8 @@ not. ``python benchmarks/search/surrogate.py`` prints how far it is from recipes
 The accuracy is **analytic**, not measured: each step costs more the harder it is, steps after others a
 little more, longer training regains some, and every recipe has normal noise of its own, which follows
 from its parameters. One constant is fitted: ``channels25`` costs ResNet-8 0.64 points
-(docs/explanation/recipes.md). Trials are stopped after a part of their training by the rules of a search,
-and recipes whose row has no costs are refused.
+(docs/explanation/recipes.md). Trials are stopped after their compression by the rules of a search, and
+recipes whose row has no costs are refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.compress.steps import COMPRESS
-from pipeline.searching.halving import goes_on, shares_of
+from pipeline.searching.halving import goes_on, may_stop
 from pipeline.searching.objectives import Figures, Limits, Outcome
 from pipeline.searching.space import AMOUNTS, EPOCHS, METHOD, ORDER, RATE
 
@@ -42,11 +42,11 @@ OWN: dict[str, Any] = {"weights": 0.5, METHOD: "qat", ORDER: "channels first", R
 """The user's own settings: zeros that cost nothing, as the default recipe has them."""
 
 
-def lost_points(params: Mapping[str, Any], share: float = 1.0) -> float:
+def lost_points(params: Mapping[str, Any], where: str = "quantized") -> float:
     """Return the points that a recipe costs: analytic, with noise that follows from the parameters.
 
     Args:
-        share: of its training.
+        where: in the trial; each place has noise of its own.
     """
     amount = params.get
     kept, energy, zeros = amount("channels") or 1.0, amount("low_rank") or 1.0, amount("weights") or 0.0
@@ -61,11 +61,10 @@ def lost_points(params: Mapping[str, Any], share: float = 1.0) -> float:
     lost = sum(parts) * (1 + 0.1 * (sum(part > 0 for part in parts) - 1))
     if params[METHOD] == "ptq":  # nothing trains after the last step
         lost = 0.15 + 1.3 * lost
-    training = params[EPOCHS] * share
-    lost *= 0.85 ** np.log2(training)  # a tenth of the training leaves more than half again
+    lost *= 0.85 ** np.log2(params[EPOCHS])
     lost += {1.0: 0.0, 0.5: 0.05, 2.0: 0.1}[params[RATE]] * (1 + lost)
     lost += 0.1 * (params[ORDER] != "channels first" and bool(amount("layers")))
-    return float(lost + NOISE_POINTS * _normal(params, f"score {share:.3f}"))
+    return float(lost + NOISE_POINTS * _normal(params, f"score {where}"))
 
 
 def _normal(params: Mapping[str, Any], what: str) -> float:
@@ -139,20 +138,20 @@ def surrogate_trial(
     costs = costs_of(params)
     if costs is None:
         return Outcome(state="refused", recipe=str(number), seconds=0.0, reason="does not suit the model")
-    partial: dict[str, tuple[float, ...]] = {}
+    compressed: tuple[float, ...] = ()
     devices = [value for name, value in costs.items() if name.endswith(" instructions")]
-    for share in () if is_known else shares_of(number):
-        own = (lost_points(params, share) - FLOAT_SCORE, costs["download"], *devices)
-        partial[name := f"{share:.3f}"] = own
-        if not goes_on(own, [each.partial[name] for each in earlier.values() if name in each.partial]):
+    if any(params.get(step) is not None for step in AMOUNTS):
+        compressed = (lost_points(params, "compressed") - FLOAT_SCORE, costs["download"], *devices)
+        others = [each.compressed for each in earlier.values() if each.compressed]
+        if not is_known and may_stop(number) and not goes_on(compressed, others):
             return Outcome(
-                state="stopped", recipe=str(number), seconds=0.0, reason="stopped", partial=partial
+                state="stopped", recipe=str(number), seconds=0.0, reason="stopped", compressed=compressed
             )
     figures = figures_of(params)
     assert figures is not None
     return Outcome(
         state="complete", recipe=str(number), seconds=0.0, figures=figures,
-        missed=limits.missed(figures), partial=partial,
+        missed=limits.missed(figures), compressed=compressed,
     )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def outcome_of(spec: Spec) -> Outcome:
             "recipe": recipe_of(config),
             "steps": tuple(step | {"seconds": 31.612} for _ in range(STAGES)),
             "worker": os.uname().nodename,
-            "partial": {f"{share:.3f}": (-90.0, 5e4, 3e6, 1e6) for share in spec.shares},
+            "compressed": (-90.0, 5e4, 3e6, 1e6),
         }
     )
 

@@ -1,4 +1,4 @@
-"""Which trials go on after a part of their training: asynchronous successive halving of several objectives.
+"""Which trials go on after their compression: asynchronous successive halving of several objectives.
 
 Li et al., 2020, arXiv:1810.05934, in the brackets of Hyperband (Li et al., 2018, arXiv:1603.06560), with
 non-dominated sorting in place of one value (Schmucker et al., 2021, arXiv:2106.12639). Optuna's pruners take
@@ -16,27 +16,25 @@ if TYPE_CHECKING:
 
 REDUCTION = 3
 """One of so many goes on."""
-BRACKETS = ((1 / 9, 1 / 3), (1 / 3,), ())
-"""Shares of the training after which a trial may be stopped; trials take turns, so that a model that learns
-slowly has a chance."""
-TURNS = (0, 1, 0, 1, 2)
-"""Hyperband gives brackets that stop early more trials."""
+TURNS = 5
+"""One trial of so many is in Hyperband's bracket without early stops, so that a recipe that gains late has a
+chance."""
 
 
-def shares_of(trial: int) -> tuple[float, ...]:
-    """Return the shares of the training after which a trial may be stopped."""
-    return BRACKETS[TURNS[trial % len(TURNS)]]
+def may_stop(trial: int) -> bool:
+    """Return whether a trial may be stopped after its compression."""
+    return trial % TURNS < TURNS - 1
 
 
 def goes_on(own: tuple[float, ...], others: Sequence[tuple[float, ...]]) -> bool:
-    """Return whether a trial is among the best third at a share of the training.
+    """Return whether a trial is among the best third.
 
     Trials are compared by the number of fronts that are before theirs, so that one which nothing dominates
     always goes on.
 
     Args:
         own: values to be minimized.
-        others: those of other trials at the same share.
+        others: those of other trials.
     """
     better = _before(own, others)
     return better < max((len(others) + 1) / REDUCTION, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import ConfigError
@@ -140,12 +140,13 @@ class Outcome:
     """How a trial ended.
 
     Attributes:
-        state: "complete", "stopped" after partial training, or "refused": its recipe cannot be applied.
+        state: "complete", "stopped" after its compression, or "refused": its recipe cannot be applied.
         reason: why it was stopped or refused; "" if it is complete.
         recipe: as ``pipeline build --recipe`` takes it.
         figures: None if it was refused.
         missed: by how much of itself each limit is missed; positive ones are missed.
-        partial: values at each share of the training, as ``halving`` compares them.
+        compressed: values of the float model after its compression, as ``halving`` compares them; none
+            without one.
         steps: of its run: stage, key, whether it came from the store, seconds.
         seconds: wall-clock time.
         worker: where it ran.
@@ -157,7 +158,7 @@ class Outcome:
     reason: str = ""
     figures: Figures | None = None
     missed: dict[str, float] = field(default_factory=dict)
-    partial: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    compressed: tuple[float, ...] = ()
     steps: tuple[dict[str, Any], ...] = ()
     worker: str = ""
 
@@ -177,16 +178,13 @@ class Outcome:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Outcome:
-        """Return what ``to_dict`` made."""
-        figures = raw["figures"]
-        return cls(
-            **{
-                **raw,
-                "figures": None if figures is None else Figures(**figures),
-                "partial": {share: tuple(values) for share, values in raw["partial"].items()},
-                "steps": tuple(raw["steps"]),
-            }
-        )
+        """Return what ``to_dict`` made, or that of a version with other values."""
+        known = {each.name: raw[each.name] for each in fields(cls) if each.name in raw}
+        figures = known["figures"]
+        known["figures"] = None if figures is None else Figures(**figures)
+        for name in ("compressed", "steps"):
+            known[name] = tuple(known.get(name, ()))
+        return cls(**known)
 
 
 def dominates(first: tuple[float, ...], second: tuple[float, ...]) -> bool:

@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.building import Inputs, build
+from pipeline.building import build
+from pipeline.compiling import Inputs
 from pipeline.content import sha256_of, write_whole
 from pipeline.errors import ConfigError, GateFailed, StageError, storing
 from pipeline.event_file import EventFile
@@ -23,7 +24,7 @@ from pipeline.run import Run
 from pipeline.scratch import locked
 from pipeline.searching.cluster import capacity, connected, died, hear_starts, lost, require_workers, submit
 from pipeline.searching.front import BASELINE, spread
-from pipeline.searching.halving import shares_of
+from pipeline.searching.halving import may_stop
 from pipeline.searching.objectives import Limits, Outcome, objectives_of
 from pipeline.searching.page import write_result
 from pipeline.searching.proposals import SAMPLERS, Proposals
@@ -282,15 +283,7 @@ class _Driver:
         attempt = self._attempts[number] = self._attempts.get(number, -1) + 1
         name = "own" if number == BASELINE else f"trial-{number}"
         visible = range(max(number - self.proposals.lag + 1, 0))[-MAX_COMPARED:]
-        shares = () if number < len(self.starts) else shares_of(number)
-        others = {
-            f"{share:.3f}": tuple(
-                self.study.outcomes[each].partial[f"{share:.3f}"]
-                for each in visible
-                if f"{share:.3f}" in self.study.outcomes[each].partial
-            )
-            for share in shares
-        }
+        earlier = [self.study.outcomes[each].compressed for each in visible]
         settings = self.settings_of(number)
         begun = {"number": number, "recipe": recipe_of(make_config(settings, name))}
         spec = Spec(
@@ -301,8 +294,8 @@ class _Driver:
             limits=self.limits,
             folder=self.folder / "trials" / ("own" if number == BASELINE else f"{number:04d}"),
             store=self.store,
-            shares=shares,
-            others=others,
+            may_stop=number >= len(self.starts) and may_stop(number),
+            others=tuple(values for values in earlier if values),
         )
         memory = min(TRIAL_BYTES, machine_bytes())
         future = submit(client, self.trial, spec, f"{name}-{attempt}", memory, begun)

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploy.download import compress
 from pipeline.artifacts import Artifact, Teacher
-from pipeline.building import compile_model, compress_model, find_teacher
+from pipeline.compiling import compile_model
 from pipeline.content import write_whole
 from pipeline.costing.memory import live_bytes
 from pipeline.costing.predict import cost_table, predict, tables
 from pipeline.errors import ConfigError, InputError, StageError
 from pipeline.flatbuffer import read_tflite
 from pipeline.isolation.child import in_child
-from pipeline.opening import open_inputs
-from pipeline.planning.step_gains import measure_step
 from pipeline.quantize.candidates import answers_of
 from pipeline.recipe import recipe_of
 from pipeline.run import Run
@@ -40,8 +38,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.artifacts import Dataset, KerasModel, QuantizedModel
-    from pipeline.build_config import BuildConfig
-    from pipeline.building import Compiled, Inputs
+    from pipeline.choices import StepGain
+    from pipeline.compiling import Compiled, Inputs
     from pipeline.training.held_out import HeldOut
 
 SETTINGS = "pipeline.toml"
@@ -59,8 +57,8 @@ class Spec:
         limits: that a candidate has to keep.
         folder: for its settings and the record of its run.
         store: the folder of the store, or the URL of a shared one; the worker's own store is then a cache.
-        shares: of the training, after which it may be stopped.
-        others: values of earlier trials at each share, to compare with.
+        may_stop: whether it is stopped after its compression if earlier trials were better.
+        others: ``Outcome.compressed`` of these.
     """
 
     number: int
@@ -70,8 +68,8 @@ class Spec:
     limits: Limits
     folder: Path
     store: Path | str
-    shares: tuple[float, ...] = ()
-    others: dict[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+    may_stop: bool = False
+    others: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +126,36 @@ def _float_score(held_out: HeldOut, given: float | None, teacher: KerasModel) ->
     return given - cost_of_training(teacher, held_out)
 
 
+class _StoppedError(Exception):
+    """Earlier trials were better at this point."""
+
+
+class _Look:
+    """A look at a trial after its compression, at figures that every build measures there.
+
+    The compressed float model is judged: quantization costs little beside what compression costs.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self.compressed: tuple[float, ...] = ()
+
+    def __call__(self, gains: tuple[StepGain, ...]) -> None:
+        """Keep the figures after the last step, and stop a trial that others beat.
+
+        Raises:
+            _StoppedError: a third of the others were better in every figure.
+        """
+        found = gains[-1] if gains else None
+        if found is None or found.score is None:
+            return
+        instructions = [after for _, after in found.instructions.values()]
+        self.compressed = (-found.score[1], float(found.download_bytes[1]), *map(float, instructions))
+        if self._spec.may_stop and not goes_on(self.compressed, self._spec.others):
+            msg = "after its compression a third of the trials were better in every figure"
+            raise _StoppedError(msg)
+
+
 def run_trial(spec: Spec) -> Outcome:
     """Compress, quantize and judge one candidate; nothing of it is validated on the target yet.
 
@@ -141,24 +169,23 @@ def run_trial(spec: Spec) -> Outcome:
     with open_store(spec.store) as store:
         run = Run(spec.folder, store)
         target, inputs = get_target(spec.target), spec.inputs
-        partial: dict[str, tuple[float, ...]] = {}
+        look = _Look(spec)
         ended: dict[str, Any]
         with run.recording(inputs.name):
             try:
-                partial, reason = _train_partly(spec, inputs, config, run)
-                ended = {"state": "stopped", "reason": reason}
-                if not reason:
-                    compiled = compile_model(inputs, config, run, target)
-                    figures = _figures(compiled, spec, run)
-                    missed = spec.limits.missed(figures)
-                    if compiled.quantized.format != "int8":
-                        missed["full integer"] = 1.0
-                    ended = {"state": "complete", "figures": figures, "missed": missed}
+                compiled = compile_model(inputs, config, run, target, look)
+                figures = _figures(compiled, spec, run)
+                missed = spec.limits.missed(figures)
+                if compiled.quantized.format != "int8":
+                    missed["full integer"] = 1.0
+                ended = {"state": "complete", "figures": figures, "missed": missed}
+            except _StoppedError as stopped:
+                ended = {"state": "stopped", "reason": str(stopped)}
             except (ConfigError, StageError) as error:
                 ended = {"state": "refused", "reason": str(error)}
     return Outcome(
         recipe=recipe_of(config),
-        partial=partial,
+        compressed=look.compressed,
         steps=tuple({**step, "digest": ""} for step in run.steps),
         seconds=round(time.monotonic() - started, 3),
         worker=socket.gethostname(),
@@ -197,54 +224,3 @@ def _figures(compiled: Compiled, spec: Spec, run: Run) -> Figures:
             name: predict(flat, cost_table(name)).instructions for name in devices if name in tables()
         },
     )
-
-
-def _train_partly(
-    spec: Spec, inputs: Inputs, config: BuildConfig, run: Run
-) -> tuple[dict[str, tuple[float, ...]], str]:
-    """Train for shares of the training; return the values at each, and why the trial is stopped, or "".
-
-    The compressed float model is judged: quantization costs little beside what compression costs.
-
-    Raises:
-        PipelineError: a stage could not finish.
-    """
-    found: dict[str, tuple[float, ...]] = {}
-    if not config.compress or not spec.shares:
-        return found, ""
-    opened = open_inputs(inputs.model, inputs.data, inputs.field, config, run)
-    teacher = find_teacher(opened.prepared, opened.data, config, run)
-    if teacher is None:
-        return found, ""
-    devices = tuple(device.name for device in get_target(spec.target).devices)
-    for share in spec.shares:
-        steps = tuple(_shortened(step, share) for step in config.compress)
-        shorter = config.model_copy(update={"compress": steps})
-        models = compress_model(teacher, opened.data, shorter, run)
-        gain = run.step(
-            in_child(measure_step), teacher, models[-1], teacher, opened.data,
-            step=recipe_of(shorter), devices=devices,
-        ).gain  # fmt: skip
-        if gain.score is None:
-            return found, ""
-        own = (
-            -gain.score[1],
-            float(gain.download_bytes[1]),
-            *(float(n) for _, n in gain.instructions.values()),
-        )
-        found[name := f"{share:.3f}"] = own
-        if not goes_on(own, spec.others.get(name, ())):
-            return (
-                found,
-                f"after {share:.0%} of the training a third of the trials were better in every figure",
-            )
-    return found, ""
-
-
-def _shortened(step: Any, share: float) -> Any:
-    """Return a step's settings with a share of its training."""
-    training = getattr(step, "training", None)
-    if training is None:
-        return step
-    shorter = {key: max(round(share * getattr(training, key)), 1) for key in ("epochs", "min_steps")}
-    return step.model_copy(update={"training": training.model_copy(update=shorter)})

@@ -7,10 +7,11 @@ import os
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 
 import pytest
 
-from pipeline.building import Inputs
+from pipeline.compiling import Inputs
 from pipeline.searching.objectives import Limits
 from pipeline.searching.trial import Spec, run_trial
 from pipeline.settings import make_config
@@ -72,23 +73,46 @@ def test_the_written_settings_rebuild_the_release(searched, built, start, tmp_pa
     assert json.loads(stdout)["reproducible_digest"] == found["validated"][0]["digest"]
 
 
-def test_a_worker_reads_neither_model_nor_data_if_the_store_has_them(searched, tiny, built, tmp_path):
-    out, found, _ = searched
+@pytest.fixture(scope="module")
+def own(searched, built):
+    """The trial of the user's own settings, whose stages are in the store."""
+    out, _, _ = searched
     settings = tomllib.loads((out / "trials/own/pipeline.toml").read_text())
     for table, key in ((settings["model"], "path"), (settings["data"], "source")):
         table[key] = str((out / "trials/own" / table[key]).resolve())
     config, target = make_config(settings, "test"), get_target("arm64")
-    spec = Spec(
+    return Spec(
         number=-1, settings=settings, inputs=Inputs.of(config, target), target="arm64",
-        limits=Limits.of(config.gates, None), folder=tmp_path, store=built.out / "store",
+        limits=Limits.of(config.gates, None), folder=out, store=built.out / "store",
     )  # fmt: skip
+
+
+def test_a_worker_reads_neither_model_nor_data_if_the_store_has_them(searched, own, tiny, tmp_path):
+    _, found, _ = searched
     hidden = tiny.rename(tiny.with_name("hidden"))
     try:
-        outcome = run_trial(spec)
+        outcome = run_trial(replace(own, folder=tmp_path))
     finally:
         hidden.rename(tiny)
     assert outcome.to_dict()["figures"] == found["trials"]["-1"]["figures"]
     assert all(step["cached"] for step in outcome.steps)
+
+
+def test_a_trial_that_others_beat_is_stopped_after_its_compression(searched, own, tmp_path):
+    _, found, _ = searched
+    figures = tuple(found["trials"]["-1"]["compressed"])
+    better, as_good = tuple(value - 1 for value in figures), figures
+
+    stopped = run_trial(replace(own, folder=tmp_path / "stopped", may_stop=True, others=(better,) * 3))
+    goes_on = run_trial(replace(own, folder=tmp_path / "goes on", may_stop=True, others=(as_good,) * 3))
+    starts = run_trial(replace(own, folder=tmp_path / "starts", others=(better,) * 3))
+
+    assert (stopped.state, goes_on.state, starts.state) == ("stopped", "complete", "complete")
+    assert stopped.reason == "after its compression a third of the trials were better in every figure"
+    assert stopped.compressed == figures
+    stages = [step["stage"] for step in stopped.steps]
+    assert stages[-1] == "measure_step"
+    assert "train_qat" not in stages
 
 
 def test_without_the_extra_a_search_says_what_to_install_and_a_build_does_not_need_it(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from models.data.sources import load_data
 from models.ports import Port
-from pipeline.building import Inputs, compile_model
+from pipeline.compiling import Inputs, compile_model
 from pipeline.run import Run
 from pipeline.settings import make_config
 from pipeline.store import Store

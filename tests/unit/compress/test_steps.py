@@ -10,7 +10,7 @@ from halving import HalveConfig, halve
 
 from models.ports import Port
 from pipeline.artifacts import KerasModel
-from pipeline.building import compress_model
+from pipeline.compiling import compress_model
 from pipeline.compress.steps import COMPRESS, CompressionStep, Notation
 from pipeline.errors import ConfigError, StageError
 from pipeline.layer_records import LayerRecord

@@ -106,7 +106,7 @@ def test_of_a_large_front_the_cheapest_and_what_differs_most_are_built():
 
 
 def test_an_outcome_is_read_as_it_was_written():
-    whole = replace(outcome(), partial={"0.333": (1.0, 2.0)}, steps=({"stage": "load", "seconds": 1.0},))
+    whole = replace(outcome(), compressed=(1.0, 2.0), steps=({"stage": "load", "seconds": 1.0},))
     assert Outcome.from_dict(whole.to_dict()) == whole
     refused = Outcome(state="refused", recipe="r", seconds=0.0, reason="no")
     assert Outcome.from_dict(refused.to_dict()) == refused

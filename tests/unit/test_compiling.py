@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.artifacts import Teacher
 from pipeline.build_config import BuildConfig
-from pipeline.building import quantize_model
+from pipeline.compiling import quantize_model
 
 
 @dataclass
