@@ -119,8 +119,14 @@ def changes_of(contest: Contest, given: Row) -> tuple[str, ...]:
     return (*OURS_FIXED, *given.changes, *pruning)
 
 
-def run(contest: Contest, row: str, seed: int, case: Path, out: Path) -> dict[str, Any]:
-    """Return a cell's result, from its folder if it is there."""
+def run(
+    contest: Contest, row: str, seed: int, case: Path, out: Path, *, shares_stages: bool = False
+) -> dict[str, Any]:
+    """Return a cell's result, from its folder if it is there.
+
+    Args:
+        shares_stages: whether builds take what others have made, which leaves them no times of their own.
+    """
     folder = out / contest.name / f"{row}-{seed}"
     kept, key = folder / "result.json", key_of(contest, row, case, out)
     if kept.exists() and (found := json.loads(kept.read_text()))["key"] == key:
@@ -134,10 +140,12 @@ def run(contest: Contest, row: str, seed: int, case: Path, out: Path) -> dict[st
         result["failed"] = reason
     else:
         try:
-            result |= measured(command(contest, row, seed, case, folder), folder)
+            store = store_of(out) if shares_stages else folder / "store"
+            result |= measured(command(contest, row, seed, case, folder, store), folder)
             model = folder / "model.tflite"
             if ROWS[row].is_ours:
-                result |= collect(folder, model)
+                result |= collect(folder, model, store)
+                result |= {"seconds": None, "cpu_seconds": None} if shares_stages else {}
             if model.exists():
                 result |= facts(model) | {"samples": infer(model, case, folder / "outputs.npz")}
             else:
@@ -157,13 +165,13 @@ def unusable(row: str, case: Path) -> str:
     return ""
 
 
-def command(contest: Contest, row: str, seed: int, case: Path, folder: Path) -> list[str]:
+def command(contest: Contest, row: str, seed: int, case: Path, folder: Path, store: Path) -> list[str]:
     given = ROWS[row]
     if not given.is_ours:
         script = [str(given.python()), str(given.program()), row, str(case)]
         return [*script, str(folder / "model.tflite"), str(seed)]
     settings = [text for change in changes_of(contest, given) for text in ("--set", change)]
-    places = ["--out", str(folder / "build"), "--store", str(folder / "store")]
+    places = ["--out", str(folder / "build"), "--store", str(store)]
     return [
         *(COMMAND, "build", "--target", "host", "--json", "--seed", str(seed)),
         *contest.arguments(),
@@ -190,8 +198,8 @@ def measured(program: list[str], folder: Path) -> dict[str, Any]:
     }
 
 
-def collect(folder: Path, model: Path) -> dict[str, Any]:
-    """Move the .tflite of a build out of its store, which is removed; return what the build says of it.
+def collect(folder: Path, model: Path, store: Path) -> dict[str, Any]:
+    """Copy the .tflite of a build out of its store, and remove the build; return what it says of the file.
 
     A build whose accuracy gate fails has made a file as well; the race judges it, too.
     """
@@ -199,7 +207,7 @@ def collect(folder: Path, model: Path) -> dict[str, Any]:
     steps = json.loads((build / "run.json").read_text())["steps"] if (build / "run.json").exists() else []
     entries = [f"{step['stage']}-{step['key']}" for step in steps if step["stage"] == "add_metadata"]
     for entry in entries[-1:]:
-        shutil.copy(folder / "store" / entry / "model.tflite", model)
+        shutil.copy(store / entry / "model.tflite", model)
     for report in build.glob("report/*/report.json"):
         read = json.loads(report.read_text())
         found = {name: read[name] for name in SAID if name in read}

@@ -1,7 +1,8 @@
 """Race this project against the tools that others quantize with: same model, data, samples and training.
 
 Usage: python benchmarks/peers.py [--zoo NAME ...] [--model M --data D] [--config FILE] [--seeds 3]
-           [--rows ROW ...] [--out FOLDER] [--results FOLDER] [--page FILE] [--jobs N] [--report]
+           [--rows ROW ...] [--out FOLDER] [--results FOLDER] [--page FILE] [--jobs N]
+           [--share-stages] [--report]
 
 Each contender makes a .tflite from the same Keras model, the same preprocessed arrays and calibration
 samples, with the epochs, batch sizes and learning rates of the build's own settings, in a process of its own.
@@ -86,7 +87,8 @@ class Race:
             with self.lock:
                 if (contest.name, seed) not in cases:
                     cases[contest.name, seed] = cells.prepare(contest, seed, self.out)
-            result = cells.run(contest, row, seed, cases[contest.name, seed], self.out)
+            case, shares = cases[contest.name, seed], self.options.share_stages
+            result = cells.run(contest, row, seed, case, self.out, shares_stages=shares)
             with self.lock:
                 self.done += 1
                 found = self.summarize(contest)
@@ -137,7 +139,8 @@ def line(contest: Contest, result: dict[str, Any], found: dict[str, Any]) -> str
         each for each in found["cells"] if (each["row"], each["seed"]) == (result["row"], result["seed"])
     )
     value = "" if cell["value"] is None else f"{cell['value']:.2f}, "
-    return f"{name}: {value}{result['size_bytes']:,} bytes, {result['seconds']:.0f} s"
+    took = "" if result["seconds"] is None else f", {result['seconds']:.0f} s"
+    return f"{name}: {value}{result['size_bytes']:,} bytes{took}"
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -158,6 +161,9 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--page", type=Path, help="Markdown page below whose mark to put the tables")
     parser.add_argument(
         "--jobs", type=int, default=1, help="cells at once; times are of a shared machine then"
+    )
+    parser.add_argument(
+        "--share-stages", action="store_true", help="builds share their stages, and have no times then"
     )
     parser.add_argument("--report", action="store_true", help="run nothing; only write the tables again")
     options = parser.parse_args(arguments)

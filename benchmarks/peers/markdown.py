@@ -90,13 +90,18 @@ def of_row(name: str, cells: list[dict[str, Any]]) -> str:
         found = [cell["against"][baseline][0] for cell in made if baseline in cell["against"]]
         against.append("" if baseline == name or not found else _interval(mean(found)))
     floats = "" if name in BASELINES or name == "ours-none" or not made[0]["float_operators"] else " (1)"
-    average = {key: float(np.mean([cell[key] for cell in made])) for key in
-               ("size_bytes", "zst_bytes", "zeros", "seconds", "cpu_seconds", "peak_bytes")}  # fmt: skip
+    average = {
+        key: float(np.mean([cell[key] for cell in made]))
+        for key in ("size_bytes", "zst_bytes", "zeros", "peak_bytes")
+    }
+    times = []
+    for key in ("seconds", "cpu_seconds"):
+        known = [cell[key] for cell in made if cell[key] is not None]  # none where builds shared stages
+        times.append(f"{np.mean(known):.0f}" if known else "")
     cells_of_line = [
         *(title + floats, shown, *against),
         *(f"{average['size_bytes']:,.0f}", f"{average['zst_bytes']:,.0f}", f"{average['zeros']:.0%}"),
-        *(f"{average['seconds']:.0f}", f"{average['cpu_seconds']:.0f}"),
-        *(f"{average['peak_bytes'] / 1e6:,.0f}", str(len(made))),
+        *(*times, f"{average['peak_bytes'] / 1e6:,.0f}", str(len(made))),
     ]
     return f"| {' | '.join(cells_of_line)} |"
 
