@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from calibration.sampling import AUTO, SAMPLING
 from models.task_rules import Task
-from pipeline.sections import FILE_NAME, Section, Unkeyed, advice, renamed_value
+from pipeline.sections import FILE_NAME, ByContent, Section, Unkeyed, advice, renamed_value
 from pipeline.targets import load_devices
 
 # Names become file names and shell words on a device: letters, digits, dot, dash and underscore only.
@@ -70,8 +70,8 @@ class ModelConfig(Section):
         custom_objects: ``module:dict`` of the classes and functions that a trusted file names.
     """
 
-    path: Path
-    weights: Path | None = None
+    path: Annotated[Path, ByContent()]
+    weights: Annotated[Path | None, ByContent()] = None
     trust: bool = False
     custom_objects: str | None = None
 
@@ -103,7 +103,7 @@ class DataConfig(Section):
         ignore: the value in masks of positions without a class.
     """
 
-    source: str
+    source: Annotated[str, ByContent()]
     task: tuple[Task, ...] = ()
     labels: tuple[str, ...] = ()
     test_fraction: Fraction = 0.2
@@ -185,7 +185,7 @@ class CalibrationConfig(Section):
 
     samples: Count = 256
     sampling: Sampling = AUTO
-    field_statistics: Path | None = None
+    field_statistics: Annotated[Path | None, ByContent()] = None
     ranges: RangeMethod = "auto"
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
 

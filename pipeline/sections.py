@@ -6,6 +6,7 @@ import difflib
 import re
 import reprlib
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator, model_validator
@@ -53,6 +54,14 @@ class Unkeyed:
     """
 
     value: Any = None
+
+
+@dataclass(frozen=True)
+class ByContent:
+    """A place whose content is an input of the stage: of the place itself, a key has only the ending.
+
+    The ending says how the content is read. Write ``Annotated[Path, ByContent()]`` for a field of a section.
+    """
 
 
 class Section(BaseModel):
@@ -163,7 +172,18 @@ def _takes_booleans(annotation: Any) -> bool:
 
 def keyed(section: BaseModel) -> dict[str, Any]:
     """Return the settings of a section that can change a result, as JSON-like values."""
-    return section.model_dump(mode="json", by_alias=True, exclude=_unkeyed(type(section)))
+    values = section.model_dump(mode="json", by_alias=True, exclude=_unkeyed(type(section)))
+    _leave_endings(section, values)
+    return values
+
+
+def _leave_endings(section: BaseModel, values: dict[str, Any]) -> None:
+    for name, field in type(section).model_fields.items():
+        key, value = field.alias or name, getattr(section, name)
+        if isinstance(value, BaseModel) and key in values:
+            _leave_endings(value, values[key])
+        elif value is not None and any(isinstance(mark, ByContent) for mark in field.metadata):
+            values[key] = PurePath(value).suffix
 
 
 def _unkeyed(section: type[BaseModel]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 
 from calibration.errors import CalibrationError
 from pipeline.artifacts import Artifact, Source
+from pipeline.config import ModelConfig
 from pipeline.errors import ConfigError, GateFailed, InputError, StageError
 from pipeline.events import (
     BuildFinished,
@@ -58,6 +59,11 @@ def copy(note: Note, *, out: Path) -> Note:
 
 def bounded(source: Source, *, timeout_s: float, config: ConvertConfig, out: Path) -> Note:
     calls.append(timeout_s)
+    return Note(text="")
+
+
+def loaded(source: Source, *, config: ModelConfig, out: Path) -> Note:
+    calls.append(str(config.path))
     return Note(text="")
 
 
@@ -144,6 +150,14 @@ def test_a_setting_that_cannot_change_the_result_is_in_no_key_and_any_other_is(r
         run.step(bounded, SOURCE, timeout_s=Unkeyed(timeout_s), config=config)
 
     assert calls == [1.0, 3.0]
+
+
+def test_of_the_place_of_an_input_a_key_has_only_the_ending(run_in, tmp_path):
+    run = run_in(tmp_path)
+    for path in ("model.keras", "/elsewhere/other.keras", "model.h5"):
+        run.step(loaded, SOURCE, config=ModelConfig(path=path))
+
+    assert calls == ["model.keras", "model.h5"]
 
 
 def test_a_step_follows_the_content_of_its_input(run_in, tmp_path):
