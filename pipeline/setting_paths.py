@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ZOO = "zoo:"
 
 
-def path_places(raw: dict[str, Any]) -> list[tuple[Any, str]]:
+def change_paths(raw: dict[str, Any], change: Callable[[str], str]) -> None:
+    """Replace every path in plain settings, in place; import paths and models of the zoo are none."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [changed(each) for each in value]
+        is_path = isinstance(value, str) and value and not is_import_path(value) and not value.startswith(ZOO)
+        return change(value) if is_path else value
+
+    for table, key in _places(raw):
+        if isinstance(table, dict) and key in table:
+            table[key] = changed(table[key])
+
+
+def _places(raw: dict[str, Any]) -> list[tuple[Any, str]]:
     """Return the tables and keys whose values may be paths; a table may be missing or of a wrong kind."""
     places: list[tuple[Any, str]] = [
         (raw.get(section), key)
@@ -19,6 +36,7 @@ def path_places(raw: dict[str, Any]) -> list[tuple[Any, str]]:
             ("calibration", "field_statistics"),
             ("validate", "against"),
             ("release", "public_key"),
+            ("release", "revoked_keys"),
         )
     ]
     sources: Any = raw
@@ -32,10 +50,7 @@ def path_places(raw: dict[str, Any]) -> list[tuple[Any, str]]:
 
 def locate(raw: dict[str, Any], folder: Path) -> None:
     """Resolve relative paths in plain settings against a folder, in place."""
-    for table, key in path_places(raw):
-        value = table.get(key) if isinstance(table, dict) else None
-        if isinstance(value, str) and not is_import_path(value) and not value.startswith(ZOO):
-            table[key] = str(folder / _at_home(value))
+    change_paths(raw, lambda path: str(folder / _at_home(path)))
 
 
 def _at_home(path: str) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.setting_help import SCHEMA_NAME
-from pipeline.setting_paths import ZOO, is_import_path, path_places
+from pipeline.setting_paths import change_paths
 from pipeline.toml_text import toml_key, toml_value
 
 if TYPE_CHECKING:
@@ -52,10 +52,7 @@ def project_name(model: str) -> str:
 def relative_paths(settings: Raw, folder: Path) -> Raw:
     """Return settings whose paths are relative to a folder."""
     found = copy.deepcopy(settings)
-    for table, key in path_places(found):
-        value = table.get(key) if isinstance(table, dict) else None
-        if isinstance(value, str) and value and not is_import_path(value) and not value.startswith(ZOO):
-            table[key] = Path(os.path.relpath(value, folder)).as_posix()
+    change_paths(found, lambda path: Path(os.path.relpath(path, folder)).as_posix())
     return found
 
 

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from pipeline.setting_paths import path_places
+from pipeline.setting_paths import change_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pipeline.build_config import BuildConfig
 
 
@@ -28,7 +26,8 @@ def plain_settings(config: BuildConfig) -> dict[str, Any]:
     raw["project"] = config.project.model_dump(mode="json", by_alias=True)
     raw["seed"] = config.seed
     found: dict[str, Any] = _without_none(raw)
-    return _with_paths(found, lambda path: str(Path(path).absolute()))
+    change_paths(found, lambda path: str(Path(path).absolute()))
+    return found
 
 
 def _table(section: Any) -> dict[str, Any]:
@@ -46,16 +45,7 @@ def _without_none(value: Any) -> Any:
 
 def settings_text(settings: dict[str, Any], folder: Path) -> str:
     """Return plain settings as TOML for a file in ``folder``, from which paths are relative."""
-    found = _with_paths(settings, lambda path: os.path.relpath(path, folder))
+    found = copy.deepcopy(settings)
+    change_paths(found, lambda path: os.path.relpath(path, folder))
     text: str = tomli_w.dumps(found)
     return text
-
-
-def _with_paths(settings: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    """Return plain settings in which the paths of existing files and folders are changed."""
-    found = copy.deepcopy(settings)
-    for table, key in path_places(found):
-        value = table.get(key) if isinstance(table, dict) else None
-        if isinstance(value, str) and Path(value).exists():
-            table[key] = change(value)
-    return found

@@ -6,14 +6,17 @@ import contextlib
 import re
 from datetime import date
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from pipeline.build_config import BuildConfig
 from pipeline.errors import ConfigError
 from pipeline.events import listening
+from pipeline.setting_paths import locate
 from pipeline.settings import (
     configure,
     make_config,
@@ -126,6 +129,29 @@ def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
     path.write_text('[model]\npath = "~/m.keras"\n[data]\nsource = "d.npz"')
     raw = read_toml(path)
     assert (raw["model"]["path"], raw["data"]["source"]) == ("/home/user/m.keras", str(tmp_path / "d.npz"))
+
+
+def path_fields(section, places=()):
+    """Where paths may be: the keys to it, and whether it may be a list."""
+    for name, field in section.model_fields.items():
+        place = (*places, field.alias or name)
+        kinds = {field.annotation, *get_args(field.annotation)}
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from path_fields(field.annotation, place)
+        elif Path in kinds:
+            yield place, tuple[Path, ...] in kinds
+
+
+@pytest.mark.parametrize(("place", "takes_lists"), [*path_fields(BuildConfig)], ids=str)
+def test_a_path_is_taken_from_the_folder_of_its_file(place, takes_lists):
+    for value, found in (("a", "/folder/a"), (["a", "b"], ["/folder/a", "/folder/b"]))[: 1 + takes_lists]:
+        raw = value
+        for key in reversed(place):
+            raw = {key: raw}
+        locate(raw, Path("/folder"))
+        for key in place:
+            raw = raw[key]
+        assert raw == found
 
 
 VALUES = st.recursive(
