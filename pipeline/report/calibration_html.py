@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from calibration.tensor_checks import INFLUENCE, USED
 from pipeline.report.calibration import title
+from pipeline.report.drawing import Axis, Frame, points
 from pipeline.report.html import render
 
 if TYPE_CHECKING:
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from calibration.curve import CurvePoint
     from calibration.diagnosis import Diagnosis
 
-WIDTH, HEIGHT = 640, 260
-LEFT, BOTTOM, TOP, RIGHT = 48, 34, 10, 12
+FRAME = Frame(640, 260, left=48, right=628, top=10, base=226)
 TICKS = 5
 MAX_STRATA = 60
 MAX_TENSORS = 200
@@ -45,12 +43,7 @@ class Plot:
     columns: tuple[tuple[float, int], ...]
     rows: tuple[tuple[float, float], ...]
     chosen: float
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    right: int = WIDTH - RIGHT
-    top: int = TOP
-    base: int = HEIGHT - BOTTOM
+    frame: Frame = FRAME
 
 
 def diagnosis_html(found: Diagnosis) -> str:
@@ -84,30 +77,22 @@ def _largest(strata: Sequence[object]) -> float:
     return largest or 1.0
 
 
-def _plot(points: Sequence[CurvePoint], samples: int) -> Plot:
+def _plot(curve: Sequence[CurvePoint], samples: int) -> Plot:
     """Place the curve: the number of samples on a logarithmic axis, decibels from 0."""
-    step = _round_up(max(point.high_db for point in points) / TICKS)
-    top = step * TICKS
-    first, last = (np.log2(point.samples) for point in (points[0], points[-1]))
-
-    def x(count: int) -> float:
-        return round(float(LEFT + (WIDTH - LEFT - RIGHT) * (np.log2(count) - first) / (last - first)), 1)
-
-    def y(decibels: float) -> float:
-        return round(TOP + (HEIGHT - TOP - BOTTOM) * (1 - decibels / top), 1)
-
-    def line(values: Sequence[tuple[int, float]]) -> str:
-        return " ".join(f"{x(count)},{y(value)}" for count, value in values)
-
-    upper = [(point.samples, point.high_db) for point in points]
-    lower = [(point.samples, point.low_db) for point in reversed(points)]
+    first, last = curve[0].samples, curve[-1].samples
+    step = _round_up(max(point.high_db for point in curve) / TICKS)
+    x = Axis(low=first, high=last, start=FRAME.left, end=FRAME.right, is_log=True)
+    y = FRAME.y(0, step * TICKS)
+    means = tuple((x.place(point.samples), y.place(point.error_db)) for point in curve)
+    upper = [(x.place(point.samples), y.place(point.high_db)) for point in curve]
+    lower = [(x.place(point.samples), y.place(point.low_db)) for point in reversed(curve)]
     return Plot(
-        line=line([(point.samples, point.error_db) for point in points]),
-        band=line(upper + lower),
-        dots=tuple((x(point.samples), y(point.error_db)) for point in points),
-        columns=tuple((x(point.samples), point.samples) for point in points),
-        rows=tuple((y(step * tick), step * tick) for tick in range(TICKS + 1)),
-        chosen=x(min(max(samples, points[0].samples), points[-1].samples)),
+        line=points(means),
+        band=points(upper + lower),
+        dots=means,
+        columns=tuple((x.place(point.samples), point.samples) for point in curve),
+        rows=tuple((y.place(step * tick), step * tick) for tick in range(TICKS + 1)),
+        chosen=x.place(min(max(samples, first), last)),
     )
 
 

@@ -16,9 +16,6 @@ LOG_FROM = 10.0
 """An axis is logarithmic if its largest value is so many times its smallest."""
 STEPS = ((1, 2, 5), (1, 3), (1,))
 """Leading digits of the ticks of a logarithmic axis; the first that give few enough ticks are taken."""
-WIDTH, HEIGHT = 460, 240
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 24, 44
-"""Of a chart, and of its margins."""
 
 
 class Tick(NamedTuple):
@@ -72,17 +69,36 @@ class Axis:
 
 @dataclass(frozen=True)
 class Frame:
-    """The size of a small drawing without labels, and what stays free at its edges."""
+    """The size of a drawing, and between which places its values are."""
 
     width: int
     height: int
-    margin: int
+    left: int
+    right: int
+    top: int
+    base: int
+
+    @classmethod
+    def within(cls, width: int, height: int, margin: int) -> Frame:
+        """Return that of a small drawing without labels."""
+        return cls(width, height, left=margin, right=width - margin, top=margin, base=height - margin)
 
     def x(self, low: float, high: float) -> Axis:
-        return Axis(low=low, high=high, start=self.margin, end=self.width - self.margin)
+        return Axis(low=low, high=high, start=self.left, end=self.right)
 
     def y(self, low: float, high: float) -> Axis:
-        return Axis(low=low, high=high, start=self.height - self.margin, end=self.margin)
+        return Axis(low=low, high=high, start=self.base, end=self.top)
+
+    def around(
+        self, across: Iterable[float], up: Iterable[float], *, may_be_log: bool = False
+    ) -> tuple[Axis, Axis]:
+        """Return axes with some room around values; at least one for each.
+
+        Args:
+            may_be_log: whether the horizontal axis is logarithmic if its values are far apart.
+        """
+        x = Axis.around(across, self.left, self.right, may_be_log=may_be_log)
+        return x, Axis.around(up, self.base, self.top)
 
     def line(self, values: Sequence[float], low: float, high: float) -> str:
         """Return the points of a line through values at equal distances, ``low`` at the bottom."""
@@ -95,6 +111,9 @@ class Frame:
         return points(
             (x.place(at + side), y.place(count**0.5)) for at, count in enumerate(counts) for side in (0, 1)
         )
+
+
+CHART = Frame(460, 240, left=56, right=444, top=24, base=196)
 
 
 class Line(NamedTuple):
@@ -130,12 +149,7 @@ class Chart:
     rows: tuple[Tick, ...]
     lines: tuple[Line, ...]
     dots: tuple[Dot, ...] = ()
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    right: int = WIDTH - RIGHT
-    top: int = TOP
-    base: int = HEIGHT - BOTTOM
+    frame: Frame = CHART
 
     @property
     def legend(self) -> list[tuple[str, str]]:
@@ -158,8 +172,7 @@ def chart(title: str, unit: str, label: str, series: Sequence[Series], *, may_be
         may_be_log: whether the horizontal axis is logarithmic if its values are far apart.
     """
     values = [value for each in series for value in each.values]
-    x = Axis.around((value[0] for value in values), LEFT, WIDTH - RIGHT, may_be_log=may_be_log)
-    y = Axis.around((value[1] for value in values), HEIGHT - BOTTOM, TOP)
+    x, y = CHART.around([value[0] for value in values], [value[1] for value in values], may_be_log=may_be_log)
     return Chart(
         title=title,
         unit=unit,

@@ -26,7 +26,7 @@ HEADINGS = ("date, UTC", "release", "recipe", "gates")
 """Of the columns before the figures."""
 SAME = 0.0005
 """Of a figure: a difference below this is not shown."""
-FRAME = Frame(width=460, height=120, margin=10)
+FRAME = Frame.within(width=460, height=120, margin=10)
 
 
 @dataclass(frozen=True)

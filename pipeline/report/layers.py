@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.validation.layer_profile import LayerProfile, LayerProfiles
     from pipeline.validation.report import Report
 
-FRAME = Frame(width=120, height=28, margin=3)
+FRAME = Frame.within(width=120, height=28, margin=3)
 MAX_LAYERS = 400
 CALL = "the call itself"
 

@@ -19,9 +19,9 @@ MAP_SIDE, MAX_CELL = 255, 34
 """Of a confusion matrix, in CSS pixels."""
 MAX_OPACITY = 0.75
 LABEL_LENGTH, CHARACTER = 12, 6
-FRAME = Frame(width=150, height=84, margin=6)
+FRAME = Frame.within(width=150, height=84, margin=6)
 """Of a curve or a histogram."""
-THUMBNAIL = Frame(width=72, height=72, margin=2)
+THUMBNAIL = Frame.within(width=72, height=72, margin=2)
 """Of a sample."""
 
 

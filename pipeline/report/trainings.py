@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from pipeline.training_history import Histogram, TrainingHistory
 
-FRAME = Frame(width=120, height=28, margin=3)
+FRAME = Frame.within(width=120, height=28, margin=3)
 
 
 def curve_points(values: Sequence[float]) -> str:

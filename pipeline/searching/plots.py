@@ -6,13 +6,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.report.drawing import Axis, Tick, points
+from pipeline.report.drawing import Axis, Frame, Tick, points
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WIDTH, HEIGHT = 460, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 16, 24, 44
+FRAME = Frame(460, 300, left=52, right=444, top=24, base=256)
 MAX_SCORE = 100.0
 """An axis of scores ends a little above it, and has no tick there."""
 LABEL_HEIGHT, CHARACTER_WIDTH = 13, 7
@@ -78,12 +77,7 @@ class Plot:
     dots: tuple[Dot, ...] = ()
     labels: tuple[Label, ...] = ()
     below: int = 0
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    right: int = WIDTH - RIGHT
-    top: int = TOP
-    base: int = HEIGHT - BOTTOM
+    frame: Frame = FRAME
 
 
 def scatter(title: str, unit: str, shown: Sequence[Point]) -> Plot:
@@ -92,8 +86,7 @@ def scatter(title: str, unit: str, shown: Sequence[Point]) -> Plot:
     The vertical axis has room for the feasible trials; others may be drawn at its lower edge.
     """
     feasible = [point for point in shown if point.kind != "infeasible"] or list(shown)
-    x = Axis.around([point.x for point in shown], LEFT, WIDTH - RIGHT, may_be_log=True)
-    y = Axis.around([point.y for point in feasible], HEIGHT - BOTTOM, TOP)
+    x, y = FRAME.around([point.x for point in shown], [point.y for point in feasible], may_be_log=True)
     best = max(point.y for point in shown)
     if best <= MAX_SCORE:
         y = replace(y, high=min(y.high, MAX_SCORE + 0.1 * (MAX_SCORE - y.low)))
@@ -112,8 +105,7 @@ def scatter(title: str, unit: str, shown: Sequence[Point]) -> Plot:
 
 def progress_plot(title: str, unit: str, values: Sequence[float]) -> Plot:
     """Return a plot of a figure over the number of trials, from 0, that changes at once and stays."""
-    x = Axis(low=0, high=max(len(values) - 1, 1), start=LEFT, end=WIDTH - RIGHT)
-    y = Axis(low=0, high=max(*values, 1e-9) * 1.05, start=HEIGHT - BOTTOM, end=TOP)
+    x, y = FRAME.x(0, max(len(values) - 1, 1)), FRAME.y(0, max(*values, 1e-9) * 1.05)
     corners = []
     for number, value in enumerate(values):
         if number:
@@ -152,7 +144,7 @@ def _labels(points: Sequence[Point], x: Axis, y: Axis) -> tuple[Label, ...]:
             box = _box(label)
             free = all(not _meets(box, other) for other in taken)
             clear = all(other == at or not _inside(box, other) for other in visible)
-            if free and clear and box[0] >= LEFT and box[2] <= WIDTH and box[1] >= 0:
+            if free and clear and box[0] >= FRAME.left and box[2] <= FRAME.width and box[1] >= 0:
                 labels.append(label)
                 taken.append(box)
                 break

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.report.drawing import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, Frame, Series, chart
+from pipeline.report.drawing import CHART, Axis, Frame, Series, chart
 
-FRAME = Frame(width=100, height=50, margin=5)
+FRAME = Frame.within(width=100, height=50, margin=5)
 
 
 def places(text):
@@ -52,6 +52,6 @@ def test_a_chart_holds_all_lines_on_common_axes_and_shows_the_words_of_its_dots(
     assert [line.name for line in drawn.lines] == ["one", "two"]
     assert [dot.title for dot in drawn.dots] == ["first"]
     every = [place for line in drawn.lines for place in places(line.places)]
-    assert all(LEFT <= x <= WIDTH - RIGHT and TOP <= y <= HEIGHT - BOTTOM for x, y in every)
+    assert all(CHART.left <= x <= CHART.right and CHART.top <= y <= CHART.base for x, y in every)
     assert min(every, key=lambda place: place[1]) == places(drawn.lines[1].places)[0]
     assert drawn.legend == [("one", "line"), ("two", "base")]

@@ -15,7 +15,7 @@ def histogram(layer, *counts):
     return Histogram(layer=layer, of="weights", low=-1.0, high=1.0, counts=counts)
 
 
-WIDTH, HEIGHT, MARGIN = FRAME.width, FRAME.height, FRAME.margin
+WIDTH, HEIGHT, MARGIN = FRAME.width, FRAME.height, FRAME.left
 TRAININGS = (
     TrainingHistory(
         name="prune",

@@ -14,7 +14,7 @@ from search_results import OBJECTIVES, REFUSED, STOPPED, outcome, search_result
 from pipeline.report.drawing import linear_ticks
 from pipeline.searching.front import BASELINE
 from pipeline.searching.page import best_ratios, search_html, stage_times, write_result
-from pipeline.searching.plots import HEIGHT, WIDTH, Point, scatter
+from pipeline.searching.plots import FRAME, Point, scatter
 from pipeline.searching.report import to_dict
 from pipeline.searching.result import front_folder
 from pipeline.validation.report import write_report
@@ -114,7 +114,7 @@ def test_every_point_lies_within_its_plot(found):
     circles = places(html, ("cx", "cy"))
 
     assert len(circles) > 30
-    assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in circles)
+    assert all(0 <= x <= FRAME.width and 0 <= y <= FRAME.height for x, y in circles)
     assert "nan" not in html
 
 
@@ -178,7 +178,7 @@ def test_a_score_far_below_those_of_candidates_is_drawn_at_the_lower_edge():
 
     assert [dot.below for dot in plot.dots] == [True, False, False]
     assert plot.below == 1
-    assert plot.dots[0].y == plot.base
+    assert plot.dots[0].y == plot.frame.base
 
 
 def test_equal_scores_have_an_axis_that_ends_at_100():
