@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from calibration.diagnosis import Diagnosis
 
 FRAME = Frame(640, 260, left=48, right=628, top=10, base=226)
+LABEL_WIDTH = 32
 TICKS = 5
 MAX_STRATA = 60
 MAX_TENSORS = 200
@@ -32,7 +33,7 @@ class Plot:
         line: points of the mean, as SVG writes them.
         band: corners of the interval's area.
         dots: places of the means.
-        columns: (x, number of samples).
+        columns: (x, number of samples), less those whose labels would touch.
         rows: (y, decibels) of the grid.
         chosen: x of the number of calibration samples.
     """
@@ -90,7 +91,11 @@ def _plot(curve: Sequence[CurvePoint], samples: int) -> Plot:
         line=points(means),
         band=points(upper + lower),
         dots=means,
-        columns=tuple((x.place(point.samples), point.samples) for point in curve),
+        columns=tuple(
+            (x.place(count), count)
+            for count in (point.samples for point in curve)
+            if count == last or x.place(count) <= FRAME.right - LABEL_WIDTH
+        ),
         rows=tuple((y.place(step * tick), step * tick) for tick in range(TICKS + 1)),
         chosen=x.place(min(max(samples, first), last)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -79,6 +80,13 @@ def test_the_page_has_every_finding_and_plots_and_fetches_nothing(found):
         "Inputs after preprocessing",
     ]
     assert all(each.text in text_of(page) and each.fix in text_of(page) for each in found.findings)
+
+
+def test_labels_of_the_curve_do_not_touch(found):
+    curve = [replace(found.ranges.curve[-1], samples=count) for count in (8, 64, 512, 576)]
+    page = diagnosis_html(replace(found, ranges=replace(found.ranges, curve=tuple(curve))))
+
+    assert re.findall(r'text-anchor="middle">(\d+)<', page) == ["8", "64", "576"]
 
 
 def test_names_from_the_users_files_stay_text(found):
