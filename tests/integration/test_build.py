@@ -1,4 +1,4 @@
-"""The embedded default, trained for an epoch a step, and what its release promises.
+"""The embedded default, trained for half as many steps as --fast has, and what its release promises.
 
 benchmarks/build.py builds it whole.
 """
@@ -27,8 +27,8 @@ NAME = "fashion-resnet8-1.0.0-arm64"
 
 SHORT = (
     "--fast",
-    *("--set", "compress.0.training.epochs=1"),
-    *("--set", "quantize.training.epochs=1"),
+    *("--set", "compress.0.training.min_steps=1"),
+    *("--set", "quantize.training.min_steps=1"),
     *("--set", "validate.operators=false"),
 )
 
