@@ -22,6 +22,8 @@ from typing import Any
 
 COMMAND = str(Path(sys.executable).with_name("pipeline"))
 SAMPLE_EVERY_S = 0.25
+REST = 50
+"""A look at a large process takes the kernel long, and the process waits for it: 2 % of the time at most."""
 MODEL, REPORT = "add_metadata", "assemble_report"
 """Stages: the last one before the measurements, and the one that joins them."""
 
@@ -45,10 +47,11 @@ class Usage(threading.Thread):
 
     def run(self) -> None:
         while Path(f"/proc/{self.pid}").exists():
+            began = time.monotonic()
             family = _family(self.pid)
             self.peak_bytes = max(self.peak_bytes, sum(map(_resident, family)))
             self._seconds |= {pid: seconds for pid in family if (seconds := _seconds(pid)) is not None}
-            time.sleep(SAMPLE_EVERY_S)
+            time.sleep(max(SAMPLE_EVERY_S, REST * (time.monotonic() - began)))
 
 
 def _family(pid: int) -> list[int]:
