@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from deploy.bundle import release_name
@@ -28,6 +29,7 @@ from pipeline.release.released import model_file
 from pipeline.sections import Unkeyed
 from pipeline.training.teacher import choose_teacher
 from pipeline.training_config import TrainingConfig
+from pipeline.validation.jobs import run_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,27 +191,35 @@ def quantize_model(
         model = prepared if prepared.opaque else prepared.keras
         return convert_model(model, method, samples, data, config, run)
     skipped = method.skips_training(prepared)
-    candidates: dict[str, QuantizedModel] = {}
     if skipped:
         emit(Finding(text=skipped))
-    else:
-        candidates["qat"] = train_and_convert(compressed, method, teacher, samples, data, config, run)
-        if not method.beside:
-            return candidates["qat"]
+    elif not method.beside:
+        return train_and_convert(compressed, method, teacher, samples, data, config, run)
     beside = QUANTIZE[method.beside]
-    others = [(method.beside, beside, compressed)]
+    wanted = [] if skipped else [("qat", method, compressed)]
+    wanted += [(method.beside, beside, compressed)]
     if config.compress:
         # Training is known to help this model, so the better weights may be those with nothing removed.
         trains = teacher.fine_tuned and not skipped
-        others += [("qat, not compressed", method, teacher)] if trains else []
-        others += [(f"{method.beside}, not compressed", beside, teacher)]
-    for name, other, model in others:
+        wanted += [("qat, not compressed", method, teacher)] if trains else []
+        wanted += [(f"{method.beside}, not compressed", beside, teacher)]
+
+    def attempt(name: str, method: Quantization, model: KerasModel) -> QuantizedModel | StageError:
         try:
-            candidates[name] = train_and_convert(model, other, teacher, samples, data, config, run)
+            return train_and_convert(model, method, teacher, samples, data, config, run)
         except StageError as error:
-            if not candidates and name == others[-1][0]:
-                raise
-            emit(Warned(text=f"{name!r} is not among the quantized models to choose from: {error}"))
+            return error
+
+    # A training keeps one core busy; what only converts runs on another meanwhile.
+    made = run_parallel("quantize", [partial(attempt, *each) for each in wanted], "models")
+    candidates = {}
+    for (name, _, _), found in zip(wanted, made, strict=True):
+        if not isinstance(found, StageError):
+            candidates[name] = found
+        elif name == "qat" or (not candidates and name == wanted[-1][0]):
+            raise found
+        else:
+            emit(Warned(text=f"{name!r} is not among the quantized models to choose from: {found}"))
     return run.step(
         in_child(choose_quantized), data, teacher, baseline, *candidates.values(),
         names=tuple(candidates), max_size_ratio=config.gates.size_ratio,
