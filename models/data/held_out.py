@@ -73,12 +73,12 @@ def set_aside(
     rows = test[~anomalous[test]]
     share = min(SHARE_SET_ASIDE, MAX_SET_ASIDE / max(len(rows), 1))
     if kinship.groups is None and (kinship.by_time or kinship.overlap):
-        found = _in_time(rows, 1 - share, kinship.overlap)
+        first, _ = _in_time(test, 1 - share, kinship.overlap) or (test[:0], test)
+        aside = first[~anomalous[first]]
+        rest = test[_distances(test, aside) > kinship.overlap]
     else:
-        found = _split(rows, share, kinship, seed)
-        found = found and found[::-1]
-    aside, rest = found or (test[:0], test)
-    rest = np.union1d(rest, test[anomalous[test]])
+        _, aside = _split(rows, share, kinship, seed) or (rows, rows[:0])
+        rest = np.setdiff1d(test, aside)
     fits = MIN_SAMPLES <= len(aside) <= len(test) / 2
     has_all = len(np.unique(kinship.strata[rest])) == len(np.unique(kinship.strata[test]))
     return (aside, rest) if fits and has_all else (test[:0], test)
@@ -113,6 +113,13 @@ def _in_time(rows: Indices, fraction: float, overlap: int) -> tuple[Indices, Ind
     except DataError:
         return None
     return rows[first], rows[second]
+
+
+def _distances(rows: Indices, others: Indices) -> NDArray[np.float64]:
+    """Return how far each row is from the nearest of some others, ascending; infinitely without any."""
+    edges = np.concatenate([[-np.inf], others, [np.inf]])
+    after = np.searchsorted(edges, rows)
+    return np.minimum(rows - edges[after - 1], edges[after] - rows)
 
 
 def given(

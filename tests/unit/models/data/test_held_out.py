@@ -111,12 +111,15 @@ def test_anomalies_are_all_tested_on():
 
 
 @pytest.mark.parametrize("overlap", [9, 31])
-def test_windows_that_are_set_aside_share_no_values_with_those_that_are_tested_on(overlap):
+@pytest.mark.parametrize("anomalous", [np.zeros(300, bool), np.arange(300) % 5 == 0, np.arange(300) < 10])
+def test_windows_that_are_set_aside_share_no_values_with_those_that_are_tested_on(anomalous, overlap):
     kinship = unrelated(300)._replace(overlap=overlap)
-    aside, rest = set_aside(np.arange(300), np.zeros(300, bool), kinship, seed=0)
+    aside, rest = set_aside(np.arange(300), anomalous, kinship, seed=0)
 
     assert len(aside) >= 40
-    assert rest.min() - aside.max() > overlap
+    assert not anomalous[aside].any()
+    assert np.abs(rest[:, np.newaxis] - aside).min() == overlap + 1
+    assert set(rest) == {row for row in range(300) if np.abs(row - aside).min() > overlap}
 
 
 def test_nothing_is_set_aside_of_windows_that_overlap_too_much(held_out):
