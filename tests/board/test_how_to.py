@@ -165,7 +165,6 @@ def started(unit: str) -> list[str]:
     return shlex.split(line.removeprefix("ExecStart=").replace("$$", "$").replace("%t", "/run"))
 
 
-@pytest.mark.timeout(1800)  # seven health checks on the emulated processor, and two dozen commands
 def test_the_how_tos_work_for_an_ordinary_user(
     board: Board, pi: SshAddress, desk: Desk, write_release: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -72,7 +72,7 @@ def build(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Built]:
     def run(out: Path, *arguments: Any, cwd: Path, python: tuple[str, ...] = ()) -> Built:
         command = ("build", "--target", "arm64", "--out", out, "--store", out / "store", "--json", *arguments)
         process = start(*command, cwd=cwd, python=python)
-        stdout, stderr = process.communicate(timeout=600)
+        stdout, stderr = process.communicate(timeout=1500)
         assert process.returncode == 0, stderr
         built = Built(out, stdout, stderr)
         if not built.record.exists():

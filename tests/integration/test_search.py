@@ -29,7 +29,7 @@ def searched(tiny, built, start, tmp_path_factory):
         "search", "--target", "arm64", "--out", out, "--store", built.out / "store", "--trials", "2",
         "--step", "weights", "--validate", "1", "--set", GATES, "--json", cwd=tiny,
     )  # fmt: skip
-    stdout, stderr = process.communicate(timeout=900)
+    stdout, stderr = process.communicate(timeout=1500)
     assert process.returncode == 0, stderr
     return out, json.loads(stdout), stderr
 
@@ -68,7 +68,7 @@ def test_the_written_settings_rebuild_the_release(searched, built, start, tmp_pa
         "build", "--target", "arm64", "--config", out / "pipeline.toml", "--out", tmp_path,
         "--store", built.out / "store", "--json", cwd=tmp_path,
     )  # fmt: skip
-    stdout, stderr = process.communicate(timeout=600)
+    stdout, stderr = process.communicate(timeout=1500)
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["reproducible_digest"] == found["validated"][0]["digest"]
 

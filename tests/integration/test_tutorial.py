@@ -55,7 +55,6 @@ def test_the_tutorial_has_at_most_ten_commands():
     assert sum(len(commands.splitlines()) for commands, _ in BLOCKS) <= MAX_COMMANDS
 
 
-@pytest.mark.timeout(1800)
 def test_the_tutorial_makes_a_release_and_a_prediction_as_it_shows(tmp_path):
     examples = tmp_path / "clone" / "examples"
     examples.mkdir(parents=True)

@@ -93,7 +93,7 @@ def test_what_the_build_measured_is_not_measured_again(files, built, tiny, pipel
 
 def test_the_layers_of_a_build_are_ranked_by_their_names_in_the_keras_model(built, start):
     process = start("debug", built.record, "--samples", 64, "--json", cwd=built.out)
-    stdout, stderr = process.communicate(timeout=300)
+    stdout, stderr = process.communicate(timeout=900)
 
     assert process.returncode == 0, stderr
     found = json.loads(stdout)
