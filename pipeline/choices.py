@@ -20,8 +20,8 @@ class Baselines:
         low: lower end of its paired 95 % interval.
         high: upper end.
         rounds: of this training, each with the settings that the quantized model gets.
-        set_aside: how many test samples are held out, because only they showed the gain; none of them is
-            tested on.
+        set_aside: how many test samples are held out, because the given model remembers the others; none of
+            them is tested on.
     """
 
     metric: str

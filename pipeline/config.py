@@ -281,6 +281,10 @@ class ValidateConfig(Section):
     board: BoardConfig = BoardConfig()
 
 
+SMALL_FILE_BYTES = 32 * 1024
+"""A smaller file is mostly structure, so that its size says little of its weights."""
+
+
 class GatesConfig(Section):
     """Limits of a release; every gate prints its measurement and its limit.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from deploy.download import compress
 from pipeline.artifacts import QuantizedModel  # noqa: TC001 - Run.step reads the return type
 from pipeline.choices import Candidate
+from pipeline.config import SMALL_FILE_BYTES
 from pipeline.quantize.metadata import METADATA_BYTES
 from pipeline.runtimes.evaluation import infer_real
 from pipeline.runtimes.runtime import host_runtime
@@ -110,7 +111,7 @@ def _missed(model: QuantizedModel, download: int, max_bytes: float, max_download
     """Return the limit that a model misses; "" if it is within all of them."""
     if model.format != "int8":
         return model.format
-    if model.size_bytes > max_bytes:
+    if model.size_bytes > max(max_bytes, SMALL_FILE_BYTES):
         return "beyond [gates] size_ratio"
     beyond = max_download is not None and download + METADATA_BYTES > max_download
     return "beyond [gates] download_bytes" if beyond else ""

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipeline.config import SMALL_FILE_BYTES
 from pipeline.errors import ConfigError
 from pipeline.sections import advice
 
@@ -127,6 +128,8 @@ class Limits:
             "shift": figures.worst / self.shift_points - 1,
             "size ratio": figures.size_ratio / self.size_ratio - 1,
         }
+        if figures.size_bytes < SMALL_FILE_BYTES:
+            found["size ratio"] = min(found["size ratio"], 0.0)
         if self.download_bytes is not None:
             found["download"] = figures.download_bytes / self.download_bytes - 1
         for name, most in self.goal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 # Of a teacher that was itself trained on the labels a moment ago.
 FINE_TUNED_SHARE = 0.5
 MAX_TEST_SAMPLES = 10_000
+CHANCE = 2.0
+"""Standard errors that two scores may differ by."""
 NAME = "float fine-tuning"
 
 
@@ -40,7 +43,7 @@ class TeacherConfig(Section):
     Attributes:
         fine_tune: whether it is the given model or the same fine-tuned on the labels; "auto" takes the
             fine-tuned one if it is measurably better on the held-out samples, or else on a third of the test
-            samples, which are held out then instead of the others.
+            samples. These are held out then instead of the others, also where that model remembers those.
         rounds: at most so many trainings, one after another; each must be measurably better than the one
             before, or it is the last and is undone.
     """
@@ -92,10 +95,11 @@ def choose_teacher(
     )  # fmt: skip
     if not found:
         return teacher
-    tested = found[-1].data if taken else data
+    remembers = not taken and len(found) > 1 and _remembers(*found)
+    tested = found[-1].data if taken or remembers else data
     before, after = (_test_points(network, model, tested) for network in (given, student))
-    baselines = _baselines(found[-1 if taken else 0], before, after, tested)
-    return replace(teacher, baselines=baselines, findings=(_finding(found, taken),))
+    baselines = _baselines(found[-1 if taken or remembers else 0], before, after, tested)
+    return replace(teacher, baselines=baselines, findings=(_finding(found, taken, remembers),))
 
 
 @dataclass
@@ -166,7 +170,21 @@ def _baselines(judged: _Judged, given: float, fine_tuned: float, tested: Dataset
     )  # fmt: skip
 
 
-def _finding(found: list[_Judged], taken: bool) -> str:
+def _remembers(judged: _Judged, fresh: _Judged) -> bool:
+    """Return whether the given model misses less than half as many points where it was trained.
+
+    Where it knows the held-out samples so well, anything that is trained further seems worse on them.
+    """
+    scores = [each.held_out.score(each.given) for each in (judged, fresh)]
+    shares = [min(max(1 - score / 100, 0.0), 1.0) for score in scores if score is not None]
+    if len(shares) < 2:
+        return False
+    counts = [len(each.held_out.samples) for each in (judged, fresh)]
+    spread = math.sqrt(sum(p * (1 - p) / count for p, count in zip(shares, counts, strict=True)))
+    return shares[0] < shares[1] / 2 and shares[1] - shares[0] > CHANCE * spread
+
+
+def _finding(found: list[_Judged], taken: bool, remembers: bool) -> str:
     last = found[-1]
     changes = [
         f"by {each.gain} on {each.data.count('held_out'):,} "
@@ -177,8 +195,11 @@ def _finding(found: list[_Judged], taken: bool) -> str:
     if len(found) > 1:
         changes[-1], times = changes[-1] + times, ""
     end = ""
-    if taken and last.data.is_set_aside:
-        end = "; these test samples are held out from now on, and not tested on"
+    if remembers:
+        known, fresh = (each.held_out.score(each.given) for each in found)
+        end = f", which remembers the held-out samples ({known:.1f} points against {fresh:.1f})"
+    if remembers or (taken and last.data.is_set_aside):
+        end += "; these test samples are held out from now on, and not tested on"
     return (
         f"fine-tuning the float model on the labels{times} changes its {last.held_out.metric} "
         f"{' and '.join(changes)}; the {'fine-tuned' if taken else 'given'} model is the teacher{end}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.config import SMALL_FILE_BYTES
 from pipeline.validation.compatibility import needs_newer
 from pipeline.validation.report import Verdict
 
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
     from pipeline.config import GatesConfig
     from pipeline.validation.report import Outcome, Report
 
-
-SMALL_FILE_BYTES = 32 * 1024
 # Operators with arithmetic of their own that LiteRT 2.3's XNNPACK does not take in int8.
 WITHOUT_XNNPACK_INT8 = frozenset({"UNIDIRECTIONAL_SEQUENCE_LSTM", "BATCH_MATMUL", "CONV_3D"})
 

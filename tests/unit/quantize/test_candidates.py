@@ -113,7 +113,12 @@ def test_of_models_that_are_as_good_the_smallest_download_is_taken(choose):
     assert chosen(choose("padded", "right")) == "right"
 
 
-def test_a_model_beyond_the_limit_of_size_is_out(choose):
+def test_the_size_of_a_small_file_is_no_limit_as_it_is_none_to_the_gate(choose):
+    assert chosen(choose("padded", "wrong", size_ratio=0.4)) == "padded"
+
+
+def test_a_model_beyond_the_limit_of_size_is_out(choose, monkeypatch):
+    monkeypatch.setattr("pipeline.quantize.candidates.SMALL_FILE_BYTES", 0)
     found = choose("padded", "wrong", size_ratio=0.4)
 
     assert chosen(found) == "wrong"

@@ -53,6 +53,12 @@ def test_a_missed_limit_says_by_how_much_of_itself(changes, limit, share):
     assert limits.missed(replace(FIGURES, **changes))[limit] == pytest.approx(share)
 
 
+def test_the_size_of_a_small_file_misses_no_limit_as_it_fails_no_gate():
+    limits = Limits.of(GatesConfig(), None)
+    assert limits.missed(replace(FIGURES, size_bytes=20_000, size_ratio=0.9))["size ratio"] == 0
+    assert limits.missed(replace(FIGURES, size_bytes=40_000, size_ratio=0.9))["size ratio"] > 0
+
+
 def test_the_drop_of_a_goal_is_kept_where_it_is_the_smaller_one():
     goal = read_goal("drop <= 0.3", TARGET)
     assert Limits.of(GatesConfig(), goal).drop_points == 0.3

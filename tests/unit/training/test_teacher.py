@@ -58,13 +58,14 @@ def choose(tmp_path_factory, store_dataset, teach):
 def choose_for(tmp_path_factory, store_dataset, teach):
     """Choose the teacher for a model of 60 numbers that knows the answers for the held-out samples by heart.
 
-    ``skill`` is what it knows of all others.
+    ``skill`` is what it knows of all others, of which a share of ``noise`` has the other class.
     """
 
-    def of(skill, tests=600, samples=500, **config):
+    def of(skill, tests=600, samples=500, noise=0.0, **config):
         folder = tmp_path_factory.mktemp("teacher")
         inputs = np.random.default_rng(0).normal(size=(samples + tests, 60)).astype(np.float32)
-        target = (inputs.sum(axis=1) > 0).astype(np.int64)
+        flipped = np.random.default_rng(1).random(len(inputs)) < noise
+        target = ((inputs.sum(axis=1) > 0) ^ flipped).astype(np.int64)
         data = store_dataset(folder / "data", inputs, target, test=tests)
         known = np.load(data.rows("held_out"))
         known = known if len(known) else np.arange(40)
@@ -100,6 +101,20 @@ def test_all_test_samples_are_tested_on_where_they_show_no_gain_of_training(choo
     assert not teacher.fine_tuned
     assert not teacher.sets_aside
     assert "on 200 test samples; the given model is the teacher" in teacher.findings[0]
+
+
+def test_where_the_given_model_remembers_the_held_out_samples_test_samples_make_all_later_choices(choose_for):
+    teacher, data = choose_for(skill=10, noise=0.25)
+    [finding] = teacher.findings
+
+    assert not teacher.fine_tuned
+    assert teacher.sets_aside
+    assert (teacher.baselines.set_aside, data.divided(set_aside=True).test_samples) == (200, 400)
+    assert (
+        "the given model is the teacher, which remembers the held-out samples (100.0 points against"
+        in finding
+    )
+    assert finding.endswith("these test samples are held out from now on, and not tested on")
 
 
 def test_where_few_training_samples_leave_none_to_hold_out_test_samples_decide(choose_for):
