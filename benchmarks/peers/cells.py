@@ -59,7 +59,8 @@ CONVERSIONS = {"QUANTIZE", "DEQUANTIZE"}
 SAID = ("format", "baselines", "candidates", "notes")
 """What is kept of the report of a build."""
 CHUNK = 2000
-KILLED = -9
+STOPPED = {-signal.SIGINT, -signal.SIGKILL, -signal.SIGTERM}
+"""Exit codes of a cell that someone stopped, which says nothing of it."""
 
 
 @cache
@@ -152,7 +153,7 @@ def run(
                 result["failed"] = why_failed(result["code"], folder / "log.txt")
         except (NotInstallableError, PipelineError) as error:
             result["failed"] = str(error)
-    if result.get("code") != KILLED:
+    if result.get("code") not in STOPPED:
         kept.write_text(json.dumps(result, indent=1))
     return result
 

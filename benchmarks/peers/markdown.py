@@ -83,8 +83,8 @@ def of_row(name: str, cells: list[dict[str, Any]]) -> str:
         return f"| {title} | failed |{' |' * (len(COLUMNS) - 2)}"
     values = [cell["value"] for cell in made if cell["value"] is not None]
     shown = f"{np.mean(values):.2f}" if values else ""
-    if len(values) > 1:
-        shown += f" ({min(values):.2f} to {max(values):.2f})"
+    ends = [f"{each(values):.2f}" for each in (min, max)] if values else []
+    shown += f" ({' to '.join(ends)})" if len(set(ends)) > 1 else ""
     against = []
     for baseline in BASELINES:
         found = [cell["against"][baseline][0] for cell in made if baseline in cell["against"]]
