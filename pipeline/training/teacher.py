@@ -98,7 +98,7 @@ def choose_teacher(
     remembers = not taken and len(found) > 1 and _remembers(*found)
     tested = found[-1].data if taken or remembers else data
     before, after = (_test_points(network, model, tested) for network in (given, student))
-    baselines = _baselines(found[-1 if taken or remembers else 0], before, after, tested)
+    baselines = _baselines(found[-1 if taken else 0], before, after, tested)
     return replace(teacher, baselines=baselines, findings=(_finding(found, taken, remembers),))
 
 

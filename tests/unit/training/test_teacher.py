@@ -110,10 +110,8 @@ def test_where_the_given_model_remembers_the_held_out_samples_test_samples_make_
     assert not teacher.fine_tuned
     assert teacher.sets_aside
     assert (teacher.baselines.set_aside, data.divided(set_aside=True).test_samples) == (200, 400)
-    assert (
-        "the given model is the teacher, which remembers the held-out samples (100.0 points against"
-        in finding
-    )
+    assert teacher.baselines.held_out_gain < 0  # a search takes it off the float model's score
+    assert "the teacher, which remembers the held-out samples (100.0 points against" in finding
     assert finding.endswith("these test samples are held out from now on, and not tested on")
 
 
