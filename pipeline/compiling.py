@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from deploy.bundle import release_name
@@ -29,7 +28,6 @@ from pipeline.release.released import model_file
 from pipeline.sections import Unkeyed
 from pipeline.training.teacher import choose_teacher
 from pipeline.training_config import TrainingConfig
-from pipeline.validation.jobs import run_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +116,8 @@ def compile_model(
 
     Args:
         target: on whose runtimes wider layers are chosen; None to leave all layers in int8.
-        after_compression: gets what the steps bought, and may raise to end here.
+        after_compression: gets what the steps bought, and may raise to end here. It is left out where their
+            scores are on test samples that were set aside, and so compare with no other build's.
 
     Raises:
         PipelineError: a stage could not finish.
@@ -135,7 +134,7 @@ def compile_model(
         data = data.divided(set_aside=True)
     stages = () if teacher is None else compress_model(teacher, data, config, run)
     steps = measure_steps(stages, data, tuple(map(part_of, config.compress)), target, run)
-    if after_compression is not None:
+    if after_compression is not None and not data.is_set_aside:
         after_compression(steps)
     compressed = stages[-1] if stages else None
     converted = quantize_model(prepared, teacher, compressed, baseline, samples, data, config, run)
@@ -191,35 +190,27 @@ def quantize_model(
         model = prepared if prepared.opaque else prepared.keras
         return convert_model(model, method, samples, data, config, run)
     skipped = method.skips_training(prepared)
+    candidates: dict[str, QuantizedModel] = {}
     if skipped:
         emit(Finding(text=skipped))
-    elif not method.beside:
-        return train_and_convert(compressed, method, teacher, samples, data, config, run)
+    else:
+        candidates["qat"] = train_and_convert(compressed, method, teacher, samples, data, config, run)
+        if not method.beside:
+            return candidates["qat"]
     beside = QUANTIZE[method.beside]
-    wanted = [] if skipped else [("qat", method, compressed)]
-    wanted += [(method.beside, beside, compressed)]
+    others = [(method.beside, beside, compressed)]
     if config.compress:
         # Training is known to help this model, so the better weights may be those with nothing removed.
         trains = teacher.fine_tuned and not skipped
-        wanted += [("qat, not compressed", method, teacher)] if trains else []
-        wanted += [(f"{method.beside}, not compressed", beside, teacher)]
-
-    def attempt(name: str, method: Quantization, model: KerasModel) -> QuantizedModel | StageError:
+        others += [("qat, not compressed", method, teacher)] if trains else []
+        others += [(f"{method.beside}, not compressed", beside, teacher)]
+    for name, other, model in others:
         try:
-            return train_and_convert(model, method, teacher, samples, data, config, run)
+            candidates[name] = train_and_convert(model, other, teacher, samples, data, config, run)
         except StageError as error:
-            return error
-
-    # A training keeps one core busy; what only converts runs on another meanwhile.
-    made = run_parallel("quantize", [partial(attempt, *each) for each in wanted], "models")
-    candidates = {}
-    for (name, _, _), found in zip(wanted, made, strict=True):
-        if not isinstance(found, StageError):
-            candidates[name] = found
-        elif name == "qat" or (not candidates and name == wanted[-1][0]):
-            raise found
-        else:
-            emit(Warned(text=f"{name!r} is not among the quantized models to choose from: {found}"))
+            if not candidates and name == others[-1][0]:
+                raise
+            emit(Warned(text=f"{name!r} is not among the quantized models to choose from: {error}"))
     return run.step(
         in_child(choose_quantized), data, teacher, baseline, *candidates.values(),
         names=tuple(candidates), max_size_ratio=config.gates.size_ratio,

@@ -1,4 +1,4 @@
-"""Work side by side, on as many cores as there are."""
+"""Measurements side by side, on as many cores as there are."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def run_parallel(name: str, jobs: Sequence[Callable[[], Any]], unit: str = "measurements") -> list[Any]:
+def run_parallel(name: str, jobs: Sequence[Callable[[], Any]]) -> list[Any]:
     """Run the jobs, as many at a time as there are cores; results come in the order of the jobs."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, track(name, len(jobs), unit) as advance:
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, track(name, len(jobs), "measurements") as advance:
         futures = [pool.submit(copy_context().run, job) for job in jobs]  # in the stage of this thread
         for future in futures:
             future.add_done_callback(lambda _: advance())
