@@ -59,8 +59,10 @@ CONVERSIONS = {"QUANTIZE", "DEQUANTIZE"}
 SAID = ("format", "baselines", "candidates", "notes")
 """What is kept of the report of a build."""
 CHUNK = 2000
-STOPPED = {-signal.SIGINT, -signal.SIGKILL, -signal.SIGTERM}
-"""Exit codes of a cell that someone stopped, which says nothing of it."""
+INTERRUPTED = 130
+STOPPED = {INTERRUPTED, -signal.SIGINT, -signal.SIGKILL, -signal.SIGTERM}
+"""Exit codes of a cell that someone stopped, which says nothing about it."""
+USAGE = ("seconds", "cpu_seconds", "peak_bytes")
 
 
 @cache
@@ -131,7 +133,9 @@ def run(
     folder = out / contest.name / f"{row}-{seed}"
     kept, key = folder / "result.json", key_of(contest, row, case, out)
     if kept.exists() and (found := json.loads(kept.read_text()))["key"] == key:
-        return dict(found)
+        is_measured = found.get("seconds", 0) is not None
+        if is_measured or shares_stages:
+            return dict(found)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     result: dict[str, Any] = {"row": row, "seed": seed, "key": key, "date": f"{datetime.now(UTC):%Y-%m-%d}"}
@@ -146,7 +150,7 @@ def run(
             model = folder / "model.tflite"
             if ROWS[row].is_ours:
                 result |= collect(folder, model, store)
-                result |= {"seconds": None, "cpu_seconds": None} if shares_stages else {}
+                result |= dict.fromkeys(USAGE) if shares_stages else {}
             if model.exists():
                 result |= facts(model) | {"samples": infer(model, case, folder / "outputs.npz")}
             else:

@@ -91,17 +91,16 @@ def of_row(name: str, cells: list[dict[str, Any]]) -> str:
         against.append("" if baseline == name or not found else _interval(mean(found)))
     floats = "" if name in BASELINES or name == "ours-none" or not made[0]["float_operators"] else " (1)"
     average = {
-        key: float(np.mean([cell[key] for cell in made]))
-        for key in ("size_bytes", "zst_bytes", "zeros", "peak_bytes")
+        key: float(np.mean([cell[key] for cell in made])) for key in ("size_bytes", "zst_bytes", "zeros")
     }
-    times = []
-    for key in ("seconds", "cpu_seconds"):
+    usage = []
+    for key, unit in (("seconds", 1), ("cpu_seconds", 1), ("peak_bytes", 1e6)):
         known = [cell[key] for cell in made if cell[key] is not None]  # none where builds shared stages
-        times.append(f"{np.mean(known):.0f}" if known else "")
+        usage.append(f"{np.mean(known) / unit:,.0f}" if known else "")
     cells_of_line = [
         *(title + floats, shown, *against),
         *(f"{average['size_bytes']:,.0f}", f"{average['zst_bytes']:,.0f}", f"{average['zeros']:.0%}"),
-        *(*times, f"{average['peak_bytes'] / 1e6:,.0f}", str(len(made))),
+        *(*usage, str(len(made))),
     ]
     return f"| {' | '.join(cells_of_line)} |"
 
