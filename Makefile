@@ -12,7 +12,7 @@ demo: emulator             # build the default model for arm64 into build/
 
 test: env                  # every check and test; ends with pytest's summary
 	@$(MAKE) --no-print-directory -j 2 check provision
-	$(BIN)/pytest -n 3 --dist loadgroup # a fifth of the time a test waits, for a board or a time-out
+	$(BIN)/pytest -n 3 --dist loadgroup # tests wait a fifth of their time
 
 check: env                 # the checks that need no emulator, in seconds
 	$(BIN)/ruff check

@@ -58,9 +58,10 @@ class Unkeyed:
 
 @dataclass(frozen=True)
 class ByContent:
-    """A place whose content is an input of the stage: of the place itself, a key has only the ending.
+    """A path whose content is an input of the stage: of the path itself, a key contains only the last name.
 
-    The ending says how the content is read. Write ``Annotated[Path, ByContent()]`` for a field of a section.
+    A name may say how the content is read, and is in notes on it. Write ``Annotated[Path, ByContent()]`` for
+    a field of a section.
     """
 
 
@@ -173,17 +174,17 @@ def _takes_booleans(annotation: Any) -> bool:
 def keyed(section: BaseModel) -> dict[str, Any]:
     """Return the settings of a section that can change a result, as JSON-like values."""
     values = section.model_dump(mode="json", by_alias=True, exclude=_unkeyed(type(section)))
-    _leave_endings(section, values)
+    _leave_names(section, values)
     return values
 
 
-def _leave_endings(section: BaseModel, values: dict[str, Any]) -> None:
+def _leave_names(section: BaseModel, values: dict[str, Any]) -> None:
     for name, field in type(section).model_fields.items():
         key, value = field.alias or name, getattr(section, name)
         if isinstance(value, BaseModel) and key in values:
-            _leave_endings(value, values[key])
+            _leave_names(value, values[key])
         elif value is not None and any(isinstance(mark, ByContent) for mark in field.metadata):
-            values[key] = PurePath(value).suffix
+            values[key] = PurePath(value).name
 
 
 def _unkeyed(section: type[BaseModel]) -> dict[str, Any]:

@@ -73,13 +73,12 @@ def set_aside(
     rows = test[~anomalous[test]]
     share = min(SHARE_SET_ASIDE, MAX_SET_ASIDE / max(len(rows), 1))
     if kinship.groups is None and (kinship.by_time or kinship.overlap):
-        first, _ = _in_time(test, 1 - share, kinship.overlap) or (test[:0], test)
-        aside = first[~anomalous[first]]
+        aside = rows[: round(share * len(rows))]
         rest = test[_distances(test, aside) > kinship.overlap]
     else:
         _, aside = _split(rows, share, kinship, seed) or (rows, rows[:0])
         rest = np.setdiff1d(test, aside)
-    fits = MIN_SAMPLES <= len(aside) <= len(test) / 2
+    fits = MIN_SAMPLES <= len(aside) <= min(len(test) / 2, len(rest))
     has_all = len(np.unique(kinship.strata[rest])) == len(np.unique(kinship.strata[test]))
     return (aside, rest) if fits and has_all else (test[:0], test)
 

@@ -19,7 +19,7 @@ from pipeline.costing.macs import multiply_accumulates
 from pipeline.errors import InputError
 from pipeline.layer_records import LayerRecord, require_unbound
 from pipeline.samples import Samples
-from pipeline.sections import MethodSection, advice
+from pipeline.sections import ByContent, MethodSection, advice
 from pipeline.training.features import FeatureKind, compare_features
 from pipeline.training.fine_tuning import fine_tune, training_samples
 from pipeline.training.held_out import lost_points
@@ -58,7 +58,7 @@ class DistillConfig(MethodSection):
     method: str = "distill"
     width: Annotated[float, Field(gt=0, le=1)] = 1.0
     multiple: Annotated[int, Field(ge=1)] = 8
-    into: str = ""
+    into: Annotated[str, ByContent()] = ""
     start: Literal["fresh", "weights"] = "fresh"
     features: FeatureKind = "none"
     pairs: dict[str, str] = {}

@@ -111,7 +111,7 @@ def _missed(model: QuantizedModel, download: int, max_bytes: float, max_download
     """Return the limit that a model misses; "" if it is within all of them."""
     if model.format != "int8":
         return model.format
-    if model.size_bytes > max(max_bytes, SMALL_FILE_BYTES):
+    if model.size_bytes > max_bytes and model.size_bytes + METADATA_BYTES >= SMALL_FILE_BYTES:
         return "beyond [gates] size_ratio"
     beyond = max_download is not None and download + METADATA_BYTES > max_download
     return "beyond [gates] download_bytes" if beyond else ""

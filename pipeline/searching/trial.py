@@ -136,23 +136,23 @@ class _Look:
     The compressed float model is judged: quantization costs little beside what compression costs.
     """
 
-    def __init__(self, spec: Spec) -> None:
-        self._spec = spec
+    def __init__(self, spec: Spec, steps: int) -> None:
+        self._spec, self._steps = spec, steps
         self.compressed: tuple[float, ...] = ()
 
     def __call__(self, gains: tuple[StepGain, ...]) -> None:
-        """Keep the figures after the last step, and stop a trial that others beat.
+        """Keep the figures after the last of the steps, and stop a trial that others beat.
 
         Raises:
-            _StoppedError: a third of the others were better in every figure.
+            _StoppedError: a third of the others were better.
         """
-        found = gains[-1] if gains else None
-        if found is None or found.score is None:
+        if not gains or len(gains) < self._steps or gains[-1].score is None:  # one could not be measured
             return
+        found, score = gains[-1], gains[-1].score[1]
         instructions = [after for _, after in found.instructions.values()]
-        self.compressed = (-found.score[1], float(found.download_bytes[1]), *map(float, instructions))
+        self.compressed = (-score, float(found.download_bytes[1]), *map(float, instructions))
         if self._spec.may_stop and not goes_on(self.compressed, self._spec.others):
-            msg = "after its compression a third of the trials were better in every figure"
+            msg = "after its compression a third of the trials were better"
             raise _StoppedError(msg)
 
 
@@ -169,7 +169,7 @@ def run_trial(spec: Spec) -> Outcome:
     with open_store(spec.store) as store:
         run = Run(spec.folder, store)
         target, inputs = get_target(spec.target), spec.inputs
-        look = _Look(spec)
+        look = _Look(spec, len(config.compress))
         ended: dict[str, Any]
         with run.recording(inputs.name):
             try:

@@ -171,10 +171,12 @@ def _baselines(judged: _Judged, given: float, fine_tuned: float, tested: Dataset
 
 
 def _remembers(judged: _Judged, fresh: _Judged) -> bool:
-    """Return whether the given model misses less than half as many points where it was trained.
+    """Return whether the given model makes less than half as many errors where it was trained.
 
     Where it knows the held-out samples so well, anything that is trained further seems worse on them.
     """
+    if not TASKS[judged.held_out.model.tasks[0]].of_classes:  # other scores are no shares of right answers
+        return False
     scores = [each.held_out.score(each.given) for each in (judged, fresh)]
     shares = [min(max(1 - score / 100, 0.0), 1.0) for score in scores if score is not None]
     if len(shares) < 2:

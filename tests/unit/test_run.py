@@ -152,12 +152,12 @@ def test_a_setting_that_cannot_change_the_result_is_in_no_key_and_any_other_is(r
     assert calls == [1.0, 3.0]
 
 
-def test_of_the_place_of_an_input_a_key_has_only_the_ending(run_in, tmp_path):
+def test_of_the_path_of_an_input_a_key_contains_only_the_name(run_in, tmp_path):
     run = run_in(tmp_path)
-    for path in ("model.keras", "/elsewhere/other.keras", "model.h5"):
+    for path in ("model.keras", "/elsewhere/model.keras", "other.keras"):
         run.step(loaded, SOURCE, config=ModelConfig(path=path))
 
-    assert calls == ["model.keras", "model.h5"]
+    assert calls == ["model.keras", "other.keras"]
 
 
 def test_a_step_follows_the_content_of_its_input(run_in, tmp_path):

@@ -122,6 +122,15 @@ def test_windows_that_are_set_aside_share_no_values_with_those_that_are_tested_o
     assert set(rest) == {row for row in range(300) if np.abs(row - aside).min() > overlap}
 
 
+@pytest.mark.parametrize("anomalous", [np.arange(10_000) >= 5000, np.arange(10_000) < 5000])
+def test_in_time_the_first_third_of_the_normal_samples_is_set_aside_wherever_the_anomalies_are(anomalous):
+    kinship = unrelated(10_000)._replace(by_time=True)
+    aside, rest = set_aside(np.arange(10_000), anomalous, kinship, seed=0)
+
+    np.testing.assert_array_equal(aside, np.flatnonzero(~anomalous)[:1667])
+    np.testing.assert_array_equal(rest, np.setdiff1d(np.arange(10_000), aside))
+
+
 def test_nothing_is_set_aside_of_windows_that_overlap_too_much(held_out):
     signal = values(1, size=1700)[0]
     windows = np.stack([signal[at : at + 200] for at in range(1500)])
