@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.compiling import Inputs
 from pipeline.searching.objectives import Limits
-from pipeline.searching.trial import Spec, _Look, run_trial
+from pipeline.searching.trial import Spec, run_trial
 from pipeline.settings import make_config
 from pipeline.targets import get_target
 
@@ -96,26 +96,6 @@ def test_a_worker_reads_neither_model_nor_data_if_the_store_has_them(searched, o
         hidden.rename(tiny)
     assert outcome.to_dict()["figures"] == found["trials"]["-1"]["figures"]
     assert all(step["cached"] for step in outcome.steps)
-
-
-def test_a_trial_that_others_beat_is_stopped_after_its_compression(searched, own, tmp_path):
-    _, found, _ = searched
-    figures = tuple(found["trials"]["-1"]["compressed"])
-    better, as_good = tuple(value - 1 for value in figures), figures
-
-    stopped = run_trial(replace(own, folder=tmp_path / "stopped", may_stop=True, others=(better,) * 3))
-    goes_on = run_trial(replace(own, folder=tmp_path / "goes on", may_stop=True, others=(as_good,) * 3))
-    starts = run_trial(replace(own, folder=tmp_path / "starts", others=(better,) * 3))
-
-    look = _Look(replace(own, may_stop=True, others=(better,) * 3), steps=2)
-    look((None,))  # the second step could not be measured
-    assert look.compressed == ()
-    assert (stopped.state, goes_on.state, starts.state) == ("stopped", "complete", "complete")
-    assert stopped.reason == "after its compression a third of the trials were better"
-    assert stopped.compressed == figures
-    stages = [step["stage"] for step in stopped.steps]
-    assert stages[-1] == "measure_step"
-    assert "train_qat" not in stages
 
 
 def test_without_the_extra_a_search_says_what_to_install_and_a_build_does_not_need_it(tmp_path):
