@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import pipeline.building
+from pipeline import building, compiling
 from pipeline.recipe import recipe_of
 from pipeline.settings import make_config
 
@@ -35,7 +35,8 @@ def test_every_case_of_the_recipes_is_a_build_with_that_recipe(tmp_path):
 def test_the_stages_between_which_a_build_is_measured_exist():
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "build.py"))
 
-    assert {benchmark["MODEL"], benchmark["REPORT"]} <= vars(pipeline.building).keys()
+    assert benchmark["MODEL"] in vars(compiling)
+    assert benchmark["REPORT"] in vars(building)
 
 
 @pytest.mark.xdist_group("mypy")  # one cache for all folders
