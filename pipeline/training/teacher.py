@@ -120,6 +120,11 @@ class _Judged:
     gain: Gain
     rounds: int = 1
 
+    @property
+    def given_points(self) -> float:
+        """The given model's score; there is one where there is a gain."""
+        return self.held_out.score(self.given) or 0.0
+
 
 def _judged(judges: list[Dataset], model: KerasModel, given: Any, student: Any) -> list[_Judged]:
     """Compare both models on one kind of held-out samples after another, until one shows a gain.
@@ -177,13 +182,10 @@ def _remembers(judged: _Judged, fresh: _Judged) -> bool:
     """
     if not TASKS[judged.held_out.model.tasks[0]].of_classes:  # other scores are no shares of right answers
         return False
-    scores = [each.held_out.score(each.given) for each in (judged, fresh)]
-    shares = [min(max(1 - score / 100, 0.0), 1.0) for score in scores if score is not None]
-    if len(shares) < 2:
-        return False
+    errors = [1 - each.given_points / 100 for each in (judged, fresh)]
     counts = [len(each.held_out.samples) for each in (judged, fresh)]
-    spread = math.sqrt(sum(p * (1 - p) / count for p, count in zip(shares, counts, strict=True)))
-    return shares[0] < shares[1] / 2 and shares[1] - shares[0] > CHANCE * spread
+    spread = math.sqrt(sum(p * (1 - p) / count for p, count in zip(errors, counts, strict=True)))
+    return errors[0] < errors[1] / 2 and errors[1] - errors[0] > CHANCE * spread
 
 
 def _finding(found: list[_Judged], taken: bool, remembers: bool) -> str:
@@ -198,7 +200,7 @@ def _finding(found: list[_Judged], taken: bool, remembers: bool) -> str:
         changes[-1], times = changes[-1] + times, ""
     end = ""
     if remembers:
-        known, fresh = (each.held_out.score(each.given) for each in found)
+        known, fresh = (each.given_points for each in found)
         end = f", which remembers the held-out samples ({known:.1f} points against {fresh:.1f})"
     if remembers or (taken and last.data.is_set_aside):
         end += "; these test samples are held out from now on, and not tested on"
